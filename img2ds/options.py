@@ -1,0 +1,517 @@
+"""Every option of a run, in frozen groups that validate themselves.
+
+The groups are what the modules receive; the flat names are what users type. A flag is a
+field: its name, default, kind and help text are written here once, and the command line,
+`img2ds.download` and `--help` are all made from them. Names and defaults are img2dataset's
+wherever it has the flag.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, ClassVar
+
+from img2ds.outcome import UsageError
+
+RESIZE_MODES = ("border", "no", "keep_ratio", "keep_ratio_largest", "center_crop")
+INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos", "lanczos4")
+ENCODE_FORMATS = ("jpg", "png", "webp")
+HASHES = ("sha256", "md5", "sha512")
+INPUT_FORMATS = ("txt", "csv", "tsv", "parquet")
+OUTPUT_FORMATS = ("webdataset", "dummy")
+INCREMENTAL_MODES = ("incremental", "overwrite", "extend")
+FETCHERS = ("trio", "asks")
+DISTRIBUTORS = ("multiprocessing",)
+
+#: Values that the documentation names and this version cannot do.
+NOT_BUILT = {
+    "input_format": ("json", "jsonl"),
+    "output_format": ("files", "parquet", "tfrecord"),
+    "distributor": ("pyspark", "ray"),
+}
+
+_SIZE_UNITS = {
+    "": 1, "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30,
+}  # fmt: skip
+_SIZE = re.compile(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*")
+
+
+def flag(default: Any, kind: str, text: str, *choices: str) -> Any:
+    """A dataclass field that is a flag.
+
+    `kind` is what values are read as: str, int, float, bool, list, mapping, size (bytes, with
+    an optional unit) or choice; a trailing `?` also admits None.
+    """
+    metadata = {"kind": kind, "help": text, "choices": choices}
+    if default is MISSING:
+        return field(metadata=metadata)
+    if isinstance(default, (dict, list)):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """What to read."""
+
+    TITLE: ClassVar[str] = "Input"
+
+    url_list: str = flag(
+        MISSING, "str",
+        "the list of images: a file, a folder, a glob, an fsspec URL, or - for standard input",
+    )  # fmt: skip
+    input_format: str | None = flag(
+        None, "choice?",
+        "format of the list, guessed from the name when not given; .gz may follow all but parquet",
+        *INPUT_FORMATS,
+    )  # fmt: skip
+    url_col: str = flag("url", "str", "column with the URLs")
+    caption_col: str | None = flag(None, "str?", "column with the captions; written as .txt")
+    save_additional_columns: tuple[str, ...] = flag(
+        (), "list", "further columns to keep in the metadata: '[\"a\",\"b\"]' or a,b"
+    )
+    verify_hash: tuple[str, ...] = flag(
+        (), "list", "[column, md5|sha256|sha512]: the hash each original must have"
+    )
+    bbox_col: str | None = flag(None, "str?", "column with boxes to blur (not built yet)")
+    max_rows: int | None = flag(None, "int?", "stop after this many rows of the input")
+
+    def __post_init__(self) -> None:
+        if not self.url_list:
+            raise UsageError("--url_list is required: the list of image URLs to download")
+        if self.bbox_col is not None:
+            raise UsageError("--bbox_col is not built yet in this version of img2ds")
+        _at_least("max_rows", self.max_rows, 1)
+        if self.verify_hash and (len(self.verify_hash) != 2 or self.verify_hash[1] not in HASHES):
+            raise UsageError(
+                "--verify_hash takes two values, a column and one of "
+                f"{', '.join(HASHES)}: --verify_hash '[\"md5\",\"md5\"]'"
+            )
+    @property
+    def columns(self) -> list[str]:
+        """Every input column the job needs, each once, the URL first."""
+        wanted = [self.url_col]
+        if self.caption_col is not None:
+            wanted.append(self.caption_col)
+        wanted.extend(self.save_additional_columns)
+        wanted.extend(self.verify_hash[:1])
+        return list(dict.fromkeys(wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """What to write, and where."""
+
+    TITLE: ClassVar[str] = "Output"
+
+    output_folder: str = flag("images", "str", "where the data set goes: a folder or fsspec URL")
+    output_format: str = flag(
+        "files", "choice", "what a shard is: tars for webdataset, or dummy (nothing but the stats)",
+        *OUTPUT_FORMATS,
+    )  # fmt: skip
+    number_sample_per_shard: int = flag(10000, "int", "rows in a shard")
+    oom_shard_count: int = flag(5, "int", "digits of a shard's name (order of magnitude of shards)")
+    incremental_mode: str = flag(
+        "incremental", "choice",
+        "incremental goes on with what is missing, overwrite starts anew, extend adds this input",
+        *INCREMENTAL_MODES,
+    )  # fmt: skip
+    tmp_dir: str | None = flag(
+        None, "str?", "local folder for unfinished shards (default: inside a local output folder)"
+    )
+    force: bool = flag(False, "bool", "take the output folder over from a run that still holds it")
+
+    def __post_init__(self) -> None:
+        if not self.output_folder:
+            raise UsageError("--output_folder must not be empty")
+        _at_least("number_sample_per_shard", self.number_sample_per_shard, 1)
+        _at_least("oom_shard_count", self.oom_shard_count, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """What becomes of each picture."""
+
+    TITLE: ClassVar[str] = "Images"
+
+    image_size: int = flag(256, "int", "side of the result in pixels, see resize_mode")
+    resize_mode: str = flag(
+        "border", "choice",
+        "border pads to a white square, center_crop cuts one, keep_ratio sizes the shorter side, "
+        "keep_ratio_largest the longer one, no leaves sizes alone",
+        *RESIZE_MODES,
+    )  # fmt: skip
+    resize_only_if_bigger: bool = flag(False, "bool", "leave pictures that are small enough alone")
+    upscale_interpolation: str = flag("lanczos", "choice", "filter to enlarge", *INTERPOLATIONS)
+    downscale_interpolation: str = flag("area", "choice", "filter to shrink", *INTERPOLATIONS)
+    encode_format: str = flag("jpg", "choice", "format of the result", *ENCODE_FORMATS)
+    encode_quality: int | None = flag(
+        None, "int?", "1-100 for jpg and webp (95); 0-9, the compression level, for png (6)"
+    )
+    skip_reencode: bool = flag(
+        False, "bool", "keep the original bytes of a picture already in encode_format and size"
+    )
+    disable_all_reencoding: bool = flag(
+        False, "bool", "always keep the original bytes, whatever their format"
+    )
+    min_image_size: int = flag(0, "int", "drop pictures whose shorter side is below, in pixels")
+    max_image_area: float = flag(math.inf, "float", "drop pictures of more pixels")
+    max_aspect_ratio: float = flag(math.inf, "float", "drop pictures longer than this many times")
+    max_decoded_pixels: int = flag(89_478_484, "int", "never open a picture of more pixels")
+    extract_exif: bool = flag(True, "bool", "keep the EXIF data in the metadata")
+    compute_hash: str | None = flag(
+        "sha256", "choice?", "hash of the original bytes, None for no hash", *HASHES
+    )
+
+    def __post_init__(self) -> None:
+        _at_least("image_size", self.image_size, 1)
+        _at_least("min_image_size", self.min_image_size, 0)
+        _at_least("max_decoded_pixels", self.max_decoded_pixels, 1)
+        _positive("max_image_area", self.max_image_area)
+        if not self.max_aspect_ratio >= 1:
+            raise UsageError("--max_aspect_ratio must be at least 1")
+        low, high = (0, 9) if self.encode_format == "png" else (1, 100)
+        if not low <= self.quality <= high:
+            raise UsageError(
+                f"--encode_quality must be {low}-{high} for {self.encode_format}, "
+                f"got {self.encode_quality}"
+            )
+        if self.disable_all_reencoding and self.resize_mode != "no":
+            raise UsageError("--disable_all_reencoding keeps sizes too: add --resize_mode no")
+
+    @property
+    def quality(self) -> int:
+        """The quality in force: the one given, else 95, or compression level 6 for png."""
+        if self.encode_quality is not None:
+            return self.encode_quality
+        return 6 if self.encode_format == "png" else 95
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """How to fetch."""
+
+    TITLE: ClassVar[str] = "Network"
+
+    thread_count: int = flag(
+        256, "int", "most requests in flight per process; also spelled --concurrency"
+    )
+    timeout: float = flag(
+        10.0, "float", "seconds for connecting, for the first byte, and for any silence"
+    )
+    max_time: float = flag(60.0, "float", "seconds that one attempt at a URL may take in all")
+    retries: int = flag(0, "int", "further attempts after a failure that may pass")
+    max_redirects: int = flag(5, "int", "redirects to follow")
+    max_image_bytes: int = flag(50_000_000, "size", "largest body; 50MB and 1.5GiB are understood")
+    min_image_bytes: int = flag(0, "size", "smallest body")
+    per_host_concurrency: int = flag(
+        64, "int", "most requests in flight to one host, per process; 0 for no limit"
+    )
+    user_agent: str | None = flag(None, "str?", "the whole User-Agent (default: img2ds/VERSION)")
+    user_agent_token: str | None = flag(
+        None, "str?", "a name to add to the User-Agent, and to obey in X-Robots-Tag"
+    )
+    disallowed_header_directives: tuple[str, ...] = flag(
+        ("noai", "noimageai", "noindex", "noimageindex"), "list",
+        "X-Robots-Tag directives that forbid a picture; '[]' turns this off",
+    )  # fmt: skip
+    headers: dict[str, str] = flag({}, "mapping", "further request headers: '{\"Referer\": \"…\"}'")
+    ignore_ssl_certificate: bool = flag(False, "bool", "accept any certificate")
+    ca_bundle: str | None = flag(None, "str?", "PEM file of authorities to trust instead")
+    dns_servers: tuple[str, ...] = flag(
+        (), "list", "name servers, ADDRESS or ADDRESS:PORT (default: /etc/resolv.conf)"
+    )
+    connect_to: tuple[str, ...] = flag(
+        (), "list",
+        "HOST:PORT:ADDR:PORT as in curl: connect elsewhere; parts may be empty, HOST may be *",
+    )  # fmt: skip
+    allow_private_addresses: bool = flag(
+        False, "bool", "allow loopback, private and link-local addresses"
+    )
+    fetcher: str = flag("trio", "choice", "HTTP client: our own, or the paper's", *FETCHERS)
+
+    def __post_init__(self) -> None:
+        _at_least("thread_count", self.thread_count, 1)
+        _at_least("retries", self.retries, 0)
+        _at_least("max_redirects", self.max_redirects, 0)
+        _at_least("per_host_concurrency", self.per_host_concurrency, 0)
+        _at_least("max_image_bytes", self.max_image_bytes, 1)
+        _at_least("min_image_bytes", self.min_image_bytes, 0)
+        _positive("timeout", self.timeout)
+        _positive("max_time", self.max_time)
+        if self.ca_bundle is not None and not os.path.isfile(self.ca_bundle):
+            raise UsageError(f"--ca_bundle: there is no file {self.ca_bundle}")
+        for name, value in self.headers.items():
+            if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or re.search(
+                r"[\r\n\0]", str(value)
+            ):
+                raise UsageError(f"--headers: {name!r} is not a header that can be sent")
+        for text in filter(None, (self.user_agent, self.user_agent_token)):
+            if re.search(r"[\r\n\0]", text):
+                raise UsageError("--user_agent and --user_agent_token must be one line")
+        for rule in self.connect_to:
+            if rule.count(":") < 3:
+                raise UsageError(
+                    f"--connect_to: {rule!r} is not HOST:PORT:ADDR:PORT (parts may be empty)"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run."""
+
+    TITLE: ClassVar[str] = "Run"
+
+    processes_count: int | None = flag(None, "int?", "worker processes (default: one a core)")
+    memory_budget: int = flag(128_000_000, "size", "bytes of bodies held at once, per process")
+    distributor: str = flag("multiprocessing", "choice", "who runs the workers", *DISTRIBUTORS)
+    subjob_size: int = flag(1000, "int", "shards a job of pyspark; of no meaning to the others")
+    max_shard_retry: int = flag(1, "int", "times a shard that broke is made again")
+    max_runtime: float | None = flag(
+        None, "float?", "seconds after which no further shard is started"
+    )
+    dry_run: bool = flag(False, "bool", "check everything, print the plan, download nothing")
+    enable_wandb: bool = flag(False, "bool", "log to Weights & Biases (not built yet)")
+    wandb_project: str = flag("img2dataset", "str", "project for --enable_wandb")
+
+    def __post_init__(self) -> None:
+        _at_least("processes_count", self.processes_count, 1)
+        _at_least("memory_budget", self.memory_budget, 1)
+        _at_least("subjob_size", self.subjob_size, 1)
+        _at_least("max_shard_retry", self.max_shard_retry, 0)
+        if self.max_runtime is not None:
+            _positive("max_runtime", self.max_runtime)
+        if self.enable_wandb:
+            raise UsageError("--enable_wandb is not built yet in this version of img2ds")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """All groups of one run."""
+
+    input: InputOptions
+    output: OutputOptions
+    image: ImageOptions
+    network: NetworkOptions
+    run: RunOptions
+
+    @classmethod
+    def from_flags(cls, flags: Mapping[str, Any]) -> Options:
+        """Options from flat names, as typed or as given to `img2ds.download`.
+
+        Raises:
+            UsageError: an unknown name, a value of the wrong kind or out of range.
+        """
+        values: dict[str, Any] = {}
+        for given, value in flags.items():
+            name = ALIASES.get(given.replace("-", "_"), given.replace("-", "_"))
+            if name not in FLAGS:
+                raise UsageError(unknown_flag(given))
+            if name in values:
+                raise UsageError(f"--{name} is given twice")
+            values[name] = read_value(FLAGS[name], value)
+        if "url_list" not in values:
+            raise UsageError("--url_list is required: the list of image URLs to download")
+        built = {
+            key: group(**{f.name: values[f.name] for f in fields(group) if f.name in values})
+            for key, group in GROUPS.items()
+        }
+        if built["output"].output_format not in OUTPUT_FORMATS:
+            raise UsageError(
+                "--output_format files, the default, is not built yet in this version of img2ds; "
+                "use --output_format webdataset"
+            )
+        return cls(**built)
+
+    def __post_init__(self) -> None:
+        wanted = self.input
+        own = {"key", "status", "error_message", "width", "height", "original_width",
+               "original_height", "reason"}  # fmt: skip
+        if self.image.extract_exif:
+            own.add("exif")
+        if self.image.compute_hash is not None:
+            own.add(self.image.compute_hash)
+        if wanted.caption_col not in (None, "caption"):
+            own.add("caption")
+        if wanted.url_col != "url":
+            own.add("url")
+        for column in wanted.save_additional_columns:
+            if column in own:
+                raise UsageError(
+                    f"--save_additional_columns: {column!r} is the name of a column that img2ds "
+                    "writes itself; rename it in the input"
+                )
+
+    def shard_identity(self) -> dict[str, Any]:
+        """The options that decide what a shard is: a resume with others would mix data sets."""
+        ignored = {"url_list", "input_format", "max_rows", "output_folder", "incremental_mode",
+                   "tmp_dir", "force"}  # fmt: skip
+        identity: dict[str, Any] = {}
+        for group in (self.input, self.output, self.image):
+            for f in fields(group):
+                if f.name not in ignored:
+                    value = getattr(group, f.name)
+                    if value == math.inf:  # JSON has no infinity
+                        value = "inf"
+                    identity[f.name] = list(value) if isinstance(value, tuple) else value
+        identity["encode_quality"] = self.image.quality
+        return identity
+
+
+GROUPS: dict[str, type[Any]] = {
+    "input": InputOptions,
+    "output": OutputOptions,
+    "image": ImageOptions,
+    "network": NetworkOptions,
+    "run": RunOptions,
+}
+
+#: Every flag by its name, in the order of the groups.
+FLAGS: dict[str, Field[Any]] = {f.name: f for group in GROUPS.values() for f in fields(group)}
+
+ALIASES = {"concurrency": "thread_count"}
+
+
+def unknown_flag(name: str) -> str:
+    """The line for a flag nobody knows; it names the nearest one."""
+    plain = name.lstrip("-").replace("-", "_")
+    near = difflib.get_close_matches(plain, [*FLAGS, *ALIASES], n=1)
+    hint = f"did you mean --{near[0]}?" if near else "img2ds --help lists the flags"
+    return f"unknown flag --{plain}; {hint}"
+
+
+def read_value(spec: Field[Any], value: Any) -> Any:
+    """`value`, as a shell or a Python caller gave it, as the kind the flag wants.
+
+    Raises:
+        UsageError: it is of another kind, or not among the choices.
+    """
+    kind: str = spec.metadata["kind"]
+    if kind.endswith("?"):
+        if value is None or (isinstance(value, str) and value.lower() == "none"):
+            return None
+        kind = kind[:-1]
+    try:
+        return _READERS[kind](spec, value)
+    except (ValueError, TypeError, SyntaxError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"--{spec.name} takes {_WORDS[kind]}, got {value!r}") from None
+
+
+def _read_str(spec: Field[Any], value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, os.PathLike)):
+        raise ValueError
+    return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+
+
+def _read_int(spec: Field[Any], value: Any) -> int:
+    if isinstance(value, bool):
+        raise ValueError
+    if isinstance(value, str):
+        value = ast.literal_eval(value.strip())
+    if isinstance(value, bool) or int(value) != value:
+        raise ValueError
+    return int(value)
+
+
+def _read_float(spec: Field[Any], value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError
+    number = float(value)
+    if math.isnan(number):
+        raise ValueError
+    return number
+
+
+def _read_bool(spec: Field[Any], value: Any) -> bool:
+    if isinstance(value, str) and value.lower() in ("true", "1", "yes"):
+        return True
+    if isinstance(value, str) and value.lower() in ("false", "0", "no"):
+        return False
+    if isinstance(value, (bool, int)) and value in (0, 1):
+        return bool(value)
+    raise ValueError
+
+
+def _read_list(spec: Field[Any], value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower() == "none":
+            return ()
+        value = _bracketed(text) if text[:1] in ("[", "(") else text.split(",")
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise ValueError
+    return tuple(str(item).strip() for item in value)
+
+
+def _bracketed(text: str) -> Any:
+    """`["a","b"]`, and `[a,b]` as shells leave it when the quotes were forgotten."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return [item.strip().strip("\"'") for item in text[1:-1].split(",") if item.strip()]
+
+
+def _read_mapping(spec: Field[Any], value: Any) -> dict[str, str]:
+    if isinstance(value, str):
+        value = ast.literal_eval(value)
+    if not isinstance(value, Mapping):
+        raise ValueError
+    return {str(key): str(item) for key, item in value.items()}
+
+
+def _read_size(spec: Field[Any], value: Any) -> int:
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value)
+        if not match:
+            raise ValueError
+        return int(float(match[1]) * _SIZE_UNITS[match[2].lower()])
+    return _read_int(spec, value)
+
+
+def _read_choice(spec: Field[Any], value: Any) -> str:
+    choices: tuple[str, ...] = spec.metadata["choices"]
+    text = str(getattr(value, "value", value))
+    if text in choices:
+        return text
+    if text in NOT_BUILT.get(spec.name, ()):
+        raise UsageError(
+            f"--{spec.name} {text} is not built yet in this version of img2ds; "
+            f"there is: {', '.join(choices)}"
+        )
+    near = difflib.get_close_matches(text, choices, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"--{spec.name} is one of {', '.join(choices)}, got {text!r}{hint}")
+
+
+_READERS = {
+    "str": _read_str, "int": _read_int, "float": _read_float, "bool": _read_bool,
+    "list": _read_list, "mapping": _read_mapping, "size": _read_size, "choice": _read_choice,
+}  # fmt: skip
+
+_WORDS = {
+    "str": "a text", "int": "a whole number", "float": "a number", "bool": "True or False",
+    "list": "a list such as '[\"a\",\"b\"]'",
+    "mapping": "a mapping such as '{\"name\": \"value\"}'",
+    "size": "a number of bytes such as 50MB",
+}  # fmt: skip
+
+
+def _at_least(name: str, value: float | None, low: float) -> None:
+    if value is not None and value < low:
+        raise UsageError(f"--{name} must be at least {low}, got {value}")
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise UsageError(f"--{name} must be above 0, got {value}")

@@ -1,0 +1,1 @@
+"""Numbers of a run: counted in the workers, merged in the parent, shown to people."""

@@ -1,0 +1,1 @@
+"""laion rebuilds the LAION-400M pipeline on top of img2ds."""

@@ -1,0 +1,1 @@
+"""Everything between a URL and the bytes behind it, on trio."""

@@ -6,7 +6,7 @@ reasons add up to the failures.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,7 @@ class Tally:
     bytes_written: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     messages: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
     def count(self) -> int:
@@ -60,7 +60,8 @@ class Tally:
         self.bytes_received += other.bytes_received
         self.bytes_written += other.bytes_written
         self.reasons.update(other.reasons)
-        self.seconds.update(other.seconds)
+        for stage, seconds in other.seconds.items():
+            self.seconds[stage] += seconds
         for message, times in other.messages.items():
             self._add_message(message, times)
 

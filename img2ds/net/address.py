@@ -1,0 +1,42 @@
+"""Which addresses a public URL may lead to. Pure.
+
+A list of URLs comes from strangers: none of them may reach this machine, its network or a
+cloud's metadata service, whatever its name resolves to.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+
+#: Reachable only from inside a cloud although the address looks public: Azure's host agent.
+_METADATA = frozenset({"168.63.129.16"})
+
+#: IPv6 ranges that carry an IPv4 address: NAT64 (RFC 6052), 6to4 (RFC 3056).
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
+_SIX_TO_FOUR = ipaddress.ip_network("2002::/16")
+_SITE_LOCAL = ipaddress.ip_network("fec0::/10")
+_COMPATIBLE = ipaddress.ip_network("::/96")
+
+
+@lru_cache(maxsize=65_536)
+def is_public(address: str) -> bool:
+    """Whether `address`, an IPv4 or IPv6 literal, is on the public internet.
+
+    False for loopback, private, shared (RFC 6598), link-local, multicast and reserved ranges,
+    for metadata services, and for IPv6 forms of such IPv4 addresses.
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return is_public(str(ip.ipv4_mapped))
+        if ip in _NAT64_LOCAL or ip in _SITE_LOCAL or ip in _COMPATIBLE:
+            return False
+        if ip in _NAT64:
+            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+        if ip in _SIX_TO_FOUR:
+            return is_public(str(ipaddress.IPv4Address((int(ip) >> 80) & 0xFFFFFFFF)))
+    if ip.is_multicast or ip.is_reserved or ip.is_unspecified:
+        return False
+    return ip.is_global and address not in _METADATA

@@ -1,0 +1,51 @@
+"""Content codings undone under a byte cap. Pure (RFC 9110 8.4)."""
+
+from __future__ import annotations
+
+import zlib
+
+from img2ds.net.error import FetchError
+from img2ds.outcome import Reason
+from img2ds.sample import Body
+
+#: zlib's way to say: gzip or zlib, whichever the header shows.
+_AUTO = 32 + zlib.MAX_WBITS
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+def decode_content(body: Body, coding: bytes, max_bytes: int) -> Body:
+    """`body` with the codings of a Content-Encoding header undone, last applied first.
+
+    Raises:
+        FetchError: bad_encoding when a coding is unknown or its data broken, too_large when
+            more than `max_bytes` come out; no more than that is ever inflated.
+    """
+    for name in reversed(coding.lower().split(b",")):
+        name = name.strip()
+        if name in (b"", b"identity"):
+            continue
+        if name in (b"gzip", b"x-gzip"):
+            body = _inflate(body, max_bytes, _GZIP)
+        elif name == b"deflate":
+            body = _inflate(body, max_bytes, _AUTO)
+        else:
+            raise FetchError(
+                Reason.BAD_ENCODING, f"content coding {name[:20].decode('latin-1')} not supported"
+            )
+    return body
+
+
+def _inflate(body: Body, max_bytes: int, window: int) -> bytes:
+    inflater = zlib.decompressobj(window)
+    try:
+        data = inflater.decompress(body, max_bytes + 1)
+    except zlib.error:
+        if window != _AUTO:
+            raise FetchError(Reason.BAD_ENCODING, "compressed body is broken") from None
+        # Servers also send deflate without the zlib wrapper it ought to have (RFC 9110 8.4.1.2).
+        return _inflate(body, max_bytes, -zlib.MAX_WBITS)
+    if len(data) > max_bytes:
+        raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
+    if not inflater.eof:
+        raise FetchError(Reason.BAD_ENCODING, "compressed body is cut short")
+    return data

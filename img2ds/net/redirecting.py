@@ -1,0 +1,65 @@
+"""What every fetcher does around a single request: limits, redirects, judging the answer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from img2ds.net.budget import Lease
+from img2ds.net.connector import Connector
+from img2ds.net.error import FetchError
+from img2ds.net.redirect import REDIRECTS, next_url
+from img2ds.net.reply import Head, ReplyRules
+from img2ds.net.resolver import Resolver, system_config
+from img2ds.net.sockets import Due
+from img2ds.net.url import Url, parse_url
+from img2ds.options import NetworkOptions
+from img2ds.outcome import Failure
+from img2ds.sample import Body, Fetched
+
+
+class RedirectingFetcher(ABC):
+    """A fetcher but for the request itself.
+
+    Args:
+        resolver: where names are looked up; by default what the options ask for.
+
+    Raises:
+        UsageError: an option cannot be used.
+    """
+
+    def __init__(self, options: NetworkOptions, resolver: Resolver | None = None) -> None:
+        self.options = options
+        self.rules = ReplyRules(options)
+        resolver = resolver or Resolver(system_config(options.dns_servers), options.timeout)
+        self.connector = Connector(options, resolver)
+
+    async def fetch(self, url: str | None, lease: Lease) -> Fetched | Failure:
+        """See `Fetcher.fetch`."""
+        due = Due(self.options.timeout, self.options.max_time)
+        try:
+            return await self._follow(parse_url(url), due, lease)
+        except FetchError as error:
+            return error.failure
+
+    async def _follow(self, url: Url, due: Due, lease: Lease) -> Fetched | Failure:
+        hops = 0
+        while True:
+            head, body = await self.get(url, due, lease)
+            location = head.fields.get(b"location")
+            if head.status in REDIRECTS and location is not None:
+                url = next_url(url, location, hops, self.options.max_redirects)
+                hops += 1
+                continue
+            return self.rules.judge(head) or self.rules.finish(head, body)
+
+    @abstractmethod
+    async def get(self, url: Url, due: Due, lease: Lease) -> tuple[Head, Body]:
+        """One request. The body is left empty where the rules do not want it.
+
+        Raises:
+            FetchError: any reason but those that an answer's head decides.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close idle connections."""

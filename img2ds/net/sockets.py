@@ -1,0 +1,82 @@
+"""Waiting for non-blocking sockets, with time limits that blame nobody for our own delays.
+
+Each wait has its own deadline, so that data which is in the kernel always wins over a deadline
+that passed while this process was busy decoding.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from img2ds.net.error import FetchError
+from img2ds.outcome import Reason
+
+#: Seconds by which a deadline may be noticed late before the lateness is held to be our own (a
+#: suspended machine, a starved process) and the wait is given its time again.
+TOLERATED_LATENESS = 1.0
+#: A body slower than this, in bytes a second, over a whole `timeout` is not worth its slot.
+MIN_RATE = 100
+
+
+class Due:
+    """The time limits of one attempt at a URL: silence, and all in all.
+
+    Times in seconds on trio's clock.
+    """
+
+    __slots__ = ("hard", "silence")
+
+    def __init__(self, silence: float, max_time: float) -> None:
+        self.silence = silence
+        self.hard = trio.current_time() + max_time
+
+    def extend(self, seconds: float) -> None:
+        """Time that this process lost is not the server's."""
+        self.hard += seconds
+
+    async def wait(
+        self,
+        ready: Callable[[socket.socket], Awaitable[None]],
+        sock: socket.socket,
+        reason: Reason,
+        message: str,
+    ) -> None:
+        """Wait until `sock` is ready.
+
+        Raises:
+            FetchError: `reason` after a silence, max_time when all of the time is used up.
+        """
+        while True:
+            now = trio.current_time()
+            silent_at = now + self.silence
+            deadline = min(silent_at, self.hard)
+            with trio.CancelScope(deadline=deadline) as scope:
+                await ready(sock)
+            if not scope.cancelled_caught:
+                return
+            late = trio.current_time() - deadline
+            if late > TOLERATED_LATENESS:
+                self.extend(late + self.silence)
+                continue
+            if self.hard < silent_at:
+                raise FetchError(Reason.MAX_TIME, "took longer than max_time")
+            raise FetchError(reason, message)
+
+
+class Pace:
+    """Tells a trickle from a slow link."""
+
+    __slots__ = ("_began", "_silence")
+
+    def __init__(self, due: Due) -> None:
+        self._began = trio.current_time()
+        self._silence = due.silence
+
+    def check(self, received: int) -> None:
+        """Raises FetchError: too_slow."""
+        spent = trio.current_time() - self._began
+        if spent > self._silence and received < spent * MIN_RATE:
+            raise FetchError(Reason.TOO_SLOW, f"less than {MIN_RATE} bytes a second")

@@ -1,0 +1,147 @@
+"""The way of a row in a worker: fetch, transform, hand to the shard. One task a slot.
+
+A slot decodes its picture in the loop's own thread when the header says that this is cheap:
+handing every picture to a thread costs a tenth of all CPU. A costly one goes to a single
+thread, so that it times no one else out.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from random import Random
+from time import perf_counter
+
+import trio
+
+from img2ds.feed import Feed, Row
+from img2ds.image.digest import make_digest
+from img2ds.image.transform import Transformer
+from img2ds.net.budget import Budget, Lease
+from img2ds.net.fetcher import Fetcher
+from img2ds.net.retry import retry_delay
+from img2ds.options import Options
+from img2ds.outcome import Failure, Nature, Reason, failure, nature
+from img2ds.sample import Body
+from img2ds.shard import Shard
+from img2ds.stats.tally import Tally
+
+#: Times a row is tried again after a failure of this machine itself, and the pause in seconds.
+LOCAL_RETRIES, LOCAL_PAUSE = 20, 1.0
+#: Tracebacks kept a shard: one shows the fault, a thousand hide it.
+MAX_NOTES = 3
+
+
+class Pipeline:
+    """Slots over a feed.
+
+    Args:
+        finished: called once for each shard whose last row has ended.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        fetcher: Fetcher,
+        finished: Callable[[Shard], None],
+    ) -> None:
+        self.feed = Feed(options.network.per_host_concurrency)
+        self._options = options
+        self._fetcher = fetcher
+        self._progress = Tally()
+        self._finished = finished
+        self._budget = Budget(options.run.memory_budget)
+        self._transformer = Transformer(options.image)
+        verify = options.input.verify_hash
+        self._digest = (
+            make_digest(options.image.compute_hash) if options.image.compute_hash else None
+        )
+        self._verify = make_digest(verify[1]) if verify else None
+        self._thread = trio.CapacityLimiter(1)
+        self._random = Random()
+
+    def take_progress(self) -> Tally:
+        """What ended since the last call, for people who watch; the exact counts are the shards'."""
+        taken, self._progress = self._progress, Tally()
+        return taken
+
+    async def run(self) -> None:
+        """Run all slots until the feed is closed and every row has ended."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(self._options.network.thread_count):
+                nursery.start_soon(self._slot)
+
+    async def _slot(self) -> None:
+        while (row := await self.feed.next()) is not None:
+            shard = row.shard
+            if shard.error is None:
+                with self._budget.lease() as lease:
+                    outcome = await self._row(row, lease)
+                if outcome is not None:
+                    delay = self._delay(row, outcome)
+                    if delay is not None:
+                        self.feed.again(row, delay)
+                        continue
+                    shard.fail(row.index, outcome)
+                    self._progress.add_failure(outcome)
+            else:
+                shard.pending -= 1  # the shard is lost already, and will be made again whole
+            self.feed.done(row)
+            if not shard.pending:
+                self._finished(shard)
+
+    def _delay(self, row: Row, outcome: Failure) -> float | None:
+        if nature(outcome.reason) is Nature.LOCAL:
+            if outcome.reason == Reason.INTERNAL_ERROR or row.local_failures >= LOCAL_RETRIES:
+                return None
+            row.local_failures += 1
+            return LOCAL_PAUSE
+        row.attempts += 1
+        return retry_delay(outcome, row.attempts, self._options.network.retries, self._random)
+
+    async def _row(self, row: Row, lease: Lease) -> Failure | None:
+        """One attempt at a row. On success the shard has it and None is returned."""
+        shard = row.shard
+        try:
+            fetched = await self._fetcher.fetch(shard.urls[row.index], lease)
+            if isinstance(fetched, Failure):
+                return fetched
+            return await self._picture(shard, row.index, fetched.body)
+        except Exception as fault:
+            # The one broad except of a worker: a fault of ours costs a row, is counted, and told.
+            if len(shard.notes) < MAX_NOTES:
+                shard.notes.append(f"{shard.urls[row.index]}: {traceback.format_exc()}")
+            return failure(Reason.INTERNAL_ERROR, f"internal error: {type(fault).__name__}")
+
+    async def _picture(self, shard: Shard, index: int, body: Body) -> Failure | None:
+        shard.tally.bytes_received += len(body)
+        self._progress.bytes_received += len(body)
+        began = perf_counter()
+        if self._digest is not None:
+            shard.digest(index, self._digest(body))
+        if self._verify is not None and shard.hashes is not None:
+            expected = shard.hashes[index]
+            if expected is None or self._verify(body) != expected.strip().lower():
+                return failure(Reason.HASH_MISMATCH, "hash differs from the list's")
+        picture = self._transformer.inspect(body)
+        if isinstance(picture, Failure):
+            return picture
+        if picture.costly:
+            encoded = await trio.to_thread.run_sync(
+                self._transformer.render, picture, limiter=self._thread
+            )
+        else:
+            encoded = self._transformer.render(picture)
+        transformed = perf_counter()
+        self._progress.seconds["transform"] += transformed - began
+        if isinstance(encoded, Failure):
+            return encoded
+        try:
+            shard.succeed(index, encoded)
+        except OSError as fault:
+            shard.error = fault
+            shard.pending -= 1
+            return None
+        self._progress.add_success(len(encoded.data))
+        self._progress.seconds["write"] += perf_counter() - transformed
+        return None

@@ -1,0 +1,30 @@
+"""What a worker tells its parent: a shard that came to an end, or how far it got."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from img2ds.stats.tally import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Rows that ended since the last one, of any shard; `tally` has no messages."""
+
+    tally: Tally
+    shard_id: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """The end of one shard. `error` is None when it is committed, else why it is not.
+
+    `duration` is in seconds from its first row to its mark. `notes` are lines for the log.
+    """
+
+    shard_id: int
+    tally: Tally
+    duration: float
+    error: str | None = None
+    fatal: bool = False
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,143 @@
+"""A stream of shards in one process: owns the trio run, and wires what lives in it.
+
+Shards overlap: the next one's rows are loaded while the last slow downloads of this one run
+out, so that slots are never idle at a shard's end. Every row has a time limit, so every shard
+ends; none waits for another to be committed.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import trio
+
+from img2ds.net.fetcher import open_fetcher
+from img2ds.options import Options
+from img2ds.outcome import UsageError
+from img2ds.pipeline import Pipeline
+from img2ds.planner import read_rows
+from img2ds.sample import ShardTask
+from img2ds.shard import Shard
+from img2ds.source import RangeReader
+from img2ds.stats.report import Progress, ShardReport
+from img2ds.stats.tally import Tally
+from img2ds.storage import OutputFolder
+
+#: Seconds between two words of progress.
+PROGRESS_INTERVAL = 0.5
+#: Rows that open shards may hold together: a minute's downloads on one core, so that a URL that
+#: takes all of its time keeps its own shard waiting and no other.
+OPEN_ROWS = 20_000
+#: Open shards at least and at most; each holds a file and a write buffer.
+MIN_OPEN, MAX_OPEN = 4, 64
+#: File descriptors beside one a slot, one an idle connection and one a DNS question.
+SPARE_DESCRIPTORS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ShardWorker:
+    """Makes shards: the callable that distributors run, once in each process."""
+
+    options: Options
+    folder: OutputFolder
+
+    def __call__(self, tasks: Iterator[ShardTask], emit: Callable[[Any], None]) -> None:
+        raise_descriptor_limit()
+        trio.run(_Run(self.options, self.folder, tasks, emit).main)
+
+
+class _Run:
+    def __init__(
+        self,
+        options: Options,
+        folder: OutputFolder,
+        tasks: Iterator[ShardTask],
+        emit: Callable[[Any], None],
+    ) -> None:
+        self._options = options
+        self._folder = folder
+        self._tasks = tasks
+        self._emit = emit
+        self._reader = RangeReader()
+        rows = options.output.number_sample_per_shard
+        self._open = trio.Semaphore(min(max(MIN_OPEN, math.ceil(OPEN_ROWS / rows)), MAX_OPEN))
+        self._commits = trio.CapacityLimiter(2)
+
+    async def main(self) -> None:
+        fetcher = open_fetcher(self._options.network)
+        try:
+            async with trio.open_nursery() as progress:
+                async with trio.open_nursery() as nursery:
+                    pipeline = Pipeline(
+                        self._options,
+                        fetcher,
+                        finished=lambda shard: nursery.start_soon(self._commit, shard),
+                    )
+                    progress.start_soon(self._report, pipeline)
+                    nursery.start_soon(self._load, pipeline)
+                    await pipeline.run()
+                progress.cancel_scope.cancel()
+            self._emit(Progress(pipeline.take_progress()))
+        finally:
+            await fetcher.aclose()
+
+    async def _load(self, pipeline: Pipeline) -> None:
+        """Keep the feed supplied, one shard ahead."""
+        while True:
+            await pipeline.feed.wait_below(max(self._options.network.thread_count // 4, 1))
+            await self._open.acquire()
+            task = await trio.to_thread.run_sync(next, self._tasks, None, abandon_on_cancel=True)
+            if task is None:
+                break
+            try:
+                shard = await trio.to_thread.run_sync(self._begin, task)
+            except (OSError, pa.ArrowException, UsageError) as error:
+                self._open.release()
+                words = f"cannot begin the shard: {error}"
+                self._emit(ShardReport(task.shard_id, Tally(), 0.0, words))
+                continue
+            pipeline.feed.add(shard)
+        pipeline.feed.close()
+
+    def _begin(self, task: ShardTask) -> Shard:
+        table = read_rows(task, self._options.input.columns, self._reader)
+        return Shard(task, table, self._options, self._folder)
+
+    async def _commit(self, shard: Shard) -> None:
+        report = await trio.to_thread.run_sync(shard.commit, limiter=self._commits)
+        self._open.release()
+        self._emit(report)
+
+    async def _report(self, pipeline: Pipeline) -> None:
+        while True:
+            await trio.sleep(PROGRESS_INTERVAL)
+            self._emit(Progress(pipeline.take_progress()))
+
+
+def raise_descriptor_limit() -> int:
+    """Raise this process' soft limit of open files to its hard one; returns what it is now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return 2**31 if hard == resource.RLIM_INFINITY else hard
+
+
+def check_descriptors(options: Options) -> None:
+    """Whether the slots asked for can have their sockets.
+
+    Raises:
+        UsageError: they cannot; better said now than as a million failed rows.
+    """
+    slots = options.network.thread_count
+    available = raise_descriptor_limit()
+    if 2 * slots + SPARE_DESCRIPTORS > available:
+        raise UsageError(
+            f"--thread_count {slots} needs {2 * slots + SPARE_DESCRIPTORS} open files and the "
+            f"limit is {available}: lower it to {max(1, (available - SPARE_DESCRIPTORS) // 2)}, "
+            "or raise the limit (ulimit -Hn)"
+        )

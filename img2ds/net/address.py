@@ -12,6 +12,9 @@ from functools import lru_cache
 #: Reachable only from inside a cloud although the address looks public: Azure's host agent.
 _METADATA = frozenset({"168.63.129.16"})
 
+#: IETF protocol assignments: no web servers, but a cloud's metadata service (192.0.0.192).
+_PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")
+
 #: IPv6 ranges that carry an IPv4 address: NAT64 (RFC 6052), 6to4 (RFC 3056).
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
@@ -37,6 +40,8 @@ def is_public(address: str) -> bool:
             return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
         if ip in _SIX_TO_FOUR:
             return is_public(str(ipaddress.IPv4Address((int(ip) >> 80) & 0xFFFFFFFF)))
+    elif ip in _PROTOCOLS:
+        return False
     if ip.is_multicast or ip.is_reserved or ip.is_unspecified:
         return False
     return ip.is_global and address not in _METADATA

@@ -72,23 +72,19 @@ class Lease:
     async def wait(self) -> None:
         """Sleep until there is room, or until every other holder waits too."""
         budget = self.budget
-        budget._working -= self.held > 0
-        if budget._working == 0 and not budget._waiting:
-            budget._working += self.held > 0
-            self.privileged = True
-            return
-        event = trio.Event()
-        entry = (self, event)
-        budget._waiting.append(entry)
-        budget._wake()
-        try:
-            await event.wait()
-        except trio.Cancelled:
-            if event.is_set():
+        while self.exhausted:
+            event = trio.Event()
+            entry = (self, event)
+            budget._working -= self.held > 0
+            budget._waiting.append(entry)
+            budget._wake()
+            try:
+                await event.wait()
+            except trio.Cancelled:
+                if not event.is_set():
+                    budget._waiting.remove(entry)
+                    budget._working += self.held > 0
                 raise
-            budget._waiting.remove(entry)
-            budget._working += self.held > 0
-            raise
 
     def release(self) -> None:
         """Give everything back; the lease may be used again."""

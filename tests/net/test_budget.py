@@ -1,0 +1,92 @@
+"""The byte budget bounds what is held and never deadlocks."""
+
+from __future__ import annotations
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from img2ds.net.budget import Budget
+
+
+def test_a_reader_over_budget_waits_for_room() -> None:
+    async def main() -> None:
+        budget = Budget(100)
+        first, second = budget.lease(), budget.lease()
+        first.add(100)
+        assert second.exhausted
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(second.wait)
+            await wait_all_tasks_blocked()
+            assert nursery.child_tasks
+            first.release()
+        assert not second.exhausted
+        assert budget.held == 0
+
+    trio.run(main)
+
+
+def test_when_every_holder_waits_one_goes_on() -> None:
+    async def main() -> None:
+        budget = Budget(100)
+        leases = [budget.lease() for _ in range(3)]
+        ended: list[int] = []
+
+        async def read(number: int) -> None:
+            with leases[number] as lease:
+                lease.add(40)  # together they are over the budget, and none is done
+                for _ in range(5):
+                    if lease.exhausted:
+                        await lease.wait()
+                    lease.add(40)
+                    await trio.lowlevel.checkpoint()
+            ended.append(number)
+
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                for number in range(3):
+                    nursery.start_soon(read, number)
+        assert sorted(ended) == [0, 1, 2]
+        assert budget.held == 0
+        assert budget._working == 0
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_many_readers_stay_near_the_budget() -> None:
+    async def main() -> None:
+        budget = Budget(1000)
+        highest = 0
+
+        async def read() -> None:
+            nonlocal highest
+            with budget.lease() as lease:
+                for _ in range(10):
+                    if lease.exhausted:
+                        await lease.wait()
+                    lease.add(50)
+                    highest = max(highest, budget.held)
+                    await trio.lowlevel.checkpoint()
+
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                for _ in range(40):
+                    nursery.start_soon(read)
+        assert budget.held == 0
+        assert highest <= 1000 + 50 + 500  # one read over, and one body that was let through
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_a_cancelled_wait_leaves_no_trace() -> None:
+    async def main() -> None:
+        budget = Budget(10)
+        holder, waiter = budget.lease(), budget.lease()
+        holder.add(10)
+        waiter.add(5)
+        with trio.move_on_after(1):
+            await waiter.wait()
+        waiter.release()
+        holder.release()
+        assert (budget.held, budget._working, len(budget._waiting)) == (0, 0, 0)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))

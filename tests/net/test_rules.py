@@ -1,0 +1,192 @@
+"""The pure rules: redirects, retries, robots, content codings, connect_to."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from img2ds.net.coding import decode_content
+from img2ds.net.connector import ConnectRule
+from img2ds.net.error import FetchError
+from img2ds.net.redirect import next_url
+from img2ds.net.retry import MAX_DELAY, parse_retry_after, retry_delay
+from img2ds.net.robots import is_disallowed
+from img2ds.net.url import parse_url
+from img2ds.outcome import Failure, Nature, Reason, failure, http_reason, nature
+
+BASE = parse_url("http://a.example/x")
+
+
+def test_redirects_end() -> None:
+    assert next_url(BASE, b"/y", 4, 5).target == "/y"
+    with pytest.raises(FetchError) as caught:
+        next_url(BASE, b"/y", 5, 5)
+    assert caught.value.failure.reason == "too_many_redirects"
+
+
+def test_redirects_stay_on_the_web() -> None:
+    with pytest.raises(FetchError) as caught:
+        next_url(BASE, b"file:///etc/passwd", 0, 5)
+    assert caught.value.failure.reason == "unsupported_scheme"
+
+
+@pytest.mark.parametrize(
+    ("raw", "target"), [("/ü".encode(), "/%C3%BC"), ("/ü".encode("latin-1"), "/%C3%BC")]
+)
+def test_raw_bytes_in_a_location(raw: bytes, target: str) -> None:
+    assert next_url(BASE, raw, 0, 5).target == target
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("http_404", Nature.PERMANENT),
+        ("http_410", Nature.PERMANENT),
+        ("http_429", Nature.TRANSIENT),
+        ("http_503", Nature.TRANSIENT),
+        ("http_522", Nature.TRANSIENT),
+        ("stalled", Nature.TRANSIENT),
+        ("tls_error", Nature.PERMANENT),
+        ("not_an_image", Nature.PERMANENT),
+        ("no_descriptors", Nature.LOCAL),
+    ],
+)
+def test_only_what_may_pass_is_transient(reason: str, expected: Nature) -> None:
+    assert nature(reason) is expected
+
+
+def test_every_reason_has_a_status_and_a_nature() -> None:
+    for reason in Reason:
+        made = failure(reason)
+        assert made.reason == reason.value
+        assert made.message
+        assert made.status.value in ("failed_to_download", "failed_to_resize")
+        assert nature(reason.value) in Nature
+
+
+def test_retries_only_as_often_as_asked() -> None:
+    stalled = failure(Reason.STALLED)
+    random = Random(1)
+    assert retry_delay(stalled, 1, 0, random) is None
+    assert retry_delay(stalled, 1, 2, random) is not None
+    assert retry_delay(stalled, 2, 2, random) is not None
+    assert retry_delay(stalled, 3, 2, random) is None
+    assert retry_delay(failure(Reason.TLS_ERROR), 1, 9, random) is None
+
+
+@given(st.integers(1, 40), st.integers(0, 2**32))
+def test_pauses_are_bounded(attempts: int, seed: int) -> None:
+    delay = retry_delay(failure(Reason.STALLED), attempts, 100, Random(seed))
+    assert delay is not None
+    assert 0 < delay <= MAX_DELAY
+
+
+def test_retry_after_is_obeyed_or_not_waited_for() -> None:
+    def after(seconds: float) -> float | None:
+        return retry_delay(Failure(http_reason(429), "", seconds), 1, 3, Random(1))
+
+    assert (after(20.0) or 0) >= 20.0
+    assert after(MAX_DELAY + 1) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(b"120", 120.0), (b" 3 ", 3.0), (b"Wed, 21 Oct 2026 07:28:00 GMT", None), (b"-1", None)],
+)
+def test_reads_retry_after(value: bytes, seconds: float | None) -> None:
+    assert parse_retry_after(value) == seconds
+
+
+DIRECTIVES = frozenset({"noai", "noindex"})
+
+
+@pytest.mark.parametrize(
+    ("value", "token", "expected"),
+    [
+        (b"noai", None, True),
+        (b"NoAI", None, True),
+        (b"nofollow, noindex", None, True),
+        (b"nofollow", None, False),
+        (b"otherbot: noai", None, False),
+        (b"otherbot: noai", "mybot", False),
+        (b"MyBot: noai", "mybot", True),
+        (b"mybot: all", "mybot", False),
+        (b"unavailable_after: 25 Jun 2010 15:00:00 PST", None, False),
+        (b"", None, False),
+    ],
+)
+def test_robots(value: bytes, token: str | None, expected: bool) -> None:
+    assert is_disallowed(value, token, DIRECTIVES) is expected
+
+
+DATA = b"picture" * 1000
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("body", "coding"),
+    [
+        (DATA, b""),
+        (DATA, b"identity"),
+        (gzip.compress(DATA), b"gzip"),
+        (gzip.compress(DATA), b"x-gzip"),
+        (zlib.compress(DATA), b"deflate"),
+        (raw_deflate(DATA), b"Deflate"),
+        (gzip.compress(zlib.compress(DATA)), b"deflate, gzip"),
+    ],
+)
+def test_undoes_codings(body: bytes, coding: bytes) -> None:
+    assert decode_content(body, coding, len(DATA)) == DATA
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "reason"),
+    [
+        (gzip.compress(DATA), b"br", "bad_encoding"),
+        (b"not gzip", b"gzip", "bad_encoding"),
+        (b"not deflate", b"deflate", "bad_encoding"),
+        (gzip.compress(DATA)[:-9], b"gzip", "bad_encoding"),
+        (gzip.compress(DATA + b"x"), b"gzip", "too_large"),
+        (gzip.compress(bytes(10_000_000)), b"gzip", "too_large"),
+    ],
+)
+def test_refuses_broken_and_endless_codings(body: bytes, coding: bytes, reason: str) -> None:
+    with pytest.raises(FetchError) as caught:
+        decode_content(body, coding, len(DATA))
+    assert caught.value.failure.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("rule", "host", "port", "expected"),
+    [
+        ("a.example:80:127.0.0.1:8080", "a.example", 80, True),
+        ("a.example:80:127.0.0.1:8080", "a.example", 443, False),
+        ("a.example:80:127.0.0.1:8080", "b.example", 80, False),
+        ("*:80:127.0.0.1:8080", "b.example", 80, True),
+        (":80:127.0.0.1:8080", "b.example", 80, True),
+        ("::127.0.0.1:8080", "b.example", 443, True),
+        ("*:*:127.0.0.1:", "b.example", 443, True),
+        ("[2001:db8::1]:80:[::1]:8080", "2001:db8::1", 80, True),
+    ],
+)
+def test_connect_to(rule: str, host: str, port: int, expected: bool) -> None:
+    assert ConnectRule.parse(rule).applies(host, port) is expected
+
+
+def test_connect_to_reads_literals() -> None:
+    rule = ConnectRule.parse("[2001:db8::1]:80:[::1]:8080")
+    assert (rule.host, rule.port, rule.to_host, rule.to_port) == (
+        "2001:db8::1",
+        "80",
+        "::1",
+        "8080",
+    )

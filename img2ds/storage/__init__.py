@@ -1,0 +1,20 @@
+"""Files, here and elsewhere: finding and reading inputs, publishing outputs, locking a folder.
+
+The only user of fsspec. Local paths take the operating system's calls directly.
+"""
+
+from __future__ import annotations
+
+from img2ds.storage.inputs import InputFile, InputStream, find_inputs, open_seekable, open_stream
+from img2ds.storage.lock import FolderLock
+from img2ds.storage.output import OutputFolder
+
+__all__ = [
+    "FolderLock",
+    "InputFile",
+    "InputStream",
+    "OutputFolder",
+    "find_inputs",
+    "open_seekable",
+    "open_stream",
+]

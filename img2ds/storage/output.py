@@ -1,0 +1,285 @@
+"""An output folder anywhere: files are written aside, flushed, then published under their names.
+
+Nothing is ever seen half-written under its own name: a local file is renamed into place, a
+remote one is uploaded whole and its size checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from img2ds.outcome import UsageError
+from img2ds.storage.filesystem import local_path, resolve, said_plainly
+from img2ds.storage.lock import FolderLock, lock_folder
+
+#: What img2ds keeps for itself; in a folder of its own because img2dataset reads every `*.json`.
+PRIVATE = "_img2ds"
+
+_HOST = socket.gethostname().partition(".")[0].replace("-", "_") or "host"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFolder:
+    """Where a data set goes. Picklable: workers publish into the same folder.
+
+    Attributes:
+        path: an absolute local path, or an fsspec URL.
+        local: whether it is on this machine's file systems.
+        aside_root: the local folder with one folder a run, for files not published yet.
+        run_id: names this run: host, process, and the time that process was started.
+    """
+
+    path: str
+    local: bool
+    aside_root: str
+    run_id: str
+
+    @classmethod
+    def open(cls, path: str, tmp_dir: str | None = None) -> OutputFolder:
+        """The folder at `path`, which need not exist yet; nothing is touched.
+
+        Args:
+            tmp_dir: local folder for unpublished files; by default inside a local output
+                folder, so that publishing is a rename, and the system's for others.
+
+        Raises:
+            UsageError: no such protocol.
+        """
+        local = local_path(path)
+        if tmp_dir is not None:
+            aside_root = os.path.join(os.path.abspath(os.path.expanduser(tmp_dir)), "img2ds")
+        elif local is not None:
+            aside_root = os.path.join(local, PRIVATE, "tmp")
+        else:
+            aside_root = os.path.join(tempfile.gettempdir(), "img2ds")
+        pid = os.getpid()
+        run_id = f"{_HOST}-{pid}-{_start_of(pid) or 0}-{uuid.uuid4().hex[:8]}"
+        return cls(local or path.rstrip("/"), local is not None, aside_root, run_id)
+
+    @property
+    def aside_folder(self) -> str:
+        """Where this run writes aside."""
+        return os.path.join(self.aside_root, self.run_id)
+
+    def check_writable(self) -> None:
+        """Make the folder and write into it once.
+
+        Raises:
+            UsageError: it cannot be made or written to.
+        """
+        if self.local and os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise UsageError(f"the output folder {self.path} is a file: name a folder")
+        probe = f"{PRIVATE}/probe"
+        with said_plainly(f"write to the output folder {self.path}"):
+            if self.local:
+                os.makedirs(os.path.join(self.path, PRIVATE), exist_ok=True)
+                with open(os.path.join(self.path, probe), "wb"):
+                    pass
+                os.unlink(os.path.join(self.path, probe))
+            else:
+                fs, target = self._remote(probe)
+                fs.pipe_file(target, b"img2ds")
+                fs.rm_file(target)
+        with said_plainly(f"write to {self.aside_root} (see --tmp_dir)"):
+            os.makedirs(self.aside_folder, exist_ok=True)
+
+    def lock(self, force: bool = False) -> FolderLock:
+        """Hold the folder against other runs; use it in a `with`. Makes it where needed.
+
+        Raises:
+            UsageError: it cannot be written to, or another run holds it.
+        """
+        self.check_writable()
+        with said_plainly(f"lock the output folder {self.path}"):
+            return lock_folder(self.path, self.local, force)
+
+    def aside(self, name: str) -> str:
+        """The local path where this process writes the file that will be published as `name`."""
+        # Attempts of one shard in two processes must not meet.
+        base, leaf = os.path.split(name)
+        folder = os.path.join(self.aside_folder, base)
+        os.makedirs(folder, exist_ok=True)
+        return os.path.join(folder, f"{_HOST}-{os.getpid()}-{leaf}")
+
+    def publish(self, name: str) -> None:
+        """Flush the file written at `aside(name)` to disk and give it its name.
+
+        Raises:
+            OSError: the disk is full, or the upload failed; there is no file `name`
+                then that was not there before.
+        """
+        source = self.aside(name)
+        if not self.local:
+            self._upload(source, name)
+            return
+        target = os.path.join(self.path, name)
+        folder = os.path.dirname(target)
+        os.makedirs(folder, exist_ok=True)
+        _flush(source)
+        try:
+            os.replace(source, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._copy_in(source, target)
+        _flush(folder)
+
+    def _copy_in(self, source: str, target: str) -> None:
+        """Publish from another file system: --tmp_dir may be on a faster disk."""
+        near = os.path.join(self.path, PRIVATE, "tmp", self.run_id)
+        os.makedirs(near, exist_ok=True)
+        copy = os.path.join(near, os.path.basename(source))
+        try:
+            shutil.copyfile(source, copy)
+            _flush(copy)
+            os.replace(copy, target)
+        except OSError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(copy)
+            raise
+        os.unlink(source)
+
+    def _upload(self, source: str, name: str) -> None:
+        fs, target = self._remote(name)
+        size = os.path.getsize(source)
+        parent = target.rpartition("/")[0]
+        fs.makedirs(parent, exist_ok=True)
+        fs.put_file(source, target)
+        fs.invalidate_cache(parent)
+        stored = fs.size(target)
+        if stored != size:
+            fs.rm_file(target)
+            raise OSError(errno.EIO, f"upload of {name} came to {stored} bytes of {size}")
+        os.unlink(source)
+
+    def names(self) -> list[str]:
+        """The names of the files and folders in it, sorted; none when it does not exist."""
+        if self.local:
+            try:
+                return sorted(os.listdir(self.path))
+            except FileNotFoundError:
+                return []
+        fs, target = self._remote("")
+        fs.invalidate_cache(target)
+        try:
+            found = fs.ls(target, detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted({path.rstrip("/").rpartition("/")[2] for path in found})
+
+    def exists(self, name: str) -> bool:
+        if self.local:
+            return os.path.lexists(os.path.join(self.path, name))
+        fs, target = self._remote(name)
+        return bool(fs.exists(target))
+
+    def read_bytes(self, name: str) -> bytes:
+        """The content of a file. Raises OSError."""
+        if self.local:
+            with open(os.path.join(self.path, name), "rb") as file:
+                return file.read()
+        fs, target = self._remote(name)
+        return cast(bytes, fs.cat_file(target))
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Publish `data` as `name`, whole or not at all. Raises OSError."""
+        with open(self.aside(name), "wb") as file:
+            file.write(data)
+        self.publish(name)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files, and folders with all in them; those that are not there are fine."""
+        for name in names:
+            if self.local:
+                path = os.path.join(self.path, name)
+                if os.path.isdir(path) and not os.path.islink(path):
+                    shutil.rmtree(path)
+                else:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path)
+            else:
+                fs, target = self._remote(name)
+                with contextlib.suppress(FileNotFoundError):
+                    fs.rm(target, recursive=True)
+
+    def clean_aside(self) -> None:
+        """Remove what dead runs of this machine left aside."""
+        roots = {self.aside_root}
+        if self.local:
+            roots.add(os.path.join(self.path, PRIVATE, "tmp"))
+        for root in roots:
+            for run_id in os.listdir(root) if os.path.isdir(root) else []:
+                if run_id != self.run_id and _is_dead(run_id):
+                    shutil.rmtree(os.path.join(root, run_id), ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove what this run left aside. Call it once the workers have ended."""
+        shutil.rmtree(self.aside_folder, ignore_errors=True)
+        if self.local:
+            shutil.rmtree(os.path.join(self.path, PRIVATE, "tmp", self.run_id), ignore_errors=True)
+
+    def free_bytes(self) -> int | None:
+        """Bytes that can still be written, None where nobody can tell."""
+        if not self.local:
+            return None
+        path = self.path
+        while not os.path.exists(path):
+            path = os.path.dirname(path)
+        return shutil.disk_usage(path).free
+
+    def _remote(self, name: str) -> tuple[Any, str]:
+        fs, path = resolve(self.path)
+        return fs, f"{path.rstrip('/')}/{name}" if name else path
+
+
+def _flush(path: str) -> None:
+    """Wait until the file, or the names in the folder, at `path` are on the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        # Some network file systems cannot flush a folder; their server does it by itself.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(fd)
+
+
+def _start_of(pid: int) -> int | None:
+    """When a process was started, in clock ticks since boot; None when there is none (or no /proc).
+
+    proc(5): the 22nd field of /proc/PID/stat; the second one is in brackets and may hold anything.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except OSError:
+        return None
+
+
+def _is_dead(run_id: str) -> bool:
+    """Whether the run is known to have ended: of this host, and its process is gone."""
+    try:
+        host, pid, started, _ = run_id.split("-")
+        process = int(pid)
+    except ValueError:
+        return False  # not a run's
+    if host != _HOST:
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # alive, and somebody else's
+    now = _start_of(process)
+    return now is not None and started != "0" and str(now) != started

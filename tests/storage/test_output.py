@@ -1,0 +1,224 @@
+"""An output folder, here and on S3: written aside, published whole, cleaned up after the dead."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from img2ds.outcome import UsageError
+from img2ds.storage import OutputFolder
+from img2ds.storage.lock import STALE, HeartbeatLock
+
+Location = str
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """A bucket of a real S3 server (moto) on loopback."""
+    pytest.importorskip("s3fs", reason="s3fs is not installed")
+    server_module = pytest.importorskip("moto.server", reason="moto is not installed")
+    import fsspec
+    from fsspec.config import conf
+
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setitem(conf, "s3", {"endpoint_url": f"http://{host}:{port}"})
+        fs = fsspec.filesystem("s3")
+        fs.mkdir("bucket")
+        yield "s3://bucket"
+    server.stop()
+
+
+@pytest.fixture(params=["local", "tmp_dir", "s3"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str | None]:
+    """An output folder and its --tmp_dir."""
+    if request.param == "s3":
+        return f"{request.getfixturevalue('s3')}/{tmp_path.name}", str(tmp_path / "aside")
+    return str(tmp_path / "out"), str(tmp_path / "aside") if request.param == "tmp_dir" else None
+
+
+@pytest.fixture
+def folder(location: tuple[str, str | None]) -> Iterator[OutputFolder]:
+    folder = OutputFolder.open(*location)
+    with folder.lock():
+        yield folder
+    folder.close()
+
+
+def test_a_file_appears_when_it_is_published(folder: OutputFolder) -> None:
+    path = folder.aside("00000.tar")
+    Path(path).write_bytes(b"half")
+    assert "00000.tar" not in folder.names()
+    assert not folder.exists("00000.tar")
+    Path(path).write_bytes(b"whole")
+    folder.publish("00000.tar")
+    assert folder.read_bytes("00000.tar") == b"whole"
+    assert folder.names() == ["00000.tar", "_img2ds"]
+    assert not os.path.exists(path)
+
+
+def test_publishing_replaces(folder: OutputFolder) -> None:
+    folder.write_bytes("a.json", b"first")
+    folder.write_bytes("a.json", b"second, and longer")
+    assert folder.read_bytes("a.json") == b"second, and longer"
+
+
+def test_workers_publish_into_the_same_folder(folder: OutputFolder) -> None:
+    twin = pickle.loads(pickle.dumps(folder))
+    twin.write_bytes("_img2ds/x.json", b"{}")
+    assert folder.read_bytes("_img2ds/x.json") == b"{}"
+    assert twin.names() == folder.names()
+
+
+def test_removing(folder: OutputFolder) -> None:
+    folder.write_bytes("a", b"1")
+    folder.write_bytes("b/c", b"2")
+    folder.remove(["a", "b", "never was"])
+    assert folder.names() == ["_img2ds"]
+
+
+def test_a_folder_that_is_not_there_has_no_names(location: tuple[str, str | None]) -> None:
+    folder = OutputFolder.open(location[0] + "/nowhere")
+    assert folder.names() == []
+    assert not folder.exists("a")
+
+
+def test_one_run_at_a_time(location: tuple[str, str | None]) -> None:
+    first = OutputFolder.open(*location)
+    held_by_us = rf"in use by process {os.getpid()} on .*--force"
+    with first.lock(), pytest.raises(UsageError, match=held_by_us):
+        OutputFolder.open(*location).lock()
+    with OutputFolder.open(*location).lock():
+        pass
+
+
+def test_taking_over_by_force(location: tuple[str, str | None]) -> None:
+    held = OutputFolder.open(*location).lock()
+    assert not held.lost
+    with OutputFolder.open(*location).lock(force=True) as taken:
+        if isinstance(held, HeartbeatLock):
+            held.refresh()
+        assert bool(held.lost)
+        assert not taken.lost
+        held.release()  # which takes nothing away from the new holder
+        assert not taken.lost
+        with pytest.raises(UsageError, match="in use"):
+            OutputFolder.open(*location).lock()
+
+
+def test_a_remote_lock_goes_stale(s3: str, tmp_path: Path) -> None:
+    folder = f"{s3}/{tmp_path.name}"
+    now = 1_000_000.0
+    dead = HeartbeatLock(folder, f"{folder}/_img2ds/lock", False, lambda: now)
+    dead._end.set()  # its process is gone: no more heartbeats
+    with pytest.raises(UsageError, match="in use"):
+        HeartbeatLock(folder, f"{folder}/_img2ds/lock", False, lambda: now + STALE - 1)
+    taken = HeartbeatLock(folder, f"{folder}/_img2ds/lock", False, lambda: now + STALE + 1)
+    dead.refresh()
+    assert dead.lost
+    taken.release()
+
+
+def test_what_dead_runs_left_aside_is_removed(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from img2ds.storage import OutputFolder;"
+        "folder = OutputFolder.open(sys.argv[1]); folder.lock();"
+        "open(folder.aside('00000.tar'), 'w').close(); os._exit(9)"
+    )
+    out = tmp_path / "out"
+    subprocess.run([sys.executable, "-c", code, str(out)], check=False)
+    aside = out / "_img2ds" / "tmp"
+    (dead,) = aside.iterdir()
+    (aside / "another-host-1-1").mkdir()  # not of this machine: who knows
+    folder = OutputFolder.open(str(out))
+    with folder.lock():
+        folder.clean_aside()
+        assert not dead.exists()
+        assert (aside / "another-host-1-1").exists()
+        assert Path(folder.aside_folder).exists()
+
+
+def test_another_file_system_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename across file systems fails; then the file is copied, and still appears whole."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    aside = shared / tmp_path.name
+    try:
+        folder = OutputFolder.open(str(tmp_path / "out"), str(aside))
+        with folder.lock():
+            folder.write_bytes("00000.tar", b"x" * 100_000)
+            assert folder.read_bytes("00000.tar") == b"x" * 100_000
+        folder.close()
+        assert not list((tmp_path / "out" / "_img2ds" / "tmp").rglob("*"))
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def test_a_failed_flush_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = OutputFolder.open(str(tmp_path / "out"))
+    with folder.lock():
+        Path(folder.aside("a")).write_bytes(b"1")
+
+        def full(fd: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            folder.publish("a")
+        monkeypatch.undo()
+        assert not folder.exists("a")
+
+
+def test_a_protocol_nobody_knows() -> None:
+    with pytest.raises(UsageError, match="protocol not known"):
+        OutputFolder.open("nope://x/y").check_writable()
+
+
+def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(UsageError, match="is a file: name a folder"):
+        OutputFolder.open(str(tmp_path / "out")).lock()
+
+
+def test_a_whole_run_into_s3(s3: str, tmp_path: Path) -> None:
+    """Through the job, with the workers' own connections; lists are read from there too."""
+    import fsspec
+    from fsspec.config import conf
+
+    import img2ds
+    from tests.server.pictures import picture
+    from tests.server.sample_web import BackgroundWeb
+
+    # Workers are programs of their own and learn the endpoint the way users' do.
+    endpoint: Any = conf["s3"]["endpoint_url"]
+    where = f"{s3}/{tmp_path.name}"
+    fs = fsspec.filesystem("s3")
+    with fs.open(f"{where}/list.txt", "w") as file:
+        file.write("".join(f"http://h.example/photo/{n}.jpg\n" for n in range(12)))
+    with pytest.MonkeyPatch.context() as patch, BackgroundWeb([picture()] * 12) as address:
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        report = img2ds.download(
+            url_list=f"{where}/list.txt", output_folder=f"{where}/out",
+            output_format="webdataset", number_sample_per_shard=5, processes_count=1,
+            connect_to=f"::{address}", allow_private_addresses=True,
+        )  # fmt: skip
+    assert (report.exit_code, report.tally.successes) == (0, 12)
+    names = {path.rpartition("/")[2] for path in fs.ls(f"{where}/out", refresh=True)}
+    assert names == {
+        f"0000{n}{end}" for n in range(3) for end in (".tar", ".parquet", "_stats.json")
+    } | {"_img2ds"}

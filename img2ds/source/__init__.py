@@ -1,0 +1,19 @@
+"""Input files as rows: one module a format, one protocol.
+
+A source never holds more than one shard's rows and one row group's pages.
+"""
+
+from __future__ import annotations
+
+from img2ds.source.choice import file_extensions, guess_format, open_source
+from img2ds.source.ranges import RangeReader, read_rows
+from img2ds.source.source import Source
+
+__all__ = [
+    "RangeReader",
+    "Source",
+    "file_extensions",
+    "guess_format",
+    "open_source",
+    "read_rows",
+]

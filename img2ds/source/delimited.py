@@ -1,0 +1,146 @@
+"""csv and tsv: a header, then rows; quoting as RFC 4180 has it, in UTF-8.
+
+Every line below the header is a row, broken ones too: what a short row lacks is null, and a
+row without its URL fails as such instead of vanishing. URL and caption are text. Of the
+additional columns numbers are told from text by the first rows; empty cells of numbers are null.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from img2ds.source.source import check_columns
+from img2ds.source.text import check_text
+from img2ds.storage import InputStream, open_stream
+
+#: Rows at the start of a file that types are told by.
+INFERENCE_ROWS = 10_000
+#: Characters of one cell; more means that a quote was never closed.
+MAX_CELL = 1 << 20
+#: What stands for "no value" among numbers: pyarrow's list, which img2dataset goes by.
+NULLS = pa.array(
+    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+     "N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"]
+)  # fmt: skip
+
+Row = list[str]
+
+
+class DelimitedSource:
+    """See `Source`.
+
+    Args:
+        wanted: the columns of its tables.
+        texts: those of them that stay text whatever they look like.
+        delimiter: what stands between two cells.
+    """
+
+    row_count = None
+
+    def __init__(
+        self, path: str, wanted: Sequence[str], texts: Sequence[str], delimiter: str
+    ) -> None:
+        self.path = path
+        self.schema: dict[str, str] = {}
+        self._wanted = list(wanted)
+        self._texts = frozenset(texts)
+        self._delimiter = delimiter
+        self.bytes_read = 0
+        self._started: tuple[InputStream, Row, Iterator[Row]] | None = None
+        stream = open_stream(path)
+        header, rows = self._start(stream)
+        if header:
+            check_columns(path, header, wanted)
+            self.schema = dict.fromkeys(wanted, "text")
+        if path == "-":  # it cannot be opened again
+            self._started = stream, header, rows
+        else:
+            stream.close()
+
+    def _start(self, stream: InputStream) -> tuple[Row, Iterator[Row]]:
+        buffer = io.BufferedReader(stream, 1 << 20)
+        check_text(self.path, buffer.peek(4096)[:4096])
+        text = io.TextIOWrapper(buffer, encoding="utf-8-sig", errors="replace", newline="")
+        csv.field_size_limit(MAX_CELL)
+        rows = _rows(csv.reader(text, delimiter=self._delimiter))
+        return next(rows, []), rows
+
+    def shards(self, rows: int) -> Iterator[tuple[int, pa.Table]]:
+        if self._started is not None:
+            (stream, header, lines), self._started = self._started, None
+        else:
+            stream = open_stream(self.path)
+            header, lines = self._start(stream)
+        if not header:
+            return
+        places = [(name, header.index(name)) for name in self._wanted]
+        first = list(islice(lines, INFERENCE_ROWS))
+        kinds = {
+            name: pa.string() if name in self._texts else _infer(_column(first, place))
+            for name, place in places
+        }
+        lines = chain(first, lines)
+        given = 0
+        while piece := list(islice(lines, rows)):
+            table = pa.table(
+                {name: _typed(_column(piece, place), kinds[name]) for name, place in places}
+            )
+            given += len(piece)
+            self.bytes_read = stream.stored_bytes_read * given // max(given, len(first))
+            yield len(piece), table
+        stream.close()
+
+
+def _rows(reader: Iterator[Row]) -> Iterator[Row]:
+    """The rows that are not blank lines; an unreadable one is a row without cells."""
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            row = [""]
+        else:
+            if not row:
+                continue
+        yield row
+
+
+def _column(rows: list[Row], place: int) -> pa.Array:
+    return pa.array([row[place] if place < len(row) else None for row in rows], pa.string())
+
+
+def _without_nulls(column: pa.Array) -> pa.Array:
+    return pc.if_else(pc.is_in(column, value_set=NULLS), None, column)
+
+
+def _infer(column: pa.Array) -> pa.DataType:
+    values = _without_nulls(column)
+    # 007 is a name, not a number: as one it would lose its zeros.
+    if (
+        values.null_count == len(values)
+        or pc.any(pc.match_substring_regex(values, r"^[+-]?0[0-9]")).as_py()
+    ):
+        return pa.string()
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            values.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+        return kind
+    return pa.string()
+
+
+def _typed(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if kind == pa.string():
+        return column
+    try:
+        return _without_nulls(column).cast(kind)
+    except pa.ArrowInvalid:
+        return column  # what looked like numbers is none here: nothing is lost as text

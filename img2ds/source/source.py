@@ -1,0 +1,58 @@
+"""The protocol of a source, and what its implementations share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from img2ds.outcome import UsageError
+from img2ds.sample import RowRange
+
+
+class Source(Protocol):
+    """The rows of one input file.
+
+    Attributes:
+        path: the file, as `storage.open_stream` or `open_seekable` takes it.
+        row_count: rows in the file, None where only reading it to its end can tell.
+        schema: the wanted columns and the names of their types, as far as the file says.
+        bytes_read: bytes of the file, as stored, up to the rows given last, nearly.
+    """
+
+    path: str
+    schema: dict[str, str]
+    bytes_read: int
+
+    @property
+    def row_count(self) -> int | None: ...
+
+    def shards(self, rows: int) -> Iterator[tuple[int, RowRange | pa.Table]]:
+        """The file cut into pieces of `rows` rows, the last one of fewer: (row count, rows).
+
+        Tables have exactly the wanted columns. Can be called again, but for standard input.
+
+        Raises:
+            UsageError: the file turns out to be none of its format.
+            OSError: it cannot be read.
+        """
+        ...
+
+
+def check_columns(path: str, names: Sequence[str], wanted: Sequence[str]) -> None:
+    """Whether the file has the wanted columns.
+
+    Raises:
+        UsageError: it lacks one; the line names the nearest, and those there are.
+    """
+    for column in wanted:
+        if column not in names:
+            near = [name for name in names if name.lower() == column.lower()]
+            near = near or difflib.get_close_matches(column, names, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(
+                f"{path} has no column {column!r}: {hint}its columns are {', '.join(names)} "
+                "(see --url_col, --caption_col, --save_additional_columns)"
+            )

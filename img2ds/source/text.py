@@ -1,0 +1,83 @@
+"""txt: one URL a line. Blank lines are none; blanks around a URL do not belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from img2ds.outcome import UsageError
+from img2ds.storage import InputStream, open_stream
+
+#: Bytes read at once.
+BLOCK = 1 << 20
+#: Bytes of a line that are kept; what is longer is no URL anybody serves.
+MAX_LINE = 1 << 16
+
+
+def check_text(path: str, start: bytes) -> None:
+    """Whether a file that starts like this can be UTF-8 text.
+
+    Raises:
+        UsageError: it is something else, which the line names.
+    """
+    if start.startswith(b"PAR1"):
+        raise UsageError(f"{path} is a parquet file: say --input_format parquet")
+    if start.startswith(b"\x1f\x8b"):
+        raise UsageError(f"{path} is gzipped: give it a name that ends in .gz")
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UsageError(f"{path} is UTF-16: save it as UTF-8")
+    if b"\0" in start:
+        raise UsageError(f"{path} is no text file: see --input_format")
+
+
+class TextSource:
+    """See `Source`. The one column has the name that was asked for."""
+
+    row_count = None
+
+    def __init__(self, path: str, column: str) -> None:
+        self.path = path
+        self.schema = {column: "string"}
+        self._column = column
+        self.bytes_read = 0
+        if path != "-":
+            with open_stream(path) as stream:
+                check_text(path, stream.read(4096))
+
+    def shards(self, rows: int) -> Iterator[tuple[int, pa.Table]]:
+        waiting: list[str] = []
+        with open_stream(self.path) as stream:
+            for urls in _urls(stream):
+                waiting += urls
+                block = stream.stored_bytes_read - self.bytes_read
+                start = 0
+                while len(waiting) - start >= rows:
+                    self.bytes_read += block * rows // len(waiting)
+                    yield rows, self._table(waiting[start : start + rows])
+                    start += rows
+                del waiting[:start]
+        if waiting:
+            yield len(waiting), self._table(waiting)
+
+    def _table(self, urls: list[str]) -> pa.Table:
+        return pa.table({self._column: pa.array(urls, pa.string())})
+
+
+def _urls(stream: InputStream) -> Iterator[list[str]]:
+    tail = b""
+    first = True
+    while block := stream.read(BLOCK):
+        if first:
+            check_text(stream.path, block[:4096])
+            block = block.removeprefix(b"\xef\xbb\xbf")
+            first = False
+        lines = (tail + block).split(b"\n")
+        tail = lines.pop()[: MAX_LINE + 1]
+        yield _decode(lines)
+    yield _decode([tail])
+
+
+def _decode(lines: list[bytes]) -> list[str]:
+    stripped = (line[:MAX_LINE].strip() for line in lines)
+    return [line.decode("utf-8", "replace") for line in stripped if line]

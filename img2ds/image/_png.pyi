@@ -1,0 +1,3 @@
+from img2ds.image.orient import Pixels
+
+def unfilter(raw: bytes, pixels: Pixels) -> bool: ...

@@ -61,6 +61,7 @@ class _Socket:
         self.lease = lease
         self.in_body = False
         self.received = 0
+        self.ended = False
 
     async def send(self, data: bytes) -> None:
         await self._connection.send(data, self.due)
@@ -80,6 +81,7 @@ class _Socket:
             words = "connection reset in the header" if self.received else "connection reset"
             raise FetchError(Reason.CONNECT_RESET, words) from None
         if not count:
+            self.ended = True
             raise EndOfStream
         self.received += count
         self.lease.add(count)
@@ -99,7 +101,8 @@ class _Request(RequestProcessor):  # type: ignore[misc]
             url.text,
             str(url.port),
             headers={
-                **request_headers(fetcher.options),
+                # As bytes, since h11 takes ASCII alone as text.
+                **{k: v.encode() for k, v in request_headers(fetcher.options).items()},
                 "Host": url.authority,
                 "Connection": "close",
             },
@@ -109,6 +112,11 @@ class _Request(RequestProcessor):  # type: ignore[misc]
         self.head = Head()
         self.content: Body = b""
         self._fetcher = fetcher
+        self._target = url.target
+
+    def _build_path(self) -> None:
+        """The target as it is: asks would encode what browsers leave alone."""
+        self.path = self._target
 
     async def _request_io(self, request: Any, body: Any, connection: Any) -> None:
         await self._send(request, body, connection)
@@ -116,8 +124,6 @@ class _Request(RequestProcessor):  # type: ignore[misc]
             event = await self._recv_event(connection)
             if not isinstance(event, h11.InformationalResponse):
                 break
-        if isinstance(event, h11.ConnectionClosed):
-            raise FetchError(Reason.CLOSED_BEFORE_REPLY, "connection closed without a reply")
         head = self.head
         head.status = event.status_code
         for name, value in event.headers:
@@ -148,12 +154,13 @@ class _Request(RequestProcessor):  # type: ignore[misc]
                 raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
 
     def protocol_error(self, error: h11.RemoteProtocolError) -> FetchError:
-        """h11 says in words what went wrong; its state says where."""
+        """h11 says in words alone what went wrong; how far the socket came says as much."""
         if error.error_status_hint == _HEADER_FIELDS_TOO_LARGE:
             return FetchError(Reason.HEADER_TOO_LARGE)
-        if "peer closed" in str(error) or "closed connection" in str(error):
+        if self.sock.ended:
             if self.sock.in_body:
                 return FetchError(Reason.INCOMPLETE_BODY, "body shorter than announced")
-            return FetchError(Reason.CLOSED_BEFORE_REPLY, "connection closed in the header")
+            words = "in the header" if self.sock.received else "without a reply"
+            return FetchError(Reason.CLOSED_BEFORE_REPLY, f"connection closed {words}")
         words = "broken chunks" if self.sock.in_body else "not an HTTP answer"
         return FetchError(Reason.PROTOCOL_ERROR, words)

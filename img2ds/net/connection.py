@@ -64,8 +64,8 @@ class Connection:
             sent = self.sock.send(data)
         except BlockingIOError:
             sent = 0
-        except OSError:
-            raise ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection lost") from None
+        except OSError as error:
+            raise _gone(error) from None
         while sent < len(data):
             await due.wait(
                 trio.lowlevel.wait_writable, self.sock, Reason.STALLED, "server does not read"
@@ -74,8 +74,8 @@ class Connection:
                 sent += self.sock.send(data[sent:])
             except BlockingIOError:
                 continue
-            except OSError:
-                raise ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection lost") from None
+            except OSError as error:
+                raise _gone(error) from None
 
     async def _receive_raw(self, buffer: memoryview, due: Due) -> int:
         while True:
@@ -122,7 +122,7 @@ class TlsConnection(Connection):
                 raise FetchError(Reason.TLS_ERROR, f"TLS: {_words(error.reason)}") from None
             if not await self._feed(due, handshake=True):
                 raise FetchError(Reason.TLS_ERROR, "TLS: connection closed in the handshake")
-        await self._flush(due)
+        # Our last words of the handshake wait for the request and go with it, in one packet.
 
     async def send(self, data: bytes, due: Due) -> None:
         self.tls.write(data)
@@ -183,6 +183,13 @@ class TlsConnection(Connection):
             return True
         self._incoming.write_eof()
         return False
+
+
+def _gone(error: OSError) -> ClosedEarly:
+    """Whether the peer reset or closed is told by the first error after it, once."""
+    if isinstance(error, ConnectionResetError):
+        return ClosedEarly(Reason.CONNECT_RESET, "connection reset")
+    return ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection lost")
 
 
 def _words(reason: str | None) -> str:

@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import certifi
 import trio
@@ -128,15 +129,14 @@ class Connector:
             if rule.applies(host, port):
                 host, port = rule.to_host or host, int(rule.to_port or port)
                 break
-        addresses: Sequence[str] = await self._resolver.resolve(host)
+        addresses: Sequence[str] = await due.within(partial(self._resolver.resolve, host))
         if not self._allow_private:
             addresses = [address for address in addresses if is_public(address)]
             if not addresses:
                 raise FetchError(Reason.BLOCKED_ADDRESS, "private or reserved address")
-        attempt = _Attempt(addresses[0], port)
         if len(addresses) == 1:
-            return await attempt.finish(due)
-        return await _race(attempt, addresses[1:], port, due)
+            return await _Attempt(addresses[0], port).finish(due)
+        return await _race(addresses, port, due)
 
 
 class _Attempt:
@@ -174,16 +174,15 @@ class _Attempt:
         return self.sock
 
 
-async def _race(first: _Attempt, others: Sequence[str], port: int, due: Due) -> socket.socket:
+async def _race(addresses: Sequence[str], port: int, due: Due) -> socket.socket:
     """The first of several addresses to answer; the last error when none does."""
     won: list[socket.socket] = []
     error: FetchError | None = None
 
-    async def attempt(start: _Attempt | str, failed: trio.Event, nursery: trio.Nursery) -> None:
+    async def attempt(address: str, failed: trio.Event, nursery: trio.Nursery) -> None:
         nonlocal error
         try:
-            begun = _Attempt(start, port) if isinstance(start, str) else start
-            sock = await begun.finish(due)
+            sock = await _Attempt(address, port).finish(due)
         except FetchError as fault:
             error = fault
             failed.set()
@@ -195,10 +194,9 @@ async def _race(first: _Attempt, others: Sequence[str], port: int, due: Due) -> 
             nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
-        starts: list[_Attempt | str] = [first, *others]
-        for start in starts:
+        for address in addresses:
             failed = trio.Event()
-            nursery.start_soon(attempt, start, failed, nursery)
+            nursery.start_soon(attempt, address, failed, nursery)
             with trio.move_on_after(HEAD_START):
                 await failed.wait()
     if won:

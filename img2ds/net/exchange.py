@@ -106,8 +106,6 @@ class Exchange:
             head = await self._read_head()
             if head.status >= 200:
                 return head
-            if head.status == 101:
-                raise FetchError(Reason.PROTOCOL_ERROR, "protocol switched unasked")
 
     async def _read_head(self) -> Head:
         scratch = self._scratch
@@ -139,7 +137,9 @@ class Exchange:
         parser.set_dangerous_leniencies(**_LENIENT)
         try:
             parser.feed_data(gathered[:end])
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except httptools.HttpParserUpgrade:
+            raise FetchError(Reason.PROTOCOL_ERROR, "protocol switched unasked") from None
+        except httptools.HttpParserError:
             raise FetchError(Reason.PROTOCOL_ERROR, "not an HTTP answer") from None
         head = events.head
         head.status = parser.get_status_code()

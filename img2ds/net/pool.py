@@ -23,18 +23,21 @@ class Pool:
         self._by_age: OrderedDict[Connection, Origin] = OrderedDict()
 
     def take(self, origin: Origin) -> Connection | None:
-        """An idle connection to `origin`, the most recently used one, or None."""
-        idle = self._by_origin.get(origin)
-        if not idle:
-            return None
-        connection = idle.pop()
-        if not idle:
-            del self._by_origin[origin]
-        del self._by_age[connection]
-        if trio.current_time() - connection.idle_since > MAX_IDLE:
+        """An idle connection to `origin`, the most recently used one, or None.
+
+        One that was closed in the meantime is dropped, and so is one where something came that
+        nobody had asked for: it would be taken for the next answer.
+        """
+        while idle := self._by_origin.get(origin):
+            connection = idle.pop()
+            if not idle:
+                del self._by_origin[origin]
+            del self._by_age[connection]
+            expired = trio.current_time() - connection.idle_since > MAX_IDLE
+            if not expired and connection.receive_now(1) is None:
+                return connection
             connection.close()
-            return self.take(origin)
-        return connection
+        return None
 
     def give(self, origin: Origin, connection: Connection) -> None:
         """Keep a connection whose last answer was read to its end."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import trio
 
 from img2ds.net.error import FetchError
 from img2ds.outcome import Reason
+
+T = TypeVar("T")
 
 #: Seconds by which a deadline may be noticed late before the lateness is held to be our own (a
 #: suspended machine, a starved process) and the wait is given its time again.
@@ -65,18 +68,33 @@ class Due:
                 raise FetchError(Reason.MAX_TIME, "took longer than max_time")
             raise FetchError(reason, message)
 
+    async def within(self, work: Callable[[], Awaitable[T]]) -> T:
+        """The result of `work`, which minds silence itself and may be begun again.
+
+        Raises:
+            FetchError: max_time.
+        """
+        while True:
+            with trio.CancelScope(deadline=self.hard):
+                return await work()
+            late = trio.current_time() - self.hard
+            if late <= TOLERATED_LATENESS:
+                raise FetchError(Reason.MAX_TIME, "took longer than max_time")
+            self.extend(late + self.silence)
+
 
 class Pace:
-    """Tells a trickle from a slow link."""
+    """Tells a trickle from a slow link; time that `due` was extended by does not count."""
 
-    __slots__ = ("_began", "_silence")
+    __slots__ = ("_began", "_due", "_hard")
 
     def __init__(self, due: Due) -> None:
         self._began = trio.current_time()
-        self._silence = due.silence
+        self._due = due
+        self._hard = due.hard
 
     def check(self, received: int) -> None:
         """Raises FetchError: too_slow."""
-        spent = trio.current_time() - self._began
-        if spent > self._silence and received < spent * MIN_RATE:
+        spent = trio.current_time() - self._began - (self._due.hard - self._hard)
+        if spent > self._due.silence and received < spent * MIN_RATE:
             raise FetchError(Reason.TOO_SLOW, f"less than {MIN_RATE} bytes a second")

@@ -13,7 +13,7 @@ def test_a_reader_over_budget_waits_for_room() -> None:
         budget = Budget(100)
         first, second = budget.lease(), budget.lease()
         first.add(100)
-        assert second.exhausted
+        assert bool(second.exhausted)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(second.wait)
             await wait_all_tasks_blocked()

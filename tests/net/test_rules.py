@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 from random import Random
 
@@ -163,6 +164,17 @@ def test_refuses_broken_and_endless_codings(body: bytes, coding: bytes, reason: 
     with pytest.raises(FetchError) as caught:
         decode_content(body, coding, len(DATA))
     assert caught.value.failure.reason == reason
+
+
+def test_no_more_is_inflated_than_the_cap() -> None:
+    bomb = gzip.compress(bytes(64 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(FetchError):
+            decode_content(bomb, b"gzip", 1 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,202 @@
+"""Connections on loopback: happy eyeballs, connect_to, time limits, trust."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from img2ds.net.connector import HEAD_START, Connector, open_context
+from img2ds.net.error import FetchError
+from img2ds.net.resolver import DnsConfig, Resolver
+from img2ds.net.sockets import Due
+from img2ds.net.url import parse_url
+from img2ds.options import NetworkOptions
+from img2ds.outcome import UsageError
+from tests.net.connecting import DISCARD, PUBLIC, attempt, connector, listening
+from tests.running import run, serving
+from tests.server import certificates
+from tests.server.names import Entry, NameServer
+
+
+@pytest.fixture(autouse=True)
+def _guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("img2ds.net.connector.is_public", lambda address: address in PUBLIC)
+
+
+@contextmanager
+def full(host: str) -> Iterator[tuple[str, int]]:
+    """An address that answers no connection attempt: its queue is full (tcp(7), listen(2))."""
+    with socket.socket() as listener, socket.socket() as first:
+        listener.bind((host, 0))
+        listener.listen(0)
+        first.connect(listener.getsockname())
+        yield listener.getsockname()
+
+
+def test_the_next_address_is_tried_at_once_when_one_refuses() -> None:
+    async def main() -> None:
+        async with listening("127.0.0.3") as server:
+            hosts = {"a.example": ("127.0.0.1", "127.0.0.3")}
+            began = trio.current_time()
+            assert await attempt(connector(hosts=hosts), "a.example", server.port) == "127.0.0.3"
+            assert trio.current_time() == began
+
+    run(main)
+
+
+def test_the_next_address_is_tried_beside_a_silent_one() -> None:
+    async def main() -> None:
+        with full("127.0.0.1") as (_, port):
+            async with listening("127.0.0.3", port):
+                hosts = {"a.example": ("127.0.0.1", "127.0.0.3")}
+                began = trio.current_time()
+                assert await attempt(connector(hosts=hosts), "a.example", port) == "127.0.0.3"
+                assert trio.current_time() - began == pytest.approx(HEAD_START)
+
+    run(main)
+
+
+def test_an_address_family_that_is_missing_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a kernel without IPv6: socket() itself fails."""
+    make = socket.socket
+
+    class Only4(make):  # type: ignore[misc, valid-type]
+        def __init__(self, family: int = -1, *rest: Any, **named: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "not here")
+            super().__init__(family, *rest, **named)
+
+    async def main() -> None:
+        async with listening("127.0.0.1") as server:
+            opened = connector(hosts={"a.example": ("::1", "127.0.0.1")})
+            monkeypatch.setattr("img2ds.net.connector.socket.socket", Only4)
+            assert await attempt(opened, "a.example", server.port) == "127.0.0.1"
+            monkeypatch.undo()
+
+    run(main)
+
+
+def test_ipv6() -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("no IPv6 loopback on this machine")
+
+    async def main() -> None:
+        async with listening("::1") as server:
+            url = parse_url(f"http://[::1]:{server.port}/good.jpg")
+            assert url.authority == f"[::1]:{server.port}"
+            assert await attempt(connector(), url.host, url.port) == "::1"
+            hosts = {"a.example": ("::1", "127.0.0.1")}
+            assert await attempt(connector(hosts=hosts), "a.example", server.port) == "::1"
+
+    run(main)
+
+
+@pytest.mark.parametrize("hosts", [("127.0.0.1",), ("127.0.0.1", "127.0.0.3")])
+def test_nobody_listens(hosts: tuple[str, ...]) -> None:
+    async def main() -> str:
+        return await attempt(connector(hosts={"a.example": hosts}), "a.example", DISCARD)
+
+    assert run(main) == "connect_refused"
+
+
+@pytest.mark.parametrize(
+    ("silence", "max_time", "reason", "seconds"),
+    [(10.0, 60.0, "connect_timeout", 10.0), (10.0, 4.0, "max_time", 4.0)],
+)
+def test_nobody_answers(silence: float, max_time: float, reason: str, seconds: float) -> None:
+    async def main() -> None:
+        with full("127.0.0.1") as (host, port):
+            began = trio.current_time()
+            with pytest.raises(FetchError) as caught:
+                await connector().connect_tcp(host, port, Due(silence, max_time))
+            assert caught.value.failure.reason == reason
+            assert trio.current_time() - began == pytest.approx(seconds)
+
+    run(main)
+
+
+def test_waiting_for_a_name_counts_as_well() -> None:
+    async def main() -> None:
+        names = NameServer({"a.example": Entry(silent=True)})
+        async with serving(names):
+            resolver = Resolver(DnsConfig((names.address,), {}), 30.0, ipv6=False)
+            opened = Connector(NetworkOptions(ca_bundle=certificates.bundle()), resolver)
+            began = trio.current_time()
+            with pytest.raises(FetchError) as caught:
+                await opened.connect_tcp("a.example", 80, Due(30.0, 12.0))
+            assert caught.value.failure.reason == "max_time"
+            assert trio.current_time() - began == pytest.approx(12.0)
+
+    run(main)
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
+@pytest.mark.parametrize("hosts", [("127.0.0.1",), ("127.0.0.1", "127.0.0.3")])
+def test_want_of_descriptors_is_our_own_fault(
+    code: int, hosts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*args: Any) -> socket.socket:
+        raise OSError(code, "none left")
+
+    async def main() -> str:
+        opened = connector(hosts={"a.example": hosts})
+        with monkeypatch.context() as patch:
+            patch.setattr("img2ds.net.connector.socket.socket", none_left)
+            return await attempt(opened, "a.example", 80)
+
+    assert run(main) == "no_descriptors"
+
+
+@pytest.mark.parametrize(
+    ("rules", "host", "port", "reached"),
+    [
+        (("a.example:80:127.0.0.3:PORT",), "a.example", 80, "127.0.0.3"),
+        (("*:80:127.0.0.3:PORT",), "b.example", 80, "127.0.0.3"),
+        (("::127.0.0.3:PORT",), "b.example", 443, "127.0.0.3"),
+        (("a.example:80:127.0.0.1:PORT", "*:*:127.0.0.3:PORT"), "b.example", 80, "127.0.0.3"),
+        (("*:*:127.0.0.3:PORT", "a.example:80:127.0.0.1:PORT"), "a.example", 80, "127.0.0.3"),
+        (("a.example::127.0.0.3:",), "a.example", None, "127.0.0.3"),
+        (("a.example:80:c.example:PORT",), "a.example", 80, "127.0.0.3"),
+        (("a.example:80:127.0.0.2:PORT",), "a.example", 80, "blocked_address"),
+        (("a.example:81:127.0.0.3:PORT",), "a.example", 80, "connect_refused"),
+    ],
+)
+def test_connect_to(rules: tuple[str, ...], host: str, port: int | None, reached: str) -> None:
+    async def main() -> str:
+        async with listening("127.0.0.3") as server:
+            filled = tuple(rule.replace("PORT", str(server.port)) for rule in rules)
+            hosts = {"a.example": ("127.0.0.1",), "c.example": ("127.0.0.3",)}
+            opened = connector(hosts=hosts, connect_to=filled)
+            # Port 80 of 127.0.0.1 may be somebody's: what is not rerouted goes to DISCARD.
+            other = port if reached != "connect_refused" else DISCARD
+            return await attempt(opened, host, other or server.port)
+
+    assert run(main) == reached
+
+
+def test_a_bundle_that_is_none(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("no certificate")
+    with pytest.raises(UsageError, match="ca_bundle"):
+        open_context(NetworkOptions(ca_bundle=str(wrong)))
+    with pytest.raises(UsageError, match="ca_bundle"):
+        NetworkOptions(ca_bundle=str(tmp_path / "missing.pem"))
+
+
+def test_certificates_are_verified_unless_told_otherwise() -> None:
+    context = open_context(NetworkOptions())
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    context = open_context(NetworkOptions(ignore_ssl_certificate=True))
+    assert context.verify_mode is ssl.CERT_NONE

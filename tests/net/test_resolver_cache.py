@@ -1,0 +1,159 @@
+"""What the resolver keeps, asks once, and takes from the system's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from img2ds.net.resolver import (
+    FAILURE_TTL,
+    MAX_QUESTIONS,
+    MAX_TTL,
+    MIN_TTL,
+    NOT_FOUND_TTL,
+    _hosts_file,
+    _resolv_conf,
+    system_config,
+)
+from img2ds.outcome import UsageError
+from tests.net.resolving import ZONE, outcome, resolving
+from tests.running import run
+from tests.server.names import A, Entry, NameServer, Record, addresses
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        ("a.example", 300.0),
+        ("alias.example", 90.0),
+        ("brief.example", MIN_TTL),
+        ("lasting.example", MAX_TTL),
+        ("nowhere.example", NOT_FOUND_TTL),
+        ("empty.example", NOT_FOUND_TTL),
+        ("servfail.example", FAILURE_TTL),
+        ("silent.example", FAILURE_TTL),
+    ],
+)
+def test_an_answer_is_kept_for_its_time(name: str, seconds: float) -> None:
+    async def main() -> None:
+        server = NameServer(ZONE)
+        async with resolving(server) as resolver:
+            first = await outcome(resolver, name)
+            asked = server.times(name)
+            await trio.sleep(seconds - 0.5)
+            assert await outcome(resolver, name) == first
+            assert server.times(name) == asked
+            await trio.sleep(1)
+            assert await outcome(resolver, name) == first
+            assert server.times(name) == 2 * asked
+
+    run(main, limit=2 * MAX_TTL)
+
+
+@pytest.mark.parametrize("name", ["slow.example", "nowhere.example", "silent.example"])
+def test_a_question_is_asked_once_for_all_who_wait(name: str) -> None:
+    async def main() -> None:
+        server = NameServer(ZONE)
+        found = []
+
+        async def ask() -> None:
+            found.append(await outcome(resolver, name))
+
+        async with resolving(server) as resolver:
+            alone = await outcome(resolver, name)
+            asked = server.times(name)
+            await trio.sleep(NOT_FOUND_TTL + 1)
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(ask)
+            assert found == [alone] * 20
+            assert server.times(name) == 2 * asked
+
+    run(main, limit=2 * MAX_TTL)
+
+
+def test_who_gives_up_leaves_the_question_to_the_others() -> None:
+    async def main() -> None:
+        server = NameServer(ZONE)
+        async with resolving(server) as resolver:
+            found = []
+
+            async def ask(patience: float) -> None:
+                with trio.move_on_after(patience):
+                    found.append(await outcome(resolver, "slow.example"))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, 1.0)
+                await trio.sleep(0.5)
+                for _ in range(3):
+                    nursery.start_soon(ask, 60.0)
+            assert found == [("127.0.0.5",)] * 3
+            assert await resolver.resolve("slow.example") == ("127.0.0.5",)
+
+    run(main)
+
+
+def test_the_hosts_file_comes_first() -> None:
+    async def main() -> None:
+        server = NameServer(ZONE)
+        hosts = {"a.example": ("127.0.0.99", "::99")}
+        async with resolving(server, hosts=hosts) as resolver:
+            assert await resolver.resolve("a.example") == ("127.0.0.99", "::99")
+            assert server.asked.total() == 0
+
+    run(main)
+
+
+def test_a_server_is_not_drowned() -> None:
+    async def main() -> None:
+        names = [f"n{number}.example" for number in range(3 * MAX_QUESTIONS)]
+        record = (Record(A, "127.0.0.5"),)
+        server = NameServer({name: Entry(record, delay=0.5) for name in names})
+        async with resolving(server) as resolver, trio.open_nursery() as nursery:
+            for name in names:
+                nursery.start_soon(resolver.resolve, name)
+        assert server.most_at_once == MAX_QUESTIONS
+        assert server.asked.total() == len(names)
+
+    run(main)
+
+
+def test_message_numbers_cannot_be_guessed() -> None:
+    async def main() -> None:
+        names = [f"n{number}.example" for number in range(50)]
+        server = NameServer({name: addresses("127.0.0.5") for name in names})
+        async with resolving(server) as resolver:
+            for name in names:
+                await resolver.resolve(name)
+        steps = {b - a for a, b in zip(server.numbers, server.numbers[1:], strict=False)}
+        assert len(steps) > 40
+
+    run(main)
+
+
+def test_system_files(tmp_path: Path) -> None:
+    resolv, hosts = tmp_path / "resolv.conf", tmp_path / "hosts"
+    resolv.write_text(
+        "# none\nsearch example\nnameserver 127.0.0.3\nnameserver bad\nnameserver ::1\n"
+    )
+    assert _resolv_conf(resolv) == (("127.0.0.3", 53), ("::1", 53))
+    hosts.write_text("127.0.0.4 One one.Example # four\n\n::4 one\nnonsense two\n127.0.0.5\n")
+    assert _hosts_file(hosts) == {"one": ("127.0.0.4", "::4"), "one.example": ("127.0.0.4",)}
+    missing = tmp_path / "missing"
+    assert _resolv_conf(missing) == (("127.0.0.1", 53),)
+    assert _hosts_file(missing) == {}
+
+
+def test_given_servers() -> None:
+    given = ("127.0.0.3", "127.0.0.3:5353", "::1", "[::1]:5353")
+    assert system_config(given).servers == (
+        ("127.0.0.3", 53),
+        ("127.0.0.3", 5353),
+        ("::1", 53),
+        ("::1", 5353),
+    )
+    for wrong in ("dns.example", "127.0.0.3:port", "127.0.0"):
+        with pytest.raises(UsageError, match="dns_servers"):
+            system_config((wrong,))

@@ -6,7 +6,7 @@ a task is: laion's stages run on the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -44,7 +44,7 @@ Worker = Callable[[Iterator[Any], Callable[[Any], None]], None]
 class Distributor(Protocol):
     """Runs workers. Tasks are pulled only as processes get free: in flight is bounded."""
 
-    def stream(self, worker: Worker, tasks: Iterator[Any]) -> Iterator[Any]:
+    def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
         """Yield every report of every worker, and a `TaskLost` for each task that died.
 
         Closing the iterator early kills the workers. Raises RuntimeError when workers cannot

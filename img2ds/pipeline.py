@@ -2,7 +2,7 @@
 
 A slot decodes its picture in the loop's own thread when the header says that this is cheap:
 handing every picture to a thread costs a tenth of all CPU. A costly one goes to a single
-thread, so that it times no one else out.
+thread, so that the loop goes on meanwhile, unless others wait for it already.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from img2ds.stats.tally import Tally
 
 #: Times a row is tried again after a failure of this machine itself, and the pause in seconds.
 LOCAL_RETRIES, LOCAL_PAUSE = 20, 1.0
+#: Costly pictures that wait for the thread; where there are more the loop itself decodes. It has
+#: no less to do than the thread, and a queue there would fill with slots and their bodies.
+MAX_WAITING = 2
 #: Tracebacks kept a shard: one shows the fault, a thousand hide it.
 MAX_NOTES = 3
 
@@ -61,7 +64,7 @@ class Pipeline:
         self._random = Random()
 
     def take_progress(self) -> Tally:
-        """What ended since the last call, for people who watch; the exact counts are the shards'."""
+        """What ended since the last call, for people who watch; exact counts are the shards'."""
         taken, self._progress = self._progress, Tally()
         return taken
 
@@ -126,7 +129,7 @@ class Pipeline:
         picture = self._transformer.inspect(body)
         if isinstance(picture, Failure):
             return picture
-        if picture.costly:
+        if picture.costly and self._thread.statistics().tasks_waiting < MAX_WAITING:
             encoded = await trio.to_thread.run_sync(
                 self._transformer.render, picture, limiter=self._thread
             )

@@ -8,7 +8,9 @@ ends; none waits for another to be committed.
 from __future__ import annotations
 
 import math
+import os
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +22,9 @@ from img2ds.net.fetcher import open_fetcher
 from img2ds.options import Options
 from img2ds.outcome import UsageError
 from img2ds.pipeline import Pipeline
-from img2ds.planner import read_rows
 from img2ds.sample import ShardTask
 from img2ds.shard import Shard
-from img2ds.source import RangeReader
+from img2ds.source import RangeReader, read_rows
 from img2ds.stats.report import Progress, ShardReport
 from img2ds.stats.tally import Tally
 from img2ds.storage import OutputFolder
@@ -48,6 +49,7 @@ class ShardWorker:
 
     def __call__(self, tasks: Iterator[ShardTask], emit: Callable[[Any], None]) -> None:
         raise_descriptor_limit()
+        silence_native_code()
         trio.run(_Run(self.options, self.folder, tasks, emit).main)
 
 
@@ -117,6 +119,21 @@ class _Run:
         while True:
             await trio.sleep(PROGRESS_INTERVAL)
             self._emit(Progress(pipeline.take_progress()))
+
+
+def silence_native_code() -> None:
+    """Keep what codecs write to descriptor 2 themselves (libpng does) off people's screens.
+
+    Python's own stderr goes where it went. Done once a process, not around each picture.
+    """
+    if sys.stderr is None:
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    sys.stderr = os.fdopen(kept, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
 
 
 def raise_descriptor_limit() -> int:

@@ -18,7 +18,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ class LocalDistributor:
     def __init__(self, processes_count: int) -> None:
         self._count = processes_count
 
-    def stream(self, worker: Worker, tasks: Iterator[Any]) -> Iterator[Any]:
+    def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
         blob = pickle.dumps(worker)
         supply = _Supply(tasks)

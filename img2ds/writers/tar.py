@@ -35,6 +35,7 @@ class _Header:
         block[124:136] = bytes(12)
         block[148:156] = b" " * 8  # the checksum counts itself as blanks
         self._after_name = bytes(block[100:124])
+        self._after_size = bytes(block[136:148])
         self._after_checksum = bytes(block[156:])
         self._sum = sum(block)
 
@@ -49,6 +50,7 @@ class _Header:
                 name.ljust(100, b"\0"),
                 self._after_name,
                 digits,
+                self._after_size,
                 b"%06o\0 " % total,
                 self._after_checksum,
             )

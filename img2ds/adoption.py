@@ -1,0 +1,68 @@
+"""Whether shards that came without a manifest are of an input: for folders begun by img2dataset.
+
+The URLs and keys of the first and the last committed shard are compared with the input's rows.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from img2ds.naming import sample_keys, shard_name
+from img2ds.options import Options
+from img2ds.outcome import UsageError
+from img2ds.planner import Input
+from img2ds.sample import ShardTask
+from img2ds.source import RangeReader, read_rows
+from img2ds.storage import OutputFolder
+
+
+def difference(
+    source: Input, options: Options, folder: OutputFolder, committed: set[int]
+) -> str | None:
+    """Why the committed shards of `folder` are not of `source`; None if they are."""
+    if source.files[0].path == "-":
+        return "standard input cannot be compared with them"
+    wanted = {min(committed), max(committed)}
+    reader = RangeReader()
+    for task in source.shards(options.output.number_sample_per_shard):
+        if task.shard_id in wanted:
+            problem = _differs(task, options, folder, reader)
+            if problem is not None:
+                return problem
+            wanted.remove(task.shard_id)
+            if not wanted:
+                return None
+    return f"the input has no shard {max(wanted)}"
+
+
+def _differs(
+    task: ShardTask, options: Options, folder: OutputFolder, reader: RangeReader
+) -> str | None:
+    output = options.output
+    name = f"{shard_name(task.shard_id, output.oom_shard_count)}.parquet"
+    try:
+        there = pq.read_table(io.BytesIO(folder.read_bytes(name)), columns=["url", "key"])
+    except (OSError, pa.ArrowException):
+        return f"{name} is missing or cannot be read"
+    keys = sample_keys(
+        task.shard_id, task.count, output.number_sample_per_shard, output.oom_shard_count
+    )
+    urls = dict(zip(_texts(there, "key"), _texts(there, "url"), strict=True))
+    if urls.keys() != set(keys):
+        return f"the keys of {name} are others: see --number_sample_per_shard, --oom_shard_count"
+    try:
+        rows = read_rows(task, [options.input.url_col], reader)
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"cannot read the input: {error}") from None
+    if [urls[key] for key in keys] != _texts(rows, options.input.url_col):
+        return f"the URLs of {name} are others"
+    return None
+
+
+def _texts(table: pa.Table, column: str) -> Sequence[str | None]:
+    values: list[str | None] = table.column(column).cast(pa.string()).to_pylist()
+    return values

@@ -1,3 +1,38 @@
-"""img2ds turns a list of image URLs into a training dataset."""
+"""img2ds turns a list of image URLs into a training dataset.
+
+import img2ds
+report = img2ds.download(url_list="urls.txt", output_folder="out", output_format="webdataset")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from img2ds.api import download
+    from img2ds.job import Report
+    from img2ds.options import Options
+    from img2ds.outcome import UsageError
 
 __version__ = "0.1.0"
+__all__ = ["Options", "Report", "UsageError", "download"]
+
+_HOMES = {
+    "Options": "img2ds.options",
+    "Report": "img2ds.job",
+    "UsageError": "img2ds.outcome",
+    "download": "img2ds.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported at first use: the command line answers a typing mistake without loading codecs.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'img2ds' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

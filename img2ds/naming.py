@@ -56,7 +56,8 @@ def parse_key(key: str, number_sample_per_shard: int) -> tuple[int, int]:
     Raises:
         ValueError: `key` is not a decimal number.
     """
-    return divmod(int(key), 10 ** index_digits(number_sample_per_shard))
+    size: int = 10 ** index_digits(number_sample_per_shard)
+    return divmod(int(key), size)
 
 
 def committed_shards(names: Iterable[str]) -> set[int]:

@@ -8,15 +8,15 @@ wherever it has the flag.
 
 from __future__ import annotations
 
-import ast
 import difflib
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar
 
+from img2ds.flags import at_least, flag, positive, read_value
 from img2ds.outcome import UsageError
 
 RESIZE_MODES = ("border", "no", "keep_ratio", "keep_ratio_largest", "center_crop")
@@ -28,33 +28,6 @@ OUTPUT_FORMATS = ("webdataset", "dummy")
 INCREMENTAL_MODES = ("incremental", "overwrite", "extend")
 FETCHERS = ("trio", "asks")
 DISTRIBUTORS = ("multiprocessing",)
-
-#: Values that the documentation names and this version cannot do.
-NOT_BUILT = {
-    "input_format": ("json", "jsonl"),
-    "output_format": ("files", "parquet", "tfrecord"),
-    "distributor": ("pyspark", "ray"),
-}
-
-_SIZE_UNITS = {
-    "": 1, "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9,
-    "kib": 2**10, "mib": 2**20, "gib": 2**30,
-}  # fmt: skip
-_SIZE = re.compile(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*")
-
-
-def flag(default: Any, kind: str, text: str, *choices: str) -> Any:
-    """A dataclass field that is a flag.
-
-    `kind` is what values are read as: str, int, float, bool, list, mapping, size (bytes, with
-    an optional unit) or choice; a trailing `?` also admits None.
-    """
-    metadata = {"kind": kind, "help": text, "choices": choices}
-    if default is MISSING:
-        return field(metadata=metadata)
-    if isinstance(default, (dict, list)):
-        return field(default_factory=default.copy, metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +48,7 @@ class InputOptions:
     url_col: str = flag("url", "str", "column with the URLs")
     caption_col: str | None = flag(None, "str?", "column with the captions; written as .txt")
     save_additional_columns: tuple[str, ...] = flag(
-        (), "list", "further columns to keep in the metadata: '[\"a\",\"b\"]' or a,b"
+        (), "list", 'further columns to keep in the metadata: \'["a","b"]\' or a,b'
     )
     verify_hash: tuple[str, ...] = flag(
         (), "list", "[column, md5|sha256|sha512]: the hash each original must have"
@@ -88,12 +61,13 @@ class InputOptions:
             raise UsageError("--url_list is required: the list of image URLs to download")
         if self.bbox_col is not None:
             raise UsageError("--bbox_col is not built yet in this version of img2ds")
-        _at_least("max_rows", self.max_rows, 1)
+        at_least("max_rows", self.max_rows, 1)
         if self.verify_hash and (len(self.verify_hash) != 2 or self.verify_hash[1] not in HASHES):
             raise UsageError(
                 "--verify_hash takes two values, a column and one of "
-                f"{', '.join(HASHES)}: --verify_hash '[\"md5\",\"md5\"]'"
+                f'{", ".join(HASHES)}: --verify_hash \'["md5","md5"]\''
             )
+
     @property
     def columns(self) -> list[str]:
         """Every input column the job needs, each once, the URL first."""
@@ -131,8 +105,8 @@ class OutputOptions:
     def __post_init__(self) -> None:
         if not self.output_folder:
             raise UsageError("--output_folder must not be empty")
-        _at_least("number_sample_per_shard", self.number_sample_per_shard, 1)
-        _at_least("oom_shard_count", self.oom_shard_count, 1)
+        at_least("number_sample_per_shard", self.number_sample_per_shard, 1)
+        at_least("oom_shard_count", self.oom_shard_count, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +145,10 @@ class ImageOptions:
     )
 
     def __post_init__(self) -> None:
-        _at_least("image_size", self.image_size, 1)
-        _at_least("min_image_size", self.min_image_size, 0)
-        _at_least("max_decoded_pixels", self.max_decoded_pixels, 1)
-        _positive("max_image_area", self.max_image_area)
+        at_least("image_size", self.image_size, 1)
+        at_least("min_image_size", self.min_image_size, 0)
+        at_least("max_decoded_pixels", self.max_decoded_pixels, 1)
+        positive("max_image_area", self.max_image_area)
         if not self.max_aspect_ratio >= 1:
             raise UsageError("--max_aspect_ratio must be at least 1")
         low, high = (0, 9) if self.encode_format == "png" else (1, 100)
@@ -183,8 +157,6 @@ class ImageOptions:
                 f"--encode_quality must be {low}-{high} for {self.encode_format}, "
                 f"got {self.encode_quality}"
             )
-        if self.disable_all_reencoding and self.resize_mode != "no":
-            raise UsageError("--disable_all_reencoding keeps sizes too: add --resize_mode no")
 
     @property
     def quality(self) -> int:
@@ -222,7 +194,7 @@ class NetworkOptions:
         ("noai", "noimageai", "noindex", "noimageindex"), "list",
         "X-Robots-Tag directives that forbid a picture; '[]' turns this off",
     )  # fmt: skip
-    headers: dict[str, str] = flag({}, "mapping", "further request headers: '{\"Referer\": \"…\"}'")
+    headers: dict[str, str] = flag({}, "mapping", 'further request headers: \'{"Referer": "…"}\'')
     ignore_ssl_certificate: bool = flag(False, "bool", "accept any certificate")
     ca_bundle: str | None = flag(None, "str?", "PEM file of authorities to trust instead")
     dns_servers: tuple[str, ...] = flag(
@@ -238,14 +210,14 @@ class NetworkOptions:
     fetcher: str = flag("trio", "choice", "HTTP client: our own, or the paper's", *FETCHERS)
 
     def __post_init__(self) -> None:
-        _at_least("thread_count", self.thread_count, 1)
-        _at_least("retries", self.retries, 0)
-        _at_least("max_redirects", self.max_redirects, 0)
-        _at_least("per_host_concurrency", self.per_host_concurrency, 0)
-        _at_least("max_image_bytes", self.max_image_bytes, 1)
-        _at_least("min_image_bytes", self.min_image_bytes, 0)
-        _positive("timeout", self.timeout)
-        _positive("max_time", self.max_time)
+        at_least("thread_count", self.thread_count, 1)
+        at_least("retries", self.retries, 0)
+        at_least("max_redirects", self.max_redirects, 0)
+        at_least("per_host_concurrency", self.per_host_concurrency, 0)
+        at_least("max_image_bytes", self.max_image_bytes, 1)
+        at_least("min_image_bytes", self.min_image_bytes, 0)
+        positive("timeout", self.timeout)
+        positive("max_time", self.max_time)
         if self.ca_bundle is not None and not os.path.isfile(self.ca_bundle):
             raise UsageError(f"--ca_bundle: there is no file {self.ca_bundle}")
         for name, value in self.headers.items():
@@ -253,6 +225,8 @@ class NetworkOptions:
                 r"[\r\n\0]", str(value)
             ):
                 raise UsageError(f"--headers: {name!r} is not a header that can be sent")
+            if name.lower() in ("host", "content-length", "transfer-encoding"):
+                raise UsageError(f"--headers: {name} follows from the URL and cannot be chosen")
         for text in filter(None, (self.user_agent, self.user_agent_token)):
             if re.search(r"[\r\n\0]", text):
                 raise UsageError("--user_agent and --user_agent_token must be one line")
@@ -282,12 +256,12 @@ class RunOptions:
     wandb_project: str = flag("img2dataset", "str", "project for --enable_wandb")
 
     def __post_init__(self) -> None:
-        _at_least("processes_count", self.processes_count, 1)
-        _at_least("memory_budget", self.memory_budget, 1)
-        _at_least("subjob_size", self.subjob_size, 1)
-        _at_least("max_shard_retry", self.max_shard_retry, 0)
+        at_least("processes_count", self.processes_count, 1)
+        at_least("memory_budget", self.memory_budget, 1)
+        at_least("subjob_size", self.subjob_size, 1)
+        at_least("max_shard_retry", self.max_shard_retry, 0)
         if self.max_runtime is not None:
-            _positive("max_runtime", self.max_runtime)
+            positive("max_runtime", self.max_runtime)
         if self.enable_wandb:
             raise UsageError("--enable_wandb is not built yet in this version of img2ds")
 
@@ -351,8 +325,9 @@ class Options:
 
     def shard_identity(self) -> dict[str, Any]:
         """The options that decide what a shard is: a resume with others would mix data sets."""
-        ignored = {"url_list", "input_format", "max_rows", "output_folder", "incremental_mode",
-                   "tmp_dir", "force"}  # fmt: skip
+        # What the columns of the input are called is told by the input's fingerprint.
+        ignored = {"url_list", "input_format", "max_rows", "url_col", "caption_col", "bbox_col",
+                   "output_folder", "incremental_mode", "tmp_dir", "force"}  # fmt: skip
         identity: dict[str, Any] = {}
         for group in (self.input, self.output, self.image):
             for f in fields(group):
@@ -362,6 +337,7 @@ class Options:
                         value = "inf"
                     identity[f.name] = list(value) if isinstance(value, tuple) else value
         identity["encode_quality"] = self.image.quality
+        identity["captions"] = self.input.caption_col is not None
         return identity
 
 
@@ -385,133 +361,3 @@ def unknown_flag(name: str) -> str:
     near = difflib.get_close_matches(plain, [*FLAGS, *ALIASES], n=1)
     hint = f"did you mean --{near[0]}?" if near else "img2ds --help lists the flags"
     return f"unknown flag --{plain}; {hint}"
-
-
-def read_value(spec: Field[Any], value: Any) -> Any:
-    """`value`, as a shell or a Python caller gave it, as the kind the flag wants.
-
-    Raises:
-        UsageError: it is of another kind, or not among the choices.
-    """
-    kind: str = spec.metadata["kind"]
-    if kind.endswith("?"):
-        if value is None or (isinstance(value, str) and value.lower() == "none"):
-            return None
-        kind = kind[:-1]
-    try:
-        return _READERS[kind](spec, value)
-    except (ValueError, TypeError, SyntaxError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"--{spec.name} takes {_WORDS[kind]}, got {value!r}") from None
-
-
-def _read_str(spec: Field[Any], value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, os.PathLike)):
-        raise ValueError
-    return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
-
-
-def _read_int(spec: Field[Any], value: Any) -> int:
-    if isinstance(value, bool):
-        raise ValueError
-    if isinstance(value, str):
-        value = ast.literal_eval(value.strip())
-    if isinstance(value, bool) or int(value) != value:
-        raise ValueError
-    return int(value)
-
-
-def _read_float(spec: Field[Any], value: Any) -> float:
-    if isinstance(value, bool):
-        raise ValueError
-    number = float(value)
-    if math.isnan(number):
-        raise ValueError
-    return number
-
-
-def _read_bool(spec: Field[Any], value: Any) -> bool:
-    if isinstance(value, str) and value.lower() in ("true", "1", "yes"):
-        return True
-    if isinstance(value, str) and value.lower() in ("false", "0", "no"):
-        return False
-    if isinstance(value, (bool, int)) and value in (0, 1):
-        return bool(value)
-    raise ValueError
-
-
-def _read_list(spec: Field[Any], value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        text = value.strip()
-        if text.lower() == "none":
-            return ()
-        value = _bracketed(text) if text[:1] in ("[", "(") else text.split(",")
-    if isinstance(value, Mapping) or not isinstance(value, Iterable):
-        raise ValueError
-    return tuple(str(item).strip() for item in value)
-
-
-def _bracketed(text: str) -> Any:
-    """`["a","b"]`, and `[a,b]` as shells leave it when the quotes were forgotten."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return [item.strip().strip("\"'") for item in text[1:-1].split(",") if item.strip()]
-
-
-def _read_mapping(spec: Field[Any], value: Any) -> dict[str, str]:
-    if isinstance(value, str):
-        value = ast.literal_eval(value)
-    if not isinstance(value, Mapping):
-        raise ValueError
-    return {str(key): str(item) for key, item in value.items()}
-
-
-def _read_size(spec: Field[Any], value: Any) -> int:
-    if isinstance(value, str):
-        match = _SIZE.fullmatch(value)
-        if not match:
-            raise ValueError
-        return int(float(match[1]) * _SIZE_UNITS[match[2].lower()])
-    return _read_int(spec, value)
-
-
-def _read_choice(spec: Field[Any], value: Any) -> str:
-    choices: tuple[str, ...] = spec.metadata["choices"]
-    text = str(getattr(value, "value", value))
-    if text in choices:
-        return text
-    if text in NOT_BUILT.get(spec.name, ()):
-        raise UsageError(
-            f"--{spec.name} {text} is not built yet in this version of img2ds; "
-            f"there is: {', '.join(choices)}"
-        )
-    near = difflib.get_close_matches(text, choices, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(f"--{spec.name} is one of {', '.join(choices)}, got {text!r}{hint}")
-
-
-_READERS = {
-    "str": _read_str, "int": _read_int, "float": _read_float, "bool": _read_bool,
-    "list": _read_list, "mapping": _read_mapping, "size": _read_size, "choice": _read_choice,
-}  # fmt: skip
-
-_WORDS = {
-    "str": "a text", "int": "a whole number", "float": "a number", "bool": "True or False",
-    "list": "a list such as '[\"a\",\"b\"]'",
-    "mapping": "a mapping such as '{\"name\": \"value\"}'",
-    "size": "a number of bytes such as 50MB",
-}  # fmt: skip
-
-
-def _at_least(name: str, value: float | None, low: float) -> None:
-    if value is not None and value < low:
-        raise UsageError(f"--{name} must be at least {low}, got {value}")
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise UsageError(f"--{name} must be above 0, got {value}")

@@ -1,0 +1,50 @@
+"""`img2ds.download`: the command line's flags as keyword arguments."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import MISSING
+from typing import Any
+
+from img2ds import job
+from img2ds.options import FLAGS, Options
+
+
+def download(url_list: str, **flags: Any) -> job.Report:
+    """Turn a list of image URLs into a data set; `img2ds --help` explains every flag.
+
+    Blocks until the run is done. Worker processes are programs of their own: no
+    `if __name__ == "__main__"` is needed, and notebooks are fine.
+
+    Args:
+        url_list: a file, a folder, a glob, an fsspec URL, or `-` for standard input.
+        **flags: the flags by name, as Python values or as they would be typed.
+
+    Returns:
+        What the run did; `report.exit_code` is 0 when every shard is committed.
+
+    Raises:
+        UsageError: something cannot work; nothing was downloaded.
+    """
+    return job.run(Options.from_flags({"url_list": url_list, **flags}))
+
+
+def _signature() -> inspect.Signature:
+    parameters = []
+    for name, spec in FLAGS.items():
+        default = spec.default
+        if default is MISSING and spec.default_factory is not MISSING:
+            default = spec.default_factory()
+        parameters.append(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD
+                if name == "url_list"
+                else inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if default is MISSING else default,
+            )
+        )
+    return inspect.Signature(parameters, return_annotation=job.Report)
+
+
+download.__signature__ = _signature()  # type: ignore[attr-defined]

@@ -1,0 +1,71 @@
+"""Every fetcher against every behaviour of the server: the declared reason, or the picture."""
+
+from __future__ import annotations
+
+import pytest
+
+from img2ds.image.transform import Picture, Transformer
+from img2ds.options import ImageOptions
+from img2ds.outcome import Failure, Reason, Status, failure
+from img2ds.sample import Body, Fetched
+from tests.contract.fetching import FETCHERS, HOST, world
+from tests.running import run
+from tests.server import greetings
+from tests.server.pictures import picture
+from tests.server.registry import BEHAVIOURS
+
+pytestmark = pytest.mark.parametrize("kind", FETCHERS)
+
+
+def test_the_registry_is_full(kind: str) -> None:
+    assert len(BEHAVIOURS) > 60
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("path", sorted(BEHAVIOURS))
+def test_behaviour(kind: str, scheme: str, path: str) -> None:
+    async def main() -> Fetched | Failure:
+        async with world(kind) as there:
+            fetched = await there.get(f"{scheme}://{HOST}{path}")
+            assert there.budget.held == 0
+            return fetched
+
+    fetched = run(main)
+    declared = BEHAVIOURS[path].reason
+    if declared is None:
+        assert isinstance(fetched, Fetched), fetched
+        assert bytes(fetched.body) == picture()
+    elif _is_the_pictures_fault(declared):
+        assert isinstance(fetched, Fetched), fetched
+        assert _transform(fetched.body) == declared
+    else:
+        assert isinstance(fetched, Failure), "it was fetched"
+        assert fetched.reason == declared
+        assert fetched.message
+
+
+def _is_the_pictures_fault(reason: str) -> bool:
+    """Whether it is the transformer that finds out."""
+    return (
+        not reason.startswith("http_") and failure(Reason(reason)).status is Status.FAILED_TO_RESIZE
+    )
+
+
+def _transform(body: Body) -> str | None:
+    transformer = Transformer(ImageOptions())
+    outcome = transformer.inspect(body)
+    if isinstance(outcome, Picture):
+        rendered = transformer.render(outcome)
+        return rendered.reason if isinstance(rendered, Failure) else None
+    return outcome.reason
+
+
+@pytest.mark.parametrize(
+    "case", greetings.CASES, ids=lambda case: f"{case.scheme}-{case.greeting.__name__}"
+)
+def test_greeting(kind: str, case: greetings.Case) -> None:
+    async def main() -> str | None:
+        async with world(kind, greeting=case.greeting) as there:
+            return await there.reason(f"{case.scheme}://{HOST}/good.jpg")
+
+    assert run(main) == case.reason

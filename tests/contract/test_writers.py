@@ -1,0 +1,262 @@
+"""What every writer promises: what was added comes back, and its records of files are true."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from img2ds.options import FLAGS, ImageOptions, Options, OutputOptions
+from img2ds.outcome import UsageError
+from img2ds.sample import Encoded, ShardTask
+from img2ds.shard import Shard
+from img2ds.storage import OutputFolder
+from img2ds.writer import open_writer
+from img2ds.writers.sidecar import write_metadata
+from tests.contract.writing import (
+    SCHEMA,
+    Read,
+    opened,
+    read_tar,
+    read_webdataset,
+    samples,
+    table,
+    write,
+)
+
+FORMATS = FLAGS["output_format"].metadata["choices"]
+READERS: list[tuple[str, str, Read]] = [
+    ("webdataset", "00007.tar", read_tar),
+    ("webdataset", "00007.tar", read_webdataset),
+]
+
+
+def open_files() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("captions", [True, False])
+@pytest.mark.parametrize(("output_format", "name", "read"), READERS)
+def test_what_was_added_comes_back(
+    output_format: str, name: str, read: Read, captions: bool, tmp_path: Path
+) -> None:
+    write(tmp_path, output_format, captions)
+    found = read(tmp_path / name)
+    given = samples(captions)
+    assert list(found) == [sample.key for sample in given]
+    for sample in given:
+        image, caption, row = found[sample.key]
+        assert image == bytes(sample.image)
+        assert caption == sample.caption
+        assert row == sample.metadata
+        assert list(row) == SCHEMA[captions].names
+
+
+@pytest.mark.parametrize("captions", [True, False])
+@pytest.mark.parametrize(("output_format", "name", "read"), READERS)
+def test_rows_beside_the_images_are_those_of_the_metadata(
+    output_format: str, name: str, read: Read, captions: bool, tmp_path: Path
+) -> None:
+    write(tmp_path, output_format, captions)
+    whole = table(samples(captions), captions)
+    rows = {row["key"]: row for row in whole.to_pylist()}
+    for key, (_, _, row) in read(tmp_path / name).items():
+        assert row == rows[key]
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_records_of_files_are_true_and_complete(output_format: str, tmp_path: Path) -> None:
+    records = write(tmp_path, output_format, True)
+    assert sorted(record.name for record in records) == sorted(os.listdir(tmp_path))
+    for record in records:
+        data = (tmp_path / record.name).read_bytes()
+        assert record.size == len(data)
+        assert record.sha256 == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_the_same_input_gives_the_same_bytes(output_format: str, tmp_path: Path) -> None:
+    one = write(tmp_path / "one", output_format, True)
+    other = write(tmp_path / "other", output_format, True)
+    assert one == other
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_nothing_is_left_open(output_format: str, tmp_path: Path) -> None:
+    write(tmp_path / "warm", output_format, True)
+    before = open_files()
+    write(tmp_path / "finished", output_format, True)
+    assert open_files() == before
+    writer = opened(tmp_path / "aborted", output_format)
+    for sample in samples(True):
+        writer.add(sample)
+    writer.abort()
+    assert open_files() == before
+    writer.abort()  # a shard that is given up twice does no harm
+    empty = opened(tmp_path / "unused", output_format)
+    empty.abort()
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_a_shard_without_a_success_is_written_all_the_same(
+    output_format: str, tmp_path: Path
+) -> None:
+    writer = opened(tmp_path, output_format)
+    records = writer.finish(table([], True))
+    assert sorted(record.name for record in records) == sorted(os.listdir(tmp_path))
+    if output_format == "webdataset":
+        assert read_tar(tmp_path / "00007.tar") == {}
+
+
+@pytest.mark.parametrize("output_format", [name for name in FORMATS if name != "dummy"])
+def test_a_file_that_cannot_be_made_is_an_oserror(output_format: str, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        open_writer(
+            "00007",
+            OutputOptions(output_format=output_format),
+            ImageOptions(),
+            lambda name: str(tmp_path / "missing" / name),
+        )
+
+
+def full_device(folder: Path) -> Callable[[str], str]:
+    """Places aside that have no room.
+
+    Links in a folder of the test's own: pyarrow removes what it could not write, and a test run
+    as root would lose its machine the device.
+    """
+
+    def aside(name: str) -> str:
+        (folder / name).symlink_to("/dev/full")
+        return str(folder / name)
+
+    return aside
+
+
+def test_a_full_device_is_an_oserror(tmp_path: Path) -> None:
+    output = OutputOptions(output_format="webdataset")
+    writer = open_writer("00007", output, ImageOptions(), full_device(tmp_path))
+    large = max(samples(True), key=lambda sample: len(sample.image))
+    with pytest.raises(OSError, match="No space left"):
+        writer.add(large)
+    before = open_files()
+    writer.abort()
+    assert open_files() == before - 1
+
+
+def test_a_device_that_is_full_at_the_end_is_an_oserror(tmp_path: Path) -> None:
+    aside = full_device(tmp_path)
+    output = OutputOptions(output_format="webdataset")
+    writer = open_writer("00007", output, ImageOptions(), aside)
+    given = samples(True)[:1]
+    writer.add(given[0])  # gathered, not written yet
+    rows = table(given, True)
+    with pytest.raises(OSError, match="No space left"):
+        writer.finish(rows)
+    writer.abort()
+    with pytest.raises(OSError, match="No space left"):
+        write_metadata("00007.parquet", aside("00007.parquet"), rows)
+
+
+#: A writer that may write `limit` bytes a file; says what stopped it.
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from tests.contract.writing import write
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder, output_format, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    print("wrote", len(write(folder, output_format, True)))
+except OSError as error:
+    print("OSError", error.errno)
+"""
+
+
+@pytest.mark.parametrize("output_format", [name for name in FORMATS if name != "dummy"])
+@pytest.mark.parametrize("missing", [0, 1, 500_000, 2_500_000])
+def test_a_file_that_may_not_grow_is_an_oserror(
+    output_format: str, missing: int, tmp_path: Path
+) -> None:
+    """The system takes a part of the last write that fits; that is no success."""
+    whole = write(tmp_path, output_format, True)[0].size
+    assert whole > 2_500_000
+    told = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path), output_format, str(whole - missing)],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert told.stdout.startswith("OSError 27" if missing else "wrote 1"), told.stderr
+
+
+def test_a_null_caption_is_an_empty_text(tmp_path: Path) -> None:
+    """By way of the shard, which knows whether there is a caption column at all."""
+    table = pa.table({"url": ["http://a/1", "http://a/2"], "caption": [None, "two"]})
+    options = Options.from_flags(
+        {"url_list": "-", "caption_col": "caption", "output_format": "webdataset",
+         "output_folder": str(tmp_path)}
+    )  # fmt: skip
+    folder = OutputFolder.open(str(tmp_path))
+    shard = Shard(ShardTask(7, 2, table), table, options, folder)
+    for index in range(2):
+        shard.succeed(index, Encoded(b"image", 2, 2, 4, 4, "{}"))
+    assert shard.commit().error is None
+    found = read_tar(tmp_path / "00007.tar")
+    assert [(caption, row["caption"]) for _, caption, row in found.values()] == [
+        ("", None), ("two", "two"),
+    ]  # fmt: skip
+
+
+def test_members_are_plain_ustar_with_nothing_of_this_machine(tmp_path: Path) -> None:
+    write(tmp_path, "webdataset", True)
+    with tarfile.open(tmp_path / "00007.tar") as archive:
+        members = archive.getmembers()
+    for member in members:
+        assert (member.mode, member.mtime, member.uid, member.gid) == (0o444, 0, 0, 0)
+        assert (member.uname, member.gname, member.type) == ("", "", tarfile.REGTYPE)
+    data = (tmp_path / "00007.tar").read_bytes()
+    assert len(data) % 10_240 == 0
+    rebuilt = io.BytesIO()
+    with tarfile.open(fileobj=rebuilt, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for member in members:
+            start = member.offset_data
+            archive.addfile(member, io.BytesIO(data[start : start + member.size]))
+    assert rebuilt.getvalue() == data
+
+
+@pytest.mark.parametrize("encode_format", ["jpg", "png", "webp"])
+def test_images_are_named_after_their_format(encode_format: str, tmp_path: Path) -> None:
+    write(tmp_path, "webdataset", True, encode_format)
+    with tarfile.open(tmp_path / "00007.tar") as archive:
+        names = archive.getnames()
+    assert names[:3] == [f"000070000.{encode_format}", "000070000.txt", "000070000.json"]
+
+
+def test_values_json_does_not_know_are_written_as_text(tmp_path: Path) -> None:
+    sample = samples(False)[0]
+    sample.metadata["licence"] = b"raw"
+    writer = opened(tmp_path, "webdataset")
+    writer.add(sample)
+    writer.finish(table([], False))
+    assert read_tar(tmp_path / "00007.tar")[sample.key][2]["licence"] == "b'raw'"
+
+
+def test_the_dummy_writes_nothing(tmp_path: Path) -> None:
+    assert write(tmp_path, "dummy", True) == []
+    assert os.listdir(tmp_path) == []
+    assert not opened(tmp_path, "dummy").has_metadata_file
+
+
+def test_formats_that_are_not_built_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not built yet"):
+        opened(tmp_path, "hologram")

@@ -1,0 +1,126 @@
+"""Samples for writers, and their files read back by the standard library and by webdataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import webdataset
+
+from img2ds.naming import sample_keys
+from img2ds.options import ImageOptions, OutputOptions
+from img2ds.sample import FileRecord, Sample
+from img2ds.schema import metadata_schema, metadata_table
+from img2ds.writer import ShardWriter, open_writer
+
+#: From a data file to what is in it: key -> (image, caption or None, row), in the file's order.
+Read = Callable[[Path], dict[str, tuple[bytes, str | None, dict[str, Any]]]]
+COUNT = 40
+#: Rows that failed; writers never see those.
+FAILED = {3, 17, 39}
+SCHEMA = {
+    captions: metadata_schema(
+        {"licence": pa.string(), "score": pa.float64()},
+        caption=captions, exif=True, digest="sha256",
+    )
+    for captions in (False, True)
+}  # fmt: skip
+
+
+def samples(captions: bool, extension: str = "jpg") -> list[Sample]:
+    """Forty rows but the failed ones, in the order they were finished, which is none."""
+    made = []
+    for index, key in enumerate(sample_keys(7, COUNT, 10_000, 5)):
+        if index in FAILED:
+            continue
+        # Sizes around the block of a tar, and one larger than any write buffer.
+        size = (0, 1, 511, 512, 513, 1024, 3000, 700_000)[index % 8]
+        image = hashlib.shake_256(b"%d" % index).digest(size)
+        caption = ("", "a cat", "ein Käse 🧀 \n\t\"'", "x" * 3000)[index % 4] if captions else None
+        row = {
+            "licence": None if index % 3 else "CC-BY",
+            "score": index / 7,
+            **({"caption": caption} if captions else {}),
+            "url": f"http://example.org/ä?{index}",
+            "key": key,
+            "status": "success",
+            "error_message": None,
+            "width": 256, "height": 256, "original_width": 640, "original_height": 480 + index,
+            "exif": "{}",
+            "sha256": hashlib.sha256(image).hexdigest(),
+            "reason": None,
+        }  # fmt: skip
+        holder = (bytes, bytearray, memoryview)[index % 3]
+        made.append(Sample(index, key, holder(image), caption, row))
+    return made[::2] + made[1::2]
+
+
+def table(written: list[Sample], captions: bool) -> pa.Table:
+    """All rows of the shard in key order, failed ones too."""
+    by_index = {sample.index: sample.metadata for sample in written}
+    keys = sample_keys(7, COUNT, 10_000, 5)
+    failed = {"status": "failed_to_download", "reason": "http_404"}
+    rows = [by_index.get(index, {**failed, "key": keys[index]}) for index in range(COUNT)]
+    names = SCHEMA[captions].names
+    return metadata_table(
+        SCHEMA[captions], {name: [row.get(name) for row in rows] for name in names}
+    )
+
+
+def opened(folder: Path, output_format: str, encode_format: str = "jpg") -> ShardWriter:
+    folder.mkdir(exist_ok=True)
+    return open_writer(
+        "00007",
+        OutputOptions(output_format=output_format),
+        ImageOptions(encode_format=encode_format),
+        lambda name: str(folder / name),
+    )
+
+
+def write(
+    folder: Path, output_format: str, captions: bool, encode_format: str = "jpg"
+) -> list[FileRecord]:
+    writer = opened(folder, output_format, encode_format)
+    given = samples(captions)
+    for sample in given:
+        writer.add(sample)
+    return writer.finish(table(given, captions))
+
+
+def read_tar(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
+    """By the standard library."""
+    found: dict[str, dict[str, bytes]] = {}
+    with tarfile.open(path) as archive:
+        for member in archive:
+            assert member.isfile()
+            file = archive.extractfile(member)
+            assert file is not None
+            key, _, extension = member.name.partition(".")
+            assert extension not in found.setdefault(key, {})
+            found[key][extension] = file.read()
+    return {
+        key: (
+            parts["jpg"],
+            parts["txt"].decode() if "txt" in parts else None,
+            json.loads(parts["json"]),
+        )
+        for key, parts in found.items()
+    }
+
+
+def read_webdataset(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
+    """By the readers' library."""
+    dataset = webdataset.WebDataset(str(path), shardshuffle=False)
+    return {
+        sample["__key__"]: (
+            sample["jpg"],
+            sample["txt"].decode() if "txt" in sample else None,
+            json.loads(sample["json"]),
+        )
+        for sample in dataset
+    }

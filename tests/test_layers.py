@@ -1,0 +1,125 @@
+"""Imports run one way: every arrow between modules is one that this table allows."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+VALUES = {"outcome", "sample", "flags", "options", "naming", "schema"}
+
+#: What each module or package of img2ds may import of img2ds, itself apart.
+ALLOWED: dict[str, set[str]] = {
+    "outcome": set(),
+    "sample": {"outcome"},
+    "flags": {"outcome"},
+    "options": {"outcome", "flags"},
+    "naming": set(),
+    "schema": {"outcome"},
+    "storage": VALUES,
+    "source": VALUES | {"storage"},
+    "net": VALUES,
+    "image": VALUES,
+    "writer": VALUES | {"storage", "writers"},
+    "writers": VALUES | {"storage"},
+    "stats": VALUES,
+    "distributor": VALUES | {"distributors"},
+    "distributors": VALUES | {"distributor"},
+    "stop": VALUES,
+    "shard": VALUES | {"storage", "stats", "writer", "writers"},
+    "feed": VALUES | {"shard"},
+    "pipeline": VALUES | {"feed", "shard", "net", "image", "stats"},
+    "ledger": VALUES | {"storage"},
+    "planner": VALUES | {"storage", "source"},
+    "adoption": VALUES | {"storage", "source", "planner"},
+    "worker": VALUES | {"storage", "source", "net", "stats", "pipeline", "shard"},
+    "job": VALUES
+    | {"storage", "net", "stats", "distributor", "ledger", "planner", "adoption", "worker", "stop"},
+    "api": VALUES | {"job"},
+    "cli": VALUES | {"job"},
+    "__main__": {"cli"},
+    "__init__": {"api", "job", "options", "outcome"},
+}
+
+#: Outside libraries with one home: the modules (by their path's start) that may import them.
+HOMES = {
+    "fsspec": ("img2ds/storage/",),
+    "fire": ("img2ds/cli.py", "laion/cli.py"),
+    "httptools": ("img2ds/net/exchange.py",),
+    "asks": ("img2ds/net/asks_fetcher.py",),
+    "simplejpeg": ("img2ds/image/",),
+    "cv2": ("img2ds/image/",),
+    "PIL": ("img2ds/image/",),
+    "exifread": ("img2ds/image/exif.py",),
+    "tqdm": ("img2ds/stats/console.py",),
+    "open_clip": ("laion/clip/model.py",),
+    "faiss": ("laion/knn/",),
+}
+
+SOURCES = sorted(path for package in ("img2ds", "laion") for path in (ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names of everything that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part(dotted: str) -> str | None:
+    """`net` for `img2ds.net.pool`; None for the package itself and for others."""
+    words = dotted.split(".")
+    return words[1] if words[0] == "img2ds" and len(words) > 1 else None
+
+
+def home(path: Path) -> str:
+    """`net` for `img2ds/net/pool.py`, `job` for `img2ds/job.py`."""
+    return path.relative_to(ROOT).parts[1].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_where_they_may(path: Path) -> None:
+    name = str(path.relative_to(ROOT))
+    for dotted in imports(path):
+        if name.startswith("img2ds/"):
+            assert not dotted.startswith("laion"), f"{name} imports {dotted}"
+            wanted = part(dotted)
+            if wanted in ALLOWED and wanted != home(path):
+                assert wanted in ALLOWED[home(path)], f"{name} may not import {dotted}"
+        for library, homes in HOMES.items():
+            if dotted.split(".")[0] == library:
+                assert name.startswith(homes), f"{name} imports {library}"
+
+
+def test_every_module_has_its_place() -> None:
+    assert {home(path) for path in SOURCES if path.is_relative_to(ROOT / "img2ds")} == set(ALLOWED)
+
+
+def test_the_table_runs_one_way() -> None:
+    done: set[str] = set()
+    left = {name: set(allowed) for name, allowed in ALLOWED.items()}
+    # A protocol and its implementations, `writer` and `writers`, know each other.
+    left["writers"].discard("writer")
+    left["distributors"].discard("distributor")
+    while left:
+        free = {name for name, allowed in left.items() if allowed - {name} <= done}
+        assert free, f"a ring among {sorted(left)}"
+        done |= free
+        for name in free:
+            del left[name]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_can_be_read_in_one_sitting(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 400
+    assert not lines or lines[0].startswith(('"""', "'")), "a file opens with its contract"
+    assert path.stem not in {"utils", "helpers", "common"}

@@ -1,0 +1,45 @@
+# make demo   set up, then img2ds over a sample web on this machine
+# make test   set up, then every test
+# make lint   ruff and mypy --strict
+# make bench  the short benchmarks (see benchmark/README.md)
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.ready
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(STAMP)
+
+$(STAMP): setup.py requirements.txt $(wildcard img2ds/image/*.c)
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps asks
+	touch $(STAMP)
+
+demo: setup
+	$(RUN) -m tests.demo
+
+test: setup
+	$(RUN) -m pytest tests
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: setup
+	scripts/apt-packages.sh nginx-light dnsmasq-base iproute2
+	$(RUN) -m benchmark.peer
+	$(RUN) -m benchmark.codec --every 5
+	$(RUN) -m benchmark.fetch
+	$(RUN) -m benchmark.write
+	$(RUN) -m benchmark.startup --rows 10000000 --seconds 8
+	$(RUN) -m benchmark.scaling
+	$(RUN) -m benchmark.paper
+	$(RUN) -m benchmark.end_to_end --rounds 1
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

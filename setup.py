@@ -1,0 +1,89 @@
+"""Packaging. `pip install .` is the core; requirements.txt is the full set."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "img2ds/__init__.py").read_text())[1]
+
+CORE = [
+    "trio>=0.27",
+    "httptools>=0.6",  # llhttp: the parser of the hot path
+    "idna>=3.4",  # host names as browsers spell them (UTS 46)
+    "certifi>=2023.7.22",  # authorities where the system has no store
+    "simplejpeg>=1.7",
+    "isal>=1.5; platform_machine in 'x86_64 AMD64 aarch64 arm64'",  # unpacks PNGs twice as fast
+    "opencv-python-headless>=4.8",
+    "pillow>=10.1",
+    "numpy>=1.24",
+    "ExifRead>=3.5",  # img2dataset's names of EXIF tags; 3.5 made its errors catchable
+    "pyarrow>=14",
+    "webdataset>=0.2.86",
+    "orjson>=3.9",
+    "fsspec>=2023.9",
+    "fire>=0.5",
+    "tqdm>=4.65",
+]
+
+# The paper's HTTP client declares anyio 3, which breaks on today's trio, and works with anyio 4:
+# it is installed by `pip install --no-deps asks` beside these.
+ASKS = ["anyio>=4", "h11>=0.14", "async_generator>=1.10"]
+
+EXTRAS = {
+    "clip": ["open_clip_torch>=2.24"],
+    "laion": ["open_clip_torch>=2.24"],
+    "ray": ["ray>=2.9"],
+    "spark": ["pyspark>=3.4"],
+    "tfrecord": ["tfrecord>=1.14"],
+    "wandb": ["wandb>=0.16"],
+    "s3": ["s3fs>=2023.9"],
+    "asks": ASKS,
+}
+EXTRAS["all"] = sorted({package for packages in EXTRAS.values() for package in packages})
+EXTRAS["dev"] = [
+    "pytest>=7.4",
+    "hypothesis>=6.80",
+    "cryptography>=42",  # certificates of the test servers
+    "moto[s3,server]>=5",
+    "ruff>=0.6",
+    "mypy>=1.8",
+    "matplotlib>=3.7",  # the pictures of the benchmarks
+]
+
+# Optional: without a C compiler OpenCV does the same, slower. The order of floating-point sums is
+# part of what they promise, hence no contraction.
+COMPILED = [
+    Extension(
+        f"img2ds.image.{name}",
+        [f"img2ds/image/{name}.c"],
+        extra_compile_args=["-O3", "-ffp-contract=off"],
+        optional=True,
+    )
+    for name in ("_resample", "_png")
+]
+
+setup(
+    name="img2ds",
+    version=VERSION,
+    description="Turn a list of image URLs into a training dataset, fast and without losing a row",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    ext_modules=COMPILED,
+    packages=find_packages(include=["img2ds", "img2ds.*", "laion", "laion.*"]),
+    package_data={"img2ds": ["py.typed", "image/*.pyi", "image/*.c"], "laion": ["py.typed"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": ["img2ds = img2ds.cli:main", "laion = laion.cli:main"],
+    },
+    classifiers=[
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+    ],
+)

@@ -1,0 +1,313 @@
+"""What does a picture cost, from its bytes to the sample's, beside the floor and other libraries?
+
+Each picture of the corpus goes through all contenders by turns, the first one changing with each
+picture and round; what counts is CPU time of the thread. The floor is the best bare library calls
+that make the very same bytes, given the size and the format: that is checked for every picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import io
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from time import thread_time
+
+import cv2
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from benchmark import measure, peer, peer_stages, world
+from benchmark.corpus import Corpus, open_corpus
+from benchmark.corpus import Picture as File
+from img2ds.image.decode import decode
+from img2ds.image.encode import make_encoder
+from img2ds.image.geometry import Geometry
+from img2ds.image.orient import Pixels
+from img2ds.image.png import decode_png
+from img2ds.image.resize import resize
+from img2ds.image.sniff import Header
+from img2ds.image.transform import Picture, Transformer
+from img2ds.options import ImageOptions
+from img2ds.sample import Encoded
+
+try:
+    from img2ds.image import _resample
+except ImportError:  # built without a C compiler
+    _resample = None  # type: ignore[assignment]
+
+QUESTION = "codec"
+OPTIONS = ImageOptions()
+SIDE, QUALITY = OPTIONS.image_size, OPTIONS.quality
+#: Longer sides, in pixels, that the rows of the table end below.
+CLASSES = (256, 512, 1024)
+STAGES = ("decode", "resize", "encode")
+
+#: Milliseconds of a picture: one each stage, or a single one where stages are not told apart.
+Times = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A picture of the corpus, and what is known of it before the clock runs."""
+
+    file: File
+    body: bytes
+    picture: Picture
+
+    @property
+    def group(self) -> str:
+        longer = max(self.file.width, self.file.height)
+        return next((f"< {side}" for side in CLASSES if longer < side), f">= {CLASSES[-1]}")
+
+
+def read_cases(corpus: Corpus, every: int) -> Iterator[Case]:
+    """Each `every`th picture of the corpus."""
+    transformer = Transformer(OPTIONS)
+    for file in corpus.pictures[::every]:
+        body = (corpus.folder / "picture" / file.name).read_bytes()
+        picture = transformer.inspect(body)
+        assert isinstance(picture, Picture)
+        yield Case(file, body, picture)
+
+
+class Ours:
+    """img2ds as its workers call it."""
+
+    def __init__(self) -> None:
+        self._transformer = Transformer(OPTIONS)
+
+    def __call__(self, case: Case) -> tuple[bytes, Times]:
+        began = thread_time()
+        picture = self._transformer.inspect(case.body)
+        assert isinstance(picture, Picture)
+        encoded = self._transformer.render(picture)
+        spent = thread_time() - began
+        assert isinstance(encoded, Encoded)
+        return bytes(encoded.data), (1000 * spent,)
+
+
+class OursByStage:
+    """The three functions that `Transformer.render` calls, each on the clock."""
+
+    def __init__(self) -> None:
+        self._encode = make_encoder(OPTIONS.encode_format, QUALITY)
+
+    def __call__(self, case: Case) -> tuple[bytes, Times]:
+        header, geometry = case.picture.header, case.picture.geometry
+        least = geometry.resized if geometry.shrinks else (0, 0)
+        name = OPTIONS.downscale_interpolation if geometry.shrinks else "lanczos"
+        began = thread_time()
+        pixels = decode(case.body, header, least, OPTIONS.max_decoded_pixels)
+        decoded = thread_time()
+        canvas = resize(pixels, geometry, case.picture.orientation, name)
+        resized = thread_time()
+        data = self._encode(canvas)
+        return data, _stages(began, decoded, resized, thread_time())
+
+
+def floor(case: Case) -> tuple[bytes, Times]:
+    """Bare library calls, one a stage, with all that they ask for known beforehand."""
+    header, geometry = case.picture.header, case.picture.geometry
+    began = thread_time()
+    pixels, colours = _bare_decode(case.body, header, geometry)
+    decoded = thread_time()
+    canvas = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    (width, height), left, top = geometry.resized, geometry.left, geometry.top
+    _bare_resize(pixels, canvas[top : top + height, left : left + width], geometry.shrinks)
+    resized = thread_time()
+    data: bytes = simplejpeg.encode_jpeg(canvas, QUALITY, colours, "420", fastdct=False)
+    return data, _stages(began, decoded, resized, thread_time())
+
+
+def _bare_decode(body: bytes, header: Header, geometry: Geometry) -> tuple[Pixels, str]:
+    """Pixels, and the order of their colours, which the encoder does not mind."""
+    if header.format == "jpeg":
+        width, height = _fraction(header, geometry) if geometry.shrinks else (0, 0)
+        return simplejpeg.decode_jpeg(body, "RGB", min_height=height, min_width=width), "RGB"
+    if header.format == "png":
+        pixels = decode_png(body, header)
+        if pixels is not None and pixels.shape[2] == 3:
+            return pixels, "RGB"
+    if header.format == "gif":  # OpenCV takes three times as long
+        return np.asarray(Image.open(io.BytesIO(body), formats=["GIF"]).convert("RGB")), "RGB"
+    return _opencv_pixels(body), "BGR"
+
+
+def _fraction(header: Header, geometry: Geometry) -> tuple[int, int]:
+    """The smallest of the sizes libjpeg decodes to in vector code that are large enough."""
+    for scale in (8, 4, 2):
+        width, height = -(-header.width // scale), -(-header.height // scale)
+        if width >= geometry.resized[0] and height >= geometry.resized[1]:
+            return width, height
+    return 0, 0
+
+
+def _bare_resize(pixels: Pixels, target: Pixels, shrinks: bool) -> None:
+    height, width = target.shape[:2]
+    whole = pixels.shape[0] % height == 0 and pixels.shape[1] % width == 0
+    if pixels.shape == target.shape:
+        target[:] = pixels
+    elif _resample is None or (shrinks and whole):
+        kernel = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
+        target[:] = cv2.resize(pixels, (width, height), interpolation=kernel)
+    else:
+        kernel = _resample.AREA if shrinks else _resample.LANCZOS
+        _resample.resample(pixels, target, kernel)
+
+
+def _opencv_pixels(body: bytes) -> Pixels:
+    pixels = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    return pixels
+
+
+def opencv(case: Case) -> tuple[bytes, Times]:
+    """All of it by OpenCV."""
+    geometry = case.picture.geometry
+    kernel = cv2.INTER_AREA if geometry.shrinks else cv2.INTER_LANCZOS4
+    (width, height), left, top = geometry.resized, geometry.left, geometry.top
+    began = thread_time()
+    pixels = _opencv_pixels(case.body)
+    decoded = thread_time()
+    pixels = cv2.resize(pixels, (width, height), interpolation=kernel)
+    pixels = cv2.copyMakeBorder(
+        pixels, top, SIDE - height - top, left, SIDE - width - left,
+        cv2.BORDER_CONSTANT, value=(255, 255, 255),
+    )  # fmt: skip
+    resized = thread_time()
+    data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+    return data, _stages(began, decoded, resized, thread_time())
+
+
+def pillow(case: Case) -> tuple[bytes, Times]:
+    """All of it by Pillow, which scales JPEGs while decoding when it is given a draft's size."""
+    geometry = case.picture.geometry
+    began = thread_time()
+    image = Image.open(io.BytesIO(case.body))
+    if geometry.shrinks:
+        image.draft("RGB", geometry.resized)
+    pixels = image.convert("RGB")
+    decoded = thread_time()
+    kernel = Image.Resampling.BOX if geometry.shrinks else Image.Resampling.LANCZOS
+    canvas = Image.new("RGB", (SIDE, SIDE), "white")
+    canvas.paste(pixels.resize(geometry.resized, kernel), (geometry.left, geometry.top))
+    resized = thread_time()
+    file = io.BytesIO()
+    canvas.save(file, "JPEG", quality=QUALITY, subsampling="4:2:0")
+    return file.getvalue(), _stages(began, decoded, resized, thread_time())
+
+
+def _stages(*clock: float) -> Times:
+    return tuple(1000 * (end - start) for start, end in pairwise(clock))
+
+
+CONTENDERS: dict[str, Callable[[Case], tuple[bytes, Times]]] = {
+    "img2ds": Ours(),
+    "floor": floor,
+    "by stage": OursByStage(),
+    "OpenCV": opencv,
+    "Pillow": pillow,
+}
+
+
+def check(case: Case) -> None:
+    """Stop unless the floor's picture is img2ds's; warms up all contenders too.
+
+    Where img2ds has learned to do something better, so must the floor.
+    """
+    made = {name: contender(case)[0] for name, contender in CONTENDERS.items()}
+    if not made["img2ds"] == made["floor"] == made["by stage"]:
+        world.stop(f"the floor makes another picture of {case.file.name} than img2ds does")
+
+
+def take_times(cases: Iterator[Case], rounds: int) -> list[tuple[Case, dict[str, Times]]]:
+    """The median of the rounds for each picture, contender and stage."""
+    names = list(CONTENDERS)
+    found = []
+    gc.disable()
+    for number, case in enumerate(cases):
+        check(case)
+        taken: dict[str, list[Times]] = defaultdict(list)
+        for turn in range(rounds):
+            first = (number + turn) % len(names)
+            for name in names[first:] + names[:first]:
+                taken[name].append(CONTENDERS[name](case)[1])
+        medians = {
+            name: tuple(map(measure.middle, zip(*times, strict=True)))
+            for name, times in taken.items()
+        }
+        found.append((case, medians))
+        if number % 100 == 0:
+            gc.collect()
+    gc.enable()
+    return found
+
+
+def summary(found: list[tuple[Case, dict[str, Times]]]) -> dict[str, float]:
+    """Means over pictures, in milliseconds; `rest` is what img2ds does beside its stages."""
+
+    def mean(name: str, stage: int | None = None) -> float:
+        times = [times[name] for _, times in found]
+        return sum(sum(t) if stage is None else t[stage] for t in times) / len(times)
+
+    result = {"img2ds": mean("img2ds")}
+    result.update({stage: mean("by stage", n) for n, stage in enumerate(STAGES)})
+    result["rest"] = result["img2ds"] - sum(result[stage] for stage in STAGES)
+    result["floor"] = mean("floor")
+    result.update({f"floor {stage}": mean("floor", n) for n, stage in enumerate(STAGES)})
+    result.update({name: mean(name) for name in ("OpenCV", "Pillow")})
+    result["ratio"] = result["img2ds"] / result["floor"]
+    return result
+
+
+def report(found: list[tuple[Case, dict[str, Times]]]) -> dict[str, dict[str, float]]:
+    """Print the table; what is in it, by row."""
+    groups: dict[str, list[tuple[Case, dict[str, Times]]]] = defaultdict(list)
+    order = [f"< {side}" for side in CLASSES] + [f">= {CLASSES[-1]}"]
+    for entry in sorted(found, key=lambda e: (e[0].file.kind, order.index(e[0].group))):
+        groups[f"{entry[0].file.kind} {entry[0].group}"].append(entry)
+    groups["all"] = found
+    results = {name: summary(entries) for name, entries in groups.items()}
+    shown = ("img2ds", *STAGES, "rest", "floor", "ratio", "OpenCV", "Pillow")
+    rows = [
+        [name, str(len(groups[name])), *(f"{result[column]:.2f}" for column in shown)]
+        for name, result in results.items()
+    ]
+    print("\nms of CPU a picture, by format and longer side")
+    print(measure.table(["picture", "count", *shown], rows))
+    every = results["all"]
+    print(
+        f"img2ds takes {every['ratio']:.3f}x the floor over the corpus, "
+        f"OpenCV {every['OpenCV'] / every['img2ds']:.2f}x and "
+        f"Pillow {every['Pillow'] / every['img2ds']:.2f}x of img2ds"
+    )
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--every", type=int, default=1, help="take each so many'th picture alone")
+    parser.add_argument("--peer_venv", type=Path, default=peer.HOME)
+    options = parser.parse_args()
+    measure.warn_when_busy()
+    corpus = open_corpus()
+    found = take_times(read_cases(corpus, options.every), options.rounds)
+    results = report(found)
+    theirs = peer_stages.ask(options.peer_venv, "codec", [str(corpus.folder), str(options.every)])
+    if theirs:
+        words = ", ".join(f"{stage} {theirs[stage]:.2f}" for stage in STAGES)
+        print(f"img2dataset's Resizer, right after that: {theirs['resizer']:.2f} ms ({words})")
+    measure.keep(QUESTION, {
+        "rounds": options.rounds, "pictures": len(found), "ms": results, "img2dataset": theirs,
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

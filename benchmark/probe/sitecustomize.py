@@ -1,0 +1,61 @@
+"""Counts the busy slots of img2ds's workers; on PYTHONPATH only while `hostile` measures them.
+
+A slot is busy from taking a row up to handing it back. Every worker appends to a file of its own
+in $IMG2DS_PROBE: monotonic seconds, the slot seconds that were busy since it started, and the
+rows that were taken up for the first time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+INTERVAL = 0.25
+
+
+def install(folder: Path) -> None:
+    """Wrap the one method that all of a slot's work is in."""
+    from img2ds.pipeline import Pipeline
+
+    original = Pipeline._row
+    busy = 0
+    fresh = 0
+    spent = 0.0
+    changed = time.monotonic()
+    lock = threading.Lock()
+
+    def change(by: int) -> float:
+        nonlocal busy, spent, changed
+        with lock:
+            now = time.monotonic()
+            spent += busy * (now - changed)
+            busy += by
+            changed = now
+            return spent
+
+    async def counted(self: Pipeline, row: Any, lease: Any) -> Any:
+        nonlocal fresh
+        change(1)
+        fresh += not row.attempts
+        try:
+            return await original(self, row, lease)
+        finally:
+            change(-1)
+
+    def write() -> None:
+        with (folder / str(os.getpid())).open("w", buffering=1) as file:
+            while True:
+                time.sleep(INTERVAL)
+                total = change(0)
+                file.write(f"{time.monotonic()} {total} {fresh}\n")
+
+    Pipeline._row = counted  # type: ignore[method-assign]
+    threading.Thread(target=write, daemon=True).start()
+
+
+if "IMG2DS_PROBE" in os.environ and "img2ds.distributors.local" in sys.orig_argv:
+    install(Path(os.environ["IMG2DS_PROBE"]))

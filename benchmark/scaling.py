@@ -1,0 +1,133 @@
+"""Do two processes do twice the work of one?
+
+The machine's cores are shared with the servers, so the wall rate alone cannot tell. Beside it
+stand the CPU an image costs with one process and with two, and what the servers took: if the
+cost does not rise, nothing in img2ds stands between the processes, and only cores are lacking.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark import measure, tools, watch, web, world
+from benchmark.corpus import open_corpus
+from benchmark.end_to_end import make_urls, write_list
+from benchmark.measure import Usage
+from benchmark.tools import Tool
+
+QUESTION = "scaling"
+#: Rows of the run that is thrown away: it compiles and fills caches.
+WARM_UP = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A short and a long run; CPU milliseconds of the servers an image of the long one."""
+
+    short: Usage
+    long: Usage
+    servers: float
+
+    @property
+    def cpu(self) -> float:
+        """CPU milliseconds an image, without starting up."""
+        return measure.slope(self.short, self.long)
+
+    @property
+    def rate(self) -> float:
+        """Images a second, without starting up."""
+        return 1000 / measure.wall_slope(self.short, self.long)
+
+
+def one_round(tool: Tool, lists: tuple[Path, Path]) -> Round:
+    """Both lists, by turns."""
+    used = []
+    servers = 0.0
+    for url_list in lists:
+        before = _servers_cpu()
+        with tempfile.TemporaryDirectory(prefix="img2ds-benchmark-") as output:
+            used.append(tool.run(url_list, Path(output) / "out"))
+        servers = _servers_cpu() - before
+    return Round(used[0], used[1], 1000 * servers / used[1].images)
+
+
+def _servers_cpu() -> float:
+    return watch.cpu_seconds("nginx") + watch.cpu_seconds("dnsmasq")
+
+
+def report(rounds: dict[int, list[Round]], options: argparse.Namespace) -> None:
+    """Print the table, what it says, and keep the numbers."""
+    cores = len(os.sched_getaffinity(0))
+    cpu, rate, servers = (
+        {
+            count: measure.middle([getattr(one, name) for one in some])
+            for count, some in rounds.items()
+        }
+        for name in ("cpu", "rate", "servers")
+    )
+    rows = []
+    for count, some in rounds.items():
+        values = [one.cpu for one in some]
+        took = (cpu[count] + servers[count]) * rate[count] / 1000
+        rows.append([str(count), f"{rate[count]:.0f}", f"{cpu[count]:.2f}",
+                     f"{min(values):.2f}-{max(values):.2f}", f"{servers[count]:.2f}",
+                     f"{cpu[count] * rate[count] / 1000:.2f}", f"{took:.2f}"])  # fmt: skip
+    head = ["processes", "images/s", "CPU ms/image", "rounds", "servers' ms/image",
+            "cores used", "with servers"]  # fmt: skip
+    wall = rate[2] / rate[1]
+    by_cpu = 2 * cpu[1] / cpu[2]
+    ceiling = min(2.0, cores * 1000 / (cpu[2] + servers[2]) / rate[1])
+    print(measure.table(head, rows))
+    print(f"wall rate: {wall:.2f}x from 1 to 2 processes (measured); the {cores} cores, which the "
+          f"servers share, allow {ceiling:.2f}x")  # fmt: skip
+    print(f"work a CPU second does, times two: {by_cpu:.2f}x (from measured CPU; what two "
+          "processes would reach with a core each)")  # fmt: skip
+    measure.keep(QUESTION, {
+        "scheme": options.scheme, "short": options.short, "long": options.long,
+        "rounds": {
+            str(count): [{"cpu": one.cpu, "rate": one.rate, "servers": one.servers} for one in some]
+            for count, some in rounds.items()
+        },
+        "wall_ratio": wall, "cpu_ratio": by_cpu, "ceiling": ceiling,
+    })  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scheme", choices=("http", "https"), default="https")
+    parser.add_argument("--short", type=int, default=2000, help="URLs of the short list")
+    parser.add_argument("--long", type=int, default=8000, help="URLs of the long list")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    if not 2 * tools.SHARD <= options.short < options.long:
+        parser.error(f"--short must be at least {2 * tools.SHARD}, and below --long")
+    world.enter()
+    measure.warn_when_busy()
+    urls = make_urls(options.scheme, options.long)
+    rounds: dict[int, list[Round]] = {1: [], 2: []}
+    with (
+        tempfile.TemporaryDirectory(prefix="img2ds-benchmark-") as name,
+        web.serve(urls, open_corpus()) as servers,
+    ):
+        warm, short, long = (
+            write_list(urls[:count], Path(name, f"{count}.parquet"))
+            for count in (WARM_UP, options.short, options.long)
+        )
+        tool = tools.img2ds(servers)
+        tool.run(warm, Path(name, "warm"))
+        for _ in range(options.rounds):
+            for count, some in rounds.items():
+                flags = {**tool.flags, "processes_count": str(count)}
+                some.append(one_round(dataclasses.replace(tool, flags=flags), (short, long)))
+                last = some[-1]
+                print(f"  {count}: {last.rate:.0f} images/s, {last.cpu:.2f} ms", flush=True)
+    report(rounds, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""What a flag is: a dataclass field with a kind, and the reader of its values.
+"""What a flag is: a dataclass field with a kind, the reader of its values, a command's flags.
 
 Values come typed on a command line, or as Python objects from a caller of `img2ds.download`;
 both are read by the same rules. Pure.
@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, field
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
 from img2ds.outcome import UsageError
@@ -43,6 +43,62 @@ def flag(default: Any, kind: str, text: str, *choices: str) -> Any:
     if isinstance(default, (dict, list)):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The flags of one command.
+
+    Attributes:
+        program: what is typed before them, such as `laion dedup`.
+        fields: the flags by name, in the order of the help page.
+        aliases: other spellings, and the names that they stand for.
+    """
+
+    program: str
+    fields: Mapping[str, Field[Any]]
+    aliases: Mapping[str, str]
+
+    @classmethod
+    def of(cls, program: str, *groups: type[Any]) -> Flags:
+        """The flags that are the fields of dataclasses."""
+        return cls(program, {f.name: f for group in groups for f in fields(group)}, {})
+
+    def name(self, typed: str) -> str:
+        """The flag's own name for what was typed: dashes, leading ones too, and aliases undone."""
+        plain = typed.lstrip("-").replace("-", "_")
+        return self.aliases.get(plain, plain)
+
+    def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the right kinds by name, of the flags that are given.
+
+        Raises:
+            UsageError: an unknown name, a value of the wrong kind, or a required flag is missing.
+        """
+        values: dict[str, Any] = {}
+        for typed, value in given.items():
+            name = self.name(typed)
+            if name not in self.fields:
+                raise UsageError(self.unknown(typed))
+            if name in values:
+                raise UsageError(f"--{name} is given twice")
+            values[name] = read_value(self.fields[name], value)
+        for name, spec in self.fields.items():
+            if is_required(spec) and name not in values:
+                raise UsageError(f"--{name} is required: {spec.metadata['help']}")
+        return values
+
+    def unknown(self, typed: str) -> str:
+        """The line for a flag nobody knows; it names the nearest one."""
+        plain = typed.lstrip("-").replace("-", "_")
+        near = difflib.get_close_matches(plain, [*self.fields, *self.aliases], n=1)
+        hint = f"did you mean --{near[0]}?" if near else f"{self.program} --help lists the flags"
+        return f"unknown flag --{plain}; {hint}"
+
+
+def is_required(spec: Field[Any]) -> bool:
+    """Whether a flag has no default."""
+    return spec.default is MISSING and spec.default_factory is MISSING
 
 
 def read_value(spec: Field[Any], value: Any) -> Any:

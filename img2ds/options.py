@@ -8,7 +8,6 @@ wherever it has the flag.
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -16,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar
 
-from img2ds.flags import at_least, flag, positive, read_value
+from img2ds.flags import Flags, at_least, flag, positive
 from img2ds.outcome import UsageError
 
 RESIZE_MODES = ("border", "no", "keep_ratio", "keep_ratio_largest", "center_crop")
@@ -38,7 +37,7 @@ class InputOptions:
 
     url_list: str = flag(
         MISSING, "str",
-        "the list of images: a file, a folder, a glob, an fsspec URL, or - for standard input",
+        "the list of image URLs: a file, a folder, a glob, an fsspec URL, or - for standard input",
     )  # fmt: skip
     input_format: str | None = flag(
         None, "choice?",
@@ -283,16 +282,7 @@ class Options:
         Raises:
             UsageError: an unknown name, a value of the wrong kind or out of range.
         """
-        values: dict[str, Any] = {}
-        for given, value in flags.items():
-            name = ALIASES.get(given.replace("-", "_"), given.replace("-", "_"))
-            if name not in FLAGS:
-                raise UsageError(unknown_flag(given))
-            if name in values:
-                raise UsageError(f"--{name} is given twice")
-            values[name] = read_value(FLAGS[name], value)
-        if "url_list" not in values:
-            raise UsageError("--url_list is required: the list of image URLs to download")
+        values = COMMAND.read(flags)
         built = {
             key: group(**{f.name: values[f.name] for f in fields(group) if f.name in values})
             for key, group in GROUPS.items()
@@ -352,12 +342,5 @@ GROUPS: dict[str, type[Any]] = {
 #: Every flag by its name, in the order of the groups.
 FLAGS: dict[str, Field[Any]] = {f.name: f for group in GROUPS.values() for f in fields(group)}
 
-ALIASES = {"concurrency": "thread_count"}
-
-
-def unknown_flag(name: str) -> str:
-    """The line for a flag nobody knows; it names the nearest one."""
-    plain = name.lstrip("-").replace("-", "_")
-    near = difflib.get_close_matches(plain, [*FLAGS, *ALIASES], n=1)
-    hint = f"did you mean --{near[0]}?" if near else "img2ds --help lists the flags"
-    return f"unknown flag --{plain}; {hint}"
+#: The command `img2ds`, as it is typed.
+COMMAND = Flags("img2ds", FLAGS, {"concurrency": "thread_count"})

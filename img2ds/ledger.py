@@ -7,7 +7,7 @@ committed. Resuming with another input or other options would mix data sets and 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -90,6 +90,7 @@ def open_ledger(
     options: dict[str, Any],
     shard_count: int | None,
     holds: Callable[[OutputFolder, set[int]], str | None],
+    inside: Iterable[str] = (),
 ) -> Ledger:
     """The ledger of a folder, set to the segment that the run works on. Writes nothing.
 
@@ -101,12 +102,14 @@ def open_ledger(
         shard_count: shards of the run's input, None if unknown yet.
         holds: asked when there are shards and no manifest, whether they are of this input:
             None, or a line that says why not.
+        inside: folders in it that hold files of shards as well.
 
     Raises:
         UsageError: the folder belongs to another input or to other options.
         OSError: it cannot be read.
     """
     names = folder.names()
+    names += [name for place in inside for name in folder.names(place)]
     segments = _read(folder)
     known = bool(segments)
     committed = committed_shards(names)

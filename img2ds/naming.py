@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterable
 
 _STATS = re.compile(r"(\d+)_stats\.json")
-_SHARD_FILE = re.compile(r"(\d+)(_stats\.json|\.tar|\.parquet|\.tfrecord)")
+#: Also `img_emb/img_emb_12.npy`, `metadata/metadata_12.parquet`: one folder a kind of file.
+_SHARD_FILE = re.compile(
+    r"(?:[a-z_]+/[a-z_]+_)?(\d+)(_stats\.json|\.tar|\.parquet|\.tfrecord|\.npy)"
+)
 
 #: The mark that makes a shard count; it is published last.
 STATS_SUFFIX = "_stats.json"

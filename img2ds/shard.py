@@ -16,11 +16,12 @@ from img2ds.options import Options
 from img2ds.outcome import Failure, Status
 from img2ds.sample import Encoded, Sample, ShardTask
 from img2ds.schema import metadata_schema, metadata_table
+from img2ds.stats.mark import mark_json
 from img2ds.stats.report import ShardReport
 from img2ds.stats.tally import Tally
 from img2ds.storage import OutputFolder
 from img2ds.writer import open_writer
-from img2ds.writers.sidecar import stats_json, write_metadata
+from img2ds.writers.sidecar import write_metadata
 
 
 class Shard:
@@ -122,7 +123,7 @@ class Shard:
         self.tally.add_success(len(image.data))
         self.pending -= 1
 
-    def commit(self) -> ShardReport:
+    def commit(self) -> ShardReport[Tally]:
         """Publish the shard. Blocks: call it from a thread.
 
         Disk trouble is reported, not raised: the shard stays uncommitted and can be made again.
@@ -140,7 +141,7 @@ class Shard:
             for record in records:
                 folder.publish(record.name)
                 published.append(record.name)
-            stats = stats_json(self.tally.stats(), self._start_time, time.time(), records)
+            stats = mark_json(self.tally.stats(), self._start_time, time.time(), records)
             folder.write_bytes(stats_name(self.id, self._options.output.oom_shard_count), stats)
         except OSError as error:
             self.abort()
@@ -153,7 +154,7 @@ class Shard:
         """Throw away what was written aside."""
         self._writer.abort()
 
-    def _report(self, error: str | None, fatal: bool = False) -> ShardReport:
+    def _report(self, error: str | None, fatal: bool = False) -> ShardReport[Tally]:
         return ShardReport(
             self.id,
             self.tally,

@@ -38,8 +38,10 @@ ALLOWED: dict[str, set[str]] = {
     "planner": VALUES | {"storage", "source"},
     "adoption": VALUES | {"storage", "source", "planner"},
     "worker": VALUES | {"storage", "source", "net", "stats", "pipeline", "shard"},
+    "runner": VALUES | {"storage", "stats", "distributor", "stop"},
     "job": VALUES
-    | {"storage", "net", "stats", "distributor", "ledger", "planner", "adoption", "worker", "stop"},
+    | {"storage", "net", "stats", "distributor", "ledger", "planner", "adoption", "worker", "stop"}
+    | {"runner"},
     "api": VALUES | {"job"},
     "cli": VALUES | {"commandline", "job"},
     "__main__": {"cli"},

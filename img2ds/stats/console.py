@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TextIO
+from dataclasses import dataclass
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from img2ds.stats.counts import Counts
 from img2ds.stats.report import ShardReport
-from img2ds.stats.tally import Tally
 
 #: Failure reasons shown while a run goes on.
 TOP_REASONS = 3
@@ -17,18 +18,29 @@ _LINE = "{percentage:.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"
 _LINE_WITHOUT_END = "{n_fmt} rows [{elapsed}]{postfix}"
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What the things are called that a run makes."""
+
+    shard: str = "shard"
+    rows: str = "images"
+    rate: str = "img/s"
+    good: str = "ok"
+
+
 class Console:
     """Writes to `stream`, in the way that suits a terminal or a log file.
 
     `expect` may be called as often as something better is known of what is to come.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, words: Words | None = None) -> None:
         self._stream = stream
+        self._words = words or Words()
         self._terminal = stream.isatty()
         self._bar: tqdm[None] | None = None
-        self._live = Tally()
-        self._committed = Tally()
+        self._live = Counts()
+        self._committed = Counts()
         self._started = time.monotonic()
         self._rows: int | None = None
         self._shards = 0
@@ -52,7 +64,7 @@ class Console:
             self._bar.total = max(rows, self._bar.n)
             self._bar.bar_format = _LINE
 
-    def progress(self, tally: Tally) -> None:
+    def progress(self, tally: Counts) -> None:
         """Rows ended in some worker."""
         self._live.merge(tally)
         if self._bar is None:
@@ -60,8 +72,8 @@ class Console:
         seconds = max(time.monotonic() - self._started, 1e-3)
         live = self._live
         words = [
-            f"{live.successes / seconds:.0f} img/s",
-            f"{100 * live.successes / max(live.count, 1):.0f}% ok",
+            f"{live.successes / seconds:.0f} {self._words.rate}",
+            f"{100 * live.successes / max(live.count, 1):.0f}% {self._words.good}",
             f"{live.bytes_received / 1e6 / seconds:.1f} MB/s",
             *(
                 f"{reason} {100 * times / max(live.count, 1):.0f}%"
@@ -71,26 +83,24 @@ class Console:
         self._bar.set_postfix_str(", ".join(words), refresh=False)
         self._bar.update(tally.count)
 
-    def shard(self, name: str, report: ShardReport) -> None:
+    def shard(self, name: str, report: ShardReport[Any]) -> None:
         """A shard came to its end."""
         if report.error is not None:
-            self.note(f"shard {name} could not be made: {report.error}")
+            self.note(f"{self._words.shard} {name} could not be made: {report.error}")
         else:
             self._shards += 1
             self._committed.merge(report.tally)
         if self._terminal or report.error is not None:
             return
         tally = report.tally
-        done = counted(self._shards, "shard")
+        done = counted(self._shards, self._words.shard)
         if self._expected_shards is not None:
-            done = f"{self._shards} of {counted(self._expected_shards, 'shard')}"
-        words = [
-            f"{tally.successes} of {tally.count} images ({share(tally.successes, tally.count)})",
-            *_top(tally),
-        ]
+            done = f"{self._shards} of {counted(self._expected_shards, self._words.shard)}"
+        good = share(tally.successes, tally.count)
+        words = [f"{tally.successes} of {tally.count} {self._words.rows} ({good})", *_top(tally)]
         seconds = max(time.monotonic() - self._started, 1e-3)
-        rate = f"{self._committed.successes / seconds:.0f} img/s"
-        line = f"shard {name}: {', '.join(words)}; {done}, {rate}"
+        rate = f"{self._committed.successes / seconds:.0f} {self._words.rate}"
+        line = f"{self._words.shard} {name}: {', '.join(words)}; {done}, {rate}"
         if self._rows:
             left = seconds * (self._rows / max(self._committed.count, 1) - 1)
             line += f", {duration(max(left, 0))} left"
@@ -128,7 +138,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _top(tally: Tally) -> list[str]:
+def _top(tally: Counts) -> list[str]:
     return [
         f"{reason} {share(times, tally.count)}"
         for reason, times in tally.reasons.most_common(TOP_REASONS)

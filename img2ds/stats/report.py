@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from img2ds.stats.tally import Tally
+from img2ds.stats.counts import Counts
+
+CountsT = TypeVar("CountsT", bound=Counts)
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Generic[CountsT]):
     """Rows that ended since the last one, of any shard; `tally` has no messages."""
 
-    tally: Tally
+    tally: CountsT
     shard_id: None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ShardReport:
+class ShardReport(Generic[CountsT]):
     """The end of one shard. `error` is None when it is committed, else why it is not.
 
     `duration` is in seconds from its first row to its mark. `notes` are lines for the log.
     """
 
     shard_id: int
-    tally: Tally
+    tally: CountsT
     duration: float
     error: str | None = None
     fatal: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from img2ds.outcome import Reason, Status, failure
 from img2ds.stats.console import duration, share
+from img2ds.stats.counts import Counts
 from img2ds.stats.tally import Tally
 
 #: Share of all rows from which on a reason is worth a hint.
@@ -37,11 +38,23 @@ def table(tally: Tally) -> str:
             if _status(reason) is status:
                 rows.append((f"  {reason}", times))
     rows.append(("total", tally.count))
+    return _aligned(rows, tally.count)
+
+
+def drops_table(counts: Counts, kept: str = "kept") -> str:
+    """What was kept and what was dropped by reason, aligned."""
+    rows = [(kept, counts.successes), ("dropped", counts.count - counts.successes)]
+    rows += [(f"  {reason}", times) for reason, times in counts.reasons.most_common()]
+    rows.append(("total", counts.count))
+    return _aligned(rows, counts.count)
+
+
+def _aligned(rows: list[tuple[str, int]], total: int) -> str:
     width = max(len(name) for name, _ in rows) + 2
     lines = [f"{'':<{width}}{'rows':>13}{'share':>9}"]
     for name, count in rows:
         number = f"{count:,}".replace(",", " ")
-        lines.append(f"{name:<{width}}{number:>13}{share(count, tally.count):>9}")
+        lines.append(f"{name:<{width}}{number:>13}{share(count, total):>9}")
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from img2ds.outcome import Failure, Status
+from img2ds.stats.counts import Counts
 
 #: Distinct messages kept a tally; servers can word an endless number of them.
 MAX_MESSAGES = 500
@@ -19,19 +20,16 @@ OTHER_MESSAGES = "other"
 
 
 @dataclass(slots=True)
-class Tally:
+class Tally(Counts):
     """Rows by status, reason and message; bytes; seconds spent by stage.
 
     `bytes_received` are bodies as they came, `bytes_written` encoded images. `seconds` maps a
     stage's name to the time it kept its thread, summed over rows.
     """
 
-    successes: int = 0
     failed_to_download: int = 0
     failed_to_resize: int = 0
-    bytes_received: int = 0
     bytes_written: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
     messages: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -52,14 +50,14 @@ class Tally:
         self.reasons[failure.reason] += 1
         self._add_message(failure.message, 1)
 
-    def merge(self, other: Tally) -> None:
+    def merge(self, other: Counts) -> None:
         """Add `other` to this tally."""
-        self.successes += other.successes
+        Counts.merge(self, other)
+        if not isinstance(other, Tally):
+            return
         self.failed_to_download += other.failed_to_download
         self.failed_to_resize += other.failed_to_resize
-        self.bytes_received += other.bytes_received
         self.bytes_written += other.bytes_written
-        self.reasons.update(other.reasons)
         for stage, seconds in other.seconds.items():
             self.seconds[stage] += seconds
         for message, times in other.messages.items():

@@ -8,12 +8,14 @@ from __future__ import annotations
 from img2ds.storage.inputs import InputFile, InputStream, find_inputs, open_seekable, open_stream
 from img2ds.storage.lock import FolderLock
 from img2ds.storage.output import OutputFolder
+from img2ds.storage.record import file_record
 
 __all__ = [
     "FolderLock",
     "InputFile",
     "InputStream",
     "OutputFolder",
+    "file_record",
     "find_inputs",
     "open_seekable",
     "open_stream",

@@ -161,20 +161,25 @@ class OutputFolder:
             raise OSError(errno.EIO, f"upload of {name} came to {stored} bytes of {size}")
         os.unlink(source)
 
-    def names(self) -> list[str]:
-        """The names of the files and folders in it, sorted; none when it does not exist."""
+    def names(self, inside: str = "") -> list[str]:
+        """The names of the files and folders in it, sorted; none when it does not exist.
+
+        Args:
+            inside: a folder of it to look into; the names are relative to the output folder.
+        """
+        prefix = f"{inside}/" if inside else ""
         if self.local:
             try:
-                return sorted(os.listdir(self.path))
-            except FileNotFoundError:
+                return sorted(prefix + name for name in os.listdir(os.path.join(self.path, inside)))
+            except (FileNotFoundError, NotADirectoryError):
                 return []
-        fs, target = self._remote("")
+        fs, target = self._remote(inside)
         fs.invalidate_cache(target)
         try:
             found = fs.ls(target, detail=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted({path.rstrip("/").rpartition("/")[2] for path in found})
+        return sorted({prefix + path.rstrip("/").rpartition("/")[2] for path in found})
 
     def exists(self, name: str) -> bool:
         if self.local:

@@ -1,0 +1,26 @@
+"""The mark of a shard, `NNNNN_stats.json`: what it counted, and the files it vouches for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from img2ds.sample import FileRecord
+
+
+def mark_json(
+    stats: dict[str, Any], start_time: float, end_time: float, files: Sequence[FileRecord]
+) -> bytes:
+    """The mark's content: img2dataset's fields, then ours. Times in seconds since 1970."""
+    document = {
+        **stats,
+        "duration": end_time - start_time,
+        "start_time": start_time,
+        "end_time": end_time,
+        "files": [
+            {"name": record.name, "size": record.size, "sha256": record.sha256} for record in files
+        ],
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2)

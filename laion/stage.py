@@ -1,0 +1,319 @@
+"""What every stage of the pipeline shares: its flags, its parts, and how it is run.
+
+A stage reads files and writes numbered parts. A part counts only when its mark,
+`NNNNN_stats.json`, is there; it is written last. Running a stage again goes on with what is
+missing, by img2ds's ledger, on img2ds's distributors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from copy import deepcopy
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from img2ds.distributor import Task, Worker, open_distributor
+from img2ds.flags import at_least, flag
+from img2ds.ledger import open_ledger
+from img2ds.naming import committed_shards, shard_name, stats_name
+from img2ds.options import DISTRIBUTORS, INCREMENTAL_MODES
+from img2ds.outcome import UsageError
+from img2ds.runner import Runner, RunReport, cpu_time, describe_end
+from img2ds.stats.console import Console, Words, duration
+from img2ds.stats.counts import Counts
+from img2ds.stats.mark import mark_json
+from img2ds.stats.report import Progress, ShardReport
+from img2ds.stats.summary import drops_table
+from img2ds.stop import StopSwitch
+from img2ds.storage import InputFile, OutputFolder, file_record
+
+#: Digits of a part's name, as of img2ds's shards.
+DIGITS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOptions:
+    """The flags of every stage; a stage adds its own as a subclass.
+
+    `INPUTS` names the flags of a stage that say where its input lies: what is there is told
+    by a fingerprint. All other flags of a stage decide what its parts are.
+    """
+
+    INPUTS: ClassVar[tuple[str, ...]] = ("input",)
+
+    output_folder: str = flag(MISSING, "str", "where the parts go: a folder or fsspec URL")
+    processes_count: int | None = flag(None, "int?", "worker processes (default: one a core)")
+    distributor: str = flag("multiprocessing", "choice", "who runs the workers", *DISTRIBUTORS)
+    incremental_mode: str = flag(
+        "incremental", "choice",
+        "incremental goes on with what is missing, overwrite starts anew, extend adds this input",
+        *INCREMENTAL_MODES,
+    )  # fmt: skip
+    max_shard_retry: int = flag(1, "int", "times a part that broke is made again")
+    tmp_dir: str | None = flag(
+        None, "str?", "local folder for unfinished parts (default: inside a local output folder)"
+    )
+    force: bool = flag(False, "bool", "take the output folder over from a run that still holds it")
+
+    def __post_init__(self) -> None:
+        if not self.output_folder:
+            raise UsageError("--output_folder is required: where the parts go")
+        at_least("processes_count", self.processes_count, 1)
+        at_least("max_shard_retry", self.max_shard_retry, 0)
+
+    def identity(self) -> dict[str, Any]:
+        """The options that decide what a part is: a resume with others would mix data sets."""
+        ignored = {f.name for f in fields(StageOptions)} | set(self.INPUTS)
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ignored}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @property
+    def processes(self) -> int:
+        """Worker processes: those asked for, else one a core this process may use."""
+        return self.processes_count or len(os.sched_getaffinity(0))
+
+
+class Part:
+    """One part in the making. Its files are written aside and published together by `commit`.
+
+    Attributes:
+        counts: rows kept and dropped by reason, and other figures; they go into the mark.
+    """
+
+    def __init__(
+        self,
+        folder: OutputFolder,
+        number: int,
+        emit: Callable[[Any], None] | None = None,
+    ) -> None:
+        self.number = number
+        self.name = shard_name(number, DIGITS)
+        self.counts = Counts()
+        self.notes: list[str] = []
+        self._folder = folder
+        self._emit = emit
+        self._told = Counts()
+        self._names: list[str] = []
+        self._started = time.time()
+
+    def path(self, name: str) -> str:
+        """The local path to write the file to that will be published as `name`."""
+        if name not in self._names:
+            self._names.append(name)
+        return self._folder.aside(name)
+
+    def tell(self) -> None:
+        """Let people see how far this part has got."""
+        if self._emit is None:
+            return
+        new = deepcopy(self.counts)
+        new.successes -= self._told.successes
+        new.bytes_received -= self._told.bytes_received
+        new.reasons -= self._told.reasons
+        new.figures.clear()
+        self._told = deepcopy(self.counts)
+        self._emit(Progress(new))
+
+    def commit(self) -> ShardReport[Counts]:
+        """Publish the files in the order in which their paths were asked for, then the mark.
+
+        Disk trouble is reported, not raised: the part stays uncommitted and can be made again.
+        """
+        published: list[str] = []
+        try:
+            records = [file_record(name, self._folder.aside(name)) for name in self._names]
+            for name in self._names:
+                self._folder.publish(name)
+                published.append(name)
+            mark = mark_json(self.counts.stats(), self._started, time.time(), records)
+            self._folder.write_bytes(stats_name(self.number, DIGITS), mark)
+        except OSError as error:
+            self._folder.remove(published)
+            words = error.strerror or str(error) or type(error).__name__
+            return self.fail(f"cannot write to the output folder: {words.lower()}", fatal=True)
+        self.tell()
+        return self._report(None)
+
+    def fail(self, why: str, fatal: bool = False) -> ShardReport[Counts]:
+        """This part cannot be made; `fatal` when no other one could be either."""
+        for name in self._names:
+            path = self._folder.aside(name)
+            if os.path.lexists(path):
+                os.unlink(path)
+        return self._report(why, fatal)
+
+    def _report(self, error: str | None, fatal: bool = False) -> ShardReport[Counts]:
+        seconds = time.time() - self._started
+        return ShardReport(self.number, self.counts, seconds, error, fatal, tuple(self.notes))
+
+
+@dataclass(frozen=True, slots=True)
+class OneByOne:
+    """A worker that makes one part after the other.
+
+    `make(task, part)` writes the part's files and counts; it is picklable by reference.
+    What it raises as OSError, UsageError or ArrowException fails the part, which is made again.
+    """
+
+    folder: OutputFolder
+    make: Callable[[Any, Part], None]
+
+    def __call__(self, tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
+        for task in tasks:
+            part = Part(self.folder, task.shard_id, emit)
+            try:
+                self.make(task, part)
+            except (OSError, UsageError, pa.ArrowException) as error:
+                emit(part.fail(str(error) or type(error).__name__))
+            else:
+                emit(part.commit())
+
+
+@dataclass(slots=True)
+class StageReport(RunReport):
+    """What a run of a stage did; `total` counts all committed parts, earlier runs' too."""
+
+    stage: str = ""
+    total: Counts = field(default_factory=Counts)
+    words: Words = field(default_factory=Words)
+
+    @property
+    def text(self) -> str:
+        """What people read at the end."""
+        lines = []
+        if self.tally.count:
+            kept = f"kept {self.words.rows}"
+            lines += [drops_table(self.tally, kept), ""]
+            rate = self.tally.count / max(self.wall_time, 1e-3)
+            per_row = 1e6 * self.cpu_time / self.tally.count
+            lines.append(
+                f"{self.stage}: {duration(self.wall_time)}, {rate:,.0f} rows/s, "
+                f"{per_row:,.1f} µs CPU a row".replace(",", " ")
+            )
+        return "\n".join([*lines, *describe_end(self, self.words)])
+
+
+def fingerprint(kind: str, files: Iterable[InputFile], **more: Any) -> dict[str, Any]:
+    """What tells an input from another, for the ledger: its kind, and its files' names and sizes.
+
+    Args:
+        more: whatever else tells it, as JSON.
+    """
+    return {
+        "format": kind,
+        "max_rows": None,
+        "files": [
+            {"name": file.path, "size": file.size, "rows": None, "schema": None, "digest": None}
+            for file in files
+        ],
+        **more,
+    }
+
+
+def run_stage(
+    stage: str,
+    options: StageOptions,
+    read_from: dict[str, Any],
+    tasks: Callable[[int], Sequence[Task]],
+    worker: Callable[[OutputFolder], Worker],
+    *,
+    words: Words | None = None,
+    inside: Sequence[str] = (),
+    finish: Callable[[OutputFolder, StageReport], None] | None = None,
+) -> StageReport:
+    """Make the parts that are missing. Blocks until that is done or stopped.
+
+    Args:
+        stage: its name, for people.
+        read_from: the input's `fingerprint`.
+        tasks: given the first part's number, the tasks of all parts, numbered from there on.
+        worker: given the output folder, what the distributor runs; see `OneByOne`.
+        inside: folders in the output folder that hold files of parts.
+        finish: called once all parts are committed, while the folder is still locked.
+
+    Raises:
+        UsageError: something about the options or the output folder cannot work; nothing was
+            done.
+    """
+    started, cpu = time.monotonic(), cpu_time()
+    words = words or Words("part", "rows", "rows/s", "kept")
+    distributor = open_distributor(options.distributor, options.processes)
+    folder = OutputFolder.open(options.output_folder, options.tmp_dir)
+    console = Console(sys.stderr, words)
+    with ExitStack() as stack:
+        lock = stack.enter_context(folder.lock(options.force))
+        stack.callback(folder.close)
+        folder.clean_aside()
+        count = len(tasks(0))
+        try:
+            ledger = open_ledger(
+                folder,
+                options.incremental_mode,
+                read_from,
+                {"stage": stage, **options.identity()},
+                count,
+                lambda *_: "there is no record of what made them",
+                inside,
+            )
+            ledger.begin()
+        except OSError as error:
+            raise UsageError(f"cannot use the output folder {folder.path}: {error}") from None
+        committed = ledger.committed_here()
+        report = StageReport(folder.path, shards_before=len(committed), stage=stage, words=words)
+        missing = [t for t in tasks(ledger.segment.first_shard) if t.shard_id not in committed]
+        stop = stack.enter_context(StopSwitch())
+        stack.callback(console.close)
+
+        def expect() -> None:
+            rows = None
+            if report.shards_committed:
+                rows = round(report.tally.count * len(missing) / report.shards_committed)
+            console.expect(rows, len(missing))
+
+        runner = Runner(
+            report,
+            worker(folder),
+            stop,
+            lock,
+            console,
+            lambda number: shard_name(number, DIGITS),
+            expect,
+            words,
+        )
+        runner.run(distributor, iter(missing), options.max_shard_retry)
+        report.wall_time = time.monotonic() - started
+        report.cpu_time = cpu_time() - cpu
+        if not report.exit_code:
+            report.total = committed_counts(folder)
+            if finish is not None:
+                finish(folder, report)
+    return report
+
+
+def read_mark(folder: OutputFolder, number: int) -> dict[str, Any]:
+    """The mark of a committed part. Raises OSError."""
+    document: dict[str, Any] = json.loads(folder.read_bytes(stats_name(number, DIGITS)))
+    return document
+
+
+_NOT_FIGURES = {"count", "successes", "dropped", "reasons", "duration", "start_time", "end_time"}
+
+
+def committed_counts(folder: OutputFolder) -> Counts:
+    """The counts of all committed parts of a stage's folder together. Raises OSError."""
+    total = Counts()
+    for number in sorted(committed_shards(folder.names())):
+        mark = read_mark(folder, number)
+        total.successes += mark["successes"]
+        total.reasons.update(mark["reasons"])
+        total.figures.update(
+            {k: v for k, v in mark.items() if k not in _NOT_FIGURES and isinstance(v, int)}
+        )
+    return total

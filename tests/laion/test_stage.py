@@ -1,0 +1,190 @@
+"""A stage of numbers: what every stage does with parts, marks, resumes and wrong use."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from img2ds.flags import flag
+from img2ds.outcome import UsageError
+from img2ds.storage import InputFile
+from laion import cli
+from laion.stage import OneByOne, Part, StageOptions, StageReport, fingerprint, run_stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountOptions(StageOptions):
+    INPUTS: ClassVar[tuple[str, ...]] = ("upto",)
+
+    upto: int = flag(4, "int", "parts to make")
+    step: int = flag(2, "int", "every n-th row is kept")
+    mishap: str | None = flag(None, "str?", "what goes wrong in part 2")
+
+
+@dataclass(frozen=True)
+class CountTask:
+    shard_id: int
+    options: CountOptions
+
+
+def make(task: CountTask, part: Part) -> None:
+    """Ten rows a part, of which every `step`-th is kept; a second file in a folder of its own."""
+    rows = range(10 * task.shard_id, 10 * task.shard_id + 10)
+    kept = [row for row in rows if row % task.options.step == 0]
+    lost = Path(f"{task.options.output_folder}.mishap")
+    if task.shard_id == 2 and task.options.mishap and not lost.exists():
+        lost.touch()
+        if task.options.mishap == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError("the disk said no")
+    Path(part.path(f"{part.name}.parquet")).write_text(json.dumps(kept))
+    Path(part.path(f"other/other_{task.shard_id}.npy")).write_text("x")
+    part.counts.successes += len(kept)
+    part.counts.drop("odd", 10 - len(kept))
+    part.counts.figures["pages"] += 3
+
+
+def run(options: CountOptions) -> StageReport:
+    def tasks(first: int) -> Sequence[CountTask]:
+        return [CountTask(first + number, options) for number in range(options.upto)]
+
+    def finish(folder: object, report: StageReport) -> None:
+        Path(f"{options.output_folder}.total").write_text(json.dumps(report.total.stats()))
+
+    source = fingerprint("numbers", [InputFile(f"upto {options.upto}", 1)])
+    return run_stage(
+        "count",
+        options,
+        source,
+        tasks,
+        lambda folder: OneByOne(folder, make),
+        inside=("other",),
+        finish=finish,
+    )
+
+
+def options(folder: Path, **flags: object) -> CountOptions:
+    return CountOptions(output_folder=str(folder), processes_count=2, **flags)  # type: ignore[arg-type]
+
+
+def numbers(folder: Path) -> list[int]:
+    parts = sorted(folder.glob("0*.parquet"))
+    return [number for part in parts for number in json.loads(part.read_text())]
+
+
+def test_parts_are_committed_with_exact_counts(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    report = run(options(folder))
+    assert report.exit_code == 0
+    assert numbers(folder) == list(range(0, 40, 2))
+    assert (report.total.count, report.total.successes) == (40, 20)
+    mark = json.loads((folder / "00001_stats.json").read_text())
+    assert (mark["count"], mark["successes"], mark["dropped"]) == (10, 5, 5)
+    assert mark["reasons"] == {"odd": 5}
+    assert mark["pages"] == 3
+    assert [file["name"] for file in mark["files"]] == ["00001.parquet", "other/other_1.npy"]
+    total = json.loads(Path(f"{folder}.total").read_text())
+    assert (total["successes"], total["reasons"], total["pages"]) == (20, {"odd": 20}, 12)
+    assert "kept rows" in report.text
+    assert "4 parts committed by this run" in report.text
+    assert not (folder / "_img2ds" / "tmp").exists() or not any(
+        (folder / "_img2ds" / "tmp").iterdir()
+    )
+
+
+def test_running_again_does_nothing_and_a_lost_mark_is_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    run(options(folder))
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+    again = run(options(folder))
+    assert (again.shards_committed, again.shards_before) == (0, 4)
+    assert again.total.successes == 20
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")} == before
+    (folder / "00002_stats.json").unlink()
+    mended = run(options(folder))
+    assert (mended.shards_committed, mended.shards_before) == (1, 3)
+    assert numbers(folder) == list(range(0, 40, 2))
+
+
+@pytest.mark.parametrize("mishap", ["killed", "raised"])
+def test_a_part_that_was_lost_is_made_again(tmp_path: Path, mishap: str) -> None:
+    folder = tmp_path / "out"
+    report = run(options(folder, mishap=mishap))
+    assert report.exit_code == 0
+    assert numbers(folder) == list(range(0, 40, 2))
+
+
+def test_a_part_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    report = run(options(folder, mishap="raised", max_shard_retry=0))
+    assert report.exit_code == 1
+    assert report.failed == {2: "the disk said no"}
+    assert not Path(f"{folder}.total").exists()
+    assert not (folder / "00002.parquet").exists()
+    assert "the same command makes the missing ones" in report.text
+
+
+def test_other_options_or_inputs_do_not_mix(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    run(options(folder))
+    with pytest.raises(UsageError, match=r"--step 5, there 2"):
+        run(options(folder, step=5))
+    with pytest.raises(UsageError, match="another input"):
+        run(options(folder, upto=2))
+    run(options(folder, upto=2, incremental_mode="extend"))
+    assert numbers(folder) == list(range(0, 60, 2))
+
+
+def test_overwriting_leaves_nothing_of_what_was_there(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    run(options(folder))
+    run(options(folder, upto=1, step=5, incremental_mode="overwrite"))
+    assert numbers(folder) == [0, 5]
+    assert [path.name for path in (folder / "other").iterdir()] == ["other_0.npy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["cuont"], "did you mean count?"),
+        (["count"], "--output_folder is required"),
+        (["count", "--output_folder", "x", "--stpe", "3"], "did you mean --step?"),
+        (["count", "--output_folder", "x", "--step", "three"], "--step takes a whole number"),
+        (["count", "x"], "'x' is no flag"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    arguments: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = cli.Command("count numbers", f"{__name__}:CountOptions", f"{__name__}:run")
+    monkeypatch.setitem(cli.COMMANDS, "count", command)
+    assert cli.run(arguments) == 2
+    output = capsys.readouterr()
+    assert words in output.err
+    assert len(output.err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_and_their_flags_have_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = cli.Command("count numbers", f"{__name__}:CountOptions", f"{__name__}:run")
+    monkeypatch.setitem(cli.COMMANDS, "count", command)
+    assert cli.run(["--help"]) == 0
+    assert "laion count        count numbers" in capsys.readouterr().out
+    assert cli.run(["count", "--help"]) == 0
+    page = capsys.readouterr().out
+    assert "--output_folder (required)" in page
+    assert "--step (2)" in page

@@ -33,9 +33,15 @@ CORE = [
 # it is installed by `pip install --no-deps asks` beside these.
 ASKS = ["anyio>=4", "h11>=0.14", "async_generator>=1.10"]
 
+# What `laion extract` and `laion dedup` need; without the models of the later stages.
+EXTRACT = [
+    "xxhash>=3.1",  # the digest of a pair
+]
+
 EXTRAS = {
+    "extract": EXTRACT,
     "clip": ["open_clip_torch>=2.24"],
-    "laion": ["open_clip_torch>=2.24"],
+    "laion": ["open_clip_torch>=2.24", *EXTRACT],
     "ray": ["ray>=2.9"],
     "spark": ["pyspark>=3.4"],
     "tfrecord": ["tfrecord>=1.14"],

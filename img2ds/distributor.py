@@ -6,6 +6,7 @@ a task is: laion's stages run on the same ones.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -42,25 +43,72 @@ Worker = Callable[[Iterator[Any], Callable[[Any], None]], None]
 
 
 class Distributor(Protocol):
-    """Runs workers. Tasks are pulled only as processes get free: in flight is bounded."""
+    """Runs workers. Tasks are pulled only as processes get free: in flight is bounded.
+
+    A context manager: entering it connects to the cluster, or starts one on this machine;
+    leaving it ends what it started and nothing else. Entering raises UsageError when there is
+    no cluster to be had. `stream` enters it by itself where nobody has.
+    """
 
     def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
         """Yield every report of every worker, and a `TaskLost` for each task that died.
 
+        A task that is lost may still be running somewhere, if its machine is out of reach: what
+        workers publish has to be safe against a second attempt (`OutputFolder.claim`).
         Closing the iterator early kills the workers. Raises RuntimeError when workers cannot
         be started or die again and again without finishing anything.
         """
         ...
 
+    def __enter__(self) -> Distributor: ...
 
-def open_distributor(name: str, processes_count: int) -> Distributor:
-    """The distributor called `name`.
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Session:
+    """What distributors share: the context manager of one that has nothing to connect to."""
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+#: Distributors by the name people type, with the package each needs and the extra that has it.
+_PACKAGES = {"multiprocessing": None, "pyspark": ("pyspark", "spark"), "ray": ("ray", "ray")}
+
+
+def spans_machines(name: str) -> bool:
+    """Whether workers may run on other machines, and an attempt outlive its connection."""
+    return name != "multiprocessing"
+
+
+def open_distributor(
+    name: str, processes_count: int | None, subjob_size: int = 1000
+) -> Distributor:
+    """The distributor called `name`; nothing is started yet.
+
+    Args:
+        processes_count: most workers at once; None for one a core of the machine or cluster.
+        subjob_size: tasks a job of pyspark; of no meaning to the others.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or its package is not installed.
     """
-    if name == "multiprocessing":
-        from img2ds.distributors.local import LocalDistributor
+    if name not in _PACKAGES:
+        raise UsageError(f"--distributor is one of {', '.join(_PACKAGES)}, got {name!r}")
+    needs = _PACKAGES[name]
+    if needs is not None and importlib.util.find_spec(needs[0]) is None:
+        raise UsageError(f"--distributor {name} needs a package: pip install 'img2ds[{needs[1]}]'")
+    if name == "ray":
+        from img2ds.distributors.ray import RayDistributor
 
-        return LocalDistributor(processes_count)
-    raise UsageError(f"--distributor {name} is not built yet in this version of img2ds")
+        return RayDistributor(processes_count)
+    if name == "pyspark":
+        from img2ds.distributors.spark import SparkDistributor
+
+        return SparkDistributor(processes_count, subjob_size)
+    from img2ds.distributors.local import LocalDistributor
+
+    return LocalDistributor(processes_count)

@@ -29,7 +29,7 @@ HEARTBEAT = 30.0
 STALE = 300.0
 
 #: What `flock` says on file systems that cannot lock.
-_NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
+NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 class FolderLock(Protocol):
@@ -65,7 +65,7 @@ def lock_folder(folder: str, local: bool, force: bool) -> FolderLock:
         try:
             return FileLock(folder, path, force)
         except OSError as error:
-            if error.errno not in _NO_FLOCK:
+            if error.errno not in NO_FLOCK:
                 raise
     return HeartbeatLock(folder, path, force)
 

@@ -10,21 +10,32 @@ import contextlib
 import errno
 import os
 import shutil
-import socket
 import tempfile
-import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 from img2ds.outcome import UsageError
+from img2ds.storage.claim import claimed
 from img2ds.storage.filesystem import local_path, resolve, said_plainly
 from img2ds.storage.lock import FolderLock, lock_folder
+from img2ds.storage.process import is_dead, process_name
 
 #: What img2ds keeps for itself; in a folder of its own because img2dataset reads every `*.json`.
 PRIVATE = "_img2ds"
 
-_HOST = socket.gethostname().partition(".")[0].replace("-", "_") or "host"
+CLAIMS = f"{PRIVATE}/claims"
+
+
+_names_by_pid: dict[int, str] = {}
+
+
+def _this_process() -> str:
+    """The name of this process, the same whenever it is asked; a forked child has its own."""
+    pid = os.getpid()
+    if pid not in _names_by_pid:
+        _names_by_pid[pid] = process_name()
+    return _names_by_pid[pid]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +46,20 @@ class OutputFolder:
         path: an absolute local path, or an fsspec URL.
         local: whether it is on this machine's file systems.
         aside_root: the local folder with one folder a run, for files not published yet.
-        run_id: names this run: host, process, and the time that process was started.
+        run_id: names this run by the process that began it, see `process_name`.
+        contended: whether two attempts at a shard may be alive, on this machine or on others.
     """
 
     path: str
     local: bool
     aside_root: str
     run_id: str
+    contended: bool = False
 
     @classmethod
-    def open(cls, path: str, tmp_dir: str | None = None) -> OutputFolder:
+    def open(
+        cls, path: str, tmp_dir: str | None = None, contended: bool = False
+    ) -> OutputFolder:
         """The folder at `path`, which need not exist yet; nothing is touched.
 
         Args:
@@ -61,9 +76,8 @@ class OutputFolder:
             aside_root = os.path.join(local, PRIVATE, "tmp")
         else:
             aside_root = os.path.join(tempfile.gettempdir(), "img2ds")
-        pid = os.getpid()
-        run_id = f"{_HOST}-{pid}-{_start_of(pid) or 0}-{uuid.uuid4().hex[:8]}"
-        return cls(local or path.rstrip("/"), local is not None, aside_root, run_id)
+        where = local or path.rstrip("/")
+        return cls(where, local is not None, aside_root, process_name(), contended)
 
     @property
     def aside_folder(self) -> str:
@@ -108,7 +122,19 @@ class OutputFolder:
         base, leaf = os.path.split(name)
         folder = os.path.join(self.aside_folder, base)
         os.makedirs(folder, exist_ok=True)
-        return os.path.join(folder, f"{_HOST}-{os.getpid()}-{leaf}")
+        return os.path.join(folder, f"{_this_process()}-{leaf}")
+
+    @contextlib.contextmanager
+    def claim(self, mark: str) -> Iterator[bool]:
+        """Hold the right to publish the shard marked by `mark`; false when it is committed.
+
+        Costs nothing unless the folder is `contended`. Raises OSError.
+        """
+        if not self.contended:
+            yield True
+            return
+        with claimed(self.path, self.local, mark):
+            yield not self.exists(mark)
 
     def publish(self, name: str) -> None:
         """Flush the file written at `aside(name)` to disk and give it its name.
@@ -217,20 +243,38 @@ class OutputFolder:
                     fs.rm(target, recursive=True)
 
     def clean_aside(self) -> None:
-        """Remove what dead runs of this machine left aside."""
-        roots = {self.aside_root}
-        if self.local:
-            roots.add(os.path.join(self.path, PRIVATE, "tmp"))
-        for root in roots:
+        """Remove what dead runs left aside. Call it while the folder is locked.
+
+        Inside the output folder that is all of them, those of other machines too, since there is
+        one run at a time; elsewhere those of this machine.
+        """
+        inside = os.path.join(self.path, PRIVATE, "tmp") if self.local else None
+        for root in {self.aside_root, inside or self.aside_root}:
             for run_id in os.listdir(root) if os.path.isdir(root) else []:
-                if run_id != self.run_id and _is_dead(run_id):
+                if run_id != self.run_id and (root == inside or is_dead(run_id)):
                     shutil.rmtree(os.path.join(root, run_id), ignore_errors=True)
+
+    def clean_dead_workers(self) -> None:
+        """Remove what dead workers of this machine left aside, in whatever run.
+
+        For workers to call when they begin: on machines where no run begins nobody else would.
+        """
+        for folder, _, names in os.walk(self.aside_root, topdown=False):
+            for name in filter(is_dead, names):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
+            if folder not in (self.aside_root, self.aside_folder):
+                with contextlib.suppress(OSError):  # not empty
+                    os.rmdir(folder)
 
     def close(self) -> None:
         """Remove what this run left aside. Call it once the workers have ended."""
         shutil.rmtree(self.aside_folder, ignore_errors=True)
         if self.local:
             shutil.rmtree(os.path.join(self.path, PRIVATE, "tmp", self.run_id), ignore_errors=True)
+        if self.contended:
+            with contextlib.suppress(OSError):
+                self.remove([CLAIMS])
 
     def free_bytes(self) -> int | None:
         """Bytes that can still be written, None where nobody can tell."""
@@ -257,34 +301,3 @@ def _flush(path: str) -> None:
             raise
     finally:
         os.close(fd)
-
-
-def _start_of(pid: int) -> int | None:
-    """When a process was started, in clock ticks since boot; None when there is none (or no /proc).
-
-    proc(5): the 22nd field of /proc/PID/stat; the second one is in brackets and may hold anything.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except OSError:
-        return None
-
-
-def _is_dead(run_id: str) -> bool:
-    """Whether the run is known to have ended: of this host, and its process is gone."""
-    try:
-        host, pid, started, _ = run_id.split("-")
-        process = int(pid)
-    except ValueError:
-        return False  # not a run's
-    if host != _HOST:
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass  # alive, and somebody else's
-    now = _start_of(process)
-    return now is not None and started != "0" and str(now) != started

@@ -1,0 +1,399 @@
+"""Spark partitions that pull tasks from the driver until there are no more.
+
+A job is one `mapPartitions` over as many partitions as there are workers, and `subjob_size` tasks.
+Each partition connects back to the driver and works as a local process does: it overlaps tasks,
+none waits for the slowest of a batch, and its reports come as they are made. Spark repeats and
+speculates partitions, not tasks: a repeated one takes over what is left, a second attempt of one
+that still runs gets nothing.
+
+PySpark is imported here alone. A session that is active is used; else one is made as spark-submit,
+PYSPARK_SUBMIT_ARGS or spark-defaults.conf say, and without these on this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import re
+import secrets
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge, wait
+from pathlib import Path
+from typing import Any
+
+from img2ds.distributor import Session, TaskLost, Worker
+from img2ds.distributors.link import MAX_DEATHS, Member, Supply, work
+from img2ds.outcome import UsageError
+
+#: Seconds between two looks at who has connected, which job has ended, and whether a signal came.
+TICK = 0.1
+#: Seconds in which a connection has to be made and to prove that it is ours.
+HANDSHAKE = 30.0
+#: Seconds that partitions have to end by themselves once nothing is left to do.
+GRACE = 10.0
+#: Spark's setting for the driver's port that workers connect to; any free one when not set.
+PORT_SETTING = "spark.img2ds.port"
+
+
+@dataclass(frozen=True, slots=True)
+class _Partition:
+    """What runs in an executor: connect to the driver and work.
+
+    Attributes:
+        address: host and port of the driver.
+        key: proves to each side that the other is of this run.
+        job: the job's number.
+    """
+
+    address: tuple[str, int]
+    key: bytes
+    job: int
+
+    def __call__(self, index: int, _: Iterator[Any]) -> Iterator[str]:
+        try:
+            sock = socket.create_connection(self.address, HANDSHAKE)
+        except ConnectionRefusedError:
+            return iter(())  # a late attempt: the driver is done
+        except OSError as error:
+            host, port = self.address
+            raise OSError(
+                f"a worker on {socket.gethostname()} cannot connect to the driver at {host}:{port} "
+                f"({error}): open the port, and choose it with {PORT_SETTING}"
+            ) from None
+        sock.settimeout(None)
+        _keep_alive(sock)
+        connection = Connection(sock.detach())
+        try:
+            answer_challenge(connection, self.key)
+            deliver_challenge(connection, self.key)
+            connection.send((self.job, index))
+            worker = pickle.loads(connection.recv_bytes())
+        except (EOFError, ConnectionError):
+            return iter(())  # the same, a moment earlier
+        try:
+            work(connection, worker)
+        except Exception as error:
+            with contextlib.suppress(OSError):
+                connection.send(_Fault(f"{type(error).__name__}: {error}"))
+            raise  # Spark logs it and starts the partition again
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """The last word of a worker that raised an exception."""
+
+    why: str
+    shard_id: None = None
+
+
+class _SparkMember(Member):
+    """A partition's attempt that has connected."""
+
+    def __init__(self, connection: Connection, job: _Job, index: int) -> None:
+        super().__init__(connection)
+        self.job = job
+        self.index = index
+        self.began = False
+        self.why = "the connection to its worker broke (killed, or out of memory?)"
+
+
+@dataclass(slots=True)
+class _Job:
+    """One Spark job: `left` tasks may still be taken by its partitions."""
+
+    number: int
+    left: int
+    thread: threading.Thread | None = None
+    connected: bool = False
+    error: str | None = None
+    working: set[int] = field(default_factory=set)  # partitions with an attempt that works
+
+
+class SparkDistributor(Session):
+    """Runs a worker in up to `processes_count` partitions at once, as the cluster has cores.
+
+    Args:
+        processes_count: None for Spark's default parallelism, which is one a core of the cluster
+            unless executors come and go.
+        subjob_size: tasks that a Spark job takes at most.
+    """
+
+    def __init__(self, processes_count: int | None, subjob_size: int) -> None:
+        self._count = processes_count
+        self._subjob_size = subjob_size
+        self._session: Any = None
+        self._started = False
+
+    def __enter__(self) -> SparkDistributor:
+        if self._session is None:
+            self._session, self._started = _session(self._count)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._started:
+            self._session.stop()
+        self._session, self._started = None, False
+
+    def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
+        """See `Distributor.stream`."""
+        supply = Supply(tasks)
+        if not supply:
+            return
+        with contextlib.ExitStack() as stack:
+            if self._session is None:
+                stack.enter_context(self)
+            context = self._session.sparkContext
+            count = self._count or context.defaultParallelism
+            run = stack.enter_context(_Run(context, worker, supply, count, self._subjob_size))
+            yield from run.reports()
+
+
+class _Run:
+    """One pass over the tasks; a context manager that leaves no job behind."""
+
+    def __init__(
+        self, context: Any, worker: Worker, supply: Supply, count: int, subjob_size: int
+    ) -> None:
+        self._context = context
+        self._worker = pickle.dumps(worker)
+        self._supply = supply
+        self._count = count
+        self._subjob_size = subjob_size
+        self._key = secrets.token_bytes(32)
+        self._group = f"img2ds-{secrets.token_hex(8)}"
+        self._jobs: list[_Job] = []
+        self._members: dict[Connection, _SparkMember] = {}
+        self._arrived: queue.SimpleQueue[tuple[Connection, int, int]] = queue.SimpleQueue()
+        self._deaths = 0
+        conf = context.getConf()
+        host = conf.get("spark.driver.host", "localhost")
+        bind = conf.get("spark.driver.bindAddress", host)
+        self._socket = socket.create_server(
+            (bind, int(conf.get(PORT_SETTING, "0"))), backlog=1024, reuse_port=False
+        )
+        self._address = (host, self._socket.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        self._socket.close()
+        if any(job.thread and job.thread.is_alive() for job in self._jobs):
+            self._context.cancelJobGroup(self._group)
+        for member in self._members.values():
+            member.connection.close()  # its process ends at once
+        for job in self._jobs:
+            if job.thread is not None:
+                job.thread.join(GRACE)
+
+    def reports(self) -> Generator[Any, None, None]:
+        """See `Distributor.stream`."""
+        members = self._members
+        while True:
+            self._start_jobs()
+            self._welcome()
+            if not members:
+                time.sleep(TICK)
+            for ready in wait(list(members), TICK) if members else ():
+                assert isinstance(ready, Connection)
+                yield from self._hear(members[ready])
+            if not self._supply and not any(member.tasks for member in members.values()):
+                break
+        for member in members.values():
+            if not member.ended:
+                member.give(None)
+        end = time.monotonic() + GRACE
+        while members and time.monotonic() < end:
+            for ready in wait(list(members), TICK):
+                assert isinstance(ready, Connection)
+                yield from self._hear(members[ready])
+
+    def _hear(self, member: _SparkMember) -> Iterator[Any]:
+        try:
+            message = member.read()
+        except (EOFError, OSError):
+            yield from self._bury(member)
+            return
+        if message is None:
+            self._supply_one(member)
+        elif isinstance(message, _Fault):
+            member.why = f"its worker failed: {message.why}"
+        else:
+            if message.shard_id is not None:
+                self._deaths = 0
+            yield message
+
+    def _bury(self, member: _SparkMember) -> Iterator[Any]:
+        del self._members[member.connection]
+        member.connection.close()
+        if member.began:
+            member.job.working.discard(member.index)
+            for other in self._members.values():  # a second attempt was waiting for this
+                if other.job is member.job and other.index == member.index:
+                    self._begin(other)
+                    break
+        if not member.began or (member.ended and not member.tasks):
+            return
+        self._deaths += 1
+        # One that dies may take the whole job with it, and so every other worker.
+        if self._deaths >= MAX_DEATHS + self._count:
+            raise RuntimeError(f"{self._deaths} workers died one after another, {member.why}")
+        for number in member.tasks:
+            yield TaskLost(number, member.why)
+
+    def _welcome(self) -> None:
+        while not self._arrived.empty():
+            connection, number, index = self._arrived.get()
+            job = self._jobs[number]
+            job.connected = True
+            member = _SparkMember(connection, job, index)
+            self._members[connection] = member
+            if index not in job.working:
+                self._begin(member)
+
+    def _begin(self, member: _SparkMember) -> None:
+        member.began = True
+        member.job.working.add(member.index)
+        self._supply_one(member)
+
+    def _supply_one(self, member: _SparkMember) -> None:
+        task = self._supply.take() if member.job.left > 0 else None
+        member.job.left -= task is not None
+        member.give(task)
+
+    def _start_jobs(self) -> None:
+        """Start the first job, and the next one whenever the one before takes no more tasks."""
+        current = self._jobs[-1] if self._jobs else None
+        if current is not None:
+            running = current.thread is not None and current.thread.is_alive()
+            if not running and current.error is not None and not current.connected:
+                raise RuntimeError(f"Spark could not start workers: {current.error}")
+            if running and current.left > 0:
+                return
+        width = self._supply.ahead(min(self._count, self._subjob_size))
+        if not width:
+            return
+        job = _Job(len(self._jobs), self._subjob_size)
+        self._jobs.append(job)
+        job.thread = threading.Thread(target=self._run_job, args=(job, width), daemon=True)
+        job.thread.start()
+
+    def _run_job(self, job: _Job, width: int) -> None:
+        context = self._context
+        partition = _Partition(self._address, self._key, job.number)
+        try:
+            context.setJobGroup(self._group, "img2ds", interruptOnCancel=True)
+            context.parallelize(range(width), width).mapPartitionsWithIndex(partition).collect()
+        except Exception as error:  # Spark's and Py4J's own: whatever it is, the job has ended
+            job.error = _said(error)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._shake, args=(sock,), daemon=True).start()
+
+    def _shake(self, sock: socket.socket) -> None:
+        """Let in whoever knows the key; nothing is unpickled before that."""
+        _limit(sock, HANDSHAKE)
+        _keep_alive(sock)
+        connection = Connection(sock.dup().detach())
+        try:
+            deliver_challenge(connection, self._key)
+            answer_challenge(connection, self._key)
+            number, index = connection.recv()
+            connection.send_bytes(self._worker)
+        except (EOFError, OSError, AuthenticationError):
+            connection.close()
+            return
+        finally:
+            _limit(sock, 0)
+            sock.close()
+        self._arrived.put((connection, number, index))
+
+
+def _session(count: int | None) -> tuple[Any, bool]:
+    """The session that is active, or a new one; whether it is new.
+
+    Raises:
+        UsageError: none can be made.
+    """
+    from pyspark.errors import PySparkException, PySparkRuntimeError
+    from pyspark.sql import SparkSession
+
+    session: Any = SparkSession.getActiveSession()
+    started = session is None
+    if started:
+        builder: Any = SparkSession.builder.appName("img2ds")
+        if not _configured():
+            cores = count or len(os.sched_getaffinity(0))
+            # A task may fail often before it fails its job: workers that die are no fault of it.
+            builder = builder.master(f"local[{cores},1000]")
+            for name in ("spark.driver.host", "spark.driver.bindAddress"):
+                builder = builder.config(name, "127.0.0.1")
+            builder = builder.config("spark.ui.enabled", "false")
+            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        try:
+            session = builder.getOrCreate()
+        except (PySparkException, PySparkRuntimeError, OSError) as error:
+            words = str(error).partition("\n")[0]
+            raise UsageError(
+                f"cannot start Spark: {words} (it needs Java 17 or later: JAVA_HOME, or java on "
+                "the PATH)"
+            ) from None
+    if not hasattr(session, "_sc"):
+        raise UsageError(
+            "the Spark session is one of Spark Connect, which runs no workers of ours: use a "
+            "session with a SparkContext (spark-submit, or a --master of its own)"
+        )
+    return session, started
+
+
+def _configured() -> bool:
+    """Whether somebody has said which Spark to use."""
+    if "PYSPARK_GATEWAY_PORT" in os.environ or "SPARK_REMOTE" in os.environ:
+        return True
+    if "master" in os.environ.get("PYSPARK_SUBMIT_ARGS", ""):
+        return True
+    home = os.environ.get("SPARK_HOME")
+    folder = os.environ.get("SPARK_CONF_DIR", os.path.join(home, "conf") if home else "")
+    defaults = Path(folder, "spark-defaults.conf")
+    return bool(folder) and defaults.is_file() and "spark.master" in defaults.read_text()
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Notice within some three minutes that the other machine is gone."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 8)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _limit(sock: socket.socket, seconds: float) -> None:
+    """How long a read may block, on the descriptor itself: `Connection` knows no limit."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), 0))
+
+
+def _said(error: Exception) -> str:
+    """The one line of a Spark failure's pages that says what was wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for line in lines:
+        if re.match(r"(\w+\.)*\w*Error: ", line) and "Py4JJavaError" not in line:
+            return line
+    return lines[0] if lines else type(error).__name__

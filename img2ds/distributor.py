@@ -6,9 +6,9 @@ a task is: laion's stages run on the same ones.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from img2ds.outcome import UsageError
@@ -50,6 +50,11 @@ class Distributor(Protocol):
     no cluster to be had. `stream` enters it by itself where nobody has.
     """
 
+    @property
+    def spans_machines(self) -> bool:
+        """Whether workers may be on other machines, and an attempt outlive its connection."""
+        ...
+
     def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
         """Yield every report of every worker, and a `TaskLost` for each task that died.
 
@@ -68,6 +73,8 @@ class Distributor(Protocol):
 class Session:
     """What distributors share: the context manager of one that has nothing to connect to."""
 
+    spans_machines = True
+
     def __enter__(self) -> Any:
         return self
 
@@ -77,11 +84,6 @@ class Session:
 
 #: Distributors by the name people type, with the package each needs and the extra that has it.
 _PACKAGES = {"multiprocessing": None, "pyspark": ("pyspark", "spark"), "ray": ("ray", "ray")}
-
-
-def spans_machines(name: str) -> bool:
-    """Whether workers may run on other machines, and an attempt outlive its connection."""
-    return name != "multiprocessing"
 
 
 def open_distributor(
@@ -99,7 +101,7 @@ def open_distributor(
     if name not in _PACKAGES:
         raise UsageError(f"--distributor is one of {', '.join(_PACKAGES)}, got {name!r}")
     needs = _PACKAGES[name]
-    if needs is not None and importlib.util.find_spec(needs[0]) is None:
+    if needs is not None and find_spec(needs[0]) is None:
         raise UsageError(f"--distributor {name} needs a package: pip install 'img2ds[{needs[1]}]'")
     if name == "ray":
         from img2ds.distributors.ray import RayDistributor

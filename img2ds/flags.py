@@ -21,7 +21,6 @@ from img2ds.outcome import UsageError
 NOT_BUILT = {
     "input_format": ("json", "jsonl"),
     "output_format": ("files", "parquet", "tfrecord"),
-    "distributor": ("pyspark", "ray"),
 }
 
 _SIZE_UNITS = {

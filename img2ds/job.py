@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from img2ds import adoption
 from img2ds.distributor import open_distributor
 from img2ds.ledger import Ledger, open_ledger
-from img2ds.naming import shard_name
+from img2ds.naming import shard_name, stats_name
 from img2ds.net.fetcher import open_fetcher
 from img2ds.options import Options
 from img2ds.outcome import UsageError
@@ -46,14 +47,16 @@ def run(options: Options) -> Report:
     check_descriptors(options)
     open_fetcher(options.network)  # what workers could only fail at is said here, once
     source = open_input(options.input)
-    processes = options.run.processes_count or len(os.sched_getaffinity(0))
-    distributor = open_distributor(options.run.distributor, processes)
-    folder = OutputFolder.open(options.output.output_folder, options.output.tmp_dir)
+    wanted = options.run
+    distributor = open_distributor(wanted.distributor, wanted.processes_count, wanted.subjob_size)
+    folder = OutputFolder.open(
+        options.output.output_folder, options.output.tmp_dir, distributor.spans_machines
+    )
     _check_apart(source, folder)
     console = Console(sys.stderr)
     if options.run.dry_run:
         committed = len(_open_ledger(options, source, folder).committed_here())
-        console.note(_description(source, options, processes, committed))
+        console.note(_description(source, options, committed))
         return Report(folder.path, shards_before=committed)
     with ExitStack() as stack:
         lock = stack.enter_context(folder.lock(options.output.force))
@@ -61,6 +64,7 @@ def run(options: Options) -> Report:
         folder.clean_aside()
         try:
             ledger = _open_ledger(options, source, folder)
+            stack.enter_context(distributor)
             ledger.begin()
         except OSError as error:
             raise UsageError(f"cannot use the output folder {folder.path}: {error}") from None
@@ -91,6 +95,7 @@ def run(options: Options) -> Report:
             console,
             lambda number: shard_name(number, options.output.oom_shard_count),
             expect,
+            sees=_sees(folder, options) if distributor.spans_machines else None,
         )
         runner.run(distributor, plan.tasks(), options.run.max_shard_retry)
         if not plan.shard_count and report.stopped is None:
@@ -98,8 +103,13 @@ def run(options: Options) -> Report:
         if plan.shard_count is not None:
             ledger.set_shard_count(plan.shard_count)
     report.wall_time = time.monotonic() - started
-    report.cpu_time = cpu_time() - cpu
+    report.cpu_time += cpu_time() - cpu
     return report
+
+
+def _sees(folder: OutputFolder, options: Options) -> Callable[[int], bool]:
+    digits = options.output.oom_shard_count
+    return lambda number: folder.sees(stats_name(number, digits))
 
 
 def _open_ledger(options: Options, source: Input, folder: OutputFolder) -> Ledger:
@@ -123,8 +133,13 @@ def _check_apart(source: Input, folder: OutputFolder) -> None:
             )
 
 
-def _description(source: Input, options: Options, processes: int, committed: int) -> str:
+def _description(source: Input, options: Options, committed: int) -> str:
     """What a run would do, for --dry_run."""
+    processes = options.run.processes_count or (
+        len(os.sched_getaffinity(0))
+        if options.run.distributor == "multiprocessing"
+        else f"the cores of the {options.run.distributor} cluster"
+    )
     rows = source.row_count
     count = source.shard_count(options.output.number_sample_per_shard)
     return (

@@ -26,7 +26,7 @@ INPUT_FORMATS = ("txt", "csv", "tsv", "parquet")
 OUTPUT_FORMATS = ("webdataset", "dummy")
 INCREMENTAL_MODES = ("incremental", "overwrite", "extend")
 FETCHERS = ("trio", "asks")
-DISTRIBUTORS = ("multiprocessing",)
+DISTRIBUTORS = ("multiprocessing", "pyspark", "ray")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,9 @@ class RunOptions:
 
     TITLE: ClassVar[str] = "Run"
 
-    processes_count: int | None = flag(None, "int?", "worker processes (default: one a core)")
+    processes_count: int | None = flag(
+        None, "int?", "worker processes (default: one a core of the machine or cluster)"
+    )
     memory_budget: int = flag(128_000_000, "size", "bytes of bodies held at once, per process")
     distributor: str = flag("multiprocessing", "choice", "who runs the workers", *DISTRIBUTORS)
     subjob_size: int = flag(1000, "int", "shards a job of pyspark; of no meaning to the others")

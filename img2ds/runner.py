@@ -22,6 +22,8 @@ from img2ds.storage import FolderLock
 
 #: Seconds between two looks at whether another run took the folder over.
 LOCK_INTERVAL = 5.0
+#: Seconds between two words of a worker on the CPU time it took.
+CPU_INTERVAL = 2.0
 
 
 @dataclass(slots=True)
@@ -34,7 +36,8 @@ class RunReport:
         failed: by shard why it could not be made.
         stopped: why the run ended early, None if it did not.
         interrupted: whether it was stopped by a signal.
-        wall_time, cpu_time: seconds; the latter of all processes on this machine.
+        wall_time, cpu_time: seconds; the latter of this process and of all workers, wherever
+            they are.
     """
 
     output_folder: str
@@ -64,6 +67,7 @@ class Runner:
         report: is filled in; its `shards_before` is known.
         name: what people call the shard of a number.
         expect: called whenever there may be news of how much there is to do.
+        sees: whether the mark of a shard is there, seen from this process.
     """
 
     def __init__(
@@ -76,7 +80,9 @@ class Runner:
         name: Callable[[int], str],
         expect: Callable[[], None],
         words: Words | None = None,
+        sees: Callable[[int], bool] | None = None,
     ) -> None:
+        self._sees = sees
         self._report = report
         self._worker = worker
         self._stop = stop
@@ -123,12 +129,15 @@ class Runner:
         report.interrupted = stop.by_hand
 
     def _pass(self, distributor: Distributor, tasks: Iterator[Any]) -> None:
-        with closing(distributor.stream(self._worker, self._given(tasks))) as reports:
+        worker = TimedWorker(self._worker) if distributor.spans_machines else self._worker
+        with closing(distributor.stream(worker, self._given(tasks))) as reports:
             for message in reports:
                 if isinstance(message, TaskLost):
                     self._break(message.shard_id, message.why)
                 elif isinstance(message, ShardReport):
                     self._end(message)
+                elif isinstance(message, CpuTime):
+                    self._report.cpu_time += message.seconds
                 else:
                     self._expect()
                     self._console.progress(message.tally)
@@ -160,6 +169,17 @@ class Runner:
             if ended.fatal:
                 self._stop.set(ended.error)
             return
+        if self._sees is not None:
+            if not self._sees(ended.shard_id):
+                why = (
+                    f"{self._words.shard} {self._name(ended.shard_id)} was committed on another "
+                    f"machine and is not in {self._report.output_folder} here: name a folder that "
+                    "all machines share"
+                )
+                self._break(ended.shard_id, why, told=True)
+                self._stop.set(why)
+                raise StopNow
+            self._sees = None  # one is enough: they all go to the same place
         del self._in_flight[ended.shard_id]
         self._report.tally.merge(ended.tally)
         self._report.shards_committed += 1
@@ -184,6 +204,36 @@ class Runner:
             if self._lock.lost:
                 self._stop.set("another run took the output folder over")
                 raise StopNow
+
+
+@dataclass(frozen=True, slots=True)
+class CpuTime:
+    """Seconds of user and system time that a worker's process took since it last said so."""
+
+    seconds: float
+    shard_id: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimedWorker:
+    """A worker that also reports its `CpuTime`, for where nobody can ask its system."""
+
+    worker: Worker
+
+    def __call__(self, tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
+        told, looked = time.process_time(), time.monotonic()
+
+        def tell(report: Any) -> None:
+            nonlocal told, looked
+            if report is None or time.monotonic() > looked + CPU_INTERVAL:
+                told, before = time.process_time(), told
+                looked = time.monotonic()
+                emit(CpuTime(told - before))
+            if report is not None:
+                emit(report)
+
+        self.worker(tasks, tell)
+        tell(None)
 
 
 def cpu_time() -> float:

@@ -6,6 +6,7 @@ published, then `NNNNN.parquet`, then the mark: only then the shard counts.
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -19,7 +20,7 @@ from img2ds.schema import metadata_schema, metadata_table
 from img2ds.stats.mark import mark_json
 from img2ds.stats.report import ShardReport
 from img2ds.stats.tally import Tally
-from img2ds.storage import OutputFolder
+from img2ds.storage import OutputFolder, commit
 from img2ds.writer import open_writer
 from img2ds.writers.sidecar import write_metadata
 
@@ -128,8 +129,8 @@ class Shard:
 
         Disk trouble is reported, not raised: the shard stays uncommitted and can be made again.
         """
-        folder, name = self._folder, self._name
-        published: list[str] = []
+        name = self._name
+        mark = stats_name(self.id, self._options.output.oom_shard_count)
         try:
             if self.error is not None:
                 raise self.error
@@ -137,15 +138,13 @@ class Shard:
             records = self._writer.finish(table)
             if self._writer.has_metadata_file:
                 metadata = f"{name}.parquet"
-                records.append(write_metadata(metadata, folder.aside(metadata), table))
-            for record in records:
-                folder.publish(record.name)
-                published.append(record.name)
+                records.append(write_metadata(metadata, self._folder.aside(metadata), table))
             stats = mark_json(self.tally.stats(), self._start_time, time.time(), records)
-            folder.write_bytes(stats_name(self.id, self._options.output.oom_shard_count), stats)
+            if not commit(self._folder, [record.name for record in records], mark, stats):
+                self.abort()
+                return committed_report(self.id, self._folder, mark)
         except OSError as error:
             self.abort()
-            folder.remove(published)
             words = error.strerror or str(error) or type(error).__name__
             return self._report(f"cannot write to the output folder: {words.lower()}", fatal=True)
         return self._report(None)
@@ -163,6 +162,12 @@ class Shard:
             fatal,
             tuple(self.notes),
         )
+
+
+def committed_report(shard_id: int, folder: OutputFolder, mark: str) -> ShardReport[Tally]:
+    """The report of a shard that another attempt has committed. Raises OSError."""
+    document = json.loads(folder.read_bytes(mark))
+    return ShardReport(shard_id, Tally.of_mark(document), document["duration"])
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

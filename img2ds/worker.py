@@ -18,12 +18,13 @@ from typing import Any
 import pyarrow as pa
 import trio
 
+from img2ds.naming import stats_name
 from img2ds.net.fetcher import open_fetcher
 from img2ds.options import Options
 from img2ds.outcome import UsageError
 from img2ds.pipeline import Pipeline
 from img2ds.sample import ShardTask
-from img2ds.shard import Shard
+from img2ds.shard import Shard, committed_report
 from img2ds.source import RangeReader, read_rows
 from img2ds.stats.report import Progress, ShardReport
 from img2ds.stats.tally import Tally
@@ -49,6 +50,7 @@ class ShardWorker:
 
     def __call__(self, tasks: Iterator[ShardTask], emit: Callable[[Any], None]) -> None:
         raise_descriptor_limit()
+        self.folder.clean_dead_workers()
         silence_native_code()
         trio.run(_Run(self.options, self.folder, tasks, emit).main)
 
@@ -98,6 +100,10 @@ class _Run:
                 break
             try:
                 shard = await trio.to_thread.run_sync(self._begin, task)
+                if isinstance(shard, ShardReport):
+                    self._open.release()
+                    self._emit(shard)
+                    continue
             except (OSError, pa.ArrowException, UsageError) as error:
                 self._open.release()
                 words = f"cannot begin the shard: {error}"
@@ -106,7 +112,14 @@ class _Run:
             pipeline.feed.add(shard)
         pipeline.feed.close()
 
-    def _begin(self, task: ShardTask) -> Shard:
+    def _begin(self, task: ShardTask) -> Shard | ShardReport[Tally]:
+        """The shard to make, or the report of one that is committed.
+
+        That is so when its worker died between the mark and the report, and it was given again.
+        """
+        mark = stats_name(task.shard_id, self._options.output.oom_shard_count)
+        if self._folder.exists(mark):
+            return committed_report(task.shard_id, self._folder, mark)
         table = read_rows(task, self._options.input.columns, self._reader)
         return Shard(task, table, self._options, self._folder)
 
@@ -121,13 +134,18 @@ class _Run:
             self._emit(Progress(pipeline.take_progress()))
 
 
+_silenced = False
+
+
 def silence_native_code() -> None:
     """Keep what codecs write to descriptor 2 themselves (libpng does) off people's screens.
 
     Python's own stderr goes where it went. Done once a process, not around each picture.
     """
-    if sys.stderr is None:
+    global _silenced
+    if sys.stderr is None or _silenced:  # Spark runs one worker after another in a process
         return
+    _silenced = True
     sys.stderr.flush()
     kept = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)

@@ -32,7 +32,7 @@ from img2ds.stats.mark import mark_json
 from img2ds.stats.report import Progress, ShardReport
 from img2ds.stats.summary import drops_table
 from img2ds.stop import StopSwitch
-from img2ds.storage import InputFile, OutputFolder, file_record
+from img2ds.storage import InputFile, OutputFolder, commit, file_record
 
 #: Digits of a part's name, as of img2ds's shards.
 DIGITS = 5
@@ -126,16 +126,14 @@ class Part:
 
         Disk trouble is reported, not raised: the part stays uncommitted and can be made again.
         """
-        published: list[str] = []
+        mark = stats_name(self.number, DIGITS)
         try:
             records = [file_record(name, self._folder.aside(name)) for name in self._names]
-            for name in self._names:
-                self._folder.publish(name)
-                published.append(name)
-            mark = mark_json(self.counts.stats(), self._started, time.time(), records)
-            self._folder.write_bytes(stats_name(self.number, DIGITS), mark)
+            content = mark_json(self.counts.stats(), self._started, time.time(), records)
+            if not commit(self._folder, self._names, mark, content):
+                self.abort()
+                return committed_report(self._folder, self.number)
         except OSError as error:
-            self._folder.remove(published)
             words = error.strerror or str(error) or type(error).__name__
             return self.fail(f"cannot write to the output folder: {words.lower()}", fatal=True)
         self.tell()
@@ -143,11 +141,15 @@ class Part:
 
     def fail(self, why: str, fatal: bool = False) -> ShardReport[Counts]:
         """This part cannot be made; `fatal` when no other one could be either."""
+        self.abort()
+        return self._report(why, fatal)
+
+    def abort(self) -> None:
+        """Throw away what was written aside."""
         for name in self._names:
             path = self._folder.aside(name)
             if os.path.lexists(path):
                 os.unlink(path)
-        return self._report(why, fatal)
 
     def _report(self, error: str | None, fatal: bool = False) -> ShardReport[Counts]:
         seconds = time.time() - self._started
@@ -166,7 +168,12 @@ class OneByOne:
     make: Callable[[Any, Part], None]
 
     def __call__(self, tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
+        self.folder.clean_dead_workers()
         for task in tasks:
+            if self.folder.exists(stats_name(task.shard_id, DIGITS)):
+                # Its worker died between the mark and the report, and it was given again.
+                emit(committed_report(self.folder, task.shard_id))
+                continue
             part = Part(self.folder, task.shard_id, emit)
             try:
                 self.make(task, part)
@@ -244,8 +251,8 @@ def run_stage(
     """
     started, cpu = time.monotonic(), cpu_time()
     words = words or Words("part", "rows", "rows/s", "kept")
-    distributor = open_distributor(options.distributor, options.processes)
-    folder = OutputFolder.open(options.output_folder, options.tmp_dir)
+    distributor = open_distributor(options.distributor, options.processes_count)
+    folder = OutputFolder.open(options.output_folder, options.tmp_dir, distributor.spans_machines)
     console = Console(sys.stderr, words)
     with ExitStack() as stack:
         lock = stack.enter_context(folder.lock(options.force))
@@ -262,6 +269,7 @@ def run_stage(
                 lambda *_: "there is no record of what made them",
                 inside,
             )
+            stack.enter_context(distributor)
             ledger.begin()
         except OSError as error:
             raise UsageError(f"cannot use the output folder {folder.path}: {error}") from None
@@ -286,10 +294,13 @@ def run_stage(
             lambda number: shard_name(number, DIGITS),
             expect,
             words,
+            (lambda number: folder.sees(stats_name(number, DIGITS)))
+            if distributor.spans_machines
+            else None,
         )
         runner.run(distributor, iter(missing), options.max_shard_retry)
         report.wall_time = time.monotonic() - started
-        report.cpu_time = cpu_time() - cpu
+        report.cpu_time += cpu_time() - cpu
         if not report.exit_code:
             report.total = committed_counts(folder)
             if finish is not None:
@@ -303,17 +314,15 @@ def read_mark(folder: OutputFolder, number: int) -> dict[str, Any]:
     return document
 
 
-_NOT_FIGURES = {"count", "successes", "dropped", "reasons", "duration", "start_time", "end_time"}
+def committed_report(folder: OutputFolder, number: int) -> ShardReport[Counts]:
+    """The report of a part that another attempt has committed. Raises OSError."""
+    mark = read_mark(folder, number)
+    return ShardReport(number, Counts.of_mark(mark), mark["duration"])
 
 
 def committed_counts(folder: OutputFolder) -> Counts:
     """The counts of all committed parts of a stage's folder together. Raises OSError."""
     total = Counts()
     for number in sorted(committed_shards(folder.names())):
-        mark = read_mark(folder, number)
-        total.successes += mark["successes"]
-        total.reasons.update(mark["reasons"])
-        total.figures.update(
-            {k: v for k, v in mark.items() if k not in _NOT_FIGURES and isinstance(v, int)}
-        )
+        total.merge(Counts.of_mark(read_mark(folder, number)))
     return total

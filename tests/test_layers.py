@@ -61,6 +61,8 @@ HOMES = {
     "tqdm": ("img2ds/stats/console.py",),
     "open_clip": ("laion/clip/model.py",),
     "faiss": ("laion/knn/",),
+    "ray": ("img2ds/distributors/ray.py",),
+    "pyspark": ("img2ds/distributors/spark.py",),
 }
 
 SOURCES = sorted(path for package in ("img2ds", "laion") for path in (ROOT / package).rglob("*.py"))

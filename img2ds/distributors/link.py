@@ -12,7 +12,7 @@ import queue
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -114,8 +114,8 @@ def work(connection: Connection, worker: Worker) -> None:
     worker(tasks(), emit)
     # Everything said has been sent; the listener is woken, so that the process may live on.
     done.set()
-    with socket.socket(fileno=os.dup(connection.fileno())) as twin:
-        with contextlib.suppress(OSError):
-            twin.shutdown(socket.SHUT_RDWR)
+    twin = socket.socket(fileno=os.dup(connection.fileno()))
+    with twin, contextlib.suppress(OSError):
+        twin.shutdown(socket.SHUT_RDWR)
     listener.join()
     connection.close()

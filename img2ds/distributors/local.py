@@ -50,6 +50,8 @@ class _Process(Member):
 class LocalDistributor(Session):
     """Runs a worker in up to `processes_count` processes; fewer when there are fewer tasks."""
 
+    spans_machines = False
+
     def __init__(self, processes_count: int | None) -> None:
         self._count = processes_count or len(os.sched_getaffinity(0))
 

@@ -10,6 +10,7 @@ import os
 import pickle
 import queue
 import re
+import socket
 import threading
 import traceback
 from collections.abc import Generator, Iterator
@@ -22,6 +23,8 @@ from img2ds.outcome import UsageError
 
 #: Tasks that wait at an actor, so that it never waits for the driver.
 QUEUED = 2
+#: Seconds that a cluster may take to answer.
+KNOCK = 10.0
 #: Reports that one answer of an actor holds at most.
 _BATCH = 1000
 
@@ -223,9 +226,11 @@ def _connect(count: int | None) -> bool:
     quiet: dict[str, Any] = {"log_to_driver": True, "logging_level": "warning"}
     address = os.environ.get("RAY_ADDRESS")
     try:
+        if address:
+            _knock(address)
         ray.init(address=address or "auto", **quiet)
         return True
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         if address:
             words = str(error).partition("\n")[0]
             raise UsageError(f"cannot use the Ray at RAY_ADDRESS={address}: {words}") from None
@@ -239,6 +244,13 @@ def _connect(count: int | None) -> bool:
         **quiet,
     )
     return True
+
+
+def _knock(address: str) -> None:
+    """Whether somebody listens there: Ray itself would try for minutes. Raises OSError."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), KNOCK).close()
 
 
 def _said(error: Exception) -> str:

@@ -40,6 +40,8 @@ TICK = 0.1
 HANDSHAKE = 30.0
 #: Seconds that partitions have to end by themselves once nothing is left to do.
 GRACE = 10.0
+#: Seconds for Spark to take note that they have.
+QUIET = 2.0
 #: Spark's setting for the driver's port that workers connect to; any free one when not set.
 PORT_SETTING = "spark.img2ds.port"
 
@@ -175,6 +177,7 @@ class _Run:
         self._members: dict[Connection, _SparkMember] = {}
         self._arrived: queue.SimpleQueue[tuple[Connection, int, int]] = queue.SimpleQueue()
         self._deaths = 0
+        self._done = False
         conf = context.getConf()
         host = conf.get("spark.driver.host", "localhost")
         bind = conf.get("spark.driver.bindAddress", host)
@@ -191,13 +194,19 @@ class _Run:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._socket.close()
+        if self._done:  # partitions that Spark has not started yet may never be
+            self._join(QUIET)
         if any(job.thread and job.thread.is_alive() for job in self._jobs):
             self._context.cancelJobGroup(self._group)
         for member in self._members.values():
             member.connection.close()  # its process ends at once
+        self._join(GRACE)
+
+    def _join(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
         for job in self._jobs:
             if job.thread is not None:
-                job.thread.join(GRACE)
+                job.thread.join(max(0.0, end - time.monotonic()))
 
     def reports(self) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
@@ -220,6 +229,7 @@ class _Run:
             for ready in wait(list(members), TICK):
                 assert isinstance(ready, Connection)
                 yield from self._hear(members[ready])
+        self._done = True
 
     def _hear(self, member: _SparkMember) -> Iterator[Any]:
         try:
@@ -346,7 +356,8 @@ def _session(count: int | None) -> tuple[Any, bool]:
             builder = builder.master(f"local[{cores},1000]")
             for name in ("spark.driver.host", "spark.driver.bindAddress"):
                 builder = builder.config(name, "127.0.0.1")
-            builder = builder.config("spark.ui.enabled", "false")
+            for name in ("spark.ui.enabled", "spark.ui.showConsoleProgress"):
+                builder = builder.config(name, "false")
             os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         try:
             session = builder.getOrCreate()
@@ -361,6 +372,8 @@ def _session(count: int | None) -> tuple[Any, bool]:
             "the Spark session is one of Spark Connect, which runs no workers of ours: use a "
             "session with a SparkContext (spark-submit, or a --master of its own)"
         )
+    if started and not _configured():
+        session.sparkContext.setLogLevel("FATAL")  # a worker that dies is told by us, in a line
     return session, started
 
 

@@ -9,6 +9,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+#: What a mark holds beside figures.
+_NOT_FIGURES = {"count", "successes", "dropped", "reasons", "duration", "start_time", "end_time"}
+
 
 @dataclass(slots=True)
 class Counts:
@@ -39,6 +42,16 @@ class Counts:
         self.bytes_received += other.bytes_received
         self.reasons.update(other.reasons)
         self.figures.update(other.figures)
+
+    @classmethod
+    def of_mark(cls, mark: dict[str, Any]) -> Counts:
+        """The counts that the mark of a committed shard holds."""
+        figures = {k: v for k, v in mark.items() if k not in _NOT_FIGURES and isinstance(v, int)}
+        return cls(
+            successes=mark["successes"],
+            reasons=Counter(mark["reasons"]),
+            figures=Counter(figures),
+        )
 
     def stats(self) -> dict[str, Any]:
         """The counting part of a `_stats.json`."""

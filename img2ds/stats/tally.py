@@ -68,6 +68,21 @@ class Tally(Counts):
             message = OTHER_MESSAGES
         self.messages[message] += times
 
+    @classmethod
+    def of_mark(cls, mark: dict[str, Any]) -> Tally:
+        """The counts that the mark of a committed shard holds."""
+        messages = Counter(mark["status_dict"])
+        del messages["success"]
+        return cls(
+            successes=mark["successes"],
+            bytes_received=mark["bytes"]["received"],
+            bytes_written=mark["bytes"]["written"],
+            reasons=Counter(mark["reasons"]),
+            failed_to_download=mark["failed_to_download"],
+            failed_to_resize=mark["failed_to_resize"],
+            messages=messages,
+        )
+
     def stats(self) -> dict[str, Any]:
         """The counting part of a `_stats.json`; `status_dict` is img2dataset's."""
         status_dict = dict(self.messages.most_common())

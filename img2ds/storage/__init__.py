@@ -5,6 +5,7 @@ The only user of fsspec. Local paths take the operating system's calls directly.
 
 from __future__ import annotations
 
+from img2ds.storage.commit import commit
 from img2ds.storage.inputs import InputFile, InputStream, find_inputs, open_seekable, open_stream
 from img2ds.storage.lock import FolderLock
 from img2ds.storage.output import OutputFolder
@@ -15,6 +16,7 @@ __all__ = [
     "InputFile",
     "InputStream",
     "OutputFolder",
+    "commit",
     "file_record",
     "find_inputs",
     "open_seekable",

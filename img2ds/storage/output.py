@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,6 +24,9 @@ from img2ds.storage.process import is_dead, process_name
 
 #: What img2ds keeps for itself; in a folder of its own because img2dataset reads every `*.json`.
 PRIVATE = "_img2ds"
+
+#: Seconds after which an empty folder of unpublished files is nobody's.
+OLD = 86_400.0
 
 CLAIMS = f"{PRIVATE}/claims"
 
@@ -57,9 +61,7 @@ class OutputFolder:
     contended: bool = False
 
     @classmethod
-    def open(
-        cls, path: str, tmp_dir: str | None = None, contended: bool = False
-    ) -> OutputFolder:
+    def open(cls, path: str, tmp_dir: str | None = None, contended: bool = False) -> OutputFolder:
         """The folder at `path`, which need not exist yet; nothing is touched.
 
         Args:
@@ -213,6 +215,10 @@ class OutputFolder:
         fs, target = self._remote(name)
         return bool(fs.exists(target))
 
+    def sees(self, name: str) -> bool:
+        """Like `exists`, but not deceived by what a network file system remembers."""
+        return self.exists(name) or name in self.names()
+
     def read_bytes(self, name: str) -> bytes:
         """The content of a file. Raises OSError."""
         if self.local:
@@ -263,8 +269,9 @@ class OutputFolder:
             for name in filter(is_dead, names):
                 with contextlib.suppress(OSError):
                     os.unlink(os.path.join(folder, name))
-            if folder not in (self.aside_root, self.aside_folder):
-                with contextlib.suppress(OSError):  # not empty
+            with contextlib.suppress(OSError):  # not empty, or gone
+                # A live run may be about to write into one that is empty.
+                if folder != self.aside_root and time.time() - os.stat(folder).st_mtime > OLD:
                     os.rmdir(folder)
 
     def close(self) -> None:

@@ -8,14 +8,17 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from img2ds.outcome import UsageError
-from img2ds.storage import OutputFolder
+from img2ds.storage import OutputFolder, claim, commit
 from img2ds.storage.lock import STALE, HeartbeatLock
 
 Location = str
@@ -133,23 +136,83 @@ def test_a_remote_lock_goes_stale(s3: str, tmp_path: Path) -> None:
     taken.release()
 
 
+#: Leaves a file aside and ends as one that is killed does.
+DIES = (
+    "import os, sys; from img2ds.storage import OutputFolder;"
+    "folder = OutputFolder.open(sys.argv[1], *sys.argv[2:]); folder.lock();"
+    "open(folder.aside('00000.tar'), 'w').close(); os._exit(9)"
+)
+
+
 def test_what_dead_runs_left_aside_is_removed(tmp_path: Path) -> None:
-    code = (
-        "import os, sys; from img2ds.storage import OutputFolder;"
-        "folder = OutputFolder.open(sys.argv[1]); folder.lock();"
-        "open(folder.aside('00000.tar'), 'w').close(); os._exit(9)"
-    )
-    out = tmp_path / "out"
-    subprocess.run([sys.executable, "-c", code, str(out)], check=False)
-    aside = out / "_img2ds" / "tmp"
-    (dead,) = aside.iterdir()
-    (aside / "another-host-1-1").mkdir()  # not of this machine: who knows
-    folder = OutputFolder.open(str(out))
+    """Of this machine; inside the output folder of all, since it is locked."""
+    out, elsewhere = tmp_path / "out", tmp_path / "tmp"
+    stranger = "another-host-1-1"
+    for more, aside in (((), out / "_img2ds" / "tmp"), ((str(elsewhere),), elsewhere / "img2ds")):
+        subprocess.run([sys.executable, "-c", DIES, str(out), *more], check=False)
+        (dead,) = aside.iterdir()
+        (aside / stranger).mkdir()
+        folder = OutputFolder.open(str(out), *more)
+        with folder.lock():
+            folder.clean_aside()
+            assert not dead.exists()
+            assert (aside / stranger).exists() == bool(more)
+            assert Path(folder.aside_folder).exists()
+        folder.close()
+
+
+def test_what_dead_workers_left_aside_is_removed(tmp_path: Path) -> None:
+    """On machines that only workers run on; what others write in the same run stays."""
+    folder = OutputFolder.open(str(tmp_path / "out"), str(tmp_path / "tmp"))
     with folder.lock():
-        folder.clean_aside()
-        assert not dead.exists()
-        assert (aside / "another-host-1-1").exists()
-        assert Path(folder.aside_folder).exists()
+        Path(folder.aside("00001.tar")).touch()
+        code = (
+            "import os, pickle, sys; folder = pickle.loads(sys.stdin.buffer.read());"
+            "open(folder.aside('00002.tar'), 'w').close(); os._exit(9)"
+        )
+        subprocess.run([sys.executable, "-c", code], input=pickle.dumps(folder), check=False)
+        assert len(os.listdir(folder.aside_folder)) == 2
+        folder.clean_dead_workers()
+        assert [n.rpartition("-")[2] for n in os.listdir(folder.aside_folder)] == ["00001.tar"]
+    folder.close()
+
+
+def test_one_of_two_attempts_commits(
+    location: tuple[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one waits for the first, sees its mark, and touches nothing."""
+    monkeypatch.setattr(claim, "_PAUSE", 0.01)
+    first = OutputFolder.open(*location, contended=True)
+    second = replace(first)
+    found: list[bool] = []
+    with first.lock(), ExitStack() as held:
+        Path(first.aside("0.tar")).write_bytes(b"first")
+        assert held.enter_context(first.claim("0_stats.json"))
+
+        def attempt() -> None:
+            with second.claim("0_stats.json") as free:
+                found.append(free)
+
+        late = threading.Thread(target=attempt)
+        late.start()
+        first.publish("0.tar")
+        first.write_bytes("0_stats.json", b"{}")
+        assert not found
+        held.close()
+        late.join()
+        assert found == [False]
+        Path(second.aside("0.tar")).write_bytes(b"second")
+        assert not commit(second, ["0.tar"], "0_stats.json", b"{2}")
+        assert (first.read_bytes("0.tar"), first.read_bytes("0_stats.json")) == (b"first", b"{}")
+        first.close()
+        assert not first.exists("_img2ds/claims")
+
+
+def test_a_commit_that_fails_takes_back_what_it_published(folder: OutputFolder) -> None:
+    Path(folder.aside("0.tar")).write_bytes(b"1")
+    with pytest.raises(FileNotFoundError):
+        commit(folder, ["0.tar", "never-written"], "0_stats.json", b"{}")
+    assert folder.names() == ["_img2ds"]
 
 
 def test_another_file_system_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

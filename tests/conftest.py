@@ -1,0 +1,125 @@
+"""A Ray and a Spark cluster on loopback, each started once a session and only where asked for."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from img2ds.distributor import Distributor, open_distributor
+
+ROOT = Path(__file__).parents[1]
+
+#: Cores of the Spark worker: for the application of this process, and for one of a command.
+SPARK_CORES = 4
+_LOOPBACK = "127.0.0.1"
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """The address of a Ray of two CPUs, to which this process is connected."""
+    ray: Any = pytest.importorskip("ray", reason="ray is not installed")
+    folder = tempfile.mkdtemp(prefix="r")  # short: Ray makes sockets in it
+    ray.init(
+        address="local", num_cpus=2, include_dashboard=False, logging_level="error",
+        log_to_driver=False, _node_ip_address=_LOOPBACK, _temp_dir=folder,
+    )  # fmt: skip
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def spark_master() -> Iterator[str]:
+    """The URL of a Spark master with one worker; this process has a session of two cores."""
+    pyspark: Any = pytest.importorskip("pyspark", reason="pyspark is not installed")
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        pytest.skip("there is no Java")
+    from pyspark.sql import SparkSession
+
+    home = Path(pyspark.__file__).parent
+    folder = tempfile.mkdtemp(prefix="spark")
+    python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_HOME", str(home))
+        patch.setenv("SPARK_LOCAL_IP", _LOOPBACK)
+        patch.setenv("SPARK_LOCAL_DIRS", folder)
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        patch.setenv("PYTHONPATH", python_path)
+        place = ["--host", _LOOPBACK, "--webui-port", "0"]
+        with _daemon(home, "master.Master", [*place, "--port", "0"], r"at (spark://\S+)") as url:
+            size = ["--cores", str(SPARK_CORES), "--memory", "3g", "--work-dir", folder]
+            with _daemon(home, "worker.Worker", [*place, *size, url], r"registered with (\S+)"):
+                builder: Any = SparkSession.builder
+                for name, value in spark_settings(url).items():
+                    builder = builder.config(name, value)
+                session = builder.getOrCreate()
+                session.sparkContext.setLogLevel("FATAL")
+                yield url
+                session.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def spark_settings(master: str) -> dict[str, str]:
+    """What an application of half the cluster asks for."""
+    return {
+        "spark.master": master,
+        "spark.cores.max": str(SPARK_CORES // 2),
+        "spark.executor.memory": "1g",
+        "spark.driver.host": _LOOPBACK,
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+
+
+@contextmanager
+def _daemon(home: Path, name: str, arguments: list[str], ready: str) -> Iterator[str]:
+    """A process of Spark's; gives what the group of `ready` matched in its log."""
+    process = subprocess.Popen(
+        [str(home / "bin" / "spark-class"), f"org.apache.spark.deploy.{name}", *arguments],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        seen = []
+        for line in process.stderr:
+            seen.append(line)
+            if match := re.search(ready, line):
+                break
+        else:
+            raise AssertionError(f"Spark's {name} did not start:\n{''.join(seen)}")
+        # Nobody reads on: what it logs must not fill the pipe.
+        drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
+        process.stderr.close()
+        yield match[1]
+    finally:
+        process.kill()
+        process.wait()
+    drain.wait()
+
+
+@pytest.fixture(params=["multiprocessing", "ray", "pyspark"])
+def distributor_name(request: pytest.FixtureRequest) -> str:
+    """The name of each distributor in turn, with its cluster there."""
+    name: str = request.param
+    if name == "ray":
+        request.getfixturevalue("ray_address")
+    elif name == "pyspark":
+        request.getfixturevalue("spark_master")
+    return name
+
+
+@pytest.fixture
+def distributor(distributor_name: str) -> Iterator[Distributor]:
+    """Each distributor in turn, of two workers."""
+    with open_distributor(distributor_name, 2) as distributor:
+        yield distributor

@@ -15,29 +15,25 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import queue
 import re
 import secrets
 import socket
-import struct
 import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Connection, answer_challenge, deliver_challenge, wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from img2ds.distributor import Session, TaskLost, Worker
+from img2ds.distributors.door import Door, knock
 from img2ds.distributors.link import MAX_DEATHS, Member, Supply, work
 from img2ds.outcome import UsageError
 
 #: Seconds between two looks at who has connected, which job has ended, and whether a signal came.
 TICK = 0.1
-#: Seconds in which a connection has to be made and to prove that it is ours.
-HANDSHAKE = 30.0
 #: Seconds that partitions have to end by themselves once nothing is left to do.
 GRACE = 10.0
 #: Seconds for Spark to take note that they have.
@@ -62,25 +58,16 @@ class _Partition:
 
     def __call__(self, index: int, _: Iterator[Any]) -> Iterator[str]:
         try:
-            sock = socket.create_connection(self.address, HANDSHAKE)
-        except ConnectionRefusedError:
-            return iter(())  # a late attempt: the driver is done
+            inside = knock(self.address, self.key, (self.job, index))
         except OSError as error:
             host, port = self.address
             raise OSError(
                 f"a worker on {socket.gethostname()} cannot connect to the driver at {host}:{port} "
                 f"({error}): open the port, and choose it with {PORT_SETTING}"
             ) from None
-        sock.settimeout(None)
-        _keep_alive(sock)
-        connection = Connection(sock.detach())
-        try:
-            answer_challenge(connection, self.key)
-            deliver_challenge(connection, self.key)
-            connection.send((self.job, index))
-            worker = pickle.loads(connection.recv_bytes())
-        except (EOFError, ConnectionError):
-            return iter(())  # the same, a moment earlier
+        if inside is None:
+            return iter(())  # a late attempt
+        connection, worker = inside
         try:
             work(connection, worker)
         except Exception as error:
@@ -167,7 +154,6 @@ class _Run:
         self, context: Any, worker: Worker, supply: Supply, count: int, subjob_size: int
     ) -> None:
         self._context = context
-        self._worker = pickle.dumps(worker)
         self._supply = supply
         self._count = count
         self._subjob_size = subjob_size
@@ -175,25 +161,19 @@ class _Run:
         self._group = f"img2ds-{secrets.token_hex(8)}"
         self._jobs: list[_Job] = []
         self._members: dict[Connection, _SparkMember] = {}
-        self._arrived: queue.SimpleQueue[tuple[Connection, int, int]] = queue.SimpleQueue()
         self._deaths = 0
         self._done = False
         conf = context.getConf()
         host = conf.get("spark.driver.host", "localhost")
         bind = conf.get("spark.driver.bindAddress", host)
-        self._socket = socket.create_server(
-            (bind, int(conf.get(PORT_SETTING, "0"))), backlog=1024, reuse_port=False
-        )
-        self._address = (host, self._socket.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._door = Door((bind, int(conf.get(PORT_SETTING, "0"))), self._key, pickle.dumps(worker))
+        self._address = (host, self._door.port)
 
     def __enter__(self) -> _Run:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
-        self._socket.close()
+        self._door.close()
         if self._done:  # partitions that Spark has not started yet may never be
             self._join(QUIET)
         if any(job.thread and job.thread.is_alive() for job in self._jobs):
@@ -265,8 +245,7 @@ class _Run:
             yield TaskLost(number, member.why)
 
     def _welcome(self) -> None:
-        while not self._arrived.empty():
-            connection, number, index = self._arrived.get()
+        for connection, (number, index) in self._door.arrivals():
             job = self._jobs[number]
             job.connected = True
             member = _SparkMember(connection, job, index)
@@ -309,32 +288,6 @@ class _Run:
             context.parallelize(range(width), width).mapPartitionsWithIndex(partition).collect()
         except Exception as error:  # Spark's and Py4J's own: whatever it is, the job has ended
             job.error = _said(error)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._shake, args=(sock,), daemon=True).start()
-
-    def _shake(self, sock: socket.socket) -> None:
-        """Let in whoever knows the key; nothing is unpickled before that."""
-        _limit(sock, HANDSHAKE)
-        _keep_alive(sock)
-        connection = Connection(sock.dup().detach())
-        try:
-            deliver_challenge(connection, self._key)
-            answer_challenge(connection, self._key)
-            number, index = connection.recv()
-            connection.send_bytes(self._worker)
-        except (EOFError, OSError, AuthenticationError):
-            connection.close()
-            return
-        finally:
-            _limit(sock, 0)
-            sock.close()
-        self._arrived.put((connection, number, index))
 
 
 def _session(count: int | None) -> tuple[Any, bool]:
@@ -387,20 +340,6 @@ def _configured() -> bool:
     folder = os.environ.get("SPARK_CONF_DIR", os.path.join(home, "conf") if home else "")
     defaults = Path(folder, "spark-defaults.conf")
     return bool(folder) and defaults.is_file() and "spark.master" in defaults.read_text()
-
-
-def _keep_alive(sock: socket.socket) -> None:
-    """Notice within some three minutes that the other machine is gone."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 8)):
-        if hasattr(socket, name):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-def _limit(sock: socket.socket, seconds: float) -> None:
-    """How long a read may block, on the descriptor itself: `Connection` knows no limit."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), 0))
 
 
 def _said(error: Exception) -> str:

@@ -32,6 +32,7 @@ def read_arguments(
     Raises:
         UsageError: something is no flag, or a flag lacks its value.
     """
+    arguments = _gathered(command, arguments)
     _check_names(command, arguments, stray)
     found: dict[str, Any] = {}
 
@@ -46,6 +47,25 @@ def read_arguments(
         if value in ("True", "False"):
             found[name] = value == "True"
     return found
+
+
+def _gathered(command: Flags, arguments: Sequence[str]) -> list[str]:
+    """With `--list a b c`, as a shell makes of `--list *`, written as one value."""
+    gathered: list[str] = []
+    values: list[str] = []  # of the list that is being read
+    for argument in [*arguments, "--"]:
+        if values and not argument.startswith("--"):
+            values.append(argument)
+            continue
+        if len(values) > 2:
+            gathered[-1:] = [f"--{values[0]}={values[1:]!r}"]
+        elif values:
+            gathered += values[1:]
+        name = command.name(argument[2:]) if argument.startswith("--") else ""
+        is_list = name in command.fields and command.fields[name].metadata["kind"] == "list"
+        values = [name] if is_list else []
+        gathered.append(argument)
+    return gathered[:-1]
 
 
 def _check_names(command: Flags, arguments: Sequence[str], stray: str) -> None:

@@ -91,9 +91,10 @@ def test_every_row_is_accounted_for(tmp_path: Path, distributor_name: str) -> No
 
 
 def test_a_late_attempt_leaves_a_committed_shard_alone(tmp_path: Path) -> None:
-    """The same shard twice at once: one commits, the other one reports what that one wrote."""
+    """A shard that is given out again once it is committed: told from its mark, not made."""
     out = tmp_path / "out"
-    with Background() as address:
+    web = Background()
+    with web as address:
         arguments = flags(address, write_list(tmp_path / "list.txt", 0, 10), out)
         options = Options.from_flags(arguments)
         folder = OutputFolder.open(str(out), contended=True)
@@ -104,8 +105,10 @@ def test_a_late_attempt_leaves_a_committed_shard_alone(tmp_path: Path) -> None:
             worker = ShardWorker(options, folder)
             first = list(open_distributor("multiprocessing", 1).stream(worker, iter([task])))
             before = {path: path.read_bytes() for path in out.glob("0*")}
+            asked = web.web.requests
             again = list(open_distributor("multiprocessing", 1).stream(worker, iter([task])))
     assert {path: path.read_bytes() for path in out.glob("0*")} == before
+    assert web.web.requests == asked
     ends = [[word for word in said if word.shard_id == 0] for said in (first, again)]
     assert ends[0][0].tally.stats() == ends[1][0].tally.stats()
     assert ends[1][0].error is None

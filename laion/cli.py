@@ -42,7 +42,13 @@ class Command:
 
 
 #: Every command, in the order of the pipeline.
-COMMANDS: dict[str, Command] = {}
+COMMANDS: dict[str, Command] = {
+    "dedup": Command(
+        "drop pairs of URL and text that came before, within a crawl and across crawls",
+        "laion.dedup.stage:DedupOptions",
+        "laion.dedup.stage:run",
+    ),
+}
 
 
 def main() -> None:

@@ -1,0 +1,336 @@
+"""`laion dedup`: candidate folders in, the same columns out, each pair of URL and text once.
+
+A task is one partition of the digests over all input files. Each part is a parquet file and the
+filter that has seen it; both count from the same mark on, so there is no filter without its rows.
+Filters are never changed in place: the next crawl's part reads them and writes its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from img2ds.flags import at_least, flag
+from img2ds.naming import committed_shards, stats_name
+from img2ds.outcome import UsageError
+from img2ds.storage import OutputFolder, open_seekable
+from laion.columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
+from laion.dedup.bloom import Bloom, Shape, file_name, merged, read_header
+from laion.dedup.digest import halves
+from laion.dedup.shuffle import Shuffle
+from laion.dedup.sieve import BloomSieve, ExactSieve
+from laion.dedup.source import CandidateFile, find_candidates, read_partition
+from laion.stage import DIGITS, OneByOne, Part, StageOptions, StageReport, fingerprint, run_stage
+
+#: Rows read together: some 15 MB.
+READ_ROWS = 32_768
+#: Rows of a row group of the output: a shard of img2ds is 10 000, and reads whole row groups.
+GROUP_ROWS = 50_000
+#: Columns with few values; in the others a dictionary costs time and saves nothing.
+REPEATED = ["license", "language", "page_language", "wat"]
+#: Why a row is not kept.
+DUPLICATE = "duplicate"
+FILTERS = "filters"
+#: How far a filter's rate may be above the one asked for before people are told.
+TOLERANCE = 1.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class DedupOptions(StageOptions):
+    """The flags of `laion dedup`."""
+
+    input: tuple[str, ...] = flag(
+        (), "list", "candidate folders, made by laion extract or laion dedup; several, or a,b"
+    )
+    bloom: tuple[str, ...] = flag(
+        (), "list", "folders of earlier laion dedup runs, whose pairs are dropped"
+    )
+    expected: int | None = flag(
+        None, "int?",
+        "pairs that the filter is sized for, of this crawl and all to come (default: those there "
+        "are in the input)",
+    )  # fmt: skip
+    false_positive_rate: float = flag(
+        1e-3, "float", "share of new pairs that a filter with all expected pairs drops wrongly"
+    )
+    exact: bool = flag(
+        False, "bool", "compare digests instead, and count what the filter would drop wrongly"
+    )
+    shuffle_rows: int = flag(
+        262_144, "int", "rows held and spread over their hosts at once, some 400 bytes each"
+    )
+    seed: int = flag(0, "int", "of the order of the rows")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.input:
+            raise UsageError("--input is required: folders that laion extract has made")
+        at_least("expected", self.expected, 1)
+        at_least("shuffle_rows", self.shuffle_rows, 1)
+        if not 0 < self.false_positive_rate < 1:
+            raise UsageError("--false_positive_rate must be between 0 and 1")
+        if self.exact and (self.bloom or self.incremental_mode == "extend"):
+            raise UsageError(
+                "--exact compares digests, which a filter does not hold: give the folders of the "
+                "earlier crawls as --input instead of --bloom or extend"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A task: part `shard_id` is made of one partition.
+
+    `earlier` are the filters of runs before, in any order; their files are never written to.
+    """
+
+    shard_id: int
+    number: int
+    earlier: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dedup:
+    """Makes a part: the callable of `OneByOne`."""
+
+    options: DedupOptions
+    files: tuple[str, ...]
+    shape: Shape
+
+    def __call__(self, task: Partition, part: Part) -> None:
+        bloom = _earlier(task.earlier) or Bloom(self.shape)
+        before = bloom.added
+        path = part.path(f"{part.name}.parquet")
+        shuffle = Shuffle(self.options.shuffle_rows, self.options.seed)
+        sieve = self._sieve(bloom, task, path)
+        schema = CANDIDATE_SCHEMA
+        groups = 0
+        with pq.ParquetWriter(
+            path,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=REPEATED,
+            write_statistics=["wat"],  # by which files are put in order
+        ) as writer:
+
+            def write(windows: Any) -> None:
+                nonlocal groups
+                for window in windows:
+                    writer.write_table(window, row_group_size=GROUP_ROWS)
+                    groups += -(-window.num_rows // GROUP_ROWS)
+
+            for table in read_partition(self.files, task.number, schema.names, READ_ROWS):
+                kept = sieve.keep(*halves(table["digest"]))
+                count = int(kept.sum())
+                part.counts.successes += count
+                part.counts.drop(DUPLICATE, len(kept) - count)
+                part.tell()
+                write(shuffle.put(table.filter(pa.array(kept))))
+            write(shuffle.end())
+            numbers = str([task.number] * groups)
+            writer.add_key_value_metadata({PARTITIONS_KEY.decode(): numbers})
+        bloom.write(part.path(file_name(part.number)))
+        figures = part.counts.figures
+        figures["filter_before"] = before
+        figures["filter_added"] = bloom.added - before
+        figures["partition"] = task.number
+        if isinstance(sieve, ExactSieve):
+            figures["filter_would_drop_wrongly"] = sieve.wrong
+            sieve = sieve.bloom_sieve
+        # Sums of parts are whole numbers: in millionths.
+        figures["expected_wrong_millionths"] = round(1e6 * sieve.expected_wrong)
+        self._look_at_load(part, bloom)
+
+    def _sieve(self, bloom: Bloom, task: Partition, path: str) -> BloomSieve | ExactSieve:
+        if not self.options.exact:
+            return BloomSieve(bloom)
+        sieve = ExactSieve(bloom, Path(f"{path}.digests"))
+        # In the same pieces as the rows will come: what the filter would do depends on them.
+        for table in read_partition(self.files, task.number, ["digest"], READ_ROWS):
+            sieve.see(*halves(table["digest"]))
+        sieve.settle()
+        return sieve
+
+    @staticmethod
+    def _look_at_load(part: Part, bloom: Bloom) -> None:
+        rate = bloom.rate()
+        if rate > TOLERANCE * bloom.shape.rate:
+            part.notes.append(
+                f"part {part.name}: the filter was made for {bloom.shape.expected} pairs and holds "
+                f"{bloom.added}, so that {rate:.2%} of new pairs look known; a larger --expected "
+                "at the first crawl avoids that"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class DedupReport:
+    """What a run did, and what became of the filter."""
+
+    stage: StageReport
+    lines: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        return self.stage.exit_code
+
+    @property
+    def text(self) -> str:
+        return "\n".join([self.stage.text, *self.lines])
+
+
+def run(options: DedupOptions) -> DedupReport:
+    """Make the deduplicated folder. Blocks until that is done or stopped.
+
+    Raises:
+        UsageError: something about the input, the options or the output folder cannot work;
+            nothing was done.
+    """
+    candidates = find_candidates(options.input)
+    folder = OutputFolder.open(options.output_folder)
+    for candidate in candidates:
+        if candidate.file.path.rpartition("/")[0] == folder.path:
+            raise UsageError(
+                f"{folder.path} is an input too, whose files are replaced: choose another "
+                "--output_folder"
+            )
+    given = [_filters(place) for place in options.bloom]
+    shape = _shape(options, candidates, [there[0] for there in given])
+    source = fingerprint(
+        "candidates",
+        [candidate.file for candidate in candidates],
+        bloom=[[_added(path) for path in there] for there in given],
+    )
+
+    def tasks(first: int) -> Sequence[Partition]:
+        own = _own_filters(folder, first)
+        return [
+            Partition(
+                first + number,
+                number,
+                tuple(there[number] for there in given) + own[number : number + 1],
+            )
+            for number in range(PARTITION_COUNT)
+        ]
+
+    paths = tuple(candidate.file.path for candidate in candidates)
+    report = run_stage(
+        "dedup",
+        options,
+        source,
+        tasks,
+        lambda there: OneByOne(there, Dedup(options, paths, shape)),
+        inside=(FILTERS,),
+    )
+    return DedupReport(report, () if report.exit_code else tuple(_about_filter(folder, report)))
+
+
+def _shape(
+    options: DedupOptions, candidates: Sequence[CandidateFile], earlier: Sequence[str]
+) -> Shape:
+    """The size of one partition's filter: that of the earlier ones, else as the flags say."""
+    if earlier:
+        shapes = [_shape_of(path) for path in earlier]
+        if len({shape.blocks for shape in shapes}) > 1:
+            raise UsageError(
+                "the filters of --bloom are of several sizes: merge those of one --expected and "
+                "one --false_positive_rate"
+            )
+        return shapes[0]
+    if options.expected is None:
+        rows = np.sum([candidate.rows for candidate in candidates], axis=0)
+        return Shape.for_(max(int(rows.max()), 1), options.false_positive_rate)
+    # Digests fall into partitions by chance: five standard deviations hold for all of them.
+    mean = options.expected / PARTITION_COUNT
+    return Shape.for_(math.ceil(mean + 5 * math.sqrt(mean)), options.false_positive_rate)
+
+
+def _shape_of(path: str) -> Shape:
+    header = _header(path)
+    return Shape(header["blocks"], header["expected"], header["rate"])
+
+
+def _earlier(paths: Sequence[str]) -> Bloom | None:
+    return merged([Bloom.read(open_seekable(path)) for path in paths]) if paths else None
+
+
+def _filters(place: str) -> tuple[str, ...]:
+    """The newest filter of each partition in the output folder of an earlier run.
+
+    Raises:
+        UsageError: one is missing.
+    """
+    folder = OutputFolder.open(place)
+    committed = committed_shards(folder.names())
+    last = (max(committed, default=0) // PARTITION_COUNT) * PARTITION_COUNT
+    newest = range(last, last + PARTITION_COUNT)
+    if not committed.issuperset(newest):
+        raise UsageError(f"--bloom: {place} is no finished output folder of laion dedup")
+    return tuple(f"{folder.path}/{file_name(number)}" for number in newest)
+
+
+def _own_filters(folder: OutputFolder, first: int) -> tuple[str, ...]:
+    """The filters of the segment before the one that starts at part `first`, with `extend`."""
+    if first == 0:
+        return ()
+    before = range(first - PARTITION_COUNT, first)
+    missing = [n for n in before if not folder.exists(stats_name(n, DIGITS))]
+    if missing:
+        raise UsageError(
+            f"{folder.path} lacks part {missing[0]:0{DIGITS}d} of the input before this one: "
+            "finish that first, with its own --input"
+        )
+    return tuple(f"{folder.path}/{file_name(number)}" for number in before)
+
+
+def _header(path: str) -> dict[str, Any]:
+    source = open_seekable(path)
+    try:
+        return read_header(source)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+    finally:
+        if not isinstance(source, str):
+            source.close()
+
+
+def _added(path: str) -> int:
+    return int(_header(path)["added"])
+
+
+def _about_filter(folder: OutputFolder, report: StageReport) -> list[str]:
+    """What the filters hold and how often they are wrong, from their bits."""
+    last = max(committed_shards(folder.names())) // PARTITION_COUNT * PARTITION_COUNT
+    headers = [
+        _header(f"{folder.path}/{file_name(number)}")
+        for number in range(last, last + PARTITION_COUNT)
+    ]
+    added = sum(header["added"] for header in headers)
+    size = sum(64 * header["blocks"] for header in headers)
+    rate = sum(header["current_rate"] for header in headers) / len(headers)
+    wanted = headers[0]["rate"]
+    figures = report.total.figures
+    wrong = figures["expected_wrong_millionths"] / 1e6
+    total = report.total.successes
+    lines = [
+        f"filter: {added:,} pairs in {size / 1e6:,.1f} MB; of new pairs {rate:.3%} would look "
+        f"known now (asked for: at most {wanted:.3%} when full)".replace(",", " ")
+    ]
+    if "filter_would_drop_wrongly" in figures:
+        count = figures["filter_would_drop_wrongly"]
+        lines.append(
+            f"exact: {total:,} pairs kept, of which a filter would have dropped {count:,} wrongly "
+            f"({count / max(total, 1):.4%}; {wrong:,.0f} were to be expected)".replace(",", " ")
+        )
+    else:
+        lines.append(
+            f"the filter dropped some {wrong:,.0f} pairs wrongly "
+            f"({wrong / max(total + wrong, 1):.4%} of the new ones)".replace(",", " ")
+        )
+    return lines

@@ -39,6 +39,7 @@ bench: setup
 	$(RUN) -m benchmark.startup --rows 10000000 --seconds 8
 	$(RUN) -m benchmark.scaling
 	$(RUN) -m benchmark.paper
+	$(RUN) -m benchmark.dedup --pairs 1000000
 	$(RUN) -m benchmark.end_to_end --rounds 1
 
 clean:

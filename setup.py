@@ -13,7 +13,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "img2ds/__init__.py").read_
 CORE = [
     "trio>=0.27",
     "httptools>=0.6",  # llhttp: the parser of the hot path
-    "idna>=3.4",  # host names as browsers spell them (UTS 46)
+    "idna>=3.7",  # host names as browsers spell them (UTS 46); before, a long one took minutes
     "certifi>=2023.7.22",  # authorities where the system has no store
     "simplejpeg>=1.7",
     "isal>=1.5; platform_machine in 'x86_64 AMD64 aarch64 arm64'",  # unpacks PNGs twice as fast

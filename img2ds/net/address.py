@@ -21,6 +21,8 @@ _NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
 _SIX_TO_FOUR = ipaddress.ip_network("2002::/16")
 _SITE_LOCAL = ipaddress.ip_network("fec0::/10")
 _COMPATIBLE = ipaddress.ip_network("::/96")
+#: Reserved after Python 3.10 learned its list: documentation (RFC 9637), SRv6 (RFC 9602).
+_LATER = (ipaddress.ip_network("3fff::/20"), ipaddress.ip_network("5f00::/16"))
 
 
 @lru_cache(maxsize=65_536)
@@ -34,7 +36,8 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
             return is_public(str(ip.ipv4_mapped))
-        if ip in _NAT64_LOCAL or ip in _SITE_LOCAL or ip in _COMPATIBLE:
+        reserved = (_NAT64_LOCAL, _SITE_LOCAL, _COMPATIBLE, *_LATER)
+        if any(ip in network for network in reserved):
             return False
         if ip in _NAT64:
             return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))

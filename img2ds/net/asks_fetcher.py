@@ -16,6 +16,7 @@ from asks.request_object import RequestProcessor
 from img2ds.net.budget import Lease
 from img2ds.net.connection import Connection
 from img2ds.net.error import FetchError
+from img2ds.net.exchange import MAX_HEAD
 from img2ds.net.redirecting import RedirectingFetcher
 from img2ds.net.reply import Head
 from img2ds.net.request import request_headers
@@ -124,11 +125,15 @@ class _Request(RequestProcessor):  # type: ignore[misc]
             event = await self._recv_event(connection)
             if not isinstance(event, h11.InformationalResponse):
                 break
+            if self.sock.received > MAX_HEAD:
+                raise FetchError(Reason.HEADER_TOO_LARGE)
         head = self.head
         head.status = event.status_code
         for name, value in event.headers:
             if name == b"x-robots-tag":
                 head.robots.append(value)
+            elif name == b"content-encoding" and name in head.fields:
+                head.fields[name] += b"," + value
             else:
                 head.fields[name] = value
         if self._fetcher.rules.wants_body(head):
@@ -140,17 +145,15 @@ class _Request(RequestProcessor):  # type: ignore[misc]
         length = self.head.content_length()
         if length is not None and length > limit:
             raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
-        chunks: list[bytes] = []
-        received = 0
+        received = bytearray()
         pace = Pace(self.sock.due)
         while True:
             event = await self._recv_event(connection)
             if not isinstance(event, h11.Data):
-                return b"".join(chunks)
-            chunks.append(bytes(event.data))
-            received += len(event.data)
-            pace.check(received)
-            if received > limit:
+                return received
+            received += event.data
+            pace.check(len(received))
+            if len(received) > limit:
                 raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
 
     def protocol_error(self, error: h11.RemoteProtocolError) -> FetchError:

@@ -11,24 +11,30 @@ from img2ds.sample import Body
 #: zlib's way to say: gzip or zlib, whichever the header shows.
 _AUTO = 32 + zlib.MAX_WBITS
 _GZIP = 16 + zlib.MAX_WBITS
+#: How a gzip member begins (RFC 1952 2.3.1).
+_GZIP_MAGIC = b"\x1f\x8b"
+#: Codings in use that are not asked for, and cannot be undone here.
+_FOREIGN = frozenset({b"br", b"zstd", b"compress", b"x-compress", b"dcb", b"dcz"})
 
 
 def decode_content(body: Body, coding: bytes, max_bytes: int) -> Body:
     """`body` with the codings of a Content-Encoding header undone, last applied first.
 
+    A coding that nobody knows (object stores say `utf-8`, `base64`, `image/jpeg`) means nothing,
+    as to browsers, and so does `gzip` on what is none: the picture's header is the judge.
+
     Raises:
-        FetchError: bad_encoding when a coding is unknown or its data broken, too_large when
-            more than `max_bytes` come out; no more than that is ever inflated.
+        FetchError: bad_encoding when the data are broken or their coding cannot be undone,
+            too_large when more than `max_bytes` come out; no more than that is ever inflated.
     """
     for name in reversed(coding.lower().split(b",")):
         name = name.strip()
-        if name in (b"", b"identity"):
-            continue
         if name in (b"gzip", b"x-gzip"):
-            body = _inflate(body, max_bytes, _GZIP)
+            if bytes(body[:2]) == _GZIP_MAGIC:
+                body = _inflate(body, max_bytes, _GZIP)
         elif name == b"deflate":
             body = _inflate(body, max_bytes, _AUTO)
-        else:
+        elif name in _FOREIGN:
             raise FetchError(
                 Reason.BAD_ENCODING, f"content coding {name[:20].decode('latin-1')} not supported"
             )

@@ -28,6 +28,8 @@ from img2ds.outcome import Reason, UsageError
 
 #: Seconds before the next address is tried beside a silent one (RFC 8305 5).
 HEAD_START = 0.25
+#: Addresses of one name that are tried; a name server may give thousands, a socket each.
+MAX_ADDRESSES = 8
 
 _MEMORY_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 #: EADDRNOTAVAIL on connect means that this machine has run out of local ports.
@@ -116,8 +118,12 @@ class Connector:
         if url.scheme == "http":
             return Connection(sock)
         try:
-            connection = TlsConnection(sock, self._context, url.host)
+            # Certificates are for names without the dot that ends a rooted one (RFC 9525 6.3).
+            connection = TlsConnection(sock, self._context, url.host.rstrip("."))
             await connection.handshake(due)
+        except UnicodeError:  # a label that is too long, and a rule that said where to connect
+            sock.close()
+            raise FetchError(Reason.BAD_URL, "bad host") from None
         except BaseException:
             sock.close()
             raise
@@ -136,7 +142,7 @@ class Connector:
                 raise FetchError(Reason.BLOCKED_ADDRESS, "private or reserved address")
         if len(addresses) == 1:
             return await _Attempt(addresses[0], port).finish(due)
-        return await _race(addresses, port, due)
+        return await _race(addresses[:MAX_ADDRESSES], port, due)
 
 
 class _Attempt:

@@ -17,7 +17,8 @@ from img2ds.net.sockets import Due, Pace
 from img2ds.outcome import Reason
 from img2ds.sample import Body
 
-#: Longest head accepted, in bytes; browsers allow 256 kB, servers send 1.
+#: Longest head accepted, in bytes, with the interim ones before it; browsers allow 256 kB,
+#: servers send 1.
 MAX_HEAD = 65_536
 #: Bytes read at a time where the length is not known, and most counted late by the budget.
 READ = 65_536
@@ -41,26 +42,25 @@ _LENIENT = {
 class _Events:
     """What the parser calls; names are httptools' own."""
 
-    __slots__ = ("chunks", "complete", "head", "received")
+    __slots__ = ("complete", "head", "received")
 
     def __init__(self) -> None:
         self.head = Head()
-        self.chunks: list[bytes] = []
-        self.received = 0
+        # One buffer: chunks may be a byte each, and an object each would be fifty times as large.
+        self.received = bytearray()
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
+        name = name.lower().rstrip()
         if name == b"x-robots-tag":
             self.head.robots.append(value)
-        elif name == b"content-length" and name in self.head.fields:
+        elif name == b"content-encoding" and name in self.head.fields:
             self.head.fields[name] += b"," + value
         else:
             self.head.fields[name] = value
 
     def on_body(self, data: bytes) -> None:
-        self.chunks.append(data)
-        self.received += len(data)
+        self.received += data
 
     def on_message_complete(self) -> None:
         self.complete = True
@@ -79,6 +79,7 @@ class Exchange:
         "_connection",
         "_due",
         "_events",
+        "_head_bytes",
         "_lease",
         "_parser",
         "_rest",
@@ -92,6 +93,7 @@ class Exchange:
         self._lease = lease
         self._scratch = scratch
         self._rest = b""  # what came behind the head
+        self._head_bytes = 0  # of all heads so far: interim ones may come without end
         self.reusable = False
 
     async def request(self, data: bytes) -> Head:
@@ -115,7 +117,7 @@ class Exchange:
             end = _head_end(gathered)
             if end:
                 break
-            if len(gathered) >= MAX_HEAD:
+            if self._head_bytes + len(gathered) >= MAX_HEAD:
                 raise FetchError(Reason.HEADER_TOO_LARGE)
             try:
                 count = await self._connection.receive_into(view, self._due)
@@ -130,17 +132,18 @@ class Exchange:
                     raise FetchError(Reason.CLOSED_BEFORE_REPLY, "connection closed in the header")
                 raise ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection closed without a reply")
             gathered = gathered + view[:count] if gathered else bytes(view[:count])
-        if end > MAX_HEAD:
+        self._head_bytes += end
+        if self._head_bytes > MAX_HEAD:
             raise FetchError(Reason.HEADER_TOO_LARGE)
-        events = _Events()
-        parser = httptools.HttpResponseParser(events)
-        parser.set_dangerous_leniencies(**_LENIENT)
         try:
-            parser.feed_data(gathered[:end])
+            parser, events = _parsed(gathered[:end])
         except httptools.HttpParserUpgrade:
             raise FetchError(Reason.PROTOCOL_ERROR, "protocol switched unasked") from None
         except httptools.HttpParserError:
-            raise FetchError(Reason.PROTOCOL_ERROR, "not an HTTP answer") from None
+            try:
+                parser, events = _parsed(mended_head(gathered[:end]))
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+                raise FetchError(Reason.PROTOCOL_ERROR, "not an HTTP answer") from None
         head = events.head
         head.status = parser.get_status_code()
         connection = head.fields.get(b"connection", b"").lower()
@@ -206,10 +209,10 @@ class Exchange:
                 parser.feed_data(data)
             except (httptools.HttpParserError, httptools.HttpParserUpgrade):
                 raise FetchError(Reason.PROTOCOL_ERROR, "broken chunks") from None
-            if events.received > max_bytes:
+            if len(events.received) > max_bytes:
                 raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
             if events.complete:
-                return b"".join(events.chunks)
+                return events.received
             # Chunk sizes and trailers are bytes too: an endless stream of them ends here.
             if counted > 2 * max_bytes + MAX_HEAD:
                 raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
@@ -270,7 +273,39 @@ class Exchange:
 def _head_end(data: bytes) -> int:
     """The offset behind the empty line that ends a head, 0 when it has not come yet."""
     end = data.find(b"\r\n\r\n")
-    if end >= 0:
-        return end + 4
-    end = data.find(b"\n\n")  # RFC 9112 2.2: a lone LF may be taken for a line's end
-    return end + 2 if end >= 0 else 0
+    # RFC 9112 2.2: a lone LF may be taken for a line's end. Looked for in front of the other kind,
+    # since a picture may well hold both.
+    for mark in (b"\n\n", b"\n\r\n"):
+        lone = data.find(mark, 0, end + 1 if end >= 0 else len(data))
+        if lone >= 0:
+            return lone + len(mark)
+    return end + 4 if end >= 0 else 0
+
+
+def _parsed(head: bytes) -> tuple[httptools.HttpResponseParser, _Events]:
+    events = _Events()
+    parser = httptools.HttpResponseParser(events)
+    parser.set_dangerous_leniencies(**_LENIENT)
+    parser.feed_data(head)
+    return parser, events
+
+
+def mended_head(head: bytes) -> bytes:
+    """A head that the parser refuses, as browsers and urllib would read it.
+
+    Lines that are no header fields go, and so does a Content-Length that is said twice
+    (RFC 9110 8.6 allows that where the values are equal).
+    """
+    first, *lines = head.split(b"\n")
+    kept: list[bytes] = [first]
+    lengths: set[bytes] = set()
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if line.strip() and not colon and not line.startswith((b" ", b"\t")):
+            continue
+        if name.strip().lower() == b"content-length":
+            if value.strip() in lengths:
+                continue
+            lengths.add(value.strip())
+        kept.append(line)
+    return b"\n".join(kept)

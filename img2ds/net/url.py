@@ -112,15 +112,18 @@ def _split_authority(authority: str, default_port: int) -> tuple[str, int]:
         host = _ascii_host(host)
     if not port_text:
         return host, default_port
-    if not (port_text.isascii() and port_text.isdigit() and 0 < int(port_text[:6]) < 65536):
+    digits = port_text.lstrip("0")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 6 and int(digits) < 65536):
         raise FetchError(Reason.BAD_URL, "bad port")
-    return host, int(port_text)
+    return host, int(digits)
 
 
 def _ascii_host(host: str) -> str:
     if "%" in host:
         host = unquote_to_bytes(host).decode("utf-8", "replace")
     host = host.lower()
+    if len(host) > 254:  # before anything is spent on it
+        raise FetchError(Reason.BAD_URL, "bad host")
     if not host.isascii():
         try:
             host = idna.encode(host, uts46=True, std3_rules=False, transitional=False).decode()

@@ -270,3 +270,19 @@ def test_the_name_asked_for_in_tls(kind: str, host: str, name: str | None) -> No
 
     run(main)
     assert names == [name]
+
+
+def test_the_dot_at_the_end_of_a_rooted_name_is_not_in_certificates(kind: str) -> None:
+    async def main() -> None:
+        async with world(kind, hosts=[f"{HOST}."]) as there:
+            assert await there.body(f"https://{HOST}./good.jpg") == picture()
+
+    run(main)
+
+
+def test_a_label_that_is_too_long_for_tls(kind: str) -> None:
+    async def main() -> None:
+        async with world(kind, hosts=["*"]) as there:
+            assert await there.reason(f"https://{'x' * 64}.example/good.jpg") == "bad_url"
+
+    run(main)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from img2ds.net.connector import HEAD_START, Connector, open_context
+from img2ds.net.connector import HEAD_START, MAX_ADDRESSES, Connector, open_context
 from img2ds.net.error import FetchError
 from img2ds.net.resolver import DnsConfig, Resolver
 from img2ds.net.sockets import Due
@@ -29,6 +29,9 @@ from tests.server.names import Entry, NameServer
 @pytest.fixture(autouse=True)
 def _guard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("img2ds.net.connector.is_public", lambda address: address in PUBLIC)
+
+
+PRIVATE = {"allow_private_addresses": True}
 
 
 @contextmanager
@@ -200,3 +203,15 @@ def test_certificates_are_verified_unless_told_otherwise() -> None:
     assert context.verify_mode is ssl.CERT_REQUIRED
     context = open_context(NetworkOptions(ignore_ssl_certificate=True))
     assert context.verify_mode is ssl.CERT_NONE
+
+
+def test_no_more_addresses_than_a_few_are_tried() -> None:
+    async def main() -> None:
+        many = tuple(f"127.0.0.{n}" for n in range(10, 10 + MAX_ADDRESSES))
+        async with listening("127.0.0.3") as server:
+            opened = connector(hosts={"a.example": (*many, "127.0.0.3")}, **PRIVATE)
+            assert await attempt(opened, "a.example", server.port) == "connect_refused"
+            opened = connector(hosts={"a.example": (*many[1:], "127.0.0.3")}, **PRIVATE)
+            assert await attempt(opened, "a.example", server.port) == "127.0.0.3"
+
+    run(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import tracemalloc
 
 import pytest
 import trio
@@ -180,5 +181,83 @@ def test_waiting_for_the_budget_is_not_the_servers_time() -> None:
                 assert got == []
                 other.release()
             assert got == [b"halfhalf"]
+
+    run(main)
+
+
+BODY = b"ab\r\n\r\ncd\n\nef"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\nContent-Length: 12\n\n",
+        b"HTTP/1.1 200 OK\nContent-Length: 12\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nContent-Length: 12\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno header at all\r\nContent-Length: 12\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 12\r\nContent-Length: 12\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length : 12\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: h2,h2c\r\nContent-Length: 12\r\n\r\n",
+    ],
+)
+def test_heads_that_are_not_as_they_should_be(head: bytes) -> None:
+    async def main() -> None:
+        with Line() as line:
+            line.say(head + BODY)
+            found = await line.exchange.request(REQUEST)
+            assert bytes(await line.exchange.body(found, 100)) == BODY
+            assert line.exchange.reusable
+
+    run(main)
+
+
+def test_lengths_that_differ_are_not_chosen_from() -> None:
+    async def main() -> None:
+        with Line() as line:
+            line.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nbody")
+            with pytest.raises(FetchError) as caught:
+                await line.exchange.request(REQUEST)
+        assert caught.value.failure.reason == "protocol_error"
+
+    run(main)
+
+
+def test_codings_in_two_headers_are_two() -> None:
+    async def main() -> None:
+        with Line() as line:
+            line.say(
+                b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Encoding: gzip\r\n\r\n"
+            )
+            found = await line.exchange.request(REQUEST)
+            assert found.fields[b"content-encoding"] == b"deflate,gzip"
+
+    run(main)
+
+
+def test_tiny_chunks_take_no_more_memory_than_large_ones() -> None:
+    size = 100_000
+
+    async def main() -> None:
+        with Line() as line:
+            line.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            head = await line.exchange.request(REQUEST)
+
+            async def send() -> None:
+                peer = trio.socket.from_stdlib_socket(line.peer)
+                data = memoryview(b"2\r\nab\r\n" * (size // 2) + b"0\r\n\r\n")
+                while data:
+                    data = data[await peer.send(data) :]
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send)
+                tracemalloc.start()
+                try:
+                    assert len(await line.exchange.body(head, 4 * size)) == size
+                    # The stream itself, seven bytes a chunk, is in the sender's hands.
+                    assert tracemalloc.get_traced_memory()[1] < 1_500_000
+                finally:
+                    tracemalloc.stop()
 
     run(main)

@@ -143,6 +143,11 @@ def raw_deflate(data: bytes) -> bytes:
         (zlib.compress(DATA), b"deflate"),
         (raw_deflate(DATA), b"Deflate"),
         (gzip.compress(zlib.compress(DATA)), b"deflate, gzip"),
+        # Labels of object stores, and of servers that packed nothing: browsers and urllib read on.
+        (DATA, b"utf-8"),
+        (DATA, b"image/jpeg"),
+        (DATA, b"aws-chunked"),
+        (DATA, b"gzip"),
     ],
 )
 def test_undoes_codings(body: bytes, coding: bytes) -> None:
@@ -153,7 +158,8 @@ def test_undoes_codings(body: bytes, coding: bytes) -> None:
     ("body", "coding", "reason"),
     [
         (gzip.compress(DATA), b"br", "bad_encoding"),
-        (b"not gzip", b"gzip", "bad_encoding"),
+        (DATA, b"zstd", "bad_encoding"),
+        (b"\x1f\x8bnot gzip", b"gzip", "bad_encoding"),
         (b"not deflate", b"deflate", "bad_encoding"),
         (gzip.compress(DATA)[:-9], b"gzip", "bad_encoding"),
         (gzip.compress(DATA + b"x"), b"gzip", "too_large"),

@@ -122,3 +122,25 @@ def test_never_raises_anything_else(text: str) -> None:
 def test_resolves_redirects(reference: str, expected: str) -> None:
     base = parse_url("http://a.example/dir/x")
     assert resolve_reference(base, reference).text == expected
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"),
+    [("0000080", 80), ("0" * 5000 + "81", 81), ("65535", 65535)],
+)
+def test_a_port_may_begin_with_zeros(port: str, expected: int) -> None:
+    assert parse_url(f"http://a.example:{port}/").port == expected
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "0000019999999", "9" * 5000, "8a", "-1", "８０"])
+def test_ports_there_are_none_of(port: str) -> None:
+    with pytest.raises(FetchError) as caught:
+        parse_url(f"http://a.example:{port}/")
+    assert caught.value.failure.reason == "bad_url"
+
+
+def test_nothing_is_spent_on_a_long_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IDNA takes time that grows with the square of a name's length."""
+    monkeypatch.setattr("idna.encode", lambda *_, **__: pytest.fail("it was looked at"))
+    with pytest.raises(FetchError):
+        parse_url(f"http://{'ü' * 300}/")

@@ -301,10 +301,21 @@ class RawDeflate(_Coded):
 
 @behaviour
 class BrokenGzip(_Coded):
-    """Announces gzip and sends the plain JPEG."""
+    """A gzip header before the plain JPEG."""
 
     path = "/broken-gzip"
     reason = "bad_encoding"
+    coding = "gzip"
+
+    def encode(self, body: bytes) -> bytes:
+        return gzip.compress(b"", mtime=0)[:10] + body
+
+
+@behaviour
+class GzipThatIsNone(_Coded):
+    """Announces gzip and sends the plain JPEG, as servers of pre-packed files do."""
+
+    path = "/gzip-that-is-none"
     coding = "gzip"
 
 
@@ -335,8 +346,16 @@ class GzipBomb(_Coded):
 
 @behaviour
 class UnknownCoding(_Coded):
-    """A content coding nobody asked for."""
+    """A content coding that is none: object stores say what their uploaders said."""
 
     path = "/unknown-coding"
+    coding = "image/jpeg"
+
+
+@behaviour
+class ForeignCoding(_Coded):
+    """A content coding nobody asked for."""
+
+    path = "/foreign-coding"
     reason = "bad_encoding"
-    coding = "x-snake-oil"
+    coding = "br"

@@ -62,6 +62,20 @@ class EndlessHeader(Behaviour):
 
 
 @behaviour
+class EndlessInterim(Behaviour):
+    """Early hints without end, as fast as they are taken: no answer ever, and never a silence."""
+
+    path = "/endless-interim"
+    reason = "header_too_large"
+
+    async def answer(self, request: Request, peer: Peer) -> bool:
+        while True:
+            await peer.send(
+                b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n" * 100
+            )
+
+
+@behaviour
 class SlowHeader(Behaviour):
     """One byte of the header every 2 s, for ever: silence never lasts, the head never ends."""
 

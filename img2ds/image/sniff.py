@@ -5,6 +5,7 @@ Nothing is decoded here, so nothing can be made to allocate: a bomb is known by 
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -13,6 +14,14 @@ from img2ds.outcome import Failure, Reason, failure
 
 #: Longest ICC profile taken notice of, in bytes; printers' have 500 kB.
 MAX_ICC = 2_000_000
+#: Scans of a JPEG from which on it is a bomb: a scan of a hundred bytes can make the decoder walk
+#: over all pixels. Progressive pictures have ten or so; libjpeg-turbo's tools advise such a limit.
+MAX_SCANS = 100
+
+#: A marker among entropy-coded data: there FF 00 is a byte, D0 to D7 are restarts (T.81 B.1.1).
+_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+#: Frames whose scans refine one another, by their markers (T.81 table B.1).
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 
 
 @dataclass(slots=True)
@@ -60,6 +69,7 @@ def _jpeg(body: bytes | bytearray) -> Header | Failure:
     header: Header | None = None
     exif: bytes | None = None
     icc: list[tuple[int, bytes]] = []
+    progressive = False
     at = 2
     while True:
         if body[at] != 0xFF:
@@ -76,6 +86,7 @@ def _jpeg(body: bytes | bytearray) -> Header | Failure:
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             depth, height, width, channels = struct.unpack_from(">BHHB", body, at + 2)
             header = Header("jpeg", width, height, channels, depth)
+            progressive = marker in _PROGRESSIVE
         elif marker == 0xE1 and exif is None and body[at + 2 : at + 8] == b"Exif\0\0":
             exif = bytes(body[at + 8 : at + length])
         elif marker == 0xE2 and body[at + 2 : at + 14] == b"ICC_PROFILE\0":
@@ -85,10 +96,27 @@ def _jpeg(body: bytes | bytearray) -> Header | Failure:
         at += length
     if header is None:
         return failure(Reason.DECODE_ERROR, "JPEG without a frame")
+    # The first count is quick, and may take what lies behind the picture for scans.
+    if progressive and body.count(b"\xff\xda", at - 2) > MAX_SCANS < _scans(body, at - 2):
+        return failure(Reason.IMAGE_BOMB, f"JPEG of more than {MAX_SCANS} scans")
     header.exif = exif
     if icc:
         header.icc = _kept(b"".join(part for _, part in sorted(icc)))
     return header
+
+
+def _scans(body: bytes | bytearray, at: int) -> int:
+    """The scans from `at` to the end of the picture, counted up to one too many."""
+    scans = 0
+    while scans <= MAX_SCANS and (found := _MARKER.search(body, at)) is not None:
+        marker = found[1][0]
+        if marker == 0xD9:
+            break
+        scans += marker == 0xDA
+        at = found.end()
+        if marker != 0x01:
+            at += int.from_bytes(body[at : at + 2], "big")
+    return scans
 
 
 def _png(body: bytes | bytearray) -> Header:

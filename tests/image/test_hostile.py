@@ -21,7 +21,7 @@ from img2ds.image.transform import Transformer
 from img2ds.options import ImageOptions
 from img2ds.outcome import Failure, Reason, Status
 from img2ds.sample import Encoded
-from tests.server.encodings import ENCODINGS, jpeg, png, webp
+from tests.server.encodings import ENCODINGS, jpeg, jpeg_progressive, png, webp
 from tests.server.image import png_bomb, png_chunk
 from tests.server.photos import photo
 
@@ -250,3 +250,24 @@ def test_mutations_are_outcomes(
         with Image.open(io.BytesIO(result.data)) as image:
             assert image.format == "JPEG"
             assert image.size == (result.width, result.height)
+
+
+def test_a_jpeg_of_a_thousand_scans_is_a_bomb(no_codec: None) -> None:
+    """A scan of a hundred bytes makes libjpeg walk over all pixels: 27 ms for 64 megapixels."""
+    start, scan, end = scans()
+    assert reason(start + scan * 1000 + end) == "image_bomb"
+    assert reason(start + (b"\xff\xfe\x00\x04\xff\xd9" + scan) * 1000 + end) == "image_bomb"
+
+
+def test_scans_are_those_of_the_picture() -> None:
+    """What looks like scans behind it, such as a video, is none of them."""
+    start, scan, end = scans()
+    assert isinstance(outcome(start + scan * 20 + end), Encoded)
+    assert isinstance(outcome(start + end + b"\xff\xda" * 1000), Encoded)
+
+
+def scans() -> tuple[bytes, bytes, bytes]:
+    """A progressive picture: its head with all scans, its last scan once more, and its end."""
+    body = jpeg_progressive(SOURCE)
+    last, end = body.rindex(b"\xff\xda"), body.rindex(b"\xff\xd9")
+    return body[:end], body[last:end], body[end:]

@@ -171,20 +171,24 @@ def committed_report(shard_id: int, folder: OutputFolder, mark: str) -> ShardRep
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    """A column as Python values; text that is not UTF-8 loses its bad bytes, not its row."""
+    """A column as Python values; what Python has no value for loses a little, not its row."""
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
         binary = column.cast(pa.large_binary() if column.type == pa.large_string() else pa.binary())
         values = [v if v is None else v.decode("utf-8", "replace") for v in binary.to_pylist()]
+    except (ValueError, OverflowError):  # nanoseconds, or the year 10000
+        values = column.cast(pa.string()).to_pylist()
     return values
 
 
 def _texts(column: pa.ChunkedArray) -> list[str | None]:
     """A column as text, whatever its type."""
     kind = column.type
+    values = _values(column)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _values(column)
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return [v if v is None else v.decode("utf-8", "replace") for v in column.to_pylist()]
-    return [v if v is None else str(v) for v in column.to_pylist()]
+        return values
+    return [
+        v.decode("utf-8", "replace") if isinstance(v, bytes) else v if v is None else str(v)
+        for v in values
+    ]

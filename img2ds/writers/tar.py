@@ -60,6 +60,11 @@ class _Header:
 _HEADER = _Header()
 
 
+def _plain(value: object) -> str:
+    """What JSON has no form for, as text."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
 class TarWriter:
     """One `NNNNN.tar`. Samples stand in the order they were added."""
 
@@ -76,10 +81,13 @@ class TarWriter:
 
     def add(self, sample: Sample) -> None:
         key = sample.key.encode("ascii")
+        # All of a sample or nothing of it: what can fail comes before its first member.
+        metadata = orjson.dumps(sample.metadata, default=_plain)
+        caption = None if sample.caption is None else sample.caption.encode("utf-8")
         self._member(key + self._extension, sample.image)
-        if sample.caption is not None:
-            self._member(key + b".txt", sample.caption.encode("utf-8"))
-        self._member(key + b".json", orjson.dumps(sample.metadata, default=str))
+        if caption is not None:
+            self._member(key + b".txt", caption)
+        self._member(key + b".json", metadata)
         if self._waiting >= _BUFFER:
             self._write()
 

@@ -248,7 +248,18 @@ def test_values_json_does_not_know_are_written_as_text(tmp_path: Path) -> None:
     writer = opened(tmp_path, "webdataset")
     writer.add(sample)
     writer.finish(table([], False))
-    assert read_tar(tmp_path / "00007.tar")[sample.key][2]["licence"] == "b'raw'"
+    assert read_tar(tmp_path / "00007.tar")[sample.key][2]["licence"] == "raw"
+
+
+def test_a_sample_that_cannot_be_written_leaves_no_part_of_itself(tmp_path: Path) -> None:
+    good, bad = samples(True)[:2]
+    bad.metadata["licence"] = 2**70  # JSON as orjson has it ends at 64 bits
+    writer = opened(tmp_path, "webdataset")
+    with pytest.raises(TypeError):
+        writer.add(bad)
+    writer.add(good)
+    writer.finish(table([], True))
+    assert list(read_tar(tmp_path / "00007.tar")) == [good.key]
 
 
 def test_the_dummy_writes_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,24 @@ def said_plainly(action: str) -> Iterator[None]:
     except FileNotFoundError:
         raise UsageError(f"cannot {action}: it does not exist") from None
     except Exception as error:
-        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        first = str(words).splitlines()[0]
-        raise UsageError(f"cannot {action}: {first[:1].lower()}{first[1:]}") from None
+        raise UsageError(f"cannot {action}: {_in_words(error)}") from None
+
+
+@contextmanager
+def as_os_error(action: str) -> Iterator[None]:
+    """Turn what a storage service raises later on into an OSError, which callers deal with.
+
+    Not all of the services' exceptions are one (a connection that botocore could not make).
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(errno.EIO, f"cannot {action}: {_in_words(error)}") from error
+
+
+def _in_words(error: Exception) -> str:
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    first = str(words).splitlines()[0]
+    return first[:1].lower() + first[1:]

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from img2ds.outcome import UsageError
-from img2ds.storage.filesystem import resolve
+from img2ds.storage.filesystem import as_os_error, resolve
 
 #: Seconds between two signs of life of a remote lock's holder.
 HEARTBEAT = 30.0
@@ -164,15 +164,18 @@ class HeartbeatLock(_Released):
 
     def refresh(self) -> None:
         """Say that this run is alive; learn whether another has taken over. Raises OSError."""
-        self._lost = self._read().get("token") != self._token
-        if not self._lost:
-            self._write()
+        with as_os_error("refresh the lock"):
+            self._lost = self._read().get("token") != self._token
+            if not self._lost:
+                self._write()
 
     def release(self) -> None:
         self._end.set()
         self._thread.join()
-        if self._read().get("token") == self._token:
-            self._fs.rm_file(self._path)
+        # A lock that cannot be removed gets stale; the run that ends here is none the worse.
+        with contextlib.suppress(OSError), as_os_error("remove the lock"):
+            if self._read().get("token") == self._token:
+                self._fs.rm_file(self._path)
 
     def _beat(self) -> None:
         while not self._end.wait(HEARTBEAT) and not self._lost:

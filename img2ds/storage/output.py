@@ -18,12 +18,16 @@ from typing import Any, cast
 
 from img2ds.outcome import UsageError
 from img2ds.storage.claim import claimed
-from img2ds.storage.filesystem import local_path, resolve, said_plainly
+from img2ds.storage.filesystem import as_os_error, local_path, resolve, said_plainly
 from img2ds.storage.lock import FolderLock, lock_folder
 from img2ds.storage.process import is_dead, process_name
 
 #: What img2ds keeps for itself; in a folder of its own because img2dataset reads every `*.json`.
 PRIVATE = "_img2ds"
+
+#: Seconds before an upload that failed is tried again: a service that is out of reach for a minute
+#: must not end a run of a week.
+UPLOAD_PAUSES = (1.0, 5.0, 20.0, 40.0)
 
 #: Seconds after which an empty folder of unpublished files is nobody's.
 OLD = 86_400.0
@@ -72,12 +76,18 @@ class OutputFolder:
             UsageError: no such protocol.
         """
         local = local_path(path)
+        if path.startswith("memory:"):
+            raise UsageError(
+                f"the output folder {path} would be in the memory of each worker process and end "
+                "with it: name a folder, or a service's URL"
+            )
         if tmp_dir is not None:
             aside_root = os.path.join(os.path.abspath(os.path.expanduser(tmp_dir)), "img2ds")
         elif local is not None:
             aside_root = os.path.join(local, PRIVATE, "tmp")
         else:
-            aside_root = os.path.join(tempfile.gettempdir(), "img2ds")
+            # By user: the first one's folder takes no other's files.
+            aside_root = os.path.join(tempfile.gettempdir(), f"img2ds-{os.getuid()}")
         where = local or path.rstrip("/")
         return cls(where, local is not None, aside_root, process_name(), contended)
 
@@ -177,8 +187,22 @@ class OutputFolder:
         os.unlink(source)
 
     def _upload(self, source: str, name: str) -> None:
-        fs, target = self._remote(name)
         size = os.path.getsize(source)
+        for pause in (*UPLOAD_PAUSES, None):
+            try:
+                with as_os_error(f"upload {name}"):
+                    self._upload_once(source, name, size)
+                break
+            except PermissionError:
+                raise
+            except OSError:
+                if pause is None:
+                    raise
+            time.sleep(pause)
+        os.unlink(source)
+
+    def _upload_once(self, source: str, name: str, size: int) -> None:
+        fs, target = self._remote(name)
         parent = target.rpartition("/")[0]
         fs.makedirs(parent, exist_ok=True)
         fs.put_file(source, target)
@@ -187,13 +211,14 @@ class OutputFolder:
         if stored != size:
             fs.rm_file(target)
             raise OSError(errno.EIO, f"upload of {name} came to {stored} bytes of {size}")
-        os.unlink(source)
 
     def names(self, inside: str = "") -> list[str]:
         """The names of the files and folders in it, sorted; none when it does not exist.
 
         Args:
             inside: a folder of it to look into; the names are relative to the output folder.
+
+        Raises OSError.
         """
         prefix = f"{inside}/" if inside else ""
         if self.local:
@@ -204,16 +229,19 @@ class OutputFolder:
         fs, target = self._remote(inside)
         fs.invalidate_cache(target)
         try:
-            found = fs.ls(target, detail=False)
+            with as_os_error(f"list {self.path}"):
+                found = fs.ls(target, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted({prefix + path.rstrip("/").rpartition("/")[2] for path in found})
 
     def exists(self, name: str) -> bool:
+        """Whether there is a file or folder of that name. Raises OSError."""
         if self.local:
             return os.path.lexists(os.path.join(self.path, name))
         fs, target = self._remote(name)
-        return bool(fs.exists(target))
+        with as_os_error(f"look for {name}"):
+            return bool(fs.exists(target))
 
     def sees(self, name: str) -> bool:
         """Like `exists`, but not deceived by what a network file system remembers."""
@@ -225,7 +253,8 @@ class OutputFolder:
             with open(os.path.join(self.path, name), "rb") as file:
                 return file.read()
         fs, target = self._remote(name)
-        return cast(bytes, fs.cat_file(target))
+        with as_os_error(f"read {name}"):
+            return cast(bytes, fs.cat_file(target))
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Publish `data` as `name`, whole or not at all. Raises OSError."""
@@ -245,7 +274,7 @@ class OutputFolder:
                         os.unlink(path)
             else:
                 fs, target = self._remote(name)
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError), as_os_error(f"remove {name}"):
                     fs.rm(target, recursive=True)
 
     def clean_aside(self) -> None:
@@ -277,6 +306,9 @@ class OutputFolder:
     def close(self) -> None:
         """Remove what this run left aside. Call it once the workers have ended."""
         shutil.rmtree(self.aside_folder, ignore_errors=True)
+        if self.aside_root != os.path.join(self.path, PRIVATE, "tmp"):
+            with contextlib.suppress(OSError):  # other runs may be in there
+                os.rmdir(self.aside_root)
         if self.local:
             shutil.rmtree(os.path.join(self.path, PRIVATE, "tmp", self.run_id), ignore_errors=True)
         if self.contended:

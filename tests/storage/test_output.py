@@ -285,3 +285,73 @@ def test_a_whole_run_into_s3(s3: str, tmp_path: Path) -> None:
     assert names == {
         f"0000{n}{end}" for n in range(3) for end in (".tar", ".parquet", "_stats.json")
     } | {"_img2ds"}
+
+
+class Outage(Exception):
+    """As services raise them: no OSError."""
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("img2ds.storage.output.UPLOAD_PAUSES", (0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(("failures", "published"), [(1, True), (3, True), (4, False)])
+def test_an_upload_is_tried_again(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pauses: None,
+    failures: int, published: bool,
+) -> None:  # fmt: skip
+    folder = OutputFolder.open(f"{s3}/{tmp_path.name}", str(tmp_path / "aside"))
+    fs, _ = folder._remote("")
+    put, tries = fs.put_file, []
+
+    def failing(*arguments: Any, **more: Any) -> Any:
+        tries.append(1)
+        if len(tries) <= failures:
+            raise Outage("Could not connect\nto the endpoint")
+        return put(*arguments, **more)
+
+    monkeypatch.setattr(fs, "put_file", failing, raising=False)
+    if published:
+        folder.write_bytes("00000.tar", b"x")
+        assert folder.read_bytes("00000.tar") == b"x"
+    else:
+        with pytest.raises(OSError, match=r"cannot upload 00000\.tar: could not connect"):
+            folder.write_bytes("00000.tar", b"x")
+    folder.close()
+
+
+def test_a_services_own_exceptions_are_os_errors(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = f"{s3}/{tmp_path.name}"
+    folder = OutputFolder.open(where, str(tmp_path / "aside"))
+    folder.write_bytes("a", b"1")
+    held = HeartbeatLock(where, f"{where}/_img2ds/lock", False)
+    fs, _ = folder._remote("")
+
+    def out(*_: Any, **__: Any) -> None:
+        raise Outage("away")
+
+    with monkeypatch.context() as patch:
+        for name in ("ls", "exists", "cat_file", "rm", "pipe_file", "rm_file"):
+            patch.setattr(fs, name, out, raising=False)
+        for action in (
+            folder.names, lambda: folder.exists("a"), lambda: folder.read_bytes("a"),
+            lambda: folder.remove(["a"]), held.refresh,
+        ):  # fmt: skip
+            with pytest.raises(OSError, match="away"):
+                action()
+        held.release()  # a lock that cannot be removed gets stale
+    folder.close()
+
+
+def test_nobody_else_is_in_the_way_of_unpublished_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = OutputFolder.open("s3://bucket/x").aside_root
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert OutputFolder.open("s3://bucket/x").aside_root != mine
+
+
+def test_memory_is_no_place_for_a_data_set() -> None:
+    with pytest.raises(UsageError, match="would be in the memory of each worker process"):
+        OutputFolder.open("memory://out")

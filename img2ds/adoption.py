@@ -1,6 +1,7 @@
-"""Whether shards that came without a manifest are of an input: for folders begun by img2dataset.
+"""Whether committed shards are of an input, where nothing but their rows can tell.
 
-The URLs and keys of the first and the last committed shard are compared with the input's rows.
+For folders begun by img2dataset, which have no manifest, and for standard input. The URLs and
+keys of the first and the last committed shard are compared with the input's rows.
 """
 
 from __future__ import annotations
@@ -39,6 +40,22 @@ def difference(
     return f"the input has no shard {max(wanted)}"
 
 
+def compare(options: Options, folder: OutputFolder, task: ShardTask) -> None:
+    """Whether the committed shard of this number is of the rows that `task` carries.
+
+    Raises:
+        UsageError: it is of others.
+    """
+    if options.output.output_format == "dummy":
+        return  # it leaves no rows
+    problem = _differs(task, options, folder, RangeReader())
+    if problem is not None:
+        raise UsageError(
+            f"{folder.path} was made from another input ({problem}): choose another "
+            "--output_folder, or start anew with --incremental_mode overwrite"
+        )
+
+
 def _differs(
     task: ShardTask, options: Options, folder: OutputFolder, reader: RangeReader
 ) -> str | None:
@@ -55,10 +72,10 @@ def _differs(
     if urls.keys() != set(keys):
         return f"the keys of {name} are others: see --number_sample_per_shard, --oom_shard_count"
     try:
-        rows = read_rows(task, [options.input.url_col], reader)
+        rows = _texts(read_rows(task, [options.input.url_col], reader), options.input.url_col)
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"cannot read the input: {error}") from None
-    if [urls[key] for key in keys] != _texts(rows, options.input.url_col):
+    if [urls[key] for key in keys] != rows:
         return f"the URLs of {name} are others"
     return None
 

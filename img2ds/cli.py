@@ -5,6 +5,7 @@ Everything wrong with a command is said in one line, with exit code 2, before an
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -21,13 +22,39 @@ SUBCOMMANDS = ("retry", "verify", "status", "reshard")
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run(sys.argv[1:]))
+    open_standard_streams()
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except KeyboardInterrupt:  # before or after the shards, when there is nothing to finish
+        print("img2ds: stopped; the same command goes on from here", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # nobody reads what is printed; Python would say so at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 1
+    sys.exit(code)
+
+
+def open_standard_streams() -> None:
+    """Give a process that was started without them (by a daemon, `2>&-`) streams to nowhere.
+
+    The next files opened would take their descriptors, and what libraries print.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(descriptor)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, "w", closefd=False))  # noqa: SIM115
 
 
 def run(arguments: Sequence[str]) -> int:
     """Do what the arguments say; the exit code: 0 done, 1 incomplete, 2 wrong use, 130 stopped."""
     try:
-        if any(argument in HELP for argument in arguments):
+        # As a value, `help` is the name of a column.
+        if any(argument in HELP and argument != "help" for argument in arguments[1:]) or (
+            arguments and arguments[0] in HELP
+        ):
             print(help_page())
             return 0
         if list(arguments) in (["--version"], ["version"]):

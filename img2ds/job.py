@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from img2ds import adoption
 from img2ds.distributor import open_distributor
@@ -47,6 +48,7 @@ def run(options: Options) -> Report:
     check_descriptors(options)
     open_fetcher(options.network)  # what workers could only fail at is said here, once
     source = open_input(options.input)
+    source.check_rows()
     wanted = options.run
     distributor = open_distributor(wanted.distributor, wanted.processes_count, wanted.subjob_size)
     folder = OutputFolder.open(
@@ -62,12 +64,12 @@ def run(options: Options) -> Report:
         lock = stack.enter_context(folder.lock(options.output.force))
         stack.callback(folder.close)
         folder.clean_aside()
+        ledger = _open_ledger(options, source, folder)
         try:
-            ledger = _open_ledger(options, source, folder)
             stack.enter_context(distributor)
             ledger.begin()
         except OSError as error:
-            raise UsageError(f"cannot use the output folder {folder.path}: {error}") from None
+            raise _unusable(folder, error) from None
         stop = stack.enter_context(StopSwitch(options.run.max_runtime))
         stack.callback(console.close)
         report = Report(folder.path, shards_before=len(ledger.committed_here()))
@@ -76,6 +78,8 @@ def run(options: Options) -> Report:
             options.output.number_sample_per_shard,
             ledger.segment.first_shard,
             ledger.committed_here(),
+            # Of standard input alone nothing is known before it is read.
+            partial(adoption.compare, options, folder) if source.is_stdin else None,
         )
         if ledger.adopted:
             shards = counted(len(ledger.committed), "shard")
@@ -96,12 +100,16 @@ def run(options: Options) -> Report:
             lambda number: shard_name(number, options.output.oom_shard_count),
             expect,
             sees=_sees(folder, options) if distributor.spans_machines else None,
+            careful=ShardWorker(options, folder, overlap=False),
         )
         runner.run(distributor, plan.tasks(), options.run.max_shard_retry)
         if not plan.shard_count and report.stopped is None:
-            raise UsageError(f"{options.input.url_list} has no rows: nothing to download")
+            raise UsageError("standard input has no rows: nothing to download")
         if plan.shard_count is not None:
-            ledger.set_shard_count(plan.shard_count)
+            try:
+                ledger.set_shard_count(plan.shard_count)
+            except OSError as error:
+                report.stopped = report.stopped or str(_unusable(folder, error))
     report.wall_time = time.monotonic() - started
     report.cpu_time += cpu_time() - cpu
     return report
@@ -113,14 +121,22 @@ def _sees(folder: OutputFolder, options: Options) -> Callable[[int], bool]:
 
 
 def _open_ledger(options: Options, source: Input, folder: OutputFolder) -> Ledger:
-    return open_ledger(
-        folder,
-        options.output.incremental_mode,
-        source.fingerprint(),
-        options.shard_identity(),
-        source.shard_count(options.output.number_sample_per_shard),
-        lambda there, committed: adoption.difference(source, options, there, committed),
-    )
+    try:
+        return open_ledger(
+            folder,
+            options.output.incremental_mode,
+            source.fingerprint(),
+            options.shard_identity(),
+            source.shard_count(options.output.number_sample_per_shard),
+            lambda there, committed: adoption.difference(source, options, there, committed),
+        )
+    except OSError as error:
+        raise _unusable(folder, error) from None
+
+
+def _unusable(folder: OutputFolder, error: OSError) -> UsageError:
+    words = error.strerror or str(error)
+    return UsageError(f"cannot use the output folder {folder.path}: {words.lower()}")
 
 
 def _check_apart(source: Input, folder: OutputFolder) -> None:

@@ -106,6 +106,8 @@ class OutputOptions:
             raise UsageError("--output_folder must not be empty")
         at_least("number_sample_per_shard", self.number_sample_per_shard, 1)
         at_least("oom_shard_count", self.oom_shard_count, 1)
+        if self.oom_shard_count > 20:  # keys are names in tars, which have 100 bytes for them
+            raise UsageError("--oom_shard_count must be at most 20: it counts digits")
 
 
 @dataclass(frozen=True, slots=True)

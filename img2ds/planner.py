@@ -6,7 +6,7 @@ Where the files tell their rows (parquet) the whole plan is known before a row i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from img2ds.options import InputOptions
 from img2ds.outcome import UsageError
 from img2ds.sample import RowRange, ShardTask
 from img2ds.source import Source, file_extensions, guess_format, open_source
-from img2ds.storage import InputFile, find_inputs
+from img2ds.storage import InputFile, find_inputs, stdin_is_empty
 
 #: Files whose footers or headers are read at once: it is waiting, not work, where they are remote.
 PARALLEL_FILES = 16
@@ -43,6 +43,11 @@ class Input:
         return total if self.max_rows is None else min(total, self.max_rows)
 
     @property
+    def is_stdin(self) -> bool:
+        """Whether it is standard input, which is read once and not looked at before."""
+        return self.files[0].path == "-"
+
+    @property
     def size(self) -> int | None:
         """Bytes of all files, None if unknown."""
         return sum(file.size or 0 for file in self.files) or None
@@ -51,6 +56,28 @@ class Input:
     def bytes_read(self) -> int:
         """Bytes of the files that reading has come past; of no meaning for parquet."""
         return sum(source.bytes_read for source in self.sources)
+
+    def check_rows(self) -> None:
+        """Whether there is a row, and can be read: to be known before a folder is emptied.
+
+        Of standard input, which can be read but once, only whether there is anything.
+
+        Raises:
+            UsageError: it is empty, or not of its format.
+        """
+        if self.is_stdin:
+            # csv has read its header by now, and its schema is empty when there was none.
+            if not self.sources[0].schema or (self.input_format == "txt" and stdin_is_empty()):
+                raise UsageError("standard input is empty: nothing to download")
+            return
+        try:
+            found = any(True for _ in self.shards(1))
+        except OSError as error:
+            raise UsageError(f"cannot read the input: {error}") from None
+        if not found:
+            raise UsageError(f"{self.files[0].path} has no rows: nothing to download")
+        for source in self.sources:
+            source.bytes_read = 0
 
     def fingerprint(self) -> dict[str, Any]:
         """What tells this input from another: names, sizes, ends, rows and schema of its files.
@@ -131,11 +158,20 @@ class Plan:
     Args:
         first_shard: the number of the input's first shard.
         committed: the shards to leave out.
+        compare: called with the first and the last task that is left out, where rows show only
+            now what they are; raises UsageError when these are others.
     """
 
     def __init__(
-        self, source: Input, rows_per_shard: int, first_shard: int, committed: Collection[int]
+        self,
+        source: Input,
+        rows_per_shard: int,
+        first_shard: int,
+        committed: Collection[int],
+        compare: Callable[[ShardTask], None] | None = None,
     ) -> None:
+        self._compare = compare
+        self._compared = {min(committed), max(committed)} if committed else set()
         self.shard_count = source.shard_count(rows_per_shard)
         self._source = source
         self._rows_per_shard = rows_per_shard
@@ -168,5 +204,7 @@ class Plan:
             if task.shard_id not in self._committed:
                 self._rows_given += task.count
                 yield task
+            elif self._compare is not None and task.shard_id in self._compared:
+                self._compare(task)
         self.shard_count = number - self._first_shard
         self._rows_left = self._rows_given

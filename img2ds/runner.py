@@ -68,6 +68,7 @@ class Runner:
         name: what people call the shard of a number.
         expect: called whenever there may be news of how much there is to do.
         sees: whether the mark of a shard is there, seen from this process.
+        careful: the worker for tasks that broke before, by default the same.
     """
 
     def __init__(
@@ -81,10 +82,12 @@ class Runner:
         expect: Callable[[], None],
         words: Words | None = None,
         sees: Callable[[int], bool] | None = None,
+        careful: Worker | None = None,
     ) -> None:
         self._sees = sees
         self._report = report
         self._worker = worker
+        self._careful = careful or worker
         self._stop = stop
         self._lock = lock
         self._console = console
@@ -109,7 +112,7 @@ class Runner:
         console.start()
         self._expect()
         try:
-            self._pass(distributor, tasks)
+            self._pass(distributor, self._worker, tasks)
             for _ in range(retries):
                 if not self._broken or stop.reason is not None:
                     break
@@ -117,7 +120,8 @@ class Runner:
                 self._broken.clear()
                 noun = counted(len(again), self._words.shard)
                 console.note(f"making {noun} again that could not be made")
-                self._pass(distributor, iter(again))
+                self._pass(distributor, self._careful, iter(again))
+            stop.armed = False  # what a second signal would stop is over
         except StopNow:
             pass
         except RuntimeError as error:  # the distributor gave up
@@ -128,8 +132,9 @@ class Runner:
         report.stopped = stop.reason
         report.interrupted = stop.by_hand
 
-    def _pass(self, distributor: Distributor, tasks: Iterator[Any]) -> None:
-        worker = TimedWorker(self._worker) if distributor.spans_machines else self._worker
+    def _pass(self, distributor: Distributor, worker: Worker, tasks: Iterator[Any]) -> None:
+        if distributor.spans_machines:
+            worker = TimedWorker(worker)
         with closing(distributor.stream(worker, self._given(tasks))) as reports:
             for message in reports:
                 if isinstance(message, TaskLost):

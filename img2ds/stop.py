@@ -16,8 +16,9 @@ class StopNow(BaseException):
 class StopSwitch:
     """Says when no further shard is to be started; a context manager that minds signals.
 
-    The first SIGINT or SIGTERM sets it, the second raises `StopNow` in the main thread. In
-    other threads Python knows no signals and none are minded.
+    The first SIGINT or SIGTERM sets it, the second raises `StopNow` in the main thread, as long
+    as `armed`; later ones do nothing, since what is to be done by then is tidying. In other
+    threads Python knows no signals and none are minded.
 
     Args:
         max_runtime: seconds after which the switch is set, None for never.
@@ -26,6 +27,7 @@ class StopSwitch:
     def __init__(self, max_runtime: float | None = None) -> None:
         self.reason: str | None = None
         self.by_hand = False
+        self.armed = True
         self._end = None if max_runtime is None else time.monotonic() + max_runtime
         self._before: dict[signal.Signals, Any] = {}
 
@@ -51,6 +53,9 @@ class StopSwitch:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.by_hand:
-            raise StopNow
+            if self.armed:
+                self.armed = False
+                raise StopNow
+            return
         self.by_hand = True
         self.set(f"stopped by {signal.Signals(number).name}")

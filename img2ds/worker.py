@@ -43,16 +43,21 @@ SPARE_DESCRIPTORS = 200
 
 @dataclass(frozen=True, slots=True)
 class ShardWorker:
-    """Makes shards: the callable that distributors run, once in each process."""
+    """Makes shards: the callable that distributors run, once in each process.
+
+    `overlap` is false for shards that were lost before: a picture that kills its worker, or takes
+    all memory, must take no other shard with it.
+    """
 
     options: Options
     folder: OutputFolder
+    overlap: bool = True
 
     def __call__(self, tasks: Iterator[ShardTask], emit: Callable[[Any], None]) -> None:
         raise_descriptor_limit()
         self.folder.clean_dead_workers()
         silence_native_code()
-        trio.run(_Run(self.options, self.folder, tasks, emit).main)
+        trio.run(_Run(self.options, self.folder, tasks, emit, self.overlap).main)
 
 
 class _Run:
@@ -62,6 +67,7 @@ class _Run:
         folder: OutputFolder,
         tasks: Iterator[ShardTask],
         emit: Callable[[Any], None],
+        overlap: bool,
     ) -> None:
         self._options = options
         self._folder = folder
@@ -69,7 +75,8 @@ class _Run:
         self._emit = emit
         self._reader = RangeReader()
         rows = options.output.number_sample_per_shard
-        self._open = trio.Semaphore(min(max(MIN_OPEN, math.ceil(OPEN_ROWS / rows)), MAX_OPEN))
+        most = min(max(MIN_OPEN, math.ceil(OPEN_ROWS / rows)), MAX_OPEN)
+        self._open = trio.Semaphore(most if overlap else 1)
         self._commits = trio.CapacityLimiter(2)
 
     async def main(self) -> None:

@@ -135,3 +135,22 @@ def test_a_mistake_is_answered_without_loading_codecs() -> None:
         "assert code == 2; assert 'cv2' not in sys.modules; assert 'trio' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.DEVNULL)
+
+
+def test_help_may_be_the_name_of_a_column(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--url_list", "/nowhere.csv", "--caption_col", "help", *WEBDATASET]
+    assert cli.run(arguments) == 2
+    assert "there is no file" in capsys.readouterr().err
+
+
+def test_a_signal_while_nothing_runs_yet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.startswith("img2ds: stopped")

@@ -225,7 +225,7 @@ def test_choices_that_there_are_not(name: str, given: str, words: str) -> None:
         ("per_host_concurrency", -1), ("max_image_bytes", 0), ("timeout", 0), ("timeout", -1),
         ("max_time", 0), ("processes_count", 0), ("memory_budget", 0), ("subjob_size", 0),
         ("max_shard_retry", -1), ("max_runtime", 0), ("number_sample_per_shard", 0),
-        ("oom_shard_count", 0), ("max_rows", 0), ("output_folder", ""),
+        ("oom_shard_count", 0), ("oom_shard_count", 21), ("max_rows", 0), ("output_folder", ""),
         ("verify_hash", "md5"), ("verify_hash", '["a", "crc32"]'), ("verify_hash", "a,md5,b"),
         ("ca_bundle", "/no/such/file.pem"), ("headers", {"Two words": "x"}),
         ("headers", {"X": "a\r\nEvil: b"}), ("user_agent", "a\nb"), ("user_agent_token", "a\0"),

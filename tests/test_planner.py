@@ -129,3 +129,47 @@ def test_fingerprints_tell_inputs_apart(tmp_path: Path) -> None:
     assert open_input(options(path)).fingerprint() != first
     write_txt(path, 10)
     assert open_input(options(path, max_rows=5)).fingerprint() != first
+
+
+@pytest.mark.parametrize("name", ["empty.txt", "blank.txt", "head.csv", "none.parquet"])
+def test_an_empty_input_is_known_before_it_is_run(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "blank.txt").write_text("\n \n\n")
+    (tmp_path / "head.csv").write_text("url,caption\n")
+    write_parquet(tmp_path / "none.parquet", 0)
+    with pytest.raises(UsageError, match=f"{name} has no rows"):
+        open_input(options(tmp_path / name)).check_rows()
+
+
+def test_looking_whether_there_are_rows_takes_none(tmp_path: Path) -> None:
+    write_txt(tmp_path / "a.txt", 0)
+    write_txt(tmp_path / "b.txt", 25)
+    source = open_input(options(tmp_path))
+    source.check_rows()
+    assert source.bytes_read == 0
+    assert [task.count for task in source.shards(10)] == [10, 10, 5]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "rows"),
+    [
+        ("txt", b"", 0),
+        ("txt", b"http://a/1\n", 1),
+        ("csv", b"", 0),
+        ("csv", b"url\nhttp://a/1\n", 1),
+    ],
+)
+def test_standard_input_is_looked_at_but_not_taken(
+    monkeypatch: pytest.MonkeyPatch, kind: str, data: bytes, rows: int
+) -> None:
+    class Stdin:
+        buffer = io.BufferedReader(io.BytesIO(data))
+
+    monkeypatch.setattr("sys.stdin", Stdin)
+    source = open_input(options("-", input_format=kind))
+    if rows:
+        source.check_rows()
+        assert sum(task.count for task in source.shards(10)) == rows
+    else:
+        with pytest.raises(UsageError, match="standard input is empty"):
+            source.check_rows()

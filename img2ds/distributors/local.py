@@ -23,6 +23,9 @@ from typing import Any
 from img2ds.distributor import Session, TaskLost, Worker
 from img2ds.distributors.link import MAX_DEATHS, TICK, Member, Supply, work
 
+#: What a worker leaves to its parent: it decides what Ctrl-C means.
+_STOPPING = {signal.SIGINT, signal.SIGTERM}
+
 
 class _Process(Member):
     """A worker process and the tasks it holds."""
@@ -31,12 +34,18 @@ class _Process(Member):
         ours, theirs = socket.socketpair()
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "img2ds.distributors.local", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
-        )
+        # Ctrl-C reaches the whole foreground group, and a worker that still imports its modules
+        # knows nothing yet of `child_main`: it inherits the mask.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "img2ds.distributors.local", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         super().__init__(Connection(ours.detach()))
         with contextlib.suppress(BrokenPipeError):  # it died at birth: seen when read from
@@ -109,9 +118,9 @@ def _end(code: int) -> str:
 
 def child_main(descriptor: int) -> None:
     """The life of a worker process: read the worker, and `work`."""
-    # The parent decides what Ctrl-C means; it reaches the whole foreground group.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     connection = Connection(descriptor)
     try:
         work(connection, pickle.loads(connection.recv_bytes()))

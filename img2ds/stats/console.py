@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from tqdm import tqdm
 
@@ -28,6 +29,25 @@ class Words:
     good: str = "ok"
 
 
+class _Patient:
+    """A stream that may go away: a closed terminal or a full log disk ends no run of a week."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class Console:
     """Writes to `stream`, in the way that suits a terminal or a log file.
 
@@ -35,7 +55,8 @@ class Console:
     """
 
     def __init__(self, stream: TextIO, words: Words | None = None) -> None:
-        self._stream = stream
+        # tqdm looks for a terminal's size in it, hence no wrapper of another shape.
+        self._stream = cast(TextIO, _Patient(stream))
         self._words = words or Words()
         self._terminal = stream.isatty()
         self._bar: tqdm[None] | None = None

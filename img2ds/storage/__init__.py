@@ -6,7 +6,14 @@ The only user of fsspec. Local paths take the operating system's calls directly.
 from __future__ import annotations
 
 from img2ds.storage.commit import commit
-from img2ds.storage.inputs import InputFile, InputStream, find_inputs, open_seekable, open_stream
+from img2ds.storage.inputs import (
+    InputFile,
+    InputStream,
+    find_inputs,
+    open_seekable,
+    open_stream,
+    stdin_is_empty,
+)
 from img2ds.storage.lock import FolderLock
 from img2ds.storage.output import OutputFolder
 from img2ds.storage.record import file_record
@@ -21,4 +28,5 @@ __all__ = [
     "find_inputs",
     "open_seekable",
     "open_stream",
+    "stdin_is_empty",
 ]

@@ -129,7 +129,9 @@ class InputStream(io.RawIOBase):
             self._file = cast(IO[bytes], packed)
 
     def read_raw(self, size: int) -> bytes:
-        data = self._raw.read(size) or b""
+        # A pipe is read as it comes: its writer may well take its time.
+        read = getattr(self._raw, "read1", self._raw.read)
+        data = read(size) or b""
         self.stored_bytes_read += len(data)
         return data
 
@@ -179,6 +181,12 @@ class _Counted(io.RawIOBase):
         data = self._stream.read_raw(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+
+def stdin_is_empty() -> bool:
+    """Whether standard input ends before its first byte, which is not taken. Blocks until then."""
+    peek = getattr(sys.stdin.buffer, "peek", None) if sys.stdin is not None else bytes
+    return peek is not None and not peek()
 
 
 def open_stream(path: str) -> InputStream:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import socket
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -256,3 +257,20 @@ def test_strangers_are_not_let_in(spark_master: str) -> None:
     assert sorted(w.shard_id for w in said if w.shard_id is not None) == list(range(6))
     assert any(b"#CHALLENGE#" in answer for answer in answers)
     assert not any(b"Number" in answer or b"echo" in answer for answer in answers)
+
+
+def test_a_worker_that_is_being_born_leaves_signals_to_its_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ctrl-C reaches the whole group, and Python takes a second to import a worker's modules."""
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.send_signal(number)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    said = list(open_distributor("multiprocessing", 1).stream(echo, numbers(2)))
+    assert not [word for word in said if isinstance(word, TaskLost)]
+    assert [word.shard_id for word in said if word.shard_id is not None] == [0, 1]

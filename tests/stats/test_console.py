@@ -118,3 +118,20 @@ def test_words() -> None:
     assert [share(1, 3), share(0, 0)] == ["33.3 %", "- %"]
     assert [counted(1, "shard"), counted(12000, "shard")] == ["1 shard", "12 000 shards"]
     assert [duration(4.4), duration(200), duration(7800)] == ["4 s", "3 min", "2 h 10 min"]
+
+
+def test_a_stream_that_goes_away_is_no_fault_of_the_run() -> None:
+    class Gone(Terminal):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            raise OSError("input/output error")
+
+    console = Console(Gone())
+    console.start()
+    console.expect(100, 2)
+    console.progress(tally(9, http_404=1))
+    console.note("a line")
+    console.shard("00000", ShardReport(0, tally(9, http_404=1), 1.0))
+    console.close()

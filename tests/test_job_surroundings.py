@@ -1,0 +1,100 @@
+"""Whole runs in odd surroundings: standard input, no standard streams, nobody who reads."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import img2ds
+from img2ds.ledger import Ledger
+from tests.test_job import (
+    ROOT,
+    Background,
+    command,
+    flags,
+    marks,
+    samples,
+    start,
+    ungated,
+    write_list,
+)
+
+__all__ = ["ungated"]
+
+
+def test_standard_input_of_other_rows_is_refused(
+    tmp_path: Path, ungated: tuple[Background, str]
+) -> None:
+    _, address = ungated
+    arguments = flags(address, Path("-"), tmp_path / "out")
+
+    def given(start: int, stop: int) -> subprocess.CompletedProcess[str]:
+        text = write_list(tmp_path / "list.txt", start, stop).read_text()
+        return subprocess.run(
+            command(arguments), cwd=ROOT, input=text, capture_output=True, text=True, check=False
+        )
+
+    assert given(0, 25).returncode == 0
+    before = marks(tmp_path / "out")
+    assert given(0, 25).returncode == 0
+    other = given(5, 30)
+    assert other.returncode == 2
+    assert "was made from another input (the URLs of 00000.parquet are others)" in other.stderr
+    assert marks(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("url_list", ["empty.txt", "-"])
+def test_an_empty_list_does_not_overwrite(
+    tmp_path: Path, ungated: tuple[Background, str], url_list: str
+) -> None:
+    _, address = ungated
+    out = tmp_path / "out"
+    img2ds.download(**flags(address, write_list(tmp_path / "list.txt", 0, 10), out))
+    (tmp_path / "empty.txt").write_text("\n")
+    given = Path(url_list) if url_list == "-" else tmp_path / url_list
+    run = subprocess.run(
+        command(flags(address, given, out, incremental_mode="overwrite")),
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert len(marks(out)) == 1
+
+
+def test_a_run_without_standard_streams(tmp_path: Path, ungated: tuple[Background, str]) -> None:
+    """As daemons start it: no descriptor of its own may become 1 or 2."""
+    _, address = ungated
+    out = tmp_path / "out"
+    line = command(flags(address, write_list(tmp_path / "list.txt", 0, 10), out))
+    run = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *line], cwd=ROOT, check=False)
+    assert run.returncode == 0
+    assert len(samples(out)) == 20
+
+
+def test_nobody_reads_what_is_printed(tmp_path: Path, ungated: tuple[Background, str]) -> None:
+    _, address = ungated
+    out = tmp_path / "out"
+    process = start(flags(address, write_list(tmp_path / "list.txt"), out))
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait() == 1
+    assert len(marks(out)) == 6
+
+
+def test_the_count_of_shards_finds_no_room(
+    tmp_path: Path, ungated: tuple[Background, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A streamed list's is written last; a disk that is full by then is no traceback."""
+
+    def full(ledger: Ledger, count: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Ledger, "set_shard_count", full)
+    _, address = ungated
+    report = img2ds.download(**flags(address, write_list(tmp_path / "list.txt"), tmp_path / "out"))
+    assert report.exit_code == 1
+    assert "no space left on device" in str(report.stopped)

@@ -1,0 +1,42 @@
+"""How many shards a worker has open: several, or one where they were lost before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import trio
+
+from img2ds.options import Options
+from img2ds.sample import ShardTask
+from img2ds.stats.report import ShardReport
+from img2ds.storage import OutputFolder
+from img2ds.worker import _Run
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_shards_that_were_lost_before_are_made_one_by_one(tmp_path: Path, overlap: bool) -> None:
+    options = Options.from_flags(
+        {"url_list": "unused", "output_format": "webdataset", "thread_count": 4}
+    )
+    ended: list[int] = []
+    ahead: list[int] = []
+
+    def tasks() -> Iterator[ShardTask]:
+        for number in range(8):
+            ahead.append(number - len(ended))
+            # Refused by their scheme: nothing is connected to.
+            yield ShardTask(number, 2, pa.table({"url": ["ftp://a.example/", None]}))
+
+    def emit(report: Any) -> None:
+        if isinstance(report, ShardReport):
+            assert report.error is None
+            ended.append(report.shard_id)
+
+    folder = OutputFolder.open(str(tmp_path))
+    trio.run(_Run(options, folder, tasks(), emit, overlap).main)
+    assert sorted(ended) == list(range(8))
+    assert (max(ahead) > 0) is overlap

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from img2ds.outcome import Failure, UsageError
 from laion.clip.model import ClipModel, ModelSpec, Tokens, load
 from laion.clip.picture import Cut, cut_picture
-from laion.clip.prepare import Pixels, Preparer, stack
+from laion.clip.prepare import Batch, Preparer, stack
 
 Rows = npt.NDArray[np.float32]
 
@@ -84,9 +84,7 @@ class Embedder:
         self.device = torch.device(pick_device(device))
         if self.device.type == "cpu" and threads:
             torch.set_num_threads(threads)
-        self.batch_size = batch_size or (
-            CPU_BATCH if self.device.type == "cpu" else DEVICE_BATCH
-        )
+        self.batch_size = batch_size or (CPU_BATCH if self.device.type == "cpu" else DEVICE_BATCH)
         self.precision = _pick_precision(precision, self.device)
         self._module = self.model.module.to(self.device)
         self._encode_image = self._module.encode_image
@@ -111,10 +109,10 @@ class Embedder:
                 raise BadPicture(index, cut)
             cuts.append(cut)
             if len(cuts) == self.batch_size:
-                found.append(self.canvas(*stack(cuts)).numpy(force=True))
+                found.append(self.batch(stack(cuts)).numpy(force=True))
                 cuts = []
         if cuts:
-            found.append(self.canvas(*stack(cuts)).numpy(force=True))
+            found.append(self.batch(stack(cuts)).numpy(force=True))
         return self._joined(found)
 
     def texts(self, texts: Sequence[str]) -> Rows:
@@ -147,9 +145,9 @@ class Embedder:
         """The pixels of a picture that this model needs, or why there are none. Thread-safe."""
         return cut_picture(body, self.model.settings)
 
-    def canvas(self, canvas: Pixels | Any, axes: npt.NDArray[np.int64]) -> Any:
-        """Embed a batch as `prepare.stack` makes it: a float32 tensor on the device, unit rows."""
-        return self.prepared(self.prepare.canvas(canvas, axes))
+    def batch(self, batch: Batch) -> Any:
+        """Embed decoded pictures: a float32 tensor on the device, unit rows."""
+        return self.prepared(self.prepare.batch(batch))
 
     def prepared(self, pictures: Any) -> Any:
         """Embed float32 [n, 3, height, width], normalised: a float32 tensor, unit rows."""

@@ -6,10 +6,12 @@ What is wrong with a name, a file or the network is said in one line, before any
 from __future__ import annotations
 
 import difflib
+import io
 import json
 import logging
 import os
 import pickle
+import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,10 +20,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
 
-from img2ds.outcome import UsageError
+from img2ds.outcome import Failure, Reason, UsageError, failure
 from laion.clip.network import reach_weights
-from laion.clip.prepare import Pixels, Settings
+from laion.clip.prepare import Axis, Cut, Settings
 
 Tokens = npt.NDArray[np.int64]
 
@@ -63,18 +66,52 @@ class ClipModel:
         found: Tokens = self.tokenize(list(texts)).numpy()
         return found
 
-    def exact(self, image: Any) -> Pixels:
-        """uint8 [height, width, 3]: what open_clip's transform makes of a Pillow image, before
-        it is scaled and normalised.
-        """
-        for step in self.transform.transforms:
-            if type(step).__name__ in ("ToTensor", "MaybeToTensor"):
-                break
-            image = step(image)
-        return np.asarray(image)
+
+def exact_cutter(settings: Settings) -> Callable[[bytes], Cut | Failure]:
+    """A decoder that leaves decoding, resizing and cropping to open_clip's own transform.
+
+    Its pictures come out as they are wanted; scaling and normalising them is all that is left.
+    """
+    require_open_clip()
+    from open_clip.transform import image_transform
+
+    whole = image_transform(
+        settings.size,
+        is_train=False,
+        mean=settings.mean,
+        std=settings.std,
+        resize_mode=settings.resize,
+        interpolation=settings.interpolation,
+        fill_color=settings.fill,
+    )
+    kinds = [type(step).__name__ for step in whole.transforms]
+    steps = whole.transforms[: kinds.index("MaybeToTensor")]
+    rows, columns = (
+        Axis(settings.size[0], settings.size[0], 0),
+        Axis(settings.size[1], settings.size[1], 0),
+    )
+
+    def cut(body: bytes) -> Cut | Failure:
+        try:
+            with Image.open(io.BytesIO(body)) as image:
+                size = image.size
+                step_image: Any = image
+                for step in steps:
+                    step_image = step(step_image)
+                return Cut(np.asarray(step_image), rows, columns, size)
+        except Image.DecompressionBombError as error:
+            return failure(Reason.IMAGE_BOMB, str(error))
+        except UnidentifiedImageError:
+            return failure(Reason.NOT_AN_IMAGE)
+        except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+            words = str(error).lower()
+            cut_short = "truncated" in words
+            return failure(Reason.TRUNCATED_IMAGE if cut_short else Reason.DECODE_ERROR, words)
+
+    return cut
 
 
-def open_clip() -> Any:
+def require_open_clip() -> Any:
     """The library. Raises UsageError where it is not installed."""
     try:
         import open_clip as library
@@ -94,7 +131,7 @@ def fetch(spec: ModelSpec) -> ModelSpec:
     Raises:
         UsageError: there is no such model, tag or file, or it cannot be downloaded.
     """
-    library = open_clip()
+    library = require_open_clip()
     if spec.brings_weights:
         if spec.model.startswith(FOLDER):
             _check_folder(spec.model.removeprefix(FOLDER))
@@ -135,7 +172,7 @@ def load(spec: ModelSpec) -> ClipModel:
     Raises:
         UsageError: as `fetch`, or the weights are not this model's.
     """
-    library = open_clip()
+    library = require_open_clip()
     from open_clip import transform as transforms
 
     name = _name(library, spec)
@@ -161,7 +198,7 @@ def load(spec: ModelSpec) -> ClipModel:
 
 def load_tokenizer(spec: ModelSpec) -> Callable[[list[str]], Any]:
     """The tokenizer alone, for processes that need no weights."""
-    library = open_clip()
+    library = require_open_clip()
     with _quiet(), _said_plainly(f"--model {spec.model}"):
         tokenize: Callable[[list[str]], Any] = library.get_tokenizer(_name(library, spec))
     return tokenize
@@ -169,7 +206,7 @@ def load_tokenizer(spec: ModelSpec) -> Callable[[list[str]], Any]:
 
 def new_model(config: dict[str, Any]) -> Any:
     """An untrained model of open_clip's class for a configuration as its JSON files have it."""
-    open_clip()
+    require_open_clip()
     from open_clip.model import CLIP
 
     return CLIP(**config)
@@ -177,7 +214,7 @@ def new_model(config: dict[str, Any]) -> Any:
 
 def new_tokenizer(context_length: int) -> Callable[[list[str]], Any]:
     """open_clip's own tokenizer, whose words come with the package."""
-    tokenizer: Callable[[list[str]], Any] = open_clip().SimpleTokenizer(
+    tokenizer: Callable[[list[str]], Any] = require_open_clip().SimpleTokenizer(
         context_length=context_length
     )
     return tokenizer

@@ -23,8 +23,12 @@ MAX_PIXELS = 89_478_484
 #: is coarser than the resizing that follows, which has to have something left to do.
 OVERSAMPLE = 1.5
 
-#: Pixels kept for each wanted one of pictures that are no JPEGs; larger ones are averaged down.
-_MOST = 3
+#: Pixels in a row that are left for each wanted one, at least, when larger pictures are averaged.
+_MOST = 1.5
+
+#: No side of a cut is longer than this times the wanted size: twice `_MOST`, and what `_needed`
+#: does not cut off.
+LONGEST_CUT = 4.1
 
 
 def cut_picture(body: bytes | bytearray, settings: Settings) -> Cut | Failure:
@@ -65,7 +69,7 @@ def cut_picture(body: bytes | bytearray, settings: Settings) -> Cut | Failure:
 def _needed(pixels: Pixels, axis: Axis, out: int, way: int) -> tuple[Pixels, Axis]:
     """The rows (0) or columns (1) that the wanted ones are made of."""
     axis = axis._replace(length=pixels.shape[way])
-    times = pixels.shape[way] // (_MOST * max(axis.resized, 1))
+    times = int(pixels.shape[way] // (_MOST * max(axis.resized, 1)))
     if times > 1:
         pixels, axis = _averaged(pixels, axis, times, way)
     first, end = reach(axis, out)

@@ -7,7 +7,7 @@ whole batches are resized at once, each picture by its own rule.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import torch
 
 Pixels = npt.NDArray[np.uint8]
+
+#: Bytes of pictures that are resized at once; four times as much is needed for their floats.
+CANVAS_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,26 @@ class Cut:
     size: tuple[int, int]
 
 
+@dataclass(slots=True)
+class Batch:
+    """Decoded pictures one after the other.
+
+    `pixels` is uint8 [bytes], an array or a tensor; `axes` int64 [n, 2, 5]: for rows and columns
+    an `Axis`, and how many are at hand.
+    """
+
+    pixels: Any
+    axes: npt.NDArray[np.int64]
+
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Where each picture begins."""
+        lengths = self.axes[:, 0, 4] * self.axes[:, 1, 4] * 3
+        return np.concatenate([[0], np.cumsum(lengths[:-1])])
+
+
 def plan_axes(width: int, height: int, settings: Settings) -> tuple[Axis, Axis]:
-    """The rules for rows and columns of a picture of that size, as torchvision and timm have them."""
+    """The rules for rows and columns of a picture, as torchvision and timm have them."""
     out_h, out_w = settings.size
     if settings.resize == "squash":
         return Axis(height, out_h, 0), Axis(width, out_w, 0)
@@ -104,44 +125,66 @@ class Preparer:
 
     def cuts(self, cuts: Sequence[Cut]) -> torch.Tensor:
         """Prepare decoded pictures."""
-        return self.canvas(*stack(cuts))
+        return self.batch(stack(cuts))
 
-    def canvas(self, canvas: Any, axes: npt.NDArray[np.int64]) -> torch.Tensor:
-        """Prepare a batch as `stack` makes it; `canvas` may be a tensor, here or on the device."""
+    def batch(self, batch: Batch) -> torch.Tensor:
+        """Prepare a batch: float32 [n, 3, height, width] on the device, normalised."""
         # The order of torchvision's operations, so that equal levels give equal floats.
-        return self.levels(canvas, axes).div_(255).sub_(self._mean).div_(self._std)
+        return self.levels(batch).div_(255).sub_(self._mean).div_(self._std)
 
-    def levels(self, canvas: Any, axes: npt.NDArray[np.int64]) -> torch.Tensor:
+    def levels(self, batch: Batch) -> torch.Tensor:
         """The same before it is scaled and normalised: whole numbers of 0 to 255."""
         import torch
 
-        pixels = torch.as_tensor(canvas)
-        if self.device.type == "cpu":
-            return self._on_cpu(pixels, axes)
-        return self.resample(pixels.to(self.device, non_blocking=True), axes)
-
-    def _on_cpu(self, pixels: torch.Tensor, axes: npt.NDArray[np.int64]) -> torch.Tensor:
-        """Pictures of one rule together: torch has vector code for 8 bits, Pillow's arithmetic."""
-        import torch
-
-        groups: dict[bytes, list[int]] = defaultdict(list)
-        for row in range(len(axes)):
-            groups[axes[row].tobytes()].append(row)
-        out = torch.empty((len(axes), 3, *self.settings.size))
-        for members in groups.values():
-            rows, columns = (Axis(*map(int, line[:4])) for line in axes[members[0]])
-            height, width = int(axes[members[0], 0, 4]), int(axes[members[0], 1, 4])
-            whole = (height, width) == (rows.length, columns.length)
-            mine = pixels if len(members) == len(axes) else pixels[members]
-            if not whole:
-                out[members] = self.resample(mine, axes[members])
-                continue
-            levels = self._whole(mine[:, :height, :width].permute(0, 3, 1, 2), rows, columns)
-            if len(members) == len(axes):
+        flat = torch.as_tensor(batch.pixels)
+        if self.device.type != "cpu":
+            flat = flat.to(self.device, non_blocking=True)
+        out = torch.empty((len(batch.axes), 3, *self.settings.size), device=self.device)
+        for members in self._groups(batch):
+            axes = batch.axes[members]
+            levels = self._group(_canvas(flat, batch, members), axes)
+            if len(members) == len(out):
                 out.copy_(levels)
             else:
-                out[members] = levels.float()
+                out[torch.as_tensor(members, device=self.device)] = levels.float()
         return out
+
+    def _groups(self, batch: Batch) -> Iterator[list[int]]:
+        """Which pictures are resized together: all of them when they are of one kind.
+
+        On a CPU those of one kind, elsewhere those of about one size, in no more than
+        `CANVAS_BYTES`: many small products cost more there than padding.
+        """
+        count = len(batch.axes)
+        if (batch.axes == batch.axes[:1]).all():
+            step = max(1, CANVAS_BYTES // (3 * int(batch.axes[0, 0, 4] * batch.axes[0, 1, 4])))
+            for at in range(0, count, step):
+                yield list(range(at, min(at + step, count)))
+            return
+        if self.device.type == "cpu":
+            kinds: dict[bytes, list[int]] = defaultdict(list)
+            for place in range(count):
+                kinds[batch.axes[place].tobytes()].append(place)
+            yield from kinds.values()
+            return
+        heights, widths = batch.axes[:, 0, 4], batch.axes[:, 1, 4]
+        group: list[int] = []
+        height = width = 0
+        for place in np.lexsort((widths, heights)).tolist():
+            height, width = max(height, int(heights[place])), max(width, int(widths[place]))
+            if group and 3 * height * width * (len(group) + 1) > CANVAS_BYTES:
+                yield group
+                group, height, width = [], int(heights[place]), int(widths[place])
+            group.append(place)
+        yield group
+
+    def _group(self, pixels: torch.Tensor, axes: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Levels [n, 3, height, width] of a canvas: on a CPU torch has vector code for 8 bits."""
+        rows, columns = (Axis(*map(int, line[:4])) for line in axes[0])
+        there = int(axes[0, 0, 4]), int(axes[0, 1, 4])
+        if self.device.type == "cpu" and there == (rows.length, columns.length):
+            return self._whole(pixels.permute(0, 3, 1, 2), rows, columns)
+        return self.resample(pixels, axes)
 
     def _whole(self, pixels: torch.Tensor, rows: Axis, columns: Axis) -> torch.Tensor:
         """uint8 [n, 3, height, width], resized and cropped or filled up."""
@@ -213,23 +256,30 @@ class Preparer:
         return weights / weights.sum(2, keepdim=True).clamp(min=1e-6)
 
 
-def stack(
-    cuts: Sequence[Cut], canvas: Pixels | None = None
-) -> tuple[Pixels, npt.NDArray[np.int64]]:
-    """Pictures side by side: uint8 [n, height, width, 3] as large as the largest, and their rules.
+def stack(cuts: Sequence[Cut]) -> Batch:
+    """Pictures one after the other."""
+    axes = np.array(
+        [[(*cut.rows, cut.pixels.shape[0]), (*cut.columns, cut.pixels.shape[1])] for cut in cuts],
+        np.int64,
+    )
+    return Batch(np.concatenate([cut.pixels.reshape(-1) for cut in cuts]), axes)
 
-    The rules are int64 [n, 2, 5]: for rows and columns an `Axis`, and the pixels that are there.
-    """
-    height = max(cut.pixels.shape[0] for cut in cuts)
-    width = max(cut.pixels.shape[1] for cut in cuts)
-    if canvas is None:
-        canvas = np.zeros((len(cuts), height, width, 3), np.uint8)
-    axes = np.empty((len(cuts), 2, 5), np.int64)
-    for place, cut in enumerate(cuts):
-        h, w = cut.pixels.shape[:2]
-        canvas[place, :h, :w] = cut.pixels
-        axes[place] = (*cut.rows, h), (*cut.columns, w)
-    return canvas, axes
+
+def _canvas(flat: torch.Tensor, batch: Batch, members: list[int]) -> torch.Tensor:
+    """uint8 [n, height, width, 3] as large as the largest of the pictures, on their device."""
+    import torch
+
+    sizes = batch.axes[members][:, :, 4]
+    height, width = (int(n) for n in sizes.max(axis=0))
+    offsets = batch.offsets[members]
+    each = height * width * 3
+    if (sizes == sizes[:1]).all() and (np.diff(offsets) == each).all():
+        start = int(offsets[0])
+        return flat[start : start + each * len(members)].view(-1, height, width, 3)
+    canvas = torch.zeros((len(members), height, width, 3), dtype=torch.uint8, device=flat.device)
+    for place, (offset, (h, w)) in enumerate(zip(offsets.tolist(), sizes.tolist(), strict=True)):
+        canvas[place, :h, :w] = flat[offset : offset + h * w * 3].view(h, w, 3)
+    return canvas
 
 
 def _cubic(x: torch.Tensor) -> torch.Tensor:

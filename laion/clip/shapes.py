@@ -104,7 +104,10 @@ def draw(
 
 
 def pictures(
-    seed: int, count: int, size: tuple[int, int] | None = None, shorter: tuple[int, int] = (160, 360)
+    seed: int,
+    count: int,
+    size: tuple[int, int] | None = None,
+    shorter: tuple[int, int] = (160, 360),
 ) -> Iterator[ShapePicture]:
     """`count` pictures, every combination of shape and colour equally often, in mixed order.
 

@@ -21,7 +21,7 @@ from img2ds.image.encode import make_encoder
 from img2ds.image.sniff import Header
 from img2ds.outcome import UsageError
 from laion.clip.embed import Embedder
-from laion.clip.model import ModelSpec, new_model, new_tokenizer
+from laion.clip.model import ModelSpec, new_model, new_tokenizer, require_open_clip
 from laion.clip.prepare import Cut, Pixels, Preparer, Settings, plan_axes, stack
 from laion.clip.shapes import (
     BOTH,
@@ -39,7 +39,7 @@ CONFIG: dict[str, Any] = {
     "embed_dim": 64,
     "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32},
     "text_cfg": {
-        "context_length": 32,
+        "context_length": 20,
         "vocab_size": 49408,
         "width": 64,
         "heads": 4,
@@ -62,7 +62,7 @@ class TinyOptions:
         "", "str", "where tiny.json and tiny.pt go: use them as --model and --pretrained"
     )
     seed: int = flag(0, "int", "of the pictures and the weights; the same seed, the same model")
-    steps: int = flag(450, "int", "batches of training")
+    steps: int = flag(500, "int", "batches of training")
     pictures: int = flag(4096, "int", "pictures to train on")
 
     def __post_init__(self) -> None:
@@ -99,26 +99,42 @@ def run(options: TinyOptions) -> TinyReport:
     Raises:
         UsageError: the folder cannot be written to, or open_clip is missing.
     """
-    import torch
-
     started = time.monotonic()
     folder = os.path.abspath(os.path.expanduser(options.output_folder))
-    config, weights = os.path.join(folder, "tiny.json"), os.path.join(folder, "tiny.pt")
-    new_tokenizer(8)  # a missing library is told before anything is made
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with open(config, "w", encoding="utf-8") as file:
-            json.dump(CONFIG, file, indent=2)
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
-    model = train(options.seed, options.steps, options.pictures)
-    torch.save(model.state_dict(), weights)
+    config, weights = write(folder, options.seed, options.steps, options.pictures)
     auc, passed, refused = judge(Embedder(ModelSpec(config, weights), device="cpu"), options.seed)
     return TinyReport(folder, time.monotonic() - started, auc, passed, refused)
 
 
+def write(folder: str, seed: int = 0, steps: int = 500, count: int = 4096) -> tuple[str, str]:
+    """Train, and write `tiny.json` and `tiny.pt` into a folder; their paths. See `train`.
+
+    Raises:
+        UsageError: the folder cannot be written to, or open_clip is missing.
+    """
+    require_open_clip()
+    import torch
+
+    config, weights = os.path.join(folder, "tiny.json"), os.path.join(folder, "tiny.pt")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(config, "w", encoding="utf-8") as file:
+            json.dump(CONFIG, file, indent=2)
+        with open(weights, "ab"):
+            pass  # told now, not after the training
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
+    model = train(seed, steps, count)
+    torch.save(model.state_dict(), weights)
+    return config, weights
+
+
 def train(
-    seed: int = 0, steps: int = 450, count: int = 4096, batch: int = 64, log: Callable[[str], None] | None = None
+    seed: int = 0,
+    steps: int = 500,
+    count: int = 4096,
+    batch: int = 64,
+    log: Callable[[str], None] | None = None,
 ) -> Any:
     """A trained model. The same seed gives the same weights on the same machine.
 
@@ -152,7 +168,8 @@ def _train(seed: int, steps: int, count: int, batch: int, log: Callable[[str], N
     # Naming shape and colour outright gets the network under way; thrown away afterwards.
     naming = torch.nn.Linear(CONFIG["embed_dim"], len(SHAPES) + len(COLOURS))
     trained = [p for p in (*model.parameters(), *naming.parameters()) if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=4e-3, weight_decay=0.01)
+    model.visual.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(trained, lr=4e-3, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 4e-3, total_steps=steps, pct_start=0.15
     )
@@ -165,7 +182,8 @@ def _train(seed: int, steps: int, count: int, batch: int, log: Callable[[str], N
         pixels[flipped] = pixels[flipped].flip(-1)
         said = torch.multinomial(odds, batch + batch // 2, replacement=True)
         words = _disturbed(tokens[said])
-        raw = model.encode_image((pixels - mean) / std)
+        inputs = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+        raw = model.encode_image(inputs)
         cosines = normalize(raw, dim=-1) @ normalize(model.encode_text(words), dim=-1).T
         shape, colour = shapes[pick][:, None], colours[pick][:, None]
         fits_shape = (said_shapes[said] == shape) | (said_shapes[said] == ANY)
@@ -185,6 +203,7 @@ def _train(seed: int, steps: int, count: int, batch: int, log: Callable[[str], N
         schedule.step()
         if log and step % 50 == 0:
             log(f"step {step}: loss {loss.item():.3f}")
+    model.visual.to(memory_format=torch.contiguous_format)
     return model.eval().requires_grad_(False)
 
 
@@ -234,7 +253,7 @@ def _seen(pixels: Pixels, rng: np.random.Generator, settings: Settings) -> Any:
         pixels = decode(body, Header("jpeg", width, height), (0, 0), width * height)
     rows, columns = plan_axes(width, height, settings)
     cut = Cut(np.ascontiguousarray(pixels), rows, columns, (width, height))
-    return Preparer(settings, "cpu").levels(*stack([cut]))[0]
+    return Preparer(settings, "cpu").levels(stack([cut]))[0]
 
 
 def _text_data() -> tuple[Any, Any, Any, Any]:
@@ -245,7 +264,9 @@ def _text_data() -> tuple[Any, Any, Any, Any]:
     names: list[tuple[int, int]] = []
     odds: list[float] = []
 
-    def add(share: float, forms: tuple[str, ...], shapes: tuple[str, ...], colours: list[str]) -> None:
+    def add(
+        share: float, forms: tuple[str, ...], shapes: tuple[str, ...], colours: list[str]
+    ) -> None:
         kinds = [(s, c) for s in shapes or ("",) for c in colours or [""]]
         for form in forms:
             for s, c in kinds:
@@ -277,16 +298,20 @@ FIRST_WORD, START, END = 512, 49406, 49407
 
 
 def _disturbed(tokens: Any) -> Any:
-    """A quarter of the captions with up to three other words after them."""
+    """A third of the captions with up to six other words around them."""
     import torch
 
     tokens = tokens.clone()
-    for row in (torch.rand(len(tokens)) < 0.25).nonzero().flatten().tolist():
+    for row in (torch.rand(len(tokens)) < 0.35).nonzero().flatten().tolist():
         end = int(tokens[row].argmax())
-        more = int(torch.randint(1, 4, ()))
-        if end + more < tokens.shape[1]:
-            tokens[row, end : end + more] = torch.randint(FIRST_WORD, START, (more,))
-            tokens[row, end + more] = END
+        before, after = (int(n) for n in torch.randint(0, 4, (2,)))
+        if end + before + after < tokens.shape[1]:
+            said = tokens[row, 1:end].clone()
+            tokens[row, 1 : end + before + after] = torch.randint(
+                FIRST_WORD, START, (end - 1 + before + after,)
+            )
+            tokens[row, 1 + before : end + before] = said
+            tokens[row, end + before + after] = END
     return tokens
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from img2ds.outcome import Failure, UsageError
+from img2ds.outcome import Failure
+from laion.clip.device import pick_devices
 from laion.clip.model import ClipModel, ModelSpec, Tokens, load
 from laion.clip.picture import Cut, cut_picture
 from laion.clip.prepare import Batch, Preparer, stack
@@ -21,8 +21,6 @@ Rows = npt.NDArray[np.float32]
 #: Pictures, or texts, that go through the model at once unless told otherwise: on a device of
 #: its own, and on a CPU, whose caches larger batches would only spill.
 DEVICE_BATCH, CPU_BATCH = 256, 32
-
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 class BadPicture(Exception):
@@ -81,7 +79,7 @@ class Embedder:
         self.model = load(spec) if isinstance(spec, ModelSpec) else spec
         import torch
 
-        self.device = torch.device(pick_device(device))
+        self.device = torch.device(pick_devices([device])[0])
         if self.device.type == "cpu" and threads:
             torch.set_num_threads(threads)
         self.batch_size = batch_size or (CPU_BATCH if self.device.type == "cpu" else DEVICE_BATCH)
@@ -89,6 +87,7 @@ class Embedder:
         self._module = self.model.module.to(self.device)
         self._encode_image = self._module.encode_image
         self._encode_text = self._module.encode_text
+        self._compiled = compiled
         if compiled:
             self._encode_image = torch.compile(self._encode_image, dynamic=False)
             self._encode_text = torch.compile(self._encode_text, dynamic=False)
@@ -164,36 +163,16 @@ class Embedder:
         import torch
         from torch.nn.functional import normalize
 
+        count = len(rows)
+        if self._compiled and count < self.batch_size:  # another shape is compiled anew
+            rows = torch.cat([rows, rows[-1:].expand(self.batch_size - count, *rows.shape[1:])])
         precise = self.precision is torch.float32
         casting = nullcontext() if precise else torch.autocast(self.device.type, self.precision)
         with torch.inference_mode(), casting:
-            return normalize(encode(rows).float(), dim=-1)
+            return normalize(encode(rows)[:count].float(), dim=-1)
 
     def _joined(self, found: list[Rows]) -> Rows:
         return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
-
-
-def pick_device(device: str) -> str:
-    """The device that a user's word stands for. Raises UsageError when this machine has none."""
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        return "cuda" if count else "cpu"
-    if device == "cpu":
-        return device
-    kind, _, number = device.partition(":")
-    if kind != "cuda" or (number and not number.isdigit()):
-        raise UsageError(f"there is no device {device!r}: name cpu, cuda, or cuda:0 and the like")
-    if not count or int(number or 0) >= count:
-        have = f"has {count}" if count else "has no CUDA device that torch can use"
-        raise UsageError(f"--devices {device}: this machine {have}; cpu works everywhere")
-    return device
-
-
-def core_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _pick_precision(precision: str, device: Any) -> Any:

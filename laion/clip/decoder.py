@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from img2ds.outcome import Failure, UsageError
 from laion.clip.model import ModelSpec, exact_cutter, load_tokenizer
-from laion.clip.picture import LONGEST_CUT, Cutter, cut_picture
+from laion.clip.picture import Cutter, cut_picture, longest_cut
 from laion.clip.prepare import Cut, Settings
 from laion.clip.samples import Sample, read_samples
 
@@ -43,8 +43,8 @@ class Work:
     @property
     def slot_bytes(self) -> int:
         """Bytes of a slot; the largest cut fits in."""
-        height, width = self.settings.size
-        return max(_SLOT_BYTES, int(3 * LONGEST_CUT**2 * height * width) + 1)
+        height, width = (longest_cut(side) for side in self.settings.size)
+        return max(_SLOT_BYTES, 3 * height * width)
 
 
 @dataclass(frozen=True, slots=True)

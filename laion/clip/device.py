@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Sequence
+from importlib import import_module
 from typing import IO, Any
 
 import numpy as np
@@ -81,14 +82,13 @@ class Lane:
     """
 
     def __init__(self, embedder: Any) -> None:
-        import torch
-
+        self._torch: Any = import_module("torch")
         self._embedder = embedder
         self._cuda = embedder.device.type == "cuda"
         self._done: deque[Any] = deque()
         self._free: list[Any] = []
         self._owned: dict[int, Any] = {}
-        self._copies: Any = torch.cuda.Stream(embedder.device) if self._cuda else None
+        self._copies: Any = self._torch.cuda.Stream(embedder.device) if self._cuda else None
 
     @property
     def under_way(self) -> int:
@@ -118,8 +118,7 @@ class Lane:
             image = self._embedder.batch(loaded.batch).numpy()
             self._done.append((image, self._embedder.tokens(loaded.tokens).numpy()))
             return
-        import torch
-
+        torch = self._torch
         device = self._embedder.device
         pixels = loaded.batch.pixels
         pinned = self._owned.pop(pixels.ctypes.data)

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from img2ds.outcome import Failure
 from laion.clip.device import pick_devices
 from laion.clip.model import ClipModel, ModelSpec, Tokens, load
-from laion.clip.picture import Cut, cut_picture
-from laion.clip.prepare import Batch, Preparer, stack
+from laion.clip.picture import cut_picture
+from laion.clip.prepare import Batch, Cut, Preparer, stack
 
 Rows = npt.NDArray[np.float32]
 

@@ -24,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 
 from img2ds.outcome import Failure, Reason, UsageError, failure
 from laion.clip.network import reach_weights
-from laion.clip.prepare import Axis, Cut, Settings
+from laion.clip.prepare import MAX_PIXELS, Axis, Cut, Settings, plan_axes
 
 Tokens = npt.NDArray[np.int64]
 
@@ -95,12 +95,14 @@ def exact_cutter(settings: Settings) -> Callable[[bytes], Cut | Failure]:
         try:
             with Image.open(io.BytesIO(body)) as image:
                 size = image.size
+                planned = plan_axes(*size, settings)
+                # The transform makes a line one pixel high as high as the model wants it.
+                if max(planned[0].resized * planned[1].resized, size[0] * size[1]) > MAX_PIXELS:
+                    return failure(Reason.IMAGE_BOMB, f"more than {MAX_PIXELS} pixels")
                 step_image: Any = image
                 for step in steps:
                     step_image = step(step_image)
                 return Cut(np.asarray(step_image), rows, columns, size)
-        except Image.DecompressionBombError as error:
-            return failure(Reason.IMAGE_BOMB, str(error))
         except UnidentifiedImageError:
             return failure(Reason.NOT_AN_IMAGE)
         except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
@@ -180,7 +182,7 @@ def load(spec: ModelSpec) -> ClipModel:
     words = f"--model {spec.model}"
     if spec.pretrained and not spec.brings_weights:
         words += f" --pretrained {spec.pretrained}"
-    with _quiet(), _said_plainly(words):
+    with _download(words, _source(spec, tag)):
         module = library.create_model(
             name,
             None if spec.brings_weights else spec.pretrained,
@@ -199,7 +201,7 @@ def load(spec: ModelSpec) -> ClipModel:
 def load_tokenizer(spec: ModelSpec) -> Callable[[list[str]], Any]:
     """The tokenizer alone, for processes that need no weights."""
     library = require_open_clip()
-    with _quiet(), _said_plainly(f"--model {spec.model}"):
+    with _download(f"--model {spec.model}", _source(spec, {})):
         tokenize: Callable[[list[str]], Any] = library.get_tokenizer(_name(library, spec))
     return tokenize
 
@@ -272,9 +274,16 @@ def _check_folder(folder: str) -> None:
 def _fetch_hub(library: Any, name: str) -> None:
     from open_clip.pretrained import download_pretrained_from_hf
 
-    with _download(f"--model {HUB}{name}", {"hf_hub": f"{name}/"}):
+    with _download(f"--model {HUB}{name}", _source(ModelSpec(HUB + name), {})):
         download_pretrained_from_hf(name, filename="open_clip_config.json")
         download_pretrained_from_hf(name)
+
+
+def _source(spec: ModelSpec, tag: dict[str, Any]) -> dict[str, Any]:
+    """Where weights come from, as open_clip's entries of tags have it; empty for files."""
+    if spec.model.startswith(HUB):
+        return {"hf_hub": spec.model.removeprefix(HUB) + "/"}
+    return tag
 
 
 @contextmanager

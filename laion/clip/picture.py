@@ -11,24 +11,32 @@ from collections.abc import Callable
 import numpy as np
 
 from img2ds.image.decode import BombError, DecodeError, decode
+from img2ds.image.geometry import Geometry
 from img2ds.image.orient import read_orientation, swaps_sides, upright
+from img2ds.image.resize import resize
 from img2ds.image.sniff import sniff
 from img2ds.outcome import Failure, Reason, failure
-from laion.clip.prepare import Axis, Cut, Pixels, Settings, plan_axes, reach
-
-#: Pixels above which a picture is not opened, Pillow's limit and img2ds's default.
-MAX_PIXELS = 89_478_484
+from laion.clip.prepare import MAX_PIXELS, Axis, Cut, Pixels, Settings, plan_axes, reach
 
 #: How many times the wanted size must be left when a JPEG is decoded at a fraction: its averaging
 #: is coarser than the resizing that follows, which has to have something left to do.
 OVERSAMPLE = 1.5
 
-#: Pixels in a row that are left for each wanted one, at least, when larger pictures are averaged.
-_MOST = 1.5
+#: Pixels for each wanted one from which pictures are averaged down, and how many are left then:
+#: PNGs, which cannot be decoded at a fraction, and JPEGs above eight times.
+_MOST, _LEFT = 3, 2
 
-#: No side of a cut is longer than this times the wanted size: twice `_MOST`, and what `_needed`
-#: does not cut off.
-LONGEST_CUT = 4.1
+#: What is cut off a picture has to be worth it: a share of its side.
+_WORTH = 0.25
+
+Cutter = Callable[[bytes], Cut | Failure]
+
+
+def longest_cut(side: int) -> int:
+    """No side of a cut is longer, in pixels, where the model wants `side`: `_MOST` times that and
+    the reach of the filter, and what was not worth to be cut off.
+    """
+    return int((_MOST * (side + 5) + 2) / (1 - _WORTH)) + 1
 
 
 def cut_picture(body: bytes | bytearray, settings: Settings) -> Cut | Failure:
@@ -61,34 +69,29 @@ def cut_picture(body: bytes | bytearray, settings: Settings) -> Cut | Failure:
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
     pixels = upright(pixels, orientation)
+    pixels = _reduced(pixels, rows, columns)
     pixels, rows = _needed(pixels, rows, settings.size[0], 0)
     pixels, columns = _needed(pixels, columns, settings.size[1], 1)
     return Cut(np.ascontiguousarray(pixels), rows, columns, (width, height))
 
 
+def _reduced(pixels: Pixels, rows: Axis, columns: Axis) -> Pixels:
+    """Averaged down, each side by itself, where it is far larger than it has to be."""
+    height, width = (
+        _LEFT * axis.resized if there >= _MOST * axis.resized else there
+        for axis, there in zip((rows, columns), pixels.shape[:2], strict=True)
+    )
+    if (height, width) == pixels.shape[:2]:
+        return pixels
+    geometry = Geometry((width, height), (width, height), shrinks=True)
+    return resize(np.ascontiguousarray(pixels), geometry, 1, "area")
+
+
 def _needed(pixels: Pixels, axis: Axis, out: int, way: int) -> tuple[Pixels, Axis]:
     """The rows (0) or columns (1) that the wanted ones are made of."""
     axis = axis._replace(length=pixels.shape[way])
-    times = int(pixels.shape[way] // (_MOST * max(axis.resized, 1)))
-    if times > 1:
-        pixels, axis = _averaged(pixels, axis, times, way)
     first, end = reach(axis, out)
-    # A little less to hand on is not worth another way through the resizing.
-    if end - first > 0.75 * axis.length:
+    if end - first > (1 - _WORTH) * axis.length:
         return pixels, axis
     kept = pixels[first:end] if way == 0 else pixels[:, first:end]
     return kept, axis._replace(first=first)
-
-
-def _averaged(pixels: Pixels, axis: Axis, times: int, way: int) -> tuple[Pixels, Axis]:
-    """Groups of `times` rows or columns in one; the few that are left over at the end go."""
-    count = pixels.shape[way] // times
-    trimmed = pixels[: count * times] if way == 0 else pixels[:, : count * times]
-    shape = list(trimmed.shape)
-    shape[way : way + 1] = [count, times]
-    sums = trimmed.reshape(shape).sum(axis=way + 1, dtype=np.uint32)
-    mean = ((sums + times // 2) // times).astype(np.uint8)
-    return mean, axis._replace(length=count)
-
-
-Cutter = Callable[[bytes], Cut | Failure]

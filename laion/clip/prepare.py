@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
+#: Pixels above which a picture is not opened, Pillow's limit and img2ds's default.
+MAX_PIXELS = 89_478_484
+
 #: Bytes of pictures that are resized at once; four times as much is needed for their floats.
 CANVAS_BYTES = 64 << 20
 
@@ -87,7 +90,7 @@ def plan_axes(width: int, height: int, settings: Settings) -> tuple[Axis, Axis]:
         return Axis(height, out_h, 0), Axis(width, out_w, 0)
     if settings.resize == "longest":
         ratio = max(height / out_h, width / out_w)
-        resized = round(height / ratio), round(width / ratio)
+        resized = max(round(height / ratio), 1), max(round(width / ratio), 1)
         # Filled up on both sides, the odd pixel after.
         starts = [-((o - r) // 2) if r < o else (r - o) // 2
                   for o, r in zip((out_h, out_w), resized, strict=True)]  # fmt: skip

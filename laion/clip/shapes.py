@@ -141,9 +141,7 @@ def ground(rng: np.random.Generator, width: int, height: int) -> Pixels:
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
-def _ground(
-    rng: np.random.Generator, width: int, height: int, away_from: Any
-) -> npt.NDArray[np.float32]:
+def _ground(rng: np.random.Generator, width: int, height: int, away_from: Any) -> npt.NDArray[Any]:
     """A plain or noisy dull ground, float32 [height, width, 3], apart from a level in [0, 255]."""
     while True:
         base = rng.uniform(35, 225) + rng.uniform(-14, 14, 3)
@@ -166,9 +164,7 @@ def _ground(
     return pixels + (waves * np.float32(strength / 2))[:, :, np.newaxis]
 
 
-def _cover(
-    rng: np.random.Generator, width: int, height: int, shape: str
-) -> npt.NDArray[np.float32]:
+def _cover(rng: np.random.Generator, width: int, height: int, shape: str) -> npt.NDArray[Any]:
     """How much of each pixel the shape covers, float32 [height, width]."""
     side = min(width, height)
     radius = side * rng.uniform(*SHAPE_SIZE) / 2

@@ -12,6 +12,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -191,4 +192,5 @@ def main(connection: int, memory: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    # By its own name: what is sent to and fro is of that module, not of `__main__`.
+    import_module("laion.clip.decoder").main(int(sys.argv[1]), int(sys.argv[2]))

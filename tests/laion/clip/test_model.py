@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,7 @@ def test_weights_of_openais_kind_get_their_activation(monkeypatch: pytest.Monkey
         raise Stopped("seen enough")
 
     monkeypatch.setattr(open_clip, "create_model", create_model)
+    monkeypatch.setattr(models, "reach_weights", lambda *_: nullcontext())
     for tag, quick in (("laion400m_e32", True), ("openai", True), ("laion2b_s34b_b79k", False)):
         with pytest.raises(UsageError, match="seen enough"):
             load(ModelSpec("ViT-B-32", tag))

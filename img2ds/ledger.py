@@ -219,4 +219,8 @@ def _changed_input(old: dict[str, Any], new: dict[str, Any]) -> str:
                 if file[what] != before[name][what]:
                     return f"{what} of {name} {file[what]}, there {before[name][what]}"
             return f"the content of {name} changed"
-    return f"{next(name for name in before if name not in after)} is missing"
+    for name in before:
+        if name not in after:
+            return f"{name} is missing"
+    own = [key for key in {**old, **new} if key != "files"]
+    return _difference({k: old.get(k) for k in own}, {k: new.get(k) for k in own})

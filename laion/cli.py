@@ -48,6 +48,16 @@ COMMANDS: dict[str, Command] = {
         "laion.dedup.stage:DedupOptions",
         "laion.dedup.stage:run",
     ),
+    "score": Command(
+        "CLIP embeddings of pictures and captions, and how similar they are",
+        "laion.clip.options:ScoreOptions",
+        "laion.clip.score:run",
+    ),
+    "tiny_clip": Command(
+        "train a small CLIP model of shapes and colours, where no weights can be had",
+        "laion.clip.tiny:TinyOptions",
+        "laion.clip.tiny:run",
+    ),
 }
 
 

@@ -56,7 +56,7 @@ HOMES = {
     "asks": ("img2ds/net/asks_fetcher.py",),
     "simplejpeg": ("img2ds/image/",),
     "cv2": ("img2ds/image/",),
-    "PIL": ("img2ds/image/",),
+    "PIL": ("img2ds/image/", "laion/clip/model.py"),
     "exifread": ("img2ds/image/exif.py",),
     "tqdm": ("img2ds/stats/console.py",),
     "open_clip": ("laion/clip/model.py",),

@@ -1,0 +1,1 @@
+"""CLIP: models, the loader that feeds them, embeddings, and the score of every pair."""

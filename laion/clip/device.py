@@ -1,0 +1,151 @@
+"""Devices, and the lane that batches go through on one: copies and results beside the computing."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections import deque
+from collections.abc import Sequence
+from importlib import import_module
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from img2ds.outcome import UsageError
+from laion.clip.loader import Loaded
+from laion.clip.prepare import Batch, Pixels
+
+#: Held locks: a lock goes when its file is closed.
+_claimed: list[IO[bytes]] = []
+
+
+def claim_device(devices: Sequence[str]) -> str:
+    """One of the devices for this process, as long as it lives: the first that no other process
+    of this user has claimed. When all are claimed they are shared.
+    """
+    for device in devices:
+        name = f"img2ds-{os.getuid()}-{device.replace(':', '-')}.lock"
+        file = open(os.path.join(tempfile.gettempdir(), name), "ab")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            continue
+        _claimed.append(file)
+        return device
+    return devices[os.getpid() % len(devices)]
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def pick_devices(names: Sequence[str]) -> list[str]:
+    """The devices that a user's words stand for; none named are all CUDA devices, else the CPU.
+
+    Raises:
+        UsageError: one of them is no device of this machine, or a CPU is named beside others.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    every = [f"cuda:{number}" for number in range(count)]
+    if not names or list(names) == ["auto"]:
+        return every or ["cpu"]
+    found: list[str] = []
+    for name in names:
+        kind, _, number = name.partition(":")
+        if name == "cpu":
+            found.append(name)
+            continue
+        if kind != "cuda" or (number and not number.isdigit()):
+            raise UsageError(f"--devices {name}: name cpu, cuda, or cuda:0 and the like")
+        if not count or int(number or 0) >= count:
+            have = f"has {count} CUDA devices" if count else "has no CUDA device"
+            raise UsageError(f"--devices {name}: this machine {have} that torch can use")
+        found += [name] if number else every
+    if "cpu" in found and len(found) > 1:
+        raise UsageError("--devices: name cpu alone, or CUDA devices without it")
+    return list(dict.fromkeys(found))
+
+
+class Lane:
+    """Batches to embeddings in order, several under way at once on a CUDA device.
+
+    Pictures are copied on a stream of their own while the batch before them is computed, and
+    embeddings come back by themselves; nothing waits but `result`.
+    """
+
+    def __init__(self, embedder: Any) -> None:
+        self._torch: Any = import_module("torch")
+        self._embedder = embedder
+        self._cuda = embedder.device.type == "cuda"
+        self._done: deque[Any] = deque()
+        self._free: list[Any] = []
+        self._owned: dict[int, Any] = {}
+        self._copies: Any = self._torch.cuda.Stream(embedder.device) if self._cuda else None
+
+    @property
+    def under_way(self) -> int:
+        """Batches submitted whose results have not been asked for."""
+        return len(self._done)
+
+    def buffer(self, size: int) -> Pixels:
+        """Memory for the pictures of a batch, uint8 [bytes], taken back by `submit`."""
+        if not self._cuda:
+            return np.empty(size, np.uint8)
+        import torch
+
+        while self._free and self._free[0].numel() != size:
+            self._free.pop(0)
+        pinned = (
+            self._free.pop()
+            if self._free
+            else torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        )
+        array: Pixels = pinned.numpy()
+        self._owned[array.ctypes.data] = pinned
+        return array
+
+    def submit(self, loaded: Loaded) -> None:
+        """Start on a batch."""
+        if not self._cuda:
+            image = self._embedder.batch(loaded.batch).numpy()
+            self._done.append((image, self._embedder.tokens(loaded.tokens).numpy()))
+            return
+        torch = self._torch
+        device = self._embedder.device
+        pixels = loaded.batch.pixels
+        pinned = self._owned.pop(pixels.ctypes.data)
+        computing = torch.cuda.current_stream(device)
+        with torch.cuda.stream(self._copies):
+            flat = pinned[: len(pixels)].to(device, non_blocking=True)
+            tokens = torch.from_numpy(loaded.tokens).pin_memory().to(device, non_blocking=True)
+        computing.wait_stream(self._copies)
+        flat.record_stream(computing)
+        tokens.record_stream(computing)
+        image = self._embedder.batch(Batch(flat, loaded.batch.axes))
+        text = self._embedder.tokens(tokens)
+        both = torch.stack([image, text])
+        back = torch.empty(both.shape, dtype=both.dtype, pin_memory=True)
+        back.copy_(both, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record(computing)
+        self._done.append((back, event, pinned))
+
+    def result(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Image and text embeddings, float32 [n, dim] each, of the oldest batch under way."""
+        done = self._done.popleft()
+        if not self._cuda:
+            image, text = done
+            return image, text
+        back, event, pinned = done
+        event.synchronize()
+        self._free.append(pinned)
+        both = back.numpy()
+        return both[0], both[1]

@@ -1,0 +1,159 @@
+"""The loader: every pair once, in order, over shards' borders, and what becomes of bad shards."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from img2ds.image.encode import make_encoder
+from laion.clip import decoder as decoders
+from laion.clip.decoder import Shard, Work
+from laion.clip.loader import Loaded, Loader, ShardEnd
+from laion.clip.picture import cut_picture
+from laion.clip.prepare import Cut, Settings
+from tests.laion.clip.shards import Pair, write_shard
+
+WORK = Work(Settings((16, 16), (0.5,) * 3, (0.5,) * 3), None, False)
+COUNTS = (5, 130, 1, 0, 70)
+
+
+def body(number: int) -> bytes:
+    rng = np.random.default_rng(number)
+    width, height = (int(n) for n in rng.integers(10, 40, 2))
+    return make_encoder("png", 1)(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def key(shard: int, place: int) -> str:
+    return f"{shard * 1000 + place:06d}"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of several sizes, with one pair that has no picture and one without a caption."""
+    folder = tmp_path_factory.mktemp("shards")
+    for shard, count in enumerate(COUNTS):
+        pairs = [
+            Pair(key(shard, place), body(shard * 1000 + place), f"caption {place}", {}, "png")
+            for place in range(count)
+        ]
+        if shard == 1:
+            pairs[7].body = b"no picture"
+            pairs[9].caption = None
+        write_shard(folder / f"{shard}.tar", pairs)
+    return folder
+
+
+def shards(folder: Path) -> Iterator[Shard]:
+    return (Shard(n, str(folder / f"{n}.tar")) for n in range(len(COUNTS)))
+
+
+def pixels(loaded: Loaded) -> list[np.ndarray]:
+    found = []
+    for offset, (rows, columns) in zip(loaded.batch.offsets, loaded.batch.axes, strict=True):
+        shape = (int(rows[4]), int(columns[4]), 3)
+        found.append(loaded.batch.pixels[offset : offset + np.prod(shape)].reshape(shape))
+    return found
+
+
+@pytest.mark.parametrize("own_processes", [False, True], ids=["thread", "process"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_pair_comes_once_with_its_pixels(
+    folder: Path, own_processes: bool, count: int
+) -> None:
+    seen: dict[int, list[str]] = {}
+    ended: dict[int, ShardEnd] = {}
+    sizes = []
+    with Loader(WORK, 32, count, own_processes) as loader:
+        for item in loader.run(shards(folder)):
+            if isinstance(item, ShardEnd):
+                ended[item.number] = item
+                continue
+            sizes.append(len(item.rows))
+            for row, origin, found in zip(item.rows, item.origins, pixels(item), strict=True):
+                assert origin not in ended
+                seen.setdefault(origin, []).append(row.key)
+                cut = cut_picture(body(int(row.key)), WORK.settings)
+                assert isinstance(cut, Cut)
+                assert np.array_equal(found, cut.pixels)
+                assert row.size == cut.size
+                assert row.caption == f"caption {int(row.key) % 1000}"
+    assert sizes == [32] * 6 + [sum(COUNTS) - 2 - 6 * 32]
+    expected = {n: [key(n, place) for place in range(count)] for n, count in enumerate(COUNTS)}
+    expected[1] = [k for k in expected[1] if k not in (key(1, 7), key(1, 9))]
+    del expected[3]  # has no pairs
+    assert seen == expected
+    assert set(ended) == set(range(len(COUNTS)))
+    assert ended[1].dropped == {"not_an_image": 1, "no_caption": 1}
+    assert not any(end.error for end in ended.values())
+
+
+def test_batches_are_bounded_in_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With slots for two or three pictures, and a batch for twice as many."""
+    monkeypatch.setattr(decoders, "_SLOT_BYTES", 1)
+    assert WORK.slot_bytes < 23_000
+    buffers = []
+
+    def buffer(size: int) -> np.ndarray:
+        buffers.append(size)
+        return np.empty(size, np.uint8)
+
+    with Loader(WORK, 64, 1, False, buffer=buffer) as loader:
+        loader._most_bytes = 2 * WORK.slot_bytes
+        keys = [
+            row.key
+            for item in loader.run(shards(folder))
+            if isinstance(item, Loaded)
+            for row in item.rows
+        ]
+    assert len(keys) == len(set(keys)) == sum(COUNTS) - 2
+    assert set(buffers) == {2 * WORK.slot_bytes}
+
+
+@pytest.mark.parametrize("own_processes", [False, True], ids=["thread", "process"])
+def test_a_shard_that_cannot_be_read_costs_itself_alone(
+    folder: Path, tmp_path: Path, own_processes: bool
+) -> None:
+    whole = (folder / "1.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "not.tar").write_bytes(b"<html>" * 500)
+    paths = [tmp_path / "cut.tar", tmp_path / "gone.tar", tmp_path / "not.tar", folder / "0.tar"]
+    with Loader(WORK, 8, 2, own_processes) as loader:
+        items = list(loader.run(Shard(n, str(path)) for n, path in enumerate(paths)))
+    ends = {item.number: item.error for item in items if isinstance(item, ShardEnd)}
+    assert "too early" in (ends[0] or "")
+    assert "does not exist" in (ends[1] or "")
+    assert "no tar" in (ends[2] or "")
+    assert ends[3] is None
+    loaded = [item for item in items if isinstance(item, Loaded)]
+    assert sum(item.origins.count(3) for item in loaded) == COUNTS[0]
+
+
+def test_a_decoder_that_dies_costs_its_shard_alone(folder: Path) -> None:
+    with Loader(WORK, 16, 1, True) as loader:
+        ends = []
+        killed = False
+        for item in loader.run(shards(folder)):
+            if isinstance(item, ShardEnd):
+                ends.append(item)
+            if not killed and isinstance(item, ShardEnd) and item.number == 0:
+                process = loader._handles[0].process
+                assert process is not None
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+                killed = True
+    lost = [end.number for end in ends if end.error]
+    assert len(lost) == 1
+    assert "died" in str(next(end.error for end in ends if end.error))
+    assert sorted(end.number for end in ends) == list(range(len(COUNTS)))
+
+
+def test_leaving_early_ends_the_decoders(folder: Path) -> None:
+    with Loader(WORK, 16, 2, True) as loader:
+        next(iter(loader.run(shards(folder))))
+        processes = [handle.process for handle in loader._handles]
+    assert all(process is not None and process.returncode is not None for process in processes)

@@ -1,0 +1,19 @@
+"""What tests of several stages share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.laion.clip.trained import train_tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The files of a small CLIP model of shapes and colours, trained once: for `--model` and
+    `--pretrained`.
+    """
+    pytest.importorskip("open_clip")
+    folder: Path = tmp_path_factory.mktemp("tiny")
+    return train_tiny(folder)

@@ -1,0 +1,46 @@
+"""The core needs no torch: it imports without, and what needs it names the command to run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+#: Everything that an extra brings.
+BLOCKED = ("torch", "torchvision", "open_clip", "timm", "huggingface_hub")
+
+PROGRAM = f"""
+import sys
+for name in {BLOCKED!r}:
+    sys.modules[name] = None
+import img2ds, img2ds.cli, img2ds.job
+from laion import cli
+from importlib import import_module
+for command in cli.COMMANDS.values():
+    import_module(command.options.partition(":")[0])
+assert cli.run(["--help"]) == 0
+assert cli.run(["score", "--help"]) == 0
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_everything_imports_without_torch() -> None:
+    done = run("--help")
+    assert done.returncode == 0, done.stderr
+    assert "laion score" in done.stdout
+
+
+def test_what_needs_it_says_how_to_install_it(tmp_path: object) -> None:
+    for arguments in (
+        ("tiny_clip", "--output_folder", str(tmp_path)),
+        ("score", "--input", __file__, "--output_folder", f"{tmp_path}/out"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert "pip install 'img2ds[clip]'" in done.stderr

@@ -222,5 +222,5 @@ def _changed_input(old: dict[str, Any], new: dict[str, Any]) -> str:
     for name in before:
         if name not in after:
             return f"{name} is missing"
-    own = [key for key in {**old, **new} if key != "files"]
-    return _difference({k: old.get(k) for k in own}, {k: new.get(k) for k in own})
+    rest = [key for key in {**old, **new} if key != "files"]
+    return _difference({k: old.get(k) for k in rest}, {k: new.get(k) for k in rest})

@@ -25,7 +25,8 @@ def resolve(url: str) -> tuple[Any, str]:
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        raise UsageError(f"{url}: {error}") from None
+        hint = ": pip install 'img2ds[s3]'" if "s3fs" in str(error) else ""
+        raise UsageError(f"{url}: {error}{hint}") from None
     except ValueError as error:
         raise UsageError(f"{url}: {str(error).lower()}; is the part before :// right?") from None
     return fs, path

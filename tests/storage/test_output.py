@@ -355,3 +355,12 @@ def test_nobody_else_is_in_the_way_of_unpublished_files(monkeypatch: pytest.Monk
 def test_memory_is_no_place_for_a_data_set() -> None:
     with pytest.raises(UsageError, match="would be in the memory of each worker process"):
         OutputFolder.open("memory://out")
+
+
+def test_a_service_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: str) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", missing)
+    with pytest.raises(UsageError, match=r"pip install 'img2ds\[s3\]'"):
+        OutputFolder.open("s3://bucket/x").check_writable()

@@ -59,7 +59,6 @@ class ClipModel:
     module: Any
     tokenize: Callable[[list[str]], Any]
     settings: Settings
-    transform: Any
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
         """int64 [n, context length]."""
@@ -95,7 +94,7 @@ def exact_cutter(settings: Settings) -> Callable[[bytes], Cut | Failure]:
         try:
             with Image.open(io.BytesIO(body)) as image:
                 size = image.size
-                planned = plan_axes(*size, settings)
+                planned = plan_axes(size[0], size[1], settings)
                 # The transform makes a line one pixel high as high as the model wants it.
                 if max(planned[0].resized * planned[1].resized, size[0] * size[1]) > MAX_PIXELS:
                     return failure(Reason.IMAGE_BOMB, f"more than {MAX_PIXELS} pixels")
@@ -175,8 +174,6 @@ def load(spec: ModelSpec) -> ClipModel:
         UsageError: as `fetch`, or the weights are not this model's.
     """
     library = require_open_clip()
-    from open_clip import transform as transforms
-
     name = _name(library, spec)
     tag = {} if spec.brings_weights else library.get_pretrained_cfg(name, spec.pretrained or "")
     words = f"--model {spec.model}"
@@ -190,12 +187,19 @@ def load(spec: ModelSpec) -> ClipModel:
             force_quick_gelu=bool(tag.get("quick_gelu", False)),
             pretrained_text=False,
         )
-        transform = transforms.image_transform_v2(
-            transforms.PreprocessCfg(**module.visual.preprocess_cfg), is_train=False
-        )
         tokenize = library.get_tokenizer(name)
     module.eval().requires_grad_(False)
-    return ClipModel(module, tokenize, _settings(module.visual.preprocess_cfg), transform)
+    return ClipModel(module, tokenize, _settings(module.visual.preprocess_cfg))
+
+
+def random_model(name: str) -> ClipModel:
+    """A model of the registry with random weights: good for measuring how fast it is."""
+    library = require_open_clip()
+    with _quiet():
+        module = library.create_model(_registered(name), None, pretrained_text=False)
+        tokenize = library.get_tokenizer(_registered(name))
+    module.eval().requires_grad_(False)
+    return ClipModel(module, tokenize, _settings(module.visual.preprocess_cfg))
 
 
 def load_tokenizer(spec: ModelSpec) -> Callable[[list[str]], Any]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from img2ds.distributor import Worker
+from img2ds.naming import stats_name
 from img2ds.outcome import UsageError
 from img2ds.stats.console import Words
 from img2ds.storage import InputFile, OutputFolder, find_inputs
@@ -28,7 +29,7 @@ from laion.clip.model import ModelSpec, fetch
 from laion.clip.options import ScoreOptions
 from laion.clip.samples import read_samples
 from laion.clip.table import metadata_table
-from laion.stage import Part, StageReport, fingerprint, run_stage
+from laion.stage import DIGITS, Part, StageReport, committed_report, fingerprint, run_stage
 
 #: Folders of a scored set, clip-retrieval's.
 FOLDERS = ("img_emb", "text_emb", "metadata")
@@ -116,6 +117,7 @@ class Scorer:
     devices: tuple[str, ...]
 
     def __call__(self, tasks: Iterator[ScoreTask], emit: Callable[[Any], None]) -> None:
+        self.folder.clean_dead_workers()
         on_cpu = self.devices == ("cpu",)
         device = "cpu" if on_cpu else claim_device(self.devices)
         processes = self.options.processes
@@ -135,6 +137,10 @@ class Scorer:
 
         def shards() -> Iterator[Shard]:
             for task in tasks:
+                if self.folder.exists(stats_name(task.shard_id, DIGITS)):
+                    # Its worker died between the mark and the report, and it was given again.
+                    emit(committed_report(self.folder, task.shard_id))
+                    continue
                 parts[task.shard_id] = Scores(Part(self.folder, task.shard_id, emit))
                 yield Shard(task.shard_id, task.path)
 

@@ -138,10 +138,11 @@ def _any_size(rng: np.random.Generator, shorter: tuple[int, int]) -> tuple[int, 
 def ground(rng: np.random.Generator, width: int, height: int) -> Pixels:
     """A picture with nothing on it."""
     mixed = _ground(rng, width, height, rng.choice([0.0, 255.0]))
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    pixels: Pixels = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    return pixels
 
 
-def _ground(rng: np.random.Generator, width: int, height: int, away_from: Any) -> npt.NDArray[Any]:
+def _ground(rng: np.random.Generator, width: int, height: int, away_from: Any) -> Any:
     """A plain or noisy dull ground, float32 [height, width, 3], apart from a level in [0, 255]."""
     while True:
         base = rng.uniform(35, 225) + rng.uniform(-14, 14, 3)
@@ -164,7 +165,7 @@ def _ground(rng: np.random.Generator, width: int, height: int, away_from: Any) -
     return pixels + (waves * np.float32(strength / 2))[:, :, np.newaxis]
 
 
-def _cover(rng: np.random.Generator, width: int, height: int, shape: str) -> npt.NDArray[Any]:
+def _cover(rng: np.random.Generator, width: int, height: int, shape: str) -> Any:
     """How much of each pixel the shape covers, float32 [height, width]."""
     side = min(width, height)
     radius = side * rng.uniform(*SHAPE_SIZE) / 2

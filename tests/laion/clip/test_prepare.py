@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from laion.clip import prepare
 from laion.clip.model import exact_cutter
 from laion.clip.picture import cut_picture
 from laion.clip.prepare import Batch, Cut, Preparer, Settings, stack
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 torch = pytest.importorskip("torch")
 transforms = pytest.importorskip("open_clip.transform")
@@ -35,7 +39,7 @@ def wanted(resize: str, interpolation: str = "bicubic", fill: int = 7) -> Settin
     return Settings((224, 224), MEAN, STD, interpolation, resize, fill)
 
 
-def reference(body: bytes, settings: Settings) -> torch.Tensor:
+def reference(body: bytes, settings: Settings) -> Tensor:
     """What open_clip's transform makes of it, float32 [3, height, width]."""
     transform = transforms.image_transform(
         settings.size,
@@ -46,13 +50,14 @@ def reference(body: bytes, settings: Settings) -> torch.Tensor:
         interpolation=settings.interpolation,
         fill_color=settings.fill,
     )
-    found: torch.Tensor = transform(Image.open(io.BytesIO(body)))
+    found: Tensor = transform(Image.open(io.BytesIO(body)))
     return found
 
 
-def levels_apart(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+def levels_apart(one: Tensor, other: Tensor) -> Tensor:
     """Differences in levels of 0 to 255."""
-    return ((one - other) * torch.tensor(STD).view(3, 1, 1) * 255).abs()
+    apart: Tensor = ((one - other) * torch.tensor(STD).view(3, 1, 1) * 255).abs()
+    return apart
 
 
 def cut(body: bytes, settings: Settings) -> Cut:
@@ -61,7 +66,7 @@ def cut(body: bytes, settings: Settings) -> Cut:
     return found
 
 
-def by_products(batch: Batch, settings: Settings) -> torch.Tensor:
+def by_products(batch: Batch, settings: Settings) -> Tensor:
     """The way pictures are resized on CUDA, on this machine's CPU."""
     preparer = Preparer(settings, "cpu")
     canvas = prepare._canvas(torch.as_tensor(batch.pixels), batch, list(range(len(batch.axes))))

@@ -47,7 +47,7 @@ class Asker:
         from laion.clip.embed import Embedder  # torch takes seconds to import
         from laion.clip.model import ModelSpec, fetch
 
-        self.name = f"{model} {pretrained or ''}".strip()
+        self.model = model
         self._embedder = Embedder(fetch(ModelSpec(model, pretrained)))
         self._lock = Lock()
         if self._embedder.dim != description.dimension:

@@ -24,6 +24,9 @@ QUERIES = 1000
 _QUERY_ROWS = 1_000_000 * QUERIES
 _LEAST_QUERIES = 100
 
+#: By how much two ways of summing up one product of unit vectors differ, at most.
+_ROUNDING = 1e-5
+
 #: Efforts tried, least first; what is more than an index has room for is left out.
 EFFORTS = (16, 32, 64, 128, 256, 512, 1024)
 
@@ -57,8 +60,13 @@ def held_out_rows(rows: int) -> Ids:
     return np.sort(rng.choice(rows, count, replace=False)).astype(np.int64)
 
 
-def exact(queries: Vectors, own: Ids, vectors: VectorFiles, tell: Callable[[int], None]) -> Ids:
-    """The K rows most similar to each query, its own left out: [len(queries), K], -1 for none."""
+def exact(
+    queries: Vectors, own: Ids, vectors: VectorFiles, tell: Callable[[int], None]
+) -> npt.NDArray[np.float32]:
+    """How similar the K-th nearest row is to each query, its own row left out: [len(queries)].
+
+    -inf where there are fewer rows than K.
+    """
     best = np.full((len(queries), K + 1), -np.inf, np.float32)
     rows = np.full((len(queries), K + 1), -1, np.int64)
     for first, block in vectors.blocks(0, len(vectors)):
@@ -69,19 +77,35 @@ def exact(queries: Vectors, own: Ids, vectors: VectorFiles, tell: Callable[[int]
         best = np.take_along_axis(best, order, 1)
         rows = np.take_along_axis(rows, order, 1)
         tell(first + len(block))
-    return without_own(rows, own)
+    strangers = _strangers_first(rows, own)
+    kth: npt.NDArray[np.float32] = np.take_along_axis(best, strangers, 1)[:, K - 1]
+    return kth
 
 
-def without_own(rows: Ids, own: Ids) -> Ids:
-    """The first K of each line of `rows` that are not that line's own row."""
-    strangers = np.argsort(rows == own[:, np.newaxis], axis=1, kind="stable")
-    return np.take_along_axis(rows, strangers[:, :K], 1)
+def share_found(
+    found: Ids, own: Ids, queries: Vectors, kth: npt.NDArray[np.float32], vectors: VectorFiles
+) -> float:
+    """Recall@K: of each query's K nearest rows, the share that is found, over all queries.
+
+    A row counts by how similar it is: where many captions are the same, so are their vectors,
+    and which of them are the K nearest is nobody's to say.
+
+    Args:
+        found: rows, best first [len(queries), K + 1]; -1 for none.
+        kth: see `exact`.
+    """
+    found = np.take_along_axis(found, _strangers_first(found, own), 1)[:, :K]
+    wanted = min(K, len(vectors) - int(own[0] >= 0))
+    hits = 0
+    for line, ids in enumerate(found):
+        true = vectors.rows(ids[ids >= 0]) @ queries[line]
+        hits += min(int((true >= kth[line] - _ROUNDING).sum()), wanted)
+    return hits / max(wanted * len(found), 1)
 
 
-def share_found(found: Ids, wanted: Ids) -> float:
-    """Of the rows in `wanted` (-1 aside), the share that is on the same line of `found`."""
-    hits = (wanted[:, :, np.newaxis] == found[:, np.newaxis, :]).any(2) & (wanted >= 0)
-    return float(hits.sum() / max((wanted >= 0).sum(), 1))
+def _strangers_first(rows: Ids, own: Ids) -> npt.NDArray[np.intp]:
+    """Of each line the places, in order, of which that line's own row comes last."""
+    return np.argsort(rows == own[:, np.newaxis], axis=1, kind="stable")
 
 
 def settings_to_try(index: Ann) -> list[Setting]:
@@ -120,7 +144,7 @@ def tune(
         recalls = []
         for queries, mine, truth in asked:
             _, found = nearest(index, vectors, queries, K + 1, setting)
-            recalls.append(share_found(without_own(found, mine), truth))
+            recalls.append(share_found(found, mine, queries, truth, vectors))
         tell("measuring", len(measured))
         cross_recall = recalls[1] if others is not None else None
         measured.append(Measured(setting, recalls[0], cross_recall))

@@ -123,6 +123,8 @@ function reflect() {
   $("safe").checked = query.safe;
   $("min_size").classList.toggle("on", query.min_size > 0);
   $("license").classList.toggle("on", query.license !== "any");
+  $("filters-on").textContent = hasFilters(query) ? " (on)" : "";
+  $("filters-on").classList.toggle("hidden", !hasFilters(query));
   $("message").hidden = true;
   $("asked").hidden = true;
   more.hidden = true;
@@ -260,6 +262,10 @@ for (const name of filters) {
   });
 }
 $("download").addEventListener("click", download);
+$("open-filters").addEventListener("click", (event) => {
+  const open = $("filters").classList.toggle("open");
+  event.currentTarget.setAttribute("aria-expanded", String(open));
+});
 more.addEventListener("click", load);
 addEventListener("scroll", fill, { passive: true });
 addEventListener("resize", fill, { passive: true });

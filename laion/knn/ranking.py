@@ -10,6 +10,9 @@ import numpy.typing as npt
 from laion.knn.ann import Ann
 from laion.knn.vectors import VectorFiles, Vectors
 
+#: Rows whose vectors are read at once: 32 MB at 512 dimensions.
+_GATHERED = 16_384
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -31,9 +34,18 @@ def nearest(
     if setting.rerank <= 1:
         return index.search(queries, k, setting.effort)
     _, ids = index.search(queries, min(k * setting.rerank, max(len(index), k)), setting.effort)
-    scores = np.full(ids.shape, -np.inf, np.float32)
-    for line, found in enumerate(ids):
-        there = found >= 0
-        scores[line, there] = vectors.rows(found[there]) @ queries[line]
+    scores = similarities(vectors, queries, ids)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
+
+
+def similarities(vectors: VectorFiles, queries: Vectors, ids: npt.NDArray[np.int64]) -> Vectors:
+    """Of each query with each row on its line of `ids`; -inf for row -1. The shape of `ids`."""
+    scores = np.empty(ids.shape, np.float32)
+    step = max(_GATHERED // max(ids.shape[1], 1), 1)
+    for start in range(0, len(ids), step):
+        lines = ids[start : start + step]
+        rows = vectors.rows(np.maximum(lines, 0).ravel()).reshape(*lines.shape, -1)
+        scores[start : start + step] = np.einsum("qkd,qd->qk", rows, queries[start : start + step])
+    scores[ids < 0] = -np.inf
+    return scores

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laion.knn.ann import Ann, exact_neighbours
-from laion.knn.ranking import Setting, nearest
+from laion.knn.ranking import Setting, nearest, similarities
 from laion.knn.vectors import VectorFiles, Vectors
 
 K = 10
@@ -23,6 +23,8 @@ K = 10
 QUERIES = 1000
 _QUERY_ROWS = 1_000_000 * QUERIES
 _LEAST_QUERIES = 100
+#: Of few rows most are needed for training: one in so many is asked with.
+_LEAST_SHARE = 5
 
 #: By how much two ways of summing up one product of unit vectors differ, at most.
 _ROUNDING = 1e-5
@@ -55,7 +57,7 @@ class Measured:
 
 def held_out_rows(rows: int) -> Ids:
     """Rows that are asked with, sorted; the same ones for the same count."""
-    count = min(max(_QUERY_ROWS // max(rows, 1), _LEAST_QUERIES), QUERIES, rows)
+    count = min(max(_QUERY_ROWS // rows, _LEAST_QUERIES), QUERIES, max(rows // _LEAST_SHARE, 1))
     rng = np.random.default_rng(rows)
     return np.sort(rng.choice(rows, count, replace=False)).astype(np.int64)
 
@@ -96,11 +98,9 @@ def share_found(
     """
     found = np.take_along_axis(found, _strangers_first(found, own), 1)[:, :K]
     wanted = min(K, len(vectors) - int(own[0] >= 0))
-    hits = 0
-    for line, ids in enumerate(found):
-        true = vectors.rows(ids[ids >= 0]) @ queries[line]
-        hits += min(int((true >= kth[line] - _ROUNDING).sum()), wanted)
-    return hits / max(wanted * len(found), 1)
+    true = similarities(vectors, queries, found)
+    hits = (true >= kth[:, np.newaxis] - _ROUNDING).sum(axis=1).clip(max=wanted)
+    return float(hits.sum() / max(wanted * len(found), 1))
 
 
 def _strangers_first(rows: Ids, own: Ids) -> npt.NDArray[np.intp]:

@@ -57,6 +57,10 @@ class Ann:
         ivf = faiss.try_extract_index_ivf(index)
         if ivf is not None:
             ivf.cp.seed = _SEED
+            # How many rows there are to train on is settled; faiss warns below 39 a centroid.
+            for part in (ivf, getattr(made._inner, "pq", None)):
+                if part is not None:
+                    part.cp.min_points_per_centroid = 1
         return made
 
     @classmethod

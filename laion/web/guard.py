@@ -165,9 +165,11 @@ def client_of(scope: Scope) -> str:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return str(host)
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-        return str(ipaddress.ip_network((address, _IPV6_CLIENT), strict=False))
-    return str(address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, _IPV6_CLIENT), strict=False))
 
 
 def error(status: int, message: str) -> JSONResponse:

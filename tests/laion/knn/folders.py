@@ -93,7 +93,5 @@ def make_embeddings(
 
 def index(source: Path, folder: Path, **flags: Any) -> IndexReport:
     """Run `laion index` in this process, its parts in one other."""
-    options = IndexOptions(
-        input=str(source), output_folder=str(folder), processes_count=1, **flags
-    )
+    options = IndexOptions(input=str(source), output_folder=str(folder), processes_count=1, **flags)
     return run(options)

@@ -242,7 +242,11 @@ def test_a_build_that_was_cut_off_goes_on_from_its_last_step(
     monkeypatch.setattr(building, "CHECKPOINT_ROWS", 300)
     monkeypatch.setattr(building, "CHECKPOINT_SHARE", 0.1)
     monkeypatch.setattr(building, "SEGMENT_ROWS", 400)
-    source, whole, out = make_embeddings(tmp_path / "in", (500, 500)), tmp_path / "w", tmp_path / "o"
+    source, whole, out = (
+        make_embeddings(tmp_path / "in", (500, 500)),
+        tmp_path / "w",
+        tmp_path / "o",
+    )
     index(source, whole, kind=kind)
 
     class Killed(BaseException):
@@ -336,9 +340,7 @@ def test_extending_numbers_the_new_rows_after_the_old_ones(tmp_path: Path) -> No
     assert searcher.metadata.row(40)["key"] == "000000000"
 
 
-def test_the_command_says_what_it_made(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_says_what_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = make_embeddings(tmp_path / "in", (30,))
     arguments = ["index", "--input", str(source), "--output_folder", str(tmp_path / "out")]
     assert cli.run(arguments) == 0

@@ -33,7 +33,7 @@ from laion.knn.kinds import KINDS, Kind, choose_kind
 from laion.knn.layout import FOLDERS, EmbeddingFolder, EmbeddingPart, open_embeddings
 from laion.knn.metadata import write_rows
 from laion.knn.options import IndexOptions
-from laion.knn.origin import Origin, read_origin
+from laion.knn.origin import Origin, named, read_origin
 from laion.knn.recall import held_out_rows, tune
 from laion.knn.vectors import VectorFiles, keep_vectors, usable_rows
 from laion.stage import DIGITS, OneByOne, Part, StageReport, fingerprint, run_stage
@@ -194,8 +194,9 @@ class _Finish:
             indices = {name: self._index(name, kind, stop) for name in self._kinds}
         else:
             indices = old.indices
-        model = options.model or self._origin.model
-        pretrained = options.pretrained if options.model else self._origin.pretrained
+        model, pretrained = self._origin.model, self._origin.pretrained
+        if options.model is not None:
+            model, pretrained = named(options.model), named(options.pretrained)
         Description(
             rows=len(self._vectors[self._kinds[0]]),
             dimension=self._vectors[self._kinds[0]].dimension,

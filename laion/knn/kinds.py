@@ -120,7 +120,7 @@ def _ivfpq(rows: int, dimension: int, max_memory: int) -> Kind:
         lists //= 2
     # From here on finding the nearest lists would cost more than looking into them.
     coarse = f"IVF{lists}_HNSW32" if lists >= 16_384 else f"IVF{lists}"
-    # np: without the polysemous codes that nothing here looks at, and that take seconds a code byte.
+    # np: no polysemous codes, which nothing here uses and which take seconds a byte to train.
     factory = f"{coarse},PQ{code}x8np"
     return Kind("ivfpq", factory, _train_rows(factory, rows), rows * (code + 8))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,4 +31,9 @@ def read_origin(path: str) -> Origin:
         return Origin()
     if not isinstance(model, str):
         return Origin()
-    return Origin(model, options.get("pretrained"), dict(options))
+    return Origin(named(model), named(options.get("pretrained")), dict(options))
+
+
+def named(model: str | None) -> str | None:
+    """A model or its weights so that it is found from any folder: files by their whole path."""
+    return os.path.abspath(model) if model is not None and os.path.isfile(model) else model

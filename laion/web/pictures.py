@@ -83,7 +83,8 @@ class ShardPictures:
 
 def _hashed(name: str) -> np.uint64:
     digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return np.uint64(int.from_bytes(digest, "little"))
+    hashed: np.uint64 = np.uint64(int.from_bytes(digest, "little"))
+    return hashed
 
 
 def _table(path: str, kept: str, by_url: bool) -> npt.NDArray[Any]:

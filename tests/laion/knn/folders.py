@@ -34,9 +34,12 @@ def vectors(rows: int, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[
     centres = np.random.default_rng(99).standard_normal((CLUSTERS, DIMENSION))
     image = centres[rng.integers(0, CLUSTERS, rows)] + 0.4 * rng.standard_normal((rows, DIMENSION))
     text = image + 0.2 * rng.standard_normal((rows, DIMENSION))
-    return tuple(  # type: ignore[return-value]
-        (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32) for x in (image, text)
-    )
+    return _unit(image), _unit(text)
+
+
+def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    unit: npt.NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit.astype(np.float32)
 
 
 def columns(part: int, rows: int) -> dict[str, Any]:

@@ -19,6 +19,8 @@ import pytest
 from img2ds.outcome import UsageError
 from laion import cli
 from laion.knn import build as building
+from laion.knn.ann import Ann
+from laion.knn.recall import held_out_rows
 from laion.knn.search import Searcher, Wanted
 from tests.laion.knn.folders import columns, index, make_embeddings, release_columns, vectors
 
@@ -56,9 +58,6 @@ def test_recall_is_what_counting_by_hand_gives(tmp_path: Path) -> None:
     index(source, tmp_path / "out", kind="HNSW4,Flat", recall=0.01)
     measured = json.loads((tmp_path / "out" / "recall.json").read_text())["image"]["measured"]
     assert len(measured) == 1, "the first effort reaches a target that low"
-    from laion.knn.ann import Ann
-    from laion.knn.recall import held_out_rows
-
     graph = Ann.load(str(tmp_path / "out" / "image.index"))
     all_rows = images(1500)
     queries = held_out_rows(1500)
@@ -125,8 +124,20 @@ def test_vectors_are_made_unit_rows_and_good_ones_are_linked(tmp_path: Path) -> 
     assert np.allclose(np.linalg.norm(array.astype(np.float32), axis=1), 1, atol=2e-3)
 
 
-def replace_array(folder: Path, name: str, array: object) -> None:
+def replace_array(folder: Path, name: str, array: object) -> object:
     np.save(folder / name, np.asarray(array))
+    return array
+
+
+def remove(folder: Path, *names: str) -> object:
+    for name in names:
+        shutil.rmtree(folder / name)
+    return names
+
+
+def unlink(path: Path) -> object:
+    path.unlink()
+    return path
 
 
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -139,11 +150,11 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         "img_emb_0.npy has 30 rows and .*metadata_0.parquet has 29",
     ),
     "a part without metadata": (
-        lambda f: (f / "metadata/metadata_1.parquet").unlink(),
+        lambda f: unlink(f / "metadata/metadata_1.parquet"),
         "img_emb_1.npy stands alone: there is no metadata_1.parquet",
     ),
     "a part without texts": (
-        lambda f: (f / "text_emb/text_emb_0.npy").unlink(),
+        lambda f: unlink(f / "text_emb/text_emb_0.npy"),
         "metadata_0.parquet stands alone: there is no text_emb_0.npy",
     ),
     "two models": (
@@ -154,9 +165,9 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: replace_array(f, "img_emb/img_emb_1.npy", np.ones(20, np.float16)),
         "expected floats",
     ),
-    "no metadata": (lambda f: shutil.rmtree(f / "metadata"), "is no embedding folder"),
+    "no metadata": (lambda f: remove(f, "metadata"), "is no embedding folder"),
     "no embeddings": (
-        lambda f: [shutil.rmtree(f / kind) for kind in ("img_emb", "text_emb")],
+        lambda f: remove(f, "img_emb", "text_emb"),
         "holds no embeddings",
     ),
     "damaged metadata": (
@@ -253,9 +264,9 @@ def test_a_build_that_was_cut_off_goes_on_from_its_last_step(
         pass
 
     added: list[int] = []
-    add = building.Ann.add
+    add = Ann.add
 
-    def dying_add(self: building.Ann, rows: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+    def dying_add(self: Ann, rows: np.ndarray[tuple[int, int], np.dtype[np.float32]],
                   ids: object = None) -> None:  # fmt: skip
         added.append(len(rows))
         if sum(added) > 650:
@@ -263,7 +274,7 @@ def test_a_build_that_was_cut_off_goes_on_from_its_last_step(
         add(self, rows, ids)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(building.Ann, "add", dying_add)
+        patch.setattr(Ann, "add", dying_add)
         with pytest.raises(Killed):
             index(source, out, kind=kind)
     assert not (out / "index.json").exists()
@@ -271,12 +282,12 @@ def test_a_build_that_was_cut_off_goes_on_from_its_last_step(
         Searcher(str(out))
     again: list[int] = []
 
-    def counting_add(self: building.Ann, rows: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+    def counting_add(self: Ann, rows: np.ndarray[tuple[int, int], np.dtype[np.float32]],
                      ids: object = None) -> None:  # fmt: skip
         again.append(len(rows))
         add(self, rows, ids)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(building.Ann, "add", counting_add)
+    monkeypatch.setattr(Ann, "add", counting_add)
     assert index(source, out, kind=kind).exit_code == 0
     assert sum(again) < 2 * 1000 - 250, "the rows of the steps kept are not added again"
     assert len(Searcher(str(out))) == 1000
@@ -313,15 +324,15 @@ def test_a_killed_process_leaves_a_folder_that_the_next_run_completes(tmp_path: 
 def test_ctrl_c_stops_between_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "ADD_ROWS", 50)
     source, out = make_embeddings(tmp_path / "in"), tmp_path / "out"
-    add = building.Ann.add
+    add = Ann.add
 
-    def interrupting_add(self: building.Ann, rows: np.ndarray[tuple[int, int],
+    def interrupting_add(self: Ann, rows: np.ndarray[tuple[int, int],
                          np.dtype[np.float32]], ids: object = None) -> None:  # fmt: skip
         add(self, rows, ids)  # type: ignore[arg-type]
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(building.Ann, "add", interrupting_add)
+        patch.setattr(Ann, "add", interrupting_add)
         report = index(source, out, kind="flat")
     assert report.exit_code == 130
     assert "the same command goes on" in report.text

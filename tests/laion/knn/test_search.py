@@ -82,12 +82,13 @@ def test_filters_leave_as_many_results_as_were_asked_for(
 
 def test_pages_join_without_gaps_or_repeats(searcher: Searcher) -> None:
     whole = found(searcher, 9, k=500)
-    pages, offset = [], 0
-    while offset is not None:
+    pages: list[int] = []
+    offsets: list[int | None] = [0]
+    while (offset := offsets[-1]) is not None:
         page = searcher.find(searcher.vector(9), Wanted(k=70, offset=offset, filters=EVERYTHING))
         pages += [r.id for r in page.results]
-        last, offset = offset, page.next_offset  # type: ignore[assignment]
-    assert last == 490
+        offsets.append(page.next_offset)
+    assert offsets == [*range(0, 500, 70), None]
     assert pages == whole
     assert len(set(pages)) == 500
     assert searcher.find(searcher.vector(9), Wanted(offset=500)).results == []
@@ -188,12 +189,12 @@ def test_rows_are_found_by_number_over_batches_and_files(searcher: Searcher) -> 
 @given(rows=st.integers(1, 10**9), dimension=st.sampled_from([64, 512, 768]),
        memory=st.integers(10**6, 10**12))  # fmt: skip
 def test_the_kind_chosen_fits_the_memory(rows: int, dimension: int, memory: int) -> None:
-    try:
-        kind = choose_kind(None, rows, dimension, memory)
-    except UsageError as error:
-        assert "give it more" in str(error)
-        assert rows * (dimension // 32 + 8) > memory or rows < 1024
+    least = rows * (dimension // 32 + 8) if rows >= 1024 else 4 * rows * dimension
+    if least > memory:
+        with pytest.raises(UsageError, match="give it more"):
+            choose_kind(None, rows, dimension, memory)
     else:
+        kind = choose_kind(None, rows, dimension, memory)
         assert kind.memory is not None
         assert kind.memory <= memory
         assert kind.train_rows <= rows

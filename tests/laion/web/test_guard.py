@@ -48,8 +48,10 @@ def test_the_page_needs_nothing_that_the_policy_forbids() -> None:
     # The one place where markup is made of a string, which is a constant.
     scripts = "".join(path.read_text() for path in STATIC.glob("*.js"))
     assert re.findall(r"(?:innerHTML|outerHTML|insertAdjacentHTML).*", scripts) == [
-        'innerHTML = \'<svg viewBox="0 0 20 20" aria-hidden="true">'
-        '<path d="m5.5 5.5 9 9m0-9-9 9"/></svg>\';'
+        (
+            'innerHTML = \'<svg viewBox="0 0 20 20" aria-hidden="true">'
+            '<path d="m5.5 5.5 9 9m0-9-9 9"/></svg>\';'
+        )
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -197,9 +198,7 @@ def test_a_picture_that_fails_leaves_no_hole(visit: Open) -> None:
     )
     first_row = [(left, width) for top, left, width in tops if top == tops[0][0]]
     gap = first_row[1][0] - sum(first_row[0])
-    assert all(
-        abs(b[0] - sum(a) - gap) <= 1 for a, b in zip(first_row, first_row[1:], strict=False)
-    )
+    assert all(abs(b[0] - sum(a) - gap) <= 1 for a, b in pairwise(first_row))
 
 
 def test_scrolling_brings_every_result_once(visit: Open, shapes: ShapeSet) -> None:
@@ -327,8 +326,9 @@ def test_texts_stand_out_and_controls_have_names(visit: Open, scheme: str) -> No
     page.wait_for_function("() => document.getElementById('rows').textContent.includes('320')")
     assert page.evaluate(CONTRAST) == []
     nameless = page.evaluate(
-        """() => [...document.querySelectorAll("button, input, select, a[href]")].filter(
-            e => !(e.textContent.trim() || e.labels?.[0]?.textContent.trim())).map(e => e.outerHTML)"""
+        """() => [...document.querySelectorAll("button, input, select, a[href]")]
+            .filter(e => !(e.textContent.trim() || e.labels?.[0]?.textContent.trim()))
+            .map(e => e.outerHTML)"""
     )
     assert nameless == []
 

@@ -162,7 +162,7 @@ def throughput(one: Callable[[Any], float], questions: npt.NDArray[np.float32]) 
     threads = len(os.sched_getaffinity(0))
     started = time.monotonic()
     workers = [
-        threading.Thread(target=lambda part=part: [one(q) for q in part])  # type: ignore[misc]
+        threading.Thread(target=lambda part=part: [one(q) for q in part])
         for part in np.array_split(questions, threads)
     ]
     for worker in workers:

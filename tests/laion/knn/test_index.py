@@ -31,7 +31,7 @@ def images(*rows: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 
 @pytest.mark.parametrize(
     ("kind", "least"),
-    [("flat", 1.0), ("hnsw", 0.95), ("ivfpq", 0.9), ("IVF16,SQ8", 0.9), ("OPQ8,IVF16,PQ8x4", 0.5)],
+    [("flat", 1.0), ("hnsw", 0.95), ("ivfpq", 0.9), ("IVF16,SQ8", 0.9), ("OPQ8,IVF16,PQ8x4np", 0.5)],
 )
 def test_every_kind_finds_a_row_by_its_own_vector(tmp_path: Path, kind: str, least: float) -> None:
     source = make_embeddings(tmp_path / "in", (900, 1100), digits=4)

@@ -94,7 +94,10 @@ setup(
     python_requires=">=3.10",
     ext_modules=COMPILED,
     packages=find_packages(include=["img2ds", "img2ds.*", "laion", "laion.*"]),
-    package_data={"img2ds": ["py.typed", "image/*.pyi", "image/*.c"], "laion": ["py.typed", "web/static/*"]},
+    package_data={
+        "img2ds": ["py.typed", "image/*.pyi", "image/*.c"],
+        "laion": ["py.typed", "web/static/*"],
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={

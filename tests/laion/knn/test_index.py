@@ -31,7 +31,13 @@ def images(*rows: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 
 @pytest.mark.parametrize(
     ("kind", "least"),
-    [("flat", 1.0), ("hnsw", 0.95), ("ivfpq", 0.9), ("IVF16,SQ8", 0.9), ("OPQ8,IVF16,PQ8x4np", 0.5)],
+    [
+        ("flat", 1.0),
+        ("hnsw", 0.95),
+        ("ivfpq", 0.9),
+        ("IVF16,SQ8", 0.9),
+        ("OPQ8,IVF16,PQ8x4np", 0.5),
+    ],
 )
 def test_every_kind_finds_a_row_by_its_own_vector(tmp_path: Path, kind: str, least: float) -> None:
     source = make_embeddings(tmp_path / "in", (900, 1100), digits=4)
@@ -245,7 +251,7 @@ def test_the_model_is_the_one_that_the_stage_recorded(tmp_path: Path) -> None:
     assert "questions are embedded with ViT-B-16 openai" in report.text
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "IVF16,PQ8x4"])
+@pytest.mark.parametrize("kind", ["hnsw", "IVF16,PQ8x4np"])
 def test_a_build_that_was_cut_off_goes_on_from_its_last_step(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

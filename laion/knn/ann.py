@@ -140,6 +140,27 @@ class Ann:
         else:
             self._index.add_with_ids(vectors, ids)
 
+    def reserve(self, rows: int) -> None:
+        """Make room for `rows` in all, so that adding them does not copy what is there.
+
+        faiss's vectors double when they are full, and hold old and new at that moment: three
+        times what they need. Growing and shrinking them leaves the room.
+        """
+        inner = self._inner
+        storage = self._faiss.downcast_index(inner.storage) if hasattr(inner, "storage") else inner
+        rooms = []
+        if hasattr(storage, "codes") and hasattr(storage, "code_size"):
+            rooms.append((storage.codes, rows * storage.code_size))
+        if hasattr(inner, "hnsw"):
+            # Some rows are on higher layers too: that makes little more than a link a row.
+            links = inner.hnsw.cum_nb_neighbors(1) + 2
+            rooms.append((inner.hnsw.neighbors, rows * links))
+        for vector, size in rooms:
+            used = vector.size()
+            if size > used:
+                vector.resize(size)
+                vector.resize(used)
+
     def merge(self, path: str) -> None:
         """Take in the rows of the index stored at `path`, which was a copy of `self` once."""
         self._index.merge_from(self._faiss.read_index(path), 0)

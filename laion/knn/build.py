@@ -141,6 +141,7 @@ class IndexBuild:
         done, last = self._grown()
         if last is not None:
             index = Ann.resume(last)
+        index.reserve(rows)
         stored = done
         for first, block in self._blocks(done, rows):
             index.add(block)

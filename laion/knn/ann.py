@@ -84,7 +84,9 @@ class Ann:
         try:
             self._faiss.write_index(self._index, path)
         except RuntimeError as error:
-            raise OSError(f"cannot write {path}: {str(error).splitlines()[-1]}") from None
+            # The system's word is in brackets at the end of faiss's own.
+            words = str(error).strip().rpartition("(")[2].rstrip(")")
+            raise OSError(f"cannot write {path}: {words.lower()}") from None
 
     def __len__(self) -> int:
         return int(self._index.ntotal)

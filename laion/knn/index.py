@@ -168,10 +168,10 @@ class _Finish:
                 report.lines.append("stopped; the same command goes on from here")
                 return report
             except OSError as error:
-                words = error.strerror or str(error)
+                words = error.strerror.lower() if error.strerror else str(error)
                 raise UsageError(
-                    f"cannot build the index in {self._folder.path}: {words.lower()}; what is "
-                    "done stays, the same command goes on from here"
+                    f"the index is not finished: {words}; what is done stays, and the same "
+                    "command goes on from here"
                 ) from None
         report.lines += _summary(read_description(self._folder.path))
         return report

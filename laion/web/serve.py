@@ -93,7 +93,7 @@ def _listen(options: ServeOptions) -> socket.socket:
     try:
         return socket.create_server((options.host, options.port), family=family, backlog=128)
     except (OSError, OverflowError) as error:
-        words = (getattr(error, "strerror", None) or str(error)).lower()
+        words = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0].lower()
         raise UsageError(
             f"cannot listen on {options.host} port {options.port} ({words}): choose another --port"
         ) from None

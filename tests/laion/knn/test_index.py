@@ -366,3 +366,16 @@ def test_the_command_says_what_it_made(tmp_path: Path, capsys: pytest.CaptureFix
     assert "give --model" in said
     assert cli.run([*arguments[:2], str(tmp_path / "nowhere"), *arguments[3:]]) == 2
     assert "is no embedding folder" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_in_a_line_and_what_is_done_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = make_embeddings(tmp_path / "in", (40,)), tmp_path / "out"
+    store = Ann.store
+    with monkeypatch.context() as patch:
+        patch.setattr(Ann, "store", lambda self, path: store(self, "/dev/full"))
+        with pytest.raises(UsageError, match="no space left on device; what is done stays"):
+            index(source, out, kind="flat")
+    assert not (out / "index.json").exists()
+    assert index(source, out, kind="flat").exit_code == 0

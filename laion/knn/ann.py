@@ -14,6 +14,9 @@ import numpy.typing as npt
 from img2ds.outcome import UsageError
 from laion.knn.kinds import HNSW_CONSTRUCTION
 
+#: Bytes handed to a file at once.
+_WRITE_SIZE = 1 << 20
+
 #: Seed of every random choice in faiss's training.
 _SEED = 1234
 
@@ -81,12 +84,10 @@ class Ann:
 
     def store(self, path: str) -> None:
         """Write it at `path`. Raises OSError."""
-        try:
-            self._faiss.write_index(self._index, path)
-        except RuntimeError as error:
-            # The system's word is in brackets at the end of faiss's own.
-            words = str(error).strip().rpartition("(")[2].rstrip(")")
-            raise OSError(f"cannot write {path}: {words.lower()}") from None
+        # faiss's own writer takes no notice of what closing a file on a full disk says.
+        with open(path, "wb") as file:
+            writer = self._faiss.PyCallbackIOWriter(file.write, _WRITE_SIZE)
+            self._faiss.write_index(self._index, writer)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)

@@ -143,7 +143,7 @@ class Searcher:
         page = places[wanted.offset : wanted.offset + wanted.k]
         rows = self.metadata.rows(ids[page])
         results = [
-            Result(int(ids[place]), float(scores[place]), row)
+            Result(int(ids[place]), min(float(scores[place]), 1.0), row)  # float16 rounds up
             for place, row in zip(page, rows, strict=True)
         ]
         more = len(places) > wanted.offset + wanted.k

@@ -6,6 +6,8 @@ import { DEFAULTS, fromAddress, hasFilters, search, toAddress } from "/static/qu
 import { watchTheme } from "/static/theme.js";
 
 const PAGE = 40;
+// Milliseconds after which an answer counts as slow.
+const SLOW = 200;
 // The API's limits on one answer and on how far one can page.
 const MOST_RESULTS = 1000;
 const MOST_OFFSET = 5000;
@@ -20,6 +22,7 @@ let health = null;
 let next = 0; // offset of the page to come, null after the last one
 let asking = null; // AbortController of the request in flight
 let took = 0;
+let waiting = 0; // timer of a slow answer
 const uploads = new Map(); // pictures asked with, for going back to
 
 const grid = new Grid($("results"), () => {
@@ -59,10 +62,16 @@ async function begin() {
   reflect();
   if (!query.question) return;
   next = 0;
-  grid.showBlanks();
+  busy(true);
   say("Searching …");
-  scrollTo(0, 0);
   await load();
+}
+
+// Most answers come at once: what is there stays until then, and only slow ones show grey cards.
+function busy(wanted) {
+  clearTimeout(waiting);
+  $("results").setAttribute("aria-busy", String(wanted));
+  if (wanted) waiting = setTimeout(() => grid.showBlanks(), SLOW);
 }
 
 async function load() {
@@ -72,7 +81,11 @@ async function load() {
   more.disabled = true;
   try {
     const answer = await search(query, { k: PAGE, offset: next, signal: mine.signal });
-    if (first) grid.clear();
+    if (first) {
+      busy(false);
+      grid.clear();
+      scrollTo(0, 0);
+    }
     grid.add(answer.results, (result) => toAddress({ ...query, question: { id: result.id } }));
     took = first ? answer.took_ms : took;
     next = answer.next_offset === null || answer.next_offset > MOST_OFFSET ? null : answer.next_offset;
@@ -81,6 +94,7 @@ async function load() {
   } catch (error) {
     if (error.name === "AbortError") return;
     if (first) {
+      busy(false);
       grid.clear();
       next = null;
       tell("That did not work", error.message, "Try again", begin);
@@ -129,7 +143,10 @@ function reflect() {
   $("asked").hidden = true;
   more.hidden = true;
   $("download").disabled = true;
-  if (landing) grid.clear();
+  if (landing) {
+    busy(false);
+    grid.clear();
+  }
   showNotice();
 }
 

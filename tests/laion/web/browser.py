@@ -108,8 +108,9 @@ class Visit:
     def settle(self) -> None:
         """Wait until an answer is shown: cards, or a message."""
         self.page.wait_for_function(
-            "() => document.querySelector('.card:not(.blank)')"
-            " || !document.getElementById('message').hidden"
+            "() => document.getElementById('results').ariaBusy !== 'true'"
+            " && (document.querySelector('.card:not(.blank)')"
+            " || !document.getElementById('message').hidden)"
         )
 
     def ids(self) -> list[int]:

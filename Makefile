@@ -1,4 +1,5 @@
 # make demo   set up, then img2ds over a sample web on this machine
+# make demo-search  set up, then a search page over a sample web, with a model trained on the spot
 # make test   set up, then every test
 # make lint   ruff and mypy --strict
 # make bench  the short benchmarks (see benchmark/README.md)
@@ -8,7 +9,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo demo-search test lint bench clean
 
 setup: $(STAMP)
 
@@ -22,7 +23,12 @@ $(STAMP): setup.py requirements.txt $(wildcard img2ds/image/*.c)
 demo: setup
 	$(RUN) -m tests.demo
 
+demo-search: setup
+	$(RUN) -m tests.demo_search
+
 test: setup
+	# The page is tested in a browser; where it cannot be installed those tests are skipped.
+	-scripts/apt-packages.sh chromium
 	$(RUN) -m pytest tests
 
 lint: setup
@@ -43,4 +49,4 @@ bench: setup
 	$(RUN) -m benchmark.end_to_end --rounds 1
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo demo_search build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

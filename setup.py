@@ -38,10 +38,19 @@ EXTRACT = [
     "xxhash>=3.1",  # the digest of a pair
 ]
 
+# What `laion index`, `search` and `serve` need besides a CLIP model.
+SEARCH = [
+    "faiss-cpu>=1.11",  # the indices; 1.11 maps graphs and vectors into memory, not lists alone
+    "starlette>=0.44",  # the API and the page; 0.44 bounds the parts of a form
+    "uvicorn>=0.30",  # serves them
+    "python-multipart>=0.0.18",  # uploaded pictures, which starlette reads with it
+]
+
 EXTRAS = {
     "extract": EXTRACT,
     "clip": ["open_clip_torch>=2.24"],
-    "laion": ["open_clip_torch>=2.24", *EXTRACT],
+    "search": SEARCH,
+    "laion": ["open_clip_torch>=2.24", *EXTRACT, *SEARCH],
     "ray": ["ray>=2.9"],
     "spark": ["pyspark>=3.4"],
     "tfrecord": ["tfrecord>=1.14"],
@@ -55,6 +64,9 @@ EXTRAS["dev"] = [
     "hypothesis>=6.80",
     "cryptography>=42",  # certificates of the test servers
     "moto[s3,server]>=5",
+    "httpx>=0.27",  # starlette's test client
+    "schemathesis>=4",  # requests that the API's document allows, and that it does not
+    "playwright>=1.45",  # drives Debian's chromium over the search page
     "ruff>=0.6",
     "mypy>=1.8",
     "matplotlib>=3.7",  # the pictures of the benchmarks
@@ -82,7 +94,10 @@ setup(
     python_requires=">=3.10",
     ext_modules=COMPILED,
     packages=find_packages(include=["img2ds", "img2ds.*", "laion", "laion.*"]),
-    package_data={"img2ds": ["py.typed", "image/*.pyi", "image/*.c"], "laion": ["py.typed"]},
+    package_data={
+        "img2ds": ["py.typed", "image/*.pyi", "image/*.c"],
+        "laion": ["py.typed", "web/static/*"],
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={

@@ -32,6 +32,7 @@ def read_arguments(
     Raises:
         UsageError: something is no flag, or a flag lacks its value.
     """
+    arguments = [_long(command, argument) for argument in arguments]
     arguments = _gathered(command, arguments)
     _check_names(command, arguments, stray)
     found: dict[str, Any] = {}
@@ -66,6 +67,13 @@ def _gathered(command: Flags, arguments: Sequence[str]) -> list[str]:
         values = [name] if is_list else []
         gathered.append(argument)
     return gathered[:-1]
+
+
+def _long(command: Flags, argument: str) -> str:
+    """`--k` for `-k`, where a command has a flag of one letter."""
+    if argument[:1] == "-" and argument[2:3] in ("", "=") and argument[1:2] in command.fields:
+        return f"-{argument}"
+    return argument
 
 
 def _check_names(command: Flags, arguments: Sequence[str], stray: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 _STATS = re.compile(r"(\d+)_stats\.json")
 #: Also `img_emb/img_emb_12.npy`, `metadata/metadata_12.parquet`: one folder a kind of file.
 _SHARD_FILE = re.compile(
-    r"(?:[a-z_]+/[a-z_]+_)?(\d+)(_stats\.json|\.tar|\.parquet|\.tfrecord|\.npy)"
+    r"(?:[a-z_]+/[a-z_]+_)?(\d+)(_stats\.json|\.tar|\.parquet|\.tfrecord|\.npy|\.arrow)"
 )
 
 #: The mark that makes a shard count; it is published last.

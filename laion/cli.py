@@ -58,6 +58,21 @@ COMMANDS: dict[str, Command] = {
         "laion.clip.tiny:TinyOptions",
         "laion.clip.tiny:run",
     ),
+    "index": Command(
+        "kNN indices over the image and text embeddings of a release",
+        "laion.knn.options:IndexOptions",
+        "laion.knn.index:run",
+    ),
+    "search": Command(
+        "ask an index by text, picture, URL or row; a table or JSON",
+        "laion.knn.options:SearchOptions",
+        "laion.knn.find:run",
+    ),
+    "serve": Command(
+        "the search page and its JSON API, on this machine",
+        "laion.web.options:ServeOptions",
+        "laion.web.serve:run",
+    ),
 }
 
 

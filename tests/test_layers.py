@@ -60,10 +60,15 @@ HOMES = {
     "exifread": ("img2ds/image/exif.py",),
     "tqdm": ("img2ds/stats/console.py",),
     "open_clip": ("laion/clip/model.py",),
-    "faiss": ("laion/knn/",),
     "ray": ("img2ds/distributors/ray.py",),
     "pyspark": ("img2ds/distributors/spark.py",),
+    "faiss": ("laion/knn/ann.py",),
+    "starlette": ("laion/web/",),
+    "uvicorn": ("laion/web/serve.py",),
 }
+
+#: What a package of laion may import of laion's other packages.
+LAION_ALLOWED: dict[str, set[str]] = {"knn": {"clip"}, "web": {"knn"}}
 
 SOURCES = sorted(path for package in ("img2ds", "laion") for path in (ROOT / package).rglob("*.py"))
 
@@ -102,6 +107,16 @@ def test_imports_go_where_they_may(path: Path) -> None:
         for library, homes in HOMES.items():
             if dotted.split(".")[0] == library:
                 assert name.startswith(homes), f"{name} imports {library}"
+
+
+@pytest.mark.parametrize("package", LAION_ALLOWED)
+def test_packages_of_laion_import_what_they_may(package: str) -> None:
+    others = {path.name for path in (ROOT / "laion").iterdir() if path.is_dir()} - {package}
+    for path in (ROOT / "laion" / package).rglob("*.py"):
+        for dotted in imports(path):
+            words = dotted.split(".")
+            if words[0] == "laion" and len(words) > 1 and words[1] in others:
+                assert words[1] in LAION_ALLOWED[package], f"{path} imports {dotted}"
 
 
 def test_every_module_has_its_place() -> None:

@@ -1,0 +1,111 @@
+"""The embeddings themselves, memory-mapped: exact similarities, and the vector of any row.
+
+Kept beside an index whatever that index holds, since a compressed one can neither say how
+similar two rows are nor search by a row. Where the input is good as it is they are hard links.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from img2ds.storage import InputFile
+from laion.knn.layout import local_file, read_blocks
+
+Vectors = npt.NDArray[np.float32]
+
+#: Rows converted at once: 128 MB of float32 at 512 dimensions.
+BLOCK_ROWS = 65_536
+
+#: How far a row's length may be from 1 and count as a unit row: float16 rounds to 5e-4.
+UNIT_TOLERANCE = 2e-3
+
+
+def usable_rows(file: InputFile) -> tuple[npt.NDArray[np.bool_], bool]:
+    """Which rows of an array are vectors: finite, and not zero; and whether all are unit rows."""
+    masks, unit = [], True
+    for block in read_blocks(file, BLOCK_ROWS):
+        lengths = np.linalg.norm(block.astype(np.float32), axis=1)
+        good = np.isfinite(lengths) & (lengths > 0)
+        masks.append(good)
+        unit = unit and bool((np.abs(lengths[good] - 1) < UNIT_TOLERANCE).all())
+    return np.concatenate(masks) if masks else np.zeros(0, bool), unit
+
+
+def keep_vectors(file: InputFile, path: str, keep: npt.NDArray[np.bool_], unit: bool) -> None:
+    """The rows of an array for which `keep` holds, as unit rows at `path`. Raises OSError.
+
+    A hard link where nothing has to be changed; float32 stays float32, all else becomes float16.
+    """
+    local = local_file(file)
+    first = next(iter(read_blocks(file, 1)), np.zeros((0, 0), np.float16))
+    as_it_is = unit and bool(keep.all()) and first.dtype in (np.float16, np.float32)
+    if as_it_is and local is not None:
+        try:
+            os.link(local, path)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(local, path)
+        return
+    kind = np.dtype(np.float32 if first.dtype == np.float32 else np.float16)
+    header = {"descr": kind.str, "fortran_order": False, "shape": (int(keep.sum()), first.shape[1])}
+    start = 0
+    with open(path, "wb") as sink:
+        np.lib.format.write_array_header_1_0(sink, header)
+        for block in read_blocks(file, BLOCK_ROWS):
+            rows = block[keep[start : start + len(block)]].astype(np.float32)
+            start += len(block)
+            if not unit:
+                rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+            sink.write(np.ascontiguousarray(rows.astype(kind)).tobytes())
+
+
+class VectorFiles:
+    """Rows `0 .. len - 1` over the arrays at `paths`, in order. Raises OSError, ValueError."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._arrays: list[np.ndarray[Any, Any]] = [_mapped(path) for path in paths]
+        counts = [len(array) for array in self._arrays]
+        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self.dimension = self._arrays[0].shape[1] if self._arrays else 0
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def rows(self, ids: npt.NDArray[np.int64]) -> Vectors:
+        """The vectors of rows that exist, float32 [len(ids), dimension]."""
+        found = np.empty((len(ids), self.dimension), np.float32)
+        numbers = np.searchsorted(self._starts, ids, side="right") - 1
+        for number in np.unique(numbers):
+            where = np.flatnonzero(numbers == number)
+            # Reading upwards is what disks do best.
+            where = where[np.argsort(ids[where], kind="stable")]
+            found[where] = self._arrays[number][ids[where] - self._starts[number]]
+        return found
+
+    def blocks(
+        self, start: int, stop: int, rows: int = BLOCK_ROWS
+    ) -> Iterator[tuple[int, Vectors]]:
+        """Rows from `start` up to `stop` in order, float32, with the number of each block's first.
+
+        A block is at most `rows` long and never crosses a file.
+        """
+        for number, array in enumerate(self._arrays):
+            first = int(self._starts[number])
+            low, high = max(start - first, 0), min(stop - first, len(array))
+            for at in range(low, high, rows):
+                until = min(at + rows, high)
+                yield first + at, np.asarray(array[at:until], np.float32)
+
+
+def _mapped(path: str) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any]
+    try:
+        array = np.load(path, mmap_mode="r")
+    except ValueError:  # nothing can be mapped of a file without rows
+        array = np.load(path)
+    return array

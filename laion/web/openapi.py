@@ -1,0 +1,171 @@
+"""The API's OpenAPI document. What requests are read by is where its parameters come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import img2ds
+from laion.web.parameters import ASKED, WANTED
+
+_NULLABLE_TEXT = {"type": ["string", "null"]}
+_NULLABLE_NUMBER = {"type": ["integer", "null"]}
+
+_RESULT = {
+    "type": "object",
+    "description": "One row of the index.",
+    "required": [
+        "id", "url", "text", "similarity", "width", "height", "license", "nsfw", "picture",
+    ],
+    "additionalProperties": False,
+    "properties": {
+        "id": {"type": "integer", "description": "The row's number, for searching by it."},
+        "url": _NULLABLE_TEXT,
+        "text": {**_NULLABLE_TEXT, "description": "The caption, as it was found."},
+        "similarity": {"type": "number", "description": "Cosine of the question and the row."},
+        "width": {**_NULLABLE_NUMBER, "description": "Of the original picture, in pixels."},
+        "height": _NULLABLE_NUMBER,
+        "license": {**_NULLABLE_TEXT, "description": "?, empty, or a Creative Commons URL."},
+        "nsfw": {**_NULLABLE_TEXT, "description": "UNLIKELY, UNSURE or NSFW."},
+        "picture": {
+            **_NULLABLE_TEXT,
+            "description": "Path of the picture on this server, null when it is not here.",
+        },
+    },
+}  # fmt: skip
+
+_ANSWER = {
+    "type": "object",
+    "required": ["results", "next_offset", "safe", "took_ms"],
+    "additionalProperties": False,
+    "properties": {
+        "results": {"type": "array", "items": {"$ref": "#/components/schemas/Result"}},
+        "next_offset": {
+            **_NULLABLE_NUMBER,
+            "description": "The offset of the results that follow, null after the last ones.",
+        },
+        "safe": {
+            "type": "boolean",
+            "description": "Whether unsafe rows were left out: asked for, and there are tags.",
+        },
+        "took_ms": {"type": "number", "description": "Milliseconds that searching took."},
+    },
+}
+
+_HEALTH = {
+    "type": "object",
+    "required": ["status", "rows", "indices", "model", "tagged"],
+    "additionalProperties": False,
+    "properties": {
+        "status": {"const": "ok"},
+        "rows": {"type": "integer"},
+        "indices": {"type": "array", "items": {"enum": ["image", "text"]}},
+        "model": _NULLABLE_TEXT,
+        "tagged": {"type": "boolean", "description": "Whether rows have NSFW tags."},
+    },
+}
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "additionalProperties": False,
+    "properties": {"error": {"type": "string", "description": "What to change, in a line."}},
+}
+
+
+def _json(schema: str, description: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"description": description, "content": content}
+
+
+_ERRORS = {
+    "400": _json("Error", "The request is wrong; the message says how."),
+    "403": _json("Error", "Another site's page made the request."),
+    "429": _json("Error", "Too many searches; Retry-After says when to go on."),
+}
+_NOT_FOUND = {"404": _json("Error", "There is no such row, or no picture of it here.")}
+
+_FOUND = _json("Answer", "Rows, the most similar first.")
+_FOUND["content"]["application/vnd.apache.parquet"] = {
+    "schema": {"type": "string", "contentMediaType": "application/vnd.apache.parquet"}
+}
+
+
+def openapi_document() -> dict[str, Any]:
+    """The document, OpenAPI 3.1."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "laion search",
+            "version": img2ds.__version__,
+            "description": "Search an image-text data set by its CLIP embeddings.",
+        },
+        "paths": {
+            "/api/search": {
+                "get": {
+                    "operationId": "search",
+                    "summary": "Search by a text, a picture's URL or a row: exactly one of them.",
+                    "parameters": [p.document() for p in (*ASKED, *WANTED)],
+                    "responses": {"200": _FOUND, **_ERRORS, **_NOT_FOUND},
+                },
+                "post": {
+                    "operationId": "searchByUpload",
+                    "summary": "Search by an uploaded picture.",
+                    "parameters": [p.document() for p in WANTED],
+                    "requestBody": {
+                        "required": True,
+                        "content": {"multipart/form-data": {"schema": _upload()}},
+                    },
+                    "responses": {
+                        "200": _FOUND,
+                        **_ERRORS,
+                        **_NOT_FOUND,
+                        "408": _json("Error", "The picture took too long to arrive."),
+                        "413": _json("Error", "The picture is larger than --max_upload_bytes."),
+                        "415": _json("Error", "The body is no multipart/form-data."),
+                    },
+                },
+            },
+            "/api/picture/{id}": {
+                "get": {
+                    "operationId": "picture",
+                    "summary": "The picture of a row, where the server has its shard.",
+                    "parameters": [
+                        {
+                            "name": "id",
+                            "in": "path",
+                            "required": True,
+                            "schema": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1},
+                        }
+                    ],
+                    "responses": {
+                        "200": {
+                            "description": "JPEG, PNG, WebP or GIF.",
+                            "content": {"image/*": {}},
+                        },
+                        **_ERRORS,
+                        **_NOT_FOUND,
+                    },
+                }
+            },
+            "/api/health": {
+                "get": {
+                    "operationId": "health",
+                    "summary": "What is served.",
+                    "responses": {"200": _json("Health", "It is up."), **_ERRORS},
+                }
+            },
+        },
+        "components": {
+            "schemas": {"Result": _RESULT, "Answer": _ANSWER, "Health": _HEALTH, "Error": _ERROR}
+        },
+    }
+
+
+def _upload() -> dict[str, Any]:
+    picture = {"type": "string", "contentMediaType": "image/*"}
+    return {
+        "type": "object",
+        "required": ["image"],
+        "additionalProperties": False,
+        "properties": {"image": {**picture, "format": "binary"}},
+    }

@@ -1,0 +1,162 @@
+"""`make demo-search`: from a sample web of shapes to a running search page.
+
+Pictures of every colour and shape are served on loopback, downloaded by img2ds, embedded by a
+small CLIP model trained on the spot, indexed and served; "a red circle" has to find red circles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from img2ds.image.encode import make_encoder
+from laion.clip.shapes import COLOURS, SHAPES, ShapePicture, pictures
+from tests.server.sample_web import HOSTS, BackgroundWeb
+
+FOLDER = Path("demo_search")
+#: Of each colour and shape: twice what precision@10 needs.
+EACH = 20
+#: Of the pictures; others than the model is trained on.
+SEED = 77
+
+#: Share of the first ten results that have to be what the text says, over all texts.
+LEAST_PRECISION = 0.8
+
+#: Seconds until the page has to be up: most of it is loading torch.
+PATIENCE = 120
+
+LAION = [sys.executable, "-c", "from laion.cli import main; main()"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="end once the page was checked")
+    parser.add_argument("--port", default="1234", help="of the page")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--model", type=Path, help="a folder of laion tiny_clip's, not to train")
+    options = parser.parse_args()
+    folder: Path = options.folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    model = options.model or folder / "tiny"
+    if options.model is None:
+        say("training a small CLIP model on shapes and colours, a minute or so")
+        laion("tiny_clip", "--output_folder", model)
+    weights = ["--model", model / "tiny.json", "--pretrained", model / "tiny.pt"]
+    drawn = list(pictures(SEED, EACH * len(COLOURS) * len(SHAPES)))
+    download(drawn, folder / "shards")
+    laion("score", "--input", folder / "shards", "--output_folder", folder / "scored", *weights)
+    laion("index", "--input", folder / "scored", "--output_folder", folder / "index")
+    return serve(folder, options.port, options.check)
+
+
+def say(words: str) -> None:
+    print(words, flush=True)
+
+
+def laion(*arguments: object) -> None:
+    """Run a stage as people do. Raises SystemExit when it fails."""
+    words = [str(argument) for argument in arguments]
+    say("\n$ laion " + " ".join(words))
+    if subprocess.run([*LAION, *words], check=False).returncode:
+        raise SystemExit(f"laion {words[0]} failed")
+
+
+def download(drawn: Sequence[ShapePicture], shards: Path) -> None:
+    """Serve the pictures on loopback, under several host names, and have img2ds get them."""
+    urls = shards.parent / "urls.csv"
+    with urls.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("url", "caption", "license"))
+        for number, picture in enumerate(drawn):
+            url = f"http://{HOSTS[number % len(HOSTS)]}/photo/{number}.jpeg"
+            licence = "https://creativecommons.org/licenses/by/4.0/" if number % 3 == 0 else "?"
+            writer.writerow((url, picture.caption, licence))
+    encode = make_encoder("jpg", 92)
+    with BackgroundWeb([bytes(encode(picture.pixels)) for picture in drawn]) as address:
+        command = [
+            sys.executable, "-m", "img2ds",
+            "--url_list", str(urls), "--caption_col", "caption",
+            "--save_additional_columns", "license",
+            "--output_folder", str(shards), "--output_format", "webdataset",
+            "--resize_mode", "keep_ratio", "--number_sample_per_shard", "200",
+            "--connect_to", f"::{address}", "--allow_private_addresses",
+        ]  # fmt: skip
+        say("\n$ img2ds " + " ".join(command[3:]))
+        if subprocess.run(command, check=False).returncode:
+            raise SystemExit("img2ds failed")
+
+
+def serve(folder: Path, port: str, check_only: bool) -> int:
+    """Start the page, check what it finds, and leave it running until Ctrl-C."""
+    arguments = [
+        "serve", "--index", str(folder / "index"), "--shards", str(folder / "shards"),
+        "--port", port, "--rate_limit", "1000",
+    ]  # fmt: skip
+    say("\n$ laion " + " ".join(arguments))
+    server = subprocess.Popen([*LAION, *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        if not line:
+            return server.wait()
+        address = next(word for word in line.split() if word.startswith("http://"))
+        precision, middle = check(address, folder / "urls.csv")
+        say(f"precision@10 over {len(COLOURS) * len(SHAPES)} texts: {precision:.3f}")
+        say(f"a text is answered in {middle:.0f} ms (median)")
+        if precision < LEAST_PRECISION:
+            say(f"that is below {LEAST_PRECISION}")
+            return 1
+        if check_only:
+            return 0
+        say(f"\nthe page is at {address} (Ctrl-C ends)")
+        return server.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait()
+
+
+def check(address: str, urls: Path) -> tuple[float, float]:
+    """Precision@10 over "a COLOUR SHAPE" for all of them, and the median time in milliseconds.
+
+    What a picture shows is told by its URL, not by its caption, which is only one of many forms.
+    """
+    with urls.open(newline="") as file:
+        shown = [row["url"] for row in csv.DictReader(file)]
+    drawn = pictures(SEED, len(shown))
+    truth = {
+        url: (picture.colour, picture.shape) for url, picture in zip(shown, drawn, strict=True)
+    }
+    wait_for(address)
+    shares, times = [], []
+    for colour in COLOURS:
+        for shape in SHAPES:
+            query = urllib.parse.urlencode({"text": f"a {colour} {shape}", "k": 10})
+            started = time.perf_counter()
+            with urllib.request.urlopen(f"{address}/api/search?{query}") as answer:
+                results = json.load(answer)["results"]
+            times.append(1000 * (time.perf_counter() - started))
+            shares.append(sum(truth[r["url"]] == (colour, shape) for r in results) / 10)
+    return statistics.mean(shares), statistics.median(times)
+
+
+def wait_for(address: str) -> None:
+    """Until the server answers. Raises OSError when it does not within PATIENCE."""
+    urllib.request.urlopen(f"{address}/api/health", timeout=PATIENCE).close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

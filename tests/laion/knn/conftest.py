@@ -1,0 +1,19 @@
+"""Indices that tests only read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from laion.knn.search import Searcher
+from tests.laion.knn.folders import index, make_embeddings
+
+
+@pytest.fixture(scope="session")
+def searcher(tmp_path_factory: pytest.TempPathFactory) -> Searcher:
+    """500 rows in two parts, compared one by one."""
+    folder: Path = tmp_path_factory.mktemp("knn")
+    source = make_embeddings(folder / "embeddings")
+    assert index(source, folder / "index", kind="flat").exit_code == 0
+    return Searcher(str(folder / "index"))

@@ -1,0 +1,272 @@
+"""Searching: order, filters, pages, near-duplicates, rows by number, the command."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from img2ds.outcome import UsageError
+from laion import cli
+from laion.knn.filters import LICENCES, Filters, first_of_its_kind
+from laion.knn.kinds import choose_kind
+from laion.knn.rows import CC, COMMERCIAL, DERIVATIVES, rights_of, shown_rows, source_columns
+from laion.knn.search import Searcher, Wanted
+from tests.laion.knn.folders import columns, index, make_embeddings, vectors
+
+ALL = np.concatenate([vectors(300, 0)[0], vectors(200, 1)[0]])
+ROWS = [
+    {name: list(map(str, values)) if name == "key" else pa.array(values).to_pylist()
+     for name, values in columns(part, count).items()}
+    for part, count in enumerate((300, 200))
+]  # fmt: skip
+EVERYTHING = Filters(safe=False)
+
+
+def field(row: int, name: str) -> Any:
+    return ROWS[0][name][row] if row < 300 else ROWS[1][name][row - 300]
+
+
+def by_hand(row: int, keep: Any) -> list[int]:
+    order = np.argsort(-(ALL @ ALL[row]), kind="stable")
+    return [int(other) for other in order if keep(int(other))]
+
+
+def found(searcher: Searcher, row: int, **wanted: Any) -> list[int]:
+    wanted.setdefault("filters", EVERYTHING)
+    return [r.id for r in searcher.find(searcher.vector(row), Wanted(**wanted)).results]
+
+
+def test_results_are_in_the_order_of_exact_similarity(searcher: Searcher) -> None:
+    results = searcher.find(searcher.vector(42), Wanted(k=50, filters=EVERYTHING)).results
+    assert [r.id for r in results][:10] == by_hand(42, lambda _: True)[:10]
+    assert results[0].similarity == pytest.approx(1, abs=1e-3)
+    assert all(a.similarity >= b.similarity for a, b in pairwise(results))
+    assert results[3].row["text"] == field(results[3].id, "caption")
+
+
+@pytest.mark.parametrize(
+    ("filters", "keep"),
+    [
+        (Filters(), lambda row: field(row, "nsfw") == "UNLIKELY"),
+        (
+            Filters(safe=False, min_size=900),
+            lambda row: min(field(row, "original_width"), field(row, "original_height")) >= 900,
+        ),
+        (Filters(safe=False, license="cc"), lambda row: "cr" in (field(row, "license") or "")),
+        (
+            Filters(license="commercial", min_size=300),
+            lambda row: (
+                field(row, "nsfw") == "UNLIKELY"
+                and str(field(row, "license")).endswith(("by/4.0/", "zero/1.0/"))
+                and field(row, "original_width") >= 300
+            ),
+        ),
+    ],
+)
+def test_filters_leave_as_many_results_as_were_asked_for(
+    searcher: Searcher, filters: Filters, keep: Any
+) -> None:
+    expected = by_hand(7, keep)
+    assert len(expected) > 20
+    assert found(searcher, 7, k=20, filters=filters) == expected[:20]
+    assert sorted(found(searcher, 7, k=1000, filters=filters)) == sorted(expected)
+
+
+def test_pages_join_without_gaps_or_repeats(searcher: Searcher) -> None:
+    whole = found(searcher, 9, k=500)
+    pages: list[int] = []
+    offsets: list[int | None] = [0]
+    while (offset := offsets[-1]) is not None:
+        page = searcher.find(searcher.vector(9), Wanted(k=70, offset=offset, filters=EVERYTHING))
+        pages += [r.id for r in page.results]
+        offsets.append(page.next_offset)
+    assert offsets == [*range(0, 500, 70), None]
+    assert pages == whole
+    assert len(set(pages)) == 500
+    assert searcher.find(searcher.vector(9), Wanted(offset=500)).results == []
+
+
+def test_the_text_index_is_searched_by_texts(searcher: Searcher) -> None:
+    texts = np.concatenate([vectors(300, 0)[1], vectors(200, 1)[1]])
+    expected = np.argsort(-(texts @ ALL[11]))[:5]
+    assert found(searcher, 11, k=5, index="text") == list(expected)
+
+
+def test_of_near_duplicates_the_best_is_shown(tmp_path: Path) -> None:
+    source = make_embeddings(tmp_path / "in", (200,))
+    image = vectors(200, 0)[0]
+    image[50:60] = image[3]
+    np.save(source / "img_emb" / "img_emb_0.npy", image.astype(np.float16))
+    index(source, tmp_path / "out")
+    searcher = Searcher(str(tmp_path / "out"))
+    with_copies = found(searcher, 3, k=20)
+    assert len({3, *range(50, 60)} & set(with_copies)) == 11
+    without = found(searcher, 3, k=20, deduplicate=True)
+    assert len({3, *range(50, 60)} & set(without)) == 1
+    assert len(without) == 20
+
+
+def test_a_chain_of_small_steps_hides_no_other_picture() -> None:
+    angles = np.radians(np.arange(0, 90, 10))
+    chain = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    assert first_of_its_kind([chain], 10) == [0, 2, 4, 6, 8]
+    assert first_of_its_kind([chain[:3], chain[3:]], 3) == [0, 2, 4]
+
+
+def test_untagged_rows_are_hidden_among_tagged_ones_only(tmp_path: Path) -> None:
+    def untagged(part: int, rows: int) -> dict[str, Any]:
+        return {k: v for k, v in columns(part, rows).items() if k != "nsfw"}
+
+    source = make_embeddings(tmp_path / "in", (30,), make_columns=untagged)
+    index(source, tmp_path / "out")
+    searcher = Searcher(str(tmp_path / "out"))
+    assert not searcher.description.tagged
+    assert len(found(searcher, 1, k=30, filters=Filters())) == 30
+
+
+@pytest.mark.parametrize(
+    ("license", "rights"),
+    [
+        (None, 0),
+        ("?", 0),
+        ("", 0),
+        ("https://example.com/licenses/by/4.0/", 0),
+        ("https://creativecommons.org/licenses/by/4.0/", CC | COMMERCIAL | DERIVATIVES),
+        ("http://creativecommons.org/licenses/by-sa/3.0/de/", CC | COMMERCIAL | DERIVATIVES),
+        ("https://creativecommons.org/licenses/BY-NC/2.0", CC | DERIVATIVES),
+        ("https://creativecommons.org/licenses/by-nd/2.0/", CC | COMMERCIAL),
+        ("https://creativecommons.org/licenses/by-nc-nd/2.0/", CC),
+        ("https://creativecommons.org/publicdomain/zero/1.0/", CC | COMMERCIAL | DERIVATIVES),
+    ],
+)
+def test_what_a_licence_permits(license: str | None, rights: int) -> None:
+    assert rights_of(license) == rights
+    assert (rights & LICENCES["free"] == LICENCES["free"]) == (rights == 7)
+
+
+def test_metadata_of_other_makers_are_read() -> None:
+    batch = pa.record_batch(
+        {
+            "url": ["http://a.example/"] * 3,
+            "caption": pa.array([None, "x", ""], pa.string()),
+            "original_width": pa.array([100.0, None, 7.5]),
+            "original_height": pa.array([50.0, 3.0, 8.0]),
+            "license": pa.nulls(3),
+            "NSFW": ["unlikely", None, "NSFW"],
+        }
+    )
+    table = shown_rows(batch, source_columns(batch.schema.names)).to_pydict()
+    assert table["width"] == [100, None, 7]
+    assert table["side"] == [50, 0, 7]
+    assert table["safe"] == [1, 0, 0]
+    assert table["rights"] == [0, 0, 0]
+    assert table["text"] == [None, "x", ""]
+    with pytest.raises(UsageError, match="no column url or URL; there are: link"):
+        source_columns(["link"])
+
+
+def test_rows_are_found_by_number_over_batches_and_files(searcher: Searcher) -> None:
+    wanted = [499, 0, 300, 299, 0]
+    rows = searcher.metadata.rows(wanted)
+    assert [row["key"] for row in rows] == [
+        "000010199", "000000000", "000010000", "000000299", "000000000",
+    ]  # fmt: skip
+    for row in (-1, 500):
+        with pytest.raises(IndexError):
+            searcher.metadata.rows([row])
+        with pytest.raises(IndexError, match="from 0 to 499"):
+            searcher.vector(row)
+
+
+@given(rows=st.integers(1, 10**9), dimension=st.sampled_from([64, 512, 768]),
+       memory=st.integers(10**6, 10**12))  # fmt: skip
+def test_the_kind_chosen_fits_the_memory(rows: int, dimension: int, memory: int) -> None:
+    least = rows * (dimension // 32 + 8) if rows >= 1024 else 4 * rows * dimension
+    if least > memory:
+        with pytest.raises(UsageError, match="give it more"):
+            choose_kind(None, rows, dimension, memory)
+    else:
+        kind = choose_kind(None, rows, dimension, memory)
+        assert kind.memory is not None
+        assert kind.memory <= memory
+        assert kind.train_rows <= rows
+
+
+def test_kinds_by_size() -> None:
+    gigabyte = 10**9
+    assert choose_kind(None, 5_000, 512, 8 * gigabyte).name == "flat"
+    assert choose_kind(None, 1_000_000, 512, 8 * gigabyte).factory == "HNSW32,Flat"
+    assert choose_kind(None, 10_000_000, 512, 8 * gigabyte).factory == "IVF16384_HNSW32,PQ128x8np"
+    assert choose_kind(None, 400_000_000, 512, 32 * gigabyte).factory == "IVF65536_HNSW32,PQ64x8np"
+
+
+def test_the_command_prints_a_table_and_json(
+    searcher: Searcher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["search", "--index", searcher.folder, "--id", "5", "-k", "3", "--nosafe"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["similarity", "id", "size", "text"]
+    assert lines[1].split()[1:3] == ["5", "285x305"]
+    assert lines[2].strip() == "http://pictures.example/0/5.jpg"
+    assert cli.run(["search", "--index", searcher.folder, "--id", "5", "-k", "2", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [set(result) for result in results] == [
+        {"id", "url", "text", "similarity", "width", "height", "license", "nsfw"}
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give one of --text, --image, --url and --id"),
+        (["--text", "x", "--id", "3"], "got --text and --id"),
+        (["--id", "500"], "--id: there is no row 500"),
+        (["--text", "x"], "give --model and --pretrained"),
+        (["--image", "nowhere.jpg"], "--image nowhere.jpg: no such file"),
+        (["--image", __file__], "not an image"),
+        (["--url", "http://127.0.0.1/x.jpg"], "blocked_address"),
+        (["--id", "1", "--license", "comercial"], "did you mean commercial?"),
+        (["--id", "1", "-k", "0"], "--k must be at least 1"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    searcher: Searcher, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert cli.run(["search", "--index", searcher.folder, *arguments]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.splitlines()) == 1
+
+
+def test_captions_cannot_drive_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def hostile(part: int, rows: int) -> dict[str, Any]:
+        return {**columns(part, rows), "caption": ["\x1b]0;owned\x07\x1b[31mred"] * rows}
+
+    index(make_embeddings(tmp_path / "in", (5,), make_columns=hostile), tmp_path / "out")
+    capsys.readouterr()
+    assert cli.run(["search", "--index", str(tmp_path / "out"), "--id", "1"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["index.json", "image.index", "metadata/metadata_00001.arrow"])
+def test_a_damaged_folder_is_refused(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index(make_embeddings(tmp_path / "in", (20, 20)), tmp_path / "out")
+    path = tmp_path / "out" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    capsys.readouterr()
+    assert cli.run(["search", "--index", str(tmp_path / "out"), "--id", "1"]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert path.name in said or "damaged" in said

@@ -1,0 +1,302 @@
+"""The API: what it answers, what it refuses, and that its document says so."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from starlette.testclient import TestClient
+
+from img2ds.image.encode import make_encoder
+from laion.clip.shapes import COLOURS, SHAPES
+from laion.web.openapi import openapi_document
+from tests.laion.web.conftest import MAX_UPLOAD, Make
+from tests.laion.web.shapes import HOSTILE, ShapeSet
+from tests.server.sample_web import BackgroundWeb
+
+
+def ask(client: TestClient, **query: Any) -> list[dict[str, Any]]:
+    answer = client.get("/api/search", params=query)
+    assert answer.status_code == 200, answer.text
+    results: list[dict[str, Any]] = answer.json()["results"]
+    return results
+
+
+def test_texts_find_what_they_say(client: TestClient, shapes: ShapeSet) -> None:
+    """Over all colours and shapes: as many of each as there are, at most ten."""
+    shares = []
+    for colour in COLOURS:
+        for shape in SHAPES:
+            there = sum((p.colour, p.shape) == (colour, shape) for p in shapes.pictures)
+            results = ask(client, text=f"a {colour} {shape}", k=min(10, there), safe="false")
+            right = [shapes.pictures[r["id"]] for r in results]
+            shares.append(sum((p.colour, p.shape) == (colour, shape) for p in right) / len(results))
+    assert np.mean(shares) >= 0.8
+    assert min(shares) > 0
+
+
+def test_an_answer_has_what_the_document_says(client: TestClient, shapes: ShapeSet) -> None:
+    answer = client.get("/api/search", params={"text": "a red circle", "k": 3}).json()
+    assert set(answer) == {"results", "next_offset", "safe", "took_ms"}
+    assert (len(answer["results"]), answer["next_offset"], answer["safe"]) == (3, 3, True)
+    first = answer["results"][0]
+    row = first["id"]
+    assert first == {
+        "id": row,
+        "url": shapes.rows["url"][row],
+        "text": shapes.rows["caption"][row],
+        "similarity": first["similarity"],
+        "width": shapes.rows["original_width"][row],
+        "height": shapes.rows["original_height"][row],
+        "license": shapes.rows["license"][row],
+        "nsfw": "UNLIKELY",
+        "picture": f"/api/picture/{row}",
+    }
+    assert 0 < first["similarity"] < 1
+
+
+def test_a_row_an_upload_and_a_url_of_one_picture_find_the_same(
+    make_client: Make, client: TestClient, shapes: ShapeSet
+) -> None:
+    by_row = [r["id"] for r in ask(client, id=20, k=5)]
+    assert by_row[0] == 20
+    upload = client.post("/api/search?k=5", files={"image": ("x.jpg", shapes.bodies[20])})
+    assert [r["id"] for r in upload.json()["results"]][:3] == by_row[:3]
+    with BackgroundWeb([shapes.bodies[20]]) as address:
+        near = make_client(connect_to=(f"::{address}",), allow_private=True)
+        found = ask(near, image_url="http://pictures.example/photo/0.jpeg", k=5)
+    assert [r["id"] for r in found][:3] == by_row[:3]
+
+
+def test_safe_mode_is_on_unless_it_is_turned_off(client: TestClient) -> None:
+    assert {r["nsfw"] for r in ask(client, text="a star", k=320)} == {"UNLIKELY"}
+    every = ask(client, text="a star", k=320, safe="false")
+    assert {r["nsfw"] for r in every} == {"UNLIKELY", "UNSURE", "NSFW"}
+    assert len(every) == 320
+
+
+def test_filters_and_pages(client: TestClient) -> None:
+    first = ask(client, text="blue", k=15, license="commercial", min_size=200)
+    assert len(first) == 15
+    for result in first:
+        assert result["license"].endswith("/by/4.0/")
+        assert min(result["width"], result["height"]) >= 200
+    second = ask(client, text="blue", k=15, offset=15, license="commercial", min_size=200)
+    assert not {r["id"] for r in first} & {r["id"] for r in second}
+    assert first[-1]["similarity"] >= second[0]["similarity"]
+
+
+def test_results_as_parquet_feed_img2ds(client: TestClient, shapes: ShapeSet) -> None:
+    query: dict[str, Any] = {"text": "a green square", "k": 12}
+    answer = client.get("/api/search", params={**query, "format": "parquet"})
+    assert answer.headers["content-type"] == "application/vnd.apache.parquet"
+    assert answer.headers["content-disposition"] == 'attachment; filename="results.parquet"'
+    table = pq.read_table(io.BytesIO(answer.content))
+    assert table.column_names == [
+        "SAMPLE_ID", "URL", "TEXT", "HEIGHT", "WIDTH", "LICENSE", "NSFW", "similarity",
+    ]  # fmt: skip
+    shown = ask(client, **query)
+    assert table["URL"].to_pylist() == [r["url"] for r in shown]
+    assert table["TEXT"].to_pylist() == [r["text"] for r in shown]
+
+
+def test_pictures_come_out_of_the_shards(client: TestClient, shapes: ShapeSet) -> None:
+    for row in (0, 7, 319):
+        answer = client.get(f"/api/picture/{row}")
+        assert answer.content == shapes.bodies[row]
+        assert answer.headers["content-type"] == "image/jpeg"
+        assert "sandbox" in answer.headers["content-security-policy"]
+    for row in (1, 320, 10**19):
+        assert client.get(f"/api/picture/{row}").status_code in (400, 404)
+    assert client.get("/api/picture/..%2f..%2fetc%2fpasswd").status_code == 404
+    assert client.get("/api/picture/-1").status_code == 400
+
+
+def test_captions_come_as_they_are_in_json_and_nowhere_in_the_page(client: TestClient) -> None:
+    answer = client.get("/api/search", params={"id": 0, "k": 1})
+    assert answer.json()["results"][0]["text"] == HOSTILE
+    assert answer.headers["content-type"] == "application/json"
+    assert "owned" not in client.get("/?id=0").text
+
+
+def test_health(client: TestClient) -> None:
+    assert client.get("/api/health").json() == {
+        "status": "ok",
+        "rows": 320,
+        "indices": ["image", "text"],
+        "model": "tiny.json",
+        "tagged": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "words"),
+    [
+        ("", 400, "give one of text, image_url, id; got none"),
+        ("text=a&id=3", 400, "got text and id"),
+        ("text=", 400, "must not be empty"),
+        ("text=%20%20", 400, "must not be empty"),
+        ("text=" + "x" * 1001, 400, "at most 1000 characters"),
+        ("id=320", 404, "there is no row 320"),
+        ("id=-1", 400, "at least 0"),
+        ("id=1.5", 400, "whole number"),
+        ("id=%D9%A1", 400, "whole number"),
+        ("id=99999999999999999999999", 400, "whole number"),
+        ("text=a&k=0", 400, "k is at least 1"),
+        ("text=a&k=1001", 400, "k is at most 1000"),
+        ("text=a&offset=5001", 400, "offset is at most 5000"),
+        ("text=a&safe=maybe", 400, "safe is true or false"),
+        ("text=a&index=audio", 400, "index is one of image, text"),
+        ("text=a&licence=cc", 400, "did you mean license?"),
+        ("text=a&text=b", 400, "text is given twice"),
+        ("text=a&format=csv", 400, "format is one of json, parquet"),
+        ("image_url=ftp://x.example/a.jpg", 400, "unsupported_scheme"),
+        ("image_url=nonsense", 400, "image_url: "),
+        ("image_url=http://127.0.0.1/a.jpg", 400, "blocked_address"),
+        ("image_url=http://[::1]/a.jpg", 400, "blocked_address"),
+        ("image_url=http://169.254.169.254/latest/meta-data/", 400, "blocked_address"),
+        ("image_url=http://2130706433/a.jpg", 400, "blocked_address"),
+    ],
+)
+def test_wrong_questions_get_a_4xx_that_says_why(
+    make_client: Make, query: str, status: int, words: str
+) -> None:
+    direct = make_client(connect_to=())
+    answer = direct.get(f"/api/search?{query}")
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+    assert words in answer.json()["error"]
+
+
+def test_a_redirect_to_a_private_address_is_not_followed(
+    make_client: Make, shapes: ShapeSet
+) -> None:
+    """The guard holds at every hop: only the first one is led to the test's server here."""
+    with BackgroundWeb([shapes.bodies[0]]) as address:
+        near = make_client(connect_to=(f"public.example:80:{address}",))
+        answer = near.get("/api/search", params={"image_url": "http://public.example/photo/0.jpeg"})
+    assert answer.status_code == 400
+    assert "blocked_address" in answer.json()["error"]
+
+
+def noisy(width: int, height: int, kind: str = "jpg") -> bytes:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return bytes(make_encoder(kind, 95 if kind == "jpg" else 6)(pixels))
+
+
+def test_uploads_are_capped_in_bytes_and_pixels(client: TestClient) -> None:
+    large = client.post("/api/search", files={"image": ("x.jpg", b"\xff" * (MAX_UPLOAD + 1))})
+    assert large.status_code == 413
+    endless = client.post("/api/search", files={"image": ("x.jpg", b"\xff" * (20 * MAX_UPLOAD))})
+    assert endless.status_code == 413
+    flat = make_encoder("png", 9)(np.zeros((1001, 1000, 3), np.uint8))
+    bomb = client.post("/api/search", files={"image": ("x.png", bytes(flat))})
+    assert bomb.status_code == 400
+    assert "1000 x 1001 pixels" in bomb.json()["error"]
+
+
+def test_a_body_without_a_length_is_capped_as_it_arrives(client: TestClient) -> None:
+    sent = 0
+
+    def chunks() -> Any:
+        nonlocal sent
+        yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+        for _ in range(100):
+            sent += 100_000
+            yield b"\xff" * 100_000
+
+    answer = client.post(
+        "/api/search",
+        content=chunks(),
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"image": ("x.txt", b"hello")}, "not an image"),
+        ({"image": ("x.jpg", b"")}, "not an image"),
+        ({"picture": ("x.jpg", b"x")}, "one field, image"),
+        ({"image": (None, b"x")}, "one field, image"),
+        ({"image": ("x.jpg", noisy(64, 64)[:900])}, "image: "),
+        ({"image": ("x.png", noisy(64, 64, "png")[:5000])}, "image: "),
+    ],
+)
+def test_wrong_uploads(client: TestClient, files: dict[str, Any], words: str) -> None:
+    answer = client.post("/api/search", files=files)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("application/json", b"{}", 415),
+        ("multipart/form-data", b"x", 400),
+        ("multipart/form-data; boundary=b", b"--b\r\nnonsense", 400),
+        ("multipart/form-data; boundary=b", b"--b--\r\n", 400),
+        ("multipart/form-data; boundary=", b"", 400),
+        ("multipart/form-data; boundary=b; charset=nonsense",
+         b'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\n\xff\r\n--b--\r\n', 400),
+    ],
+)  # fmt: skip
+def test_broken_bodies(client: TestClient, kind: str, body: bytes, status: int) -> None:
+    answer = client.post("/api/search", content=body, headers={"Content-Type": kind})
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+
+
+def test_the_document_is_what_is_served_and_names_every_route(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert document == openapi_document()
+    assert set(document["paths"]) == {"/api/search", "/api/picture/{id}", "/api/health"}
+    assert set(document["paths"]["/api/search"]) == {"get", "post"}
+
+
+def test_schemathesis_finds_no_fault(make_client: Make) -> None:
+    app = make_client(raise_server_exceptions=False).app
+    schema = schemathesis.openapi.from_dict(openapi_document())
+    schema.app = app
+    checks = (
+        not_a_server_error, status_code_conformance, content_type_conformance,
+        response_schema_conformance,
+    )  # fmt: skip
+    tried = 0
+    for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
+        operation = result.ok()
+        takes_something = operation.path_parameters or operation.query or operation.body
+        for mode in (GenerationMode("positive"), GenerationMode("negative")):
+            if mode.is_negative and not takes_something:
+                continue  # nothing about it can be wrong
+            strategy = operation.as_strategy(generation_mode=mode)
+
+            @seed(400)
+            @settings(
+                max_examples=25, deadline=None, database=None, phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )  # fmt: skip
+            def check(case: Any) -> None:
+                nonlocal tried
+                tried += 1
+                response = case.call(base_url="http://127.0.0.1:1234")
+                case.validate_response(response, checks=checks)
+
+            given(strategy)(check)()
+    assert tried > 100

@@ -1,0 +1,361 @@
+"""The page in a real browser: asking in every way, paging, keys, narrow and dark, and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.laion.web.browser import Visit, browser, serving
+from tests.laion.web.shapes import HOSTILE, ShapeSet
+
+pytest.importorskip("playwright", reason="pip install 'img2ds[dev]'")
+
+Open = Callable[..., Visit]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Any]:
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def address(running: Any, shapes: ShapeSet) -> Iterator[str]:
+    with serving(shapes.index, "--shards", str(shapes.shards)) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(running: Any, address: str) -> Iterator[Open]:
+    visits: list[Visit] = []
+
+    def begin(width: int = 1280, height: int = 900, scheme: str = "light") -> Visit:
+        size = {"width": width, "height": height}
+        visits.append(Visit(running, address, viewport=size, color_scheme=scheme))
+        return visits[-1]
+
+    yield begin
+    for each in visits:
+        each.close()
+
+
+def test_typing_a_text_shows_what_it_says(visit: Open, shapes: ShapeSet) -> None:
+    here = visit()
+    page = here.open()
+    page.wait_for_function("() => document.getElementById('rows').textContent.includes('320')")
+    page.keyboard.type("a red circle")  # the box has the focus
+    page.keyboard.press("Enter")
+    here.settle()
+    first = [shapes.pictures[row] for row in here.ids()[:5]]
+    assert sum((p.colour, p.shape) == ("red", "circle") for p in first) >= 4
+    assert page.url.endswith("/?text=a+red+circle")
+    assert page.title() == "a red circle – laion search"
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.card img')].slice(0, 5).every(i => i.naturalWidth)"
+    )
+    assert page.inner_text(".card .score").startswith("0.")
+    assert "results in" in page.inner_text("#status")
+    assert here.outside == [], "everything comes from the server itself"
+
+
+def test_a_caption_is_a_text_whatever_it_holds(visit: Open) -> None:
+    here = visit()
+    page = here.open("/?id=0")
+    assert page.inner_text(".card .caption") == HOSTILE
+    assert page.get_attribute(".card img", "alt") == HOSTILE
+    assert HOSTILE in page.inner_text("#asked")
+    assert page.title() == "laion search"
+    assert page.locator(".card script").count() == 0
+
+
+def test_choosing_a_result_searches_by_it_and_back_goes_back(visit: Open) -> None:
+    here = visit()
+    page = here.open("/?text=a+blue+star")
+    before = here.ids()
+    page.locator(".card > a").nth(2).click()
+    page.wait_for_url(f"**/?id={before[2]}")
+    page.wait_for_selector("#asked img")
+    assert here.ids()[0] == before[2]
+    page.go_back()
+    page.wait_for_url("**/?text=a+blue+star")
+    page.wait_for_function("() => document.getElementById('text').value === 'a blue star'")
+    here.settle()
+    assert here.ids()[:5] == before[:5]
+    page.go_forward()
+    page.wait_for_selector("#asked:not([hidden])")
+    page.click("#asked button")
+    page.wait_for_function("() => document.body.classList.contains('landing')")
+
+
+def test_a_picture_is_asked_with_by_choosing_dropping_and_pasting(
+    visit: Open, shapes: ShapeSet
+) -> None:
+    here = visit()
+    page = here.open()
+    body = shapes.bodies[30]
+    page.click("#open-picture")
+    page.set_input_files("#file", {"name": "mine.jpg", "mimeType": "image/jpeg", "buffer": body})
+    here.settle()
+    assert here.ids()[0] == 30
+    assert page.inner_text("#asked") == "Like mine.jpg\nStart over"
+    assert page.is_hidden("#picture")
+    for kind in ("drop", "paste"):
+        page.goto("/")
+        page.evaluate(
+            """([kind, bytes]) => {
+                const data = new DataTransfer();
+                const picture = new Blob([new Uint8Array(bytes)], {type: "image/jpeg"});
+                data.items.add(new File([picture], `${kind}.jpg`, {type: "image/jpeg"}));
+                const over = new DragEvent("dragenter", {bubbles: true, dataTransfer: data});
+                const event = kind === "drop"
+                    ? new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer: data})
+                    : new ClipboardEvent("paste", {bubbles: true, clipboardData: data});
+                if (kind === "drop") document.body.dispatchEvent(over);
+                window.covered = !document.getElementById("dropping").hidden;
+                document.body.dispatchEvent(event);
+            }""",
+            [kind, list(body)],
+        )
+        here.settle()
+        assert here.ids()[0] == 30
+        assert page.evaluate("window.covered") == (kind == "drop")
+        assert page.is_hidden("#dropping")
+
+
+def test_a_picture_that_cannot_be_had_is_told(visit: Open) -> None:
+    here = visit()
+    page = here.open()
+    page.click("#open-picture")
+    page.fill("#url", "http://127.0.0.1/private.jpg")
+    page.keyboard.press("Enter")
+    here.settle()
+    assert "blocked_address" in page.inner_text("#message")
+    assert page.is_disabled("#download")
+    page.set_input_files(
+        "#file", {"name": "x.png", "mimeType": "image/png", "buffer": b"not a picture"}
+    )
+    page.wait_for_function("() => document.getElementById('message').innerText.includes('not an')")
+
+
+def test_safe_mode_hides_what_it_must_until_it_is_turned_off(visit: Open) -> None:
+    here = visit()
+    page = here.open("/?text=a+star")
+    assert page.is_checked("#safe")
+    assert page.locator(".tag").count() == 0
+    page.uncheck("#safe")
+    page.wait_for_selector(".tag")
+    assert page.url.endswith("safe=false")
+    assert set(page.locator(".tag").all_inner_texts()) <= {"unsure", "nsfw"}
+
+
+def test_filters_and_the_empty_state(visit: Open, shapes: ShapeSet) -> None:
+    here = visit()
+    page = here.open("/?text=a+star")
+    page.select_option("#license", "commercial")
+    page.wait_for_url("**license=commercial")
+    here.settle()
+    assert {shapes.rows["license"][row] for row in here.ids()} == {
+        "https://creativecommons.org/licenses/by/4.0/"
+    }
+    assert page.locator(".facts a").first.inner_text() == "CC BY"
+    page.select_option("#min_size", "1024")
+    page.wait_for_selector("#message:not([hidden])")
+    assert "Nothing found" in page.inner_text("#message")
+    page.click("text=Remove the filters")
+    here.settle()
+    assert len(here.ids()) >= 40
+    page.check("#deduplicate")
+    page.wait_for_url("**deduplicate=true")
+
+
+def test_captions_can_be_searched_instead(visit: Open, shapes: ShapeSet) -> None:
+    here = visit()
+    page = here.open("/?text=a+green+triangle")
+    page.click("text=Captions")
+    page.wait_for_url("**index=text")
+    here.settle()
+    captions = [shapes.rows["caption"][row] for row in here.ids()[:5]]
+    assert all("green" in caption and "triangle" in caption for caption in captions)
+
+
+def test_a_picture_that_fails_leaves_no_hole(visit: Open) -> None:
+    here = visit()
+    page = here.open("/?id=1")  # whose picture is in no shard, and whose host does not exist
+    page.wait_for_function(
+        "() => document.getElementById('status').textContent.includes('1 picture could not')"
+    )
+    assert 1 not in here.ids()
+    assert [url for url, _ in here.outside] == ["http://shapes.invalid/0/1.jpg"] * len(here.outside)
+    assert here.outside
+    assert all("referer" not in headers for _, headers in here.outside)
+    tops = page.eval_on_selector_all(
+        ".card", "cards => cards.map(c => [c.offsetTop, c.offsetLeft, c.offsetWidth])"
+    )
+    first_row = [(left, width) for top, left, width in tops if top == tops[0][0]]
+    gap = first_row[1][0] - sum(first_row[0])
+    assert all(abs(b[0] - sum(a) - gap) <= 1 for a, b in pairwise(first_row))
+
+
+def test_scrolling_brings_every_result_once(visit: Open, shapes: ShapeSet) -> None:
+    here = visit()
+    page = here.open("/?text=a+circle&safe=false")
+    expected = 320 - 1  # the picture that is in no shard
+    for _ in range(60):
+        page.mouse.wheel(0, 4000)
+        if page.is_hidden("#more"):
+            break
+        page.wait_for_timeout(50)
+    page.wait_for_function(f"() => document.querySelectorAll('.card > a').length === {expected}")
+    ids = here.ids()
+    assert len(set(ids)) == len(ids) == expected
+    assert page.inner_text("#status").startswith("319 results")
+
+
+def test_the_list_is_downloaded_as_it_is_shown(
+    visit: Open, shapes: ShapeSet, tmp_path: Path
+) -> None:
+    here = visit(height=500)
+    page = here.open("/?text=a+yellow+square&safe=false")
+    with page.expect_download() as started:
+        page.click("#download")
+    started.value.save_as(tmp_path / "results.parquet")
+    table = pq.read_table(tmp_path / "results.parquet")
+    shown = [shapes.rows["url"][row] for row in here.ids()]
+    # The list also holds the row whose picture cannot be shown.
+    urls = [url for url in table["URL"].to_pylist() if url != shapes.rows["url"][1]]
+    assert urls[: len(shown)] == shown
+    assert started.value.suggested_filename == "results.parquet"
+
+
+def test_everything_can_be_done_with_keys(visit: Open) -> None:
+    here = visit()
+    page = here.open("/?text=a+black+star")
+    focused = "document.activeElement.id || document.activeElement.dataset.id"
+    page.keyboard.press("/")
+    assert page.evaluate(focused) == "text"
+    page.keyboard.press("Escape")
+    assert page.evaluate(focused) != "text"
+    page.keyboard.press("/")
+    page.keyboard.press("ArrowDown")
+    ids = [str(row) for row in here.ids()]
+    assert page.evaluate(focused) == ids[0]
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(focused) == ids[1]
+    page.keyboard.press("ArrowDown")
+    below = page.evaluate(focused)
+    assert ids.index(below) > 2
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(focused) == ids[1]
+    page.keyboard.press("End")
+    assert page.evaluate(focused) == ids[-1]
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/?id={ids[0]}")
+    page.focus("#open-picture")
+    page.keyboard.press("Enter")
+    assert page.evaluate(focused) == "file"
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#picture")
+    assert page.evaluate(focused) == "open-picture"
+
+
+@pytest.mark.parametrize("path", ["/", "/?text=a+red+circle", "/?id=0"])
+def test_a_phone_is_wide_enough(visit: Open, path: str) -> None:
+    here = visit(360, 740)
+    page = here.open(path)
+    page.click("#open-picture")
+    if "?" in path:
+        assert page.is_hidden("#license")
+        page.click("#open-filters")
+        assert page.is_visible("#license")
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 360
+    small = page.evaluate(
+        """() => [...document.querySelectorAll("button, input:not(.hidden), select")]
+            .filter(e => e.checkVisibility() && !["radio", "checkbox"].includes(e.type))
+            .filter(e => e.getBoundingClientRect().height < 32).map(e => e.outerHTML)"""
+    )
+    assert small == [], "too small for a finger"
+
+
+#: Contrast of every visible text with what is behind it (WCAG 2.2, 1.4.3).
+CONTRAST = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const rgba = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (c) => {
+    const [r, g, b] = c.slice(0, 3).map(v => v / 255)
+      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const c = rgba(getComputedStyle(e).backgroundColor);
+      if (c[3] > 150) return c;
+    }
+    return [255, 255, 255, 255];
+  };
+  const bad = [];
+  for (const e of document.querySelectorAll("body *")) {
+    const text = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!text || !e.checkVisibility() || e.closest(":disabled, .hidden, .score, .skip")) continue;
+    const [a, b] = [light(rgba(getComputedStyle(e).color)), light(behind(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) bad.push(`${e.tagName} ${e.className} ${e.textContent.trim()} ${ratio}`);
+  }
+  return bad;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_stand_out_and_controls_have_names(visit: Open, scheme: str) -> None:
+    here = visit(scheme=scheme)
+    page = here.open("/?id=4&safe=false")
+    page.click("#open-picture")
+    assert page.evaluate(CONTRAST) == []
+    page.goto("/")
+    page.wait_for_function("() => document.getElementById('rows').textContent.includes('320')")
+    assert page.evaluate(CONTRAST) == []
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, a[href]")]
+            .filter(e => !(e.textContent.trim() || e.labels?.[0]?.textContent.trim()))
+            .map(e => e.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_dark_and_light_can_be_switched_and_are_remembered(visit: Open) -> None:
+    here = visit(scheme="light")
+    page = here.open()
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.click("#theme")
+    dark = page.evaluate(ground)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(ground) == dark
+    page.click("#theme")
+    assert page.evaluate(ground) == light
+
+
+def test_a_server_that_is_gone_is_told_and_tried_again(visit: Open) -> None:
+    here = visit()
+    page = here.open()
+    page.route("**/api/search*", lambda route: route.abort())
+    page.fill("#text", "a star")
+    page.keyboard.press("Enter")
+    here.page.wait_for_selector("#message:not([hidden])")
+    assert "cannot be reached" in page.inner_text("#message")
+    page.unroute("**/api/search*")
+    page.click("text=Try again")
+    page.wait_for_selector(".card:not(.blank)")
+    assert page.is_hidden("#message")

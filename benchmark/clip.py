@@ -152,7 +152,14 @@ def loading(paths: list[str], decoders: int, own_processes: bool, tokenize: Any 
     """
     work = Work(SETTINGS, None, False)
     found: list[Spent] = []
-    with Loader(work, 256, decoders, own_processes, tokenize) as loader:
+    used: list[Any] = []
+
+    def buffer(size: int) -> Any:
+        """Two by turns, as a device has them."""
+        used.append(used.pop(0) if len(used) == 2 else np.zeros(size, np.uint8))
+        return used[-1]
+
+    with Loader(work, 256, decoders, own_processes, tokenize, buffer) as loader:
         for _ in loader.run(_shards([paths[0]] * decoders)):
             pass  # every decoder has started
         pids = [h.process.pid for h in loader._handles if h.process]

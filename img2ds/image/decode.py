@@ -45,7 +45,11 @@ class BombError(DecodeError):
 
 
 def decode(
-    body: bytes | bytearray, header: Header, least: tuple[int, int], max_pixels: int
+    body: bytes | bytearray,
+    header: Header,
+    least: tuple[int, int],
+    max_pixels: int,
+    buffer: Pixels | None = None,
 ) -> Pixels:
     """Pixels [height, width, 3] in RGB or [height, width] in grey, as stored.
 
@@ -53,6 +57,8 @@ def decode(
         least: width and height that are enough; JPEGs are decoded at a fraction of their size
             (eighths of the DCT) when that is still as large. (0, 0) asks for all pixels.
         max_pixels: a frame with more is not opened.
+        buffer: memory, uint8 [bytes], that the pixels of a JPEG in colour may be put into where
+            they fit: what is found in another place anyway need not be copied there.
 
     Raises:
         DecodeError: the body is broken or cut short.
@@ -61,7 +67,7 @@ def decode(
     if not header.complete:
         raise DecodeError("image is cut short", truncated=True)
     if header.format == "jpeg" and header.channels in (1, 3) and header.depth == 8:
-        return _jpeg(body, header, least)
+        return _jpeg(body, header, least, buffer)
     if header.format == "png" and (pixels := decode_png(body, header)) is not None:
         return _flat(pixels)
     if _is_plain(header):
@@ -87,11 +93,17 @@ def _is_plain(header: Header) -> bool:
     return header.format == "webp"
 
 
-def _jpeg(body: bytes | bytearray, header: Header, least: tuple[int, int]) -> Pixels:
+def _jpeg(
+    body: bytes | bytearray, header: Header, least: tuple[int, int], buffer: Pixels | None
+) -> Pixels:
     colours = "GRAY" if header.channels == 1 else "RGB"
     width, height = _enough(header, least)
+    if buffer is not None and 3 * (width or header.width) * (height or header.height) > len(buffer):
+        buffer = None
     try:
-        pixels = simplejpeg.decode_jpeg(body, colours, min_height=height, min_width=width)
+        pixels = simplejpeg.decode_jpeg(
+            body, colours, min_height=height, min_width=width, buffer=buffer
+        )
     except ValueError as error:
         words = str(error).lower()
         if "premature end" in words:
@@ -103,6 +115,7 @@ def _jpeg(body: bytes | bytearray, header: Header, least: tuple[int, int]) -> Pi
                 colours,
                 min_height=height,
                 min_width=width,
+                buffer=buffer,
                 strict=False,
             )
         except ValueError:

@@ -22,11 +22,11 @@ import numpy.typing as npt
 from img2ds.outcome import Failure, UsageError
 from laion.clip.model import ModelSpec, exact_cutter, load_tokenizer
 from laion.clip.picture import Cutter, cut_picture, longest_cut
-from laion.clip.prepare import Cut, Settings
+from laion.clip.prepare import Cut, Pixels, Settings
 from laion.clip.samples import Sample, read_samples
 
 #: Pictures of a block, at most.
-BLOCK = 64
+BLOCK = 32
 #: Blocks that may wait in shared memory.
 SLOTS = 3
 #: Bytes of a slot: a block of pictures of 256 pixels a side, of which img2ds makes its data sets.
@@ -102,7 +102,9 @@ class Decoder:
         self._tokenize = tokenize
         settings = work.settings
         self._cut: Cutter = (
-            exact_cutter(settings) if work.exact else lambda body: cut_picture(body, settings)
+            exact_cutter(settings)
+            if work.exact
+            else lambda body, room: cut_picture(body, settings, room)
         )
 
     def run(self) -> None:
@@ -125,25 +127,43 @@ class Decoder:
             self._free.append(message)
 
     def _decode(self, shard: Shard) -> None:
-        block, cuts, room = Block(shard.number), list[Cut](), self._work.slot_bytes
+        block, axes, used = Block(shard.number), list[Any](), 0
         try:
             for sample in read_samples(shard.path):
-                cut = self._judge(sample)
+                if block.slot is None:
+                    block.slot = self._free_slot()
+                end = (block.slot + 1) * self._work.slot_bytes
+                room = self._memory[end - self._work.slot_bytes + used : end]
+                cut = self._judge(sample, room)
                 if isinstance(cut, str):
                     block.dropped[cut] += 1
                     continue
-                if len(cuts) == BLOCK or cut.pixels.size > room:
-                    self._send(block, cuts)
-                    block, cuts, room = Block(shard.number), [], self._work.slot_bytes
+                size = cut.pixels.size
+                if size > len(room):
+                    self._send(block, axes)
+                    block, axes, used = Block(shard.number, self._free_slot()), [], 0
+                    end = (block.slot + 1) * self._work.slot_bytes
+                    room = self._memory[end - self._work.slot_bytes : end]
+                if _address(cut.pixels) != _address(room):
+                    room[:size] = cut.pixels.reshape(-1)
+                used += size
+                height, width = cut.pixels.shape[:2]
+                axes.append(((*cut.rows, height), (*cut.columns, width)))
                 block.rows.append(Row(sample.key, sample.caption or "", sample.fields, cut.size))
-                cuts.append(cut)
-                room -= cut.pixels.size
+                if len(axes) == BLOCK:
+                    self._send(block, axes)
+                    block, axes, used = Block(shard.number), [], 0
         except (OSError, UsageError) as error:
             block.error = str(error)
         block.last = True
-        self._send(block, cuts)
+        self._send(block, axes)
 
-    def _judge(self, sample: Sample) -> Cut | str:
+    def _free_slot(self) -> int:
+        while not self._free:
+            self._hear()
+        return self._free.popleft()
+
+    def _judge(self, sample: Sample, room: Pixels) -> Cut | str:
         """The sample's picture, or the reason that it has none to score."""
         if sample.flaw:
             return sample.flaw
@@ -151,26 +171,23 @@ class Decoder:
             return "no_image"
         if not sample.caption or not sample.caption.strip():
             return "no_caption"
-        cut = self._cut(sample.body)
+        cut = self._cut(sample.body, room)
         return cut.reason if isinstance(cut, Failure) else cut
 
-    def _send(self, block: Block, cuts: list[Cut]) -> None:
-        if cuts:
-            while not self._free:
-                self._hear()
-            block.slot = self._free.popleft()
-            at = block.slot * self._work.slot_bytes
-            axes = np.empty((len(cuts), 2, 5), np.int64)
-            for place, cut in enumerate(cuts):
-                height, width = cut.pixels.shape[:2]
-                axes[place] = (*cut.rows, height), (*cut.columns, width)
-                self._memory[at : at + cut.pixels.size] = cut.pixels.reshape(-1)
-                at += cut.pixels.size
-            block.axes = axes
+    def _send(self, block: Block, axes: list[Any]) -> None:
+        if not axes and block.slot is not None:
+            self._free.append(block.slot)
+            block.slot = None
+        if axes:
+            block.axes = np.array(axes, np.int64)
             if self._tokenize is not None:
-                tokens = self._tokenize([row.caption for row in block.rows])
-                block.tokens = tokens.numpy()
+                block.tokens = self._tokenize([row.caption for row in block.rows]).numpy()
         self._connection.send(block)
+
+
+def _address(pixels: Pixels) -> int:
+    address: int = pixels.__array_interface__["data"][0]
+    return address
 
 
 def main(connection: int, memory: int) -> None:

@@ -87,6 +87,7 @@ class Lane:
         self._cuda = embedder.device.type == "cuda"
         self._done: deque[Any] = deque()
         self._free: list[Any] = []
+        self._one: Pixels | None = None
         self._owned: dict[int, Any] = {}
         self._copies: Any = self._torch.cuda.Stream(embedder.device) if self._cuda else None
 
@@ -97,12 +98,12 @@ class Lane:
 
     def buffer(self, size: int) -> Pixels:
         """Memory for the pictures of a batch, uint8 [bytes], taken back by `submit`."""
+        torch = self._torch
         if not self._cuda:
-            return np.empty(size, np.uint8)
-        import torch
-
-        while self._free and self._free[0].numel() != size:
-            self._free.pop(0)
+            # The next batch is put together when this one has been through.
+            if self._one is None or len(self._one) != size:
+                self._one = np.empty(size, np.uint8)
+            return self._one
         pinned = (
             self._free.pop()
             if self._free

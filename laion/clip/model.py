@@ -24,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 
 from img2ds.outcome import Failure, Reason, UsageError, failure
 from laion.clip.network import reach_weights
-from laion.clip.prepare import MAX_PIXELS, Axis, Cut, Settings, plan_axes
+from laion.clip.prepare import MAX_PIXELS, Axis, Cut, Pixels, Settings, plan_axes
 
 Tokens = npt.NDArray[np.int64]
 
@@ -66,7 +66,7 @@ class ClipModel:
         return found
 
 
-def exact_cutter(settings: Settings) -> Callable[[bytes], Cut | Failure]:
+def exact_cutter(settings: Settings) -> Callable[..., Cut | Failure]:
     """A decoder that leaves decoding, resizing and cropping to open_clip's own transform.
 
     Its pictures come out as they are wanted; scaling and normalising them is all that is left.
@@ -90,7 +90,7 @@ def exact_cutter(settings: Settings) -> Callable[[bytes], Cut | Failure]:
         Axis(settings.size[1], settings.size[1], 0),
     )
 
-    def cut(body: bytes) -> Cut | Failure:
+    def cut(body: bytes, buffer: Pixels | None = None) -> Cut | Failure:
         try:
             with Image.open(io.BytesIO(body)) as image:
                 size = image.size

@@ -7,6 +7,7 @@ throw away is not handed on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -29,7 +30,8 @@ _MOST, _LEFT = 3, 2
 #: What is cut off a picture has to be worth it: a share of its side.
 _WORTH = 0.25
 
-Cutter = Callable[[bytes], Cut | Failure]
+#: Decodes a body, its pixels into the memory given where they can be put there.
+Cutter = Callable[[bytes, Pixels | None], Cut | Failure]
 
 
 def longest_cut(side: int) -> int:
@@ -39,8 +41,13 @@ def longest_cut(side: int) -> int:
     return int((_MOST * (side + 5) + 2) / (1 - _WORTH)) + 1
 
 
-def cut_picture(body: bytes | bytearray, settings: Settings) -> Cut | Failure:
+def cut_picture(
+    body: bytes | bytearray, settings: Settings, buffer: Pixels | None = None
+) -> Cut | Failure:
     """Decode a picture for a model. Alpha is put on white; EXIF orientation is applied.
+
+    Args:
+        buffer: memory, uint8 [bytes], that the pixels may be put into; those of most are.
 
     Returns:
         What is needed of it, or a failure with img2ds's reasons.
@@ -57,10 +64,9 @@ def cut_picture(body: bytes | bytearray, settings: Settings) -> Cut | Failure:
     width, height = header.width, header.height
     if turned:
         width, height = height, width
-    rows, columns = plan_axes(width, height, settings)
-    enough = int(columns.resized * OVERSAMPLE), int(rows.resized * OVERSAMPLE)
+    rows, columns, enough = _plan(width, height, settings)
     try:
-        pixels = decode(body, header, enough[::-1] if turned else enough, MAX_PIXELS)
+        pixels = decode(body, header, enough[::-1] if turned else enough, MAX_PIXELS, buffer)
     except BombError as error:
         return failure(Reason.IMAGE_BOMB, error.message)
     except DecodeError as error:
@@ -68,11 +74,22 @@ def cut_picture(body: bytes | bytearray, settings: Settings) -> Cut | Failure:
         return failure(reason, error.message)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
-    pixels = upright(pixels, orientation)
+    if orientation != 1:
+        pixels = upright(pixels, orientation)
     pixels = _reduced(pixels, rows, columns)
     pixels, rows = _needed(pixels, rows, settings.size[0], 0)
     pixels, columns = _needed(pixels, columns, settings.size[1], 1)
     return Cut(np.ascontiguousarray(pixels), rows, columns, (width, height))
+
+
+@lru_cache(maxsize=4096)
+def _plan(width: int, height: int, settings: Settings) -> tuple[Axis, Axis, tuple[int, int]]:
+    """The rules of both sides, and the width and height that a JPEG is decoded to at least.
+
+    Kept: the pictures of a data set are of few sizes.
+    """
+    rows, columns = plan_axes(width, height, settings)
+    return rows, columns, (int(columns.resized * OVERSAMPLE), int(rows.resized * OVERSAMPLE))
 
 
 def _reduced(pixels: Pixels, rows: Axis, columns: Axis) -> Pixels:
@@ -90,6 +107,8 @@ def _reduced(pixels: Pixels, rows: Axis, columns: Axis) -> Pixels:
 def _needed(pixels: Pixels, axis: Axis, out: int, way: int) -> tuple[Pixels, Axis]:
     """The rows (0) or columns (1) that the wanted ones are made of."""
     axis = axis._replace(length=pixels.shape[way])
+    if axis.length <= out:
+        return pixels, axis
     first, end = reach(axis, out)
     if end - first > (1 - _WORTH) * axis.length:
         return pixels, axis

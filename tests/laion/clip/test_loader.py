@@ -23,9 +23,14 @@ COUNTS = (5, 130, 1, 0, 70)
 
 
 def body(number: int) -> bytes:
+    """PNGs and JPEGs, every third so tall or wide that a part is cut off."""
     rng = np.random.default_rng(number)
     width, height = (int(n) for n in rng.integers(10, 40, 2))
-    return make_encoder("png", 1)(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    if number % 3 == 0:
+        width, height = (width, 4 * height + 40) if number % 2 else (4 * width + 40, height)
+    name, quality = ("png", 1) if number % 4 == 0 else ("jpg", 90)
+    pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return make_encoder(name, quality)(pixels)
 
 
 def key(shard: int, place: int) -> str:

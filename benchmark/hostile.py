@@ -169,7 +169,7 @@ def _rate(result: Result) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=8000)
+    parser.add_argument("--rows", type=int, default=12_000)
     parser.add_argument("--hosts", type=int, default=hostile_web.HOSTS)
     parser.add_argument("--slots", default="256,384,512", help="of img2ds, a process")
     parser.add_argument("--peer_slots", default="256", help="of img2dataset; empty for none")

@@ -173,9 +173,8 @@ class NetworkOptions:
 
     TITLE: ClassVar[str] = "Network"
 
-    # 384 rather than img2dataset's 256: see benchmark/README.md; they fit into 1024 open files.
     thread_count: int = flag(
-        384, "int", "most requests in flight per process; also spelled --concurrency"
+        256, "int", "most requests in flight per process; also spelled --concurrency"
     )
     timeout: float = flag(
         10.0, "float", "seconds for connecting, for the first byte, and for any silence"

@@ -29,7 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "upscale_interpolation": "lanczos", "downscale_interpolation": "area", "encode_format": "jpg",
     "skip_reencode": False, "disable_all_reencoding": False, "min_image_size": 0,
     "max_image_area": math.inf, "max_aspect_ratio": math.inf, "number_sample_per_shard": 10_000,
-    "oom_shard_count": 5, "thread_count": 384, "timeout": 10, "retries": 0, "extract_exif": True,
+    "oom_shard_count": 5, "thread_count": 256, "timeout": 10, "retries": 0, "extract_exif": True,
     "compute_hash": "sha256", "verify_hash": (), "distributor": "multiprocessing",
     "subjob_size": 1000, "incremental_mode": "incremental", "max_shard_retry": 1,
     "user_agent_token": None,

@@ -22,9 +22,11 @@ from benchmark.bare import Fetcher
 from benchmark.codec import Case
 from benchmark.corpus import open_corpus
 from benchmark.world import NAME_SERVER
+from img2ds.options import NetworkOptions
 
-#: Requests in flight, a process: enough to keep a core busy here, and no more.
-SLOTS = 64
+#: Requests in flight, a process, as the tool has them: with fewer, more rows of a list over few
+#: hosts find a connection to go on with.
+SLOTS = NetworkOptions().thread_count
 #: Bytes at both ends of a body that tell it from the others of its length.
 _ENDS = 64
 

@@ -46,10 +46,11 @@ def draw(axes: Axes, result: dict[str, Any]) -> None:
         tool = result["tools"][name]
         # Writing is a difference of two runs; where it drowns in their noise it may be below 0.
         values = [max(0.0, tool["stages"][stage]) for stage in STAGES]
+        words = [f"{value:.2f}" if value else "in the\nnoise" for value in values]
         at = [stage + (place - 1) * width for stage in range(len(STAGES))]
         label = f"{name}: {tool['cpu_ms_per_image']:.2f} ms"
         bars = axes.bar(at, values, width * 0.94, label=label, color=colour)
-        axes.bar_label(bars, [f"{value:.2f}" for value in values], padding=2, fontsize=8)
+        axes.bar_label(bars, words, padding=2, fontsize=8)
     axes.set_xticks(range(len(STAGES)), LABELS)
     axes.set_title(f"{result['scheme']}: {result['ratio']:.1f}x less than img2dataset, "
                    f"{result['to_floor']:.2f}x the floor", loc="left", fontsize=10)  # fmt: skip

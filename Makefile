@@ -43,10 +43,12 @@ bench: setup
 	$(RUN) -m benchmark.fetch
 	$(RUN) -m benchmark.write
 	$(RUN) -m benchmark.startup --rows 10000000 --seconds 8
-	$(RUN) -m benchmark.scaling
+	$(RUN) -m benchmark.memory --rows 100000
+	$(RUN) -m benchmark.scaling --short 1000 --long 5000 --rounds 2
 	$(RUN) -m benchmark.paper
 	$(RUN) -m benchmark.dedup --pairs 1000000
 	$(RUN) -m benchmark.end_to_end --rounds 1
+	$(RUN) -m benchmark.figure
 
 clean:
 	rm -rf $(VENV) demo demo_search build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

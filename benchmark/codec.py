@@ -57,7 +57,7 @@ class Case:
     """A picture of the corpus, and what is known of it before the clock runs."""
 
     file: File
-    body: bytes
+    body: bytes | bytearray
     picture: Picture
 
     @property
@@ -125,7 +125,7 @@ def floor(case: Case) -> tuple[bytes, Times]:
     return data, _stages(began, decoded, resized, thread_time())
 
 
-def _bare_decode(body: bytes, header: Header, geometry: Geometry) -> tuple[Pixels, str]:
+def _bare_decode(body: bytes | bytearray, header: Header, geometry: Geometry) -> tuple[Pixels, str]:
     """Pixels, and the order of their colours, which the encoder does not mind."""
     if header.format == "jpeg":
         width, height = _fraction(header, geometry) if geometry.shrinks else (0, 0)
@@ -161,7 +161,7 @@ def _bare_resize(pixels: Pixels, target: Pixels, shrinks: bool) -> None:
         _resample.resample(pixels, target, kernel)
 
 
-def _opencv_pixels(body: bytes) -> Pixels:
+def _opencv_pixels(body: bytes | bytearray) -> Pixels:
     pixels = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
     return pixels

@@ -1,14 +1,18 @@
-"""How much CPU does an image cost, from URL to shard, beside img2dataset?
+"""How much CPU does an image cost, from URL to shard, beside img2dataset and beside the floor?
 
-Both tools run by turns on the same lists of pictures that are all there, on loopback. What an
-image costs is the slope between a short and a long list, so that starting up does not count.
+All run by turns on the same lists of pictures that are all there, on loopback. What an image
+costs is the slope between a short and a long list, so that starting up does not count. What a
+stage costs is told by leaving it out: the runs are made again without writing, and then without
+all that is done to a picture.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,6 +28,18 @@ QUESTION = "end_to_end"
 HOSTS = 300
 #: Rows of the first run of each tool, which is thrown away: it compiles and fills caches.
 WARM_UP = 50
+#: What a run is told to leave out, beginning with nothing.
+WITHOUT: dict[str, Mapping[str, str]] = {
+    "nothing": {},
+    "writing": {"output_format": "dummy"},
+    "writing and pictures": {
+        "output_format": "dummy", "disable_all_reencoding": "True", "extract_exif": "False",
+        "compute_hash": "None",
+    },
+}  # fmt: skip
+STAGES = ("fetching", "pictures", "writing")
+#: The long list of img2dataset's runs without stages, over https: it takes minutes else.
+FEW = 2000
 
 
 def make_urls(scheme: str, count: int) -> list[str]:
@@ -39,30 +55,50 @@ def write_list(urls: list[str], path: Path) -> Path:
 
 
 class Comparison:
-    """Rounds of runs on a short and a long list."""
+    """Rounds of runs on a short and a long list.
 
-    def __init__(self, contenders: list[Tool], lists: tuple[Path, Path], folder: Path) -> None:
+    Attributes:
+        rounds: by tool, the runs on both lists of every round.
+        without: by tool and what was left out, the runs on both lists.
+    """
+
+    def __init__(self, contenders: list[Tool], lists: Mapping[int, Path], folder: Path) -> None:
         self._tools = contenders
         self._lists = lists
         self._folder = folder
-        self._runs = 0
         self.rounds: dict[str, list[tuple[Usage, Usage]]] = defaultdict(list)
+        self.without: dict[str, dict[str, float]] = defaultdict(dict)
 
-    def run(self, tool: Tool, url_list: Path) -> Usage:
+    def run(self, tool: Tool, count: int) -> Usage:
         """One run into a folder of its own, which is removed."""
-        self._runs += 1
         with tempfile.TemporaryDirectory(dir=self._folder) as output:
-            used = tool.run(url_list, Path(output) / "out")
-        if used.images == 0:
-            world.stop(f"{tool.name} wrote no image")
+            used = tool.run(self._lists[count], Path(output) / "out")
+        if used.images != count:
+            world.stop(f"{tool.name} has {used.images} of {count} images")
         return used
 
-    def round(self) -> None:
+    def round(self, short: int, long: int) -> None:
         """Every tool once on each list, by turns."""
-        short, long = ([self.run(tool, path) for tool in self._tools] for path in self._lists)
-        for tool, one, other in zip(self._tools, short, long, strict=True):
+        runs = [[self.run(tool, count) for tool in self._tools] for count in (short, long)]
+        for tool, one, other in zip(self._tools, *runs, strict=True):
             self.rounds[tool.name].append((one, other))
             print(f"  {tool.name}: {measure.slope(one, other):.2f} ms of CPU an image", flush=True)
+
+    def leave_out(self, short: int, long: int, few: Mapping[str, int]) -> None:
+        """The runs that leave stages out, every tool by turns."""
+        for left_out, flags in WITHOUT.items():
+            if not flags:
+                continue
+            for tool in self._tools:
+                partly = dataclasses.replace(tool, flags={**tool.flags, **flags})
+                runs = [self.run(partly, count) for count in (short, few.get(tool.name, long))]
+                self.without[tool.name][left_out] = measure.slope(*runs)
+
+    def stages(self, name: str, whole: float) -> dict[str, float]:
+        """Milliseconds of CPU an image by stage."""
+        fetching = self.without[name]["writing and pictures"]
+        unwritten = self.without[name]["writing"]
+        return dict(zip(STAGES, (fetching, unwritten - fetching, whole - unwritten), strict=True))
 
 
 def compare(scheme: str, corpus: Corpus, options: argparse.Namespace) -> None:
@@ -76,48 +112,56 @@ def compare(scheme: str, corpus: Corpus, options: argparse.Namespace) -> None:
         ) as servers,
     ):  # fmt: skip
         folder = Path(name)
-        contenders = [tools.img2ds(servers), tools.img2dataset(servers, options.peer_venv)]
-        lists = tuple(
-            write_list(urls[:count], folder / f"{count}.parquet")
-            for count in (WARM_UP, options.short, options.long)
-        )
-        comparison = Comparison(contenders, (lists[1], lists[2]), folder)
+        contenders = [
+            tools.img2ds(servers), tools.img2dataset(servers, options.peer_venv),
+            tools.floor(servers),
+        ]  # fmt: skip
+        few = {"img2dataset": min(FEW, options.long)} if scheme == "https" else {}
+        lists = {
+            count: write_list(urls[:count], folder / f"{count}.parquet")
+            for count in (WARM_UP, options.short, *few.values(), options.long)
+        }
+        comparison = Comparison(contenders, lists, folder)
         for tool in contenders:
-            comparison.run(tool, lists[0])
+            comparison.run(tool, WARM_UP)
         known = f", verified among {servers.authorities} authorities" if scheme == "https" else ""
         print(f"\n{scheme}{known}: {options.short} and {options.long} URLs", flush=True)
         for _ in range(options.rounds):
-            comparison.round()
-    report(scheme, comparison.rounds, options)
+            comparison.round(options.short, options.long)
+        if options.stages:
+            comparison.leave_out(options.short, options.long, few)
+    report(scheme, comparison, options)
 
 
-def report(
-    scheme: str, rounds: dict[str, list[tuple[Usage, Usage]]], options: argparse.Namespace
-) -> None:
+def report(scheme: str, comparison: Comparison, options: argparse.Namespace) -> None:
     """Print the table of one scheme and keep its numbers."""
-    slopes = {name: [measure.slope(*pair) for pair in pairs] for name, pairs in rounds.items()}
-    cost = {name: measure.middle(values) for name, values in slopes.items()}
-    rows, kept = [], {}
-    for name, pairs in rounds.items():
+    rows, kept, cost = [], {}, {}
+    for name, pairs in comparison.rounds.items():
+        slopes = [measure.slope(*pair) for pair in pairs]
+        cost[name] = measure.middle(slopes)
         long = [pair[1] for pair in pairs]
         whole = measure.middle([used.cpu_per_image for used in long])
         wall = measure.middle([measure.wall_slope(*pair) for pair in pairs])
         peak = max(used.peak_rss for used in long)
-        spread = f"{min(slopes[name]):.2f}-{max(slopes[name]):.2f}"
-        rows.append([name, f"{cost[name]:.2f}", spread, f"{whole:.2f}", f"{wall:.2f}",
-                     f"{peak / 1e6:.0f}", str(long[-1].images)])  # fmt: skip
+        stages = comparison.stages(name, cost[name]) if comparison.without else {}
+        rows.append([name, *(f"{stages[stage]:.2f}" if stages else "-" for stage in STAGES),
+                     f"{cost[name]:.2f}", f"{min(slopes):.2f}-{max(slopes):.2f}", f"{whole:.2f}",
+                     f"{wall:.2f}", f"{peak / 1e6:.0f}", str(long[-1].images)])  # fmt: skip
         kept[name] = {
-            "cpu_ms_per_image": cost[name], "slopes": slopes[name], "whole_run_ms": whole,
-            "wall_ms_per_image": wall, "peak_rss": peak, "images": long[-1].images,
+            "cpu_ms_per_image": cost[name], "slopes": slopes, "stages": stages,
+            "whole_run_ms": whole, "wall_ms_per_image": wall, "peak_rss": peak,
+            "images": long[-1].images,
         }  # fmt: skip
-    ratio = cost["img2dataset"] / cost["img2ds"]
-    head = ["tool", "CPU ms/image", "rounds", "whole run", "wall ms/image", "peak MB", "images"]
+    head = ["CPU ms/image", *STAGES, "all", "rounds", "whole run", "wall ms", "peak MB", "images"]
     print(measure.table(head, rows))
-    print(f"img2ds takes {ratio:.2f}x less CPU an image than img2dataset over {scheme}")
+    ratio, floor = cost["img2dataset"] / cost["img2ds"], cost["img2ds"] / cost["floor"]
+    core = 1000 / cost["img2ds"]
+    print(f"over {scheme} img2ds takes {ratio:.2f}x less CPU an image than img2dataset and "
+          f"{floor:.3f}x the floor; a core is good for {core:.0f} images/s")  # fmt: skip
     measure.keep(QUESTION, {
         "scheme": scheme, "short": options.short, "long": options.long, "rounds": options.rounds,
         "img2dataset": peer.version(options.peer_venv), "system_authorities":
-        not options.own_authority_only, "tools": kept, "ratio": ratio,
+        not options.own_authority_only, "tools": kept, "ratio": ratio, "to_floor": floor,
     })  # fmt: skip
 
 
@@ -127,6 +171,10 @@ def main() -> None:
     parser.add_argument("--short", type=int, default=1000, help="URLs of the short list")
     parser.add_argument("--long", type=int, default=4000, help="URLs of the long list")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument(
+        "--stages", action=argparse.BooleanOptionalAction, default=True,
+        help="run again without stages, to tell what each costs",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=2, help="processes of the web server")
     parser.add_argument("--peer_venv", type=Path, default=peer.HOME)
     parser.add_argument(

@@ -1,7 +1,7 @@
 """The stages of a picture's way as bars: img2ds, img2dataset and the floor, in one drawing.
 
-Made from the last lines of `results/` for fetching (http, a new connection each), codecs and
-writing; `python -m benchmark.figure` draws `benchmark/stages.png`.
+Made from the last results of `end_to_end` that tell stages, over http and https;
+`python -m benchmark.figure` draws `benchmark/stages.png`.
 """
 
 from __future__ import annotations
@@ -16,82 +16,64 @@ import matplotlib as mpl
 mpl.use("agg")  # no screen is asked for
 
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 from benchmark import measure, world
+from benchmark.end_to_end import STAGES
 
 TARGET = measure.HERE / "stages.png"
-STAGES = ("fetch", "decode", "resize", "encode", "header, hash, EXIF,\ntar, table")
-#: Of colours that people who see few of them can tell apart.
+SCHEMES = ("http", "https")
+#: Of colours that people who see few of them can tell apart, in the order of the bars.
 COLOURS = {"img2dataset": "#b5b5b5", "img2ds": "#0b6e99", "floor": "#e8a33d"}
+LABELS = ("fetching", "decoding, resizing,\nencoding, hash, EXIF", "tar and table")
 
 
-def last(question: str, wanted: str) -> dict[str, Any]:
-    """The last result that has a `wanted` part; ends the program when there is none."""
-    path = measure.RESULTS / f"{question}.jsonl"
+def last(scheme: str) -> dict[str, Any]:
+    """The last result of a scheme that has stages; ends the program when there is none."""
+    path = measure.RESULTS / "end_to_end.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     for line in reversed(lines):
         result: dict[str, Any] = json.loads(line)
-        if result.get(wanted):
+        if result["scheme"] == scheme and result["tools"]["img2ds"].get("stages"):
             return result
-    world.stop(f"there is no result with img2dataset in {path.name}: run benchmark.{question}")
+    world.stop(f"there is no result over {scheme} with stages: run benchmark.end_to_end")
 
 
-def gather() -> dict[str, list[float]]:
-    """Milliseconds of CPU for each tool and stage; the last stage has all that is no other."""
-    codec, fetch, write = last("codec", "img2dataset"), last("fetch", "ms"), last("write", "us")
-    theirs, ours, us = codec["img2dataset"], codec["ms"]["all"], write["us"]
-    fetched = fetch["ms"]["http, new"]
-    digest = us["sha256 of what was fetched"] / 1000  # img2dataset's extras have theirs
-    return {
-        "img2dataset": [
-            fetched["img2dataset's urllib, threads"],
-            *(theirs[stage] for stage in ("decode", "resize", "encode")),
-            us["img2dataset's writer, with its table"] / 1000 + theirs["extras"],
-        ],
-        "img2ds": [
-            fetched["img2ds"],
-            *(ours[stage] for stage in ("decode", "resize", "encode")),
-            us["img2ds whole shard"] / 1000 + digest + ours["rest"],
-        ],
-        "floor": [
-            fetched["floor: bare sockets"],
-            *(ours[f"floor {stage}"] for stage in ("decode", "resize", "encode")),
-            us["bare write, sha256"] / 1000 + digest,
-        ],
-    }
-
-
-def draw(tools: dict[str, list[float]], target: Path) -> None:
+def draw(axes: Axes, result: dict[str, Any]) -> None:
     """Bars by stage, each with its number on it."""
-    figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
-    width = 0.8 / len(tools)
-    for place, (name, values) in enumerate(tools.items()):
+    width = 0.8 / len(COLOURS)
+    for place, (name, colour) in enumerate(COLOURS.items()):
+        tool = result["tools"][name]
+        # Writing is a difference of two runs; where it drowns in their noise it may be below 0.
+        values = [max(0.0, tool["stages"][stage]) for stage in STAGES]
+        words = [f"{value:.2f}" if value else "in the\nnoise" for value in values]
         at = [stage + (place - 1) * width for stage in range(len(STAGES))]
-        label = f"{name}: {sum(values):.2f} ms"
-        bars = axes.bar(at, values, width * 0.94, label=label, color=COLOURS[name])
-        axes.bar_label(bars, [f"{value:.2f}" for value in values], padding=2, fontsize=8)
-    axes.set_xticks(range(len(STAGES)), STAGES)
-    axes.set_ylabel("CPU, milliseconds an image")
-    axes.set_title(
-        "From URL to sample, stage by stage (http, 256 x 256 with borders, quality 95)",
-        loc="left", fontsize=10,
-    )  # fmt: skip
-    axes.legend(frameon=False, title="all stages together", alignment="left")
+        label = f"{name}: {tool['cpu_ms_per_image']:.2f} ms"
+        bars = axes.bar(at, values, width * 0.94, label=label, color=colour)
+        axes.bar_label(bars, words, padding=2, fontsize=8)
+    axes.set_xticks(range(len(STAGES)), LABELS)
+    axes.set_title(f"{result['scheme']}: {result['ratio']:.1f}x less than img2dataset, "
+                   f"{result['to_floor']:.2f}x the floor", loc="left", fontsize=10)  # fmt: skip
+    axes.legend(frameon=False, title="from URL to sample", alignment="left")
     axes.tick_params(axis="x", length=0)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(target, dpi=160)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", type=Path, default=TARGET)
     options = parser.parse_args()
-    tools = gather()
-    draw(tools, options.target)
-    heads = [stage.replace("\n", " ") for stage in STAGES]
-    rows = [[name, *(f"{v:.3f}" for v in (*values, sum(values)))] for name, values in tools.items()]
-    print("ms of CPU an image, http")
-    print(measure.table(["tool", *heads, "together"], rows))
+    results = [last(scheme) for scheme in SCHEMES]
+    figure, panels = plt.subplots(1, len(results), figsize=(11, 4.5), layout="constrained")
+    for axes, result in zip(panels, results, strict=True):
+        draw(axes, result)
+    panels[0].set_ylabel("CPU, milliseconds an image")
+    figure.savefig(options.target, dpi=140)
+    for result in results:
+        tools = result["tools"].items()
+        rows = [[name, *(f"{tool['stages'][stage]:.2f}" for stage in STAGES),
+                 f"{tool['cpu_ms_per_image']:.2f}"] for name, tool in tools]  # fmt: skip
+        print(measure.table([f"{result['scheme']}, CPU ms/image", *STAGES, "all"], rows), "\n")
 
 
 if __name__ == "__main__":

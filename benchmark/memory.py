@@ -1,96 +1,161 @@
-"""Does the memory of a worker stay flat over a long list with 512 requests in flight?
+"""Does the memory of img2ds stay flat over a million URLs with 512 requests in flight a process?
 
-The pictures of the corpus are served again and again under new URLs by nginx; the resident memory
-of every worker is read twice a second.
+nginx answers from a small corpus: `--full` percent of the URLs with pictures of every size, the
+others with small ones, so that a million rows end within minutes. As in a real list, every second
+URL or so has a host that was not seen before. The resident memory of the workers and of their
+parent is read every half second; a shard's tar goes as soon as the shard is committed.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 from benchmark import measure, web, world
-from benchmark.corpus import open_corpus
-from benchmark.end_to_end import make_urls, write_list
+from benchmark.corpus import Corpus, open_corpus
+from benchmark.end_to_end import write_list
 
 QUESTION = "memory"
 IN_FLIGHT = 512
+PROCESSES = 2
 INTERVAL = 0.5
+#: Percent of the URLs whose host is new: in LAION-400M's list 55 % share one with an earlier URL.
+NEW_HOSTS = 45
+#: Longer side of the small pictures, in pixels.
+SMALL = 256
+
+
+def make_urls(count: int) -> list[str]:
+    """`count` http URLs, no two alike; seeded."""
+    random = Random(5)
+    hosts, urls = 1, []
+    for number in range(count):
+        hosts += random.random() * 100 < NEW_HOSTS
+        host = hosts if random.random() < 0.5 else random.randrange(hosts)
+        urls.append(f"http://www.host{host:06d}.example/pictures/{number}.jpg")
+    return urls
+
+
+def some_small(corpus: Corpus, full: float) -> Corpus:
+    """As many pictures, but `full` percent of them alone are as the corpus has them."""
+    small = [p for p in corpus.pictures if p.kind == "jpg" and max(p.width, p.height) < SMALL]
+    step = 100 / full
+    kept = {round(number * step) for number in range(round(len(corpus.pictures) / step))}
+    pictures = [
+        picture if number in kept else small[number % len(small)]
+        for number, picture in enumerate(corpus.pictures)
+    ]
+    return Corpus(corpus.folder, pictures)
 
 
 def children(pid: int) -> list[int]:
     """The processes that `pid` has started."""
     path = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(word) for word in path.read_text().split()] if path.exists() else []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return [int(word) for word in path.read_text().split()]
+    return []
 
 
 def resident(pid: int) -> int:
     """Bytes in memory now, 0 when the process is gone."""
-    try:
+    with suppress(FileNotFoundError, ProcessLookupError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmRSS"):
                 return int(line.split()[1]) * 1024
-    except (FileNotFoundError, ProcessLookupError):
-        pass
     return 0
 
 
-def watch(command: list[str]) -> list[int]:
-    """Run the command; the largest worker's resident bytes at every interval."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    seen = []
+def sweep(output: Path, ended: threading.Event) -> None:
+    """Remove the tars of committed shards: a million pictures would fill a small disk."""
+    while not ended.wait(2):
+        for mark in output.glob("*_stats.json"):
+            mark.with_name(mark.name.replace("_stats.json", ".tar")).unlink(missing_ok=True)
+
+
+def watch(command: list[str]) -> tuple[list[int], list[int]]:
+    """Run the command; at every interval the bytes of the largest worker, and of the parent."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    log: list[bytes] = []
+    reader = threading.Thread(target=lambda: log.extend(process.stderr or ()), daemon=True)
+    reader.start()
+    workers, parent = [], []
     while process.poll() is None:
         time.sleep(INTERVAL)
-        largest = max(map(resident, children(process.pid)), default=0)
-        if largest:
-            seen.append(largest)
+        found = [size for size in map(resident, children(process.pid)) if size]
+        if len(found) == PROCESSES:  # at the end one is alone, with the machine for itself
+            workers.append(max(found))
+            parent.append(resident(process.pid))
+    reader.join()
     if process.returncode:
-        world.stop(f"img2ds exited with {process.returncode}")
-    return seen
+        world.stop(f"img2ds exited with {process.returncode}: {b''.join(log)[-2000:].decode()}")
+    return workers, parent
+
+
+def quarters(seen: list[int]) -> list[float]:
+    """The median of each quarter of the run."""
+    length = len(seen) // 4
+    if not length:
+        world.stop("the run was too short: give it more --rows")
+    return [statistics.median(seen[place * length : (place + 1) * length]) for place in range(4)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=50_000)
-    parser.add_argument("--scheme", choices=("http", "https"), default="http")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--full", type=float, default=2.0, help="percent of all sizes; 100 for all")
     options = parser.parse_args()
     world.enter()
     measure.warn_when_busy()
-    corpus = open_corpus()
-    urls = make_urls(options.scheme, options.rows)
+    corpus = some_small(open_corpus(), options.full)
+    urls = make_urls(options.rows)
     with (
         tempfile.TemporaryDirectory(prefix="img2ds-benchmark-") as name,
-        web.serve(urls[:600], corpus) as servers,
+        web.serve(urls[:100], corpus) as servers,
     ):
         url_list = write_list(urls, Path(name, "list.parquet"))
+        output, ended = Path(name, "out"), threading.Event()
+        sweeper = threading.Thread(target=sweep, args=(output, ended))
+        sweeper.start()
         command = [
             sys.executable, "-m", "img2ds", f"--url_list={url_list}",
-            "--url_col=URL", "--caption_col=TEXT", f"--output_folder={name}/out",
+            "--url_col=URL", "--caption_col=TEXT", f"--output_folder={output}",
             "--output_format=webdataset", f"--ca_bundle={servers.ca_bundle}",
-            "--allow_private_addresses", "--processes_count=2", f"--thread_count={IN_FLIGHT}",
+            "--allow_private_addresses", f"--processes_count={PROCESSES}",
+            f"--thread_count={IN_FLIGHT}",
         ]  # fmt: skip
-        seen = watch(command)
-        images = measure.count(Path(name, "out")).images
-    quarter = len(seen) // 4
-    if not quarter:
-        world.stop("the run was too short: give it more --rows")
-    quarters = [
-        statistics.median(seen[place * quarter : (place + 1) * quarter]) for place in range(4)
-    ]
-    drift = quarters[3] / quarters[1] - 1
-    head = ["rows", "images", "peak MB", *(f"quarter {n}" for n in range(1, 5)), "4th to 2nd"]
-    row = [f"{options.rows:,}", f"{images:,}", f"{max(seen) / 1e6:.0f}",
-           *(f"{value / 1e6:.0f}" for value in quarters), f"{drift:+.1%}"]  # fmt: skip
-    print(measure.table(head, [row]))
+        began = time.monotonic()
+        try:
+            workers, parent = watch(command)
+        finally:
+            ended.set()
+            sweeper.join()
+        wall = time.monotonic() - began
+        images = measure.count(output).images
+    rows, kept = [], {}
+    for title, seen in (("largest worker", workers), ("parent", parent)):
+        parts = quarters(seen)
+        drift = parts[3] / parts[1] - 1
+        rows.append([title, f"{max(seen) / 1e6:.0f}", *(f"{part / 1e6:.0f}" for part in parts),
+                     f"{drift:+.1%}"])  # fmt: skip
+        kept[title] = {"peak": max(seen), "quarters": parts, "drift": drift}
+    print(f"{options.rows:,} rows, {images:,} images in {wall:.0f} s, {os.cpu_count()} cores, "
+          f"{PROCESSES} x {IN_FLIGHT} in flight; MB:")  # fmt: skip
+    head = ["process", "peak", *(f"quarter {n}" for n in range(1, 5)), "4th to 2nd"]
+    print(measure.table(head, rows))
     measure.keep(
         QUESTION,
-        {"rows": options.rows, "scheme": options.scheme, "in_flight": IN_FLIGHT,
-         "peak": max(seen), "quarters": quarters, "drift": drift},
+        {"rows": options.rows, "images": images, "wall": wall, "full": options.full,
+         "in_flight": IN_FLIGHT, "memory": kept},
     )  # fmt: skip
 
 

@@ -67,3 +67,13 @@ def img2dataset(web: Web, home: Path) -> Tool:
             "WANDB_MODE": "disabled",
         },
     )
+
+
+def floor(web: Web) -> Tool:
+    """Not a tool: the bare calls that one is made of, see `benchmark.floor`."""
+    return Tool(
+        "floor",
+        (sys.executable, "-m", "benchmark.floor"),
+        {"ca_bundle": str(web.ca_bundle)},
+        {"PYTHONPATH": str(measure.HERE.parent)},
+    )

@@ -16,14 +16,23 @@ T = TypeVar("T")
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
-def cpu_seconds(name: str) -> float:
-    """User and system time so far of the living processes of this world that are called `name`."""
-    total = 0.0
+def processes(name: str) -> list[int]:
+    """The living processes of this world that are called `name`."""
+    found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if (folder / "comm").read_text().strip() == name:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                total += (int(fields[11]) + int(fields[12])) / _TICK
+                found.append(int(folder.name))
+    return found
+
+
+def cpu_seconds(name: str) -> float:
+    """User and system time so far of the living processes of this world that are called `name`."""
+    total = 0.0
+    for pid in processes(name):
+        with suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += (int(fields[11]) + int(fields[12])) / _TICK
     return total
 
 

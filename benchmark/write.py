@@ -48,7 +48,7 @@ class Shards:
         transformer, digest = Transformer(OPTIONS), make_digest("sha256")
         self.images: list[Encoded] = []
         self.digests: list[str] = []
-        self.bodies: list[bytes] = []
+        self.bodies: list[bytes | bytearray] = []
         self.samples: list[Sample] = []
         for n, case in enumerate(islice(read_cases(open_corpus(), 1), count)):
             encoded = transformer.render(case.picture)

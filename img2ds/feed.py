@@ -1,7 +1,8 @@
 """Hands rows to slots: shard after shard without a gap, no host above its share, later tries last.
 
 A row whose host is busy is parked with the host, not with a slot; so a list that holds
-ten thousand URLs of one slow host keeps no other row waiting.
+ten thousand URLs of one slow host keeps no other row waiting. A host that has not answered yet
+gets few rows at once; those parked with it share its silence, as if they had been out too.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 import trio
@@ -28,18 +29,43 @@ class Row:
     local_failures: int = 0
 
 
-class Feed:
-    """Rows in the order of their shards, within `per_host` rows a host at once (0: no limit)."""
+#: Parked rows that share one silence at most, where no limit a host says how many could be out.
+MAX_SHARING = 64
+#: Silent hosts remembered at most, about 200 bytes each, and for how many seconds.
+MAX_SILENT, SILENT_FOR = 10_000, 60.0
 
-    def __init__(self, per_host: int) -> None:
+
+@dataclass(slots=True)
+class _Host:
+    """A host with rows out, offered to slots, or parked."""
+
+    limit: float
+    active: int = 0
+    offered: int = 0
+    parked: deque[Row] = field(default_factory=deque)
+
+
+class Feed:
+    """Rows in the order of their shards, within limits of rows a host at once (0: no limit).
+
+    Args:
+        per_host: rows out to a host at once.
+        unanswered: the same for a host that has answered none of them yet, as long as fewer than
+            `waiting` rows are parked: rows that are parked keep shards open.
+    """
+
+    def __init__(self, per_host: int, unanswered: int = 0, waiting: int = 0) -> None:
         self._per_host: float = per_host or math.inf
+        self._first_limit = min(unanswered or math.inf, self._per_host)
         self._shards: deque[Shard] = deque()
         self._next = 0  # the row of the first shard that is to be handed out next
         self._ready: deque[Row] = deque()
         self._later: list[tuple[float, int, Row]] = []
         self._order = count()
-        self._active: dict[str, int] = {}
-        self._parked: dict[str, deque[Row]] = {}
+        self._waiting = waiting
+        self._parked = 0
+        self._hosts: dict[str, _Host] = {}
+        self._silences: dict[str, tuple[int, float]] = {}  # how many in turn, and when
         self._lot = trio.lowlevel.ParkingLot()
         self._out = 0  # rows handed out or to be tried again
         self._closed = False
@@ -86,16 +112,20 @@ class Feed:
                 row = heapq.heappop(self._later)[2]
             elif self._ready:
                 row = self._ready.popleft()
+                self._hosts[row.host].offered -= 1
             elif self._shards:
                 row = self._fresh()
             else:
                 return None
-            host = row.host
-            active = self._active.get(host, 0)
-            if active < self._per_host:
-                self._active[host] = active + 1
+            host = self._hosts.get(row.host)
+            if host is None:
+                host = self._hosts[row.host] = _Host(self._first_limit)
+            limit = host.limit if self._parked < self._waiting else self._per_host
+            if host.active < limit:
+                host.active += 1
                 return row
-            self._parked.setdefault(host, deque()).append(row)
+            host.parked.append(row)
+            self._parked += 1
 
     def _fresh(self) -> Row:
         shard = self._shards[0]
@@ -123,18 +153,51 @@ class Feed:
         self._leave(row)
         self._lot.unpark()  # whoever waits must learn of the new time
 
+    def answered(self, row: Row) -> None:
+        """The host of a row that is out has answered it, with whatever."""
+        self._silences.pop(row.host, None)
+        host = self._hosts[row.host]
+        if host.limit < self._per_host:
+            host.limit = self._per_host
+            self._unpark(host)
+
+    def silent(self, row: Row) -> list[Row]:
+        """The host of a row that is out did not answer it: the parked rows that share this.
+
+        They are out from now on. Only the last of the rows out to a host stands for others, and
+        for no more than could have been out beside it.
+        """
+        host = self._hosts[row.host]
+        host.limit = self._first_limit
+        if host.active > 1:
+            return []
+        self._silences[row.host] = (self.silences(row) + 1, trio.current_time())
+        if len(self._silences) > MAX_SILENT:
+            del self._silences[next(iter(self._silences))]
+        most = self._per_host if self._per_host < math.inf else MAX_SHARING
+        sharing = [host.parked.popleft() for _ in range(min(len(host.parked), int(most) - 1))]
+        host.active += len(sharing)
+        self._parked -= len(sharing)
+        return sharing
+
+    def silences(self, row: Row) -> int:
+        """How often in turn the host of `row` has not answered, the last time not long ago."""
+        count, when = self._silences.get(row.host, (0, 0.0))
+        return count if trio.current_time() - when < SILENT_FOR else 0
+
     def _leave(self, row: Row) -> None:
-        host = row.host
-        active = self._active[host] - 1
-        if active:
-            self._active[host] = active
-        else:
-            del self._active[host]
-        parked = self._parked.get(host)
-        if parked:
-            self._ready.append(parked.popleft())
-            if not parked:
-                del self._parked[host]
+        host = self._hosts[row.host]
+        host.active -= 1
+        self._unpark(host)
+        if not host.active and not host.offered:
+            del self._hosts[row.host]
+
+    def _unpark(self, host: _Host) -> None:
+        """Offer as many parked rows as the host may have out."""
+        while host.parked and host.active + host.offered < host.limit:
+            host.offered += 1
+            self._parked -= 1
+            self._ready.append(host.parked.popleft())
             self._lot.unpark()
 
 

@@ -137,12 +137,14 @@ class Failure:
     """Why a row has no image.
 
     `reason` is a `Reason` value or `http_NNN`; `message` is one line for people;
-    `retry_after` is in seconds, when the server named a time.
+    `retry_after` is in seconds, when the server named a time; `elsewhere` tells that it befell a
+    host that a redirect led to.
     """
 
     reason: str
     message: str
     retry_after: float | None = None
+    elsewhere: bool = False
 
     @property
     def status(self) -> Status:

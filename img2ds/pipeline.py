@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from time import perf_counter
 
@@ -31,6 +32,11 @@ LOCAL_RETRIES, LOCAL_PAUSE = 20, 1.0
 #: Costly pictures that wait for the thread; where there are more the loop itself decodes. It has
 #: no less to do than the thread, and a queue there would fill with slots and their bodies.
 MAX_WAITING = 2
+#: Rows out at once to a host that has not answered yet. The next one gains by the wait as well:
+#: it finds a connection to go on with.
+UNANSWERED = 1
+#: Failures that are the host's, whatever its URL.
+SILENCE = frozenset((Reason.CONNECT_TIMEOUT.value, Reason.DNS_TIMEOUT.value))
 #: Tracebacks kept a shard: one shows the fault, a thousand hide it.
 MAX_NOTES = 3
 
@@ -48,7 +54,8 @@ class Pipeline:
         fetcher: Fetcher,
         finished: Callable[[Shard], None],
     ) -> None:
-        self.feed = Feed(options.network.per_host_concurrency)
+        network = options.network
+        self.feed = Feed(network.per_host_concurrency, UNANSWERED, network.thread_count)
         self._options = options
         self._fetcher = fetcher
         self._progress = Tally()
@@ -76,22 +83,32 @@ class Pipeline:
 
     async def _slot(self) -> None:
         while (row := await self.feed.next()) is not None:
-            shard = row.shard
-            if shard.error is None:
-                with self._budget.lease() as lease:
-                    outcome = await self._row(row, lease)
-                if outcome is not None:
-                    delay = self._delay(row, outcome)
-                    if delay is not None:
-                        self.feed.again(row, delay)
-                        continue
-                    shard.fail(row.index, outcome)
-                    self._progress.add_failure(outcome)
-            else:
-                shard.pending -= 1  # the shard is lost already, and will be made again whole
-            self.feed.done(row)
-            if not shard.pending:
-                self._finished(shard)
+            if row.shard.error is not None:
+                row.shard.pending -= 1  # the shard is lost already, and will be made again whole
+                self._end(row, None)
+                continue
+            with self._budget.lease(partial(self.feed.answered, row)) as lease:
+                outcome = await self._row(row, lease)
+            if outcome is not None and outcome.reason in SILENCE and not outcome.elsewhere:
+                for other in self.feed.silent(row):
+                    self._end(other, outcome)
+            elif outcome is None or nature(outcome.reason) is not Nature.LOCAL:
+                self.feed.answered(row)
+            self._end(row, outcome)
+
+    def _end(self, row: Row, outcome: Failure | None) -> None:
+        """The row has ended, with this failure if any; or it is to be tried again."""
+        shard = row.shard
+        if outcome is not None:
+            delay = self._delay(row, outcome)
+            if delay is not None:
+                self.feed.again(row, delay)
+                return
+            shard.fail(row.index, outcome)
+            self._progress.add_failure(outcome)
+        self.feed.done(row)
+        if not shard.pending:
+            self._finished(shard)
 
     def _delay(self, row: Row, outcome: Failure) -> float | None:
         if nature(outcome.reason) is Nature.LOCAL:
@@ -100,7 +117,9 @@ class Pipeline:
             row.local_failures += 1
             return LOCAL_PAUSE
         row.attempts += 1
-        return retry_delay(outcome, row.attempts, self._options.network.retries, self._random)
+        # What other rows of a silent host have tried need not be tried again for this one.
+        attempts = max(row.attempts, self.feed.silences(row))
+        return retry_delay(outcome, attempts, self._options.network.retries, self._random)
 
     async def _row(self, row: Row, lease: Lease) -> Failure | None:
         """One attempt at a row. On success the shard has it and None is returned."""

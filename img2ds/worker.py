@@ -7,6 +7,8 @@ ends; none waits for another to be committed.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import math
 import os
 import resource
@@ -37,6 +39,11 @@ PROGRESS_INTERVAL = 0.5
 OPEN_ROWS = 20_000
 #: Open shards at least and at most; each holds a file and a write buffer.
 MIN_OPEN, MAX_OPEN = 4, 64
+#: New objects between two looks for cycles, of which there are next to none: with Python's 700 they
+#: take 1.4 % of the CPU of 3000 images, with this 0.8 %.
+GC_OBJECTS = 3_000
+#: glibc's M_ARENA_MAX, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, the last two in bytes.
+_MALLOC = {-8: 1, -3: 8 << 20, -1: 16 << 20}
 #: File descriptors beside one a slot, one an idle connection and one a DNS question.
 SPARE_DESCRIPTORS = 200
 
@@ -57,6 +64,9 @@ class ShardWorker:
         raise_descriptor_limit()
         self.folder.clean_dead_workers()
         silence_native_code()
+        tame_malloc()
+        gc.freeze()  # modules live as long as the process
+        gc.set_threshold(GC_OBJECTS)
         trio.run(_Run(self.options, self.folder, tasks, emit, self.overlap).main)
 
 
@@ -159,6 +169,19 @@ def silence_native_code() -> None:
     os.dup2(null, 2)
     os.close(null)
     sys.stderr = os.fdopen(kept, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+
+
+def tame_malloc() -> None:
+    """Keep glibc's heap small among buffers of all sizes and lives; elsewhere do nothing.
+
+    By default it grows one heap a thread, raises its thresholds to 32 and 64 MB at the first
+    large picture, and then keeps that room: 90 MB for 20 in use. This way it stays near 40 MB, at
+    the same CPU: pictures of more than 8 MB alone are mapped and given back each time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for name, value in _MALLOC.items():
+            mallopt(name, value)
 
 
 def raise_descriptor_limit() -> int:

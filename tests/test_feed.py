@@ -285,17 +285,88 @@ def test_the_next_shard_is_asked_for_in_time() -> None:
     run(main)
 
 
+def test_a_host_that_has_not_answered_gets_one_row_at_a_time() -> None:
+    async def main() -> None:
+        feed = Feed(3, unanswered=1, waiting=10)
+        feed.add(of_hosts("aaabaa"))
+        first, other = await take(feed), await take(feed)
+        assert (first.index, other.index) == (0, 3)
+        assert await nothing_now(feed)
+        feed.answered(first)
+        assert [(await take(feed)).index for _ in range(2)] == [1, 2]
+        assert await nothing_now(feed)  # three are out
+        feed.done(first)
+        assert (await take(feed)).index == 4
+
+    run(main)
+
+
+def test_rows_that_waited_share_a_hosts_silence() -> None:
+    async def main() -> None:
+        feed = Feed(3, unanswered=1, waiting=10)
+        feed.add(of_hosts("aaaaa"))
+        feed.close()
+        first = await take(feed)
+        assert await nothing_now(feed)
+        sharing = feed.silent(first)
+        assert [row.index for row in sharing] == [1, 2]  # three could have been out
+        assert feed.silences(first) == feed.silences(sharing[0]) == 1
+        for row in (first, *sharing):
+            feed.done(row)
+        second = await take(feed)
+        assert second.index == 3
+        assert await nothing_now(feed)  # still one at a time
+        assert [row.index for row in feed.silent(second)] == [4]
+        assert feed.silences(second) == 2
+        await trio.sleep(61)
+        assert feed.silences(second) == 0
+        feed.answered(second)
+        assert feed.silences(second) == 0
+
+    run(main)
+
+
+def test_only_the_last_row_out_stands_for_others() -> None:
+    """A host that was busy when it fell silent has as many failures as it had rows out."""
+
+    async def main() -> None:
+        feed = Feed(2, unanswered=1, waiting=10)
+        feed.add(of_hosts("aaaa"))
+        first = await take(feed)
+        feed.answered(first)
+        second = await take(feed)
+        assert await nothing_now(feed)
+        assert feed.silent(first) == []
+        assert feed.silences(first) == 0
+        feed.done(first)
+        assert [row.index for row in feed.silent(second)] == [2]
+        assert feed.silences(second) == 1
+
+    run(main)
+
+
+def test_no_more_rows_than_that_wait_for_a_first_answer() -> None:
+    async def main() -> None:
+        feed = Feed(4, unanswered=1, waiting=2)
+        feed.add(of_hosts("aaaaaaa"))
+        assert [(await take(feed)).index for _ in range(4)] == [0, 3, 4, 5]
+        assert await nothing_now(feed)
+
+    run(main)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_every_row_ends_once_whatever_happens(seed: int) -> None:
     """Many slots, few hosts, failures that come back; no host is ever above its share."""
     random = Random(seed)
     limit = random.choice([1, 2, 5])
+    unanswered, waiting = random.choice([(0, 0), (1, 3), (1, 100)])
     shards = [
         of_hosts("".join(random.choices("aaaabcd", k=random.randint(1, 60)))) for _ in range(6)
     ]
 
     async def main() -> None:
-        feed = Feed(limit)
+        feed = Feed(limit, unanswered, waiting)
         active: Counter[str] = Counter()
         ended: Counter[tuple[int, int]] = Counter()
 
@@ -305,12 +376,18 @@ def test_every_row_ends_once_whatever_happens(seed: int) -> None:
                 assert active[row.host] <= limit
                 await trio.sleep(random.expovariate(2))
                 active[row.host] -= 1
-                if random.random() < 0.3 and row.attempts < 3:
-                    row.attempts += 1
-                    feed.again(row, random.uniform(0, 5))
-                else:
-                    ended[shards.index(row.shard), row.index] += 1
-                    feed.done(row)
+                sharing = []
+                if random.random() < 0.5:
+                    feed.answered(row)
+                elif random.random() < 0.5:
+                    sharing = feed.silent(row)
+                for one in (row, *sharing):
+                    if random.random() < 0.3 and one.attempts < 3:
+                        one.attempts += 1
+                        feed.again(one, random.uniform(0, 5))
+                    else:
+                        ended[shards.index(one.shard), one.index] += 1
+                        feed.done(one)
 
         async def load() -> None:
             for one in shards:

@@ -20,6 +20,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from img2ds.distributor import Session, TaskLost, Worker
 from img2ds.distributors.link import MAX_DEATHS, TICK, Member, Supply, work
 
@@ -116,12 +118,37 @@ def _end(code: int) -> str:
     return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
+class _NoPandas:
+    """A finder for which there is no pandas."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
+def keep_pandas_out() -> None:
+    """Have pyarrow believe that pandas is not installed, in this process.
+
+    It imports pandas for the first list it is given, to see whether that is a Series: half a
+    second and 50 MB in every worker. It looks once, so others may import pandas after this.
+    """
+    if "pandas" not in sys.modules:
+        finder: Any = _NoPandas
+        sys.meta_path.insert(0, finder)
+        try:
+            pa.array([None])
+        finally:
+            sys.meta_path.remove(finder)
+
+
 def child_main(descriptor: int) -> None:
     """The life of a worker process: read the worker, and `work`."""
     for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     connection = Connection(descriptor)
+    keep_pandas_out()
     try:
         work(connection, pickle.loads(connection.recv_bytes()))
     except (BrokenPipeError, EOFError):

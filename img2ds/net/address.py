@@ -25,7 +25,7 @@ _COMPATIBLE = ipaddress.ip_network("::/96")
 _LATER = (ipaddress.ip_network("3fff::/20"), ipaddress.ip_network("5f00::/16"))
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8192)
 def is_public(address: str) -> bool:
     """Whether `address`, an IPv4 or IPv6 literal, is on the public internet.
 

@@ -8,6 +8,7 @@ that the budget is a bound to work within and never a deadlock.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 
 import trio
@@ -22,8 +23,9 @@ class Budget:
         self._working = 0  # leases that hold bytes and do not wait
         self._waiting: deque[tuple[Lease, trio.Event]] = deque()
 
-    def lease(self) -> Lease:
-        return Lease(self)
+    def lease(self, arrived: Callable[[], None] | None = None) -> Lease:
+        """Args: arrived: called when the first bytes are counted."""
+        return Lease(self, arrived)
 
     def _wake(self) -> None:
         while self._waiting and (self.held < self.limit or self._working == 0):
@@ -38,9 +40,10 @@ class Budget:
 class Lease:
     """The bytes one row holds, from its first byte to its last use; a context manager."""
 
-    __slots__ = ("budget", "held", "privileged")
+    __slots__ = ("_arrived", "budget", "held", "privileged")
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, arrived: Callable[[], None] | None = None) -> None:
+        self._arrived = arrived
         self.budget = budget
         self.held = 0
         self.privileged = False
@@ -66,6 +69,8 @@ class Lease:
         if count:
             if not self.held:
                 self.budget._working += 1
+                if self._arrived is not None:
+                    self._arrived()
             self.held += count
             self.budget.held += count
 

@@ -15,8 +15,9 @@ from img2ds.net.error import ClosedEarly, FetchError
 from img2ds.net.sockets import Due
 from img2ds.outcome import Reason
 
-#: Bytes read from the kernel at a time under TLS: 16 records.
-_RAW_READ = 262_144
+#: Bytes read from the kernel at a time under TLS: 2 records. A connection keeps a buffer for as
+#: much while it lives: with 512 in flight and 256 kB here a worker had 340 MB, with 16 kB 260.
+_RAW_READ = 32_768
 
 
 class Connection:

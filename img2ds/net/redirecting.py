@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 from img2ds.net.budget import Lease
 from img2ds.net.connector import Connector
@@ -44,7 +45,10 @@ class RedirectingFetcher(ABC):
     async def _follow(self, url: Url, due: Due, lease: Lease) -> Fetched | Failure:
         hops = 0
         while True:
-            head, body = await self.get(url, due, lease)
+            try:
+                head, body = await self.get(url, due, lease)
+            except FetchError as error:
+                return replace(error.failure, elsewhere=hops > 0)
             location = head.fields.get(b"location")
             if head.status in REDIRECTS and location is not None:
                 url = next_url(url, location, hops, self.options.max_redirects)

@@ -33,8 +33,8 @@ MAX_QUESTIONS = 64
 MIN_TTL, MAX_TTL = 60.0, 3600.0
 #: Seconds that "no such name" is kept, and that a failing server's answer is.
 NOT_FOUND_TTL, FAILURE_TTL = 600.0, 5.0
-#: Names kept at most, about 200 bytes each.
-MAX_NAMES = 100_000
+#: Names kept at most, about 350 bytes each.
+MAX_NAMES = 50_000
 #: Seconds to wait for AAAA once A is known, or the other way round: some servers drop what they
 #: do not know. Ten times RFC 8305's 50 ms; a name is asked for once, for all of its URLs.
 LATE_ANSWER = 0.5
@@ -124,9 +124,9 @@ def has_ipv6_route() -> bool:
 
 @dataclass(slots=True)
 class _Entry:
-    """A name's addresses, or why there are none; `done` is unset while it is being asked."""
+    """A name's addresses, or why there are none; `asked` is there while the answer is not."""
 
-    done: trio.Event
+    asked: trio.Event | None
     expires: float = 0.0
     addresses: tuple[str, ...] = ()
     error: tuple[Reason, str] | None = None
@@ -167,8 +167,8 @@ class Resolver:
         if host in self._config.hosts:
             return self._config.hosts[host]
         entry = self._entries.get(host)
-        while entry is not None and not entry.done.is_set():
-            await entry.done.wait()
+        while entry is not None and entry.asked is not None:
+            await entry.asked.wait()
             entry = self._entries.get(host)
         if entry is None or entry.expires < trio.current_time():
             if _family(host) is not None:
@@ -180,10 +180,11 @@ class Resolver:
 
     async def _ask(self, host: str) -> _Entry:
         if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 6.3
-            return _Entry(trio.Event(), addresses=("127.0.0.1",))
+            return _Entry(None, addresses=("127.0.0.1",))
         if len(self._entries) >= MAX_NAMES:
             self._forget()
-        entry = self._entries[host] = _Entry(trio.Event())
+        asked = trio.Event()
+        entry = self._entries[host] = _Entry(asked)
         try:
             try:
                 ttl = await self._look_up(host, entry)
@@ -196,13 +197,14 @@ class Resolver:
             del self._entries[host]
             raise
         finally:
-            entry.done.set()
+            entry.asked = None
+            asked.set()
         return entry
 
     def _forget(self) -> None:
         """Make room: the older half goes, but for names being asked."""
         for name in list(self._entries)[: MAX_NAMES // 2]:
-            if self._entries[name].done.is_set():
+            if self._entries[name].asked is None:
                 del self._entries[name]
 
     async def _look_up(self, host: str, entry: _Entry) -> float:

@@ -13,7 +13,7 @@ STAMP := $(VENV)/.ready
 
 setup: $(STAMP)
 
-$(STAMP): setup.py requirements.txt $(wildcard img2ds/image/*.c)
+$(STAMP): setup.py requirements.txt $(wildcard img2ds/image/*.c laion/wat/*.[ch])
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev]'
@@ -45,6 +45,7 @@ bench: setup
 	$(RUN) -m benchmark.startup --rows 10000000 --seconds 8
 	$(RUN) -m benchmark.scaling
 	$(RUN) -m benchmark.paper
+	$(RUN) -m benchmark.wat
 	$(RUN) -m benchmark.dedup --pairs 1000000
 	$(RUN) -m benchmark.end_to_end --rounds 1
 

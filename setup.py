@@ -36,6 +36,9 @@ ASKS = ["anyio>=4", "h11>=0.14", "async_generator>=1.10"]
 # What `laion extract` and `laion dedup` need; without the models of the later stages.
 EXTRACT = [
     "xxhash>=3.1",  # the digest of a pair
+    "ftfy>=6.1",  # texts as LAION-400M's workers mended them
+    "pycld2>=0.42",  # CLD2, by which the workers and Common Crawl tell languages
+    "deflate>=0.7; platform_machine in 'x86_64 AMD64 aarch64 arm64'",  # libdeflate: WAT members
 ]
 
 # What `laion index`, `search` and `serve` need besides a CLIP model.
@@ -69,6 +72,8 @@ EXTRAS["dev"] = [
     "playwright>=1.45",  # drives Debian's chromium over the search page
     "ruff>=0.6",
     "mypy>=1.8",
+    "fastwarc>=1.0",  # with simdjson cc2dataset's way of reading WAT files, for the benchmark
+    "pysimdjson>=6",
     "matplotlib>=3.7",  # the pictures of the benchmarks
 ]
 
@@ -83,6 +88,16 @@ COMPILED = [
     )
     for name in ("_resample", "_png")
 ]
+COMPILED += [
+    Extension(
+        f"laion.wat.{name}",
+        [f"laion/wat/{name}.c"],
+        depends=["laion/wat/_json.h"],
+        extra_compile_args=["-O3"],
+        optional=True,
+    )
+    for name in ("_scan", "_members", "_join")
+]
 
 setup(
     name="img2ds",
@@ -96,7 +111,7 @@ setup(
     packages=find_packages(include=["img2ds", "img2ds.*", "laion", "laion.*"]),
     package_data={
         "img2ds": ["py.typed", "image/*.pyi", "image/*.c"],
-        "laion": ["py.typed", "web/static/*"],
+        "laion": ["py.typed", "wat/*.pyi", "wat/*.c", "wat/*.h", "web/static/*"],
     },
     install_requires=CORE,
     extras_require=EXTRAS,

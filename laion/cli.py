@@ -43,6 +43,11 @@ class Command:
 
 #: Every command, in the order of the pipeline.
 COMMANDS: dict[str, Command] = {
+    "extract": Command(
+        "Common Crawl's WAT files to image-text candidates, by the rules of LAION-400M",
+        "laion.wat.options:ExtractOptions",
+        "laion.wat.extract:run",
+    ),
     "dedup": Command(
         "drop pairs of URL and text that came before, within a crawl and across crawls",
         "laion.dedup.stage:DedupOptions",

@@ -53,7 +53,12 @@ EXTRAS = {
     "extract": EXTRACT,
     "clip": ["open_clip_torch>=2.24"],
     "search": SEARCH,
-    "laion": ["open_clip_torch>=2.24", *EXTRACT, *SEARCH],
+    "laion": [
+        "open_clip_torch>=2.24",
+        "matplotlib>=3.7",  # the pictures of a release
+        *EXTRACT,
+        *SEARCH,
+    ],
     "ray": ["ray>=2.9"],
     "spark": ["pyspark>=3.4"],
     "tfrecord": ["tfrecord>=1.14"],
@@ -75,6 +80,7 @@ EXTRAS["dev"] = [
     "fastwarc>=1.0",  # with simdjson cc2dataset's way of reading WAT files, for the benchmark
     "pysimdjson>=6",
     "matplotlib>=3.7",  # the pictures of the benchmarks
+    "datasets>=2.14",  # a release has to open with it; 2.14 reads a card's list of parts
 ]
 
 # Optional: without a C compiler OpenCV does the same, slower. The order of floating-point sums is
@@ -111,7 +117,14 @@ setup(
     packages=find_packages(include=["img2ds", "img2ds.*", "laion", "laion.*"]),
     package_data={
         "img2ds": ["py.typed", "image/*.pyi", "image/*.c"],
-        "laion": ["py.typed", "wat/*.pyi", "wat/*.c", "wat/*.h", "web/static/*"],
+        "laion": [
+            "py.typed",
+            "tag/*.json",
+            "wat/*.pyi",
+            "wat/*.c",
+            "wat/*.h",
+            "web/static/*",
+        ],
     },
     install_requires=CORE,
     extras_require=EXTRAS,

@@ -1,5 +1,6 @@
 # make demo   set up, then img2ds over a sample web on this machine
 # make demo-search  set up, then a search page over a sample web, with a model trained on the spot
+# make demo-laion  set up, then laion's pipeline over WAT files and a web made on this machine
 # make test   set up, then every test
 # make lint   ruff and mypy --strict
 # make bench  the short benchmarks (see benchmark/README.md)
@@ -9,11 +10,11 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo demo-search test lint bench clean
+.PHONY: setup demo demo-search demo-laion test lint bench clean
 
 setup: $(STAMP)
 
-$(STAMP): setup.py requirements.txt $(wildcard img2ds/image/*.c)
+$(STAMP): setup.py requirements.txt $(wildcard img2ds/image/*.c laion/wat/*.[ch])
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev]'
@@ -25,6 +26,9 @@ demo: setup
 
 demo-search: setup
 	$(RUN) -m tests.demo_search
+
+demo-laion: setup
+	$(RUN) -m tests.laion.demo
 
 test: setup
 	# The page is tested in a browser; where it cannot be installed those tests are skipped.
@@ -46,9 +50,10 @@ bench: setup
 	$(RUN) -m benchmark.memory --rows 100000
 	$(RUN) -m benchmark.scaling --short 1000 --long 5000 --rounds 2
 	$(RUN) -m benchmark.paper
+	$(RUN) -m benchmark.wat
 	$(RUN) -m benchmark.dedup --pairs 1000000
 	$(RUN) -m benchmark.end_to_end --rounds 1
 	$(RUN) -m benchmark.figure
 
 clean:
-	rm -rf $(VENV) demo demo_search build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo demo_search demo_laion build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

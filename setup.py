@@ -36,6 +36,9 @@ ASKS = ["anyio>=4", "h11>=0.14", "async_generator>=1.10"]
 # What `laion extract` and `laion dedup` need; without the models of the later stages.
 EXTRACT = [
     "xxhash>=3.1",  # the digest of a pair
+    "ftfy>=6.1",  # texts as LAION-400M's workers mended them
+    "pycld2>=0.42",  # CLD2, by which the workers and Common Crawl tell languages
+    "deflate>=0.7; platform_machine in 'x86_64 AMD64 aarch64 arm64'",  # libdeflate: WAT members
 ]
 
 # What `laion index`, `search` and `serve` need besides a CLIP model.
@@ -50,7 +53,12 @@ EXTRAS = {
     "extract": EXTRACT,
     "clip": ["open_clip_torch>=2.24"],
     "search": SEARCH,
-    "laion": ["open_clip_torch>=2.24", *EXTRACT, *SEARCH],
+    "laion": [
+        "open_clip_torch>=2.24",
+        "matplotlib>=3.7",  # the pictures of a release
+        *EXTRACT,
+        *SEARCH,
+    ],
     "ray": ["ray>=2.9"],
     "spark": ["pyspark>=3.4"],
     "tfrecord": ["tfrecord>=1.14"],
@@ -69,7 +77,10 @@ EXTRAS["dev"] = [
     "playwright>=1.45",  # drives Debian's chromium over the search page
     "ruff>=0.6",
     "mypy>=1.8",
+    "fastwarc>=1.0",  # with simdjson cc2dataset's way of reading WAT files, for the benchmark
+    "pysimdjson>=6",
     "matplotlib>=3.7",  # the pictures of the benchmarks
+    "datasets>=2.14",  # a release has to open with it; 2.14 reads a card's list of parts
 ]
 
 # Optional: without a C compiler OpenCV does the same, slower. The order of floating-point sums is
@@ -82,6 +93,16 @@ COMPILED = [
         optional=True,
     )
     for name in ("_resample", "_png")
+]
+COMPILED += [
+    Extension(
+        f"laion.wat.{name}",
+        [f"laion/wat/{name}.c"],
+        depends=["laion/wat/_json.h"],
+        extra_compile_args=["-O3"],
+        optional=True,
+    )
+    for name in ("_scan", "_members", "_join")
 ]
 
 setup(
@@ -96,7 +117,14 @@ setup(
     packages=find_packages(include=["img2ds", "img2ds.*", "laion", "laion.*"]),
     package_data={
         "img2ds": ["py.typed", "image/*.pyi", "image/*.c"],
-        "laion": ["py.typed", "web/static/*"],
+        "laion": [
+            "py.typed",
+            "tag/*.json",
+            "wat/*.pyi",
+            "wat/*.c",
+            "wat/*.h",
+            "web/static/*",
+        ],
     },
     install_requires=CORE,
     extras_require=EXTRAS,

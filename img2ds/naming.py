@@ -11,9 +11,11 @@ import re
 from collections.abc import Iterable
 
 _STATS = re.compile(r"(\d+)_stats\.json")
-#: Also `img_emb/img_emb_12.npy`, `metadata/metadata_12.parquet`: one folder a kind of file.
+#: Also `img_emb/img_emb_12.npy`, `metadata/metadata_12.parquet`: one folder a kind of file, and
+#: `part-00012-of-00032.parquet` of a release.
 _SHARD_FILE = re.compile(
-    r"(?:[a-z_]+/[a-z_]+_)?(\d+)(_stats\.json|\.tar|\.parquet|\.tfrecord|\.npy|\.arrow)"
+    r"(?:part-|[a-z_]+/[a-z_]+_)?(\d+)(?:-of-\d+)?"
+    r"(_stats\.json|\.tar|\.parquet|\.tfrecord|\.npy|\.arrow)"
 )
 
 #: The mark that makes a shard count; it is published last.

@@ -21,6 +21,8 @@ from img2ds.outcome import UsageError
 RESIZE_MODES = ("border", "no", "keep_ratio", "keep_ratio_largest", "center_crop")
 INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos", "lanczos4")
 ENCODE_FORMATS = ("jpg", "png", "webp")
+#: Formats of originals that can be read.
+IMAGE_FORMATS = ("jpeg", "png", "webp", "gif")
 HASHES = ("sha256", "md5", "sha512")
 INPUT_FORMATS = ("txt", "csv", "tsv", "parquet")
 OUTPUT_FORMATS = ("webdataset", "dummy")
@@ -136,6 +138,9 @@ class ImageOptions:
     disable_all_reencoding: bool = flag(
         False, "bool", "always keep the original bytes, whatever their format"
     )
+    image_formats: tuple[str, ...] = flag(
+        IMAGE_FORMATS, "list", "formats of originals to keep: any of jpeg, png, webp, gif"
+    )
     min_image_size: int = flag(0, "int", "drop pictures whose shorter side is below, in pixels")
     max_image_area: float = flag(math.inf, "float", "drop pictures of more pixels")
     max_aspect_ratio: float = flag(math.inf, "float", "drop pictures longer than this many times")
@@ -147,6 +152,12 @@ class ImageOptions:
 
     def __post_init__(self) -> None:
         at_least("image_size", self.image_size, 1)
+        strange = sorted(set(self.image_formats) - set(IMAGE_FORMATS))
+        if strange or not self.image_formats:
+            raise UsageError(
+                f"--image_formats takes some of {', '.join(IMAGE_FORMATS)}, "
+                f"got {strange[0] if strange else 'none'}"
+            )
         at_least("min_image_size", self.min_image_size, 0)
         at_least("max_decoded_pixels", self.max_decoded_pixels, 1)
         positive("max_image_area", self.max_image_area)

@@ -63,6 +63,7 @@ class Reason(str, Enum):
     HASH_MISMATCH = "hash_mismatch"
 
     NOT_AN_IMAGE = "not_an_image"
+    UNWANTED_FORMAT = "unwanted_format"
     TRUNCATED_IMAGE = "truncated_image"
     DECODE_ERROR = "decode_error"
     IMAGE_BOMB = "image_bomb"
@@ -80,6 +81,7 @@ _RESIZE = frozenset(
     reason.value
     for reason in (
         Reason.NOT_AN_IMAGE,
+        Reason.UNWANTED_FORMAT,
         Reason.TRUNCATED_IMAGE,
         Reason.DECODE_ERROR,
         Reason.IMAGE_BOMB,

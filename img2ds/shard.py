@@ -21,7 +21,7 @@ from img2ds.stats.mark import mark_json
 from img2ds.stats.report import ShardReport
 from img2ds.stats.tally import Tally
 from img2ds.storage import OutputFolder, commit
-from img2ds.writer import open_writer
+from img2ds.writer import ShardWriter, open_writer
 from img2ds.writers.sidecar import write_metadata
 
 
@@ -31,10 +31,16 @@ class Shard:
     Args:
         table: the task's rows with the input columns that the options name.
         folder: where the shard is written aside and published.
+        writer: receives the pictures; the one of the output format when None.
     """
 
     def __init__(
-        self, task: ShardTask, table: pa.Table, options: Options, folder: OutputFolder
+        self,
+        task: ShardTask,
+        table: pa.Table,
+        options: Options,
+        folder: OutputFolder,
+        writer: ShardWriter | None = None,
     ) -> None:
         count = table.num_rows
         self.id = task.shard_id
@@ -84,7 +90,9 @@ class Shard:
             self._columns[options.image.compute_hash] if options.image.compute_hash else None
         )
         self._names = self._schema.names
-        self._writer = open_writer(self._name, options.output, options.image, folder.aside)
+        self._writer = writer or open_writer(
+            self._name, options.output, options.image, folder.aside
+        )
 
     def digest(self, index: int, value: str) -> None:
         """The hash of the original bytes of row `index`."""

@@ -48,17 +48,46 @@ _MALLOC = {-8: 1, -3: 8 << 20, -1: 16 << 20}
 SPARE_DESCRIPTORS = 200
 
 
+#: From a task to its shard, or to the report of one that is committed. Blocks; what it raises as
+#: OSError, UsageError or ArrowException is told as the shard's fault.
+Opener = Callable[[Any], Shard | ShardReport[Any]]
+
+
+class ShardOpener:
+    """Opens the shards of a data set: reads the rows of their tasks."""
+
+    def __init__(self, options: Options, folder: OutputFolder) -> None:
+        self._options = options
+        self._folder = folder
+        self._reader = RangeReader()
+
+    def __call__(self, task: ShardTask) -> Shard | ShardReport[Any]:
+        """The shard to make, or the report of one that is committed.
+
+        That is so when its worker died between the mark and the report, and it was given again.
+        """
+        mark = stats_name(task.shard_id, self._options.output.oom_shard_count)
+        if self._folder.exists(mark):
+            return committed_report(task.shard_id, self._folder, mark)
+        table = read_rows(task, self._options.input.columns, self._reader)
+        return Shard(task, table, self._options, self._folder)
+
+
 @dataclass(frozen=True, slots=True)
 class ShardWorker:
     """Makes shards: the callable that distributors run, once in each process.
 
     `overlap` is false for shards that were lost before: a picture that kills its worker, or takes
     all memory, must take no other shard with it.
+
+    `opener` is called in the process; with one of its own a caller has pictures go elsewhere than
+    into a data set.
     """
 
     options: Options
     folder: OutputFolder
     overlap: bool = True
+    opener: Callable[[Options, OutputFolder], Opener] = ShardOpener
 
     def __call__(self, tasks: Iterator[ShardTask], emit: Callable[[Any], None]) -> None:
         raise_descriptor_limit()
@@ -67,23 +96,23 @@ class ShardWorker:
         tame_malloc()
         gc.freeze()  # modules live as long as the process
         gc.set_threshold(GC_OBJECTS)
-        trio.run(_Run(self.options, self.folder, tasks, emit, self.overlap).main)
+        opener = self.opener(self.options, self.folder)
+        trio.run(_Run(self.options, opener, tasks, emit, self.overlap).main)
 
 
 class _Run:
     def __init__(
         self,
         options: Options,
-        folder: OutputFolder,
-        tasks: Iterator[ShardTask],
+        opener: Opener,
+        tasks: Iterator[Any],
         emit: Callable[[Any], None],
         overlap: bool,
     ) -> None:
         self._options = options
-        self._folder = folder
+        self._opener = opener
         self._tasks = tasks
         self._emit = emit
-        self._reader = RangeReader()
         rows = options.output.number_sample_per_shard
         most = min(max(MIN_OPEN, math.ceil(OPEN_ROWS / rows)), MAX_OPEN)
         self._open = trio.Semaphore(most if overlap else 1)
@@ -116,7 +145,7 @@ class _Run:
             if task is None:
                 break
             try:
-                shard = await trio.to_thread.run_sync(self._begin, task)
+                shard = await trio.to_thread.run_sync(self._opener, task)
                 if isinstance(shard, ShardReport):
                     self._open.release()
                     self._emit(shard)
@@ -128,17 +157,6 @@ class _Run:
                 continue
             pipeline.feed.add(shard)
         pipeline.feed.close()
-
-    def _begin(self, task: ShardTask) -> Shard | ShardReport[Tally]:
-        """The shard to make, or the report of one that is committed.
-
-        That is so when its worker died between the mark and the report, and it was given again.
-        """
-        mark = stats_name(task.shard_id, self._options.output.oom_shard_count)
-        if self._folder.exists(mark):
-            return committed_report(task.shard_id, self._folder, mark)
-        table = read_rows(task, self._options.input.columns, self._reader)
-        return Shard(task, table, self._options, self._folder)
 
     async def _commit(self, shard: Shard) -> None:
         report = await trio.to_thread.run_sync(shard.commit, limiter=self._commits)

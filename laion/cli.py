@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -43,15 +43,45 @@ class Command:
 
 #: Every command, in the order of the pipeline.
 COMMANDS: dict[str, Command] = {
+    "extract": Command(
+        "Common Crawl's WAT files to image-text candidates, by the rules of LAION-400M",
+        "laion.wat.options:ExtractOptions",
+        "laion.wat.extract:run",
+    ),
     "dedup": Command(
         "drop pairs of URL and text that came before, within a crawl and across crawls",
         "laion.dedup.stage:DedupOptions",
         "laion.dedup.stage:run",
     ),
+    "download": Command(
+        "download candidates into webdataset shards: img2ds with the pipeline's settings",
+        "laion.fetch:DownloadOptions",
+        "laion.fetch:run",
+    ),
     "score": Command(
         "CLIP embeddings of pictures and captions, and how similar they are",
         "laion.clip.options:ScoreOptions",
         "laion.clip.score:run",
+    ),
+    "tag": Command(
+        "tag pairs as NSFW by their embeddings, and drop possibly illegal content",
+        "laion.tag.options:TagOptions",
+        "laion.tag.run:run",
+    ),
+    "crawl": Command(
+        "download, score, tag and filter at once: only kept pairs reach a disk",
+        "laion.crawl.options:CrawlOptions",
+        "laion.crawl.run:run",
+    ),
+    "release": Command(
+        "write the pairs above a threshold as LAION-400M's parquet, with card and Table 1",
+        "laion.release.run:ReleaseOptions",
+        "laion.release.run:run",
+    ),
+    "stats": Command(
+        "print what is in any LAION-style parquet, beside the paper's figures",
+        "laion.release.stats:StatsOptions",
+        "laion.release.stats:run",
     ),
     "tiny_clip": Command(
         "train a small CLIP model of shapes and colours, where no weights can be had",
@@ -98,6 +128,7 @@ def run(arguments: Sequence[str]) -> int:
         command = COMMANDS[name]
         options = _load(command.options)
         flags = Flags.of(f"laion {name}", options)
+        flags = replace(flags, aliases=getattr(options, "ALIASES", {}))
         if any(argument in HELP for argument in arguments[1:]):
             print("\n".join([f"laion {name}: {command.summary}", "", *_help(flags)]))
             return 0
@@ -106,6 +137,9 @@ def run(arguments: Sequence[str]) -> int:
     except UsageError as error:
         print(f"laion: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # while parts are made, the stage itself sees to it
+        print("laion: stopped by hand", file=sys.stderr)
+        return 130
     if result.text:
         print(result.text)
     return result.exit_code

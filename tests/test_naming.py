@@ -113,6 +113,14 @@ def test_a_file_is_told_its_shard(shard: int, width: int, ending: str) -> None:
     assert shard_of_file(shard_name(shard, width) + ending) == shard
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["img_emb/img_emb_12.npy", "metadata/metadata_00012.parquet", "part-00012-of-00032.parquet"],
+)
+def test_files_of_stages_are_told_their_part(name: str) -> None:
+    assert shard_of_file(name) == 12
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "00001.txt", "a00001.tar", "٣.tar.x", "٣", ""])
 def test_other_files_belong_to_none(name: str) -> None:
     assert shard_of_file(name) is None

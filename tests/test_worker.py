@@ -14,7 +14,7 @@ from img2ds.options import Options
 from img2ds.sample import ShardTask
 from img2ds.stats.report import ShardReport
 from img2ds.storage import OutputFolder
-from img2ds.worker import _Run
+from img2ds.worker import ShardOpener, _Run
 
 
 @pytest.mark.parametrize("overlap", [True, False])
@@ -37,6 +37,7 @@ def test_shards_that_were_lost_before_are_made_one_by_one(tmp_path: Path, overla
             ended.append(report.shard_id)
 
     folder = OutputFolder.open(str(tmp_path))
-    trio.run(_Run(options, folder, tasks(), emit, overlap).main)
+    opener = ShardOpener(options, folder)
+    trio.run(_Run(options, opener, tasks(), emit, overlap).main)
     assert sorted(ended) == list(range(8))
     assert (max(ahead) > 0) is overlap

@@ -53,6 +53,8 @@ class Transformer:
         header = sniff(data)
         if isinstance(header, Failure):
             return header
+        if header.format not in options.image_formats:
+            return failure(Reason.UNWANTED_FORMAT, f"format not wanted: {header.format}")
         width, height = header.width, header.height
         if not width or not height:
             return failure(Reason.DECODE_ERROR, "image without pixels")

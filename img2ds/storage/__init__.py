@@ -16,6 +16,7 @@ from img2ds.storage.inputs import (
 )
 from img2ds.storage.lock import FolderLock
 from img2ds.storage.output import OutputFolder
+from img2ds.storage.patient import PatientFile, read_whole
 from img2ds.storage.record import file_record
 
 __all__ = [
@@ -23,10 +24,12 @@ __all__ = [
     "InputFile",
     "InputStream",
     "OutputFolder",
+    "PatientFile",
     "commit",
     "file_record",
     "find_inputs",
     "open_seekable",
     "open_stream",
+    "read_whole",
     "stdin_is_empty",
 ]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from img2ds.image.transform import Picture, Transformer
 from img2ds.options import ImageOptions
-from img2ds.outcome import Failure, Reason, Status
+from img2ds.outcome import Failure, Reason, Status, UsageError
 from img2ds.sample import Body, Encoded
 from tests.image.reference import opened
 from tests.server.encodings import ENCODINGS, gif, jpeg, jpeg_oriented, png, webp, webp_alpha
@@ -177,6 +177,21 @@ def test_size_filters(
         transform(body, **options)
     else:
         assert reason(body, **options) == wanted
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_formats_that_are_not_wanted(keep: bool) -> None:
+    wanted = {"image_formats": ("jpeg", "webp"), "disable_all_reencoding": keep}
+    for make in (jpeg, webp):
+        transform(make(SOURCE), **wanted)
+    for make in (png, gif):
+        assert reason(make(SOURCE), **wanted) == Reason.UNWANTED_FORMAT
+
+
+@pytest.mark.parametrize("formats", [(), ("jpeg", "tiff")])
+def test_formats_that_cannot_be_read_are_refused(formats: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="--image_formats takes some of jpeg, png, webp, gif"):
+        ImageOptions(image_formats=formats)
 
 
 @pytest.mark.parametrize(

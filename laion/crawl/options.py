@@ -1,0 +1,122 @@
+"""The flags of `laion crawl`: those of the stages that it is made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, make_dataclass
+from typing import Any, ClassVar
+
+from img2ds.flags import flag
+from img2ds.options import ImageOptions, NetworkOptions, Options
+from img2ds.outcome import UsageError
+from laion.clip.options import ModelOptions
+from laion.fetch import ALIASES, flags_of, img2ds_options, taken_over
+from laion.stage import StageOptions
+from laion.tag.options import content_identity
+from laion.wat.options import ExtractOptions
+
+#: Flags of `laion extract` that say which WAT files, and what is taken out of them.
+_WHICH = ("bucket", "first", "sample", "seed")
+_WHAT = ("languages", "min_text_length", "attributes")
+
+#: Rows that a WAT file is taken to have at most, which decides its keys: the largest have some
+#: 600 000 images with a text.
+WAT_ROWS = 1_000_000
+
+_STAGE = {f.name for f in fields(StageOptions)}
+#: What decides how to fetch, and nothing of what comes out.
+_FETCHING = (*flags_of(NetworkOptions), "memory_budget")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Own(ModelOptions, StageOptions):
+    """What is crawl's own; img2ds's flags are added below."""
+
+    INPUTS: ClassVar[tuple[str, ...]] = (
+        "wat", "input", *ModelOptions.SPEED, *_WHICH, *_FETCHING,
+    )  # fmt: skip
+    ALIASES: ClassVar[dict[str, str]] = ALIASES
+
+    wat: str | None = flag(
+        None, "str?", "WAT files, as for laion extract; one of them is one unit of work"
+    )
+    input: str | None = flag(
+        None, "str?", "candidates that laion extract or dedup wrote, in place of --wat"
+    )
+    devices: tuple[str, ...] = flag(
+        (), "list", "cpu, cuda, or cuda:0,cuda:1; worker processes share them (default: all CUDA)"
+    )
+    min_similarity: float = flag(0.3, "float", "least similarity of a pair that is kept")
+    prompts: str | None = flag(None, "str?", "JSON file of prompts, as for laion tag")
+    classifier: str | None = flag(None, "str?", "NSFW classifier (.npz), as for laion tag")
+    tag: bool = flag(True, "bool", "tag pairs, and drop possibly illegal content")
+    save_images: bool = flag(False, "bool", "keep the pictures of kept pairs too, as NNNNN.tar")
+
+    def __post_init__(self) -> None:
+        StageOptions.__post_init__(self)
+        if bool(self.wat) == bool(self.input):
+            raise UsageError("crawl takes either --wat, WAT files, or --input, candidates")
+        others = ("number_sample_per_shard",) if self.wat else (*_WHAT, *_WHICH)
+        defaults = {f.name: f.default for f in fields(self)}
+        for name in others:
+            if getattr(self, name) != defaults[name]:
+                raise UsageError(f"--{name} goes with {'--input' if self.wat else '--wat'}")
+        self.check_model()
+        if not -1 <= self.min_similarity <= 1:
+            raise UsageError("--min_similarity is a cosine: a number from -1 to 1")
+        self.img2ds()  # a value out of range is told here
+        if self.wat:
+            self.extraction()
+
+    def img2ds(self) -> Options:
+        """The options of the downloads. Raises UsageError when a value is out of range."""
+        changes: dict[str, Any] = {"url_list": self.input or self.wat}
+        if self.wat:
+            changes["number_sample_per_shard"] = WAT_ROWS
+        return img2ds_options(self, **changes)
+
+    def extraction(self) -> ExtractOptions:
+        """The options of the extraction. Raises UsageError when one is wrong."""
+        values = {name: getattr(self, name) for name in (*_WHICH, *_WHAT)}
+        return ExtractOptions(wat=self.wat or "", output_folder=self.output_folder, **values)
+
+    def identity(self) -> dict[str, Any]:
+        """Files are told by their content, and images that are not saved by nothing."""
+        identity = content_identity(self, StageOptions.identity(self))
+        if self.input:
+            for name in _WHAT:
+                del identity[name]
+        return {k: "inf" if v == math.inf else v for k, v in identity.items()}
+
+
+def _extract_fields() -> list[tuple[str, Any, Any]]:
+    found = {f.name: f for f in fields(ExtractOptions)}
+    return [
+        (
+            name,
+            Any,
+            flag(
+                found[name].default,
+                found[name].metadata["kind"],
+                found[name].metadata["help"],
+                *found[name].metadata["choices"],
+            ),
+        )
+        for name in (*_WHAT, *_WHICH)
+    ]
+
+
+#: The class of crawl's options.
+CrawlOptions: type[Any] = make_dataclass(
+    "CrawlOptions",
+    [
+        *_extract_fields(),
+        *taken_over(["number_sample_per_shard"]),
+        *taken_over(flags_of(ImageOptions)),
+        *taken_over(name for name in _FETCHING if name not in _STAGE),
+    ],
+    bases=(_Own,),
+    frozen=True,
+    kw_only=True,
+    namespace={"__doc__": "The flags of `laion crawl`.", "__module__": __name__},
+)

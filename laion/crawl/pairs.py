@@ -1,0 +1,183 @@
+"""Scores, tags and filters pairs as their pictures come in: the sink of a crawl's shard.
+
+One thread a process embeds, for all of its shards: batches wait for it in a short queue, and when
+that is full downloading waits. What fails a rule is forgotten at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from img2ds.sample import FileRecord, Sample
+from img2ds.stats.counts import Counts
+from img2ds.stats.report import ShardReport
+from img2ds.stats.tally import Tally
+from img2ds.storage import OutputFolder
+from img2ds.writers.tar import TarWriter
+from laion.clip.decoder import Row
+from laion.clip.embed import Embedder
+from laion.clip.score import BELOW
+from laion.clip.table import metadata_table
+from laion.scored import IMAGES, METADATA, TEXTS
+from laion.stage import Part
+from laion.tag.tagging import Rules, tag_rows
+
+#: Batches that wait for the model, or are in it: enough that it never waits for the next.
+MAX_BATCHES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A pair that passed: its row, embeddings [dim] float16, their cosine, and its tag."""
+
+    row: Row
+    image: np.ndarray[Any, Any]
+    text: np.ndarray[Any, Any]
+    similarity: np.float32
+    tag: str | None
+
+
+class Scorer:
+    """A model, and the thread that works for all shards of a process."""
+
+    def __init__(self, embedder: Embedder, rules: Rules | None, min_similarity: float) -> None:
+        self.embedder = embedder
+        self.rules = rules
+        self._least = min_similarity
+        self._thread = ThreadPoolExecutor(1, "clip")
+        self._room = threading.BoundedSemaphore(MAX_BATCHES)
+
+    def submit(self, samples: Sequence[Sample], sink: PairCollector) -> Future[None]:
+        """Have a batch judged; blocks while many wait."""
+        self._room.acquire()
+        future = self._thread.submit(self._judge, samples, sink)
+        future.add_done_callback(lambda _: self._room.release())
+        return future
+
+    def _judge(self, samples: Sequence[Sample], sink: PairCollector) -> None:
+        captions = [sample.caption or "" for sample in samples]
+        scored = self.embedder.pairs([bytes(sample.image) for sample in samples], captions)
+        counts = sink.counts
+        for failure in scored.failures.values():
+            counts.drop(failure.reason)
+        similar = scored.similarity >= self._least
+        counts.drop(BELOW, int((~similar).sum()))
+        rows = [place for place, keeps in zip(scored.rows, similar.tolist(), strict=True) if keeps]
+        images, texts = (e[similar].astype(np.float16) for e in (scored.image, scored.text))
+        similarity = scored.similarity[similar]
+        kept: Sequence[bool] = [True] * len(rows)
+        tags: Sequence[str | None] = [None] * len(rows)
+        if self.rules is not None and rows:
+            tagged = tag_rows(self.rules, images, texts, [captions[place] for place in rows])
+            kept, tags = tagged.kept.tolist(), tagged.tags
+            counts.reasons.update(tagged.dropped)
+            counts.figures.update(tagged.figures())
+        for n, place in enumerate(rows):
+            if kept[n]:
+                sample = samples[place]
+                size = (sample.metadata["width"], sample.metadata["height"])
+                row = Row(sample.key, captions[place], sample.metadata, size)
+                sink.keep(Kept(row, images[n], texts[n], similarity[n], tags[n]), sample)
+
+
+class PairCollector:
+    """The sink of one shard, and its commit as a part of a tagged folder.
+
+    Args:
+        counts: of what was dropped before anything was downloaded.
+        save_images: whether the kept pictures are kept too.
+    """
+
+    has_metadata_file = False
+
+    def __init__(
+        self,
+        folder: OutputFolder,
+        number: int,
+        scorer: Scorer,
+        counts: Counts,
+        save_images: bool,
+        extension: str,
+    ) -> None:
+        self.counts = counts
+        self._part = Part(folder, number)
+        self._scorer = scorer
+        self._batch: list[Sample] = []
+        self._judged: list[Future[None]] = []
+        self._kept: list[Kept] = []
+        self._tar: TarWriter | None = None
+        if save_images:
+            self._tar = TarWriter(f"{self._part.name}.tar", extension, self._part.path)
+
+    def add(self, sample: Sample) -> None:
+        """Take a downloaded pair."""
+        self._batch.append(sample)
+        if len(self._batch) >= self._scorer.embedder.batch_size:
+            self._submit()
+
+    def _submit(self) -> None:
+        if self._batch:
+            self._judged.append(self._scorer.submit(self._batch, self))
+            self._batch = []
+
+    def keep(self, pair: Kept, sample: Sample) -> None:
+        """A pair passed. Called by the scorer's thread. Raises OSError: the disk is full."""
+        self._kept.append(pair)
+        if self._tar is not None:
+            self._tar.add(sample)
+
+    def finish(self, metadata: pa.Table) -> list[FileRecord]:
+        """Not asked for: `commit` writes the files."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Throw everything away."""
+        for future in self._judged:
+            future.cancel()
+        if self._tar is not None:
+            self._tar.abort()
+        self._part.abort()
+
+    def commit(self, tally: Tally, notes: Sequence[str]) -> ShardReport[Any]:
+        """Wait for the last pairs, write them, and commit the part."""
+        self._submit()
+        part, counts = self._part, self.counts
+        part.notes.extend(notes)
+        try:
+            for future in self._judged:
+                future.result()
+            self._write()
+        except OSError as error:
+            self.abort()
+            words = error.strerror or str(error)
+            return part.fail(f"cannot write to the output folder: {words.lower()}", fatal=True)
+        counts.successes = len(self._kept)
+        counts.reasons.update(tally.reasons)
+        counts.bytes_received += tally.bytes_received
+        counts.figures["downloaded"] = tally.successes
+        part.counts = counts
+        return part.commit()
+
+    def _write(self) -> None:
+        part = self._part
+        kept = sorted(self._kept, key=lambda pair: pair.row.key)
+        similarity = np.array([pair.similarity for pair in kept], np.float32)
+        table = metadata_table([pair.row for pair in kept], similarity)
+        if self._scorer.rules is not None:
+            tags = pa.array([pair.tag for pair in kept], pa.string())
+            table = table.append_column("nsfw", tags)
+        pq.write_table(table, part.path(METADATA.format(part.name)))
+        dim = self._scorer.embedder.dim
+        for kind, vectors in ((IMAGES, [p.image for p in kept]), (TEXTS, [p.text for p in kept])):
+            array = np.stack(vectors) if vectors else np.empty((0, dim), np.float16)
+            np.save(part.path(kind.format(part.name)), array)
+        if self._tar is not None:
+            self._tar.finish(pa.table({}))

@@ -1,0 +1,186 @@
+"""`laion crawl`: what the paper's workers did. One unit of work is a WAT file, or a shard of
+candidates; it is extracted, downloaded, scored, tagged and filtered in memory.
+
+It writes what `laion tag` writes, and `laion release` goes on from there. The functions are those
+of the stages, so that the same pairs are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from img2ds.naming import stats_name
+from img2ds.options import Options
+from img2ds.sample import ShardTask
+from img2ds.stats.console import Words
+from img2ds.stats.counts import Counts
+from img2ds.stats.report import ShardReport
+from img2ds.storage import InputFile, OutputFolder, PatientFile
+from laion.candidate import Candidate
+from laion.clip.device import claim_device, core_count, pick_devices
+from laion.clip.embed import Embedder
+from laion.clip.model import ModelSpec, fetch
+from laion.columns import CANDIDATE_SCHEMA
+from laion.crawl.pairs import PairCollector, Scorer
+from laion.fetch import PairShard, candidate_rows, candidate_shards, crawling_worker
+from laion.origin import INSIDE, note_origin
+from laion.stage import DIGITS, StageReport, committed_report, fingerprint, run_stage
+from laion.tag.prompts import load_prompts
+from laion.tag.tagging import Rules as TagRules
+from laion.tag.tagging import make_rules
+from laion.wat.archive import read_records
+from laion.wat.catalog import choose, digest, find_wats
+from laion.wat.extract import Extractor, WatTask
+from laion.wat.rules import Rules
+
+#: Why a candidate that its WAT file has twice is not downloaded again; as of laion dedup.
+DUPLICATE = "duplicate"
+
+WORDS = Words("part", "pairs", "pairs/s", "downloaded")
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlOpener:
+    """What a worker process needs; it loads the model when it is called there."""
+
+    spec: ModelSpec
+    devices: tuple[str, ...]
+    precision: str
+    batch_size: int | None
+    compiled: bool
+    threads: int
+    min_similarity: float
+    tagging: TagRules | None
+    save_images: bool
+    extraction: Rules
+    attributes: tuple[str, ...]
+
+    def __call__(self, options: Options, folder: OutputFolder) -> Opening:
+        return Opening(self, options, folder)
+
+
+class Opening:
+    """Opens units of work in one process."""
+
+    def __init__(self, settings: CrawlOpener, options: Options, folder: OutputFolder) -> None:
+        self._settings = settings
+        self._options = options
+        self._folder = folder
+        embedder = Embedder(
+            settings.spec,
+            "cpu" if settings.devices == ("cpu",) else claim_device(settings.devices),
+            settings.precision,
+            settings.batch_size,
+            settings.compiled,
+            settings.threads,
+        )
+        self._scorer = Scorer(embedder, settings.tagging, settings.min_similarity)
+
+    def __call__(self, task: ShardTask | WatTask) -> PairShard | ShardReport[Any]:
+        """The unit's candidates with their sink, or the report of a part that is committed."""
+        if self._folder.exists(stats_name(task.shard_id, DIGITS)):
+            return committed_report(self._folder, task.shard_id)
+        counts = Counts()
+        if isinstance(task, WatTask):
+            table = read_wat(task, self._settings.extraction, self._settings.attributes, counts)
+            task = ShardTask(task.shard_id, table.num_rows, table)
+        table = candidate_rows(task, self._options)
+        sink = PairCollector(
+            self._folder,
+            task.shard_id,
+            self._scorer,
+            counts,
+            self._settings.save_images,
+            self._options.image.encode_format,
+        )
+        shard = PairShard(task, table, self._options, self._folder, sink)
+        return shard if shard.count else shard.commit()
+
+
+def read_wat(task: WatTask, rules: Rules, attributes: Sequence[str], counts: Counts) -> pa.Table:
+    """The candidates of a WAT file, equal ones once, in the order of their first occurrence.
+
+    Args:
+        counts: takes what is dropped; candidates are not counted, for they are yet to be judged.
+
+    Raises:
+        OSError, UsageError: the file cannot be read.
+    """
+    found: dict[bytes, Candidate] = {}
+    extractor = Extractor(task.name, rules, attributes, counts)
+    with PatientFile(task.path) as file:
+        for page in extractor.pages(read_records(file, task.path)):
+            for candidate in page:
+                found.setdefault(candidate.digest, candidate)
+    counts.drop(DUPLICATE, counts.successes - len(found))
+    counts.figures["candidates"] = len(found)
+    counts.successes = 0
+    columns = list(zip(*found.values(), strict=True)) or [()] * len(CANDIDATE_SCHEMA)
+    arrays = [pa.array(values, f.type) for values, f in zip(columns, CANDIDATE_SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=CANDIDATE_SCHEMA)
+
+
+def run(options: Any) -> StageReport:
+    """Crawl what is not crawled yet.
+
+    Args:
+        options: `CrawlOptions`.
+
+    Raises:
+        UsageError: something about it cannot work; nothing was done.
+    """
+    wanted = options.img2ds()
+    prompts = load_prompts(options.prompts)
+    if options.wat:
+        source, tasks, extraction, attributes = _wats(options)
+    else:
+        source, tasks = candidate_shards(wanted)
+        extraction, attributes = Rules(), ()
+    spec = fetch(ModelSpec(options.model, options.pretrained))
+    tagging = None
+    if options.tag:
+        tagging = make_rules(prompts, Embedder(spec, device="cpu").texts, options.classifier)
+    opener = CrawlOpener(
+        spec,
+        tuple(pick_devices(options.devices)),
+        options.precision,
+        options.batch_size,
+        options.compile,
+        max(1, core_count() // options.processes),
+        options.min_similarity,
+        tagging,
+        options.save_images,
+        extraction,
+        attributes,
+    )
+    report = run_stage(
+        "crawl",
+        options,
+        source,
+        tasks,
+        lambda folder: crawling_worker(wanted, folder, opener),
+        words=WORDS,
+        inside=INSIDE,
+    )
+    if options.input:
+        note_origin(options.output_folder, options.input)
+    return report
+
+
+def _wats(options: Any) -> tuple[dict[str, Any], Any, Rules, tuple[str, ...]]:
+    """The WAT files as the input, and the rules by which candidates are taken out of them."""
+    extraction = options.extraction()
+    wats = choose(
+        find_wats(options.wat, options.bucket), options.first, options.sample, options.seed
+    )
+    source = fingerprint("wat", [InputFile(options.wat, len(wats))], digest=digest(wats))
+    rules = Rules(extraction.min_text_length, extraction.kept_languages)
+
+    def tasks(first: int) -> list[WatTask]:
+        return [WatTask(first + n, wat.path, wat.name) for n, wat in enumerate(wats)]
+
+    return source, tasks, rules, tuple(extraction.attributes)

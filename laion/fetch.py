@@ -1,0 +1,206 @@
+"""`laion download`: img2ds over candidates, with the pipeline's settings; and its use by crawl.
+
+The one module that imports img2ds's job and what lies under it.
+
+Images of at least 5000 bytes, JPEG, PNG or WebP, of at most 89 478 484 pixels, as the paper's
+workers took them. The shorter side becomes 256 pixels and nothing is enlarged or padded, so that
+a model's central crop sees what it would have seen of the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, make_dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from img2ds import job
+from img2ds.distributor import Worker
+from img2ds.flags import flag
+from img2ds.net.fetcher import open_fetcher
+from img2ds.options import FLAGS, GROUPS, Options
+from img2ds.outcome import UsageError
+from img2ds.planner import open_input
+from img2ds.sample import ShardTask
+from img2ds.shard import Shard
+from img2ds.source import RangeReader, read_rows
+from img2ds.stats.report import ShardReport
+from img2ds.stats.tally import Tally
+from img2ds.storage import OutputFolder
+from img2ds.worker import ShardWorker, check_descriptors
+from img2ds.writer import ShardWriter
+from laion.origin import note_origin
+
+#: What the pipeline decides: these are no flags of `laion download`.
+FIXED: Mapping[str, Any] = {
+    "input_format": "parquet",
+    "url_col": "url",
+    "caption_col": "text",
+    "save_additional_columns": ("license", "language"),
+    "output_format": "webdataset",
+}
+
+#: Defaults that differ from img2ds's. Sizes: laion.md of the paper's workers, see above. EXIF is of
+#: no use to any later stage.
+DEFAULTS: Mapping[str, Any] = {
+    "min_image_bytes": 5000,
+    "image_formats": ("jpeg", "png", "webp"),
+    "max_decoded_pixels": 89_478_484,
+    "resize_mode": "keep_ratio",
+    "resize_only_if_bigger": True,
+    "extract_exif": False,
+}
+
+#: Flags that make no sense here, or are not built in img2ds.
+_LEFT_OUT = {"enable_wandb", "wandb_project", "bbox_col", "verify_hash", "url_list"}
+
+
+def taken_over(names: Iterable[str]) -> list[tuple[str, Any, Any]]:
+    """img2ds's flags as fields for `make_dataclass`, with the pipeline's defaults."""
+    return [(name, Any, _flag(FLAGS[name])) for name in names]
+
+
+def _flag(spec: Field[Any]) -> Any:
+    default = spec.default
+    if default is MISSING and spec.default_factory is not MISSING:
+        default = spec.default_factory()
+    default = DEFAULTS.get(spec.name, default)
+    metadata = spec.metadata
+    return flag(default, metadata["kind"], metadata["help"], *metadata["choices"])
+
+
+def flags_of(*groups: type[Any]) -> list[str]:
+    """The names of the flags of img2ds's groups that a stage of ours takes over."""
+    names = [f.name for group in groups for f in fields(group)]
+    return [name for name in names if name not in FIXED and name not in _LEFT_OUT]
+
+
+#: Other spellings, as of img2ds.
+ALIASES = {"concurrency": "thread_count"}
+
+_REQUIRED: list[tuple[str, Any, Any]] = [
+    ("input", str, flag(MISSING, "str", "candidates: a folder that laion extract or dedup wrote")),
+    ("output_folder", str, flag(MISSING, "str", "where the shards go: a folder or fsspec URL")),
+]
+
+#: The flags of `laion download`: img2ds's, but for those that the pipeline decides.
+DownloadOptions: type[Any] = make_dataclass(
+    "DownloadOptions",
+    _REQUIRED + taken_over(n for n in flags_of(*GROUPS.values()) if n != "output_folder"),
+    frozen=True,
+    kw_only=True,
+    namespace={
+        "__doc__": "The flags of `laion download`.",
+        "__module__": __name__,
+        "ALIASES": ALIASES,
+    },
+)
+
+
+def img2ds_options(given: Any, **changes: Any) -> Options:
+    """img2ds's options for the values of flags that were taken over.
+
+    Args:
+        given: an object with the flags as attributes.
+        changes: values of other flags, by name.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+    names = [f.name for f in fields(given) if f.name in FLAGS]
+    values = {name: getattr(given, name) for name in names}
+    return Options.from_flags({**values, **FIXED, **changes})
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadReport:
+    """What a run did."""
+
+    report: job.Report
+    dry_run: bool
+
+    @property
+    def exit_code(self) -> int:
+        return self.report.exit_code
+
+    @property
+    def text(self) -> str:
+        return "" if self.dry_run else job.describe(self.report)
+
+
+def run(options: Any) -> DownloadReport:
+    """Download candidates into webdataset shards. Raises UsageError; nothing was done then."""
+    if not options.input:
+        raise UsageError("--input is required: candidates that laion extract or dedup wrote")
+    wanted = img2ds_options(options, url_list=options.input)
+    report = job.run(wanted)
+    if not options.dry_run:
+        note_origin(options.output_folder, options.input)
+    return DownloadReport(report, options.dry_run)
+
+
+class PairSink(ShardWriter, Protocol):
+    """Takes a shard's pictures in memory, and in the end commits what is to be kept of them."""
+
+    def commit(self, tally: Tally, notes: Sequence[str]) -> ShardReport[Any]:
+        """Commit. Blocks: it is called from a thread.
+
+        Args:
+            tally: what downloading came to. notes: lines for the log.
+        """
+        ...
+
+
+class PairShard(Shard):
+    """Candidates whose pictures go to a sink instead of a data set."""
+
+    def __init__(
+        self,
+        task: ShardTask,
+        table: pa.Table,
+        options: Options,
+        folder: OutputFolder,
+        sink: PairSink,
+    ) -> None:
+        super().__init__(task, table, options, folder, sink)
+        self._sink = sink
+
+    def commit(self) -> ShardReport[Any]:
+        """See `PairSink.commit`."""
+        if self.error is not None:
+            self.abort()
+            words = self.error.strerror or str(self.error)
+            return self._report(f"cannot write to the output folder: {words.lower()}", fatal=True)
+        return self._sink.commit(self.tally, self.notes)
+
+
+def crawling_worker(
+    options: Options,
+    folder: OutputFolder,
+    opener: Callable[[Options, OutputFolder], Callable[[Any], PairShard | ShardReport[Any]]],
+) -> Worker:
+    """A worker that downloads, and hands pictures to the sinks of the shards that `opener` makes.
+
+    Args:
+        opener: picklable; called once in each process.
+    """
+    return ShardWorker(options, folder, opener=opener)
+
+
+def candidate_shards(options: Options) -> tuple[dict[str, Any], Callable[[int], list[ShardTask]]]:
+    """The fingerprint of candidate files, and their shards, cut as `laion download` cuts them.
+
+    Raises:
+        UsageError: they cannot be read, or lack a column.
+    """
+    check_descriptors(options)
+    open_fetcher(options.network)
+    source = open_input(options.input)
+    rows = options.output.number_sample_per_shard
+    return source.fingerprint(), lambda first: list(source.shards(rows, first))
+
+
+def candidate_rows(task: ShardTask, options: Options) -> pa.Table:
+    """The rows of a shard of candidates. Raises OSError, UsageError, ArrowException."""
+    return read_rows(task, options.input.columns, RangeReader())

@@ -1,0 +1,159 @@
+"""The release's `README.md`: what is in it, how it was made, and what each stage dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import img2ds
+from img2ds.stats.console import share
+from laion.release.lineage import StageCounts
+from laion.release.schema import RELEASE_SCHEMA
+from laion.release.table1 import PAPER, Contents
+
+_COLUMNS = {
+    "SAMPLE_ID": "from a hash of URL and text: the same pair has the same one in every run",
+    "URL": "where the picture was found",
+    "TEXT": "the alt text",
+    "HEIGHT": "of the original picture, in pixels",
+    "WIDTH": "of the original picture, in pixels",
+    "LICENSE": "a Creative Commons URL that the page links to, else `?`",
+    "NSFW": "`UNLIKELY`, `UNSURE` or `NSFW`; empty where pairs were not tagged",
+    "similarity": "cosine of the CLIP embeddings of picture and text",
+}
+
+_WARNING = (
+    "The pairs are from web pages and were not looked at by people. Pairs tagged `NSFW` or "
+    "`UNSURE` are among them. The pictures belong to their owners; only their URLs are here."
+)
+
+#: Values of options that go without saying.
+_UNSAID: tuple[object, ...] = (None, False, [], "inf")
+
+_ALIGNED = (
+    "`img_emb/img_emb_N.npy` and `text_emb/text_emb_N.npy` hold the CLIP embeddings of part N, and "
+    "`metadata/metadata_N.parquet` all that is known of its pairs: row i is the same pair in each."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CardFacts:
+    """What a card is made of. `figures` are names of PNG files in the release."""
+
+    contents: Contents
+    stages: Sequence[StageCounts]
+    parts: int
+    threshold: float
+    figures: Sequence[str]
+
+
+def dataset_card(facts: CardFacts) -> str:
+    """The card, with the head that Hugging Face `datasets` finds the parts by."""
+    contents = facts.contents
+    lines = [
+        "---",
+        "configs:",
+        "- config_name: default",
+        "  data_files:",
+        "  - split: train",
+        "    path: part-*.parquet",
+        f"size_categories:\n- {_size_category(contents.rows)}",
+        "---",
+        "",
+        "# Image-text pairs filtered with CLIP",
+        "",
+        _introduction(facts),
+        "",
+        _WARNING,
+        "",
+        "## Columns",
+        "",
+        "| column | type | |",
+        "|---|---|---|",
+        *(f"| `{c.name}` | {c.type} | {_COLUMNS[c.name]} |" for c in RELEASE_SCHEMA),
+        "",
+        _ALIGNED,
+        "",
+        "## Use",
+        "",
+        "```python",
+        "from datasets import load_dataset",
+        'pairs = load_dataset("this/folder", split="train")',
+        "```",
+        "",
+        "    img2ds --url_list this/folder --input_format parquet --url_col URL \\",
+        "           --caption_col TEXT --output_folder images --output_format webdataset",
+        "",
+        "## Sizes",
+        "",
+        "| Table 1 of the paper | pairs here | share | LAION-400M | share |",
+        "|---|--:|--:|--:|--:|",
+        *_table1_rows(contents),
+    ]
+    if contents.tags():
+        lines += ["", "## NSFW tags", "", "| tag | pairs | share |", "|---|--:|--:|"]
+        lines += [f"| {t} | {n} | {share(n, contents.rows)} |" for t, n in contents.tags().items()]
+    lines += ["", "## Similarity", ""]
+    if contents.mean_similarity is not None:
+        lines.append(f"Mean {contents.mean_similarity:.4f} over {contents.scored} pairs.")
+    lines += [f"\n![histogram of similarities]({name})" for name in facts.figures]
+    lines += ["", "## Licences", "", "| LICENSE | pairs | share |", "|---|--:|--:|"]
+    lines += [
+        f"| {name.replace('|', '%7C')} | {n} | {share(n, contents.rows)} |"
+        for name, n in contents.named_licenses().items()
+    ]
+    lines += ["", "## Stages", ""]
+    lines += _stages(facts.stages)
+    return "\n".join(lines) + "\n"
+
+
+def _introduction(facts: CardFacts) -> str:
+    return (
+        f"{facts.contents.rows} pairs of picture URL and alt text in {facts.parts} parquet parts, "
+        f"made with laion (img2ds {img2ds.__version__}) by the method of LAION-400M "
+        "([arXiv:2111.02114](https://arxiv.org/abs/2111.02114)). A pair is here when the "
+        f"similarity of its CLIP embeddings is at least {facts.threshold:g}; every pair of URL "
+        "and text is here once."
+    )
+
+
+def _table1_rows(contents: Contents) -> list[str]:
+    every = next(iter(PAPER.values()))
+    rows = []
+    for name, count in contents.table1().items():
+        here, part = ("-", "-") if count is None else (str(count), share(count, contents.rows))
+        label = name.replace(">=", "≥")
+        rows.append(f"| {label} | {here} | {part} | {PAPER[name]} | {share(PAPER[name], every)} |")
+    return rows
+
+
+def _stages(stages: Sequence[StageCounts]) -> list[str]:
+    lines = ["| stage | parts | pairs seen | kept | dropped |", "|---|--:|--:|--:|--:|"]
+    for stage in stages:
+        dropped = stage.count - stage.kept
+        lines.append(
+            f"| {stage.stage} | {stage.parts} | {stage.count} | {stage.kept} | {dropped} |"
+        )
+    lines += ["", "| stage | dropped for | pairs | share of those seen |", "|---|---|--:|--:|"]
+    for stage in stages:
+        for reason, n in stage.reasons.most_common():
+            lines.append(f"| {stage.stage} | {reason} | {n} | {share(n, stage.count)} |")
+    for stage in stages:
+        options = {k: v for k, v in stage.options.items() if v not in _UNSAID}
+        if options:
+            told = ", ".join(f"{name} {_said(value)}" for name, value in options.items())
+            lines += ["", f"`{stage.stage}` ran with {told}."]
+    return lines
+
+
+def _said(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _size_category(rows: int) -> str:
+    """Hugging Face's names for sizes."""
+    borders = [
+        (10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"),
+        (10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B"),
+    ]  # fmt: skip
+    return next((name for border, name in borders if rows < border), "n>1B")

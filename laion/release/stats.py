@@ -1,0 +1,160 @@
+"""`laion stats`: what is in any LAION-style parquet, beside the paper's figures. Writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from img2ds.flags import flag
+from img2ds.outcome import UsageError
+from img2ds.stats.console import share
+from img2ds.storage import InputFile, find_inputs, open_seekable
+from laion.release.table1 import PAPER, TAGS, Contents
+from laion.release.unique import UniquePairs, pair_digests, scratch_folder
+
+#: Columns that are read; any of them may be missing but URL.
+_COLUMNS = ("URL", "TEXT", "HEIGHT", "WIDTH", "LICENSE", "NSFW", "similarity")
+#: Rows that are read at once.
+_BATCH = 65_536
+
+#: Pairs that LAION annotated by hand, those tagged NSFW, and those that were NSFW
+#: (https://laion.ai/blog/laion-400-open-dataset/, Analysis of the LAION-400M data).
+ANNOTATED, ANNOTATED_TAGGED, ANNOTATED_NSFW = 3456, 4 + 73, 4 + 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsOptions:
+    """The flags of `laion stats`."""
+
+    input: str = flag(
+        MISSING, "str", "LAION-style parquet: a release's folder, a file, a glob or an fsspec URL"
+    )
+    swapped_sizes: bool = flag(
+        False, "bool", "HEIGHT holds widths and WIDTH heights, as in the files of LAION-400M"
+    )
+    json: bool = flag(False, "bool", "print one JSON object instead of tables")
+    tmp_dir: str | None = flag(
+        None, "str?", "local folder for 24 bytes a pair (default: the system's)"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StatsReport:
+    """What was found, as text."""
+
+    text: str
+    exit_code: int = 0
+
+
+def run(options: StatsOptions) -> StatsReport:
+    """Look at all rows, in bounded memory. Raises UsageError when they cannot be read."""
+    files = find_inputs(options.input, (".parquet",))
+    contents = count_files(files, options.swapped_sizes, options.tmp_dir)
+    if options.json:
+        return StatsReport(json.dumps(contents.document(), indent=1))
+    return StatsReport(describe(contents, options.swapped_sizes))
+
+
+def count_files(
+    files: Sequence[InputFile],
+    swapped_sizes: bool = False,
+    tmp_dir: str | None = None,
+    unique: int | None = None,
+) -> Contents:
+    """The contents of parquet files together.
+
+    Args:
+        unique: the number of different pairs where it is known; else it is counted, exactly, which
+            takes 24 bytes a pair in `tmp_dir`.
+
+    Raises:
+        UsageError: a file cannot be read, or has no column URL.
+    """
+    contents = Contents(unique=unique)
+    try:
+        total = 0
+        for file in files:  # one after the other: a data set may have more parts than descriptors
+            with _open(file) as reader:
+                total += reader.metadata.num_rows
+        with scratch_folder(tmp_dir) as scratch:
+            pairs = UniquePairs(scratch, total) if unique is None else None
+            for file in files:
+                with _open(file) as reader:
+                    _count(reader, contents, swapped_sizes, pairs)
+            if pairs is not None:
+                repeated = sum(len(resolved.repeated) for resolved in pairs.resolve())
+                contents.unique = contents.rows - repeated
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"cannot read the data set: {error}") from None
+    return contents
+
+
+def _open(file: InputFile) -> pq.ParquetFile:
+    try:
+        reader = pq.ParquetFile(open_seekable(file.path))
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"{file.path} cannot be read as parquet: {error}") from None
+    columns = reader.schema_arrow.names
+    if "URL" not in columns:
+        raise UsageError(f"{file.path} has no column URL; it has: {', '.join(columns)}")
+    return reader
+
+
+def _count(
+    reader: pq.ParquetFile, contents: Contents, swapped: bool, pairs: UniquePairs | None
+) -> None:
+    wanted = [name for name in _COLUMNS if name in reader.schema_arrow.names]
+    if pairs is None:
+        wanted = [name for name in wanted if name not in ("URL", "TEXT")]
+    for batch in reader.iter_batches(_BATCH, columns=wanted):
+        if pairs is not None:
+            urls = batch.column("URL").to_pylist()
+            texts = batch.column("TEXT").to_pylist() if "TEXT" in wanted else [""] * len(urls)
+            places = np.arange(contents.rows, contents.rows + len(urls), dtype=np.uint64)
+            pairs.add(places, pair_digests(urls, texts))
+        contents.add(pa.Table.from_batches([batch]), swapped)
+
+
+def describe(contents: Contents, swapped_sizes: bool = False) -> str:
+    """The tables that people read: plain integers, the paper's beside them."""
+    lines = [f"{'':<40}{'here':>14}{'share':>9}{'paper':>14}{'share':>9}"]
+    every = next(iter(PAPER.values()))
+    for name, count in contents.table1().items():
+        paper = PAPER[name]
+        here = "-" if count is None else str(count)
+        part = "-" if count is None else share(count, contents.rows)
+        lines.append(f"{name:<40}{here:>14}{part:>9}{paper:>14}{share(paper, every):>9}")
+    lines.append(f"{'Number of rows':<40}{contents.rows:>14}")
+    if contents.shapes.total():
+        words = " (HEIGHT and WIDTH taken for each other)" if swapped_sizes else ""
+        lines += ["", *_counts(f"shape{words}", dict(contents.shapes), contents.rows)]
+    if contents.tags():
+        lines += ["", *_counts("NSFW tag", contents.tags(), contents.rows)]
+    if any(contents.tags().get(tag) for tag in TAGS):
+        lines.append(
+            f"LAION's hand check of {ANNOTATED} pairs: {share(ANNOTATED_TAGGED, ANNOTATED)} tagged "
+            f"NSFW, {share(ANNOTATED_NSFW, ANNOTATED)} NSFW"
+        )
+    if contents.licenses:
+        lines += ["", *_counts("licence", contents.named_licenses(), contents.rows)]
+    if contents.mean_similarity is not None:
+        bins = np.flatnonzero(contents.histogram)
+        low, high = (bins[0] - 100) / 100, (bins[-1] - 99) / 100
+        lines += [
+            "",
+            f"similarity: mean {contents.mean_similarity:.4f}, all from {low:.2f} to {high:.2f}",
+        ]
+    if contents.absent:
+        lines += ["", f"columns that are not there: {', '.join(sorted(contents.absent))}"]
+    return "\n".join(lines)
+
+
+def _counts(title: str, counts: dict[str, int], total: int) -> list[str]:
+    lines = [f"{title:<40}{'rows':>14}{'share':>9}"]
+    lines += [f"  {name:<38}{n:>14}{share(n, total):>9}" for name, n in counts.items()]
+    return lines

@@ -1,0 +1,113 @@
+"""The prompts and word lists that tagging goes by: `prompts.json`, or a user's file of its form.
+
+nsfw      safe, unsafe       prompts of the tag
+underage  flagged, other     prompts of the filter of illegal content
+animals   flagged, other
+captions  underage, unsafe   words; a caption with one of each is dropped
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from img2ds.outcome import UsageError
+
+#: The file's groups, their lists, and how many entries a list has at least. The tag goes by the
+#: two best prompts, so either kind must be able to have both.
+_LISTS: Mapping[str, tuple[tuple[str, int], ...]] = {
+    "nsfw": (("safe", 2), ("unsafe", 2)),
+    "underage": (("flagged", 1), ("other", 1)),
+    "animals": (("flagged", 1), ("other", 1)),
+    "captions": (("underage", 0), ("unsafe", 0)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Prompts of two kinds: those that flag a pair, and those that do not."""
+
+    flagged: tuple[str, ...]
+    other: tuple[str, ...]
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """All of them, the flagged ones first."""
+        return self.flagged + self.other
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The content of a prompts file; `digest` is that of its content, in hex."""
+
+    nsfw: Group
+    underage: Group
+    animals: Group
+    underage_words: tuple[str, ...]
+    unsafe_words: tuple[str, ...]
+    digest: str
+
+
+def load_prompts(path: str | None = None) -> Prompts:
+    """The prompts of a file, or the package's own.
+
+    Raises:
+        UsageError: the file cannot be read, or is not of the form; says where and what.
+    """
+    name = "prompts.json" if path is None else f"--prompts {path}"
+    try:
+        if path is None:
+            text = files("laion.tag").joinpath("prompts.json").read_text("utf-8")
+        else:
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+        document = json.loads(text)
+    except OSError as error:
+        raise UsageError(
+            f"{name} cannot be read: {(error.strerror or str(error)).lower()}"
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"{name} is no JSON: {error}") from None
+    found = {group: _group(name, document, group) for group in _LISTS}
+    canonical = json.dumps(found, sort_keys=True).encode()
+    return Prompts(
+        Group(found["nsfw"]["unsafe"], found["nsfw"]["safe"]),
+        Group(found["underage"]["flagged"], found["underage"]["other"]),
+        Group(found["animals"]["flagged"], found["animals"]["other"]),
+        found["captions"]["underage"],
+        found["captions"]["unsafe"],
+        hashlib.sha256(canonical).hexdigest(),
+    )
+
+
+def _group(name: str, document: Any, group: str) -> dict[str, tuple[str, ...]]:
+    """The lists of one group, checked."""
+    if not isinstance(document, dict):
+        raise UsageError(f"{name} must hold an object with {', '.join(_LISTS)}")
+    unknown = sorted(set(document) - set(_LISTS))
+    if unknown:
+        raise UsageError(f"{name}: {unknown[0]!r} is none of {', '.join(_LISTS)}")
+    lists = document.get(group)
+    names = [key for key, _ in _LISTS[group]]
+    if not isinstance(lists, dict) or sorted(lists) != sorted(names):
+        raise UsageError(f"{name}: {group} must hold the lists {' and '.join(names)}")
+    found = {}
+    for key, least in _LISTS[group]:
+        entries = lists[key]
+        where = f"{name}: {group}.{key}"
+        if not isinstance(entries, list) or not all(
+            isinstance(entry, str) and entry.strip() for entry in entries
+        ):
+            raise UsageError(f"{where} must be a list of texts that are not empty")
+        if len(entries) < least:
+            raise UsageError(f"{where} has {len(entries)} entries and needs {least}")
+        found[key] = tuple(entry.strip() for entry in entries)
+    together = [entry.casefold() for entries in found.values() for entry in entries]
+    for entry in together:
+        if together.count(entry) > 1:
+            raise UsageError(f"{name}: {entry!r} is in {group} twice")
+    return found

@@ -1,0 +1,61 @@
+"""The flags of `laion extract`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, dataclass
+from typing import ClassVar
+
+from img2ds.flags import at_least, flag
+from img2ds.outcome import UsageError
+from laion.stage import StageOptions
+from laion.wat.catalog import BUCKET
+from laion.wat.rules import MIN_TEXT_LENGTH
+
+#: What keeps texts of every language.
+ALL = "all"
+_ATTRIBUTE = re.compile(r"[a-z][a-z0-9_:.-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractOptions(StageOptions):
+    INPUTS: ClassVar[tuple[str, ...]] = ("wat", "bucket", "first", "sample", "seed")
+
+    wat: str = flag(
+        MISSING, "str",
+        "WAT files: a file, folder, glob, list (wat.paths.gz), or a crawl's name, CC-MAIN-2024-10",
+    )  # fmt: skip
+    languages: tuple[str, ...] = flag(
+        ("en",), "list", "codes of the texts' languages that are kept, by CLD2; all keeps every one"
+    )
+    min_text_length: int = flag(MIN_TEXT_LENGTH, "int", "characters that a text must have at least")
+    attributes: tuple[str, ...] = flag(
+        ("src",), "list",
+        "attributes of img that hold pictures, as src,data-src,srcset: where the WAT has them",
+    )  # fmt: skip
+    first: int | None = flag(None, "int?", "take the first so many WAT files only")
+    sample: int | None = flag(None, "int?", "take so many WAT files at random, none twice")
+    seed: int = flag(0, "int", "which random sample")
+    bucket: str = flag(BUCKET, "str", "where paths of crawls begin; s3://commoncrawl inside AWS")
+
+    def __post_init__(self) -> None:
+        StageOptions.__post_init__(self)
+        if not self.wat:
+            raise UsageError("--wat is required: a WAT file, a folder, a list, or a crawl's name")
+        at_least("min_text_length", self.min_text_length, 0)
+        at_least("first", self.first, 1)
+        at_least("sample", self.sample, 1)
+        if self.first is not None and self.sample is not None:
+            raise UsageError("--first and --sample exclude each other: give one of them")
+        if not self.languages:
+            raise UsageError("--languages is empty: name codes such as en,fr, or all")
+        if not self.attributes:
+            raise UsageError("--attributes is empty: name attributes of img such as src,data-src")
+        for name in self.attributes:
+            if not _ATTRIBUTE.fullmatch(name):
+                raise UsageError(f"--attributes: {name!r} is no attribute of img, such as data-src")
+
+    @property
+    def kept_languages(self) -> frozenset[str] | None:
+        """The codes, None for all."""
+        return None if ALL in self.languages else frozenset(self.languages)

@@ -1,0 +1,79 @@
+"""Which images of a page are candidates: the rules of LAION-400M's paper and workers, in order.
+
+Every image has one outcome: it is kept, or dropped for the first rule that it breaks. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+#: Characters that an alt text must have at least (paper, 2.1.1).
+MIN_TEXT_LENGTH = 5
+#: Characters that a URL may have at most (workers).
+MAX_URL_LENGTH = 2048
+#: Ends of paths that are not photographs (workers).
+EXTENSIONS = frozenset({".svg", ".gif", ".ico"})
+
+_HTTP = re.compile(r"https?://[^/?#]", re.I).match
+# A URL up to white space, and a descriptor up to a comma unless the URL ends in one
+# (WHATWG HTML, "parse a srcset attribute").
+_CANDIDATE = re.compile(r"[\s,]*(?:([^\s,](?:\S*[^\s,])?),+(?!\S)|([^\s,]\S*)([^,]*))")
+
+
+class Drop(str, Enum):
+    """Why an image is no candidate, in the order in which the rules are asked."""
+
+    NO_ALT = "no_alt"
+    TEXT_TOO_SHORT = "text_too_short"
+    BAD_URL = "bad_url"
+    NOT_HTTP = "not_http"
+    FILE_TYPE = "file_type"
+    URL_TOO_LONG = "url_too_long"
+    LANGUAGE = "language"
+
+
+def drop_of_url(url: str) -> Drop | None:
+    """The rule that a joined URL breaks, None for none."""
+    if not _HTTP(url):
+        return Drop.NOT_HTTP
+    path = url
+    if "?" in url or "#" in url:
+        path = url.partition("#")[0].partition("?")[0]
+    if path[-4:].lower() in EXTENSIONS:
+        return Drop.FILE_TYPE
+    if len(url) > MAX_URL_LENGTH:
+        return Drop.URL_TOO_LONG
+    return None
+
+
+def largest_candidate(srcset: str) -> str:
+    """The URL in a `srcset` with the greatest width or density; "" when there is none.
+
+    A candidate without a descriptor has density 1 (WHATWG HTML, 4.8.4.2.3).
+    """
+    best, greatest = "", -1.0
+    for match in _CANDIDATE.finditer(srcset):
+        size = 1.0
+        descriptor = (match[3] or "").strip()
+        if descriptor:
+            try:
+                size = float(descriptor[:-1])
+            except ValueError:
+                continue
+        if size > greatest:
+            best, greatest = match[1] or match[2], size
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules that can be set.
+
+    Attributes:
+        languages: codes that are kept, None for all.
+    """
+
+    min_text_length: int = MIN_TEXT_LENGTH
+    languages: frozenset[str] | None = frozenset({"en"})

@@ -18,7 +18,7 @@ from img2ds.storage import open_stream
 
 _BLOCK = 512
 #: Bytes that are asked for at once.
-_BUFFER = 1 << 20
+_BUFFER = 1 << 18
 #: Bytes of a member above which it is passed over: no picture, caption or metadata is that large.
 MAX_MEMBER = 256 << 20
 

@@ -41,7 +41,7 @@ static PyObject *find_magic(PyObject *module, PyObject *const *arguments, Py_ssi
     return PyLong_FromSsize_t(found);
 }
 
-/* Where the block of the one WARC record is that `data` holds, as (start, end); empty when it is no
+/* The one WARC record that `data` holds, as (data, start of its block, end); empty when that is no
    JSON. None when there is anything unusual about it, which is for Python to look at. */
 static PyObject *cut(PyObject *module, PyObject *data) {
     static const char length[] = "\r\nContent-Length: ", json[] = "application/json";
@@ -64,7 +64,18 @@ static PyObject *cut(PyObject *module, PyObject *data) {
     }
     PyBuffer_Release(&view);
     if (start < 0) Py_RETURN_NONE;
-    return Py_BuildValue("nn", start, end);
+    PyObject *record = PyTuple_New(3), *first = PyLong_FromSsize_t(start);
+    PyObject *last = PyLong_FromSsize_t(end);
+    if (!record || !first || !last) {
+        Py_XDECREF(record);
+        Py_XDECREF(first);
+        Py_XDECREF(last);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(record, 0, Py_NewRef(data));
+    PyTuple_SET_ITEM(record, 1, first);
+    PyTuple_SET_ITEM(record, 2, last);
+    return record;
 }
 
 static PyMethodDef methods[] = {

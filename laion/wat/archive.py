@@ -89,7 +89,7 @@ def _search(buffer: bytes, start: int) -> int:
     return buffer.find(MAGIC, start)
 
 
-def _no_cut(data: bytes | bytearray) -> tuple[int, int] | None:
+def _no_cut(data: bytes | bytearray) -> Record | None:
     return None
 
 
@@ -143,11 +143,7 @@ class _Members:
                 yield from self._stream()
                 continue
             self._at = end
-            body = _cut(data)
-            if body is not None:
-                yield (data, *body)
-                continue
-            record = _only_record(data)
+            record = _cut(data) or _only_record(data)
             if record is not None:
                 yield record
             else:

@@ -13,8 +13,8 @@ Bytes = bytes | bytearray
 
 #: See `plain.read_plain`, of a part of the bytes.
 scan: Callable[[Bytes, int, int, tuple[bytes, ...]], Found | None] | None = None
-#: Where a record's block starts and ends; None for whatever is not plain.
-cut: Callable[[Bytes], tuple[int, int] | None] | None = None
+#: A record and where its block starts and ends; None for whatever is not plain.
+cut: Callable[[Bytes], tuple[Bytes, int, int] | None] | None = None
 #: Where gzip's magic is at or behind a place, -1 for nowhere.
 find_magic: Callable[[bytes, int], int] | None = None
 #: URLs with a page's scheme, root or folder before them; None in the place of those not plain.

@@ -16,7 +16,9 @@ MAX_URL_LENGTH = 2048
 #: Ends of paths that are not photographs (workers).
 EXTENSIONS = frozenset({".svg", ".gif", ".ico"})
 
-_HTTP = re.compile(r"https?://[^/?#]", re.I).match
+_HTTP = ("http://", "https://")
+_any_http = re.compile(r"https?://[^/?#]", re.I).match
+_NO_HOST = frozenset({"", "/", "?", "#"})
 # A URL up to white space, and a descriptor up to a comma unless the URL ends in one
 # (WHATWG HTML, "parse a srcset attribute").
 _CANDIDATE = re.compile(r"[\s,]*(?:([^\s,](?:\S*[^\s,])?),+(?!\S)|([^\s,]\S*)([^,]*))")
@@ -36,7 +38,11 @@ class Drop(str, Enum):
 
 def drop_of_url(url: str) -> Drop | None:
     """The rule that a joined URL breaks, None for none."""
-    if not _HTTP(url):
+    if url.startswith(_HTTP):
+        host = url.index("/") + 2
+        if url[host : host + 1] in _NO_HOST:
+            return Drop.NOT_HTTP
+    elif not _any_http(url):
         return Drop.NOT_HTTP
     path = url
     if "?" in url or "#" in url:

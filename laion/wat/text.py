@@ -16,6 +16,7 @@ try:
     from ftfy import fix_text
     from ftfy.badness import BADNESS_RE, MOJIBAKE_CATEGORIES, is_bad
     from ftfy.chardata import CONTROL_CHARS, LIGATURES, WIDTH_MAP
+    from ftfy.fixes import unescape_html
 except ImportError:
     raise UsageError("laion extract needs ftfy: pip install 'img2ds[extract]'") from None
 
@@ -60,7 +61,10 @@ def fix(text: str) -> str:
     """`ftfy.fix_text(text)`."""
     if _plain(text):
         return text
-    if ("&" in text and ";" in text) or _touch(text):
+    if "&" in text and ";" in text:
+        plain = _without_entities(text)
+        return fix_text(text) if plain is None else plain
+    if _touch(text):
         return fix_text(text)
     if _suspicion(text) and is_bad(text):
         return fix_text(text)
@@ -69,8 +73,26 @@ def fix(text: str) -> str:
     return text if is_normalized("NFC", text) else fix_text(text)
 
 
+def _without_entities(text: str) -> str | None:
+    """What ftfy makes of ASCII that stays printable ASCII without its entities, else None.
+
+    Like ftfy it goes on until nothing changes, and leaves text alone that has HTML's `<` in it.
+    """
+    if "<" in text:
+        return None
+    while text.isascii() and text.isprintable():
+        unescaped = unescape_html(text)
+        if unescaped == text:
+            return text
+        text = unescaped
+    return None
+
+
 def clean(text: str) -> str:
     """The text as it stands in the data set; what is not worth keeping is not judged here."""
+    if text.isascii() and text.isprintable() and not ("&" in text and ";" in text):
+        # ftfy leaves it alone, and it has no white space but blanks.
+        return " ".join(text.split()) if "  " in text else text.strip()
     text = " ".join(fix(text).split())
     if text.isprintable():
         return text

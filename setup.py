@@ -79,6 +79,7 @@ EXTRAS["dev"] = [
     "mypy>=1.8",
     "fastwarc>=1.0",  # with simdjson cc2dataset's way of reading WAT files, for the benchmark
     "pysimdjson>=6",
+    "rbloom>=1.5",  # a bloom filter in Rust, for the benchmark
     "matplotlib>=3.7",  # the pictures of the benchmarks
     "datasets>=2.14",  # a release has to open with it; 2.14 reads a card's list of parts
 ]

@@ -126,14 +126,18 @@ class Decoder:
         else:
             self._free.append(message)
 
+    def _slot(self, slot: int) -> npt.NDArray[np.uint8]:
+        """The memory of a slot."""
+        start = slot * self._work.slot_bytes
+        return self._memory[start : start + self._work.slot_bytes]
+
     def _decode(self, shard: Shard) -> None:
         block, axes, used = Block(shard.number), list[Any](), 0
         try:
             for sample in read_samples(shard.path):
                 if block.slot is None:
                     block.slot = self._free_slot()
-                end = (block.slot + 1) * self._work.slot_bytes
-                room = self._memory[end - self._work.slot_bytes + used : end]
+                room = self._slot(block.slot)[used:]
                 cut = self._judge(sample, room)
                 if isinstance(cut, str):
                     block.dropped[cut] += 1
@@ -141,9 +145,9 @@ class Decoder:
                 size = cut.pixels.size
                 if size > len(room):
                     self._send(block, axes)
-                    block, axes, used = Block(shard.number, self._free_slot()), [], 0
-                    end = (block.slot + 1) * self._work.slot_bytes
-                    room = self._memory[end - self._work.slot_bytes : end]
+                    slot = self._free_slot()
+                    block, axes, used = Block(shard.number, slot), [], 0
+                    room = self._slot(slot)
                 if _address(cut.pixels) != _address(room):
                     room[:size] = cut.pixels.reshape(-1)
                 used += size

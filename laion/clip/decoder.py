@@ -141,8 +141,9 @@ class Decoder:
                 size = cut.pixels.size
                 if size > len(room):
                     self._send(block, axes)
-                    block, axes, used = Block(shard.number, self._free_slot()), [], 0
-                    end = (block.slot + 1) * self._work.slot_bytes
+                    slot = self._free_slot()
+                    block, axes, used = Block(shard.number, slot), [], 0
+                    end = (slot + 1) * self._work.slot_bytes
                     room = self._memory[end - self._work.slot_bytes : end]
                 if _address(cut.pixels) != _address(room):
                     room[:size] = cut.pixels.reshape(-1)

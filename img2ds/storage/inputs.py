@@ -73,7 +73,7 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
             entries = [
                 entry
                 for entry in fs.ls(path, detail=True)
-                if entry["type"] == "file" and _is_list(entry["name"], extensions)
+                if _is_list(entry["name"], extensions) and _is_file(fs, entry)
             ]
             if not entries:
                 raise UsageError(
@@ -81,7 +81,7 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
                 )
         elif any(mark in path for mark in "*?["):
             found = fs.glob(path, detail=True)
-            entries = [entry for entry in found.values() if entry["type"] == "file"]
+            entries = [entry for entry in found.values() if _is_file(fs, entry)]
             if not entries:
                 raise UsageError(f"no file matches {url_list}")
         else:
@@ -93,6 +93,19 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
 def _is_list(path: str, extensions: Sequence[str]) -> bool:
     name = path.rpartition("/")[2]
     return not name.startswith((".", "_")) and name.endswith(tuple(extensions))
+
+
+def _is_file(fs: Any, entry: dict[str, Any]) -> bool:
+    """Whether an entry of a listing is a file, or a link to one (caches of hubs are all links).
+
+    Raises:
+        UsageError: it is a link that leads nowhere: a part that the user counts on.
+    """
+    if not entry.get("islink"):
+        return bool(entry["type"] == "file")
+    if not fs.exists(entry["name"]):
+        raise UsageError(f"{entry['name']} is a link that leads nowhere: mend or remove it")
+    return bool(fs.isfile(entry["name"]))
 
 
 def _full_path(fs: Any, path: str) -> str:

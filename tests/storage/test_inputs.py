@@ -1,0 +1,40 @@
+"""What a folder or a glob stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from img2ds.outcome import UsageError
+from img2ds.storage import find_inputs
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Path:
+    """A folder with a file, a link to one elsewhere, a link to a folder, and what is no list."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "b.csv").write_text("url\nhttp://b/\n")
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    (folder / "a.csv").write_text("url\n")
+    (folder / "b.csv").symlink_to(elsewhere / "b.csv")
+    (folder / "c.csv").symlink_to(elsewhere)
+    (folder / "_SUCCESS.csv").write_text("")
+    (folder / "notes.md").write_text("")
+    return folder
+
+
+@pytest.mark.parametrize("ending", ["", "/?.csv"])
+def test_links_to_files_count_as_files(lists: Path, ending: str) -> None:
+    found = find_inputs(f"{lists}{ending}", [".csv"])
+    assert [(file.name, file.size) for file in found] == [("a.csv", 4), ("b.csv", 14)]
+    assert found[1].digest() != found[0].digest()
+
+
+@pytest.mark.parametrize("ending", ["", "/*.csv"])
+def test_a_link_that_leads_nowhere_is_told(lists: Path, ending: str) -> None:
+    (lists / "d.csv").symlink_to(lists / "gone.csv")
+    with pytest.raises(UsageError, match=r"d\.csv is a link that leads nowhere"):
+        find_inputs(f"{lists}{ending}", [".csv"])

@@ -294,7 +294,9 @@ addEventListener("popstate", (event) => {
 });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox]):not([type=radio]), select, textarea");
-  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+  // Into an empty box too: it has the focus at first, and shows the key as a hint.
+  const free = !typing || (event.target === text && !text.value);
+  if (event.key === "/" && free && !event.ctrlKey && !event.metaKey && !event.altKey) {
     event.preventDefault();
     text.focus();
     text.select();

@@ -232,6 +232,15 @@ def test_the_list_is_downloaded_as_it_is_shown(
     assert started.value.suggested_filename == "results.parquet"
 
 
+def test_a_slash_in_the_empty_box_is_the_shortcut_and_in_a_text_a_slash(visit: Open) -> None:
+    page = visit().page
+    page.goto("/")
+    page.focus("#text")
+    page.keyboard.press("/")
+    page.keyboard.type("a/b")
+    assert page.input_value("#text") == "a/b"
+
+
 def test_everything_can_be_done_with_keys(visit: Open) -> None:
     here = visit()
     page = here.open("/?text=a+black+star")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from pathlib import Path
 
@@ -95,6 +96,16 @@ COMPILED = [
     )
     for name in ("_resample", "_png")
 ]
+if platform.machine() in ("x86_64", "AMD64"):  # written in its vector instructions
+    COMPILED.append(
+        Extension(
+            "img2ds.image._jpeg",
+            ["img2ds/image/_jpeg.c"],
+            depends=[str(path.relative_to(ROOT)) for path in ROOT.glob("img2ds/image/_jpeg_*.h")],
+            extra_compile_args=["-O3"],
+            optional=True,
+        )
+    )
 COMPILED += [
     Extension(
         f"laion.wat.{name}",
@@ -117,7 +128,7 @@ setup(
     ext_modules=COMPILED,
     packages=find_packages(include=["img2ds", "img2ds.*", "laion", "laion.*"]),
     package_data={
-        "img2ds": ["py.typed", "image/*.pyi", "image/*.c"],
+        "img2ds": ["py.typed", "image/*.pyi", "image/*.c", "image/*.h"],
         "laion": [
             "py.typed",
             "tag/*.json",

@@ -1,6 +1,7 @@
 """Bodies to pixels: RGB or grey, 8 bits, on white where they are transparent.
 
-simplejpeg and OpenCV decode what they decode right and fast; Pillow decodes the rest.
+Decoders of our own take the common JPEGs and PNGs; simplejpeg and OpenCV what they decode right
+and fast; Pillow the rest.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from img2ds.image.icc import cmyk_to_srgb
+from img2ds.image.jpeg import decode_rgb, reduction
 from img2ds.image.orient import Pixels
 from img2ds.image.png import decode_png
 from img2ds.image.sniff import Header
@@ -24,11 +26,6 @@ cv2.setNumThreads(1)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 # Headers are checked against max_decoded_pixels before anything is opened.
 Image.MAX_IMAGE_PIXELS = None
-
-
-#: What JPEGs are divided by while they are decoded: the transforms that are vectorised. Those
-#: between take longer than the next larger one, resizing counted.
-DCT_SCALES = (8, 4, 2)
 
 
 class DecodeError(Exception):
@@ -97,9 +94,16 @@ def _jpeg(
     body: bytes | bytearray, header: Header, least: tuple[int, int], buffer: Pixels | None
 ) -> Pixels:
     colours = "GRAY" if header.channels == 1 else "RGB"
-    width, height = _enough(header, least)
-    if buffer is not None and 3 * (width or header.width) * (height or header.height) > len(buffer):
+    scale = reduction(header, least)
+    width, height = -(-header.width // scale), -(-header.height // scale)
+    if buffer is not None and 3 * width * height > len(buffer):
         buffer = None
+    if header.channels == 3:
+        quick = decode_rgb(body, header, scale, buffer)
+        if quick is not None:
+            return quick
+    if scale == 1:
+        width = height = 0  # simplejpeg's word for all of it
     try:
         pixels = simplejpeg.decode_jpeg(
             body, colours, min_height=height, min_width=width, buffer=buffer
@@ -122,17 +126,6 @@ def _jpeg(
             raise DecodeError("broken JPEG") from None
     found: Pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
     return found
-
-
-def _enough(header: Header, least: tuple[int, int]) -> tuple[int, int]:
-    """The smallest size to decode to that is no smaller than `least`; (0, 0) for all of it."""
-    if least == (0, 0):
-        return least
-    for scale in DCT_SCALES:
-        width, height = -(-header.width // scale), -(-header.height // scale)
-        if width >= least[0] and height >= least[1]:
-            return width, height
-    return 0, 0
 
 
 def _opencv(body: bytes | bytearray) -> Pixels:

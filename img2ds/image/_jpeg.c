@@ -1,0 +1,205 @@
+/* JPEGs to planes of luma and chroma: the common kinds, in half of libjpeg-turbo's time.
+ *
+ * Baseline and progressive pictures of 8 bits, grey or YCbCr, are decoded at the whole, half,
+ * quarter or eighth of their size. What libjpeg would say a word about (broken, cut short, odd) and
+ * what is rare is left to it: nothing is decoded then, and there is no second opinion on what is
+ * wrong with a file. Where both decode, the levels are the same to the last bit.
+ *
+ * Written for x86-64, whose SSE2 it takes for granted; AVX2 is used where it is there.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "_jpeg_colour.h"
+#include "_jpeg_picture.h"
+
+/* Whether machine code for AVX2 and BMI2 is run. */
+static int modern;
+
+/* Read a body's headers up to the first scan. NULL when it is not for us, or with an error set. */
+static frame_t *open_frame(const Py_buffer *body, scan_t *scan)
+{
+    void *memory;
+    if (posix_memalign(&memory, 64, sizeof(frame_t))) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    frame_t *frame = memory;
+    memset(frame, 0, sizeof *frame);
+    frame->at = body->buf;
+    frame->end = frame->at + body->len;
+    frame->adobe = -1;
+    frame->wide = modern;
+    if (body->len > 4 && frame->at[0] == 0xFF && frame->at[1] == 0xD8) {
+        frame->at += 2;
+        if (next_scan(frame, scan) == 1 && is_ycc(frame) && make_ready(frame, scan, 1)) {
+            frame->scratch = malloc((size_t)(frame->end - frame->at) + PADDING);
+            if (frame->scratch)
+                return frame;
+            PyErr_NoMemory();
+        }
+    }
+    free_frame(frame);
+    return NULL;
+}
+
+/* Fill the planes, which lie in `memory` one after the other. */
+static int fill_planes(frame_t *frame, scan_t *scan, uint8_t *memory)
+{
+    for (int i = 0; i < frame->components; i++) {
+        component_t *c = &frame->component[i];
+        c->plane = memory;
+        memory += c->stride * (ptrdiff_t)(c->whole_y * c->side);
+    }
+    return read_scans(frame, scan);
+}
+
+static int is_side(int side)
+{
+    if (side == 1 || side == 2 || side == 4 || side == 8)
+        return 1;
+    PyErr_SetString(PyExc_ValueError, "a block is decoded to 8, 4, 2 or 1 pixels a side");
+    return 0;
+}
+
+PyDoc_STRVAR(decode_planes_doc,
+"decode_planes(body, luma, chroma)\n--\n\n"
+"The planes of a JPEG, or None where libjpeg is to decide.\n\n"
+"luma, chroma: pixels that a block's 8 x 8 become, a side: 8, 4, 2 or 1.\n\n"
+"Returns a buffer, and for each of one (grey) or three (Y, Cb, Cr) planes its offset, stride,\n"
+"width and height, in bytes.\n");
+
+static PyObject *decode_planes(PyObject *self, PyObject *args)
+{
+    (void)self;
+    Py_buffer body;
+    int luma, chroma, done = 0;
+    scan_t scan;
+    PyObject *buffer = NULL, *planes = NULL, *result = NULL;
+    frame_t *frame = NULL;
+    if (!PyArg_ParseTuple(args, "y*ii", &body, &luma, &chroma))
+        return NULL;
+    if (!is_side(luma) || !is_side(chroma))
+        goto end;
+    frame = open_frame(&body, &scan);
+    if (frame) {
+        buffer = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)lay_out(frame, luma, chroma));
+        if (!buffer)
+            goto end;
+        Py_BEGIN_ALLOW_THREADS
+        done = fill_planes(frame, &scan, (uint8_t *)PyBytes_AS_STRING(buffer));
+        Py_END_ALLOW_THREADS
+    }
+    if (!done) {
+        if (!PyErr_Occurred())
+            result = Py_NewRef(Py_None);
+        goto end;
+    }
+    planes = PyTuple_New(frame->components);
+    if (!planes)
+        goto end;
+    for (int i = 0; i < frame->components; i++) {
+        const component_t *c = &frame->component[i];
+        PyObject *plane =
+            Py_BuildValue("nnii", (Py_ssize_t)(c->plane - frame->component[0].plane),
+                          (Py_ssize_t)c->stride, c->width, c->height);
+        if (!plane)
+            goto end;
+        PyTuple_SET_ITEM(planes, i, plane);
+    }
+    result = PyTuple_Pack(2, buffer, planes);
+end:
+    if (frame)
+        free_frame(frame);
+    Py_XDECREF(buffer);
+    Py_XDECREF(planes);
+    PyBuffer_Release(&body);
+    return result;
+}
+
+/* The side of chroma's blocks that libjpeg decodes to: twice luma's where that makes both alike. */
+static int chroma_side(const frame_t *frame, int luma)
+{
+    return frame->h == 2 && frame->v == 2 && luma < SIDE ? 2 * luma : luma;
+}
+
+PyDoc_STRVAR(decode_rgb_doc,
+"decode_rgb(body, side, pixels)\n--\n\n"
+"Fill `pixels`, uint8 [height, width, 3], with a JPEG in colour.\n\n"
+"side: pixels that a block's 8 x 8 become, a side: 8, 4, 2 or 1.\n\n"
+"Returns False where libjpeg is to decide; what is in `pixels` then means nothing.\n");
+
+static PyObject *decode_rgb(PyObject *self, PyObject *args)
+{
+    (void)self;
+    Py_buffer body, pixels;
+    int side, done = 0;
+    scan_t scan;
+    uint8_t *planes = NULL;
+    frame_t *frame = NULL;
+    if (!PyArg_ParseTuple(args, "y*iw*", &body, &side, &pixels))
+        return NULL;
+    if (!is_side(side))
+        goto end;
+    frame = open_frame(&body, &scan);
+    if (!frame || frame->components != COMPONENTS)
+        goto end;
+    planes = malloc(lay_out(frame, side, chroma_side(frame, side)));
+    if (!planes) {
+        PyErr_NoMemory();
+    } else if (pixels.len == (Py_ssize_t)3 * frame->component->width * frame->component->height) {
+        Py_BEGIN_ALLOW_THREADS
+        done = fill_planes(frame, &scan, planes) && to_rgb(frame, pixels.buf);
+        Py_END_ALLOW_THREADS
+    }
+end:
+    free(planes);
+    if (frame)
+        free_frame(frame);
+    PyBuffer_Release(&body);
+    PyBuffer_Release(&pixels);
+    return PyErr_Occurred() ? NULL : PyBool_FromLong(done);
+}
+
+static int is_modern(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
+           __builtin_cpu_supports("popcnt");
+}
+
+PyDoc_STRVAR(use_modern_doc,
+"use_modern(flag)\n--\n\n"
+"Leave out, or use again, what machines before 2013 do not have; for tests of the other way.\n\n"
+"Returns whether it is used now.\n");
+
+static PyObject *use_modern(PyObject *self, PyObject *flag)
+{
+    (void)self;
+    const int wanted = PyObject_IsTrue(flag);
+    if (wanted < 0)
+        return NULL;
+    modern = wanted && is_modern();
+    return PyBool_FromLong(modern);
+}
+
+static PyMethodDef methods[] = {
+    {"decode_planes", decode_planes, METH_VARARGS, decode_planes_doc},
+    {"decode_rgb", decode_rgb, METH_VARARGS, decode_rgb_doc},
+    {"use_modern", use_modern, METH_O, use_modern_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "_jpeg",
+    .m_doc = "JPEGs to planes of luma and chroma, or to RGB.",
+    .m_size = -1,
+    .m_methods = methods,
+};
+
+PyMODINIT_FUNC PyInit__jpeg(void)
+{
+    modern = is_modern();
+    return PyModule_Create(&module);
+}

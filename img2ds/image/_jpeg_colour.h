@@ -1,0 +1,179 @@
+/* Planes to RGB, as libjpeg has it to the last bit: chroma by triangles ("fancy upsampling"), colours
+ * by JFIF's equations with 16 bits of fraction.
+ */
+
+#ifndef IMG2DS_JPEG_COLOUR_H
+#define IMG2DS_JPEG_COLOUR_H
+
+#include "_jpeg_frame.h"
+
+/* A row of `count` samples, at least 3, to twice as many: three quarters of the nearer one and a
+ * quarter of the farther. */
+static ALWAYS void widen(const uint8_t *restrict in, int count, uint8_t *restrict out)
+{
+    out[0] = in[0];
+    for (int i = 0; i < count - 1; i++) {
+        const unsigned a = in[i], b = in[i + 1];
+        const uint16_t both = (uint16_t)((3 * a + b + 2) >> 2 | (3 * b + a + 1) >> 2 << 8);
+        memcpy(out + 2 * i + 1, &both, 2); /* one store, which compilers make many at once of */
+    }
+    out[2 * count - 1] = in[count - 1];
+}
+
+/* The same of sums of four times a sample, rounded once. */
+static ALWAYS void widen_sums(const uint16_t *restrict in, int count, uint8_t *restrict out)
+{
+    out[0] = (uint8_t)((4 * in[0] + 8) >> 4);
+    for (int i = 0; i < count - 1; i++) {
+        const uint16_t a = in[i], b = in[i + 1];
+        const uint16_t left = (uint16_t)(3 * a + b + 7) >> 4, right = (uint16_t)(3 * b + a + 8) >> 4;
+        const uint16_t both = (uint16_t)(left | right << 8);
+        memcpy(out + 2 * i + 1, &both, 2);
+    }
+    out[2 * count - 1] = (uint8_t)((4 * in[count - 1] + 7) >> 4);
+}
+
+/* A row of chroma at the picture's width: `y` is the picture's row. */
+static ALWAYS const uint8_t *chroma_row(const component_t *c, int y, int across, int down,
+                                        uint8_t *row, uint16_t *sums)
+{
+    const int near = y / down;
+    const uint8_t *in = c->plane + near * c->stride, *other = in;
+    if (down == 2) {
+        const int far = y % 2 ? near + 1 : near - 1;
+        other = c->plane + (far < 0 ? 0 : far >= c->height ? c->height - 1 : far) * c->stride;
+    }
+    if (across == 1 && down == 1)
+        return in;
+    if (across == 2 && down == 1) {
+        widen(in, c->width, row);
+    } else if (across == 1) {
+        const int bias = y % 2 ? 2 : 1;
+        for (int i = 0; i < c->width; i++)
+            row[i] = (uint8_t)((3 * in[i] + other[i] + bias) >> 2);
+    } else {
+        for (int i = 0; i < c->width; i++)
+            sums[i] = (uint16_t)(3 * in[i] + other[i]);
+        widen_sums(sums, c->width, row);
+    }
+    return row;
+}
+
+/* Colours of pixels `from` to `width`. */
+static ALWAYS void mix(const uint8_t *y, const uint8_t *cb, const uint8_t *cr, int from, int width,
+                       uint8_t *out)
+{
+    for (int i = from; i < width; i++) {
+        const int b = cb[i] - 128, r = cr[i] - 128;
+        const int rgb[3] = {y[i] + ((91881 * r + 32768) >> 16),
+                            y[i] + ((-22554 * b - 46802 * r + 32768) >> 16),
+                            y[i] + ((116130 * b + 32768) >> 16)};
+        for (int k = 0; k < 3; k++)
+            out[3 * i + k] = (uint8_t)(rgb[k] < 0 ? 0 : rgb[k] > 255 ? 255 : rgb[k]);
+    }
+}
+
+/* Eight pixels' R, G and B in 16 bits. Factors above a half are split into a whole and a rest. */
+MODERN static inline void mix8(__m128i y, __m128i cb, __m128i cr, __m128i rgb[3])
+{
+#define PAIR(a, b)                                                                                 \
+    _mm_set1_epi32((int)((uint32_t)(uint16_t)(a) | (uint32_t)(uint16_t)(b) << 16))
+#define SUM(one, other, factors)                                                                   \
+    _mm_packs_epi32(                                                                               \
+        _mm_srai_epi32(_mm_add_epi32(_mm_madd_epi16(_mm_unpacklo_epi16(one, other), factors),      \
+                                     half), 16),                                                   \
+        _mm_srai_epi32(_mm_add_epi32(_mm_madd_epi16(_mm_unpackhi_epi16(one, other), factors),      \
+                                     half), 16))
+    const __m128i half = _mm_set1_epi32(32768), middle = _mm_set1_epi16(128);
+    const __m128i b = _mm_sub_epi16(cb, middle), r = _mm_sub_epi16(cr, middle);
+    const __m128i red = SUM(b, r, PAIR(0, 91881 - 65536));
+    const __m128i green = SUM(b, r, PAIR(-22554, 65536 - 46802));
+    const __m128i blue = SUM(b, r, PAIR(116130 - 131072, 0));
+    rgb[0] = _mm_add_epi16(_mm_add_epi16(y, r), red);
+    rgb[1] = _mm_add_epi16(_mm_sub_epi16(y, r), green);
+    rgb[2] = _mm_add_epi16(_mm_add_epi16(y, _mm_add_epi16(b, b)), blue);
+#undef SUM
+#undef PAIR
+}
+
+MODERN static void mix_wide(const uint8_t *y, const uint8_t *cb, const uint8_t *cr, int width,
+                            uint8_t *out)
+{
+    /* Which byte of a colour goes where in each third of 48; N: none. */
+    enum { N = -1 };
+    static const int8_t FROM[3][3][16] = {
+        {{0, N, N, 1, N, N, 2, N, N, 3, N, N, 4, N, N, 5},
+         {N, 0, N, N, 1, N, N, 2, N, N, 3, N, N, 4, N, N},
+         {N, N, 0, N, N, 1, N, N, 2, N, N, 3, N, N, 4, N}},
+        {{N, N, 6, N, N, 7, N, N, 8, N, N, 9, N, N, 10, N},
+         {5, N, N, 6, N, N, 7, N, N, 8, N, N, 9, N, N, 10},
+         {N, 5, N, N, 6, N, N, 7, N, N, 8, N, N, 9, N, N}},
+        {{N, 11, N, N, 12, N, N, 13, N, N, 14, N, N, 15, N, N},
+         {N, N, 11, N, N, 12, N, N, 13, N, N, 14, N, N, 15, N},
+         {10, N, N, 11, N, N, 12, N, N, 13, N, N, 14, N, N, 15}},
+    };
+    const __m128i zero = _mm_setzero_si128();
+    int at = 0;
+    for (; at + 16 <= width; at += 16) {
+        const __m128i ys = _mm_loadu_si128((const __m128i *)(y + at));
+        const __m128i bs = _mm_loadu_si128((const __m128i *)(cb + at));
+        const __m128i rs = _mm_loadu_si128((const __m128i *)(cr + at));
+        __m128i low[3], high[3], rgb[3];
+        mix8(_mm_unpacklo_epi8(ys, zero), _mm_unpacklo_epi8(bs, zero), _mm_unpacklo_epi8(rs, zero),
+             low);
+        mix8(_mm_unpackhi_epi8(ys, zero), _mm_unpackhi_epi8(bs, zero), _mm_unpackhi_epi8(rs, zero),
+             high);
+        for (int colour = 0; colour < 3; colour++)
+            rgb[colour] = _mm_packus_epi16(low[colour], high[colour]);
+        for (int part = 0; part < 3; part++) {
+            __m128i bytes = zero;
+            for (int colour = 0; colour < 3; colour++)
+                bytes = _mm_or_si128(
+                    bytes,
+                    _mm_shuffle_epi8(rgb[colour],
+                                     _mm_loadu_si128((const __m128i *)FROM[part][colour])));
+            _mm_storeu_si128((__m128i *)(out + 3 * at + 16 * part), bytes);
+        }
+    }
+    mix(y, cb, cr, at, width, out);
+}
+
+static ALWAYS void colour_rows(const frame_t *frame, int across, int down, uint8_t *row,
+                               uint16_t *sums, uint8_t *out)
+{
+    const component_t *c = frame->component;
+    const int width = c->width, room = 2 * c[1].width + 2;
+    for (int y = 0; y < c->height; y++, out += 3 * width) {
+        const uint8_t *luma = c->plane + y * c->stride;
+        const uint8_t *cb = chroma_row(c + 1, y, across, down, row, sums);
+        const uint8_t *cr = chroma_row(c + 2, y, across, down, row + room, sums);
+        if (frame->wide)
+            mix_wide(luma, cb, cr, width, out);
+        else
+            mix(luma, cb, cr, 0, width, out);
+    }
+}
+
+MODERN static void colour_rows_wide(const frame_t *frame, int across, int down, uint8_t *row,
+                                    uint16_t *sums, uint8_t *out)
+{
+    colour_rows(frame, across, down, row, sums, out);
+}
+
+/* RGB [height, width, 3] of the planes. 0 where libjpeg goes another way, or memory lacks. */
+static int to_rgb(const frame_t *frame, uint8_t *out)
+{
+    const component_t *c = frame->component;
+    const int across = frame->h * c->side / c[1].side, down = frame->v * c->side / c[1].side;
+    if ((across == 2 && c[1].width < 3) || (across * down > 1 && c->side == 1))
+        return 0; /* samples are repeated there */
+    uint8_t *row = malloc(2 * (2 * (size_t)c[1].width + 2) + 2 * sizeof(uint16_t) * c[1].width);
+    if (!row)
+        return 0;
+    uint16_t *sums = (uint16_t *)(void *)(row + 2 * (2 * (size_t)c[1].width + 2));
+    (frame->wide ? colour_rows_wide : colour_rows)(frame, across, down, row, sums, out);
+    free(row);
+    return 1;
+}
+
+#endif

@@ -1,0 +1,185 @@
+/* What a JPEG's headers say, and the planes and coefficients that its scans fill. */
+
+#ifndef IMG2DS_JPEG_FRAME_H
+#define IMG2DS_JPEG_FRAME_H
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "_jpeg_huffman.h"
+
+#define WIDTH 1
+#include "_jpeg_dct.h"
+#define WIDTH 2
+#include "_jpeg_dct.h"
+
+enum { COMPONENTS = 3, SIDE = 8, BLOCK = 64 };
+
+/* Coefficients past the 64th, as broken files have them, fall into one place that nobody reads. */
+enum { COEFFICIENTS = BLOCK + 8 };
+
+static const uint8_t NATURAL[BLOCK + 256] = {
+    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
+    41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
+    30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+    /* and behind them */
+    [BLOCK ... BLOCK + 255] = BLOCK};
+
+/* Blocks are transformed two at a time: the first of them waits here for the second. */
+typedef struct {
+    int16_t coefficient[2][COEFFICIENTS] __attribute__((aligned(32)));
+    uint8_t *out[2];
+    int waiting;
+} pair_t;
+
+typedef struct {
+    int16_t quant[BLOCK] __attribute__((aligned(32))); /* in natural order */
+    pair_t pair;
+    int id, h, v, table, dc, ac; /* sampling factors; tables of quantisation and Huffman */
+    int latched, seen;
+    int side;               /* pixels a block is decoded to: 8, 4, 2 or 1 */
+    int blocks_x, blocks_y; /* those that hold pixels */
+    int whole_x, whole_y;   /* those of whole MCUs */
+    int width, height;      /* pixels that count */
+    uint8_t *plane;
+    ptrdiff_t stride;
+    int predicted;
+    /* Of pictures of several scans, a block after the other. */
+    int16_t *coefficients;
+    uint64_t *nonzero;        /* by place in the zigzag */
+    int8_t precision[BLOCK];  /* bits that a coefficient still lacks; -1: not begun */
+} component_t;
+
+typedef struct {
+    const uint8_t *at, *end;
+    uint16_t quant[4][BLOCK];
+    int has_quant[4];
+    huffman_t huffman[2][4]; /* of DC and of AC */
+    component_t component[COMPONENTS];
+    int components, width, height, h, v, mcus_x, mcus_y;
+    int progressive, restart, jfif, adobe;
+    int wide; /* whether the machine has AVX2 and BMI2 */
+    uint8_t *scratch; /* the bytes of a scan, unstuffed */
+} frame_t;
+
+/* Whether a block's mean is one that a picture can have: four times as far out sums overflow, which
+ * decoders do not do alike. */
+static ALWAYS int is_sane(const component_t *component, int dc)
+{
+    const int value = dc * component->quant[0];
+    return value > -4096 && value < 4096;
+}
+
+/* A block of one level, as most of skies and walls are. */
+static inline void fill(const component_t *component, int dc, uint8_t *out)
+{
+    int level = (((int16_t)(dc * component->quant[0]) + 4) >> 3) + 128;
+    level = level < 0 ? 0 : level > 255 ? 255 : level;
+    const uint64_t row = 0x0101010101010101u * (uint64_t)level;
+    const ptrdiff_t stride = component->stride;
+    switch (component->side) {
+    case 8:
+        for (int i = 0; i < 8; i++)
+            memcpy(out + i * stride, &row, 8);
+        break;
+    case 4:
+        for (int i = 0; i < 4; i++)
+            memcpy(out + i * stride, &row, 4);
+        break;
+    case 2:
+        memcpy(out, &row, 2);
+        memcpy(out + stride, &row, 2);
+        break;
+    default:
+        *out = (uint8_t)level;
+    }
+}
+
+static inline uint8_t level(int value)
+{
+    value += 128;
+    return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+}
+
+/* libjpeg's transform to 2 pixels a side: columns 0, 1, 3, 5 and 7, then the same of rows. */
+static void dct2(const int16_t *block, const int16_t *quant, uint8_t *out, ptrdiff_t stride)
+{
+    __m128i r[8];
+    for (int i = 0; i < 8; i++)
+        if (i == 0 || i % 2)
+            r[i] = _mm_mullo_epi16(_mm_load_si128((const __m128i *)block + i),
+                                   _mm_load_si128((const __m128i *)quant + i));
+#define FACTORS(a, b)                                                                              \
+    _mm_set1_epi32((int)((uint32_t)(uint16_t)(a) | (uint32_t)(uint16_t)(b) << 16))
+    __m128i sum[2], row[2];
+    for (int half = 0; half < 2; half++) {
+        const __m128i p13 = half ? _mm_unpackhi_epi16(r[1], r[3]) : _mm_unpacklo_epi16(r[1], r[3]);
+        const __m128i p57 = half ? _mm_unpackhi_epi16(r[5], r[7]) : _mm_unpacklo_epi16(r[5], r[7]);
+        const __m128i zero = _mm_setzero_si128();
+        const __m128i dc = half ? _mm_unpackhi_epi16(zero, r[0]) : _mm_unpacklo_epi16(zero, r[0]);
+        const __m128i even = _mm_srai_epi32(dc, 1); /* shifted left by 15 */
+        const __m128i odd = _mm_add_epi32(_mm_madd_epi16(p13, FACTORS(29692, -10426)),
+                                          _mm_madd_epi16(p57, FACTORS(6967, -5906)));
+        const __m128i round = _mm_set1_epi32(1 << 12);
+        sum[0] = _mm_srai_epi32(_mm_add_epi32(_mm_add_epi32(even, odd), round), 13);
+        sum[1] = _mm_srai_epi32(_mm_add_epi32(_mm_sub_epi32(even, odd), round), 13);
+        if (half == 0) {
+            row[0] = sum[0];
+            row[1] = sum[1];
+        }
+    }
+#undef FACTORS
+    for (int i = 0; i < 2; i++) {
+        int16_t w[8] __attribute__((aligned(16)));
+        _mm_store_si128((__m128i *)w, _mm_packs_epi32(row[i], sum[i]));
+        const int even = w[0] * 32768;
+        const int odd = w[1] * 29692 + w[3] * -10426 + w[5] * 6967 + w[7] * -5906;
+        out[i * stride] = level((even + odd + (1 << 19)) >> 20);
+        out[i * stride + 1] = level((even - odd + (1 << 19)) >> 20);
+    }
+}
+
+/* One block, or two, to pixels. */
+static inline void transform(const frame_t *frame, const component_t *component,
+                             const int16_t *const block[2], uint8_t *const out[2], int count)
+{
+    const int16_t *quant = component->quant;
+    const ptrdiff_t stride = component->stride;
+    if (component->side > 2 && frame->wide && count == 2) {
+        if (component->side == 8)
+            dct8_wide(block[0], block[1], quant, out, stride);
+        else
+            dct4_wide(block[0], block[1], quant, out, stride);
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        if (component->side == 8)
+            dct8_narrow(block[i], NULL, quant, out + i, stride);
+        else if (component->side == 4)
+            dct4_narrow(block[i], NULL, quant, out + i, stride);
+        else
+            dct2(block[i], quant, out[i], stride);
+    }
+}
+
+/* Transform what waits in the pair, and clear it. */
+static void flush(const frame_t *frame, component_t *component)
+{
+    pair_t *pair = &component->pair;
+    const int16_t *const block[2] = {pair->coefficient[0], pair->coefficient[1]};
+    transform(frame, component, block, pair->out, pair->waiting);
+    memset(pair->coefficient[0], 0, BLOCK * sizeof(int16_t));
+    memset(pair->coefficient[1], 0, BLOCK * sizeof(int16_t));
+    pair->waiting = 0;
+}
+
+/* Where a block goes in its plane. */
+static inline uint8_t *place(const component_t *component, int x, int y)
+{
+    return component->plane + (ptrdiff_t)y * component->side * component->stride +
+           (ptrdiff_t)x * component->side;
+}
+
+#endif

@@ -73,25 +73,22 @@ static ALWAYS void mix(const uint8_t *y, const uint8_t *cb, const uint8_t *cr, i
     }
 }
 
-/* Eight pixels' R, G and B in 16 bits. Factors above a half are split into a whole and a rest. */
-MODERN static inline void mix8(__m128i y, __m128i cb, __m128i cr, __m128i rgb[3])
+/* Sixteen pixels' R, G and B in 16 bits. Factors above a half are split into a whole and a rest. */
+MODERN static inline void mix16(__m256i y, __m256i cb, __m256i cr, __m256i rgb[3])
 {
 #define PAIR(a, b)                                                                                 \
-    _mm_set1_epi32((int)((uint32_t)(uint16_t)(a) | (uint32_t)(uint16_t)(b) << 16))
-#define SUM(one, other, factors)                                                                   \
-    _mm_packs_epi32(                                                                               \
-        _mm_srai_epi32(_mm_add_epi32(_mm_madd_epi16(_mm_unpacklo_epi16(one, other), factors),      \
-                                     half), 16),                                                   \
-        _mm_srai_epi32(_mm_add_epi32(_mm_madd_epi16(_mm_unpackhi_epi16(one, other), factors),      \
-                                     half), 16))
-    const __m128i half = _mm_set1_epi32(32768), middle = _mm_set1_epi16(128);
-    const __m128i b = _mm_sub_epi16(cb, middle), r = _mm_sub_epi16(cr, middle);
-    const __m128i red = SUM(b, r, PAIR(0, 91881 - 65536));
-    const __m128i green = SUM(b, r, PAIR(-22554, 65536 - 46802));
-    const __m128i blue = SUM(b, r, PAIR(116130 - 131072, 0));
-    rgb[0] = _mm_add_epi16(_mm_add_epi16(y, r), red);
-    rgb[1] = _mm_add_epi16(_mm_sub_epi16(y, r), green);
-    rgb[2] = _mm_add_epi16(_mm_add_epi16(y, _mm_add_epi16(b, b)), blue);
+    _mm256_set1_epi32((int)((uint32_t)(uint16_t)(a) | (uint32_t)(uint16_t)(b) << 16))
+#define SUM(factors)                                                                               \
+    _mm256_packs_epi32(                                                                            \
+        _mm256_srai_epi32(_mm256_add_epi32(_mm256_madd_epi16(low, factors), half), 16),            \
+        _mm256_srai_epi32(_mm256_add_epi32(_mm256_madd_epi16(high, factors), half), 16))
+    const __m256i half = _mm256_set1_epi32(32768), middle = _mm256_set1_epi16(128);
+    const __m256i b = _mm256_sub_epi16(cb, middle), r = _mm256_sub_epi16(cr, middle);
+    const __m256i low = _mm256_unpacklo_epi16(b, r), high = _mm256_unpackhi_epi16(b, r);
+    rgb[0] = _mm256_add_epi16(_mm256_add_epi16(y, r), SUM(PAIR(0, 91881 - 65536)));
+    rgb[1] = _mm256_add_epi16(_mm256_sub_epi16(y, r), SUM(PAIR(-22554, 65536 - 46802)));
+    rgb[2] = _mm256_add_epi16(_mm256_add_epi16(y, _mm256_add_epi16(b, b)),
+                              SUM(PAIR(116130 - 131072, 0)));
 #undef SUM
 #undef PAIR
 }
@@ -112,27 +109,32 @@ MODERN static void mix_wide(const uint8_t *y, const uint8_t *cb, const uint8_t *
          {N, N, 11, N, N, 12, N, N, 13, N, N, 14, N, N, 15, N},
          {10, N, N, 11, N, N, 12, N, N, 13, N, N, 14, N, N, 15}},
     };
-    const __m128i zero = _mm_setzero_si128();
-    int at = 0;
-    for (; at + 16 <= width; at += 16) {
-        const __m128i ys = _mm_loadu_si128((const __m128i *)(y + at));
-        const __m128i bs = _mm_loadu_si128((const __m128i *)(cb + at));
-        const __m128i rs = _mm_loadu_si128((const __m128i *)(cr + at));
-        __m128i low[3], high[3], rgb[3];
-        mix8(_mm_unpacklo_epi8(ys, zero), _mm_unpacklo_epi8(bs, zero), _mm_unpacklo_epi8(rs, zero),
-             low);
-        mix8(_mm_unpackhi_epi8(ys, zero), _mm_unpackhi_epi8(bs, zero), _mm_unpackhi_epi8(rs, zero),
-             high);
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i from[3][3];
+    for (int part = 0; part < 3; part++)
         for (int colour = 0; colour < 3; colour++)
-            rgb[colour] = _mm_packus_epi16(low[colour], high[colour]);
+            from[part][colour] = _mm256_broadcastsi128_si256(
+                _mm_loadu_si128((const __m128i *)FROM[part][colour]));
+    int at = 0;
+    for (; at + 32 <= width; at += 32) {
+        const __m256i ys = _mm256_loadu_si256((const __m256i *)(y + at));
+        const __m256i bs = _mm256_loadu_si256((const __m256i *)(cb + at));
+        const __m256i rs = _mm256_loadu_si256((const __m256i *)(cr + at));
+        __m256i low[3], high[3], rgb[3];
+        mix16(_mm256_unpacklo_epi8(ys, zero), _mm256_unpacklo_epi8(bs, zero),
+              _mm256_unpacklo_epi8(rs, zero), low);
+        mix16(_mm256_unpackhi_epi8(ys, zero), _mm256_unpackhi_epi8(bs, zero),
+              _mm256_unpackhi_epi8(rs, zero), high);
+        for (int colour = 0; colour < 3; colour++)
+            rgb[colour] = _mm256_packus_epi16(low[colour], high[colour]);
         for (int part = 0; part < 3; part++) {
-            __m128i bytes = zero;
-            for (int colour = 0; colour < 3; colour++)
-                bytes = _mm_or_si128(
-                    bytes,
-                    _mm_shuffle_epi8(rgb[colour],
-                                     _mm_loadu_si128((const __m128i *)FROM[part][colour])));
-            _mm_storeu_si128((__m128i *)(out + 3 * at + 16 * part), bytes);
+            const __m256i bytes =
+                _mm256_or_si256(_mm256_or_si256(_mm256_shuffle_epi8(rgb[0], from[part][0]),
+                                                _mm256_shuffle_epi8(rgb[1], from[part][1])),
+                                _mm256_shuffle_epi8(rgb[2], from[part][2]));
+            uint8_t *to = out + 3 * at + 16 * part;
+            _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(bytes));
+            _mm_storeu_si128((__m128i *)(to + 48), _mm256_extracti128_si256(bytes, 1));
         }
     }
     mix(y, cb, cr, at, width, out);

@@ -24,8 +24,28 @@ static ALWAYS int read_dc(reader_t *reader, const table_t *table, int *value)
     return look.length;
 }
 
-/* The AC coefficients of a block, from a table of pairs. Returns the place behind the last one, or
- * 0. */
+/* The next one or two coefficients of a block, from a table of pairs; `at` goes behind them. What was
+ * looked up, or 0 for what is no code. */
+static ALWAYS pair_look_t read_pair(reader_t *reader, const table_t *table, int16_t *block, int *at)
+{
+    pair_look_t look = table->pair[reader->bits >> (64 - LOOK)];
+    if (UNLIKELY(!TOTAL(look))) {
+        refill(reader);
+        const look_t symbol = look_up(reader, table, AC);
+        if (!symbol.length)
+            return 0;
+        look = pack(symbol.total, symbol.run, 1, 1, 0, value_of(reader, symbol));
+    }
+    reader->bits <<= look & 63; /* its lowest byte, the bits of both, is less than 32 */
+    reader->count -= TOTAL(look);
+    *at += RUN(look);
+    block[NATURAL[*at]] = FIRST(look);
+    block[NATURAL[*at + WAY(look)]] = SECOND(look);
+    *at += FAR(look);
+    return look;
+}
+
+/* The AC coefficients of a block. Returns the place behind the last one, or 0. */
 static ALWAYS int read_ac(reader_t *reader, const table_t *table, int16_t *block)
 {
     reader_t local = *reader;
@@ -35,19 +55,13 @@ static ALWAYS int read_ac(reader_t *reader, const table_t *table, int16_t *block
     do {
         refill(&local);
         before = local.bits;
-        look = table->pair[before >> (64 - LOOK)];
-        if (UNLIKELY(!TOTAL(look))) {
-            const look_t symbol = look_up(&local, table, AC);
-            if (!symbol.length)
-                return 0;
-            look = pack(symbol.total, symbol.run, 1, 1, 0, value_of(&local, symbol));
+        look = read_pair(&local, table, block, &at);
+        if (at < BLOCK && look) { /* enough bits are left for a second one */
+            before = local.bits;
+            look = read_pair(&local, table, block, &at);
         }
-        local.bits <<= look & 63; /* its lowest byte is less than 32 */
-        local.count -= TOTAL(look);
-        at += RUN(look);
-        block[NATURAL[at]] = FIRST(look);
-        block[NATURAL[at + WAY(look)]] = SECOND(look);
-        at += FAR(look);
+        if (UNLIKELY(!look))
+            return 0;
     } while (at < BLOCK);
     int behind = at - FAR(look) + 1; /* the first of the last two */
     if (behind > END_OF_BLOCK) {

@@ -64,9 +64,10 @@ static int is_side(int side)
 }
 
 PyDoc_STRVAR(decode_planes_doc,
-"decode_planes(body, luma, chroma)\n--\n\n"
+"decode_planes(body, side, coarse)\n--\n\n"
 "The planes of a JPEG, or None where libjpeg is to decide.\n\n"
-"luma, chroma: pixels that a block's 8 x 8 become, a side: 8, 4, 2 or 1.\n\n"
+"side: pixels that a block's 8 x 8 become, a side: 8, 4, 2 or 1.\n"
+"coarse: whether half of that, if no less than 1, does for chroma as fine as luma.\n\n"
 "Returns a buffer, and for each of one (grey) or three (Y, Cb, Cr) planes its offset, stride,\n"
 "width and height, in bytes.\n");
 
@@ -74,17 +75,19 @@ static PyObject *decode_planes(PyObject *self, PyObject *args)
 {
     (void)self;
     Py_buffer body;
-    int luma, chroma, done = 0;
+    int side, coarse, done = 0;
     scan_t scan;
     PyObject *buffer = NULL, *planes = NULL, *result = NULL;
     frame_t *frame = NULL;
-    if (!PyArg_ParseTuple(args, "y*ii", &body, &luma, &chroma))
+    if (!PyArg_ParseTuple(args, "y*ip", &body, &side, &coarse))
         return NULL;
-    if (!is_side(luma) || !is_side(chroma))
+    if (!is_side(side))
         goto end;
     frame = open_frame(&body, &scan);
     if (frame) {
-        buffer = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)lay_out(frame, luma, chroma));
+        const int fine = frame->h == 1 && frame->v == 1 && side > 1;
+        const size_t bytes = lay_out(frame, side, coarse && fine ? side / 2 : side);
+        buffer = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)bytes);
         if (!buffer)
             goto end;
         Py_BEGIN_ALLOW_THREADS

@@ -55,18 +55,21 @@ def decode_rgb(
     return None
 
 
-def decode_planes(body: bytes | bytearray, luma: int, chroma: int) -> tuple[Pixels, ...] | None:
-    """Planes of a JPEG: one [height, width] in grey, three (Y, Cb, Cr) in colour.
+def decode_planes(
+    body: bytes | bytearray, scale: int, *, coarse: bool = False
+) -> tuple[Pixels, ...] | None:
+    """Planes of a JPEG at 1 / `scale` of its size: one [height, width] in grey, three (Y, Cb, Cr) in
+    colour, of which the latter are as fine as stored.
 
     Args:
-        luma, chroma: what the sides of each are divided by, rounding up.
+        coarse: chroma of half luma's size will do where it is stored as fine as luma.
 
     Returns:
         None when this is not for this decoder.
     """
     found = None
     if _jpeg is not None:
-        found = _jpeg.decode_planes(body, _SIDE // luma, _SIDE // chroma)
+        found = _jpeg.decode_planes(body, _SIDE // scale, coarse)
     if found is None:
         return None
     buffer, planes = found

@@ -93,7 +93,7 @@ def test_levels_are_libjpeg_s_whatever_the_kind() -> None:
         for scale in SCALES:
             if scale > 1 and min(size) < 17:
                 break  # other eighths round to the same size, and simplejpeg may choose those
-            planes = decode_planes(body, scale, scale)
+            planes = decode_planes(body, scale)
             assert planes is not None
             assert (planes[0] == libjpeg(body, scale, "GRAY")[:, :, 0]).all()
             found = rgb(body, scale)
@@ -116,16 +116,19 @@ def test_larger_photos_are_the_same(progressive: bool, subsampling: int) -> None
 
 
 @pytest.mark.parametrize("subsampling", sorted(SUBSAMPLINGS))
-@pytest.mark.parametrize("scales", [(1, 1), (1, 2), (2, 2), (4, 8), (8, 8)])
-def test_planes_of_chroma_are_averages(subsampling: int, scales: tuple[int, int]) -> None:
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("coarse", [False, True])
+def test_planes_of_chroma_are_averages(subsampling: int, scale: int, coarse: bool) -> None:
     """The reduced transform is not quite the mean, so only nearly so."""
     body = jpeg(photo(4, 173, 129), quality=95, subsampling=subsampling)
-    planes = decode_planes(body, *scales)
+    planes = decode_planes(body, scale, coarse=coarse)
     assert planes is not None
     whole = np.asarray(Image.open(io.BytesIO(body)).convert("YCbCr"), np.float64)
     for channel, plane in enumerate(planes):
         across, down = SUBSAMPLINGS[subsampling] if channel else (1, 1)
-        across, down = across * scales[channel > 0], down * scales[channel > 0]
+        if channel and coarse and across == down == 1 and scale < 8:
+            across = down = 2
+        across, down = across * scale, down * scale
         height, width = -(-129 // down), -(-173 // across)
         assert plane.shape == (height, width)
         full = whole[: 129 // down * down, : 173 // across * across, channel]
@@ -137,7 +140,7 @@ def test_planes_of_chroma_are_averages(subsampling: int, scales: tuple[int, int]
 @pytest.mark.parametrize("progressive", [False, True])
 def test_grey_is_one_plane(progressive: bool) -> None:
     body = jpeg(photo(5, 61, 47)[:, :, 0].copy(), progressive=progressive)
-    planes = decode_planes(body, 1, 1)
+    planes = decode_planes(body, 1)
     assert planes is not None
     (luma,) = planes
     assert (luma == libjpeg(body, 1, "GRAY")[:, :, 0]).all()
@@ -221,14 +224,14 @@ def test_a_scan_that_comes_twice_is_left_to_libjpeg() -> None:
 def test_what_is_odd_or_broken_is_left_to_libjpeg(body: bytes) -> None:
     pixels = np.empty((48, 64, 3), np.uint8)
     for side in (8, 4, 2, 1):
-        assert _jpeg.decode_planes(body, side, side) is None
+        assert _jpeg.decode_planes(body, side, False) is None
         assert not _jpeg.decode_rgb(body, side, pixels)
 
 
 def test_cmyk_is_left_to_pillow() -> None:
     file = io.BytesIO()
     Image.fromarray(photo(1, 40, 40)).convert("CMYK").save(file, "JPEG")
-    assert decode_planes(file.getvalue(), 1, 1) is None
+    assert decode_planes(file.getvalue(), 1) is None
 
 
 @settings(derandomize=True, deadline=None, max_examples=400)
@@ -245,7 +248,7 @@ def test_damage_ends_in_a_picture_or_in_none(
     """Every read and write stays where it belongs: run it under AddressSanitizer to be sure."""
     body = GRADUAL if gradual else GOOD
     body = body[:at] + more + body[at + cut :]
-    found = _jpeg.decode_planes(body, side, side)
+    found = _jpeg.decode_planes(body, side, False)
     if found is not None:
         for offset, stride, width, height in found[1]:
             assert offset + stride * (height - 1) + width <= len(found[0])
@@ -255,7 +258,7 @@ def test_pixels_of_another_size_are_refused() -> None:
     for shape in ((48, 64), (48, 64, 4), (47, 64, 3), (0,)):
         assert not _jpeg.decode_rgb(GOOD, 8, np.empty(shape, np.uint8))
     with pytest.raises(ValueError, match="8, 4, 2 or 1"):
-        _jpeg.decode_planes(GOOD, 3, 1)
+        _jpeg.decode_planes(GOOD, 3, False)
     with pytest.raises((TypeError, BufferError)):
         _jpeg.decode_rgb(GOOD, 8, bytes(48 * 64 * 3))
 

@@ -58,8 +58,8 @@ def decode_rgb(
 def decode_planes(
     body: bytes | bytearray, scale: int, *, coarse: bool = False
 ) -> tuple[Pixels, ...] | None:
-    """Planes of a JPEG at 1 / `scale` of its size: one [height, width] in grey, three (Y, Cb, Cr) in
-    colour, of which the latter are as fine as stored.
+    """Planes of a JPEG at 1 / `scale` of its size, chroma as fine as it is stored: one [height, width]
+    in grey, three (Y, Cb, Cr) in colour.
 
     Args:
         coarse: chroma of half luma's size will do where it is stored as fine as luma.

@@ -16,7 +16,7 @@ CORE = [
     "httptools>=0.6",  # llhttp: the parser of the hot path
     "idna>=3.7",  # host names as browsers spell them (UTS 46); before, a long one took minutes
     "certifi>=2023.7.22",  # authorities where the system has no store
-    "simplejpeg>=1.7",
+    "simplejpeg>=1.8",  # encodes planes
     "isal>=1.5; platform_machine in 'x86_64 AMD64 aarch64 arm64'",  # unpacks PNGs twice as fast
     "opencv-python-headless>=4.8",
     "pillow>=10.1",
@@ -86,15 +86,17 @@ EXTRAS["dev"] = [
 ]
 
 # Optional: without a C compiler OpenCV does the same, slower. The order of floating-point sums is
-# part of what they promise, hence no contraction.
+# part of what they promise, hence no contraction. With wrapping signed numbers, which some Pythons
+# are built with, compilers do not see that a product of 16 bits fits.
 COMPILED = [
     Extension(
         f"img2ds.image.{name}",
         [f"img2ds/image/{name}.c"],
-        extra_compile_args=["-O3", "-ffp-contract=off"],
+        depends=["img2ds/image/_taps.h", "img2ds/image/_tile.h"],
+        extra_compile_args=["-O3", "-ffp-contract=off", "-fno-wrapv"],
         optional=True,
     )
-    for name in ("_resample", "_png")
+    for name in ("_resample", "_planes", "_png")
 ]
 if platform.machine() in ("x86_64", "AMD64"):  # written in its vector instructions
     COMPILED.append(

@@ -10,106 +10,14 @@
  */
 
 #define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <math.h>
+#include "_taps.h"
 #include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define WIDE __attribute__((target_clones("avx2", "default")))
-#else
-#define WIDE
-#endif
-
 typedef float vec4 __attribute__((vector_size(16)));
 typedef int int4 __attribute__((vector_size(16)));
-
-enum { AREA = 0, LANCZOS = 1 };
-enum { LANCZOS_TAPS = 8 };
-
-/* For each new position: the first old one, how many, and their weights. */
-typedef struct {
-    int *start;
-    int *count;
-    float *weight; /* `stride` of them a position */
-    int stride;
-} taps_t;
-
-static void free_taps(taps_t *taps)
-{
-    PyMem_RawFree(taps->start);
-    PyMem_RawFree(taps->count);
-    PyMem_RawFree(taps->weight);
-}
-
-static int make_taps(taps_t *taps, int from, int to, int kernel)
-{
-    const double scale = (double)from / to, pi = 3.14159265358979323846;
-    taps->stride = kernel == AREA ? (int)ceil(scale) + 2 : LANCZOS_TAPS;
-    taps->start = PyMem_RawMalloc(sizeof(int) * to);
-    taps->count = PyMem_RawMalloc(sizeof(int) * to);
-    taps->weight = PyMem_RawCalloc((size_t)to * taps->stride, sizeof(float));
-    if (!taps->start || !taps->count || !taps->weight)
-        return 0;
-    for (int i = 0; i < to; i++) {
-        float *weight = taps->weight + (size_t)i * taps->stride;
-        if (from == to) {
-            taps->start[i] = i;
-            taps->count[i] = 1;
-            weight[0] = 1;
-        } else if (kernel == AREA) {
-            const double low = i * scale, high = (i + 1) * scale;
-            int first = (int)floor(low + 1e-6), last = (int)ceil(high - 1e-6);
-            if (last > from)
-                last = from;
-            taps->start[i] = first;
-            taps->count[i] = last - first;
-            for (int j = first; j < last; j++) {
-                const double covered = fmin(high, j + 1) - fmax(low, j);
-                weight[j - first] = (float)(covered / scale);
-            }
-        } else {
-            const double centre = (i + 0.5) * scale - 0.5;
-            const int base = (int)floor(centre) - 3;
-            const double fraction = centre - floor(centre);
-            double raw[LANCZOS_TAPS], sum = 0;
-            /* sin(pi d) and sin(pi d / 4) for distances one apart need three sines in all. */
-            const double whole = sin(pi * fraction);
-            const double quarter = sin(pi * fraction / 4), across = cos(pi * fraction / 4);
-            static const double SIN[8] = {0.70710678118654752440, 1, 0.70710678118654752440, 0,
-                                          -0.70710678118654752440, -1, -0.70710678118654752440, 0};
-            static const double COS[8] = {-0.70710678118654752440, 0, 0.70710678118654752440, 1,
-                                          0.70710678118654752440, 0, -0.70710678118654752440, -1};
-            for (int k = 0; k < LANCZOS_TAPS; k++) {
-                const double distance = fraction + 3 - k; /* from tap base + k to the centre */
-                if (fabs(distance) < 1e-9) {
-                    raw[k] = 1;
-                } else {
-                    const double sign = k % 2 ? 1 : -1;
-                    const double narrow = sign * whole;
-                    const double wide = quarter * COS[k] + across * SIN[k];
-                    raw[k] = 4 * narrow * wide / (pi * pi * distance * distance);
-                }
-                sum += raw[k];
-            }
-            const int first = base < 0 ? 0 : base;
-            const int last = base + LANCZOS_TAPS > from ? from : base + LANCZOS_TAPS;
-            taps->start[i] = first < from ? first : from - 1;
-            taps->count[i] = last - first;
-            for (int k = 0; k < LANCZOS_TAPS; k++) {
-                int place = base + k < 0 ? 0 : base + k;
-                if (place > from - 1)
-                    place = from - 1;
-                weight[place - taps->start[i]] += (float)(raw[k] / sum);
-            }
-            if (taps->count[i] < 1)
-                taps->count[i] = 1;
-        }
-    }
-    return 1;
-}
 
 /* sum[i] = the weighted sum of `count` rows of bytes. */
 WIDE static void sum_rows(float *restrict sum, const unsigned char *rows, Py_ssize_t stride,
@@ -241,8 +149,9 @@ static PyObject *resample(PyObject *self, PyObject *args)
     const int new_width = (int)target.shape[1], new_height = (int)target.shape[0];
     const int length = width * channels;
     sum = PyMem_RawMalloc(sizeof(float) * ((size_t)length + 4));
-    if (!sum || !make_taps(&across, width, new_width, kernel) ||
-        !make_taps(&down, height, new_height, kernel)) {
+    const axis_t columns = {width, 1, new_width, 0, new_width, 1, 0};
+    const axis_t rows = {height, 1, new_height, 0, new_height, 1, 0};
+    if (!sum || !make_taps(&across, &columns, kernel) || !make_taps(&down, &rows, kernel)) {
         PyErr_NoMemory();
         goto done;
     }
@@ -292,5 +201,6 @@ PyMODINIT_FUNC PyInit__resample(void)
         Py_DECREF(created);
         return NULL;
     }
+    fill_lanczos_table();
     return created;
 }

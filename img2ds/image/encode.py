@@ -1,13 +1,15 @@
-"""RGB pixels to jpg, png or webp, without metadata."""
+"""RGB pixels to jpg, png or webp, or planes to jpg, without metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import cv2
+import numpy as np
 import simplejpeg
 
 from img2ds.image.orient import Pixels
+from img2ds.image.planes import Planes
 
 
 class EncodeError(Exception):
@@ -48,3 +50,45 @@ def make_encoder(name: str, quality: int) -> Callable[[Pixels], bytes]:
         return data.tobytes()
 
     return encode
+
+
+def make_plane_encoder(quality: int) -> Callable[[Planes], bytes]:
+    """An encoder of 4:2:0 planes to the same kind of jpg as `make_encoder`'s.
+
+    Grey pictures get chroma without colour: training sets are read as RGB.
+    """
+    encode_rgb = make_encoder("jpg", quality)
+
+    def jpeg(planes: Planes) -> bytes:
+        height, width = planes.y.shape
+        cb, cr = planes.cb, planes.cr
+        if cb is None or cr is None:
+            cb = cr = np.full(((height + 1) // 2, (width + 1) // 2), 128, np.uint8)
+        if height == 1 or width == 1:
+            # simplejpeg sees from the planes' sizes how chroma is sampled; these say: not at all.
+            whole = [plane.repeat(2, 0).repeat(2, 1)[:height, :width] for plane in (cr, cb)]
+            return encode_rgb(cv2.cvtColor(np.dstack([planes.y, *whole]), cv2.COLOR_YCrCb2RGB))
+        try:
+            data: bytes = simplejpeg.encode_jpeg_yuv_planes(
+                _even(planes.y), cb, cr, quality, fastdct=False
+            )
+        except ValueError:
+            raise EncodeError("cannot be encoded as jpg") from None
+        return data
+
+    return jpeg
+
+
+def _even(plane: Pixels) -> Pixels:
+    """The same as a part of a plane with even sides, at whose end its last samples are repeated.
+
+    TurboJPEG reads luma up to the next even side, whatever lies there: rows of other pictures.
+    """
+    height, width = plane.shape
+    if height % 2 == width % 2 == 0:
+        return plane
+    larger = np.empty((height + height % 2, width + width % 2), np.uint8)
+    larger[:height, :width] = plane
+    larger[:height, width:] = plane[:, -1:]
+    larger[height:] = larger[height - 1]
+    return larger[:height, :width]

@@ -27,6 +27,13 @@ class Geometry:
     shrinks: bool = False
     changes: bool = True
 
+    @property
+    def pads(self) -> bool:
+        """Whether there is a border to be added."""
+        return self.final != self.resized and (
+            self.final[0] >= self.resized[0] and self.final[1] >= self.resized[1]
+        )
+
 
 def plan_geometry(width: int, height: int, options: ImageOptions) -> Geometry:
     """The geometry for an upright picture of `width` x `height` pixels."""

@@ -37,13 +37,18 @@ def swaps_sides(orientation: int) -> bool:
     return orientation >= 5
 
 
+def mirrors(orientation: int) -> tuple[bool, bool]:
+    """Whether columns, and whether rows, are to be reversed after the sides have been swapped."""
+    return orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
+
+
 def upright(pixels: Pixels, orientation: int) -> Pixels:
     """Pixels [height, width, ...] as stored, turned the way they are to be seen; may be a view."""
-    if orientation >= 5:
+    if swaps_sides(orientation):
         pixels = pixels.swapaxes(0, 1)
-    # Rows and columns to reverse, after the sides have been swapped.
-    if orientation in (3, 4, 7, 8):
+    columns, rows = mirrors(orientation)
+    if rows:
         pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
+    if columns:
         pixels = pixels[:, ::-1]
     return pixels

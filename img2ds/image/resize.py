@@ -43,7 +43,7 @@ def resize(pixels: Pixels, geometry: Geometry, orientation: int, filter_name: st
     size = geometry.resized
     if swaps_sides(orientation):
         size = (size[1], size[0])  # turning comes second, when there are fewer pixels to turn
-    if orientation == 1 and pixels.ndim == 3 and _pads(geometry):
+    if orientation == 1 and pixels.ndim == 3 and geometry.pads:
         canvas = np.full((geometry.final[1], geometry.final[0], 3), _WHITE, np.uint8)
         top, left = geometry.top, geometry.left
         place = canvas[top : top + size[1], left : left + size[0]]
@@ -59,18 +59,12 @@ def resize(pixels: Pixels, geometry: Geometry, orientation: int, filter_name: st
     if geometry.final != geometry.resized:
         width, height = geometry.resized
         left, top = geometry.left, geometry.top
-        if _pads(geometry):
+        if geometry.pads:
             canvas = np.full((geometry.final[1], geometry.final[0], 3), _WHITE, np.uint8)
             canvas[top : top + height, left : left + width] = pixels
             return canvas
         pixels = pixels[top : top + geometry.final[1], left : left + geometry.final[0]]
     return np.ascontiguousarray(pixels)
-
-
-def _pads(geometry: Geometry) -> bool:
-    """Whether there is a border to be added."""
-    (width, height), (final_width, final_height) = geometry.resized, geometry.final
-    return geometry.final != geometry.resized and final_width >= width and final_height >= height
 
 
 def _scale_into(target: Pixels, source: Pixels, filter_name: str) -> None:

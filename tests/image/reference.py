@@ -33,12 +33,12 @@ def resized(pixels: Floats, width: int, height: int) -> Floats:
     for axis, length in ((0, height), (1, width)):
         before = pixels.shape[axis]
         if length != before:
-            weights = _areas if length < before else _lanczos
+            weights = areas if length < before else lanczos
             pixels = np.moveaxis(np.tensordot(weights(before, length), pixels, (1, axis)), 0, axis)
     return pixels.clip(0, 255)
 
 
-def _areas(before: int, after: int) -> Floats:
+def areas(before: int, after: int) -> Floats:
     """[after, before]: the share of each old pixel in each new one."""
     edges = np.arange(after + 1) * before / after
     old = np.arange(before)
@@ -46,11 +46,14 @@ def _areas(before: int, after: int) -> Floats:
     return overlap.clip(0) * after / before
 
 
-def _lanczos(before: int, after: int) -> Floats:
-    """[after, before]: eight neighbours by sinc(x) sinc(x / 4), the edge pixel repeated."""
+def lanczos(before: int, after: int, scale: float | None = None) -> Floats:
+    """[after, before]: eight neighbours by sinc(x) sinc(x / 4), the edge pixel repeated.
+
+    `scale`: old pixels a new one, where that is not exactly before / after.
+    """
     weights = np.zeros((after, before))
     for new in range(after):
-        centre = (new + 0.5) * before / after - 0.5
+        centre = (new + 0.5) * (scale or before / after) - 0.5
         near = np.floor(centre).astype(int) + np.arange(-3, 5)
         taps = np.sinc(near - centre) * np.sinc((near - centre) / 4)
         np.add.at(weights[new], near.clip(0, before - 1), taps / taps.sum())

@@ -68,8 +68,8 @@ PyDoc_STRVAR(decode_planes_doc,
 "The planes of a JPEG, or None where libjpeg is to decide.\n\n"
 "side: pixels that a block's 8 x 8 become, a side: 8, 4, 2 or 1.\n"
 "coarse: whether half of that, if no less than 1, does for chroma as fine as luma.\n\n"
-"Returns a buffer, and for each of one (grey) or three (Y, Cb, Cr) planes its offset, stride,\n"
-"width and height, in bytes.\n");
+"Returns a buffer, the luma samples that one of chroma covers across and down, and for each of\n"
+"one (grey) or three (Y, Cb, Cr) planes its offset, stride, width and height, in bytes.\n");
 
 static PyObject *decode_planes(PyObject *self, PyObject *args)
 {
@@ -111,7 +111,9 @@ static PyObject *decode_planes(PyObject *self, PyObject *args)
             goto end;
         PyTuple_SET_ITEM(planes, i, plane);
     }
-    result = PyTuple_Pack(2, buffer, planes);
+    const int across = frame->h * side / frame->component[frame->components - 1].side;
+    const int down = frame->v * side / frame->component[frame->components - 1].side;
+    result = Py_BuildValue("O(ii)O", buffer, across, down, planes);
 end:
     if (frame)
         free_frame(frame);

@@ -45,6 +45,11 @@ def _apply(pixels: Pixels, transform: ImageCms.ImageCmsTransform) -> Pixels:
     return np.asarray(image)
 
 
+def is_srgb(profile: bytes) -> bool:
+    """Whether colours by this profile are sRGB's, or it says nothing of RGB."""
+    return _transform(profile, "RGB") is None
+
+
 def to_srgb(pixels: Pixels, profile: bytes) -> Pixels:
     """RGB pixels [height, width, 3] in the colours that `profile` gives them."""
     transform = _transform(profile, "RGB")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from img2ds.image.orient import Pixels
+from img2ds.image.planes import Planes
 from img2ds.image.sniff import Header
 
 try:
@@ -55,11 +56,8 @@ def decode_rgb(
     return None
 
 
-def decode_planes(
-    body: bytes | bytearray, scale: int, *, coarse: bool = False
-) -> tuple[Pixels, ...] | None:
-    """Planes of a JPEG at 1 / `scale` of its size, chroma as fine as it is stored: one [height, width]
-    in grey, three (Y, Cb, Cr) in colour.
+def decode_planes(body: bytes | bytearray, scale: int, *, coarse: bool = False) -> Planes | None:
+    """Planes of a JPEG, grey or in colour, at 1 / `scale` of its size.
 
     Args:
         coarse: chroma of half luma's size will do where it is stored as fine as luma.
@@ -72,8 +70,10 @@ def decode_planes(
         found = _jpeg.decode_planes(body, _SIDE // scale, coarse)
     if found is None:
         return None
-    buffer, planes = found
-    return tuple(
+    buffer, pitch, places = found
+    y, *chroma = (
         np.ndarray((height, width), np.uint8, buffer, offset, (stride, 1))
-        for offset, stride, width, height in planes
+        for offset, stride, width, height in places
     )
+    cb, cr = chroma or (None, None)
+    return Planes(y, cb, cr, pitch)

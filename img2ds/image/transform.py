@@ -5,14 +5,17 @@ Two steps, so that the caller knows what a picture costs before it is decoded, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from img2ds.image.decode import BombError, DecodeError, decode
-from img2ds.image.encode import EncodeError, make_encoder
+from img2ds.image.encode import EncodeError, make_encoder, make_plane_encoder
 from img2ds.image.exif import exif_json
 from img2ds.image.geometry import Geometry, plan_geometry
-from img2ds.image.icc import to_srgb
+from img2ds.image.icc import is_srgb, to_srgb
+from img2ds.image.jpeg import decode_planes, reduction
 from img2ds.image.orient import Pixels, read_orientation, swaps_sides
+from img2ds.image.planes import Planes, can_resize, resize_planes
 from img2ds.image.resize import resize
 from img2ds.image.sniff import Header, sniff
 from img2ds.options import ImageOptions
@@ -45,6 +48,9 @@ class Transformer:
     def __init__(self, options: ImageOptions) -> None:
         self._options = options
         self._encode = make_encoder(options.encode_format, options.quality)
+        self._encode_planes: Callable[[Planes], bytes] | None = None
+        if options.encode_format == "jpg":
+            self._encode_planes = make_plane_encoder(options.quality)
 
     def inspect(self, body: Body) -> Picture | Failure:
         """Judge a body by its header: format, bomb, and the size filters."""
@@ -129,12 +135,28 @@ class Transformer:
             least = geometry.resized
             if swaps_sides(picture.orientation):
                 least = (least[1], least[0])
+        planes = self._planes(picture, least, name)
+        if planes is not None and self._encode_planes is not None:
+            return self._encode_planes(resize_planes(planes, geometry, picture.orientation, name))
         pixels = self._decode(picture, least)
         pixels = resize(pixels, geometry, picture.orientation, name)
         # Colours are converted last, when there are the fewest of them.
         if picture.header.icc is not None and picture.header.channels != 4:
             pixels = to_srgb(pixels, picture.header.icc)
         return self._encode(pixels)
+
+    def _planes(self, picture: Picture, least: tuple[int, int], name: str) -> Planes | None:
+        """The picture in luma and chroma, where nothing has to be done to it in RGB."""
+        header, geometry = picture.header, picture.geometry
+        if (
+            self._encode_planes is None
+            or header.format != "jpeg"
+            or not can_resize(geometry, (picture.width, picture.height), name)
+            or (header.icc is not None and not is_srgb(header.icc))
+        ):
+            return None
+        averages = geometry.shrinks and name == "area"
+        return decode_planes(picture.body, reduction(header, least), coarse=averages)
 
     def _decode(self, picture: Picture, least: tuple[int, int]) -> Pixels:
         return decode(picture.body, picture.header, least, self._options.max_decoded_pixels)

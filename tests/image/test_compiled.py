@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from img2ds.image import png, resize
+from img2ds.image import jpeg, planes, png, resize
 from img2ds.image.orient import Pixels
 from img2ds.image.sniff import Header, sniff
 from img2ds.image.transform import Picture, Transformer
 from img2ds.options import ImageOptions
 from img2ds.sample import Encoded
+from tests.image.reference import distance, opened
 from tests.server.encodings import ENCODINGS
 from tests.server.image import png_chunk
 from tests.server.photos import photo
@@ -182,3 +183,31 @@ def test_without_the_compiled_loops_the_pictures_are_the_same(
     monkeypatch.setattr(png, "_png", None)
     for fast, plain in zip(compiled, rendered(), strict=True):
         assert np.abs(fast.astype(int) - plain).max() <= 1
+
+
+@pytest.mark.parametrize("missing", [{jpeg: "_jpeg"}, {planes: "_planes"}])
+def test_jpegs_through_rgb_look_the_same(
+    missing: dict[object, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where planes cannot be had: another machine, or no compiler."""
+    transformer = Transformer(ImageOptions(image_size=120))
+    names = [name for name in ENCODINGS if name.startswith("jpeg")]
+    bodies = [ENCODINGS[name](photo(9, *size)) for name in names for size in ((70, 50), (400, 300))]
+
+    def rendered() -> list[Pixels]:
+        found = []
+        for body in bodies:
+            picture = transformer.inspect(body)
+            assert isinstance(picture, Picture)
+            image = transformer.render(picture)
+            assert isinstance(image, Encoded)
+            found.append(opened(image.data))
+        return found
+
+    by_planes = rendered()
+    for module, name in missing.items():
+        monkeypatch.setattr(module, name, None)
+    for one, other in zip(by_planes, rendered(), strict=True):
+        mean, most = distance(one, other)
+        assert mean < 1.9
+        assert most < 9

@@ -95,7 +95,7 @@ def test_levels_are_libjpeg_s_whatever_the_kind() -> None:
                 break  # other eighths round to the same size, and simplejpeg may choose those
             planes = decode_planes(body, scale)
             assert planes is not None
-            assert (planes[0] == libjpeg(body, scale, "GRAY")[:, :, 0]).all()
+            assert (planes.y == libjpeg(body, scale, "GRAY")[:, :, 0]).all()
             found = rgb(body, scale)
             if found is None:  # where libjpeg repeats samples instead of weighing them
                 assert SUBSAMPLINGS[subsampling] != (1, 1)
@@ -124,11 +124,13 @@ def test_planes_of_chroma_are_averages(subsampling: int, scale: int, coarse: boo
     planes = decode_planes(body, scale, coarse=coarse)
     assert planes is not None
     whole = np.asarray(Image.open(io.BytesIO(body)).convert("YCbCr"), np.float64)
-    for channel, plane in enumerate(planes):
-        across, down = SUBSAMPLINGS[subsampling] if channel else (1, 1)
-        if channel and coarse and across == down == 1 and scale < 8:
-            across = down = 2
-        across, down = across * scale, down * scale
+    pitch = SUBSAMPLINGS[subsampling]
+    if coarse and pitch == (1, 1) and scale < 8:
+        pitch = (2, 2)
+    assert planes.pitch == pitch
+    for channel, plane in enumerate((planes.y, planes.cb, planes.cr)):
+        assert plane is not None
+        across, down = (scale * samples for samples in (pitch if channel else (1, 1)))
         height, width = -(-129 // down), -(-173 // across)
         assert plane.shape == (height, width)
         full = whole[: 129 // down * down, : 173 // across * across, channel]
@@ -142,8 +144,8 @@ def test_grey_is_one_plane(progressive: bool) -> None:
     body = jpeg(photo(5, 61, 47)[:, :, 0].copy(), progressive=progressive)
     planes = decode_planes(body, 1)
     assert planes is not None
-    (luma,) = planes
-    assert (luma == libjpeg(body, 1, "GRAY")[:, :, 0]).all()
+    assert planes.cb is planes.cr is None
+    assert (planes.y == libjpeg(body, 1, "GRAY")[:, :, 0]).all()
     pixels = np.empty((47, 61, 3), np.uint8)
     assert not _jpeg.decode_rgb(body, 8, pixels)
 
@@ -250,7 +252,7 @@ def test_damage_ends_in_a_picture_or_in_none(
     body = body[:at] + more + body[at + cut :]
     found = _jpeg.decode_planes(body, side, False)
     if found is not None:
-        for offset, stride, width, height in found[1]:
+        for offset, stride, width, height in found[2]:
             assert offset + stride * (height - 1) + width <= len(found[0])
 
 

@@ -166,20 +166,20 @@ def test_pictures_are_those_of_the_way_through_rgb(mode: str, orientation: int) 
         assert most < APART[1]
 
 
-@pytest.mark.parametrize(("subsampling", "pitch"), [(0, (1, 1)), (1, (2, 1)), (2, (2, 2))])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("coarse", [False, True])
 @pytest.mark.parametrize(("size", "scale"), [((501, 375), 1), ((501, 375), 2), ((180, 123), 1)])
 def test_planes_of_the_decoder(
-    size: tuple[int, int], scale: int, subsampling: int, pitch: tuple[int, int]
+    size: tuple[int, int], scale: int, coarse: bool, subsampling: int
 ) -> None:
     file = io.BytesIO()
     Image.fromarray(photo(3, *size)).save(file, "JPEG", quality=87, subsampling=subsampling)
-    decoded = decode_planes(file.getvalue(), scale, scale)
-    if decoded is None:
+    planes = decode_planes(file.getvalue(), scale, coarse=coarse)
+    if planes is None:
         pytest.skip("built without a decoder of planes")
     geometry = plan_geometry(*size, ImageOptions(resize_mode="keep_ratio", image_size=170))
     name = "area" if geometry.shrinks else "lanczos"
-    y, cb, cr = decoded
-    found = make_plane_encoder(95)(resize_planes(Planes(y, cb, cr, pitch), geometry, 1, name))
+    found = make_plane_encoder(95)(resize_planes(planes, geometry, 1, name))
     least = -(-size[0] // scale)
     pixels = simplejpeg.decode_jpeg(file.getvalue(), min_width=least, min_height=1)
     expected = make_encoder("jpg", 95)(resize(pixels, geometry, 1, name))

@@ -182,7 +182,7 @@ def _opencv_pixels(body: bytes | bytearray) -> Pixels:
 
 
 def turbo(case: Case) -> tuple[bytes, Times]:
-    """JPEGs by simplejpeg, which is libjpeg-turbo, and through RGB; others as the floor has them."""
+    """JPEGs by simplejpeg, which is libjpeg-turbo, and through RGB; others as the floor."""
     header, geometry = case.picture.header, case.picture.geometry
     if header.format != "jpeg":
         return floor(case)

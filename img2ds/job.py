@@ -5,7 +5,6 @@ Wires what lives in the parent process.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from img2ds import adoption
+from img2ds.cores import usable_cores
 from img2ds.distributor import open_distributor
 from img2ds.ledger import Ledger, open_ledger
 from img2ds.naming import shard_name, stats_name
@@ -152,7 +152,7 @@ def _check_apart(source: Input, folder: OutputFolder) -> None:
 def _description(source: Input, options: Options, committed: int) -> str:
     """What a run would do, for --dry_run."""
     processes = options.run.processes_count or (
-        len(os.sched_getaffinity(0))
+        usable_cores()
         if options.run.distributor == "multiprocessing"
         else f"the cores of the {options.run.distributor} cluster"
     )

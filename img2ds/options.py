@@ -256,7 +256,7 @@ class RunOptions:
     TITLE: ClassVar[str] = "Run"
 
     processes_count: int | None = flag(
-        None, "int?", "worker processes (default: one a core of the machine or cluster)"
+        None, "int?", "worker processes (default: one a core of the machine, container or cluster)"
     )
     memory_budget: int = flag(128_000_000, "size", "bytes of bodies held at once, per process")
     distributor: str = flag("multiprocessing", "choice", "who runs the workers", *DISTRIBUTORS)

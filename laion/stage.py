@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from img2ds.cores import usable_cores
 from img2ds.distributor import Task, Worker, open_distributor
 from img2ds.flags import at_least, flag
 from img2ds.ledger import open_ledger
@@ -77,7 +78,7 @@ class StageOptions:
     @property
     def processes(self) -> int:
         """Worker processes: those asked for, else one a core this process may use."""
-        return self.processes_count or len(os.sched_getaffinity(0))
+        return self.processes_count or usable_cores()
 
 
 class Part:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-VALUES = {"outcome", "sample", "flags", "options", "naming", "schema"}
+VALUES = {"outcome", "sample", "flags", "options", "naming", "schema", "cores"}
 
 #: What each module or package of img2ds may import of img2ds, itself apart.
 ALLOWED: dict[str, set[str]] = {
@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "options": {"outcome", "flags"},
     "commandline": {"outcome", "flags"},
     "naming": set(),
+    "cores": set(),
     "schema": {"outcome"},
     "storage": VALUES,
     "source": VALUES | {"storage"},

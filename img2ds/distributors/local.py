@@ -22,6 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from img2ds.cores import usable_cores
 from img2ds.distributor import Session, TaskLost, Worker
 from img2ds.distributors.link import MAX_DEATHS, TICK, Member, Supply, work
 
@@ -64,7 +65,7 @@ class LocalDistributor(Session):
     spans_machines = False
 
     def __init__(self, processes_count: int | None) -> None:
-        self._count = processes_count or len(os.sched_getaffinity(0))
+        self._count = processes_count or usable_cores()
 
     def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""

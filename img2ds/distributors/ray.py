@@ -17,6 +17,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from img2ds.cores import usable_cores
 from img2ds.distributor import Session, TaskLost, Worker
 from img2ds.distributors.link import MAX_DEATHS, TICK, Supply
 from img2ds.outcome import UsageError
@@ -234,7 +235,7 @@ def _connect(count: int | None) -> bool:
         if address:
             words = str(error).partition("\n")[0]
             raise UsageError(f"cannot use the Ray at RAY_ADDRESS={address}: {words}") from None
-    cpus = count or len(os.sched_getaffinity(0))
+    cpus = count or usable_cores()
     # Nobody else is meant to use it: on loopback, and no dashboard.
     ray.init(
         address="local",

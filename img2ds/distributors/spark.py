@@ -27,6 +27,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from img2ds.cores import usable_cores
 from img2ds.distributor import Session, TaskLost, Worker
 from img2ds.distributors.door import Door, knock
 from img2ds.distributors.link import MAX_DEATHS, Member, Supply, work
@@ -304,7 +305,7 @@ def _session(count: int | None) -> tuple[Any, bool]:
     if started:
         builder: Any = SparkSession.builder.appName("img2ds")
         if not _configured():
-            cores = count or len(os.sched_getaffinity(0))
+            cores = count or usable_cores()
             # A task may fail often before it fails its job: workers that die are no fault of it.
             builder = builder.master(f"local[{cores},1000]")
             for name in ("spark.driver.host", "spark.driver.bindAddress"):

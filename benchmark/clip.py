@@ -152,14 +152,7 @@ def loading(paths: list[str], decoders: int, own_processes: bool, tokenize: Any 
     """
     work = Work(SETTINGS, None, False)
     found: list[Spent] = []
-    used: list[Any] = []
-
-    def buffer(size: int) -> Any:
-        """Two by turns, as a device has them."""
-        used.append(used.pop(0) if len(used) == 2 else np.zeros(size, np.uint8))
-        return used[-1]
-
-    with Loader(work, 256, decoders, own_processes, tokenize, buffer) as loader:
+    with Loader(work, 256, decoders, own_processes, tokenize) as loader:
         for _ in loader.run(_shards([paths[0]] * decoders)):
             pass  # every decoder has started
         pids = [h.process.pid for h in loader._handles if h.process]
@@ -218,7 +211,10 @@ def whole(embedder: Embedder, model: str, paths: list[str], batches: int, decode
     lane = Lane(embedder)
     work = Work(embedder.model.settings, None if on_cpu else ModelSpec(model), False)
     tokenize = embedder.model.tokenize if on_cpu else None
-    with Loader(work, embedder.batch_size, decoders, not on_cpu, tokenize, lane.buffer) as loader:
+    with (
+        Loader(work, embedder.batch_size, decoders, not on_cpu, tokenize) as loader,
+        lane.pinned(loader.pixels),
+    ):
         items = (item for item in loader.run(_shards(paths)) if isinstance(item, Loaded))
         lane.submit(next(items))
         lane.result()

@@ -145,9 +145,10 @@ class Scorer:
                 yield Shard(task.shard_id, task.path)
 
         tokenize = embedder.model.tokenize if on_cpu else None
-        with Loader(
-            work, embedder.batch_size, decoders, not on_cpu, tokenize, lane.buffer
-        ) as loader:
+        with (
+            Loader(work, embedder.batch_size, decoders, not on_cpu, tokenize) as loader,
+            lane.pinned(loader.pixels),
+        ):
             waiting: deque[Loaded | ShardEnd] = deque()
             for item in loader.run(shards()):
                 if isinstance(item, Loaded):

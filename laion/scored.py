@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from img2ds.naming import committed_shards
 from img2ds.outcome import UsageError
 from img2ds.storage import InputFile, OutputFolder, find_inputs, open_seekable
-from laion.origin import made_from, read_segments
+from laion.origin import ModelNames, made_from, read_model, read_segments
 from laion.stage import fingerprint, read_mark
 
 METADATA = "metadata/metadata_{}.parquet"
@@ -95,13 +95,13 @@ class ScoredPart:
 class ScoredFolder:
     """The parts of a scored folder in the order of their numbers.
 
-    `options` are those it was made with, and `made_from` is the folder it was made from, as its
-    manifest tells.
+    `model` is what its embeddings were made with, and `made_from` the folder it was made from, as
+    far as it tells.
     """
 
     path: str
     parts: tuple[ScoredPart, ...]
-    options: dict[str, Any]
+    model: ModelNames
     made_from: str | None
 
     def fingerprint(self) -> dict[str, Any]:
@@ -164,8 +164,7 @@ def open_scored(path: str, required: tuple[str, ...] = REQUIRED) -> ScoredFolder
             raise UsageError(
                 f"{parts[0].path(METADATA)} has no column {name}; it has: {', '.join(columns)}"
             )
-    options = segments[-1]["options"] if segments else {}
-    return ScoredFolder(folder.path, parts, options, made_from(folder))
+    return ScoredFolder(folder.path, parts, read_model(folder), made_from(folder))
 
 
 def unified_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:

@@ -34,6 +34,7 @@ from img2ds.stats.report import Progress, ShardReport
 from img2ds.stats.summary import drops_table
 from img2ds.stop import StopSwitch
 from img2ds.storage import InputFile, OutputFolder, commit, file_record
+from laion.origin import ModelNames, write_note
 
 #: Digits of a part's name, as of img2ds's shards.
 DIGITS = 5
@@ -234,6 +235,7 @@ def run_stage(
     *,
     words: Words | None = None,
     inside: Sequence[str] = (),
+    model: ModelNames | None = None,
     finish: Callable[[OutputFolder, StageReport], None] | None = None,
 ) -> StageReport:
     """Make the parts that are missing. Blocks until that is done or stopped.
@@ -244,6 +246,7 @@ def run_stage(
         tasks: given the first part's number, the tasks of all parts, numbered from there on.
         worker: given the output folder, what the distributor runs; see `OneByOne`.
         inside: folders in the output folder that hold files of parts.
+        model: what embeddings in the parts are made with, to be noted.
         finish: called once all parts are committed, while the folder is still locked.
 
     Raises:
@@ -272,6 +275,8 @@ def run_stage(
             )
             stack.enter_context(distributor)
             ledger.begin()
+            if model is not None:
+                write_note(folder, model._asdict())
         except OSError as error:
             raise UsageError(f"cannot use the output folder {folder.path}: {error}") from None
         committed = ledger.committed_here()

@@ -135,10 +135,11 @@ def fetch(spec: ModelSpec) -> ModelSpec:
     library = require_open_clip()
     if spec.brings_weights:
         if spec.model.startswith(FOLDER):
-            _check_folder(spec.model.removeprefix(FOLDER))
-        else:
-            _fetch_hub(library, spec.model.removeprefix(HUB))
-        return spec
+            folder = spec.model.removeprefix(FOLDER)
+            _check_folder(folder)
+            return ModelSpec(FOLDER + os.path.abspath(folder))
+        _fetch_hub(library, spec.model.removeprefix(HUB))
+        return ModelSpec(spec.model)
     model = spec.model
     if os.path.isfile(model):
         model = os.path.abspath(model)

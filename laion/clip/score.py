@@ -29,6 +29,7 @@ from laion.clip.model import ModelSpec, fetch
 from laion.clip.options import ScoreOptions
 from laion.clip.samples import read_samples
 from laion.clip.table import metadata_table
+from laion.origin import ModelNames
 from laion.stage import DIGITS, Part, StageReport, committed_report, fingerprint, run_stage
 
 #: Folders of a scored set, clip-retrieval's.
@@ -77,6 +78,7 @@ def run(options: ScoreOptions) -> StageReport:
     return run_stage(
         "score", options, source, tasks, worker,
         words=Words("shard", "pairs", "pairs/s", "scored"), inside=FOLDERS,
+        model=ModelNames(spec.model, spec.pretrained),
     )  # fmt: skip
 
 

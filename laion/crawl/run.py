@@ -27,7 +27,7 @@ from laion.clip.model import ModelSpec, fetch
 from laion.columns import CANDIDATE_SCHEMA
 from laion.crawl.pairs import PairCollector, Scorer
 from laion.fetch import PairShard, candidate_rows, candidate_shards, crawling_worker
-from laion.origin import INSIDE, note_origin
+from laion.origin import INSIDE, ModelNames, note_origin
 from laion.stage import DIGITS, StageReport, committed_report, fingerprint, run_stage
 from laion.tag.prompts import load_prompts
 from laion.tag.tagging import Rules as TagRules
@@ -165,6 +165,7 @@ def run(options: Any) -> StageReport:
         lambda folder: crawling_worker(wanted, folder, opener),
         words=WORDS,
         inside=INSIDE,
+        model=ModelNames(spec.model, spec.pretrained),
     )
     if options.input:
         note_origin(options.output_folder, options.input)

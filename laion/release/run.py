@@ -105,6 +105,7 @@ def run(options: ReleaseOptions) -> ReleaseReport:
         lambda folder: OneByOne(folder, make_part),
         words=WORDS,
         inside=(*INSIDE, "figures"),
+        model=scored.model,
         finish=finish,
     )
     return ReleaseReport(report, "\n".join(described))

@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import img2ds
+from img2ds.storage import OutputFolder
 from laion import cli
+from laion.origin import read_model
 from tests.laion.shape_web import LICENSE, PROMPTS, Planted, ShapeWeb, ShapeWorld, licensed
 
 pytestmark = pytest.mark.slow
@@ -255,6 +257,28 @@ def test_the_card_tells_every_stage(chain: Chain) -> None:
     table1 = json.loads((chain.folder / "release" / "table1.json").read_text())["table1"]
     assert table1["Number of unique samples"]["here"] == len(chain.release("release"))
     assert table1["Number with height and width >= 256"]["here"] == len(chain.release("release"))
+
+
+@pytest.mark.parametrize("name", ["release", "release-crawled"])
+def test_a_release_is_searched_with_the_model_that_made_it(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, name: str
+) -> None:
+    """Nobody names it again: neither for the index nor for the search, wherever one is."""
+    pytest.importorskip("faiss")
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["index", "--input", chain.place(name), "--output_folder", "index"]) == 0
+    capsys.readouterr()
+    question = ["search", "--index", "index", "--text", "a red circle", "-k", "3"]
+    assert cli.run([*question, "--nosafe", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["results"]
+    assert len(found) == 3
+    assert all("red" in row["text"] or "circle" in row["text"] for row in found)
+
+
+def test_every_folder_of_embeddings_names_its_model(chain: Chain) -> None:
+    """By its whole path, where it is a file, for whoever goes on from another folder."""
+    for name in ("scored", "tagged", "release", "crawled", "release-crawled"):
+        assert list(read_model(OutputFolder.open(chain.place(name)))) == chain.model[1::2]
 
 
 def test_img2ds_downloads_the_release_again(chain: Chain, tmp_path: Path) -> None:

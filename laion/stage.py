@@ -77,6 +77,11 @@ class StageOptions:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @property
+    def on_this_machine(self) -> bool:
+        """Whether all workers are processes of this machine."""
+        return self.distributor == "multiprocessing"
+
+    @property
     def processes(self) -> int:
         """Worker processes: those asked for, else one a core this process may use."""
         return self.processes_count or usable_cores()
@@ -236,6 +241,7 @@ def run_stage(
     words: Words | None = None,
     inside: Sequence[str] = (),
     model: ModelNames | None = None,
+    gpus: bool = False,
     finish: Callable[[OutputFolder, StageReport], None] | None = None,
 ) -> StageReport:
     """Make the parts that are missing. Blocks until that is done or stopped.
@@ -247,6 +253,7 @@ def run_stage(
         worker: given the output folder, what the distributor runs; see `OneByOne`.
         inside: folders in the output folder that hold files of parts.
         model: what embeddings in the parts are made with, to be noted.
+        gpus: workers use a GPU each where there are any.
         finish: called once all parts are committed, while the folder is still locked.
 
     Raises:
@@ -255,7 +262,7 @@ def run_stage(
     """
     started, cpu = time.monotonic(), cpu_time()
     words = words or Words("part", "rows", "rows/s", "kept")
-    distributor = open_distributor(options.distributor, options.processes_count)
+    distributor = open_distributor(options.distributor, options.processes_count, gpus=gpus)
     folder = OutputFolder.open(options.output_folder, options.tmp_dir, distributor.spans_machines)
     console = Console(sys.stderr, words)
     with ExitStack() as stack:

@@ -46,12 +46,26 @@ def core_count() -> int:
     return os.cpu_count() or 1
 
 
+def check_devices(names: Sequence[str]) -> None:
+    """Raises UsageError unless these can be names of devices, of whichever machine."""
+    for name in names:
+        kind, _, number = name.partition(":")
+        if name not in ("cpu", "auto") and (kind != "cuda" or (number and not number.isdigit())):
+            raise UsageError(f"--devices {name}: name cpu, cuda, or cuda:0 and the like")
+    if len(names) > 1 and {"cpu", "auto"} & set(names):
+        raise UsageError("--devices: name cpu alone, or CUDA devices without it")
+
+
 def pick_devices(names: Sequence[str]) -> list[str]:
-    """The devices that a user's words stand for; none named are all CUDA devices, else the CPU.
+    """The devices of this machine that a user's words stand for; none named are all CUDA
+    devices, else the CPU.
 
     Raises:
         UsageError: one of them is no device of this machine, or a CPU is named beside others.
     """
+    check_devices(names)
+    if list(names) == ["cpu"]:
+        return ["cpu"]
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -60,18 +74,11 @@ def pick_devices(names: Sequence[str]) -> list[str]:
         return every or ["cpu"]
     found: list[str] = []
     for name in names:
-        kind, _, number = name.partition(":")
-        if name == "cpu":
-            found.append(name)
-            continue
-        if kind != "cuda" or (number and not number.isdigit()):
-            raise UsageError(f"--devices {name}: name cpu, cuda, or cuda:0 and the like")
-        if not count or int(number or 0) >= count:
+        number = name.partition(":")[2]
+        if int(number or 0) >= count:
             have = f"has {count} CUDA devices" if count else "has no CUDA device"
             raise UsageError(f"--devices {name}: this machine {have} that torch can use")
         found += [name] if number else every
-    if "cpu" in found and len(found) > 1:
-        raise UsageError("--devices: name cpu alone, or CUDA devices without it")
     return list(dict.fromkeys(found))
 
 

@@ -22,7 +22,13 @@ from img2ds.outcome import UsageError
 from img2ds.stats.console import Words
 from img2ds.storage import InputFile, OutputFolder, find_inputs
 from laion.clip.decoder import Row, Shard, Work
-from laion.clip.device import Lane, claim_device, core_count, pick_devices
+from laion.clip.device import (
+    Lane,
+    check_devices,
+    claim_device,
+    core_count,
+    pick_devices,
+)
 from laion.clip.embed import Embedder
 from laion.clip.loader import Loaded, Loader, ShardEnd
 from laion.clip.model import ModelSpec, fetch
@@ -62,11 +68,14 @@ def run(options: ScoreOptions) -> StageReport:
     files = find_inputs(options.input, [".tar"])
     _check_captions(files[0])
     spec = fetch(ModelSpec(options.model, options.pretrained))
-    devices = pick_devices(options.devices)
-    if devices != ["cpu"]:
-        options = replace(options, processes_count=len(devices))
-    elif options.processes_count is None:
-        options = replace(options, processes_count=1)
+    check_devices(options.devices)
+    devices: list[str] = []
+    if options.on_this_machine:
+        devices = pick_devices(options.devices)
+        if devices != ["cpu"]:
+            options = replace(options, processes_count=len(devices))
+        elif options.processes_count is None:
+            options = replace(options, processes_count=1)
     source = fingerprint("shards", files, weights=_weights(spec))
 
     def tasks(first: int) -> Sequence[ScoreTask]:
@@ -78,7 +87,7 @@ def run(options: ScoreOptions) -> StageReport:
     return run_stage(
         "score", options, source, tasks, worker,
         words=Words("shard", "pairs", "pairs/s", "scored"), inside=FOLDERS,
-        model=ModelNames(spec.model, spec.pretrained),
+        model=ModelNames(spec.model, spec.pretrained), gpus=list(options.devices) != ["cpu"],
     )  # fmt: skip
 
 
@@ -111,7 +120,10 @@ def _weights(spec: ModelSpec) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """The worker: one model on one device, fed by decoders."""
+    """The worker: one model on one device, fed by decoders.
+
+    `devices` are this machine's; none where workers are on others, that look at their own.
+    """
 
     folder: OutputFolder
     options: ScoreOptions
@@ -120,10 +132,12 @@ class Scorer:
 
     def __call__(self, tasks: Iterator[ScoreTask], emit: Callable[[Any], None]) -> None:
         self.folder.clean_dead_workers()
-        on_cpu = self.devices == ("cpu",)
-        device = "cpu" if on_cpu else claim_device(self.devices)
-        processes = self.options.processes
-        threads = max(1, core_count() // processes)
+        devices = self.devices or tuple(pick_devices(self.options.devices))
+        on_cpu = devices == ("cpu",)
+        device = "cpu" if on_cpu else claim_device(devices)
+        # On a machine of a cluster one a device, as here; on its CPUs one a core.
+        processes = self.options.processes if self.devices else len(devices)
+        threads = max(1, core_count() // processes) if self.devices or not on_cpu else 1
         embedder = Embedder(
             self.spec, device, self.options.precision, self.options.batch_size,
             compiled=self.options.compile, threads=threads,

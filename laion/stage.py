@@ -7,8 +7,10 @@ missing, by img2ds's ledger, on img2ds's distributors.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,6 +37,10 @@ from img2ds.stats.summary import drops_table
 from img2ds.stop import StopSwitch
 from img2ds.storage import InputFile, OutputFolder, commit, file_record
 from laion.origin import ModelNames, write_note
+
+#: Errors after which no part can be written any more.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 #: Digits of a part's name, as of img2ds's shards.
 DIGITS = 5
@@ -141,8 +147,7 @@ class Part:
                 self.abort()
                 return committed_report(self._folder, self.number)
         except OSError as error:
-            words = error.strerror or str(error) or type(error).__name__
-            return self.fail(f"cannot write to the output folder: {words.lower()}", fatal=True)
+            return self.fail(cannot_write(error), fatal=True)
         self.tell()
         return self._report(None)
 
@@ -150,6 +155,12 @@ class Part:
         """This part cannot be made; `fatal` when no other one could be either."""
         self.abort()
         return self._report(why, fatal)
+
+    def broken(self, error: Exception) -> ShardReport[Counts]:
+        """Reading or writing raised this. The other parts fare better, unless the disk is full."""
+        if isinstance(error, OSError) and _is_full(error):
+            return self.fail(cannot_write(error), fatal=True)
+        return self.fail(str(error) or type(error).__name__)
 
     def abort(self) -> None:
         """Throw away what was written aside."""
@@ -161,6 +172,22 @@ class Part:
     def _report(self, error: str | None, fatal: bool = False) -> ShardReport[Counts]:
         seconds = time.time() - self._started
         return ShardReport(self.number, self.counts, seconds, error, fatal, tuple(self.notes))
+
+
+def cannot_write(error: OSError) -> str:
+    """What people are told when the output folder cannot be written to."""
+    if _is_full(error):
+        words = os.strerror(errno.ENOSPC)
+    elif error.errno:  # pyarrow has words of its own around the number's
+        words = os.strerror(error.errno)
+    else:
+        words = str(error) or type(error).__name__
+    return f"cannot write to the output folder: {words.lower()}"
+
+
+def _is_full(error: OSError) -> bool:
+    """Whether there is no room on the disk; numpy's error says so without a number."""
+    return error.errno in _DISK_FULL or bool(_CUT_SHORT.fullmatch(str(error)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +212,7 @@ class OneByOne:
             try:
                 self.make(task, part)
             except (OSError, UsageError, pa.ArrowException) as error:
-                emit(part.fail(str(error) or type(error).__name__))
+                emit(part.broken(error))
             else:
                 emit(part.commit())
 
@@ -315,9 +342,12 @@ def run_stage(
         report.wall_time = time.monotonic() - started
         report.cpu_time += cpu_time() - cpu
         if not report.exit_code:
-            report.total = committed_counts(folder)
-            if finish is not None:
-                finish(folder, report)
+            try:
+                report.total = committed_counts(folder)
+                if finish is not None:
+                    finish(folder, report)
+            except OSError as error:
+                report.stopped = cannot_write(error)
     return report
 
 

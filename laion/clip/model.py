@@ -168,6 +168,12 @@ def fetch(spec: ModelSpec) -> ModelSpec:
     return ModelSpec(model, pretrained)
 
 
+def check_files(spec: ModelSpec) -> None:
+    """Load weights that a user's own files hold, once, before workers do. Raises UsageError."""
+    if spec.model.startswith(FOLDER) or os.path.isfile(spec.pretrained or ""):
+        load(spec)
+
+
 def load(spec: ModelSpec) -> ClipModel:
     """Load a model onto the CPU.
 
@@ -324,6 +330,8 @@ def _said_plainly(words: str) -> Iterator[None]:
         first = lines[0] if lines else type(error).__name__
         if "Error(s) in loading state_dict" in first and len(lines) > 1:
             first = f"the weights are another model's: {lines[1]}"
-        elif isinstance(error, pickle.UnpicklingError):
+        elif isinstance(error, AssertionError):
+            first = f"the weights are another model's: {first}"
+        elif isinstance(error, (pickle.UnpicklingError, KeyError, EOFError)):
             first = "the file holds no weights"
         raise UsageError(f"{words}: {first[:300]}") from None

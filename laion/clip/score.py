@@ -31,7 +31,7 @@ from laion.clip.device import (
 )
 from laion.clip.embed import Embedder
 from laion.clip.loader import Loaded, Loader, ShardEnd
-from laion.clip.model import ModelSpec, fetch
+from laion.clip.model import ModelSpec, check_files, fetch
 from laion.clip.options import ScoreOptions
 from laion.clip.samples import read_samples
 from laion.clip.table import metadata_table
@@ -67,8 +67,9 @@ def run(options: ScoreOptions) -> StageReport:
     """
     files = find_inputs(options.input, [".tar"])
     _check_captions(files[0])
-    spec = fetch(ModelSpec(options.model, options.pretrained))
     check_devices(options.devices)
+    spec = fetch(ModelSpec(options.model, options.pretrained))
+    check_files(spec)
     devices: list[str] = []
     if options.on_this_machine:
         devices = pick_devices(options.devices)
@@ -202,7 +203,7 @@ class Scorer:
         try:
             scores.write()
         except (OSError, pa.ArrowException) as error:
-            emit(scores.part.fail(str(error)))
+            emit(scores.part.broken(error))
         else:
             emit(scores.part.commit())
 

@@ -16,7 +16,7 @@ from benchmark import measure
 from benchmark.clip_loader import loader_table
 from benchmark.clip_model import model_table
 from benchmark.clip_shards import make_shards, sample_bodies
-from laion.clip.device import core_count
+from img2ds.cores import usable_cores
 
 QUESTION = "clip"
 
@@ -31,7 +31,7 @@ def main() -> None:
     measure.warn_when_busy()
     import torch
 
-    cores = core_count()
+    cores = usable_cores()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory(prefix="img2ds-clip-") as folder:
         paths = make_shards(Path(folder), sample_bodies(), options.shards, options.pairs)

@@ -21,7 +21,8 @@ from img2ds.naming import committed_shards
 from img2ds.outcome import UsageError
 from img2ds.storage import InputFile, OutputFolder, find_inputs, open_seekable
 from laion.origin import ModelNames, made_from, read_model, read_segments
-from laion.stage import fingerprint, read_mark
+from laion.part import read_mark
+from laion.stage import fingerprint
 
 METADATA = "metadata/metadata_{}.parquet"
 IMAGES = "img_emb/img_emb_{}.npy"

@@ -39,13 +39,6 @@ def claim_device(devices: Sequence[str]) -> str:
     return devices[os.getpid() % len(devices)]
 
 
-def core_count() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def check_devices(names: Sequence[str]) -> None:
     """Raises UsageError unless these can be names of devices, of whichever machine."""
     for name in names:

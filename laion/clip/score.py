@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from img2ds.cores import usable_cores
 from img2ds.distributor import Worker
 from img2ds.naming import stats_name
 from img2ds.outcome import UsageError
@@ -26,7 +27,6 @@ from laion.clip.device import (
     Lane,
     check_devices,
     claim_device,
-    core_count,
     pick_devices,
 )
 from laion.clip.embed import Embedder
@@ -36,7 +36,8 @@ from laion.clip.options import ScoreOptions
 from laion.clip.samples import read_samples
 from laion.clip.table import metadata_table
 from laion.origin import ModelNames
-from laion.stage import DIGITS, Part, StageReport, committed_report, fingerprint, run_stage
+from laion.part import DIGITS, Part, committed_report
+from laion.stage import StageReport, fingerprint, run_stage
 
 #: Folders of a scored set, clip-retrieval's.
 FOLDERS = ("img_emb", "text_emb", "metadata")
@@ -138,7 +139,7 @@ class Scorer:
         device = "cpu" if on_cpu else claim_device(devices)
         # On a machine of a cluster one a device, as here; on its CPUs one a core.
         processes = self.options.processes if self.devices else len(devices)
-        threads = max(1, core_count() // processes) if self.devices or not on_cpu else 1
+        threads = max(1, usable_cores() // processes) if self.devices or not on_cpu else 1
         embedder = Embedder(
             self.spec, device, self.options.precision, self.options.batch_size,
             compiled=self.options.compile, threads=threads,

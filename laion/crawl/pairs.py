@@ -26,8 +26,8 @@ from laion.clip.decoder import Row
 from laion.clip.embed import Embedder
 from laion.clip.score import BELOW
 from laion.clip.table import metadata_table
+from laion.part import Part, cannot_write
 from laion.scored import IMAGES, METADATA, TEXTS
-from laion.stage import Part, cannot_write
 from laion.tag.tagging import Rules, tag_rows
 
 #: Batches that wait for the model, or are in it: enough that it never waits for the next.

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from img2ds.cores import usable_cores
 from img2ds.naming import stats_name
 from img2ds.options import Options
 from img2ds.sample import ShardTask
@@ -21,14 +22,15 @@ from img2ds.stats.counts import Counts
 from img2ds.stats.report import ShardReport
 from img2ds.storage import InputFile, OutputFolder, PatientFile
 from laion.candidate import Candidate
-from laion.clip.device import check_devices, claim_device, core_count, pick_devices
+from laion.clip.device import check_devices, claim_device, pick_devices
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec, fetch
 from laion.columns import CANDIDATE_SCHEMA
 from laion.crawl.pairs import PairCollector, Scorer
 from laion.fetch import PairShard, candidate_rows, candidate_shards, crawling_worker
 from laion.origin import INSIDE, ModelNames, note_origin
-from laion.stage import DIGITS, StageReport, committed_report, fingerprint, run_stage
+from laion.part import DIGITS, committed_report
+from laion.stage import StageReport, fingerprint, run_stage
 from laion.tag.prompts import load_prompts
 from laion.tag.tagging import Rules as TagRules
 from laion.tag.tagging import make_rules
@@ -157,7 +159,7 @@ def run(options: Any) -> StageReport:
         options.precision,
         options.batch_size,
         options.compile,
-        max(1, core_count() // options.processes) if options.on_this_machine else 1,
+        max(1, usable_cores() // options.processes) if options.on_this_machine else 1,
         options.min_similarity,
         tagging,
         options.save_images,

@@ -37,7 +37,8 @@ from laion.knn.origin import Origin, read_origin
 from laion.knn.recall import held_out_rows, tune
 from laion.knn.vectors import VectorFiles, keep_vectors, usable_rows
 from laion.origin import named
-from laion.stage import DIGITS, OneByOne, Part, StageReport, fingerprint, run_stage
+from laion.part import DIGITS, Part
+from laion.stage import OneByOne, StageReport, fingerprint, run_stage
 
 _STEPS = "_img2ds/build"
 

@@ -15,6 +15,7 @@ from img2ds.outcome import UsageError
 from img2ds.stats.console import Words, counted
 from img2ds.storage import OutputFolder
 from laion.origin import INSIDE, ModelNames, named
+from laion.part import Part
 from laion.scored import (
     IMAGES,
     TEXTS,
@@ -24,7 +25,7 @@ from laion.scored import (
     copy_part,
     open_scored,
 )
-from laion.stage import OneByOne, Part, StageReport, run_stage
+from laion.stage import OneByOne, StageReport, run_stage
 from laion.tag.options import TagOptions
 from laion.tag.prompts import load_prompts
 from laion.tag.purge import PurgeReport, ShardNames, open_shards, pending, purge

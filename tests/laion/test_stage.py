@@ -16,7 +16,8 @@ from img2ds.flags import flag
 from img2ds.outcome import UsageError
 from img2ds.storage import InputFile
 from laion import cli
-from laion.stage import OneByOne, Part, StageOptions, StageReport, fingerprint, run_stage
+from laion.part import Part
+from laion.stage import OneByOne, StageOptions, StageReport, fingerprint, run_stage
 
 
 @dataclass(frozen=True, kw_only=True)

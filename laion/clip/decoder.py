@@ -103,6 +103,7 @@ class Decoder:
     ) -> None:
         self._connection = connection
         self._memory: Pixels = np.frombuffer(memory, np.uint8)
+        self._address = _address(self._memory)
         self._slot_bytes = work.slot_bytes
         self._given: deque[int] = deque()
         self._shards: deque[Shard] = deque()
@@ -159,7 +160,7 @@ class Decoder:
                     self._leave_slot(making)
                     self._open_slot()
                     room = self._memory[self._at : self._end]
-                if cut.pixels.base is not room and not _begin_together(cut.pixels, room):
+                if _address(cut.pixels) != self._address + self._at:  # not decoded into its place
                     room[:size] = cut.pixels.reshape(-1)
                 making.add(sample, cut, self._at)
                 self._at += size
@@ -217,9 +218,9 @@ class _Making:
         return block
 
 
-def _begin_together(one: Pixels, other: Pixels) -> bool:
-    """Whether both arrays begin at the same byte of memory."""
-    return bool(one.__array_interface__["data"][0] == other.__array_interface__["data"][0])
+def _address(pixels: Pixels) -> int:
+    address: int = pixels.__array_interface__["data"][0]
+    return address
 
 
 def main(connection: int, memory: int) -> None:

@@ -30,7 +30,7 @@ from laion.dedup.bloom import Bloom, Shape
 from laion.dedup.digest import halves
 from laion.dedup.sieve import BloomSieve
 from laion.dedup.stage import Dedup, DedupOptions, Partition
-from laion.stage import Part
+from laion.part import Part
 
 #: Share of the pairs that came before, as a crawl against itself.
 DUPLICATES = 0.2

@@ -87,13 +87,15 @@ _PACKAGES = {"multiprocessing": None, "pyspark": ("pyspark", "spark"), "ray": ("
 
 
 def open_distributor(
-    name: str, processes_count: int | None, subjob_size: int = 1000
+    name: str, processes_count: int | None, subjob_size: int = 1000, gpus: bool = False
 ) -> Distributor:
     """The distributor called `name`; nothing is started yet.
 
     Args:
         processes_count: most workers at once; None for one a core of the machine or cluster.
         subjob_size: tasks a job of pyspark; of no meaning to the others.
+        gpus: workers use a GPU each where there are any; of meaning to ray alone, which
+            shows workers those that they asked for and no others.
 
     Raises:
         UsageError: there is none of that name, or its package is not installed.
@@ -106,7 +108,7 @@ def open_distributor(
     if name == "ray":
         from img2ds.distributors.ray import RayDistributor
 
-        return RayDistributor(processes_count)
+        return RayDistributor(processes_count, gpus)
     if name == "pyspark":
         from img2ds.distributors.spark import SparkDistributor
 

@@ -1,12 +1,15 @@
-"""What a folder was made from, as its manifest tells, or a note of `laion download`.
+"""What a folder was made from, and with which model: from its manifest, or a note beside it.
 
-img2ds's own manifests name files without their folder, so `laion download` leaves the note.
+A manifest holds what tells one data set from another, in which files go by their name or content;
+the note says where they are.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from img2ds.ledger import MANIFEST
 from img2ds.outcome import UsageError
@@ -17,6 +20,15 @@ NOTE = "_img2ds/laion.json"
 
 #: Folders inside a stage's folder that hold files of its parts.
 INSIDE = ("metadata", "img_emb", "text_emb")
+
+
+class ModelNames(NamedTuple):
+    """A CLIP model and its weights as users name them, files by their whole path; None where
+    nobody can tell.
+    """
+
+    model: str | None = None
+    pretrained: str | None = None
 
 
 def read_segments(folder: OutputFolder) -> list[dict[str, Any]]:
@@ -38,11 +50,45 @@ def made_from(folder: OutputFolder) -> str | None:
                 place = place.removesuffix(f"/{inside}")
             if place:
                 return place
-    try:
-        noted: str = json.loads(folder.read_bytes(NOTE))["input"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    noted: str | None = _read_note(folder).get("input")
     return noted
+
+
+def read_model(folder: OutputFolder) -> ModelNames:
+    """The model that the embeddings of a folder were made with."""
+    told = _read_note(folder)
+    if "model" not in told:  # a folder of before there were notes
+        segments = read_segments(folder)
+        told = segments[-1].get("options", {}) if segments else {}
+    model, pretrained = told.get("model"), told.get("pretrained")
+    if not isinstance(model, str):
+        return ModelNames()
+    return ModelNames(named(model), named(pretrained))
+
+
+def named(model: str | None) -> str | None:
+    """A model or its weights so that it is found from any folder: files by their whole path."""
+    return os.path.abspath(model) if model is not None and os.path.isfile(model) else model
+
+
+def file_name(model: str | None) -> str | None:
+    """A model or its weights so that it is the same wherever it lies: files by their name."""
+    return os.path.basename(model) if model is not None and os.path.isfile(model) else model
+
+
+def write_note(folder: OutputFolder, values: Mapping[str, str | None]) -> None:
+    """Note where the folder is from; other values of the note stay. Raises OSError."""
+    told = {**_read_note(folder), **values}
+    if told != _read_note(folder):
+        folder.write_bytes(NOTE, json.dumps(told).encode())
+
+
+def _read_note(folder: OutputFolder) -> dict[str, Any]:
+    try:
+        told = json.loads(folder.read_bytes(NOTE))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def note_origin(output_folder: str, source: str) -> None:
@@ -54,7 +100,7 @@ def note_origin(output_folder: str, source: str) -> None:
     folder = OutputFolder.open(output_folder)
     place = OutputFolder.open(source).path  # absolute, so that it can be followed from anywhere
     try:
-        folder.write_bytes(NOTE, json.dumps({"input": place}).encode())
+        write_note(folder, {"input": place})
     except OSError as error:
         raise UsageError(f"cannot write to {folder.path}: {error}") from None
     finally:

@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 from img2ds.naming import committed_shards
 from img2ds.outcome import UsageError
 from img2ds.storage import InputFile, OutputFolder, find_inputs, open_seekable
-from laion.origin import made_from, read_segments
-from laion.stage import fingerprint, read_mark
+from laion.origin import ModelNames, made_from, read_model, read_segments
+from laion.part import read_mark
+from laion.stage import fingerprint
 
 METADATA = "metadata/metadata_{}.parquet"
 IMAGES = "img_emb/img_emb_{}.npy"
@@ -95,13 +96,13 @@ class ScoredPart:
 class ScoredFolder:
     """The parts of a scored folder in the order of their numbers.
 
-    `options` are those it was made with, and `made_from` is the folder it was made from, as its
-    manifest tells.
+    `model` is what its embeddings were made with, and `made_from` the folder it was made from, as
+    far as it tells.
     """
 
     path: str
     parts: tuple[ScoredPart, ...]
-    options: dict[str, Any]
+    model: ModelNames
     made_from: str | None
 
     def fingerprint(self) -> dict[str, Any]:
@@ -138,6 +139,8 @@ def open_scored(path: str, required: tuple[str, ...] = REQUIRED) -> ScoredFolder
             if match := _NUMBER.fullmatch(file.name):
                 files[int(match[1])] = ScoredPart(folder.path, match[1], file.size)
     if not files:
+        if not folder.names():
+            raise UsageError(f"--input {path}: there is no such folder, or nothing in it")
         raise UsageError(
             f"{path} has no metadata/metadata_N.parquet: name a folder that laion score or "
             "laion tag wrote"
@@ -164,8 +167,7 @@ def open_scored(path: str, required: tuple[str, ...] = REQUIRED) -> ScoredFolder
             raise UsageError(
                 f"{parts[0].path(METADATA)} has no column {name}; it has: {', '.join(columns)}"
             )
-    options = segments[-1]["options"] if segments else {}
-    return ScoredFolder(folder.path, parts, options, made_from(folder))
+    return ScoredFolder(folder.path, parts, read_model(folder), made_from(folder))
 
 
 def unified_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
@@ -214,30 +216,32 @@ def blocks(array: Embeddings, mask: npt.NDArray[np.bool_]) -> Iterator[Embedding
 
 
 class ArrayFile:
-    """A `.npy` file of `rows` rows that is written block by block; memory is one block's."""
+    """A `.npy` file of `rows` rows that is written block by block; memory is one block's.
+
+    Written, not mapped: a full disk would end the process.
+    """
 
     def __init__(self, path: str, rows: int, like: Embeddings) -> None:
-        self._array: np.memmap[Any, Any] | None = None
-        self._at = 0
-        shape = (rows, like.shape[1])
-        if rows:
-            self._array = np.lib.format.open_memmap(path, "w+", dtype=like.dtype, shape=shape)
-        else:
-            np.save(path, np.empty(shape, like.dtype))  # nothing can be mapped
+        self._rows = rows
+        self._dtype = like.dtype
+        self._file = open(path, "wb")  # noqa: SIM115
+        header = {
+            "descr": np.lib.format.dtype_to_descr(like.dtype),
+            "fortran_order": False,
+            "shape": (rows, like.shape[1]),
+        }
+        np.lib.format.write_array_header_1_0(self._file, header)
 
     def add(self, source: Embeddings, mask: npt.NDArray[np.bool_]) -> None:
-        """Append the rows of `source` where `mask` holds."""
+        """Append the rows of `source` where `mask` holds. Raises OSError."""
         for block in blocks(source, mask):
-            assert self._array is not None
-            self._array[self._at : self._at + len(block)] = block
-            self._at += len(block)
+            self._file.write(np.ascontiguousarray(block, self._dtype).data)
+            self._rows -= len(block)
 
     def close(self) -> None:
-        """Write out what is mapped."""
-        if self._array is not None:
-            assert self._at == len(self._array), "as many rows as were announced"
-            self._array.flush()
-            self._array = None
+        """Raises OSError when the disk does not take the last bytes."""
+        assert not self._rows, "as many rows as were announced"
+        self._file.close()
 
 
 def copy_part(

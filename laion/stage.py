@@ -7,13 +7,10 @@ missing, by img2ds's ledger, on img2ds's distributors.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from copy import deepcopy
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -23,20 +20,17 @@ from img2ds.cores import usable_cores
 from img2ds.distributor import Task, Worker, open_distributor
 from img2ds.flags import at_least, flag
 from img2ds.ledger import open_ledger
-from img2ds.naming import committed_shards, shard_name, stats_name
+from img2ds.naming import shard_name, stats_name
 from img2ds.options import DISTRIBUTORS, INCREMENTAL_MODES
 from img2ds.outcome import UsageError
 from img2ds.runner import Runner, RunReport, cpu_time, describe_end
 from img2ds.stats.console import Console, Words, duration
 from img2ds.stats.counts import Counts
-from img2ds.stats.mark import mark_json
-from img2ds.stats.report import Progress, ShardReport
 from img2ds.stats.summary import drops_table
 from img2ds.stop import StopSwitch
-from img2ds.storage import InputFile, OutputFolder, commit, file_record
-
-#: Digits of a part's name, as of img2ds's shards.
-DIGITS = 5
+from img2ds.storage import InputFile, OutputFolder
+from laion.origin import ModelNames, write_note
+from laion.part import DIGITS, Part, cannot_write, committed_counts, committed_report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,85 +70,14 @@ class StageOptions:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @property
+    def on_this_machine(self) -> bool:
+        """Whether all workers are processes of this machine."""
+        return self.distributor == "multiprocessing"
+
+    @property
     def processes(self) -> int:
         """Worker processes: those asked for, else one a core this process may use."""
         return self.processes_count or usable_cores()
-
-
-class Part:
-    """One part in the making. Its files are written aside and published together by `commit`.
-
-    Attributes:
-        counts: rows kept and dropped by reason, and other figures; they go into the mark.
-    """
-
-    def __init__(
-        self,
-        folder: OutputFolder,
-        number: int,
-        emit: Callable[[Any], None] | None = None,
-    ) -> None:
-        self.number = number
-        self.name = shard_name(number, DIGITS)
-        self.counts = Counts()
-        self.notes: list[str] = []
-        self._folder = folder
-        self._emit = emit
-        self._told = Counts()
-        self._names: list[str] = []
-        self._started = time.time()
-
-    def path(self, name: str) -> str:
-        """The local path to write the file to that will be published as `name`."""
-        if name not in self._names:
-            self._names.append(name)
-        return self._folder.aside(name)
-
-    def tell(self) -> None:
-        """Let people see how far this part has got."""
-        if self._emit is None:
-            return
-        new = deepcopy(self.counts)
-        new.successes -= self._told.successes
-        new.bytes_received -= self._told.bytes_received
-        new.reasons -= self._told.reasons
-        new.figures.clear()
-        self._told = deepcopy(self.counts)
-        self._emit(Progress(new))
-
-    def commit(self) -> ShardReport[Counts]:
-        """Publish the files in the order in which their paths were asked for, then the mark.
-
-        Disk trouble is reported, not raised: the part stays uncommitted and can be made again.
-        """
-        mark = stats_name(self.number, DIGITS)
-        try:
-            records = [file_record(name, self._folder.aside(name)) for name in self._names]
-            content = mark_json(self.counts.stats(), self._started, time.time(), records)
-            if not commit(self._folder, self._names, mark, content):
-                self.abort()
-                return committed_report(self._folder, self.number)
-        except OSError as error:
-            words = error.strerror or str(error) or type(error).__name__
-            return self.fail(f"cannot write to the output folder: {words.lower()}", fatal=True)
-        self.tell()
-        return self._report(None)
-
-    def fail(self, why: str, fatal: bool = False) -> ShardReport[Counts]:
-        """This part cannot be made; `fatal` when no other one could be either."""
-        self.abort()
-        return self._report(why, fatal)
-
-    def abort(self) -> None:
-        """Throw away what was written aside."""
-        for name in self._names:
-            path = self._folder.aside(name)
-            if os.path.lexists(path):
-                os.unlink(path)
-
-    def _report(self, error: str | None, fatal: bool = False) -> ShardReport[Counts]:
-        seconds = time.time() - self._started
-        return ShardReport(self.number, self.counts, seconds, error, fatal, tuple(self.notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +102,7 @@ class OneByOne:
             try:
                 self.make(task, part)
             except (OSError, UsageError, pa.ArrowException) as error:
-                emit(part.fail(str(error) or type(error).__name__))
+                emit(part.broken(error))
             else:
                 emit(part.commit())
 
@@ -234,6 +157,8 @@ def run_stage(
     *,
     words: Words | None = None,
     inside: Sequence[str] = (),
+    model: ModelNames | None = None,
+    gpus: bool = False,
     finish: Callable[[OutputFolder, StageReport], None] | None = None,
 ) -> StageReport:
     """Make the parts that are missing. Blocks until that is done or stopped.
@@ -244,6 +169,8 @@ def run_stage(
         tasks: given the first part's number, the tasks of all parts, numbered from there on.
         worker: given the output folder, what the distributor runs; see `OneByOne`.
         inside: folders in the output folder that hold files of parts.
+        model: what embeddings in the parts are made with, to be noted.
+        gpus: workers use a GPU each where there are any.
         finish: called once all parts are committed, while the folder is still locked.
 
     Raises:
@@ -252,7 +179,7 @@ def run_stage(
     """
     started, cpu = time.monotonic(), cpu_time()
     words = words or Words("part", "rows", "rows/s", "kept")
-    distributor = open_distributor(options.distributor, options.processes_count)
+    distributor = open_distributor(options.distributor, options.processes_count, gpus=gpus)
     folder = OutputFolder.open(options.output_folder, options.tmp_dir, distributor.spans_machines)
     console = Console(sys.stderr, words)
     with ExitStack() as stack:
@@ -272,6 +199,8 @@ def run_stage(
             )
             stack.enter_context(distributor)
             ledger.begin()
+            if model is not None:
+                write_note(folder, model._asdict())
         except OSError as error:
             raise UsageError(f"cannot use the output folder {folder.path}: {error}") from None
         committed = ledger.committed_here()
@@ -303,27 +232,10 @@ def run_stage(
         report.wall_time = time.monotonic() - started
         report.cpu_time += cpu_time() - cpu
         if not report.exit_code:
-            report.total = committed_counts(folder)
-            if finish is not None:
-                finish(folder, report)
+            try:
+                report.total = committed_counts(folder)
+                if finish is not None:
+                    finish(folder, report)
+            except OSError as error:
+                report.stopped = cannot_write(error)
     return report
-
-
-def read_mark(folder: OutputFolder, number: int) -> dict[str, Any]:
-    """The mark of a committed part. Raises OSError."""
-    document: dict[str, Any] = json.loads(folder.read_bytes(stats_name(number, DIGITS)))
-    return document
-
-
-def committed_report(folder: OutputFolder, number: int) -> ShardReport[Counts]:
-    """The report of a part that another attempt has committed. Raises OSError."""
-    mark = read_mark(folder, number)
-    return ShardReport(number, Counts.of_mark(mark), mark["duration"])
-
-
-def committed_counts(folder: OutputFolder) -> Counts:
-    """The counts of all committed parts of a stage's folder together. Raises OSError."""
-    total = Counts()
-    for number in sorted(committed_shards(folder.names())):
-        total.merge(Counts.of_mark(read_mark(folder, number)))
-    return total

@@ -26,11 +26,14 @@ _LOOPBACK = "127.0.0.1"
 
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
-    """The address of a Ray of two CPUs, to which this process is connected."""
+    """The address of a Ray of two CPUs, to which this process is connected.
+
+    It believes that there are two GPUs as well.
+    """
     ray: Any = pytest.importorskip("ray", reason="ray is not installed")
     folder = tempfile.mkdtemp(prefix="r")  # short: Ray makes sockets in it
     ray.init(
-        address="local", num_cpus=2, include_dashboard=False, logging_level="error",
+        address="local", num_cpus=2, num_gpus=2, include_dashboard=False, logging_level="error",
         log_to_driver=False, _node_ip_address=_LOOPBACK, _temp_dir=folder,
     )  # fmt: skip
     yield ray.get_runtime_context().gcs_address

@@ -129,11 +129,13 @@ class RayDistributor(Session):
     """Runs a worker in up to `processes_count` actors of one CPU each, as the cluster has room.
 
     Args:
-        processes_count: None for one a CPU of the cluster.
+        processes_count: None for one a CPU of the cluster, or a GPU.
+        gpus: each actor has a GPU as well, where the cluster has any.
     """
 
-    def __init__(self, processes_count: int | None) -> None:
+    def __init__(self, processes_count: int | None, gpus: bool = False) -> None:
         self._count = processes_count
+        self._gpus = gpus
         self._connected = False
         self._started = False
 
@@ -164,9 +166,13 @@ class RayDistributor(Session):
     def _stream(self, worker: Worker, supply: Supply) -> Generator[Any, None, None]:
         import ray
 
-        count = self._count or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        there = ray.cluster_resources()
+        gpus = int(there.get("GPU", 0)) if self._gpus else 0
+        count = self._count or gpus or max(1, int(there.get("CPU", 1)))
         # Two threads: `give` has to come through while `take` waits.
-        remote: Any = ray.remote(num_cpus=1, max_restarts=0, max_concurrency=2)(Actor)
+        remote: Any = ray.remote(
+            num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=0, max_concurrency=2
+        )(Actor)
         blob = pickle.dumps(worker)
         members: dict[Any, _Member] = {}
         deaths = 0

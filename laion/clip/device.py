@@ -6,7 +6,8 @@ import fcntl
 import os
 import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import IO, Any
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from img2ds.outcome import UsageError
 from laion.clip.loader import Loaded
-from laion.clip.prepare import Batch, Pixels
+from laion.clip.prepare import Pixels
 
 #: Held locks: a lock goes when its file is closed.
 _claimed: list[IO[bytes]] = []
@@ -38,19 +39,26 @@ def claim_device(devices: Sequence[str]) -> str:
     return devices[os.getpid() % len(devices)]
 
 
-def core_count() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def check_devices(names: Sequence[str]) -> None:
+    """Raises UsageError unless these can be names of devices, of whichever machine."""
+    for name in names:
+        kind, _, number = name.partition(":")
+        if name not in ("cpu", "auto") and (kind != "cuda" or (number and not number.isdigit())):
+            raise UsageError(f"--devices {name}: name cpu, cuda, or cuda:0 and the like")
+    if len(names) > 1 and {"cpu", "auto"} & set(names):
+        raise UsageError("--devices: name cpu alone, or CUDA devices without it")
 
 
 def pick_devices(names: Sequence[str]) -> list[str]:
-    """The devices that a user's words stand for; none named are all CUDA devices, else the CPU.
+    """The devices of this machine that a user's words stand for; none named are all CUDA
+    devices, else the CPU.
 
     Raises:
         UsageError: one of them is no device of this machine, or a CPU is named beside others.
     """
+    check_devices(names)
+    if list(names) == ["cpu"]:
+        return ["cpu"]
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -59,18 +67,11 @@ def pick_devices(names: Sequence[str]) -> list[str]:
         return every or ["cpu"]
     found: list[str] = []
     for name in names:
-        kind, _, number = name.partition(":")
-        if name == "cpu":
-            found.append(name)
-            continue
-        if kind != "cuda" or (number and not number.isdigit()):
-            raise UsageError(f"--devices {name}: name cpu, cuda, or cuda:0 and the like")
-        if not count or int(number or 0) >= count:
+        number = name.partition(":")[2]
+        if int(number or 0) >= count:
             have = f"has {count} CUDA devices" if count else "has no CUDA device"
             raise UsageError(f"--devices {name}: this machine {have} that torch can use")
         found += [name] if number else every
-    if "cpu" in found and len(found) > 1:
-        raise UsageError("--devices: name cpu alone, or CUDA devices without it")
     return list(dict.fromkeys(found))
 
 
@@ -86,9 +87,6 @@ class Lane:
         self._embedder = embedder
         self._cuda = embedder.device.type == "cuda"
         self._done: deque[Any] = deque()
-        self._free: list[Any] = []
-        self._one: Pixels | None = None
-        self._owned: dict[int, Any] = {}
         self._copies: Any = self._torch.cuda.Stream(embedder.device) if self._cuda else None
 
     @property
@@ -96,48 +94,53 @@ class Lane:
         """Batches submitted whose results have not been asked for."""
         return len(self._done)
 
-    def buffer(self, size: int) -> Pixels:
-        """Memory for the pictures of a batch, uint8 [bytes], taken back by `submit`."""
-        torch = self._torch
+    @contextmanager
+    def pinned(self, pixels: Pixels) -> Iterator[None]:
+        """Let a CUDA device read this memory by itself; it is copied twice where it cannot."""
         if not self._cuda:
-            # The next batch is put together when this one has been through.
-            if self._one is None or len(self._one) != size:
-                self._one = np.empty(size, np.uint8)
-            return self._one
-        pinned = (
-            self._free.pop()
-            if self._free
-            else torch.empty(size, dtype=torch.uint8, pin_memory=True)
-        )
-        array: Pixels = pinned.numpy()
-        self._owned[array.ctypes.data] = pinned
-        return array
+            yield
+            return
+        torch = self._torch
+        runtime = torch.cuda.cudart()
+        address = pixels.ctypes.data
+        registered = int(runtime.cudaHostRegister(address, pixels.nbytes, 0)) == 0
+        if not registered:
+            # The error waits for the next launch, which is not to blame.
+            with suppress(RuntimeError):
+                torch.zeros(1, device=self._embedder.device)
+        try:
+            yield
+        finally:
+            if registered:
+                torch.cuda.synchronize(self._embedder.device)
+                runtime.cudaHostUnregister(address)
 
     def submit(self, loaded: Loaded) -> None:
-        """Start on a batch."""
+        """Start on a batch. Its pixels are not needed any more when this comes back."""
         if not self._cuda:
             image = self._embedder.batch(loaded.batch).numpy()
             self._done.append((image, self._embedder.tokens(loaded.tokens).numpy()))
             return
         torch = self._torch
         device = self._embedder.device
-        pixels = loaded.batch.pixels
-        pinned = self._owned.pop(pixels.ctypes.data)
         computing = torch.cuda.current_stream(device)
+        copied = torch.cuda.Event()
         with torch.cuda.stream(self._copies):
-            flat = pinned[: len(pixels)].to(device, non_blocking=True)
+            batch = loaded.batch.to(device)
             tokens = torch.from_numpy(loaded.tokens).pin_memory().to(device, non_blocking=True)
-        computing.wait_stream(self._copies)
-        flat.record_stream(computing)
+            copied.record(self._copies)
+        computing.wait_event(copied)
+        batch.pixels.record_stream(computing)
         tokens.record_stream(computing)
-        image = self._embedder.batch(Batch(flat, loaded.batch.axes))
+        image = self._embedder.batch(batch)
         text = self._embedder.tokens(tokens)
         both = torch.stack([image, text])
         back = torch.empty(both.shape, dtype=both.dtype, pin_memory=True)
         back.copy_(both, non_blocking=True)
-        event = torch.cuda.Event()
-        event.record(computing)
-        self._done.append((back, event, pinned))
+        done = torch.cuda.Event()
+        done.record(computing)
+        self._done.append((back, done))
+        copied.synchronize()
 
     def result(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Image and text embeddings, float32 [n, dim] each, of the oldest batch under way."""
@@ -145,8 +148,7 @@ class Lane:
         if not self._cuda:
             image, text = done
             return image, text
-        back, event, pinned = done
+        back, event = done
         event.synchronize()
-        self._free.append(pinned)
         both = back.numpy()
         return both[0], both[1]

@@ -5,15 +5,13 @@ A batch may hold pairs of several shards, so that it is full whatever the shards
 
 from __future__ import annotations
 
-import mmap
 import os
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -23,8 +21,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from laion.clip.decoder import SLOTS, Block, Decoder, Row, Shard, Work
+from laion.clip.decoder import BLOCK, Block, Decoder, Row, Shard, Work
 from laion.clip.prepare import Batch, Pixels
+from laion.clip.slots import Slots
+
+#: Slots that a decoder may have at once: the one that it fills, and those that it filled while
+#: the loader was busy.
+AHEAD = 3
 
 
 @dataclass(slots=True)
@@ -47,38 +50,37 @@ class ShardEnd:
 
 
 class _Handle:
-    """A decoder, seen from the loader."""
+    """A decoder, seen from the loader. `slots` are those that it has."""
 
     def __init__(
-        self, work: Work, own_process: bool, tokenize: Callable[[list[str]], Any] | None
+        self, work: Work, slots: Slots, tokenize: Callable[[list[str]], Any] | None
     ) -> None:
         self.shard: Shard | None = None
+        self.slots: set[int] = set()
         self.process: subprocess.Popen[bytes] | None = None
         ours, theirs = socket.socketpair()
         self.connection = Connection(ours.detach())
-        size = SLOTS * work.slot_bytes
-        if not own_process:
-            self.memory = mmap.mmap(-1, size)
-            decoder = Decoder(Connection(theirs.detach()), self.memory, work, tokenize)
+        if slots.file is None:
+            decoder = Decoder(Connection(theirs.detach()), slots.memory, work, tokenize)
             threading.Thread(target=decoder.run, name="decoder", daemon=True).start()
-        else:
-            file = _shared_memory(size)
-            self.memory = mmap.mmap(file, size)
-            root = str(Path(__file__).resolve().parents[2])
-            path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "laion.clip.decoder", str(theirs.fileno()), str(file)],
-                pass_fds=[theirs.fileno(), file],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path},
-                # Ctrl-C is the business of whoever runs the loader.
-                start_new_session=True,
-            )
-            theirs.close()
-            os.close(file)
-            with suppress(BrokenPipeError):  # it died at birth: seen when read from
-                self.connection.send(work)
-        self.pixels: Pixels = np.frombuffer(self.memory, np.uint8)
+            return
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "laion.clip.decoder", str(theirs.fileno()), str(slots.file)],
+            pass_fds=[theirs.fileno(), slots.file],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path},
+            # Ctrl-C is the business of whoever runs the loader.
+            start_new_session=True,
+        )
+        theirs.close()
+        self.send(work)
+
+    def send(self, message: Work | Shard | int) -> None:
+        """Tell the decoder; that it is dead is seen when it is read from."""
+        with suppress(BrokenPipeError, ConnectionError):
+            self.connection.send(message)
 
     def close(self) -> int | None:
         """End the decoder; the exit code of a process that ended by itself."""
@@ -97,12 +99,14 @@ class Loader:
 
     Args:
         work: what the decoders do.
-        batch_size: pairs of a batch.
+        batch_size: pairs of a batch, fewer where pictures are large.
         decoders: how many shards are decoded at once.
         own_processes: run each decoder as a process; threads otherwise, which is enough where
             the model runs on the same cores.
         tokenize: for threads, that share the model's tokenizer.
-        buffer: gives the memory of a batch, uint8 [bytes]; a device wants it pinned.
+
+    Attributes:
+        pixels: the memory of all batches' pictures, uint8 [bytes].
     """
 
     def __init__(
@@ -112,16 +116,16 @@ class Loader:
         decoders: int,
         own_processes: bool,
         tokenize: Callable[[list[str]], Any] | None = None,
-        buffer: Callable[[int], Pixels] | None = None,
     ) -> None:
+        self.batch_size = batch_size
+        #: Slots that a batch may have, in which it is full unless pictures are large: each
+        #: decoder can add one that is in part another batch's.
+        self.batch_slots = -(-batch_size // BLOCK) + decoders
         self._work = work
-        self._batch_size = batch_size
         self._count = decoders
-        self._own_processes = own_processes
         self._tokenize = tokenize
-        self._buffer = buffer or (lambda size: np.empty(size, np.uint8))
-        # Two slots' worth of pictures that are large, however many of a batch those are.
-        self._most_bytes = max(2 * work.slot_bytes, batch_size * 256 * 256 * 3)
+        self._slots = Slots(self.batch_slots + AHEAD * decoders, work.slot_bytes, own_processes)
+        self.pixels: Pixels = self._slots.pixels
         self._handles: list[_Handle] = []
 
     def __enter__(self) -> Loader:
@@ -131,10 +135,13 @@ class Loader:
         for handle in self._handles:
             handle.close()
         self._handles.clear()
+        self._slots.close()
 
     def run(self, shards: Iterator[Shard]) -> Iterator[Loaded | ShardEnd]:
         """Batches and, each after all of its pairs, ends of shards. Shards are pulled one for
         each decoder that is free.
+
+        The pixels of a batch are another one's as soon as the next item is asked for.
         """
         gathered = _Gathering(self)
         dropped: dict[int, Counter[str]] = {}
@@ -146,53 +153,54 @@ class Loader:
                     more = False
                     break
                 free.shard = shard
-                with suppress(BrokenPipeError, ConnectionError):  # seen when read from
-                    free.connection.send(shard)
+                free.send(shard)
             busy = {h.connection: h for h in self._handles if h.shard is not None}
             if not busy:
                 break
+            if not self._hand_out(busy.values()):
+                yield from gathered.flush()  # it has them all
+                continue
             for ready in wait(list(busy)):
                 assert isinstance(ready, Connection)
                 handle = busy[ready]
-                block = self._hear(handle)
+                block = self._hear(handle, gathered)
                 counts = dropped.setdefault(block.number, Counter())
                 counts.update(block.dropped)
-                yield from gathered.add(block, handle)
+                yield from gathered.add(block)
                 if block.last:
                     handle.shard = None
                     del dropped[block.number]
-                    gathered.end(ShardEnd(block.number, counts, block.error))
+                    gathered.ends.append(ShardEnd(block.number, counts, block.error))
                     if not gathered.rows:
                         yield from gathered.flush()
         yield from gathered.flush()
 
-    @property
-    def most_bytes(self) -> int:
-        """Bytes of a batch's pictures, at most."""
-        return self._most_bytes
-
-    @property
-    def batch_size(self) -> int:
-        return self._batch_size
-
-    def buffer(self) -> Pixels:
-        return self._buffer(self._most_bytes)
-
-    @property
-    def slot_bytes(self) -> int:
-        return self._work.slot_bytes
+    def give_back(self, slots: Iterable[int]) -> None:
+        """Their pictures are not needed any more."""
+        for slot in slots:
+            self._slots.give_back(slot)
 
     def _free_decoder(self) -> _Handle | None:
         for handle in self._handles:
             if handle.shard is None:
                 return handle
         if len(self._handles) < self._count:
-            handle = _Handle(self._work, self._own_processes, self._tokenize)
+            handle = _Handle(self._work, self._slots, self._tokenize)
             self._handles.append(handle)
             return handle
         return None
 
-    def _hear(self, handle: _Handle) -> Block:
+    def _hand_out(self, handles: Iterable[_Handle]) -> bool:
+        """Give free slots to decoders, evenly; whether any of them has one then."""
+        for few in range(AHEAD):
+            for handle in handles:
+                if len(handle.slots) == few and self._slots:
+                    slot = self._slots.take()
+                    handle.slots.add(slot)
+                    handle.send(slot)
+        return any(handle.slots for handle in handles)
+
+    def _hear(self, handle: _Handle, gathered: _Gathering) -> Block:
         """What a decoder says; that its shard cannot be read, when it died over it."""
         try:
             block: Block = handle.connection.recv()
@@ -200,78 +208,73 @@ class Loader:
             assert handle.shard is not None
             self._handles.remove(handle)
             code = handle.close()
+            # Pairs that the batch has may lie in one of them.
+            gathered.slots += handle.slots
             return Block(handle.shard.number, last=True, error=f"its decoder died (code {code})")
+        if block.filled is not None:
+            handle.slots.remove(block.filled)
         return block
 
 
 @dataclass(slots=True)
 class _Gathering:
-    """The batch that is being filled, and the ends of shards that have to wait for it."""
+    """The batch that is being filled, and the ends of shards that have to wait for it.
+
+    `slots` are those that are free once the batch is done with.
+    """
 
     loader: Loader
-    pixels: Pixels | None = None
-    used: int = 0
+    slots: list[int] = field(default_factory=list)
+    offsets: list[npt.NDArray[np.int64]] = field(default_factory=list)
     axes: list[npt.NDArray[np.int64]] = field(default_factory=list)
     tokens: list[npt.NDArray[np.int64]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     origins: list[int] = field(default_factory=list)
     ends: list[ShardEnd] = field(default_factory=list)
 
-    def add(self, block: Block, handle: _Handle) -> Iterator[Loaded | ShardEnd]:
-        """Copy a block's pictures, and give its slot back. Batches that get full come out."""
-        if block.slot is None or block.axes is None:
-            return
-        lengths = block.axes[:, 0, 4] * block.axes[:, 1, 4] * 3
-        bounds = np.concatenate([[0], np.cumsum(lengths)]) + block.slot * self.loader.slot_bytes
+    def add(self, block: Block) -> Iterator[Loaded | ShardEnd]:
+        """Take a block's pairs. Batches that get full come out."""
         at = 0
         while at < len(block.rows):
-            room = self.loader.most_bytes - self.used
-            fits = int(np.searchsorted(bounds, bounds[at] + room, side="right")) - 1
-            end = min(fits, at + self.loader.batch_size - len(self.rows), len(block.rows))
-            if end > at:
-                self._take(block, at, end, handle.pixels[bounds[at] : bounds[end]])
-            at = max(at, end)
-            if len(self.rows) == self.loader.batch_size or at < len(block.rows):
+            end = min(at + self.loader.batch_size - len(self.rows), len(block.rows))
+            self._take(block, at, end)
+            at = end
+            if len(self.rows) == self.loader.batch_size:
+                if at == len(block.rows):
+                    self._leave(block)
                 yield from self.flush()
-        with suppress(BrokenPipeError, ConnectionError):
-            handle.connection.send(block.slot)
+        self._leave(block)
+        if len(self.slots) >= self.loader.batch_slots:
+            yield from self.flush()
 
-    def _take(self, block: Block, at: int, end: int, pixels: Pixels) -> None:
-        if self.pixels is None:
-            self.pixels = self.loader.buffer()
-        self.pixels[self.used : self.used + len(pixels)] = pixels
-        self.used += len(pixels)
+    def _take(self, block: Block, at: int, end: int) -> None:
+        assert block.offsets is not None
         assert block.axes is not None
+        self.offsets.append(block.offsets[at:end])
         self.axes.append(block.axes[at:end])
         if block.tokens is not None:
             self.tokens.append(block.tokens[at:end])
         self.rows += block.rows[at:end]
         self.origins += [block.number] * (end - at)
 
-    def end(self, end: ShardEnd) -> None:
-        self.ends.append(end)
+    def _leave(self, block: Block) -> None:
+        """All of a block's pairs are in this batch or in those before."""
+        if block.filled is not None:
+            self.slots.append(block.filled)
+            block.filled = None
 
     def flush(self) -> Iterator[Loaded | ShardEnd]:
         """The batch as it is, then the ends that waited for it."""
         if self.rows:
-            assert self.pixels is not None
-            batch = Batch(self.pixels[: self.used], np.concatenate(self.axes))
+            batch = Batch(
+                self.loader.pixels, np.concatenate(self.axes), np.concatenate(self.offsets)
+            )
             tokens = np.concatenate(self.tokens) if self.tokens else None
             loaded = Loaded(batch, tokens, self.rows, self.origins)
-            self.pixels, self.used = None, 0
-            self.axes, self.tokens, self.rows, self.origins = [], [], [], []
+            self.offsets, self.axes, self.tokens = [], [], []
+            self.rows, self.origins = [], []
             yield loaded
+        self.loader.give_back(self.slots)
+        self.slots = []
         ends, self.ends = self.ends, []
         yield from ends
-
-
-def _shared_memory(size: int) -> int:
-    """The descriptor of memory that processes can share, and that goes when they do."""
-    if hasattr(os, "memfd_create"):
-        file = os.memfd_create("img2ds-pictures")
-    else:
-        handle, path = tempfile.mkstemp()
-        os.unlink(path)
-        file = handle
-    os.ftruncate(file, size)
-    return file

@@ -135,10 +135,11 @@ def fetch(spec: ModelSpec) -> ModelSpec:
     library = require_open_clip()
     if spec.brings_weights:
         if spec.model.startswith(FOLDER):
-            _check_folder(spec.model.removeprefix(FOLDER))
-        else:
-            _fetch_hub(library, spec.model.removeprefix(HUB))
-        return spec
+            folder = spec.model.removeprefix(FOLDER)
+            _check_folder(folder)
+            return ModelSpec(FOLDER + os.path.abspath(folder))
+        _fetch_hub(library, spec.model.removeprefix(HUB))
+        return ModelSpec(spec.model)
     model = spec.model
     if os.path.isfile(model):
         model = os.path.abspath(model)
@@ -165,6 +166,12 @@ def fetch(spec: ModelSpec) -> ModelSpec:
         known = f" and no tag of {model} (there are: {', '.join(tags)})" if tags else ""
         raise UsageError(f"--pretrained {pretrained} is no file{known}")
     return ModelSpec(model, pretrained)
+
+
+def check_files(spec: ModelSpec) -> None:
+    """Load weights that a user's own files hold, once, before workers do. Raises UsageError."""
+    if spec.model.startswith(FOLDER) or os.path.isfile(spec.pretrained or ""):
+        load(spec)
 
 
 def load(spec: ModelSpec) -> ClipModel:
@@ -323,6 +330,8 @@ def _said_plainly(words: str) -> Iterator[None]:
         first = lines[0] if lines else type(error).__name__
         if "Error(s) in loading state_dict" in first and len(lines) > 1:
             first = f"the weights are another model's: {lines[1]}"
-        elif isinstance(error, pickle.UnpicklingError):
+        elif isinstance(error, AssertionError):
+            first = f"the weights are another model's: {first}"
+        elif isinstance(error, (pickle.UnpicklingError, KeyError, EOFError)):
             first = "the file holds no weights"
         raise UsageError(f"{words}: {first[:300]}") from None

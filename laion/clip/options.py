@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from img2ds.flags import at_least, flag
 from img2ds.outcome import UsageError
+from laion.origin import file_name
 from laion.stage import StageOptions
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -78,4 +79,6 @@ class ScoreOptions(ModelOptions, StageOptions):
             )
 
     def identity(self) -> dict[str, Any]:
-        return {k: v for k, v in super().identity().items() if k not in self.SPEED}
+        """Files of a model by their names: they may lie elsewhere the next time."""
+        identity = {k: v for k, v in super().identity().items() if k not in self.SPEED}
+        return identity | {name: file_name(identity[name]) for name in ("model", "pretrained")}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -76,10 +77,12 @@ def cut_picture(
         pixels = np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
     if orientation != 1:
         pixels = upright(pixels, orientation)
-    pixels = _reduced(pixels, rows, columns)
-    pixels, rows = _needed(pixels, rows, settings.size[0], 0)
-    pixels, columns = _needed(pixels, columns, settings.size[1], 1)
-    return Cut(np.ascontiguousarray(pixels), rows, columns, (width, height))
+    rest = _rest(pixels.shape[0], pixels.shape[1], rows, columns, settings.size)
+    if rest.reduced is not None:
+        pixels = resize(np.ascontiguousarray(pixels), rest.reduced, 1, "area")
+    if rest.window is not None:
+        pixels = pixels[rest.window]
+    return Cut(np.ascontiguousarray(pixels), rest.rows, rest.columns, (width, height))
 
 
 @lru_cache(maxsize=4096)
@@ -92,25 +95,42 @@ def _plan(width: int, height: int, settings: Settings) -> tuple[Axis, Axis, tupl
     return rows, columns, (int(columns.resized * OVERSAMPLE), int(rows.resized * OVERSAMPLE))
 
 
-def _reduced(pixels: Pixels, rows: Axis, columns: Axis) -> Pixels:
-    """Averaged down, each side by itself, where it is far larger than it has to be."""
-    height, width = (
-        _LEFT * axis.resized if there >= _MOST * axis.resized else there
-        for axis, there in zip((rows, columns), pixels.shape[:2], strict=True)
-    )
-    if (height, width) == pixels.shape[:2]:
-        return pixels
-    geometry = Geometry((width, height), (width, height), shrinks=True)
-    return resize(np.ascontiguousarray(pixels), geometry, 1, "area")
+class _Rest(NamedTuple):
+    """What becomes of decoded pixels: averaged down, then cut to a window, where not None.
+
+    `rows` and `columns` are the rules for what is left.
+    """
+
+    reduced: Geometry | None
+    window: tuple[slice, slice] | None
+    rows: Axis
+    columns: Axis
 
 
-def _needed(pixels: Pixels, axis: Axis, out: int, way: int) -> tuple[Pixels, Axis]:
-    """The rows (0) or columns (1) that the wanted ones are made of."""
-    axis = axis._replace(length=pixels.shape[way])
-    if axis.length <= out:
-        return pixels, axis
-    first, end = reach(axis, out)
-    if end - first > (1 - _WORTH) * axis.length:
-        return pixels, axis
-    kept = pixels[first:end] if way == 0 else pixels[:, first:end]
-    return kept, axis._replace(first=first)
+@lru_cache(maxsize=4096)
+def _rest(height: int, width: int, rows: Axis, columns: Axis, size: tuple[int, int]) -> _Rest:
+    """For `height` rows and `width` columns that were decoded, of which `size` is wanted."""
+    reduced = None
+    there = height, width
+    left = _left(height, rows), _left(width, columns)
+    if left != there:
+        reduced = Geometry(left[::-1], left[::-1], shrinks=True)
+    rows, vertical = _needed(rows._replace(length=left[0]), size[0])
+    columns, horizontal = _needed(columns._replace(length=left[1]), size[1])
+    window = (vertical, horizontal)
+    whole = window == (slice(0, left[0]), slice(0, left[1]))
+    return _Rest(reduced, None if whole else window, rows, columns)
+
+
+def _left(there: int, axis: Axis) -> int:
+    """How many of a side's pixels are left; each side is averaged down by itself."""
+    return _LEFT * axis.resized if there >= _MOST * axis.resized else there
+
+
+def _needed(axis: Axis, out: int) -> tuple[Axis, slice]:
+    """The rows or columns that the wanted ones are made of."""
+    if axis.length > out:
+        first, end = reach(axis, out)
+        if end - first <= (1 - _WORTH) * axis.length:
+            return axis._replace(first=first), slice(first, end)
+    return axis, slice(0, axis.length)

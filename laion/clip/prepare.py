@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -67,20 +68,40 @@ class Cut:
 
 @dataclass(slots=True)
 class Batch:
-    """Decoded pictures one after the other.
+    """Decoded pictures in one memory, anywhere in it.
 
     `pixels` is uint8 [bytes], an array or a tensor; `axes` int64 [n, 2, 5]: for rows and columns
-    an `Axis`, and how many are at hand.
+    an `Axis`, and how many are at hand; `offsets` int64 [n] says where each picture begins.
     """
 
     pixels: Any
     axes: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
 
     @property
-    def offsets(self) -> npt.NDArray[np.int64]:
-        """Where each picture begins."""
-        lengths = self.axes[:, 0, 4] * self.axes[:, 1, 4] * 3
-        return np.concatenate([[0], np.cumsum(lengths[:-1])])
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Bytes of each picture."""
+        lengths: npt.NDArray[np.int64] = self.axes[:, 0, 4] * self.axes[:, 1, 4] * 3
+        return lengths
+
+    def to(self, device: Any) -> Batch:
+        """The same on a torch device, without what lies between the pictures.
+
+        The copies from pinned memory may still be under way.
+        """
+        import torch
+
+        lengths = self.lengths
+        offsets = _one_after_the_other(lengths)
+        pixels = torch.as_tensor(self.pixels)
+        packed = torch.empty(int(lengths.sum()), dtype=torch.uint8, device=device)
+        # Pictures that follow each other go in one copy.
+        breaks = np.flatnonzero(self.offsets[1:] != self.offsets[:-1] + lengths[:-1]) + 1
+        for first, end in pairwise([0, *breaks.tolist(), len(lengths)]):
+            size = int(lengths[first:end].sum())
+            at, start = int(offsets[first]), int(self.offsets[first])
+            packed[at : at + size].copy_(pixels[start : start + size], non_blocking=True)
+        return Batch(packed, self.axes, offsets)
 
 
 def plan_axes(width: int, height: int, settings: Settings) -> tuple[Axis, Axis]:
@@ -140,8 +161,9 @@ class Preparer:
         import torch
 
         flat = torch.as_tensor(batch.pixels)
-        if self.device.type != "cpu":
-            flat = flat.to(self.device, non_blocking=True)
+        if flat.device.type != self.device.type:
+            batch = batch.to(self.device)
+            flat = batch.pixels
         out = torch.empty((len(batch.axes), 3, *self.settings.size), device=self.device)
         for members in self._groups(batch):
             axes = batch.axes[members]
@@ -265,7 +287,16 @@ def stack(cuts: Sequence[Cut]) -> Batch:
         [[(*cut.rows, cut.pixels.shape[0]), (*cut.columns, cut.pixels.shape[1])] for cut in cuts],
         np.int64,
     )
-    return Batch(np.concatenate([cut.pixels.reshape(-1) for cut in cuts]), axes)
+    lengths = np.array([cut.pixels.size for cut in cuts], np.int64)
+    pixels = np.concatenate([cut.pixels.reshape(-1) for cut in cuts])
+    return Batch(pixels, axes, _one_after_the_other(lengths))
+
+
+def _one_after_the_other(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where things of these lengths begin that follow each other."""
+    starts = np.zeros(len(lengths), np.int64)
+    np.cumsum(lengths[:-1], out=starts[1:])
+    return starts
 
 
 def _canvas(flat: torch.Tensor, batch: Batch, members: list[int]) -> torch.Tensor:

@@ -7,6 +7,7 @@ longer for a sample's three headers than its picture takes to be decoded.
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ import orjson
 from img2ds.storage import open_stream
 
 _BLOCK = 512
+#: Of a header: name, size, its own sum, kind, magic, prefix of the name (POSIX.1-1988 ustar).
+_HEADER = struct.Struct("100s24x12s12x8sc100x6s82x155s12x")
 #: Bytes that are asked for at once.
 _BUFFER = 1 << 18
 #: Bytes of a member above which it is passed over: no picture, caption or metadata is that large.
@@ -100,37 +103,41 @@ def _whole(sample: Sample) -> Sample:
 def _members(file: IO[bytes], path: str) -> Iterator[tuple[str, bytes | None]]:
     """Names and contents of the regular files; no content when it is above `MAX_MEMBER`."""
     long_name: str | None = None
+    header = file.read(_BLOCK)
     while True:
-        header = file.read(_BLOCK)
-        if not header.strip(b"\0"):
+        if header[:1] in (b"", b"\0") and not header.strip(b"\0"):
             if not header:
                 raise OSError(f"{path} ends without the mark of a tar's end: it is cut short")
             return
         if len(header) < _BLOCK:
             raise OSError(f"{path} ends too early")
-        size, kind = _number(header[124:136], path), header[156:157]
-        if not _sums_up(header, _number(header[148:156], path)):
+        name, length, told, kind, magic, prefix = _HEADER.unpack(header)
+        size = _number(length, path)
+        if not _sums_up(header, _number(told, path)):
             raise OSError(f"{path} is no tar file, or a damaged one")
-        if kind in (b"L", b"x"):
-            data = _content(file, size, path)
-            long_name = data.rstrip(b"\0").decode() if kind == b"L" else _pax_name(data)
-            continue
-        if kind not in (b"0", b"\0"):
-            _skip(file, size, path)
-            long_name = None
-            continue
-        if size > MAX_MEMBER:
-            _skip(file, size, path)
-            content = None
+        known = kind in (b"0", b"\0")
+        named = kind in (b"L", b"x")
+        if (named or known) and size <= MAX_MEMBER:
+            content = file.read(size)
+            if len(content) < size:
+                raise OSError(f"{path} ends too early")
         else:
-            content = _content(file, size, path)
-        yield long_name or _name(header), content
+            content = None
+            _skip(file, size, path)
+        # The next header comes with what fills this content's last block up.
+        padding = -size % _BLOCK
+        header = file.read(padding + _BLOCK)[padding:]
+        if named and content is not None:
+            long_name = content.rstrip(b"\0").decode() if kind == b"L" else _pax_name(content)
+            continue
+        if known:
+            yield long_name or _name(name, magic, prefix), content
         long_name = None
 
 
-def _name(header: bytes) -> str:
-    name = header[:100].partition(b"\0")[0]
-    if header[257:263] == b"ustar\0" and (prefix := header[345:500].partition(b"\0")[0]):
+def _name(name: bytes, magic: bytes, prefix: bytes) -> str:
+    name = name.partition(b"\0")[0]
+    if magic == b"ustar\0" and (prefix := prefix.partition(b"\0")[0]):
         name = prefix + b"/" + name
     return name.decode("utf-8", "replace")
 
@@ -165,15 +172,8 @@ def _pax_name(data: bytes) -> str | None:
     return None
 
 
-def _content(file: IO[bytes], size: int, path: str) -> bytes:
-    data = file.read(size + -size % _BLOCK)
-    if len(data) < size:
-        raise OSError(f"{path} ends too early")
-    return data[:size]
-
-
 def _skip(file: IO[bytes], size: int, path: str) -> None:
-    left = size + -size % _BLOCK
+    left = size
     while left:
         data = file.read(min(left, _BUFFER))
         if not data:

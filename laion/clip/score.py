@@ -16,20 +16,28 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from img2ds.cores import usable_cores
 from img2ds.distributor import Worker
 from img2ds.naming import stats_name
 from img2ds.outcome import UsageError
 from img2ds.stats.console import Words
 from img2ds.storage import InputFile, OutputFolder, find_inputs
 from laion.clip.decoder import Row, Shard, Work
-from laion.clip.device import Lane, claim_device, core_count, pick_devices
+from laion.clip.device import (
+    Lane,
+    check_devices,
+    claim_device,
+    pick_devices,
+)
 from laion.clip.embed import Embedder
 from laion.clip.loader import Loaded, Loader, ShardEnd
-from laion.clip.model import ModelSpec, fetch
+from laion.clip.model import ModelSpec, check_files, fetch
 from laion.clip.options import ScoreOptions
 from laion.clip.samples import read_samples
 from laion.clip.table import metadata_table
-from laion.stage import DIGITS, Part, StageReport, committed_report, fingerprint, run_stage
+from laion.origin import ModelNames
+from laion.part import DIGITS, Part, committed_report
+from laion.stage import StageReport, fingerprint, run_stage
 
 #: Folders of a scored set, clip-retrieval's.
 FOLDERS = ("img_emb", "text_emb", "metadata")
@@ -60,12 +68,16 @@ def run(options: ScoreOptions) -> StageReport:
     """
     files = find_inputs(options.input, [".tar"])
     _check_captions(files[0])
+    check_devices(options.devices)
     spec = fetch(ModelSpec(options.model, options.pretrained))
-    devices = pick_devices(options.devices)
-    if devices != ["cpu"]:
-        options = replace(options, processes_count=len(devices))
-    elif options.processes_count is None:
-        options = replace(options, processes_count=1)
+    check_files(spec)
+    devices: list[str] = []
+    if options.on_this_machine:
+        devices = pick_devices(options.devices)
+        if devices != ["cpu"]:
+            options = replace(options, processes_count=len(devices))
+        elif options.processes_count is None:
+            options = replace(options, processes_count=1)
     source = fingerprint("shards", files, weights=_weights(spec))
 
     def tasks(first: int) -> Sequence[ScoreTask]:
@@ -77,6 +89,7 @@ def run(options: ScoreOptions) -> StageReport:
     return run_stage(
         "score", options, source, tasks, worker,
         words=Words("shard", "pairs", "pairs/s", "scored"), inside=FOLDERS,
+        model=ModelNames(spec.model, spec.pretrained), gpus=list(options.devices) != ["cpu"],
     )  # fmt: skip
 
 
@@ -109,7 +122,10 @@ def _weights(spec: ModelSpec) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """The worker: one model on one device, fed by decoders."""
+    """The worker: one model on one device, fed by decoders.
+
+    `devices` are this machine's; none where workers are on others, that look at their own.
+    """
 
     folder: OutputFolder
     options: ScoreOptions
@@ -118,10 +134,12 @@ class Scorer:
 
     def __call__(self, tasks: Iterator[ScoreTask], emit: Callable[[Any], None]) -> None:
         self.folder.clean_dead_workers()
-        on_cpu = self.devices == ("cpu",)
-        device = "cpu" if on_cpu else claim_device(self.devices)
-        processes = self.options.processes
-        threads = max(1, core_count() // processes)
+        devices = self.devices or tuple(pick_devices(self.options.devices))
+        on_cpu = devices == ("cpu",)
+        device = "cpu" if on_cpu else claim_device(devices)
+        # On a machine of a cluster one a device, as here; on its CPUs one a core.
+        processes = self.options.processes if self.devices else len(devices)
+        threads = max(1, usable_cores() // processes) if self.devices or not on_cpu else 1
         embedder = Embedder(
             self.spec, device, self.options.precision, self.options.batch_size,
             compiled=self.options.compile, threads=threads,
@@ -145,9 +163,10 @@ class Scorer:
                 yield Shard(task.shard_id, task.path)
 
         tokenize = embedder.model.tokenize if on_cpu else None
-        with Loader(
-            work, embedder.batch_size, decoders, not on_cpu, tokenize, lane.buffer
-        ) as loader:
+        with (
+            Loader(work, embedder.batch_size, decoders, not on_cpu, tokenize) as loader,
+            lane.pinned(loader.pixels),
+        ):
             waiting: deque[Loaded | ShardEnd] = deque()
             for item in loader.run(shards()):
                 if isinstance(item, Loaded):
@@ -185,7 +204,7 @@ class Scorer:
         try:
             scores.write()
         except (OSError, pa.ArrowException) as error:
-            emit(scores.part.fail(str(error)))
+            emit(scores.part.broken(error))
         else:
             emit(scores.part.commit())
 

@@ -26,8 +26,8 @@ from laion.clip.decoder import Row
 from laion.clip.embed import Embedder
 from laion.clip.score import BELOW
 from laion.clip.table import metadata_table
+from laion.part import Part, cannot_write
 from laion.scored import IMAGES, METADATA, TEXTS
-from laion.stage import Part
 from laion.tag.tagging import Rules, tag_rows
 
 #: Batches that wait for the model, or are in it: enough that it never waits for the next.
@@ -157,8 +157,7 @@ class PairCollector:
             self._write()
         except OSError as error:
             self.abort()
-            words = error.strerror or str(error)
-            return part.fail(f"cannot write to the output folder: {words.lower()}", fatal=True)
+            return part.fail(cannot_write(error), fatal=True)
         counts.successes = len(self._kept)
         counts.reasons.update(tally.reasons)
         counts.bytes_received += tally.bytes_received

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from img2ds.cores import usable_cores
 from img2ds.naming import stats_name
 from img2ds.options import Options
 from img2ds.sample import ShardTask
@@ -21,14 +22,15 @@ from img2ds.stats.counts import Counts
 from img2ds.stats.report import ShardReport
 from img2ds.storage import InputFile, OutputFolder, PatientFile
 from laion.candidate import Candidate
-from laion.clip.device import claim_device, core_count, pick_devices
+from laion.clip.device import check_devices, claim_device, pick_devices
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec, fetch
 from laion.columns import CANDIDATE_SCHEMA
 from laion.crawl.pairs import PairCollector, Scorer
 from laion.fetch import PairShard, candidate_rows, candidate_shards, crawling_worker
-from laion.origin import INSIDE, note_origin
-from laion.stage import DIGITS, StageReport, committed_report, fingerprint, run_stage
+from laion.origin import INSIDE, ModelNames, note_origin
+from laion.part import DIGITS, committed_report
+from laion.stage import StageReport, fingerprint, run_stage
 from laion.tag.prompts import load_prompts
 from laion.tag.tagging import Rules as TagRules
 from laion.tag.tagging import make_rules
@@ -45,7 +47,10 @@ WORDS = Words("part", "pairs", "pairs/s", "downloaded")
 
 @dataclass(frozen=True, slots=True)
 class CrawlOpener:
-    """What a worker process needs; it loads the model when it is called there."""
+    """What a worker process needs; it loads the model when it is called there.
+
+    `devices` as users name them: each machine looks at its own.
+    """
 
     spec: ModelSpec
     devices: tuple[str, ...]
@@ -70,9 +75,10 @@ class Opening:
         self._settings = settings
         self._options = options
         self._folder = folder
+        devices = pick_devices(settings.devices)
         embedder = Embedder(
             settings.spec,
-            "cpu" if settings.devices == ("cpu",) else claim_device(settings.devices),
+            "cpu" if devices == ["cpu"] else claim_device(devices),
             settings.precision,
             settings.batch_size,
             settings.compiled,
@@ -140,17 +146,20 @@ def run(options: Any) -> StageReport:
     else:
         source, tasks = candidate_shards(wanted)
         extraction, attributes = Rules(), ()
+    check_devices(options.devices)
+    if options.on_this_machine:
+        pick_devices(options.devices)  # those that there are not are told here
     spec = fetch(ModelSpec(options.model, options.pretrained))
     tagging = None
     if options.tag:
         tagging = make_rules(prompts, Embedder(spec, device="cpu").texts, options.classifier)
     opener = CrawlOpener(
         spec,
-        tuple(pick_devices(options.devices)),
+        options.devices,
         options.precision,
         options.batch_size,
         options.compile,
-        max(1, core_count() // options.processes),
+        max(1, usable_cores() // options.processes) if options.on_this_machine else 1,
         options.min_similarity,
         tagging,
         options.save_images,
@@ -165,6 +174,8 @@ def run(options: Any) -> StageReport:
         lambda folder: crawling_worker(wanted, folder, opener),
         words=WORDS,
         inside=INSIDE,
+        model=ModelNames(spec.model, spec.pretrained),
+        gpus=list(options.devices) != ["cpu"],
     )
     if options.input:
         note_origin(options.output_folder, options.input)

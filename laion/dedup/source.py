@@ -19,7 +19,7 @@ from img2ds.naming import committed_shards, shard_name
 from img2ds.outcome import UsageError
 from img2ds.storage import InputFile, OutputFolder, find_inputs, open_seekable
 from laion.columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
-from laion.stage import DIGITS
+from laion.part import DIGITS
 
 #: Footers that are read at once: it is waiting, not work, where they are remote.
 PARALLEL_FILES = 16

@@ -27,7 +27,8 @@ from laion.dedup.digest import halves
 from laion.dedup.shuffle import Shuffle
 from laion.dedup.sieve import BloomSieve, ExactSieve
 from laion.dedup.source import CandidateFile, find_candidates, read_partition
-from laion.stage import DIGITS, OneByOne, Part, StageOptions, StageReport, fingerprint, run_stage
+from laion.part import DIGITS, Part
+from laion.stage import OneByOne, StageOptions, StageReport, fingerprint, run_stage
 
 #: Rows read together: some 15 MB.
 READ_ROWS = 32_768

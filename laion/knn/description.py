@@ -12,7 +12,7 @@ from img2ds.outcome import UsageError
 from img2ds.storage import OutputFolder
 from laion.knn.layout import FOLDERS
 from laion.knn.ranking import Setting
-from laion.stage import DIGITS
+from laion.part import DIGITS
 
 NAME = "index.json"
 

@@ -33,10 +33,12 @@ from laion.knn.kinds import KINDS, Kind, choose_kind
 from laion.knn.layout import FOLDERS, EmbeddingFolder, EmbeddingPart, open_embeddings
 from laion.knn.metadata import write_rows
 from laion.knn.options import IndexOptions
-from laion.knn.origin import Origin, named, read_origin
+from laion.knn.origin import Origin, read_origin
 from laion.knn.recall import held_out_rows, tune
 from laion.knn.vectors import VectorFiles, keep_vectors, usable_rows
-from laion.stage import DIGITS, OneByOne, Part, StageReport, fingerprint, run_stage
+from laion.origin import named
+from laion.part import DIGITS, Part
+from laion.stage import OneByOne, StageReport, fingerprint, run_stage
 
 _STEPS = "_img2ds/build"
 

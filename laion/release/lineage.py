@@ -11,7 +11,7 @@ from img2ds.naming import committed_shards
 from img2ds.outcome import UsageError
 from img2ds.storage import OutputFolder
 from laion.origin import made_from, read_segments
-from laion.stage import committed_counts
+from laion.part import committed_counts
 
 #: Fields of marks that are no figures of a stage.
 _DOWNLOAD_ONLY = {"failed_to_download", "failed_to_resize"}

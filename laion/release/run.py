@@ -19,6 +19,7 @@ from img2ds.outcome import UsageError
 from img2ds.stats.console import Words
 from img2ds.storage import OutputFolder, find_inputs
 from laion.origin import INSIDE
+from laion.part import Part
 from laion.release.card import CardFacts, dataset_card
 from laion.release.figures import check_figures, draw_similarities
 from laion.release.lineage import StageCounts, lineage
@@ -36,7 +37,7 @@ from laion.scored import (
     open_scored,
     unified_schema,
 )
-from laion.stage import OneByOne, Part, StageOptions, StageReport, run_stage
+from laion.stage import OneByOne, StageOptions, StageReport, run_stage
 
 #: Where the histogram of similarities goes.
 HISTOGRAM = "figures/similarity.png"
@@ -105,6 +106,7 @@ def run(options: ReleaseOptions) -> ReleaseReport:
         lambda folder: OneByOne(folder, make_part),
         words=WORDS,
         inside=(*INSIDE, "figures"),
+        model=scored.model,
         finish=finish,
     )
     return ReleaseReport(report, "\n".join(described))

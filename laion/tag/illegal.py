@@ -3,8 +3,9 @@
 The rules of LAION-400M (https://laion.ai/blog/laion-400-open-dataset/, steps 8 to 10). Where the
 tag is not UNLIKELY a pair goes when, by the embedding of its picture or of its text, either of the
 two best prompts is of an under-age person, or the best one of an animal. A caption with a word of
-both lists goes whatever the tag is: what it names is not made better by a harmless thumbnail.
-The filter is meant to drop too much rather than too little.
+both lists goes whatever the tag is, which is stricter than the original: a tag that a model
+guessed wrongly must not keep what its own caption names. The filter is meant to drop too much
+rather than too little.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import MISSING, dataclass
 from typing import Any, ClassVar, Protocol
 
 from img2ds.flags import flag
 from img2ds.outcome import UsageError
+from laion.origin import file_name
 from laion.stage import StageOptions
 from laion.tag.classifier import load_classifier
 from laion.tag.prompts import load_prompts
@@ -70,6 +70,5 @@ def content_identity(flags: TaggingFlags, identity: dict[str, Any]) -> dict[str,
     if flags.classifier is not None:
         identity["classifier"] = load_classifier(flags.classifier).digest
     for name in ("model", "pretrained"):
-        if value := identity[name]:
-            identity[name] = os.path.basename(value.rstrip("/"))
+        identity[name] = file_name(identity[name])
     return identity

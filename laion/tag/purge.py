@@ -29,8 +29,8 @@ from img2ds.stats.counts import Counts
 from img2ds.stats.report import ShardReport
 from img2ds.storage import OutputFolder, file_record, open_seekable
 from laion.origin import read_segments
+from laion.part import DIGITS, read_mark
 from laion.scored import IMAGES, METADATA, TEXTS, ArrayFile, ScoredPart
-from laion.stage import DIGITS, read_mark
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ import pyarrow as pa
 from img2ds.outcome import UsageError
 from img2ds.stats.console import Words, counted
 from img2ds.storage import OutputFolder
-from laion.origin import INSIDE
+from laion.origin import INSIDE, ModelNames, named
+from laion.part import Part
 from laion.scored import (
     IMAGES,
     TEXTS,
@@ -24,7 +25,7 @@ from laion.scored import (
     copy_part,
     open_scored,
 )
-from laion.stage import OneByOne, Part, StageReport, run_stage
+from laion.stage import OneByOne, StageReport, run_stage
 from laion.tag.options import TagOptions
 from laion.tag.prompts import load_prompts
 from laion.tag.purge import PurgeReport, ShardNames, open_shards, pending, purge
@@ -107,6 +108,7 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
         lambda folder: OneByOne(folder, make_part),
         words=WORDS,
         inside=INSIDE,
+        model=ModelNames(named(model), named(pretrained)),
         finish=finish,
     )
     return TagReport(report, purged[0] if purged else None)
@@ -128,8 +130,8 @@ def make_part(task: TagTask, part: Part) -> None:
 
 def _model(options: TagOptions, scored: ScoredFolder) -> tuple[str, str | None]:
     """The model to embed prompts with: it must be the one that scored the pairs."""
-    there = (scored.options.get("model"), scored.options.get("pretrained"))
-    given = (options.model or there[0], options.pretrained or there[1])
+    there = scored.model
+    given = (options.model or there.model, options.pretrained or there.pretrained)
     if given[0] is None:
         raise UsageError(
             f"--model and --pretrained are required: {options.input} does not say which model "

@@ -11,7 +11,8 @@ from img2ds.stats.console import Words
 from img2ds.stats.counts import Counts
 from img2ds.storage import InputFile, PatientFile
 from laion.candidate import Candidate, pair_digest
-from laion.stage import OneByOne, Part, StageReport, fingerprint, run_stage
+from laion.part import Part
+from laion.stage import OneByOne, StageReport, fingerprint, run_stage
 from laion.wat.archive import Records, read_records
 from laion.wat.catalog import choose, digest, find_wats
 from laion.wat.language import detect, known_codes, page_language

@@ -14,7 +14,7 @@ from laion.knn.search import Searcher
 from laion.web.options import ServeOptions
 
 #: Connections at once; more are told to come again.
-_CONNECTIONS = 512
+CONNECTIONS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Se
         server_header=False,
         proxy_headers=options.behind_proxy,
         forwarded_allow_ips="127.0.0.1",
-        limit_concurrency=_CONNECTIONS,
+        limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=3,
     )
     shown = f"[{options.host}]" if ":" in options.host else options.host

@@ -94,6 +94,12 @@ def holds_a_lock(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
             signal.pause()
 
 
+def names_its_gpus(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
+    """Those that CUDA is allowed to see: their numbers, one after the other."""
+    for task in tasks:
+        emit(Said(task.shard_id, int(os.environ.get("CUDA_VISIBLE_DEVICES") or -1)))
+
+
 def always_dies(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
     next(tasks)
     os._exit(7)
@@ -225,6 +231,14 @@ def test_spark_jobs_of_few_tasks(spark_master: str) -> None:
     said = list(SparkDistributor(2, subjob_size=3).stream(echo, numbers(10)))
     ended = [word.shard_id for word in said if word.shard_id is not None]
     assert sorted(ended) == list(range(10))
+
+
+def test_rays_workers_have_the_gpus_that_they_ask_for(ray_address: str) -> None:
+    """One each; none where none was asked for."""
+    said = list(open_distributor("ray", None, gpus=True).stream(names_its_gpus, numbers(12)))
+    assert {word.pid for word in said} <= {0, 1}
+    said = list(open_distributor("ray", 1).stream(names_its_gpus, numbers(2)))
+    assert {word.pid for word in said} == {-1}
 
 
 def listening_here() -> Iterator[int]:

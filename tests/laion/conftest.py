@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.laion.chain import Chain, whole_chain
 from tests.laion.clip.trained import train_tiny
 
 
@@ -17,3 +19,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     pytest.importorskip("open_clip")
     folder: Path = tmp_path_factory.mktemp("tiny")
     return train_tiny(folder)
+
+
+@pytest.fixture(scope="session")
+def chain(tiny_model: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """All stages, run once."""
+    with whole_chain(tmp_path_factory.mktemp("chain"), tiny_model) as chain:
+        yield chain

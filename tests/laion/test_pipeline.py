@@ -9,7 +9,6 @@ import json
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,100 +18,16 @@ import pyarrow.parquet as pq
 import pytest
 
 import img2ds
+from img2ds.storage import OutputFolder
 from laion import cli
-from tests.laion.shape_web import LICENSE, PROMPTS, Planted, ShapeWeb, ShapeWorld, licensed
+from laion.origin import read_model
+from tests.laion.chain import Chain
+from tests.laion.shape_web import LICENSE, Planted, ShapeWeb, licensed
 
 pytestmark = pytest.mark.slow
 
 #: Share of good pairs that the small model has to let through; it is no oracle.
 GOOD_SHARE = 0.9
-
-
-class Chain:
-    """A folder in which all stages have run, each in a folder of its name."""
-
-    def __init__(self, folder: Path, world: ShapeWorld, model: tuple[str, str]) -> None:
-        self.folder = folder
-        self.world = world
-        self.model = ["--model", model[0], "--pretrained", model[1]]
-        self.prompts = ["--prompts", str(folder / "prompts.json")]
-
-    def run(self, command: str, **flags: Any) -> None:
-        """One command in this process; its workers are processes of their own."""
-        arguments = [command]
-        for name, value in flags.items():
-            arguments += [f"--{name}", str(value)]
-        if "model" not in flags and command in ("score", "tag", "crawl"):
-            arguments += self.model
-        if command in ("tag", "crawl"):
-            arguments += self.prompts
-        assert cli.run(arguments) == 0, arguments
-
-    def place(self, name: str) -> str:
-        return str(self.folder / name)
-
-    def counts(self, stage: str) -> dict[str, Any]:
-        """The marks of a stage's folder added up."""
-        total: Counter[str] = Counter()
-        reasons: Counter[str] = Counter()
-        for path in (self.folder / stage).glob("*_stats.json"):
-            mark = json.loads(path.read_text())
-            reasons.update(mark["reasons"])
-            total.update({name: mark[name] for name in ("count", "successes")})
-        return {**total, **reasons}
-
-    def release(self, name: str) -> pa.Table:
-        parts = sorted((self.folder / name).glob("part-*.parquet"))
-        return pa.concat_tables(map(pq.read_table, parts))
-
-    def embeddings(self, name: str) -> dict[tuple[str, str], tuple[Any, Any]]:
-        """Image and text embedding of each pair of a release."""
-        found: dict[tuple[str, str], tuple[Any, Any]] = {}
-        for path in sorted((self.folder / name / "metadata").glob("*.parquet")):
-            table = pq.read_table(path)
-            number = path.stem.rpartition("_")[2]
-            arrays = [
-                np.load(self.folder / name / kind / f"{kind}_{number}.npy").astype(np.float32)
-                for kind in ("img_emb", "text_emb")
-            ]
-            keys = zip(table["url"].to_pylist(), table["caption"].to_pylist(), strict=True)
-            found.update(zip(keys, zip(*arrays, strict=True), strict=True))
-        return found
-
-
-@pytest.fixture(scope="module")
-def chain(tiny_model: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
-    world = ShapeWorld()
-    folder = tmp_path_factory.mktemp("chain")
-    world.write_wats(folder / "wats")
-    (folder / "prompts.json").write_text(json.dumps(PROMPTS))
-    chain = Chain(folder, world, tiny_model)
-    one = {"processes_count": 1}
-    with ShapeWeb(world) as address:
-        network = {"connect_to": f"::{address}", "allow_private_addresses": True, "timeout": 60}
-        place = chain.place
-        chain.run("extract", wat=place("wats"), output_folder=place("candidates"), **one)
-        chain.run("dedup", input=place("candidates"), output_folder=place("unique"), **one)
-        chain.run(
-            "download", input=place("unique"), output_folder=place("shards"), **one, **network,
-            number_sample_per_shard=60,
-        )  # fmt: skip
-        chain.run("score", input=place("shards"), output_folder=place("scored"))
-        chain.run("tag", input=place("scored"), output_folder=place("tagged"), **one)
-        chain.run("release", input=place("tagged"), output_folder=place("release"), **one)
-        chain.run("stats", input=place("release"))
-        chain.run("crawl", wat=place("wats"), output_folder=place("crawled"), **one, **network)
-        chain.run(
-            "crawl", input=place("candidates"), output_folder=place("crawled-again"), **one,
-            **network, save_images=True,
-        )  # fmt: skip
-        for name in ("crawled", "crawled-again"):
-            chain.run(
-                "release", input=place(name), output_folder=place(f"release-{name}"), **one,
-                figures=False,
-            )  # fmt: skip
-        yield chain
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def pairs(table: pa.Table) -> set[tuple[str, str]]:
@@ -255,6 +170,28 @@ def test_the_card_tells_every_stage(chain: Chain) -> None:
     table1 = json.loads((chain.folder / "release" / "table1.json").read_text())["table1"]
     assert table1["Number of unique samples"]["here"] == len(chain.release("release"))
     assert table1["Number with height and width >= 256"]["here"] == len(chain.release("release"))
+
+
+@pytest.mark.parametrize("name", ["release", "release-crawled"])
+def test_a_release_is_searched_with_the_model_that_made_it(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, name: str
+) -> None:
+    """Nobody names it again: neither for the index nor for the search, wherever one is."""
+    pytest.importorskip("faiss")
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["index", "--input", chain.place(name), "--output_folder", "index"]) == 0
+    capsys.readouterr()
+    question = ["search", "--index", "index", "--text", "a red circle", "-k", "3"]
+    assert cli.run([*question, "--nosafe", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["results"]
+    assert len(found) == 3
+    assert all("red" in row["text"] or "circle" in row["text"] for row in found)
+
+
+def test_every_folder_of_embeddings_names_its_model(chain: Chain) -> None:
+    """By its whole path, where it is a file, for whoever goes on from another folder."""
+    for name in ("scored", "tagged", "release", "crawled", "release-crawled"):
+        assert list(read_model(OutputFolder.open(chain.place(name)))) == chain.model[1::2]
 
 
 def test_img2ds_downloads_the_release_again(chain: Chain, tmp_path: Path) -> None:

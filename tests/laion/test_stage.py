@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from img2ds.flags import flag
 from img2ds.outcome import UsageError
 from img2ds.storage import InputFile
 from laion import cli
-from laion.stage import OneByOne, Part, StageOptions, StageReport, fingerprint, run_stage
+from laion.part import Part
+from laion.stage import OneByOne, StageOptions, StageReport, fingerprint, run_stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,10 @@ def make(task: CountTask, part: Part) -> None:
         lost.touch()
         if task.options.mishap == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if task.options.mishap == "full":
+            Path("/dev/full").write_text("x")
+        if task.options.mishap == "full for numpy":
+            np.zeros(100_000).tofile("/dev/full")
         raise OSError("the disk said no")
     Path(part.path(f"{part.name}.parquet")).write_text(json.dumps(kept))
     Path(part.path(f"other/other_{task.shard_id}.npy")).write_text("x")
@@ -51,12 +57,15 @@ def make(task: CountTask, part: Part) -> None:
     part.counts.figures["pages"] += 3
 
 
-def run(options: CountOptions) -> StageReport:
+def run(options: CountOptions, total: str | None = None) -> StageReport:
+    """`total` is where the counts go in the end."""
+
     def tasks(first: int) -> Sequence[CountTask]:
         return [CountTask(first + number, options) for number in range(options.upto)]
 
     def finish(folder: object, report: StageReport) -> None:
-        Path(f"{options.output_folder}.total").write_text(json.dumps(report.total.stats()))
+        place = Path(total or f"{options.output_folder}.total")
+        place.write_text(json.dumps(report.total.stats()))
 
     source = fingerprint("numbers", [InputFile(f"upto {options.upto}", 1)])
     return run_stage(
@@ -129,6 +138,24 @@ def test_a_part_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     assert not Path(f"{folder}.total").exists()
     assert not (folder / "00002.parquet").exists()
     assert "the same command makes the missing ones" in report.text
+
+
+@pytest.mark.parametrize("mishap", ["full", "full for numpy"])
+def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(tmp_path: Path, mishap: str) -> None:
+    flags = options(tmp_path / "out", mishap=mishap)
+    report = run(flags)
+    assert report.exit_code == 1
+    assert str(report.stopped) == "cannot write to the output folder: no space left on device"
+    assert run(flags).exit_code == 0
+    assert numbers(tmp_path / "out") == list(range(0, 40, 2))
+
+
+def test_what_is_written_last_finds_a_full_disk(tmp_path: Path) -> None:
+    report = run(options(tmp_path / "out"), "/dev/full")
+    assert report.exit_code == 1
+    assert "no space left on device; what is committed stays" in report.text
+    assert run(options(tmp_path / "out")).exit_code == 0
+    assert (tmp_path / "out.total").exists()
 
 
 def test_other_options_or_inputs_do_not_mix(tmp_path: Path) -> None:

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from img2ds.image.encode import make_encoder
-from laion.clip import decoder as decoders
 from laion.clip.decoder import Shard, Work
-from laion.clip.loader import Loaded, Loader, ShardEnd
+from laion.clip.loader import AHEAD, Loaded, Loader, ShardEnd
 from laion.clip.picture import cut_picture
 from laion.clip.prepare import Cut, Settings
 from tests.laion.clip.shards import Pair, write_shard
@@ -97,26 +96,28 @@ def test_every_pair_comes_once_with_its_pixels(
     assert not any(end.error for end in ended.values())
 
 
-def test_batches_are_bounded_in_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With slots for two or three pictures, and a batch for twice as many."""
-    monkeypatch.setattr(decoders, "_SLOT_BYTES", 1)
-    assert WORK.slot_bytes < 23_000
-    buffers = []
-
-    def buffer(size: int) -> np.ndarray:
-        buffers.append(size)
-        return np.empty(size, np.uint8)
-
-    with Loader(WORK, 64, 1, False, buffer=buffer) as loader:
-        loader._most_bytes = 2 * WORK.slot_bytes
-        keys = [
-            row.key
-            for item in loader.run(shards(folder))
-            if isinstance(item, Loaded)
-            for row in item.rows
-        ]
-    assert len(keys) == len(set(keys)) == sum(COUNTS) - 2
-    assert set(buffers) == {2 * WORK.slot_bytes}
+@pytest.mark.parametrize("own_processes", [False, True], ids=["thread", "process"])
+@pytest.mark.parametrize("size", [3, 64])
+def test_pictures_that_fill_their_slots_alone(folder: Path, own_processes: bool, size: int) -> None:
+    """Slots take two or three pictures: batches end where the memory does, and none is lost."""
+    work = Work(WORK.settings, None, False, slot_bytes=1)
+    slot = work.slot_bytes
+    assert slot < 23_000
+    seen = []
+    with Loader(work, size, 2, own_processes) as loader:
+        memory = loader.batch_slots + 2 * AHEAD
+        assert len(loader.pixels) == memory * slot
+        for item in loader.run(shards(folder)):
+            if isinstance(item, ShardEnd):
+                continue
+            assert len(item.rows) <= size
+            for row, found in zip(item.rows, pixels(item), strict=True):
+                seen.append(row.key)
+                cut = cut_picture(body(int(row.key)), work.settings)
+                assert isinstance(cut, Cut)
+                assert np.array_equal(found, cut.pixels)
+        assert len(loader._slots) + sum(len(h.slots) for h in loader._handles) == memory
+    assert len(seen) == len(set(seen)) == sum(COUNTS) - 2
 
 
 @pytest.mark.parametrize("own_processes", [False, True], ids=["thread", "process"])

@@ -148,3 +148,25 @@ def test_a_batch_is_what_its_pictures_are_alone(monkeypatch: pytest.MonkeyPatch)
             axes = stack([cuts[place] for place in group]).axes
             canvas = len(group) * int(axes[:, 0, 4].max()) * int(axes[:, 1, 4].max()) * 3
             assert canvas <= size or len(group) == 1
+
+
+def test_pictures_may_lie_anywhere_in_their_memory() -> None:
+    """In any order, with gaps: as decoders leave them. On a device they lie side by side."""
+    settings = wanted("shortest")
+    encode = make_encoder("jpg", 95)
+    sizes = [(256, 256), (256, 256), (300, 200), (256, 256)]
+    whole = stack([cut(encode(photo(*size)), settings) for size in sizes])
+    memory = np.full(2 * len(whole.pixels), 99, np.uint8)
+    offsets = np.zeros(len(sizes), np.int64)
+    at = 11
+    for place in (2, 0, 1, 3):  # 0 and 1 follow each other
+        start, length = int(whole.offsets[place]), int(whole.lengths[place])
+        memory[at : at + length] = whole.pixels[start : start + length]
+        offsets[place] = at
+        at += length + (0 if place == 0 else 1000)
+    scattered = Batch(memory, whole.axes, offsets)
+    preparer = Preparer(settings, "cpu")
+    assert torch.equal(preparer.batch(scattered), preparer.batch(whole))
+    packed = scattered.to("cpu")
+    assert np.array_equal(packed.pixels.numpy(), whole.pixels)
+    assert packed.offsets.tolist() == whole.offsets.tolist()

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from img2ds.storage import OutputFolder
 from laion import cli
 from laion.clip.decoder import Row
 from laion.clip.table import COLUMNS, metadata_table
+from laion.origin import read_model
 from tests.laion.clip.shards import Pair, shape_pairs, write_shard
 
 pytest.importorskip("open_clip")
@@ -170,6 +172,20 @@ def test_a_run_goes_on_with_what_is_missing(
     assert "min_similarity" in capfd.readouterr().err
 
 
+def test_files_of_a_model_are_found_from_any_folder(
+    tiny_model: tuple[str, str], shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same files by another path are the same model, too."""
+    folder = Path(tiny_model[0]).parent
+    monkeypatch.chdir(folder)
+    assert score(("tiny.json", "tiny.pt"), shards, tmp_path / "out") == 0
+    monkeypatch.chdir(tmp_path)
+    assert list(read_model(OutputFolder.open("out"))) == list(tiny_model)
+    made = mark(tmp_path / "out", 0)
+    assert score(tiny_model, shards, tmp_path / "out") == 0
+    assert mark(tmp_path / "out", 0) == made
+
+
 def test_other_weights_of_the_same_name_are_refused(
     tiny_model: tuple[str, str],
     shards: Path,
@@ -214,6 +230,7 @@ def test_a_shard_with_no_pairs_is_an_empty_part(scored: Path) -> None:
         (("--input", "nowhere"), "there is no file or folder"),
         (("--model", "ViT-B-31"), "did you mean ViT-B-32"),
         (("--pretrained", "nowhere.pt"), "is no file"),
+        (("--pretrained", __file__), "the file holds no weights"),
         (("--devices", "gpu"), "name cpu, cuda"),
         (("--min_similarity", "30"), "a cosine, from -1 to 1"),
         (("--precision", "fp8"), "one of auto, fp32, bf16, fp16"),

@@ -174,7 +174,7 @@ def killed(folder, name):
 output.OutputFolder.publish = killed
 
 # In this process, so that what is killed is what publishes.
-def in_process(name, count, *_):
+def in_process(name, count, **_):
     from img2ds.distributor import Session
     class Here(Session):
         spans_machines = False

@@ -237,7 +237,7 @@ def test_misaligned_embeddings_stop_the_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--input", "nowhere"], "has no metadata/metadata_N.parquet"),
+        (["--input", "nowhere"], "--input nowhere: there is no such folder"),
         (["--input", "scored", "--threshold", "1.5"], "from -1 to 1"),
         (["--input", "scored", "--incremental_mode", "extend"], "use --incremental_mode overwrite"),
         (["--input", "scored", "--stages", "nowhere"], "no committed parts"),

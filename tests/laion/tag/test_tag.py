@@ -269,7 +269,7 @@ def test_killed_while_purging_and_run_again_it_ends_clean(
     source: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dies before its n-th publication, for every n."""
-    monkeypatch.setattr("laion.stage.open_distributor", lambda name, count: Inline())
+    monkeypatch.setattr("laion.stage.open_distributor", lambda name, count, gpus: Inline())
     monkeypatch.setattr("laion.tag.purge.open_distributor", lambda name, count: Inline())
     tag(source)
     left = [step]
@@ -334,7 +334,7 @@ def test_foreign_folders_without_marks_and_with_gaps_are_taken(tmp_path: Path) -
     ("flags", "words"),
     [
         ({"model": None}, "--model and --pretrained are required"),
-        ({"input": "nowhere"}, "has no metadata/metadata_N.parquet"),
+        ({"input": "nowhere"}, "--input nowhere: there is no such folder"),
         ({"prompts": "nowhere.json"}, "cannot be read: no such file"),
         ({"purge": True, "shards": "tagged"}, "no folder of webdataset shards"),
         ({"incremental_mode": "extend"}, "use --incremental_mode overwrite"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from starlette.testclient import TestClient
@@ -13,8 +16,11 @@ from img2ds.outcome import UsageError
 from laion.web.app import STATIC
 from laion.web.guard import MOST_CLIENTS, KnownHosts, RateLimit, client_of
 from laion.web.options import ServeOptions
+from laion.web.serve import CONNECTIONS
 from laion.web.service import Service
+from tests.laion.web.browser import serving
 from tests.laion.web.conftest import Make
+from tests.laion.web.shapes import ShapeSet
 
 
 async def nothing(*_: Any) -> None:
@@ -176,6 +182,37 @@ def test_what_is_not_there(client: TestClient, method: str, path: str, status: i
     answer = client.request(method, path)
     assert answer.status_code == status
     assert list(answer.json()) == ["error"]
+
+
+def test_more_connections_than_are_served_are_told_to_come_again(shapes: ShapeSet) -> None:
+    """By the real server, whose answers go on as soon as there is room."""
+    with serving(shapes.index) as address, ExitStack() as stack:
+        place = urlsplit(address)
+
+        def connect() -> HTTPConnection:
+            connection = HTTPConnection(place.hostname or "", place.port, timeout=60)
+            stack.callback(connection.close)
+            connection.connect()
+            return connection
+
+        def status(connection: HTTPConnection) -> int:
+            connection.request("GET", "/api/health")
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+
+        first = connect()
+        assert status(first) == 200
+        held = [connect() for _ in range(CONNECTIONS)]
+        # Connections are taken in their order: all of those are there once this one answers.
+        assert status(held[-1]) == 503
+        held[0].close()
+        held[1].close()
+        last = connect()
+        while status(last) == 503:
+            last.close()
+        for connection in held:
+            connection.close()
 
 
 def test_by_default_this_machine_alone_is_served() -> None:

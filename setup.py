@@ -104,7 +104,7 @@ if platform.machine() in ("x86_64", "AMD64"):  # written in its vector instructi
             "img2ds.image._jpeg",
             ["img2ds/image/_jpeg.c"],
             depends=[str(path.relative_to(ROOT)) for path in ROOT.glob("img2ds/image/_jpeg_*.h")],
-            extra_compile_args=["-O3"],
+            extra_compile_args=["-O3", "-fno-wrapv"],
             optional=True,
         )
     )

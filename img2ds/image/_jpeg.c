@@ -8,6 +8,10 @@
  * Written for x86-64, whose SSE2 it takes for granted; AVX2 is used where it is there.
  */
 
+#if !defined(__x86_64__) || defined(__ILP32__)
+#error "written for x86-64"
+#endif
+
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 

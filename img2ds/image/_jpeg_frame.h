@@ -47,6 +47,7 @@ typedef struct {
     ptrdiff_t stride;
     int predicted;
     /* Of pictures of several scans, a block after the other. */
+    void *store;              /* what the next one lies in */
     int16_t *coefficients;
     uint64_t *nonzero;        /* by place in the zigzag */
     int8_t precision[BLOCK];  /* bits that a coefficient still lacks; -1: not begun */
@@ -134,10 +135,12 @@ static void dct2(const int16_t *block, const int16_t *quant, uint8_t *out, ptrdi
     for (int i = 0; i < 2; i++) {
         int16_t w[8] __attribute__((aligned(16)));
         _mm_store_si128((__m128i *)w, _mm_packs_epi32(row[i], sum[i]));
-        const int even = w[0] * 32768;
-        const int odd = w[1] * 29692 + w[3] * -10426 + w[5] * 6967 + w[7] * -5906;
-        out[i * stride] = level((even + odd + (1 << 19)) >> 20);
-        out[i * stride + 1] = level((even - odd + (1 << 19)) >> 20);
+        /* Broken pictures go beyond 32 bits. */
+        const uint32_t even = (uint32_t)(w[0] * 32768) + (1 << 19);
+        const uint32_t odd = (uint32_t)(w[1] * 29692 + w[3] * -10426) +
+                             (uint32_t)(w[5] * 6967 + w[7] * -5906);
+        out[i * stride] = level((int32_t)(even + odd) >> 20);
+        out[i * stride + 1] = level((int32_t)(even - odd) >> 20);
     }
 }
 

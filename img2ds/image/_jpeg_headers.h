@@ -5,6 +5,9 @@
 
 #include "_jpeg_scan.h"
 
+/* What libjpeg takes: pixels a side, and samples of a component in an MCU. */
+enum { MAX_SIDE = 65500, MAX_SAMPLING = 4 };
+
 static int word(const uint8_t *at)
 {
     return at[0] << 8 | at[1];
@@ -15,6 +18,8 @@ static int read_quant(frame_t *frame, const uint8_t *at, const uint8_t *end)
 {
     for (; at < end; at += 1 + BLOCK) {
         if (*at > 3 || end - at < 1 + BLOCK)
+            return 0;
+        if (memchr(at + 1, 0, BLOCK)) /* with it a mean of any size would seem sane */
             return 0;
         for (int i = 0; i < BLOCK; i++)
             frame->quant[*at][NATURAL[i]] = at[1 + i];
@@ -52,8 +57,8 @@ static int read_frame(frame_t *frame, const uint8_t *at, const uint8_t *end)
     frame->height = word(at + 1);
     frame->width = word(at + 3);
     frame->components = at[5];
-    if (!frame->width || !frame->height || (at[5] != 1 && at[5] != COMPONENTS) ||
-        end - at != 6 + 3 * at[5])
+    if (!frame->width || !frame->height || frame->width > MAX_SIDE || frame->height > MAX_SIDE ||
+        (at[5] != 1 && at[5] != COMPONENTS) || end - at != 6 + 3 * at[5])
         return 0;
     at += 6;
     for (int i = 0; i < frame->components; i++, at += 3) {
@@ -62,7 +67,7 @@ static int read_frame(frame_t *frame, const uint8_t *at, const uint8_t *end)
         component->h = at[1] >> 4;
         component->v = at[1] & 15;
         component->table = at[2];
-        if (at[2] > 3)
+        if (at[2] > 3 || component->h > MAX_SAMPLING || component->v > MAX_SAMPLING)
             return 0;
         if (frame->components == 1 && component->h && component->v)
             component->h = component->v = 1;

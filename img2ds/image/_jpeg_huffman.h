@@ -76,7 +76,8 @@ static int make_table(table_t *table, const uint8_t counts[16], const uint8_t *s
     for (int length = 1; length <= 16; length++, code <<= 1) {
         table->first[length] = place - code;
         for (int i = 0; i < counts[length - 1]; i++, code++, place++) {
-            if (code >= 1 << length || (role == DC && symbols[place] > 15))
+            /* No code is all ones (C), the next one has to fit as well. */
+            if (code + 1 >= 1 << length || (role == DC && symbols[place] > 15))
                 return 0;
             if (length <= LOOK) {
                 const look_t look = meaning(symbols[place], length, role);

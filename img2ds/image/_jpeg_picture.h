@@ -29,20 +29,19 @@ static size_t lay_out(frame_t *frame, int luma, int chroma)
     return bytes;
 }
 
-/* Room for the coefficients of pictures of several scans. */
+/* Room for the coefficients of pictures of several scans. What is not filled, because a large
+ * picture breaks off soon, costs no memory. */
 static int make_stores(frame_t *frame)
 {
+    enum { LINE = 64 }; /* of the cache */
     for (int i = 0; i < frame->components; i++) {
         component_t *c = &frame->component[i];
         const size_t blocks = (size_t)c->whole_x * c->whole_y;
-        void *store;
-        if (posix_memalign(&store, 64, blocks * BLOCK * sizeof(int16_t)))
-            return 0;
-        c->coefficients = store;
-        memset(store, 0, blocks * BLOCK * sizeof(int16_t));
+        c->store = calloc(1, LINE + blocks * BLOCK * sizeof(int16_t));
         c->nonzero = calloc(blocks, sizeof(uint64_t));
-        if (!c->nonzero)
+        if (!c->store || !c->nonzero)
             return 0;
+        c->coefficients = (int16_t *)((uintptr_t)c->store + LINE - (uintptr_t)c->store % LINE);
     }
     return 1;
 }
@@ -136,7 +135,7 @@ static int read_scans(frame_t *frame, scan_t *scan)
 static void free_frame(frame_t *frame)
 {
     for (int i = 0; i < COMPONENTS; i++) {
-        free(frame->component[i].coefficients);
+        free(frame->component[i].store);
         free(frame->component[i].nonzero);
     }
     for (int kind = 0; kind < 2; kind++)

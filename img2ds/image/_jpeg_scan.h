@@ -106,6 +106,12 @@ static ALWAYS int sequential_block(const frame_t *frame, component_t *component,
     return 1;
 }
 
+/* Whether a sum of differences is within 16 bits, as they are: so the next one cannot overflow. */
+static ALWAYS int is_word(int value)
+{
+    return value == (int16_t)value;
+}
+
 /* A block of a sequential scan of a picture that has more of them, into the store. */
 static ALWAYS int stored_block(component_t *component, reader_t *reader, const table_t *dc,
                         const table_t *ac, int16_t *block, uint64_t *nonzero)
@@ -116,7 +122,7 @@ static ALWAYS int stored_block(component_t *component, reader_t *reader, const t
         return 0;
     component->predicted += difference;
     const int behind = read_ac(reader, ac, room);
-    if (!behind)
+    if (!behind || !is_word(component->predicted))
         return 0;
     room[0] = (int16_t)component->predicted;
     memcpy(block, room, BLOCK * sizeof(int16_t));
@@ -257,6 +263,7 @@ static ALWAYS int scan_block(const frame_t *frame, const scan_t *scan, component
         int difference = 0;
         done = read_dc(reader, dc, &difference);
         component->predicted += difference;
+        done = done && is_word(component->predicted);
         block[0] = (int16_t)((unsigned)component->predicted << scan->low);
     }
     return done && !overrun(reader);

@@ -12,7 +12,8 @@
 #include <math.h> /* sin, when a module is loaded */
 
 #ifndef WIDE
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+/* Of the C libraries on Linux only glibc lets the machine choose among clones (ifunc). */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 #define WIDE __attribute__((target_clones("avx2", "default")))
 #else
 #define WIDE

@@ -47,6 +47,8 @@ def decode(
     least: tuple[int, int],
     max_pixels: int,
     buffer: Pixels | None = None,
+    *,
+    declined: bool = False,
 ) -> Pixels:
     """Pixels [height, width, 3] in RGB or [height, width] in grey, as stored.
 
@@ -56,6 +58,8 @@ def decode(
         max_pixels: a frame with more is not opened.
         buffer: memory, uint8 [bytes], that the pixels of a JPEG in colour may be put into where
             they fit: what is found in another place anyway need not be copied there.
+        declined: whether our own decoder of JPEGs was asked already and had rather not: what it
+            finds at the end of a file need not be found twice.
 
     Raises:
         DecodeError: the body is broken or cut short.
@@ -64,7 +68,7 @@ def decode(
     if not header.complete:
         raise DecodeError("image is cut short", truncated=True)
     if header.format == "jpeg" and header.channels in (1, 3) and header.depth == 8:
-        return _jpeg(body, header, least, buffer)
+        return _jpeg(body, header, least, buffer, declined)
     if header.format == "png" and (pixels := decode_png(body, header)) is not None:
         return _flat(pixels)
     if _is_plain(header):
@@ -91,14 +95,18 @@ def _is_plain(header: Header) -> bool:
 
 
 def _jpeg(
-    body: bytes | bytearray, header: Header, least: tuple[int, int], buffer: Pixels | None
+    body: bytes | bytearray,
+    header: Header,
+    least: tuple[int, int],
+    buffer: Pixels | None,
+    declined: bool,
 ) -> Pixels:
     colours = "GRAY" if header.channels == 1 else "RGB"
     scale = reduction(header, least)
     width, height = -(-header.width // scale), -(-header.height // scale)
     if buffer is not None and 3 * width * height > len(buffer):
         buffer = None
-    if header.channels == 3:
+    if header.channels == 3 and not declined:
         quick = decode_rgb(body, header, scale, buffer)
         if quick is not None:
             return quick

@@ -135,28 +135,32 @@ class Transformer:
             least = geometry.resized
             if swaps_sides(picture.orientation):
                 least = (least[1], least[0])
-        planes = self._planes(picture, least, name)
-        if planes is not None and self._encode_planes is not None:
-            return self._encode_planes(resize_planes(planes, geometry, picture.orientation, name))
-        pixels = self._decode(picture, least)
+        declined = False
+        if self._encode_planes is not None and _stays_in_planes(picture, name):
+            averages = geometry.shrinks and name == "area"
+            scale = reduction(picture.header, least)
+            planes = decode_planes(picture.body, scale, coarse=averages)
+            if planes is not None:
+                planes = resize_planes(planes, geometry, picture.orientation, name)
+                return self._encode_planes(planes)
+            declined = True
+        pixels = self._decode(picture, least, declined)
         pixels = resize(pixels, geometry, picture.orientation, name)
         # Colours are converted last, when there are the fewest of them.
         if picture.header.icc is not None and picture.header.channels != 4:
             pixels = to_srgb(pixels, picture.header.icc)
         return self._encode(pixels)
 
-    def _planes(self, picture: Picture, least: tuple[int, int], name: str) -> Planes | None:
-        """The picture in luma and chroma, where nothing has to be done to it in RGB."""
-        header, geometry = picture.header, picture.geometry
-        if (
-            self._encode_planes is None
-            or header.format != "jpeg"
-            or not can_resize(geometry, (picture.width, picture.height), name)
-            or (header.icc is not None and not is_srgb(header.icc))
-        ):
-            return None
-        averages = geometry.shrinks and name == "area"
-        return decode_planes(picture.body, reduction(header, least), coarse=averages)
+    def _decode(self, picture: Picture, least: tuple[int, int], declined: bool = False) -> Pixels:
+        most = self._options.max_decoded_pixels
+        return decode(picture.body, picture.header, least, most, declined=declined)
 
-    def _decode(self, picture: Picture, least: tuple[int, int]) -> Pixels:
-        return decode(picture.body, picture.header, least, self._options.max_decoded_pixels)
+
+def _stays_in_planes(picture: Picture, name: str) -> bool:
+    """Whether a JPEG can become one in luma and chroma: nothing has to be done to it in RGB."""
+    header = picture.header
+    return (
+        header.format == "jpeg"
+        and can_resize(picture.geometry, (picture.width, picture.height), name)
+        and (header.icc is None or is_srgb(header.icc))
+    )

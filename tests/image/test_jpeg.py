@@ -115,6 +115,15 @@ def test_larger_photos_are_the_same(progressive: bool, subsampling: int) -> None
         assert is_libjpeg_s(body, scale)
 
 
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("size", [(83, 61), (3, 40), (40, 3)])
+def test_chroma_halved_only_downwards(size: tuple[int, int]) -> None:
+    """4:4:0, which Pillow does not write: pictures turned without loss have it."""
+    body: bytes = simplejpeg.encode_jpeg(photo(7, *size), 90, "RGB", "440")
+    for scale in SCALES[:3] if min(size) > 16 else (1,):
+        assert is_libjpeg_s(body, scale)
+
+
 @pytest.mark.parametrize("subsampling", sorted(SUBSAMPLINGS))
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("coarse", [False, True])

@@ -1,0 +1,153 @@
+"""JPEGs that libjpeg refuses, or that are made to wear a decoder out: our own leaves them alone."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import simplejpeg
+
+from img2ds.image import decode
+from img2ds.image.transform import Picture, Transformer
+from img2ds.options import ImageOptions
+from img2ds.outcome import Failure, Reason
+from tests.server.encodings import jpeg
+from tests.server.photos import photo
+
+_jpeg = pytest.importorskip("img2ds.image._jpeg", reason="not built for this machine")
+
+
+def segment(marker: int, payload: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+
+
+def quantisation(step: int) -> bytes:
+    return segment(0xDB, bytes([0, *[step] * 64]))
+
+
+def frame(marker: int, width: int, height: int, sampling: int = 0x11) -> bytes:
+    """Of one component."""
+    return segment(marker, struct.pack(">BHHB3B", 8, height, width, 1, 1, sampling, 0))
+
+
+def code(place: int, *symbols: bytes) -> bytes:
+    """A Huffman table: `symbols` by the lengths of their codes, from 1 on."""
+    counts = [len(some) for some in symbols] + [0] * (16 - len(symbols))
+    return segment(0xC4, bytes([place, *counts]) + b"".join(symbols))
+
+
+def scan(bits: str, first: int = 0, last: int = 63, shifts: int = 0) -> bytes:
+    """Of the one component, by tables 0."""
+    padded = bits + "1" * (-len(bits) % 8)
+    data = bytes(int(padded[i : i + 8], 2) for i in range(0, len(padded), 8))
+    return segment(0xDA, bytes([1, 1, 0, first, last, shifts])) + data.replace(b"\xff", b"\xff\0")
+
+
+#: "0" means no difference, and the end of a block.
+ZEROS = code(0x00, b"\0") + code(0x10, b"\0")
+
+
+def picture(*parts: bytes) -> bytes:
+    return b"\xff\xd8" + b"".join(parts) + b"\xff\xd9"
+
+
+def is_taken(body: bytes) -> bool:
+    return _jpeg.decode_planes(body, 8, False) is not None
+
+
+def is_libjpeg_s(body: bytes) -> bool:
+    try:
+        return bool(simplejpeg.decode_jpeg(body, "GRAY").size)
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("sampling", "good"), [(0x11, True), (0x44, True), (0x51, False), (0x1F, False)]
+)
+def test_sampling_of_grey(sampling: int, good: bool) -> None:
+    body = picture(quantisation(1), frame(0xC0, 8, 8, sampling), ZEROS, scan("00"))
+    assert is_taken(body) == is_libjpeg_s(body) == good
+
+
+@pytest.mark.parametrize(("side", "good"), [(65500, True), (65501, False), (65535, False)])
+@pytest.mark.parametrize("wide", [True, False])
+def test_sides_are_no_longer_than_libjpeg_takes(side: int, good: bool, wide: bool) -> None:
+    size = (side, 8) if wide else (8, side)
+    bits = "00" * -(-side // 8)
+    body = picture(quantisation(1), frame(0xC0, *size), ZEROS, scan(bits))
+    assert is_taken(body) == is_libjpeg_s(body) == good
+
+
+@pytest.mark.parametrize(
+    ("dc", "good"),
+    [
+        (code(0, b"\0"), True),
+        (code(0, b"\0\1"), False),
+        (code(0, b"\0", b"\1"), True),
+        (code(0, b"\0", b"\1\2"), False),
+        (code(0, b"\0", *[b""] * 14, bytes(range(1, 12))), True),
+    ],
+)
+def test_no_code_is_all_ones(dc: bytes, good: bool) -> None:
+    body = picture(quantisation(1), frame(0xC0, 8, 8), dc, code(0x10, b"\0"), scan("00"))
+    assert is_taken(body) == is_libjpeg_s(body) == good
+
+
+def test_steps_of_zero_are_left_to_libjpeg() -> None:
+    """Any mean would be within bounds then, and their sum without end."""
+    for step in (0, 1):
+        body = picture(quantisation(step), frame(0xC0, 8, 8), ZEROS, scan("00"))
+        assert is_taken(body) == bool(step)
+
+
+def differences(count: int) -> bytes:
+    """A progressive picture of blocks that are each brighter by 8192, which is shifted away."""
+    return picture(
+        quantisation(1),
+        frame(0xC2, 8 * count, 8),
+        code(0x00, b"\x0e"),
+        code(0x10, b"\0"),
+        scan(("0" + "1" + 13 * "0") * count, 0, 0, 0x03),
+        *(scan("0" * count, 0, 0, shifts) for shifts in (0x32, 0x21, 0x10)),
+        scan("0" * count, 1, 63),
+    )
+
+
+def test_sums_of_differences_stay_in_16_bits() -> None:
+    assert is_taken(differences(3))
+    assert not is_taken(differences(4))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no peak to be read")
+def test_what_breaks_off_at_once_costs_no_memory() -> None:
+    """Nine thousand pixels a side have 530 MB of coefficients."""
+    colour = struct.pack(">BHHB", 8, 9000, 9000, 3) + bytes([1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0])
+    header = segment(0xDA, bytes([3, 1, 0, 2, 0, 3, 0, 0, 0, 0]))
+    body = picture(quantisation(1), segment(0xC2, colour), ZEROS, header + b"\0\0")
+    program = (
+        "from pathlib import Path; from img2ds.image import _jpeg\n"
+        f"assert _jpeg.decode_planes({body!r}, 8, False) is None\n"
+        "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert int(done.stdout) < 200_000  # kB, of which Python has a tenth
+
+
+def test_what_is_declined_is_not_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong may be found at the end only, after as much work as for the whole picture."""
+
+    def tried(*_: object) -> None:
+        pytest.fail("tried again")
+
+    transformer = Transformer(ImageOptions(image_size=32))
+    body = jpeg(photo(5, 48, 32))
+    found = transformer.inspect(body[: len(body) // 2])
+    assert isinstance(found, Picture)
+    monkeypatch.setattr(decode, "decode_rgb", tried)
+    result = transformer.render(found)
+    assert isinstance(result, Failure)
+    assert result.reason == Reason.TRUNCATED_IMAGE

@@ -68,7 +68,7 @@ def decode(
     if not header.complete:
         raise DecodeError("image is cut short", truncated=True)
     if header.format == "jpeg" and header.channels in (1, 3) and header.depth == 8:
-        return _jpeg(body, header, least, buffer, declined)
+        return _jpeg(body, header, least, max_pixels, buffer, declined)
     if header.format == "png" and (pixels := decode_png(body, header)) is not None:
         return _flat(pixels)
     if _is_plain(header):
@@ -98,6 +98,7 @@ def _jpeg(
     body: bytes | bytearray,
     header: Header,
     least: tuple[int, int],
+    max_pixels: int,
     buffer: Pixels | None,
     declined: bool,
 ) -> Pixels:
@@ -130,7 +131,9 @@ def _jpeg(
                 buffer=buffer,
                 strict=False,
             )
-        except ValueError:
+        except ValueError as error:
+            if "subsampling" in str(error):  # one that TurboJPEG has no name for
+                return _pillow(body, header, max_pixels)
             raise DecodeError("broken JPEG") from None
     found: Pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
     return found

@@ -14,6 +14,8 @@ from img2ds.image import decode
 from img2ds.image.transform import Picture, Transformer
 from img2ds.options import ImageOptions
 from img2ds.outcome import Failure, Reason
+from img2ds.sample import Encoded
+from tests.image.reference import opened
 from tests.server.encodings import jpeg
 from tests.server.photos import photo
 
@@ -39,11 +41,13 @@ def code(place: int, *symbols: bytes) -> bytes:
     return segment(0xC4, bytes([place, *counts]) + b"".join(symbols))
 
 
-def scan(bits: str, first: int = 0, last: int = 63, shifts: int = 0) -> bytes:
-    """Of the one component, by tables 0."""
+def scan(bits: str, first: int = 0, last: int = 63, shifts: int = 0, components: int = 1) -> bytes:
+    """Of all components, by tables 0."""
     padded = bits + "1" * (-len(bits) % 8)
     data = bytes(int(padded[i : i + 8], 2) for i in range(0, len(padded), 8))
-    return segment(0xDA, bytes([1, 1, 0, first, last, shifts])) + data.replace(b"\xff", b"\xff\0")
+    tables = b"".join(bytes([i + 1, 0]) for i in range(components))
+    header = bytes([components]) + tables + bytes([first, last, shifts])
+    return segment(0xDA, header) + data.replace(b"\xff", b"\xff\0")
 
 
 #: "0" means no difference, and the end of a block.
@@ -126,8 +130,7 @@ def test_sums_of_differences_stay_in_16_bits() -> None:
 def test_what_breaks_off_at_once_costs_no_memory() -> None:
     """Nine thousand pixels a side have 530 MB of coefficients."""
     colour = struct.pack(">BHHB", 8, 9000, 9000, 3) + bytes([1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0])
-    header = segment(0xDA, bytes([3, 1, 0, 2, 0, 3, 0, 0, 0, 0]))
-    body = picture(quantisation(1), segment(0xC2, colour), ZEROS, header + b"\0\0")
+    body = picture(quantisation(1), segment(0xC2, colour), ZEROS, scan("000", 0, 0, 0, 3))
     program = (
         "from pathlib import Path; from img2ds.image import _jpeg\n"
         f"assert _jpeg.decode_planes({body!r}, 8, False) is None\n"
@@ -151,3 +154,18 @@ def test_what_is_declined_is_not_tried_twice(monkeypatch: pytest.MonkeyPatch) ->
     result = transformer.render(found)
     assert isinstance(result, Failure)
     assert result.reason == Reason.TRUNCATED_IMAGE
+
+
+@pytest.mark.parametrize("sampling", [(0x42, 0x11, 0x11), (0x22, 0x21, 0x11), (0x11, 0x22, 0x11)])
+def test_odd_sampling_of_chroma_is_left_to_pillow(sampling: tuple[int, int, int]) -> None:
+    """TurboJPEG, between simplejpeg and libjpeg, knows the usual ones alone."""
+    blocks = sum((factors >> 4) * (factors & 15) for factors in sampling)
+    parts = b"".join(bytes([i, factors, 0]) for i, factors in enumerate(sampling, 1))
+    colour = segment(0xC0, struct.pack(">BHHB", 8, 16, 16, 3) + parts)
+    body = picture(quantisation(1), colour, ZEROS, scan("00" * blocks, components=3))
+    transformer = Transformer(ImageOptions(encode_format="png", encode_quality=1, image_size=16))
+    found = transformer.inspect(body)
+    assert isinstance(found, Picture)
+    result = transformer.render(found)
+    assert isinstance(result, Encoded)
+    assert (opened(bytes(result.data)) == 128).all()

@@ -27,6 +27,7 @@ from benchmark.corpus import Corpus, open_corpus
 from benchmark.corpus import Picture as File
 from img2ds.image.decode import decode
 from img2ds.image.encode import make_encoder, make_plane_encoder
+from img2ds.image.geometry import Geometry
 from img2ds.image.jpeg import decode_planes, reduction
 from img2ds.image.orient import Pixels
 from img2ds.image.planes import resize_planes
@@ -101,10 +102,10 @@ class OursByStage:
 
     def __call__(self, case: Case) -> tuple[bytes, Times]:
         header, geometry = case.picture.header, case.picture.geometry
-        least = geometry.resized if geometry.shrinks else (0, 0)
-        name = OPTIONS.downscale_interpolation if geometry.shrinks else "lanczos"
         if header.format == "jpeg":
             return _by_planes(case)
+        least = geometry.resized if geometry.shrinks else (0, 0)
+        name = OPTIONS.downscale_interpolation if geometry.shrinks else "lanczos"
         began = thread_time()
         pixels = decode(case.body, header, least, OPTIONS.max_decoded_pixels)
         decoded = thread_time()
@@ -143,9 +144,7 @@ def floor(case: Case) -> tuple[bytes, Times]:
     began = thread_time()
     pixels, colours = _bare_decode(case.body, header)
     decoded = thread_time()
-    canvas = np.full((SIDE, SIDE, 3), 255, np.uint8)
-    (width, height), left, top = geometry.resized, geometry.left, geometry.top
-    _bare_resize(pixels, canvas[top : top + height, left : left + width], geometry.shrinks)
+    canvas = _bare_canvas(pixels, geometry)
     resized = thread_time()
     data: bytes = simplejpeg.encode_jpeg(canvas, QUALITY, colours, "420", fastdct=False)
     return data, _stages(began, decoded, resized, thread_time())
@@ -160,6 +159,14 @@ def _bare_decode(body: bytes | bytearray, header: Header) -> tuple[Pixels, str]:
     if header.format == "gif":  # OpenCV takes three times as long
         return np.asarray(Image.open(io.BytesIO(body), formats=["GIF"]).convert("RGB")), "RGB"
     return _opencv_pixels(body), "BGR"
+
+
+def _bare_canvas(pixels: Pixels, geometry: Geometry) -> Pixels:
+    """The picture at its place on white."""
+    canvas = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    (width, height), left, top = geometry.resized, geometry.left, geometry.top
+    _bare_resize(pixels, canvas[top : top + height, left : left + width], geometry.shrinks)
+    return canvas
 
 
 def _bare_resize(pixels: Pixels, target: Pixels, shrinks: bool) -> None:
@@ -193,9 +200,7 @@ def turbo(case: Case) -> tuple[bytes, Times]:
     )
     pixels = simplejpeg.decode_jpeg(case.body, "RGB", min_height=height, min_width=width)
     decoded = thread_time()
-    canvas = np.full((SIDE, SIDE, 3), 255, np.uint8)
-    (width, height), left, top = geometry.resized, geometry.left, geometry.top
-    _bare_resize(pixels, canvas[top : top + height, left : left + width], geometry.shrinks)
+    canvas = _bare_canvas(pixels, geometry)
     resized = thread_time()
     data: bytes = simplejpeg.encode_jpeg(canvas, QUALITY, "RGB", "420", fastdct=False)
     return data, _stages(began, decoded, resized, thread_time())

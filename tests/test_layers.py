@@ -82,7 +82,7 @@ HOMES = {
     "open_clip": ("laion/clip/model.py",),
     "matplotlib": ("laion/release/figures.py",),
     "ray": ("img2ds/distributors/ray.py",),
-    "pyspark": ("img2ds/distributors/spark.py",),
+    "pyspark": ("img2ds/distributors/spark_session.py",),
     "faiss": ("laion/knn/ann.py",),
     "starlette": ("laion/web/",),
     "uvicorn": ("laion/web/serve.py",),

@@ -5,33 +5,26 @@ Each partition connects back to the driver and works as a local process does: it
 none waits for the slowest of a batch, and its reports come as they are made. Spark repeats and
 speculates partitions, not tasks: a repeated one takes over what is left, a second attempt of one
 that still runs gets nothing.
-
-PySpark is imported here alone. A session that is active is used; else one is made as spark-submit,
-PYSPARK_SUBMIT_ARGS or spark-defaults.conf say, and without these on this machine.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import re
 import secrets
 import socket
-import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
-from img2ds.cores import usable_cores
 from img2ds.distributor import Session, TaskLost, Worker
 from img2ds.distributors.door import Door, knock
 from img2ds.distributors.link import MAX_DEATHS, Member, Supply, work
-from img2ds.outcome import UsageError
+from img2ds.distributors.spark_session import open_session
 
 #: Seconds between two looks at who has connected, which job has ended, and whether a signal came.
 TICK = 0.1
@@ -126,7 +119,7 @@ class SparkDistributor(Session):
 
     def __enter__(self) -> SparkDistributor:
         if self._session is None:
-            self._session, self._started = _session(self._count)
+            self._session, self._started = open_session(self._count)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -289,58 +282,6 @@ class _Run:
             context.parallelize(range(width), width).mapPartitionsWithIndex(partition).collect()
         except Exception as error:  # Spark's and Py4J's own: whatever it is, the job has ended
             job.error = _said(error)
-
-
-def _session(count: int | None) -> tuple[Any, bool]:
-    """The session that is active, or a new one; whether it is new.
-
-    Raises:
-        UsageError: none can be made.
-    """
-    from pyspark.errors import PySparkException, PySparkRuntimeError
-    from pyspark.sql import SparkSession
-
-    session: Any = SparkSession.getActiveSession()
-    started = session is None
-    if started:
-        builder: Any = SparkSession.builder.appName("img2ds")
-        if not _configured():
-            cores = count or usable_cores()
-            # A task may fail often before it fails its job: workers that die are no fault of it.
-            builder = builder.master(f"local[{cores},1000]")
-            for name in ("spark.driver.host", "spark.driver.bindAddress"):
-                builder = builder.config(name, "127.0.0.1")
-            for name in ("spark.ui.enabled", "spark.ui.showConsoleProgress"):
-                builder = builder.config(name, "false")
-            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        try:
-            session = builder.getOrCreate()
-        except (PySparkException, PySparkRuntimeError, OSError) as error:
-            words = str(error).partition("\n")[0]
-            raise UsageError(
-                f"cannot start Spark: {words} (it needs Java 17 or later: JAVA_HOME, or java on "
-                "the PATH)"
-            ) from None
-    if not hasattr(session, "_sc"):
-        raise UsageError(
-            "the Spark session is one of Spark Connect, which runs no workers of ours: use a "
-            "session with a SparkContext (spark-submit, or a --master of its own)"
-        )
-    if started and not _configured():
-        session.sparkContext.setLogLevel("FATAL")  # a worker that dies is told by us, in a line
-    return session, started
-
-
-def _configured() -> bool:
-    """Whether somebody has said which Spark to use."""
-    if "PYSPARK_GATEWAY_PORT" in os.environ or "SPARK_REMOTE" in os.environ:
-        return True
-    if "master" in os.environ.get("PYSPARK_SUBMIT_ARGS", ""):
-        return True
-    home = os.environ.get("SPARK_HOME")
-    folder = os.environ.get("SPARK_CONF_DIR", os.path.join(home, "conf") if home else "")
-    defaults = Path(folder, "spark-defaults.conf")
-    return bool(folder) and defaults.is_file() and "spark.master" in defaults.read_text()
 
 
 def _said(error: Exception) -> str:

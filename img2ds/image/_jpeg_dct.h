@@ -78,15 +78,21 @@ TARGET static inline V NAME(pair)(int one, int other)
             r[i] = DO(packs_epi32)(l[i], h[i]);                                                    \
     } while (0)
 
+/* A block's half of a register. */
+TARGET static inline __m128i NAME(half)(V rows, int block)
+{
+#if WIDTH == 2
+    return block ? _mm256_extracti128_si256(rows, 1) : _mm256_castsi256_si128(rows);
+#else
+    (void)block;
+    return rows;
+#endif
+}
+
 TARGET static inline void NAME(store8)(V rows, uint8_t *const out[2], ptrdiff_t stride, int row)
 {
     for (int block = 0; block < WIDTH; block++) {
-#if WIDTH == 2
-        const __m128i both =
-            block ? _mm256_extracti128_si256(rows, 1) : _mm256_castsi256_si128(rows);
-#else
-        const __m128i both = rows;
-#endif
+        const __m128i both = NAME(half)(rows, block);
         _mm_storel_epi64((__m128i *)(out[block] + row * stride), both);
         _mm_storel_epi64((__m128i *)(out[block] + (row + 1) * stride), _mm_srli_si128(both, 8));
     }
@@ -159,14 +165,8 @@ TARGET static void NAME(dct4)(const int16_t *one, const int16_t *other, const in
     const V half = DO(unpacklo_epi8)(columns, SHIFT_BYTES(columns, 8));
     const V rows = LEVELS(DO(unpacklo_epi8)(half, SHIFT_BYTES(half, 8)));
     for (int block = 0; block < WIDTH; block++) {
-#if WIDTH == 2
-        const __m128i four =
-            block ? _mm256_extracti128_si256(rows, 1) : _mm256_castsi256_si128(rows);
-#else
-        const __m128i four = rows;
-#endif
         int words[4];
-        _mm_storeu_si128((__m128i *)words, four);
+        _mm_storeu_si128((__m128i *)words, NAME(half)(rows, block));
         for (int i = 0; i < 4; i++)
             memcpy(out[block] + i * stride, words + i, 4);
     }

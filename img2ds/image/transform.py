@@ -130,14 +130,13 @@ class Transformer:
         if geometry.shrinks:
             name = options.downscale_interpolation
         # DCT scaling is averaging over areas; for another filter it would be another picture.
-        least = (0, 0)
-        if geometry.shrinks and name == "area":
+        least, averages = (0, 0), geometry.shrinks and name == "area"
+        if averages:
             least = geometry.resized
             if swaps_sides(picture.orientation):
                 least = (least[1], least[0])
         declined = False
         if self._encode_planes is not None and _stays_in_planes(picture, name):
-            averages = geometry.shrinks and name == "area"
             scale = reduction(picture.header, least)
             planes = decode_planes(picture.body, scale, coarse=averages)
             if planes is not None:

@@ -29,7 +29,7 @@ class Row:
     local_failures: int = 0
 
 
-#: Parked rows that share one silence at most, where no limit a host says how many could be out.
+#: Rows that share a host's first silence, where no limit a host says how many could be out.
 MAX_SHARING = 64
 #: Silent hosts remembered at most, about 200 bytes each, and for how many seconds.
 MAX_SILENT, SILENT_FOR = 10_000, 60.0
@@ -164,8 +164,9 @@ class Feed:
     def silent(self, row: Row) -> list[Row]:
         """The host of a row that is out did not answer it: the parked rows that share this.
 
-        They are out from now on. Only the last of the rows out to a host stands for others, and
-        for no more than could have been out beside it.
+        They are out from now on. Only the last of the rows out to a host stands for others: at
+        first for no more than could have been out beside it, then for twice as many with each
+        further silence, so that a dead host with a million rows ends too.
         """
         host = self._hosts[row.host]
         host.limit = self._first_limit
@@ -174,8 +175,9 @@ class Feed:
         self._silences[row.host] = (self.silences(row) + 1, trio.current_time())
         if len(self._silences) > MAX_SILENT:
             del self._silences[next(iter(self._silences))]
-        most = self._per_host if self._per_host < math.inf else MAX_SHARING
-        sharing = [host.parked.popleft() for _ in range(min(len(host.parked), int(most) - 1))]
+        most = int(self._per_host if self._per_host < math.inf else MAX_SHARING)
+        most <<= min(self.silences(row), 32) - 1
+        sharing = [host.parked.popleft() for _ in range(min(len(host.parked), most - 1))]
         host.active += len(sharing)
         self._parked -= len(sharing)
         return sharing

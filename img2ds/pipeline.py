@@ -25,6 +25,7 @@ from img2ds.options import Options
 from img2ds.outcome import Failure, Nature, Reason, failure, nature
 from img2ds.sample import Body
 from img2ds.shard import Shard
+from img2ds.slots import Slot, Slots
 from img2ds.stats.tally import Tally
 
 #: Times a row is tried again after a failure of this machine itself, and the pause in seconds.
@@ -35,6 +36,8 @@ MAX_WAITING = 2
 #: Rows out at once to a host that has not answered yet. The next one gains by the wait as well:
 #: it finds a connection to go on with.
 UNANSWERED = 1
+#: Rows a slot that may be parked with hosts that have not answered yet.
+PARKED = 4
 #: Failures that are the host's, whatever its URL.
 SILENCE = frozenset((Reason.CONNECT_TIMEOUT.value, Reason.DNS_TIMEOUT.value))
 #: Tracebacks kept a shard: one shows the fault, a thousand hide it.
@@ -55,7 +58,8 @@ class Pipeline:
         finished: Callable[[Shard], None],
     ) -> None:
         network = options.network
-        self.feed = Feed(network.per_host_concurrency, UNANSWERED, network.thread_count)
+        self.feed = Feed(network.per_host_concurrency, UNANSWERED, PARKED * network.thread_count)
+        self._slots = Slots(network.thread_count, self.feed.next, self._attempt)
         self._options = options
         self._fetcher = fetcher
         self._progress = Tally()
@@ -77,24 +81,21 @@ class Pipeline:
 
     async def run(self) -> None:
         """Run all slots until the feed is closed and every row has ended."""
-        async with trio.open_nursery() as nursery:
-            for _ in range(self._options.network.thread_count):
-                nursery.start_soon(self._slot)
+        await self._slots.run()
 
-    async def _slot(self) -> None:
-        while (row := await self.feed.next()) is not None:
-            if row.shard.error is not None:
-                row.shard.pending -= 1  # the shard is lost already, and will be made again whole
-                self._end(row, None)
-                continue
-            with self._budget.lease(partial(self.feed.answered, row)) as lease:
-                outcome = await self._row(row, lease)
-            if outcome is not None and outcome.reason in SILENCE and not outcome.elsewhere:
-                for other in self.feed.silent(row):
-                    self._end(other, outcome)
-            elif outcome is None or nature(outcome.reason) is not Nature.LOCAL:
-                self.feed.answered(row)
-            self._end(row, outcome)
+    async def _attempt(self, row: Row, slot: Slot) -> None:
+        if row.shard.error is not None:
+            row.shard.pending -= 1  # the shard is lost already, and will be made again whole
+            self._end(row, None)
+            return
+        with self._budget.lease(partial(self.feed.answered, row), slot) as lease:
+            outcome = await self._row(row, lease)
+        if outcome is not None and outcome.reason in SILENCE and not outcome.elsewhere:
+            for other in self.feed.silent(row):
+                self._end(other, outcome)
+        elif outcome is None or nature(outcome.reason) is not Nature.LOCAL:
+            self.feed.answered(row)
+        self._end(row, outcome)
 
     def _end(self, row: Row, outcome: Failure | None) -> None:
         """The row has ended, with this failure if any; or it is to be tried again."""

@@ -27,6 +27,7 @@ from img2ds.outcome import UsageError
 from img2ds.pipeline import Pipeline
 from img2ds.sample import ShardTask
 from img2ds.shard import Shard, committed_report
+from img2ds.slots import most_beside
 from img2ds.source import RangeReader, read_rows
 from img2ds.stats.report import Progress, ShardReport
 from img2ds.stats.tally import Tally
@@ -44,7 +45,8 @@ MIN_OPEN, MAX_OPEN = 4, 64
 GC_OBJECTS = 3_000
 #: glibc's M_ARENA_MAX, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, the last two in bytes.
 _MALLOC = {-8: 1, -3: 8 << 20, -1: 16 << 20}
-#: File descriptors beside one a slot, one an idle connection and one a DNS question.
+#: File descriptors beside one a slot, one a row beside them, one an idle connection and one a DNS
+#: question.
 SPARE_DESCRIPTORS = 200
 
 
@@ -218,9 +220,10 @@ def check_descriptors(options: Options) -> None:
     """
     slots = options.network.thread_count
     available = raise_descriptor_limit()
-    if 2 * slots + SPARE_DESCRIPTORS > available:
+    needed = 2 * slots + most_beside(slots) + SPARE_DESCRIPTORS
+    if needed > available:
+        fitting = max(1, (available - SPARE_DESCRIPTORS) * 2 // 5)
         raise UsageError(
-            f"--thread_count {slots} needs {2 * slots + SPARE_DESCRIPTORS} open files and the "
-            f"limit is {available}: lower it to {max(1, (available - SPARE_DESCRIPTORS) // 2)}, "
-            "or raise the limit (ulimit -Hn)"
+            f"--thread_count {slots} needs {needed} open files and the limit is {available}: "
+            f"lower it to {fitting}, or raise the limit (ulimit -Hn)"
         )

@@ -326,6 +326,30 @@ def test_rows_that_waited_share_a_hosts_silence() -> None:
     run(main)
 
 
+def test_twice_as_many_share_each_further_silence() -> None:
+    async def main() -> None:
+        feed = Feed(2, unanswered=1, waiting=100)
+        feed.add(of_hosts("a" * 30))
+        shared: list[int] = []
+        while sum(shared) < 30:
+            first = await take(feed)
+            assert await nothing_now(feed)
+            rows = [first, *feed.silent(first)]
+            shared.append(len(rows))
+            for row in rows:
+                feed.done(row)
+        assert shared == [2, 4, 8, 16]
+        feed.add(of_hosts("aaaa"))
+        first = await take(feed)
+        feed.answered(first)
+        second = await take(feed)
+        assert await nothing_now(feed)
+        feed.done(first)
+        assert [row.index for row in feed.silent(second)] == [3]  # it has answered in between
+
+    run(main)
+
+
 def test_only_the_last_row_out_stands_for_others() -> None:
     """A host that was busy when it fell silent has as many failures as it had rows out."""
 

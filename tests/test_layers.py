@@ -34,11 +34,12 @@ ALLOWED: dict[str, set[str]] = {
     "stop": VALUES,
     "shard": VALUES | {"storage", "stats", "writer", "writers"},
     "feed": VALUES | {"shard"},
-    "pipeline": VALUES | {"feed", "shard", "net", "image", "stats"},
+    "slots": set(),
+    "pipeline": VALUES | {"feed", "slots", "shard", "net", "image", "stats"},
     "ledger": VALUES | {"storage"},
     "planner": VALUES | {"storage", "source"},
     "adoption": VALUES | {"storage", "source", "planner"},
-    "worker": VALUES | {"storage", "source", "net", "stats", "pipeline", "shard"},
+    "worker": VALUES | {"storage", "source", "net", "stats", "pipeline", "shard", "slots"},
     "runner": VALUES | {"storage", "stats", "distributor", "stop"},
     "job": VALUES
     | {"storage", "net", "stats", "distributor", "ledger", "planner", "adoption", "worker", "stop"}
@@ -50,8 +51,8 @@ ALLOWED: dict[str, set[str]] = {
 }
 
 #: What lies behind img2ds's job: of laion `fetch` alone may import it.
-JOB_SIDE = {"job", "api", "worker", "pipeline", "feed", "shard", "writer", "writers", "planner",
-            "source", "net", "image", "adoption"}  # fmt: skip
+JOB_SIDE = {"job", "api", "worker", "pipeline", "feed", "slots", "shard", "writer", "writers",
+            "planner", "source", "net", "image", "adoption"}  # fmt: skip
 
 #: What else of it a module of laion may import, and why.
 JOB_SIDE_ALSO: dict[str, set[str]] = {

@@ -23,7 +23,7 @@ GONE = Failure("http_404", "HTTP status 404")
 
 
 class Rows:
-    """What the pipeline asks of a shard; `ended` has every row's failure."""
+    """What the pipeline asks of a shard; `ended` has every row's failure, `ended_at` when."""
 
     def __init__(self, urls: list[str]) -> None:
         self.urls = urls
@@ -32,10 +32,12 @@ class Rows:
         self.notes: list[str] = []
         self.tally = Tally()
         self.ended: dict[int, Failure] = {}
+        self.ended_at: list[float] = []
 
     def fail(self, index: int, outcome: Failure) -> None:
         assert index not in self.ended
         self.ended[index] = outcome
+        self.ended_at.append(trio.current_time())
         self.pending -= 1
 
 
@@ -50,7 +52,8 @@ class Fetcher:
         assert url is not None
         self.asked.append(url)
         number = len(self.asked)
-        await trio.sleep(10)
+        async with lease.connecting:
+            await trio.sleep(0 if "quick" in url else 10)
         return self._outcome(url, number)
 
     async def aclose(self) -> None:
@@ -115,3 +118,11 @@ def test_a_silence_behind_a_redirect_is_not_the_hosts() -> None:
     fetcher = Fetcher(lambda url, number: elsewhere)
     assert download(rows, fetcher) == pytest.approx(20)
     assert len(fetcher.asked) == 6
+
+
+def test_dead_hosts_hold_no_slot_until_their_time_out() -> None:
+    rows = Rows([f"http://dead{n}/" for n in range(8)] + [f"http://quick/{n}" for n in range(50)])
+    fetcher = Fetcher(lambda url, number: GONE if "quick" in url else SILENT)
+    assert download(rows, fetcher) == pytest.approx(10)
+    last = max(rows.ended_at)
+    assert [round(last - at, 1) for at in rows.ended_at] == [8.5] * 50 + [0] * 8

@@ -1,6 +1,7 @@
 """Counts the busy slots of img2ds's workers; on PYTHONPATH only while `hostile` measures them.
 
-A slot is busy from taking a row up to handing it back. Every worker appends to a file of its own
+A slot is busy from taking a row up to handing it back, but for the time in which the row waits for
+a connection beside the slots. Every worker appends to a file of its own
 in $IMG2DS_PROBE: monotonic seconds, the slot seconds that were busy since it started, and the
 rows that were taken up for the first time.
 """
@@ -18,10 +19,11 @@ INTERVAL = 0.25
 
 
 def install(folder: Path) -> None:
-    """Wrap the one method that all of a slot's work is in."""
+    """Wrap the one method that all of a slot's work is in, and those around what is beside."""
     from img2ds.pipeline import Pipeline
+    from img2ds.slots import Slot, Slots
 
-    original = Pipeline._row
+    row, lend, enter = Pipeline._row, Slots.lend, Slots.enter
     busy = 0
     fresh = 0
     spent = 0.0
@@ -37,14 +39,21 @@ def install(folder: Path) -> None:
             changed = now
             return spent
 
-    async def counted(self: Pipeline, row: Any, lease: Any) -> Any:
+    async def counted(self: Pipeline, taken: Any, lease: Any) -> Any:
         nonlocal fresh
-        change(1)
-        fresh += not row.attempts
+        fresh += not taken.attempts
         try:
-            return await original(self, row, lease)
+            return await row(self, taken, lease)
         finally:
-            change(-1)
+            change(-lease.connecting.held)
+
+    def counted_lend(self: Slots[Any], slot: Slot) -> None:
+        change(-1)
+        lend(self, slot)
+
+    async def counted_enter(self: Slots[Any], slot: Slot) -> None:
+        await enter(self, slot)
+        change(1)
 
     def write() -> None:
         with (folder / str(os.getpid())).open("w", buffering=1) as file:
@@ -53,7 +62,9 @@ def install(folder: Path) -> None:
                 total = change(0)
                 file.write(f"{time.monotonic()} {total} {fresh}\n")
 
-    Pipeline._row = counted  # type: ignore[method-assign]
+    Pipeline._row = counted  # type: ignore[assignment, method-assign]
+    Slots.lend = counted_lend  # type: ignore[method-assign]
+    Slots.enter = counted_enter  # type: ignore[method-assign]
     threading.Thread(target=write, daemon=True).start()
 
 

@@ -35,7 +35,7 @@ class AsksFetcher(RedirectingFetcher):
 
     async def get(self, url: Url, due: Due, lease: Lease) -> tuple[Head, Body]:
         """See `RedirectingFetcher.get`."""
-        connection = await self.connector.connect(url, due)
+        connection = await self.connect(url, due, lease)
         request = _Request(url, _Socket(connection, due, lease), self)
         try:
             await request.make_request()

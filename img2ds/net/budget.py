@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 
 import trio
+
+_NOBODY = nullcontext()
 
 
 class Budget:
@@ -23,9 +26,18 @@ class Budget:
         self._working = 0  # leases that hold bytes and do not wait
         self._waiting: deque[tuple[Lease, trio.Event]] = deque()
 
-    def lease(self, arrived: Callable[[], None] | None = None) -> Lease:
-        """Args: arrived: called when the first bytes are counted."""
-        return Lease(self, arrived)
+    def lease(
+        self,
+        arrived: Callable[[], None] | None = None,
+        connecting: AbstractAsyncContextManager[None] = _NOBODY,
+    ) -> Lease:
+        """What one row will hold.
+
+        Args:
+            arrived: called when the first bytes are counted.
+            connecting: entered for as long as the row waits for a connection.
+        """
+        return Lease(self, arrived, connecting)
 
     def _wake(self) -> None:
         while self._waiting and (self.held < self.limit or self._working == 0):
@@ -40,10 +52,16 @@ class Budget:
 class Lease:
     """The bytes one row holds, from its first byte to its last use; a context manager."""
 
-    __slots__ = ("_arrived", "budget", "held", "privileged")
+    __slots__ = ("_arrived", "budget", "connecting", "held", "privileged")
 
-    def __init__(self, budget: Budget, arrived: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        arrived: Callable[[], None] | None,
+        connecting: AbstractAsyncContextManager[None],
+    ) -> None:
         self._arrived = arrived
+        self.connecting = connecting
         self.budget = budget
         self.held = 0
         self.privileged = False

@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
+import trio
+
 from img2ds.net.budget import Lease
+from img2ds.net.connection import Connection
 from img2ds.net.connector import Connector
 from img2ds.net.error import FetchError
 from img2ds.net.redirect import REDIRECTS, next_url
@@ -55,6 +58,14 @@ class RedirectingFetcher(ABC):
                 hops += 1
                 continue
             return self.rules.judge(head) or self.rules.finish(head, body)
+
+    async def connect(self, url: Url, due: Due, lease: Lease) -> Connection:
+        """A new connection for `url`; raises as `Connector.connect`."""
+        async with lease.connecting:
+            connection = await self.connector.connect(url, due)
+            connected = trio.current_time()
+        due.extend(trio.current_time() - connected)  # until there was a slot to go on in
+        return connection
 
     @abstractmethod
     async def get(self, url: Url, due: Due, lease: Lease) -> tuple[Head, Body]:

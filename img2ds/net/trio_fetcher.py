@@ -59,7 +59,7 @@ class TrioFetcher(RedirectingFetcher):
         while True:
             connection = self._pool.take(url.origin)
             if connection is None:
-                connection = await self.connector.connect(url, due)
+                connection = await self.connect(url, due, lease)
             try:
                 exchange = Exchange(connection, due, lease, self._scratch)
                 return connection, exchange, await exchange.request(request)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from img2ds.sample import Fetched
 from tests.contract.fetching import (
     FETCHERS,
     HOST,
@@ -40,6 +42,48 @@ def test_a_connection_is_kept(kind: str, scheme: str) -> None:
             await there.fetcher.aclose()
             await wait_all_tasks_blocked()
             assert server.open == 0
+
+    run(main)
+
+
+@both_schemes
+def test_whoever_asks_learns_when_a_row_waits_for_a_connection(kind: str, scheme: str) -> None:
+    """From before the connection is asked for until before the request is sent, each time."""
+
+    async def main() -> None:
+        notes: list[tuple[str, int, int]] = []
+        async with world(kind) as there:
+            server = there.http if scheme == "http" else there.https
+
+            @asynccontextmanager
+            async def connecting() -> AsyncIterator[None]:
+                notes.append(("waits", server.connections, server.requests))
+                yield
+                await wait_all_tasks_blocked()
+                notes.append(("goes on", server.connections, server.requests))
+
+            for path in ("/good.jpg", "/good.jpg"):
+                with there.budget.lease(None, connecting()) as lease:
+                    await there.fetcher.fetch(f"{scheme}://{HOST}{path}", lease)
+        first = [("waits", 0, 0), ("goes on", 1, 0)]
+        again = [("waits", 1, 1), ("goes on", 2, 1)]
+        assert notes == (first if KEEPS_CONNECTIONS[kind] else first + again)
+
+    run(main)
+
+
+def test_time_until_there_is_a_slot_is_not_the_servers(kind: str) -> None:
+    async def main() -> None:
+        async with world(kind, max_time=30) as there:
+
+            @asynccontextmanager
+            async def connecting() -> AsyncIterator[None]:
+                yield
+                await trio.sleep(29)
+
+            with there.budget.lease(None, connecting()) as lease:
+                url = f"http://{HOST}/slow-to-answer?seconds=9"
+                assert isinstance(await there.fetcher.fetch(url, lease), Fetched)
 
     run(main)
 

@@ -2,7 +2,7 @@
 
 nginx answers from a small corpus: `--full` percent of the URLs with pictures of every size, the
 others with small ones, so that a million rows end within minutes. As in a real list, every second
-URL or so has a host that was not seen before. The resident memory of the workers and of their
+URL or so has a host that was not seen before; over https these share one certificate. The resident memory of the workers and of their
 parent is read every half second; a shard's tar goes as soon as the shard is committed.
 """
 
@@ -34,14 +34,14 @@ NEW_HOSTS = 45
 SMALL = 256
 
 
-def make_urls(count: int) -> list[str]:
-    """`count` http URLs, no two alike; seeded."""
+def make_urls(count: int, scheme: str) -> list[str]:
+    """`count` URLs, no two alike; seeded."""
     random = Random(5)
     hosts, urls = 1, []
     for number in range(count):
         hosts += random.random() * 100 < NEW_HOSTS
         host = hosts if random.random() < 0.5 else random.randrange(hosts)
-        urls.append(f"http://www.host{host:06d}.example/pictures/{number}.jpg")
+        urls.append(f"{scheme}://host{host:06d}.{web.MANY}/pictures/{number}.jpg")
     return urls
 
 
@@ -113,11 +113,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--full", type=float, default=2.0, help="percent of all sizes; 100 for all")
+    parser.add_argument("--scheme", choices=("http", "https"), default="http")
     options = parser.parse_args()
     world.enter()
     measure.warn_when_busy()
     corpus = some_small(open_corpus(), options.full)
-    urls = make_urls(options.rows)
+    urls = make_urls(options.rows, options.scheme)
     with (
         tempfile.TemporaryDirectory(prefix="img2ds-benchmark-") as name,
         web.serve(urls[:100], corpus) as servers,
@@ -148,14 +149,14 @@ def main() -> None:
         rows.append([title, f"{max(seen) / 1e6:.0f}", *(f"{part / 1e6:.0f}" for part in parts),
                      f"{drift:+.1%}"])  # fmt: skip
         kept[title] = {"peak": max(seen), "quarters": parts, "drift": drift}
-    print(f"{options.rows:,} rows, {images:,} images in {wall:.0f} s, {os.cpu_count()} cores, "
-          f"{PROCESSES} x {IN_FLIGHT} in flight; MB:")  # fmt: skip
+    print(f"{options.rows:,} {options.scheme} rows, {images:,} images in {wall:.0f} s, "
+          f"{os.cpu_count()} cores, {PROCESSES} x {IN_FLIGHT} in flight; MB:")  # fmt: skip
     head = ["process", "peak", *(f"quarter {n}" for n in range(1, 5)), "4th to 2nd"]
     print(measure.table(head, rows))
     measure.keep(
         QUESTION,
-        {"rows": options.rows, "images": images, "wall": wall, "full": options.full,
-         "in_flight": IN_FLIGHT, "memory": kept},
+        {"rows": options.rows, "scheme": options.scheme, "images": images, "wall": wall,
+         "full": options.full, "in_flight": IN_FLIGHT, "memory": kept},
     )  # fmt: skip
 
 

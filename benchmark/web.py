@@ -30,6 +30,8 @@ from benchmark.certificates import Authority
 from benchmark.corpus import Corpus
 from benchmark.world import NAME_SERVER, SERVER, add_addresses, check_names, need, stop
 
+#: The hosts of this domain share one certificate: a list may have a million of them.
+MANY = "many.example"
 #: Seconds for a server to come up.
 _PATIENCE = 20.0
 
@@ -63,7 +65,11 @@ http {{
 {jpegs}
     }}
     # Clients name no server in the handshake when the host is an address.
-    map $ssl_server_name $certificate {{ "" $server_addr; default $ssl_server_name; }}
+    map $ssl_server_name $certificate {{
+        "" $server_addr;
+        ~\\.{many}$ *.{many};
+        default $ssl_server_name;
+    }}
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_cache shared:tls:16m;
     server {{
@@ -159,7 +165,9 @@ def _https_hosts(addresses: Iterable[Address]) -> set[str]:
     """In both spellings: some clients send the host's capitals in the handshake."""
     found: set[str] = set()
     for address in addresses:
-        if address.scheme == "https":
+        if address.scheme == "https" and address.host.endswith(f".{MANY}"):
+            found.add(f"*.{MANY}")
+        elif address.scheme == "https":
             found.add(address.host)
             if address.spelling.isascii():
                 found.add(address.spelling)
@@ -222,6 +230,7 @@ def _nginx_conf(
         jpegs="\n".join(jpegs),
         listens="\n".join(listens),
         certificates=folder / "certificates",
+        many=MANY,
         pictures=corpus.folder,
     )
 

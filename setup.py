@@ -50,6 +50,12 @@ SEARCH = [
     "python-multipart>=0.0.18",  # uploaded pictures, which starlette reads with it
 ]
 
+# What `laion run` needs besides its stages.
+RUN = [
+    "pyyaml>=6",  # the file that says what to run
+    "jinja2>=3.1",  # the report
+]
+
 EXTRAS = {
     "extract": EXTRACT,
     "clip": ["open_clip_torch>=2.24"],
@@ -59,6 +65,7 @@ EXTRAS = {
         "matplotlib>=3.7",  # the pictures of a release
         *EXTRACT,
         *SEARCH,
+        *RUN,
     ],
     "ray": ["ray>=2.9"],
     "spark": ["pyspark>=3.4"],
@@ -78,6 +85,7 @@ EXTRAS["dev"] = [
     "playwright>=1.45",  # drives Debian's chromium over the search page
     "ruff>=0.6",
     "mypy>=1.8",
+    "types-PyYAML",
     "fastwarc>=1.0",  # with simdjson cc2dataset's way of reading WAT files, for the benchmark
     "pysimdjson>=6",
     "rbloom>=1.5",  # a bloom filter in Rust, for the benchmark
@@ -133,6 +141,7 @@ setup(
         "img2ds": ["py.typed", "image/*.pyi", "image/*.c", "image/*.h"],
         "laion": [
             "py.typed",
+            "run/*.html",
             "tag/*.json",
             "wat/*.pyi",
             "wat/*.c",

@@ -129,6 +129,11 @@ class DownloadReport:
         return "" if self.dry_run else job.describe(self.report)
 
 
+def check(options: Any) -> None:
+    """Raises UsageError when a value is out of range."""
+    open_fetcher(img2ds_options(options, url_list=options.input).network)
+
+
 def run(options: Any) -> DownloadReport:
     """Download candidates into webdataset shards. Raises UsageError; nothing was done then."""
     if not options.input:

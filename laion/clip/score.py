@@ -60,6 +60,14 @@ class ScoreTask:
     path: str
 
 
+def check(options: ScoreOptions) -> ModelSpec:
+    """The model, its weights fetched. Raises UsageError when it or a device cannot be had."""
+    check_devices(options.devices)
+    spec = fetch(ModelSpec(options.model, options.pretrained))
+    check_files(spec)
+    return spec
+
+
 def run(options: ScoreOptions) -> StageReport:
     """Score the shards that are missing.
 
@@ -68,9 +76,7 @@ def run(options: ScoreOptions) -> StageReport:
     """
     files = find_inputs(options.input, [".tar"])
     _check_captions(files[0])
-    check_devices(options.devices)
-    spec = fetch(ModelSpec(options.model, options.pretrained))
-    check_files(spec)
+    spec = check(options)
     devices: list[str] = []
     if options.on_this_machine:
         devices = pick_devices(options.devices)

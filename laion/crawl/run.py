@@ -130,6 +130,20 @@ def read_wat(task: WatTask, rules: Rules, attributes: Sequence[str], counts: Cou
     return pa.Table.from_arrays(arrays, schema=CANDIDATE_SCHEMA)
 
 
+def check(options: Any) -> ModelSpec:
+    """The model, its weights fetched.
+
+    Raises:
+        UsageError: it, a device, a file of prompts or an option of the downloads cannot be had.
+    """
+    options.img2ds()
+    load_prompts(options.prompts)
+    check_devices(options.devices)
+    if options.on_this_machine:
+        pick_devices(options.devices)  # those that there are not are told here
+    return fetch(ModelSpec(options.model, options.pretrained))
+
+
 def run(options: Any) -> StageReport:
     """Crawl what is not crawled yet.
 
@@ -146,10 +160,7 @@ def run(options: Any) -> StageReport:
     else:
         source, tasks = candidate_shards(wanted)
         extraction, attributes = Rules(), ()
-    check_devices(options.devices)
-    if options.on_this_machine:
-        pick_devices(options.devices)  # those that there are not are told here
-    spec = fetch(ModelSpec(options.model, options.pretrained))
+    spec = check(options)
     tagging = None
     if options.tag:
         tagging = make_rules(prompts, Embedder(spec, device="cpu").texts, options.classifier)

@@ -71,17 +71,21 @@ class IndexReport:
         return "\n".join([self.stage.text, *self.lines])
 
 
+def check(options: IndexOptions) -> None:
+    """Raises UsageError when faiss is not installed, or the index would not be on this machine."""
+    load_faiss()
+    if not OutputFolder.open(options.output_folder).local:
+        raise UsageError("--output_folder must be on this machine: indices are memory-mapped")
+
+
 def run(options: IndexOptions) -> IndexReport:
     """Make what is missing. Blocks until that is done or stopped.
 
     Raises:
         UsageError: the input or the options cannot work; nothing was done.
     """
-    load_faiss()
+    check(options)
     embeddings = open_embeddings(options.input)
-    output = OutputFolder.open(options.output_folder)
-    if not output.local:
-        raise UsageError("--output_folder must be on this machine: indices are memory-mapped")
     kind = choose_kind(options.kind, embeddings.rows, embeddings.dimension, options.memory)
     Ann.create(kind.factory, embeddings.dimension)  # a wrong factory string is told before work
     origin = read_origin(options.input)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import img2ds
 from img2ds.stats.console import share
-from laion.release.lineage import StageCounts
+from laion.lineage import StageCounts
 from laion.release.schema import RELEASE_SCHEMA
 from laion.release.table1 import PAPER, Contents
 

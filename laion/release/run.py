@@ -18,11 +18,11 @@ from img2ds.flags import at_least, flag
 from img2ds.outcome import UsageError
 from img2ds.stats.console import Words
 from img2ds.storage import OutputFolder, find_inputs
+from laion.lineage import StageCounts, lineage
 from laion.origin import INSIDE
 from laion.part import Part
 from laion.release.card import CardFacts, dataset_card
 from laion.release.figures import check_figures, draw_similarities
-from laion.release.lineage import StageCounts, lineage
 from laion.release.plan import Mask, Piece, ReleaseTask, plan_release
 from laion.release.schema import RELEASE_SCHEMA, WANTED, release_rows
 from laion.release.stats import count_files, describe
@@ -81,12 +81,17 @@ class ReleaseOptions(StageOptions):
         return {k: v for k, v in StageOptions.identity(self).items() if k != "figures"}
 
 
+def check(options: ReleaseOptions) -> None:
+    """Raises UsageError when pictures cannot be drawn."""
+    if options.figures:
+        check_figures()
+
+
 def run(options: ReleaseOptions) -> ReleaseReport:
     """Make the release. Raises UsageError when something about it cannot work."""
     scored = open_scored(options.input)
     stages = lineage(scored.path, options.stages)
-    if options.figures:
-        check_figures()
+    check(options)
     source = scored.fingerprint()
     with scratch_folder(options.tmp_dir) as scratch:
         plan = plan_release(scored.parts, options.threshold, options.rows_per_part, scratch)

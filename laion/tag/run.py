@@ -26,6 +26,7 @@ from laion.scored import (
     open_scored,
 )
 from laion.stage import OneByOne, StageReport, run_stage
+from laion.tag.classifier import load_classifier
 from laion.tag.options import TagOptions
 from laion.tag.prompts import load_prompts
 from laion.tag.purge import PurgeReport, ShardNames, open_shards, pending, purge
@@ -66,6 +67,13 @@ class TagReport:
             )
             lines += [f"part {n} is not purged: {why}" for n, why in self.purged.failed.items()]
         return "\n".join(lines)
+
+
+def check(options: TagOptions) -> None:
+    """Raises UsageError when the prompts or the classifier cannot be read."""
+    load_prompts(options.prompts)
+    if options.classifier is not None:
+        load_classifier(options.classifier)
 
 
 def run(options: TagOptions, embed: Embed | None = None) -> TagReport:

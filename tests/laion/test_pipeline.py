@@ -20,6 +20,7 @@ import pytest
 import img2ds
 from img2ds.storage import OutputFolder
 from laion import cli
+from laion.commands import COMMANDS
 from laion.origin import read_model
 from tests.laion.chain import Chain
 from tests.laion.shape_web import LICENSE, Planted, ShapeWeb, licensed
@@ -163,7 +164,7 @@ def test_the_card_tells_every_stage(chain: Chain) -> None:
     card = (chain.folder / "release" / "README.md").read_text()
     told = card[card.index("## Stages") :]
     lines = [line.split("|")[1].strip() for line in told.splitlines() if line.startswith("| ")]
-    order = [name for name in lines if name in cli.COMMANDS]
+    order = [name for name in lines if name in COMMANDS]
     stages = ["extract", "dedup", "download", "score", "tag", "release"]
     assert [name for n, name in enumerate(order) if name not in order[:n]] == stages
     assert "| download | too_small | 1 |" in card

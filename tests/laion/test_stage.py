@@ -17,6 +17,7 @@ from img2ds.flags import flag
 from img2ds.outcome import UsageError
 from img2ds.storage import InputFile
 from laion import cli
+from laion.commands import COMMANDS, Command
 from laion.part import Part
 from laion.stage import OneByOne, StageOptions, StageReport, fingerprint, run_stage
 
@@ -195,8 +196,8 @@ def test_wrong_use_is_one_line(
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    command = cli.Command("count numbers", f"{__name__}:CountOptions", f"{__name__}:run")
-    monkeypatch.setitem(cli.COMMANDS, "count", command)
+    command = Command("count numbers", f"{__name__}:CountOptions", f"{__name__}:run")
+    monkeypatch.setitem(COMMANDS, "count", command)
     assert cli.run(arguments) == 2
     output = capsys.readouterr()
     assert words in output.err
@@ -207,8 +208,8 @@ def test_wrong_use_is_one_line(
 def test_commands_and_their_flags_have_help(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = cli.Command("count numbers", f"{__name__}:CountOptions", f"{__name__}:run")
-    monkeypatch.setitem(cli.COMMANDS, "count", command)
+    command = Command("count numbers", f"{__name__}:CountOptions", f"{__name__}:run")
+    monkeypatch.setitem(COMMANDS, "count", command)
     assert cli.run(["--help"]) == 0
     assert "laion count        count numbers" in capsys.readouterr().out
     assert cli.run(["count", "--help"]) == 0

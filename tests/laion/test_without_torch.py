@@ -14,8 +14,9 @@ for name in {BLOCKED!r}:
     sys.modules[name] = None
 import img2ds, img2ds.cli, img2ds.job
 from laion import cli
+from laion.commands import COMMANDS
 from importlib import import_module
-for command in cli.COMMANDS.values():
+for command in COMMANDS.values():
     import_module(command.options.partition(":")[0])
 assert cli.run(["--help"]) == 0
 assert cli.run(["score", "--help"]) == 0

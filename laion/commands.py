@@ -1,0 +1,129 @@
+"""Every command of laion by its name: which class has its flags, and which function runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+
+class Result(Protocol):
+    """What running a command comes to: an exit code, and what people read."""
+
+    @property
+    def exit_code(self) -> int: ...
+
+    @property
+    def text(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. Its module is imported when it is used: some take seconds, or need extras.
+
+    `options`, `run` and `check` are `module:name`; the options are a dataclass of flags,
+    `run(options)` does the work and gives a `Result`, and `check(options)` raises UsageError for
+    what can be told without looking at the input.
+    """
+
+    summary: str
+    options: str
+    run: str
+    check: str = "laion.commands:no_check"
+
+    def load_options(self) -> Any:
+        """The class of its flags."""
+        return _load(self.options)
+
+    def load_run(self) -> Any:
+        """The function that does the work."""
+        return _load(self.run)
+
+    def load_check(self) -> Any:
+        """The function that checks options."""
+        return _load(self.check)
+
+
+#: Every command, in the order of the pipeline.
+COMMANDS: dict[str, Command] = {
+    "extract": Command(
+        "Common Crawl's WAT files to image-text candidates, by the rules of LAION-400M",
+        "laion.wat.options:ExtractOptions",
+        "laion.wat.extract:run",
+    ),
+    "dedup": Command(
+        "drop pairs of URL and text that came before, within a crawl and across crawls",
+        "laion.dedup.stage:DedupOptions",
+        "laion.dedup.stage:run",
+    ),
+    "download": Command(
+        "download candidates into webdataset shards: img2ds with the pipeline's settings",
+        "laion.fetch:DownloadOptions",
+        "laion.fetch:run",
+        "laion.fetch:check",
+    ),
+    "score": Command(
+        "CLIP embeddings of pictures and captions, and how similar they are",
+        "laion.clip.options:ScoreOptions",
+        "laion.clip.score:run",
+        "laion.clip.score:check",
+    ),
+    "tag": Command(
+        "tag pairs as NSFW by their embeddings, and drop possibly illegal content",
+        "laion.tag.options:TagOptions",
+        "laion.tag.run:run",
+        "laion.tag.run:check",
+    ),
+    "crawl": Command(
+        "download, score, tag and filter at once: only kept pairs reach a disk",
+        "laion.crawl.options:CrawlOptions",
+        "laion.crawl.run:run",
+        "laion.crawl.run:check",
+    ),
+    "release": Command(
+        "write the pairs above a threshold as LAION-400M's parquet, with card and Table 1",
+        "laion.release.run:ReleaseOptions",
+        "laion.release.run:run",
+        "laion.release.run:check",
+    ),
+    "stats": Command(
+        "print what is in any LAION-style parquet, beside the paper's figures",
+        "laion.release.stats:StatsOptions",
+        "laion.release.stats:run",
+    ),
+    "tiny_clip": Command(
+        "train a small CLIP model of shapes and colours, where no weights can be had",
+        "laion.clip.tiny:TinyOptions",
+        "laion.clip.tiny:run",
+    ),
+    "run": Command(
+        "all stages one after the other, as a file says, and a report of what each kept",
+        "laion.run.options:RunOptions",
+        "laion.run.chain:run",
+    ),
+    "index": Command(
+        "kNN indices over the image and text embeddings of a release",
+        "laion.knn.options:IndexOptions",
+        "laion.knn.index:run",
+        "laion.knn.index:check",
+    ),
+    "search": Command(
+        "ask an index by text, picture, URL or row; a table or JSON",
+        "laion.knn.options:SearchOptions",
+        "laion.knn.find:run",
+    ),
+    "serve": Command(
+        "the search page and its JSON API, on this machine",
+        "laion.web.options:ServeOptions",
+        "laion.web.serve:run",
+    ),
+}
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def no_check(options: Any) -> None:
+    """For commands whose options tell of themselves whether they can work."""

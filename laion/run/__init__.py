@@ -1,0 +1,1 @@
+"""`laion run`: all stages one after the other, as a file says, and a report of what each kept."""

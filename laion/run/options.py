@@ -1,0 +1,25 @@
+"""The flags of `laion run`."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+
+from img2ds.flags import flag
+from img2ds.outcome import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The flags of `laion run`; all else is in the file."""
+
+    config: str = flag(
+        MISSING, "str", "YAML file: output_folder, and the flags of each stage under its name"
+    )
+    output_folder: str | None = flag(
+        None, "str?", "where the stages' folders go (default: what the file says)"
+    )
+    dry_run: bool = flag(False, "bool", "check everything, print the plan, do nothing")
+
+    def __post_init__(self) -> None:
+        if not self.config:
+            raise UsageError("--config is required: a YAML file, see docs/pipeline.md")

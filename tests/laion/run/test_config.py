@@ -1,0 +1,134 @@
+"""The file of `laion run`: which stages, in which folders, with which flags; wrong use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from img2ds.outcome import UsageError
+from laion import cli
+from laion.run.config import Step, make_plan, read_config, stage_flags
+
+LEAST: dict[str, Any] = {"output_folder": "out", "extract": {"wat": "wats"}}
+
+
+def input_of(step: Step) -> str:
+    """The folder that a stage reads; dedup takes several."""
+    found = step.options.input
+    if step.stage == "dedup":
+        (found,) = found
+    return str(found)
+
+
+def test_every_stage_reads_what_the_one_before_it_writes() -> None:
+    plan = make_plan(LEAST)
+    assert [step.stage for step in plan.steps] == [
+        "extract", "dedup", "download", "score", "tag", "release", "index",
+    ]  # fmt: skip
+    assert [step.folder for step in plan.steps] == [f"out/{step.stage}" for step in plan.steps]
+    inputs = [input_of(step) for step in plan.steps[1:]]
+    assert inputs == [step.folder for step in plan.steps[:-1]]
+
+
+def test_stages_may_be_left_out() -> None:
+    plan = make_plan({**LEAST, "dedup": False, "tag": False, "index": False})
+    assert [(step.stage, input_of(step)) for step in plan.steps[1:]] == [
+        ("download", "out/extract"), ("score", "out/download"), ("release", "out/score"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("crawl", [None, True, {}, {"timeout": 3}])
+def test_crawl_does_three_stages_in_one(crawl: Any) -> None:
+    plan = make_plan({**LEAST, "crawl": crawl})
+    assert [step.stage for step in plan.steps] == ["extract", "dedup", "crawl", "release", "index"]
+    assert plan.steps[2].options.input == "out/dedup"
+    assert plan.steps[2].options.wat is None
+
+
+def test_flags_of_all_stages_reach_those_that_have_them() -> None:
+    plan = make_plan(
+        {**LEAST, "processes_count": 3, "model": "RN50", "pretrained": "openai",
+         "score": {"model": "ViT-B-16", "processes_count": 1}, "download": {"concurrency": 64}}
+    )  # fmt: skip
+    options = {step.stage: step.options for step in plan.steps}
+    assert [o.processes_count for o in options.values()] == [3, 3, 3, 1, 3, 3, 3]
+    assert (options["score"].model, options["tag"].model) == ("ViT-B-16", "RN50")
+    assert options["score"].pretrained == "openai"
+    assert options["download"].thread_count == 64
+    assert stage_flags(options["score"]) == {"model": "ViT-B-16", "pretrained": "openai"}
+
+
+def test_the_command_line_may_name_another_folder(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(LEAST))
+    assert read_config(str(file)).folder == "out"
+    there = read_config(str(file), "s3://bucket/one,two/")
+    assert input_of(there.steps[1]) == "s3://bucket/one,two/extract"
+    file.write_text(yaml.safe_dump({"extract": LEAST["extract"]}))
+    assert read_config(str(file), "elsewhere").folder == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"extract": {"wat": "wats"}}, "output_folder is missing"),
+        ({"output_folder": "out"}, "extract: --wat is required"),
+        ({**LEAST, "scoer": {}}, "scoer is no stage and no flag of all stages; did you mean score"),
+        ({**LEAST, "timeout": 3}, "flags of one stage stand under its name"),
+        ({**LEAST, "score": {"modle": "x"}}, "score: unknown flag --modle; did you mean --model?"),
+        ({**LEAST, "score": "ViT-B-32"}, "score takes flags and their values, or false"),
+        ({**LEAST, "score": {"input": "x"}}, "score: input is not for the file to say"),
+        ({**LEAST, "tag": {"output-folder": "x"}}, "output-folder is not for the file to say"),
+        ({**LEAST, "crawl": {"wat": "x"}}, "crawl: wat is not for the file to say"),
+        ({**LEAST, "dedup": {"incremental_mode": "overwrite"}}, "is not for the file to say"),
+        ({**LEAST, "download": False}, "download cannot be left out"),
+        ({**LEAST, "crawl": {}, "score": {"precision": "fp32"}}, "crawl does what score does"),
+        ({**LEAST, "release": {"threshold": 3}}, "release: --threshold is a cosine"),
+        ({**LEAST, "processes_count": 0}, "--processes_count must be at least 1"),
+        ({**LEAST, "processes_count": "many"}, "--processes_count takes a whole number"),
+    ],
+)
+def test_wrong_use_names_the_place(document: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_plan(document)
+    assert words in str(caught.value)
+
+
+BEGINNING = "output_folder: out\nextract: {wat: wats}\nmodel: MODEL\npretrained: WEIGHTS\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot be read (no such file or directory)"),
+        ("- extract\n", "no mapping of stages"),
+        ("", "no mapping of stages"),
+        ("extract: {wat: [\n", "no YAML"),
+        (BEGINNING + "download: {timeout: -1}\n", "download: --timeout must be above 0"),
+        (BEGINNING + "score: {model: ViT-B-33}\n", "score: --model ViT-B-33 is no model"),
+        (BEGINNING + "tag: {prompts: none.json}\n", "tag: --prompts none.json"),
+        (BEGINNING.replace(" out", " s3://bucket/out"), "index: --output_folder must be on this"),
+    ],
+)
+def test_nothing_is_begun_that_cannot_be_ended(
+    text: str | None,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model: tuple[str, str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        model, weights = tiny_model
+        Path("run.yaml").write_text(text.replace("MODEL", model).replace("WEIGHTS", weights))
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.run(["run", "--config", "run.yaml"]) == 2
+    output = capsys.readouterr()
+    assert words in output.err
+    assert output.err.startswith("laion: --config run.yaml: ")
+    assert output.err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before

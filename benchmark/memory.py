@@ -2,8 +2,9 @@
 
 nginx answers from a small corpus: `--full` percent of the URLs with pictures of every size, the
 others with small ones, so that a million rows end within minutes. As in a real list, every second
-URL or so has a host that was not seen before; over https these share one certificate. The resident memory of the workers and of their
-parent is read every half second; a shard's tar goes as soon as the shard is committed.
+URL or so has a host that was not seen before; over https these share one certificate. The
+resident memory of the workers and of their parent is read every half second; a shard's tar goes
+as soon as the shard is committed.
 """
 
 from __future__ import annotations

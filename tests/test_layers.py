@@ -10,14 +10,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-VALUES = {"outcome", "sample", "flags", "options", "naming", "schema", "cores"}
+VALUES = {"outcome", "sample", "flags", "options", "network_options", "naming", "schema", "cores"}
 
 #: What each module or package of img2ds may import of img2ds, itself apart.
 ALLOWED: dict[str, set[str]] = {
     "outcome": set(),
     "sample": {"outcome"},
     "flags": {"outcome"},
-    "options": {"outcome", "flags"},
+    "network_options": {"outcome", "flags"},
+    "options": {"outcome", "flags", "network_options"},
     "commandline": {"outcome", "flags"},
     "naming": set(),
     "cores": set(),

@@ -30,18 +30,19 @@ _SIZE_UNITS = {
 _SIZE = re.compile(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*")
 
 
-def flag(default: Any, kind: str, text: str, *choices: str) -> Any:
+def flag(default: Any, kind: str, text: str, *choices: str, secret: bool = False) -> Any:
     """A dataclass field that is a flag.
 
     `kind` is what values are read as: str, int, float, bool, list, mapping, size (bytes, with
-    an optional unit) or choice; a trailing `?` also admits None.
+    an optional unit) or choice; a trailing `?` also admits None. A `secret` value may hold
+    passwords: nobody prints or logs it.
     """
-    metadata = {"kind": kind, "help": text, "choices": choices}
+    metadata = {"kind": kind, "help": text, "choices": choices, "secret": secret}
     if default is MISSING:
-        return field(metadata=metadata)
+        return field(metadata=metadata, repr=not secret)
     if isinstance(default, (dict, list)):
-        return field(default_factory=default.copy, metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(default_factory=default.copy, metadata=metadata, repr=not secret)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from img2ds.outcome import UsageError
 
 FETCHERS = ("trio", "asks")
 
+#: Values of --proxy that name no proxy.
+PROXY_FROM_ENVIRONMENT, PROXY_NONE = "environment", "none"
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkOptions:
@@ -41,7 +44,9 @@ class NetworkOptions:
         ("noai", "noimageai", "noindex", "noimageindex"), "list",
         "X-Robots-Tag directives that forbid a picture; '[]' turns this off",
     )  # fmt: skip
-    headers: dict[str, str] = flag({}, "mapping", 'further request headers: \'{"Referer": "…"}\'')
+    headers: dict[str, str] = flag(
+        {}, "mapping", 'further request headers: \'{"Referer": "…"}\'', secret=True
+    )
     ignore_ssl_certificate: bool = flag(False, "bool", "accept any certificate")
     ca_bundle: str | None = flag(None, "str?", "PEM file of authorities to trust instead")
     dns_servers: tuple[str, ...] = flag(
@@ -50,6 +55,12 @@ class NetworkOptions:
     connect_to: tuple[str, ...] = flag(
         (), "list",
         "HOST:PORT:ADDR:PORT as in curl: connect elsewhere; parts may be empty, HOST may be *",
+    )  # fmt: skip
+    proxy: str = flag(
+        PROXY_FROM_ENVIRONMENT, "str",
+        "http://[USER:PASSWORD@]HOST:PORT of an HTTP proxy, or https://; environment stands for "
+        "http_proxy, https_proxy, all_proxy and no_proxy, none for no proxy",
+        secret=True,
     )  # fmt: skip
     allow_private_addresses: bool = flag(
         False, "bool", "allow loopback, private and link-local addresses"
@@ -77,6 +88,8 @@ class NetworkOptions:
         for text in filter(None, (self.user_agent, self.user_agent_token)):
             if re.search(r"[\r\n\0]", text):
                 raise UsageError("--user_agent and --user_agent_token must be one line")
+        if not self.proxy:
+            raise UsageError("--proxy takes the URL of a proxy, environment, or none")
         for rule in self.connect_to:
             if rule.count(":") < 3:
                 raise UsageError(

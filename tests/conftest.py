@@ -24,6 +24,15 @@ SPARK_CORES = 4
 _LOOPBACK = "127.0.0.1"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_proxy() -> Iterator[None]:
+    """Whatever proxy this machine has, tests are about others."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            patch.delenv(name)
+        yield
+
+
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
     """The address of a Ray of two CPUs, to which this process is connected.

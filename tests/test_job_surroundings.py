@@ -10,6 +10,9 @@ import pytest
 
 import img2ds
 from img2ds.ledger import Ledger
+from tests.server.pictures import picture
+from tests.server.proxy import ProxyServer
+from tests.server.sample_web import BackgroundWeb
 from tests.test_job import (
     ROOT,
     Background,
@@ -83,6 +86,38 @@ def test_nobody_reads_what_is_printed(tmp_path: Path, ungated: tuple[Background,
     process.stderr.close()
     assert process.wait() == 1
     assert len(marks(out)) == 6
+
+
+class BackgroundProxy(BackgroundWeb):
+    """A proxy that wants to know who asks, before a web that nobody could find without it."""
+
+    def __init__(self) -> None:
+        super().__init__([picture()] * 10)
+        self.proxy = ProxyServer(login="me:s3cret")
+        self.proxy.servers = {80: self.web}
+        self.web = self.proxy  # type: ignore[assignment]  # what is served
+
+
+@pytest.mark.parametrize("by", ["flag", "environment"])
+def test_a_run_behind_a_proxy(tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    behind = BackgroundProxy()
+    arguments = flags("", write_list(tmp_path / "list.txt", 0, 10), tmp_path / "out")
+    del arguments["connect_to"], arguments["allow_private_addresses"]
+    with behind as address:
+        url = f"http://me:s3cret@{address}"
+        if by == "flag":
+            arguments["proxy"] = url
+        else:
+            monkeypatch.setenv("HTTP_PROXY", url)
+        process = start(arguments)
+        said = "".join(process.communicate())
+    assert process.returncode == 0, said
+    assert len(samples(tmp_path / "out")) == 20
+    assert sorted(behind.proxy.asked)[0] == "http://h.example/photo/0.jpg"
+    # Nobody else learns the password.
+    assert "s3cret" not in said
+    for path in (tmp_path / "out").rglob("*"):
+        assert path.is_dir() or b"s3cret" not in path.read_bytes(), path
 
 
 def test_the_count_of_shards_finds_no_room(

@@ -25,6 +25,28 @@ _COMPATIBLE = ipaddress.ip_network("::/96")
 _LATER = (ipaddress.ip_network("3fff::/20"), ipaddress.ip_network("5f00::/16"))
 
 
+#: Last labels that no public name has: this machine (RFC 6761), the link (RFC 6762), and what
+#: private networks call themselves (RFC 6762 appendix G; `internal` is the clouds' as well).
+_LOCAL_LABELS = frozenset(
+    ("localhost", "local", "intranet", "internal", "private", "corp", "home", "lan")
+)
+
+
+def is_literal(host: str) -> bool:
+    """Whether the host of a `Url` is an address: names have no colon and end in no number."""
+    return ":" in host or host.rpartition(".")[2].isdigit()
+
+
+def is_public_name(host: str) -> bool:
+    """Whether a name, as far as it says so itself, is one of the public internet.
+
+    False for names of one label, which networks complete as they like, and for those below the
+    labels of private use. What a name resolves to is another question.
+    """
+    labels = host.rstrip(".").split(".")
+    return len(labels) > 1 and labels[-1] not in _LOCAL_LABELS and labels[-2:] != ["home", "arpa"]
+
+
 @lru_cache(maxsize=8192)
 def is_public(address: str) -> bool:
     """Whether `address`, an IPv4 or IPv6 literal, is on the public internet.

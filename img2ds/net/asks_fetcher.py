@@ -17,6 +17,7 @@ from img2ds.net.budget import Lease
 from img2ds.net.connection import Connection
 from img2ds.net.error import FetchError
 from img2ds.net.exchange import MAX_HEAD
+from img2ds.net.proxy import Proxy, blamed
 from img2ds.net.redirecting import RedirectingFetcher
 from img2ds.net.reply import Head
 from img2ds.net.request import request_headers
@@ -33,16 +34,17 @@ _HEADER_FIELDS_TOO_LARGE = 431
 class AsksFetcher(RedirectingFetcher):
     """A new connection for each request, as asks has it by default."""
 
-    async def get(self, url: Url, due: Due, lease: Lease) -> tuple[Head, Body]:
+    async def get(self, url: Url, proxy: Proxy | None, due: Due, lease: Lease) -> tuple[Head, Body]:
         """See `RedirectingFetcher.get`."""
-        connection = await self.connect(url, due, lease)
-        request = _Request(url, _Socket(connection, due, lease), self)
+        connection = await self.connect(url, proxy, due, lease)
+        relay = proxy if proxy is not None and proxy.relays(url) else None
+        request = _Request(url, relay, _Socket(connection, due, lease), self)
         try:
-            await request.make_request()
-        except h11.RemoteProtocolError as error:
-            raise request.protocol_error(error) from None
-        except h11.LocalProtocolError:
-            raise FetchError(Reason.BAD_URL, "URL cannot be requested") from None
+            await request.perform()
+        except FetchError as error:
+            if relay is None or request.sock.in_body:
+                raise
+            raise blamed(error, silence=False) from None
         finally:
             connection.close()
         return request.head, request.content
@@ -95,7 +97,10 @@ class _Socket:
 class _Request(RequestProcessor):  # type: ignore[misc]
     """asks' request, with the answer read under our caps instead of to its end."""
 
-    def __init__(self, url: Url, sock: _Socket, fetcher: AsksFetcher) -> None:
+    def __init__(self, url: Url, relay: Proxy | None, sock: _Socket, fetcher: AsksFetcher) -> None:
+        credentials = {}
+        if relay is not None and relay.credentials:
+            credentials["Proxy-Authorization"] = relay.credentials
         super().__init__(
             None,
             "GET",
@@ -104,6 +109,7 @@ class _Request(RequestProcessor):  # type: ignore[misc]
             headers={
                 # As bytes, since h11 takes ASCII alone as text.
                 **{k: v.encode() for k, v in request_headers(fetcher.options).items()},
+                **credentials,
                 "Host": url.authority,
                 "Connection": "close",
             },
@@ -113,7 +119,16 @@ class _Request(RequestProcessor):  # type: ignore[misc]
         self.head = Head()
         self.content: Body = b""
         self._fetcher = fetcher
-        self._target = url.target
+        self._target = url.target if relay is None else url.text
+
+    async def perform(self) -> None:
+        """Send it and read the answer. Raises FetchError."""
+        try:
+            await self.make_request()
+        except h11.RemoteProtocolError as error:
+            raise self._protocol_error(error) from None
+        except h11.LocalProtocolError:
+            raise FetchError(Reason.BAD_URL, "URL cannot be requested") from None
 
     def _build_path(self) -> None:
         """The target as it is: asks would encode what browsers leave alone."""
@@ -156,7 +171,7 @@ class _Request(RequestProcessor):  # type: ignore[misc]
             if len(received) > limit:
                 raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
 
-    def protocol_error(self, error: h11.RemoteProtocolError) -> FetchError:
+    def _protocol_error(self, error: h11.RemoteProtocolError) -> FetchError:
         """h11 says in words alone what went wrong; how far the socket came says as much."""
         if error.error_status_hint == _HEADER_FIELDS_TOO_LARGE:
             return FetchError(Reason.HEADER_TOO_LARGE)

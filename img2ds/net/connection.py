@@ -150,13 +150,16 @@ class TlsConnection(Connection):
                 pass
             except ssl.SSLError:
                 return b""
-            data = super().receive_now(_RAW_READ)
+            data = self._raw_now()
             if data is None:
                 return None
             if data:
                 self._incoming.write(data)
             else:
                 self._incoming.write_eof()
+
+    def _raw_now(self) -> bytes | None:
+        return super().receive_now(_RAW_READ)
 
     async def _flush(self, due: Due) -> None:
         if self._outgoing.pending:
@@ -181,6 +184,37 @@ class TlsConnection(Connection):
                 raise
         if data:
             self._incoming.write(data)
+            return True
+        self._incoming.write_eof()
+        return False
+
+
+class NestedTlsConnection(TlsConnection):
+    """TLS within the TLS of a proxy: what a socket is to the other kind, `outer` is to this."""
+
+    __slots__ = ("_buffer", "_outer")
+
+    def __init__(self, outer: TlsConnection, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(outer.sock, context, host)
+        self._outer = outer
+        self._buffer = bytearray(_RAW_READ)
+
+    async def _send_raw(self, data: bytes, due: Due) -> None:
+        await self._outer.send(data, due)
+
+    def _raw_now(self) -> bytes | None:
+        return self._outer.receive_now(_RAW_READ)
+
+    async def _feed(self, due: Due, *, handshake: bool = False) -> bool:
+        view = memoryview(self._buffer)
+        try:
+            count = await self._outer.receive_into(view, due)
+        except OSError:
+            if handshake:
+                raise FetchError(Reason.CONNECT_RESET, "reset in the TLS handshake") from None
+            raise
+        if count:
+            self._incoming.write(view[:count])
             return True
         self._incoming.write_eof()
         return False

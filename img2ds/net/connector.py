@@ -1,4 +1,4 @@
-"""From an origin to an open connection: where to connect, address guard, TCP, TLS.
+"""From an origin to an open connection: which way, where to connect, address guard, TCP, TLS.
 
 TCP follows happy eyeballs (RFC 8305): the next address is tried when one fails, or has not
 answered for a quarter of a second. With one address, or a quick one, that costs nothing.
@@ -11,17 +11,20 @@ import os
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import certifi
 import trio
 
-from img2ds.net.address import is_public
-from img2ds.net.connection import Connection, TlsConnection
+from img2ds.net.address import is_literal, is_public, is_public_name
+from img2ds.net.connection import Connection, NestedTlsConnection, TlsConnection
 from img2ds.net.error import FetchError
+from img2ds.net.proxy import Proxy, blamed, read_rules
+from img2ds.net.request import user_agent
 from img2ds.net.resolver import Resolver
 from img2ds.net.sockets import Due
+from img2ds.net.tunnel import open_tunnel
 from img2ds.net.url import Url
 from img2ds.options import NetworkOptions
 from img2ds.outcome import Reason, UsageError
@@ -100,49 +103,117 @@ def open_context(options: NetworkOptions) -> ssl.SSLContext:
 
 
 class Connector:
-    """Opens connections to origins; every address connected to has passed the guard."""
+    """Opens connections to origins; every address connected to has passed the guard.
+
+    A proxy's own address alone has not: whoever runs img2ds named it. Names of URLs that go
+    through one are looked up by the proxy, so the guard sees what the URL says and no more.
+
+    Raises:
+        UsageError: an option, or a proxy of the environment, cannot be used.
+    """
 
     def __init__(self, options: NetworkOptions, resolver: Resolver) -> None:
         self._resolver = resolver
         self._rules = [ConnectRule.parse(text) for text in options.connect_to]
         self._allow_private = options.allow_private_addresses
-        self._context = open_context(options)
+        self._context = self._proxy_context = open_context(options)
+        if options.ignore_ssl_certificate:  # the images', not that of who gets our password
+            self._proxy_context = open_context(replace(options, ignore_ssl_certificate=False))
+        self._proxies = read_rules(options.proxy, os.environ)
+        self._user_agent = user_agent(options).encode()
 
-    async def connect(self, url: Url, due: Due) -> Connection:
-        """A new connection for `url`, after TLS where its scheme asks for it.
+    def route(self, url: Url) -> Proxy | None:
+        """The proxy that `url` goes through, None when it is asked directly.
+
+        What a --connect_to rule leads elsewhere is asked directly: the rule says where.
 
         Raises:
-            FetchError: any of the DNS, connect, blocked_address, tls_error and local reasons.
+            FetchError: blocked_address, when the URL itself says that it leads inside.
         """
-        sock = await self.connect_tcp(url.host, url.port, due)
+        if self._proxies is None:
+            return None
+        proxy = self._proxies.choose(url)
+        if proxy is None or self._rule(url.host, url.port) is not None:
+            return None
+        if not self._allow_private:
+            public = is_public(url.host) if is_literal(url.host) else is_public_name(url.host)
+            if not public:
+                raise FetchError(Reason.BLOCKED_ADDRESS, "private or reserved address")
+        return proxy
+
+    async def connect(self, url: Url, due: Due, proxy: Proxy | None = None) -> Connection:
+        """A new connection for `url`, after TLS where its scheme asks for it.
+
+        With a `proxy` it is one to the proxy, which passes on what is sent under TLS and has to
+        be told the whole URL without.
+
+        Raises:
+            FetchError: any of the DNS, connect, blocked_address, tls_error and local reasons;
+                proxy_error, and http_NNN when the proxy cannot reach the host.
+        """
+        if proxy is None:
+            connection = Connection(await self.connect_tcp(url.host, url.port, due))
+        else:
+            connection = await self._connect_to(proxy, due)
         if url.scheme == "http":
-            return Connection(sock)
+            return connection
         try:
-            # Certificates are for names without the dot that ends a rooted one (RFC 9525 6.3).
-            connection = TlsConnection(sock, self._context, url.host.rstrip("."))
-            await connection.handshake(due)
-        except UnicodeError:  # a label that is too long, and a rule that said where to connect
-            sock.close()
-            raise FetchError(Reason.BAD_URL, "bad host") from None
+            if proxy is not None:
+                await open_tunnel(connection, proxy, url, self._user_agent, due)
+            return await _secured(connection, self._context, url.host, due)
         except BaseException:
-            sock.close()
+            connection.close()
             raise
-        return connection
+
+    async def _connect_to(self, proxy: Proxy, due: Due) -> Connection:
+        """A connection to the proxy itself, after TLS where it speaks that."""
+        try:
+            connection = Connection(await self._open(proxy.host, proxy.port, due, guarded=False))
+            if proxy.scheme == "http":
+                return connection
+            try:
+                return await _secured(connection, self._proxy_context, proxy.host, due)
+            except BaseException:
+                connection.close()
+                raise
+        except FetchError as error:
+            raise blamed(error) from None
+
+    def _rule(self, host: str, port: int) -> ConnectRule | None:
+        return next((rule for rule in self._rules if rule.applies(host, port)), None)
 
     async def connect_tcp(self, host: str, port: int, due: Due) -> socket.socket:
         """A connected non-blocking socket. Raises as `connect`."""
-        for rule in self._rules:
-            if rule.applies(host, port):
-                host, port = rule.to_host or host, int(rule.to_port or port)
-                break
+        rule = self._rule(host, port)
+        if rule is not None:
+            host, port = rule.to_host or host, int(rule.to_port or port)
+        return await self._open(host, port, due, guarded=not self._allow_private)
+
+    async def _open(self, host: str, port: int, due: Due, *, guarded: bool) -> socket.socket:
         addresses: Sequence[str] = await due.within(partial(self._resolver.resolve, host))
-        if not self._allow_private:
+        if guarded:
             addresses = [address for address in addresses if is_public(address)]
             if not addresses:
                 raise FetchError(Reason.BLOCKED_ADDRESS, "private or reserved address")
         if len(addresses) == 1:
             return await _Attempt(addresses[0], port).finish(due)
         return await _race(addresses[:MAX_ADDRESSES], port, due)
+
+
+async def _secured(
+    connection: Connection, context: ssl.SSLContext, host: str, due: Due
+) -> TlsConnection:
+    """`connection` under TLS, with the certificate verified for `host`."""
+    name = host.rstrip(".")  # as certificates have it (RFC 9525 6.3)
+    try:
+        if isinstance(connection, TlsConnection):
+            secured: TlsConnection = NestedTlsConnection(connection, context, name)
+        else:
+            secured = TlsConnection(connection.sock, context, name)
+    except UnicodeError:  # a label that is too long, where nobody looked the name up
+        raise FetchError(Reason.BAD_URL, "bad host") from None
+    await secured.handshake(due)
+    return secured
 
 
 class _Attempt:

@@ -109,6 +109,11 @@ class Exchange:
             if head.status >= 200:
                 return head
 
+    @property
+    def spare(self) -> bytes:
+        """What came behind the head, as far as it was read."""
+        return self._rest
+
     async def _read_head(self) -> Head:
         scratch = self._scratch
         view = memoryview(scratch)

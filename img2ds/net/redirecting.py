@@ -11,13 +11,14 @@ from img2ds.net.budget import Lease
 from img2ds.net.connection import Connection
 from img2ds.net.connector import Connector
 from img2ds.net.error import FetchError
+from img2ds.net.proxy import WANTS_CREDENTIALS, Proxy
 from img2ds.net.redirect import REDIRECTS, next_url
 from img2ds.net.reply import Head, ReplyRules
 from img2ds.net.resolver import Resolver, system_config
 from img2ds.net.sockets import Due
 from img2ds.net.url import Url, parse_url
 from img2ds.options import NetworkOptions
-from img2ds.outcome import Failure
+from img2ds.outcome import Failure, Reason, failure
 from img2ds.sample import Body, Fetched
 
 
@@ -48,10 +49,15 @@ class RedirectingFetcher(ABC):
     async def _follow(self, url: Url, due: Due, lease: Lease) -> Fetched | Failure:
         hops = 0
         while True:
+            proxy = None
             try:
-                head, body = await self.get(url, due, lease)
+                proxy = self.connector.route(url)
+                head, body = await self.get(url, proxy, due, lease)
             except FetchError as error:
-                return replace(error.failure, elsewhere=hops > 0)
+                # Nobody knows whether the host or the proxy was silent: it is not the host's.
+                return replace(error.failure, elsewhere=hops > 0 or proxy is not None)
+            if proxy is not None and proxy.relays(url) and head.status == 407:
+                return failure(Reason.PROXY_ERROR, WANTS_CREDENTIALS)
             location = head.fields.get(b"location")
             if head.status in REDIRECTS and location is not None:
                 url = next_url(url, location, hops, self.options.max_redirects)
@@ -59,20 +65,23 @@ class RedirectingFetcher(ABC):
                 continue
             return self.rules.judge(head) or self.rules.finish(head, body)
 
-    async def connect(self, url: Url, due: Due, lease: Lease) -> Connection:
+    async def connect(self, url: Url, proxy: Proxy | None, due: Due, lease: Lease) -> Connection:
         """A new connection for `url`; raises as `Connector.connect`."""
         async with lease.connecting:
-            connection = await self.connector.connect(url, due)
+            connection = await self.connector.connect(url, due, proxy)
             connected = trio.current_time()
         due.extend(trio.current_time() - connected)  # until there was a slot to go on in
         return connection
 
     @abstractmethod
-    async def get(self, url: Url, due: Due, lease: Lease) -> tuple[Head, Body]:
-        """One request. The body is left empty where the rules do not want it.
+    async def get(self, url: Url, proxy: Proxy | None, due: Due, lease: Lease) -> tuple[Head, Body]:
+        """One request, through `proxy` if there is one.
+
+        The body is left empty where the rules do not want it.
 
         Raises:
-            FetchError: any reason but those that an answer's head decides.
+            FetchError: any reason but those that an answer's head decides. What goes wrong before
+                a proxy that relays has sent a head is `blamed` on it, but for silence.
         """
 
     @abstractmethod

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from img2ds.net.budget import Lease
 from img2ds.net.connection import Connection
-from img2ds.net.error import ClosedEarly
+from img2ds.net.error import ClosedEarly, FetchError
 from img2ds.net.exchange import Exchange
-from img2ds.net.pool import Pool
+from img2ds.net.pool import Origin, Pool
+from img2ds.net.proxy import Proxy, blamed
 from img2ds.net.redirecting import RedirectingFetcher
 from img2ds.net.reply import Head
 from img2ds.net.request import request_tail
@@ -21,7 +25,7 @@ _SCRATCH = 65_536
 
 
 class TrioFetcher(RedirectingFetcher):
-    """Keep-alive by origin, bodies received in place."""
+    """Keep-alive by origin, or by proxy; bodies received in place."""
 
     def __init__(self, options: NetworkOptions, resolver: Resolver | None = None) -> None:
         super().__init__(options, resolver)
@@ -29,14 +33,25 @@ class TrioFetcher(RedirectingFetcher):
         self._request_tail = request_tail(options)
         self._scratch = bytearray(_SCRATCH)
 
-    async def get(self, url: Url, due: Due, lease: Lease) -> tuple[Head, Body]:
+    async def get(self, url: Url, proxy: Proxy | None, due: Due, lease: Lease) -> tuple[Head, Body]:
         """See `RedirectingFetcher.get`."""
-        request = b"GET %b HTTP/1.1\r\nHost: %b\r\n%b" % (
-            url.target.encode("ascii"),
+        relayed = proxy is not None and proxy.relays(url)
+        if proxy is not None and relayed:
+            # Under the proxy's name: one connection serves all hosts.
+            origin, target, credentials = proxy.origin, url.text, proxy.header
+        else:
+            origin, target, credentials = url.origin, url.target, b""
+        request = b"GET %b HTTP/1.1\r\nHost: %b\r\n%b%b" % (
+            target.encode("ascii"),
             url.authority.encode("ascii"),
+            credentials,
             self._request_tail,
         )
-        connection, exchange, head = await self._request(url, request, due, lease)
+        connect = partial(self.connect, url, proxy, due, lease)
+        try:
+            connection, exchange, head = await self._request(origin, connect, request, due, lease)
+        except FetchError as error:
+            raise (blamed(error, silence=False) if relayed else error) from None
         try:
             if self.rules.wants_body(head):
                 body = await exchange.body(head, self.options.max_image_bytes)
@@ -47,19 +62,24 @@ class TrioFetcher(RedirectingFetcher):
             connection.close()
             raise
         if exchange.reusable:
-            self._pool.give(url.origin, connection)
+            self._pool.give(origin, connection)
         else:
             connection.close()
         return head, body
 
     async def _request(
-        self, url: Url, request: bytes, due: Due, lease: Lease
+        self,
+        origin: Origin,
+        connect: Callable[[], Awaitable[Connection]],
+        request: bytes,
+        due: Due,
+        lease: Lease,
     ) -> tuple[Connection, Exchange, Head]:
         """Send on a kept connection, or on a new one; a kept one may have been closed by now."""
         while True:
-            connection = self._pool.take(url.origin)
+            connection = self._pool.take(origin)
             if connection is None:
-                connection = await self.connect(url, due, lease)
+                connection = await connect()
             try:
                 exchange = Exchange(connection, due, lease, self._scratch)
                 return connection, exchange, await exchange.request(request)

@@ -15,6 +15,8 @@ _HINTS = {
     "there, use --allow_private_addresses",
     Reason.DNS_TIMEOUT: "the name servers do not keep up: name faster ones with --dns_servers",
     Reason.DNS_FAILURE: "the name servers refuse answers: name others with --dns_servers",
+    Reason.PROXY_ERROR: "see --proxy, and http_proxy and its like in the environment; --proxy none "
+    "goes without a proxy",
     Reason.TLS_ERROR: "if the hosts have certificates of an own authority, name it with "
     "--ca_bundle",
     Reason.STALLED: "the link may be full: lower --thread_count or raise --timeout",

@@ -22,11 +22,15 @@ from img2ds.outcome import Failure
 from img2ds.sample import Fetched
 from tests.running import serving
 from tests.server import certificates
+from tests.server.proxy import ProxyServer
 from tests.server.registry import BEHAVIOURS
 from tests.server.web import Behaviour, Greeting, Peer, Request, Server, reply
 
 #: The host that URLs of the suite name; certificates.NAMES has it.
 HOST = "pics.example"
+
+#: A proxy that is not there.
+DEAD_PROXY = "http://127.0.0.1:9"
 
 #: Every fetcher, and whether it keeps connections.
 KEEPS_CONNECTIONS = {"trio": True, "asks": False}
@@ -72,14 +76,23 @@ class Everywhere(Mapping[str, Behaviour]):
         return 0
 
 
+def tls_proxy(**settings: Any) -> ProxyServer:
+    """A proxy that speaks TLS to its clients."""
+    return ProxyServer(tls=certificates.server_context(certificates.good), **settings)
+
+
 @dataclass
 class World:
-    """Two servers and a fetcher that reaches them as ports 80 and 443 of any given host."""
+    """Two servers and a fetcher that reaches them as ports 80 and 443 of any given host.
+
+    `proxy` leads to the same servers; whether the fetcher uses it is up to its options.
+    """
 
     http: Server
     https: Server
     fetcher: Fetcher
     budget: Budget
+    proxy: ProxyServer
 
     async def get(self, url: str) -> Fetched | Failure:
         """One attempt. The lease is given back, and must have counted what was held."""
@@ -116,6 +129,8 @@ async def world(
     identity: Any = certificates.good,
     hosts: Iterable[str] = (HOST,),
     public: Collection[str] = ("127.0.0.1",),
+    proxy: ProxyServer | None = None,
+    login: str = "",
     **options: Any,
 ) -> AsyncIterator[World]:
     """A `World` with the fetcher called `kind`.
@@ -124,19 +139,27 @@ async def world(
         identity: what makes the https server's certificate.
         hosts: the names that lead to the two servers.
         public: the addresses that the guard lets pass.
+        proxy: the way to the servers in place of `connect_to`; it is given its `servers` here.
+        login: `USER:PASSWORD@` of its URL.
         options: NetworkOptions' own; `connect_to` comes before what `hosts` makes of it.
     """
     http = Server(behaviours, greeting=greeting)
     https = Server(behaviours, tls=certificates.server_context(identity), greeting=greeting)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("img2ds.net.connector.is_public", lambda address: address in public)
-        async with serving(http, https):
+        used = proxy is not None
+        proxy = proxy or ProxyServer()
+        proxy.servers = {80: http, 443: https}
+        async with serving(http, https, proxy):
+            if used:
+                hosts = ()
+                options["proxy"] = f"{proxy.scheme}://{login}{proxy.address}"
             ways = options.pop("connect_to", ())
             for host in hosts:
                 ways += (f"{host}:80:127.0.0.1:{http.port}", f"{host}:443:127.0.0.1:{https.port}")
             options.setdefault("ca_bundle", certificates.bundle())
             fetcher = open_fetcher(NetworkOptions(fetcher=kind, connect_to=ways, **options))
             try:
-                yield World(http, https, fetcher, Budget(1 << 30))
+                yield World(http, https, fetcher, Budget(1 << 30), proxy)
             finally:
                 await fetcher.aclose()

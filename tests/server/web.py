@@ -170,9 +170,13 @@ class Server:
         return f"{self.host}:{self.port}"
 
     @property
+    def scheme(self) -> str:
+        return "https" if self.tls else "http"
+
+    @property
     def origin(self) -> str:
         """`http://127.0.0.1:PORT`, or https."""
-        return f"{'https' if self.tls else 'http'}://{self.address}"
+        return f"{self.scheme}://{self.address}"
 
     async def serve(
         self, *, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED

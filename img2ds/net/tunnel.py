@@ -1,0 +1,40 @@
+"""A tunnel through a proxy: CONNECT and its answer (RFC 9110 9.3.6)."""
+
+from __future__ import annotations
+
+from img2ds.net.budget import Budget
+from img2ds.net.connection import Connection
+from img2ds.net.error import FetchError
+from img2ds.net.exchange import READ, Exchange
+from img2ds.net.proxy import Proxy, blamed, refusal
+from img2ds.net.sockets import Due
+from img2ds.net.url import Url
+from img2ds.outcome import Reason
+
+
+async def open_tunnel(
+    connection: Connection, proxy: Proxy, url: Url, user_agent: bytes, due: Due
+) -> None:
+    """Have what is sent on `connection`, a new one to `proxy`, go to the host of `url`.
+
+    Raises:
+        FetchError: proxy_error, http_NNN when the proxy cannot reach the host, or max_time.
+    """
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    target = b"%b:%d" % (host.encode("ascii"), url.port)  # the port always (RFC 9110 9.3.6)
+    request = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: %b\r\n%b\r\n" % (
+        target,
+        target,
+        user_agent,
+        proxy.header,
+    )
+    # Its answer has no body, whatever its head says: nothing will be counted.
+    exchange = Exchange(connection, due, Budget(0).lease(), bytearray(READ))
+    try:
+        head = await exchange.request(request)
+    except FetchError as error:
+        raise blamed(error) from None
+    if head.status >= 300:
+        raise refusal(head.status)
+    if exchange.spare:
+        raise FetchError(Reason.PROXY_ERROR, "proxy: bytes from nobody behind its answer")

@@ -17,7 +17,7 @@ from img2ds.cores import usable_cores
 from img2ds.distributor import open_distributor
 from img2ds.ledger import Ledger, open_ledger
 from img2ds.naming import shard_name, stats_name
-from img2ds.net.fetcher import open_fetcher
+from img2ds.net.fetcher import check_proxy, open_fetcher
 from img2ds.options import Options
 from img2ds.outcome import UsageError
 from img2ds.planner import Input, Plan, open_input
@@ -47,6 +47,7 @@ def run(options: Options) -> Report:
     started, cpu = time.monotonic(), cpu_time()
     check_descriptors(options)
     open_fetcher(options.network)  # what workers could only fail at is said here, once
+    check_proxy(options.network)
     source = open_input(options.input)
     source.check_rows()
     wanted = options.run

@@ -139,8 +139,8 @@ class Failure:
     """Why a row has no image.
 
     `reason` is a `Reason` value or `http_NNN`; `message` is one line for people;
-    `retry_after` is in seconds, when the server named a time; `elsewhere` tells that it befell a
-    host that a redirect led to.
+    `retry_after` is in seconds, when the server named a time; `elsewhere` tells that it may be no
+    fault of the URL's host, but of one that a redirect led to, or of a proxy.
     """
 
     reason: str

@@ -67,7 +67,8 @@ def _flag(spec: Field[Any]) -> Any:
         default = spec.default_factory()
     default = DEFAULTS.get(spec.name, default)
     metadata = spec.metadata
-    return flag(default, metadata["kind"], metadata["help"], *metadata["choices"])
+    kind, choices = metadata["kind"], metadata["choices"]
+    return flag(default, kind, metadata["help"], *choices, secret=metadata["secret"])
 
 
 def flags_of(*groups: type[Any]) -> list[str]:

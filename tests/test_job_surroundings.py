@@ -120,6 +120,19 @@ def test_a_run_behind_a_proxy(tmp_path: Path, by: str, monkeypatch: pytest.Monke
         assert path.is_dir() or b"s3cret" not in path.read_bytes(), path
 
 
+def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
+    arguments = flags("", write_list(tmp_path / "list.txt", 0, 10), tmp_path / "out")
+    del arguments["connect_to"]
+    run = subprocess.run(
+        command({**arguments, "proxy": "http://me:s3cret@127.0.0.1:9"}),
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    words = "img2ds: --proxy: no connection to 127.0.0.1, port 9 (proxy: connection refused)\n"
+    assert run.stderr == words
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_count_of_shards_finds_no_room(
     tmp_path: Path, ungated: tuple[Background, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,7 +154,7 @@ class Connector:
         if proxy is None:
             connection = Connection(await self.connect_tcp(url.host, url.port, due))
         else:
-            connection = await self._connect_to(proxy, due)
+            connection = await self.connect_to_proxy(proxy, due)
         if url.scheme == "http":
             return connection
         try:
@@ -165,8 +165,12 @@ class Connector:
             connection.close()
             raise
 
-    async def _connect_to(self, proxy: Proxy, due: Due) -> Connection:
-        """A connection to the proxy itself, after TLS where it speaks that."""
+    async def connect_to_proxy(self, proxy: Proxy, due: Due) -> Connection:
+        """A connection to the proxy itself, after TLS where it speaks that.
+
+        Raises:
+            FetchError: proxy_error, max_time or no_descriptors.
+        """
         try:
             connection = Connection(await self._open(proxy.host, proxy.port, due, guarded=False))
             if proxy.scheme == "http":

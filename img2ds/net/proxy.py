@@ -13,12 +13,10 @@ from urllib.parse import unquote_to_bytes
 
 from img2ds.net.error import FetchError
 from img2ds.net.no_proxy import NoProxy
+from img2ds.net.reply import Head
 from img2ds.net.url import DEFAULT_PORTS, Url, parse_url
 from img2ds.network_options import PROXY_FROM_ENVIRONMENT, PROXY_NONE
 from img2ds.outcome import Failure, Reason, UsageError, http_reason
-
-#: What people are told who have a proxy that wants to know them.
-WANTS_CREDENTIALS = "proxy wants credentials (407)"
 
 _SCHEMES = ("http", "https")
 
@@ -35,11 +33,6 @@ class Proxy:
     host: str
     port: int
     credentials: bytes = field(default=b"", repr=False)
-
-    @property
-    def origin(self) -> tuple[str, str, int]:
-        """What its connections are kept under: a key that no URL has."""
-        return (f"proxy {self.scheme}", self.host, self.port)
 
     @property
     def header(self) -> bytes:
@@ -89,7 +82,7 @@ def read_rules(wanted: str, environment: Mapping[str, str]) -> ProxyRules | None
 
 
 def _settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """`..._proxy` by lower-case name; lower case wins, and set to nothing it means none."""
+    """`..._proxy` by lower-case name. Lower case wins; it alone, set to nothing, means none."""
     settings = {}
     for lower in (False, True):
         for name, value in environment.items():
@@ -97,7 +90,8 @@ def _settings(environment: Mapping[str, str]) -> dict[str, str]:
                 # Under CGI it is a header that a client chose (CVE-2016-1000110).
                 if name.lower() == "http_proxy" and not lower and "REQUEST_METHOD" in environment:
                     continue
-                settings[name.lower()] = value.strip()
+                if value or lower:
+                    settings[name.lower()] = value.strip()
     return settings
 
 
@@ -159,6 +153,16 @@ def blamed(error: FetchError, *, silence: bool = True) -> FetchError:
     return FetchError(Reason.PROXY_ERROR, f"proxy: {words}")
 
 
+def says_keep_alive(head: Head) -> bool:
+    """Whether a proxy that relayed an answer says that it will take another request.
+
+    By HTTP/1.1 it need not say so; but tinyproxy, for one, passes on to the first host whatever
+    follows, and says nothing.
+    """
+    words = (head.fields.get(name, b"") for name in (b"connection", b"proxy-connection"))
+    return any(b"keep-alive" in word.lower() for word in words)
+
+
 def refusal(status: int) -> FetchError:
     """Why there is no tunnel, by the status of the answer to CONNECT.
 
@@ -167,7 +171,10 @@ def refusal(status: int) -> FetchError:
     """
     error = FetchError(
         Reason.PROXY_ERROR,
-        WANTS_CREDENTIALS if status == 407 else f"proxy refused CONNECT with {status}",
+        # 401 is no proxy's word by the standard, and tinyproxy's for a wrong password.
+        f"proxy wants credentials ({status})"
+        if status in (401, 407)
+        else f"proxy refused CONNECT with {status}",
     )
     if status >= 500:
         error.failure = Failure(http_reason(status), f"proxy answered {status} to CONNECT")

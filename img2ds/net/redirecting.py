@@ -11,7 +11,7 @@ from img2ds.net.budget import Lease
 from img2ds.net.connection import Connection
 from img2ds.net.connector import Connector
 from img2ds.net.error import FetchError
-from img2ds.net.proxy import WANTS_CREDENTIALS, Proxy
+from img2ds.net.proxy import Proxy
 from img2ds.net.redirect import REDIRECTS, next_url
 from img2ds.net.reply import Head, ReplyRules
 from img2ds.net.resolver import Resolver, system_config
@@ -57,7 +57,7 @@ class RedirectingFetcher(ABC):
                 # Nobody knows whether the host or the proxy was silent: it is not the host's.
                 return replace(error.failure, elsewhere=hops > 0 or proxy is not None)
             if proxy is not None and proxy.relays(url) and head.status == 407:
-                return failure(Reason.PROXY_ERROR, WANTS_CREDENTIALS)
+                return failure(Reason.PROXY_ERROR, "proxy wants credentials (407)")
             location = head.fields.get(b"location")
             if head.status in REDIRECTS and location is not None:
                 url = next_url(url, location, hops, self.options.max_redirects)

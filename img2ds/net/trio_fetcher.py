@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import partial
-
 from img2ds.net.budget import Lease
 from img2ds.net.connection import Connection
 from img2ds.net.error import ClosedEarly, FetchError
 from img2ds.net.exchange import Exchange
-from img2ds.net.pool import Origin, Pool
-from img2ds.net.proxy import Proxy, blamed
+from img2ds.net.pool import Pool
+from img2ds.net.proxy import Proxy, blamed, says_keep_alive
 from img2ds.net.redirecting import RedirectingFetcher
 from img2ds.net.reply import Head
 from img2ds.net.request import request_tail
@@ -25,7 +22,7 @@ _SCRATCH = 65_536
 
 
 class TrioFetcher(RedirectingFetcher):
-    """Keep-alive by origin, or by proxy; bodies received in place."""
+    """Keep-alive by origin, bodies received in place."""
 
     def __init__(self, options: NetworkOptions, resolver: Resolver | None = None) -> None:
         super().__init__(options, resolver)
@@ -37,19 +34,17 @@ class TrioFetcher(RedirectingFetcher):
         """See `RedirectingFetcher.get`."""
         relayed = proxy is not None and proxy.relays(url)
         if proxy is not None and relayed:
-            # Under the proxy's name: one connection serves all hosts.
-            origin, target, credentials = proxy.origin, url.text, proxy.header
+            target, credentials = url.text, proxy.header
         else:
-            origin, target, credentials = url.origin, url.target, b""
+            target, credentials = url.target, b""
         request = b"GET %b HTTP/1.1\r\nHost: %b\r\n%b%b" % (
             target.encode("ascii"),
             url.authority.encode("ascii"),
             credentials,
             self._request_tail,
         )
-        connect = partial(self.connect, url, proxy, due, lease)
         try:
-            connection, exchange, head = await self._request(origin, connect, request, due, lease)
+            connection, exchange, head = await self._request(url, proxy, request, due, lease)
         except FetchError as error:
             raise (blamed(error, silence=False) if relayed else error) from None
         try:
@@ -61,25 +56,22 @@ class TrioFetcher(RedirectingFetcher):
         except BaseException:
             connection.close()
             raise
-        if exchange.reusable:
-            self._pool.give(origin, connection)
+        if exchange.reusable and (not relayed or says_keep_alive(head)):
+            # A proxy's are kept for one host, too: if it relays blindly, the host would answer for
+            # others.
+            self._pool.give(url.origin, connection)
         else:
             connection.close()
         return head, body
 
     async def _request(
-        self,
-        origin: Origin,
-        connect: Callable[[], Awaitable[Connection]],
-        request: bytes,
-        due: Due,
-        lease: Lease,
+        self, url: Url, proxy: Proxy | None, request: bytes, due: Due, lease: Lease
     ) -> tuple[Connection, Exchange, Head]:
         """Send on a kept connection, or on a new one; a kept one may have been closed by now."""
         while True:
-            connection = self._pool.take(origin)
+            connection = self._pool.take(url.origin)
             if connection is None:
-                connection = await connect()
+                connection = await self.connect(url, proxy, due, lease)
             try:
                 exchange = Exchange(connection, due, lease, self._scratch)
                 return connection, exchange, await exchange.request(request)

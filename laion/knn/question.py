@@ -10,7 +10,7 @@ import trio
 from img2ds.image.sniff import sniff
 from img2ds.net.budget import Budget
 from img2ds.net.fetcher import open_fetcher
-from img2ds.options import NetworkOptions
+from img2ds.network_options import PROXY_NONE, NetworkOptions
 from img2ds.outcome import Failure, UsageError
 from laion.knn.description import Description
 from laion.knn.vectors import Vectors
@@ -96,6 +96,8 @@ def picture_network(
         disallowed_header_directives=(),  # a question keeps nothing of the picture
         allow_private_addresses=allow_private,
         connect_to=tuple(connect_to),
+        # Strangers name the URLs, and what a proxy would look up for them the guard never sees.
+        proxy=PROXY_NONE,
     )
 
 

@@ -68,20 +68,34 @@ def test_addresses_are_asked_for_in_brackets(kind: str, url: str) -> None:
 
 @pytest.mark.parametrize("make", [ProxyServer, tls_proxy])
 def test_connections_are_kept(kind: str, make: Callable[[], ProxyServer]) -> None:
-    """One to the proxy for all hosts of http, a tunnel for each of https."""
+    """One a host, also where the proxy is asked for URLs and says that it keeps them.
+
+    A proxy that passes what follows a first request on to its host, as tinyproxy does, would
+    have that host answer for others.
+    """
 
     async def main() -> None:
         async with world(kind, proxy=make(), allow_private_addresses=True) as there:
             for host in (HOST, f"a.{HOST}", HOST):
-                assert await there.body(f"http://{host}/good.jpg") == picture()
-            assert there.proxy.connections == (1 if KEEPS_CONNECTIONS[kind] else 3)
+                assert await there.body(f"http://{host}/http10-keep-alive") == picture()
+            assert there.proxy.connections == (2 if KEEPS_CONNECTIONS[kind] else 3)
             for host in (HOST, f"a.{HOST}", HOST):
                 assert await there.body(f"https://{host}/good.jpg") == picture()
-            assert there.proxy.connections == (3 if KEEPS_CONNECTIONS[kind] else 6)
+            assert there.proxy.connections == (4 if KEEPS_CONNECTIONS[kind] else 6)
             assert there.http.connections == 0
             await there.fetcher.aclose()
             await wait_all_tasks_blocked()
             assert there.proxy.open == 0
+
+    run(main)
+
+
+def test_a_relayed_connection_of_which_nothing_is_said_is_not_kept(kind: str) -> None:
+    async def main() -> None:
+        async with world(kind, proxy=ProxyServer()) as there:
+            for _ in range(2):
+                assert await there.body(f"http://{HOST}/good.jpg") == picture()
+            assert there.proxy.connections == 2
 
     run(main)
 

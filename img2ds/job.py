@@ -25,6 +25,7 @@ from img2ds.runner import Runner, RunReport, cpu_time, describe_end
 from img2ds.stats.console import Console, counted
 from img2ds.stats.summary import hints, speed, table
 from img2ds.stats.tally import Tally
+from img2ds.stats.wandb import Board, load_wandb
 from img2ds.stop import StopSwitch
 from img2ds.storage import OutputFolder
 from img2ds.worker import ShardWorker, check_descriptors
@@ -48,6 +49,8 @@ def run(options: Options) -> Report:
     check_descriptors(options)
     open_fetcher(options.network)  # what workers could only fail at is said here, once
     check_proxy(options.network)
+    if options.run.enable_wandb:
+        load_wandb()
     source = open_input(options.input)
     source.check_rows()
     wanted = options.run
@@ -71,6 +74,9 @@ def run(options: Options) -> Report:
             ledger.begin()
         except OSError as error:
             raise _unusable(folder, error) from None
+        board = None
+        if options.run.enable_wandb:
+            board = stack.enter_context(Board(options, console.note))
         stop = stack.enter_context(StopSwitch(options.run.max_runtime))
         stack.callback(console.close)
         report = Report(folder.path, shards_before=len(ledger.committed_here()))
@@ -102,6 +108,7 @@ def run(options: Options) -> Report:
             expect,
             sees=_sees(folder, options) if distributor.spans_machines else None,
             careful=ShardWorker(options, folder, overlap=False),
+            committed=partial(board.shard, total=report.tally) if board is not None else None,
         )
         runner.run(distributor, plan.tasks(), options.run.max_shard_retry)
         if not plan.shard_count and report.stopped is None:

@@ -193,7 +193,7 @@ class RunOptions:
         None, "float?", "seconds after which no further shard is started"
     )
     dry_run: bool = flag(False, "bool", "check everything, print the plan, download nothing")
-    enable_wandb: bool = flag(False, "bool", "log to Weights & Biases (not built yet)")
+    enable_wandb: bool = flag(False, "bool", "log to Weights & Biases, as img2dataset does")
     wandb_project: str = flag("img2dataset", "str", "project for --enable_wandb")
 
     def __post_init__(self) -> None:
@@ -203,8 +203,8 @@ class RunOptions:
         at_least("max_shard_retry", self.max_shard_retry, 0)
         if self.max_runtime is not None:
             positive("max_runtime", self.max_runtime)
-        if self.enable_wandb:
-            raise UsageError("--enable_wandb is not built yet in this version of img2ds")
+        if not self.wandb_project:
+            raise UsageError("--wandb_project must not be empty")
 
 
 @dataclass(frozen=True, slots=True)

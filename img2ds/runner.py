@@ -69,6 +69,7 @@ class Runner:
         expect: called whenever there may be news of how much there is to do.
         sees: whether the mark of a shard is there, seen from this process.
         careful: the worker for tasks that broke before, by default the same.
+        committed: is told of every shard that was committed, when `report` has it.
     """
 
     def __init__(
@@ -83,11 +84,13 @@ class Runner:
         words: Words | None = None,
         sees: Callable[[int], bool] | None = None,
         careful: Worker | None = None,
+        committed: Callable[[ShardReport[Any]], None] | None = None,
     ) -> None:
         self._sees = sees
         self._report = report
         self._worker = worker
         self._careful = careful or worker
+        self._committed = committed
         self._stop = stop
         self._lock = lock
         self._console = console
@@ -188,6 +191,8 @@ class Runner:
         del self._in_flight[ended.shard_id]
         self._report.tally.merge(ended.tally)
         self._report.shards_committed += 1
+        if self._committed is not None:
+            self._committed(ended)
 
     def _break(self, shard_id: int, why: str, told: bool = False) -> None:
         self._broken[shard_id] = (self._in_flight.pop(shard_id), why)

@@ -52,8 +52,8 @@ DEFAULTS: Mapping[str, Any] = {
     "extract_exif": False,
 }
 
-#: Flags that make no sense here, or are not built in img2ds.
-_LEFT_OUT = {"enable_wandb", "wandb_project", "bbox_col", "verify_hash", "url_list"}
+#: Flags that make no sense for candidates, or are not built in img2ds.
+_LEFT_OUT = {"bbox_col", "verify_hash", "url_list"}
 
 
 def taken_over(names: Iterable[str]) -> list[tuple[str, Any, Any]]:

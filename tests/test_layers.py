@@ -83,6 +83,7 @@ HOMES = {
     "xxhash": ("laion/candidate.py",),
     "open_clip": ("laion/clip/model.py",),
     "matplotlib": ("laion/release/figures.py",),
+    "wandb": ("img2ds/stats/wandb.py",),
     "ray": ("img2ds/distributors/ray.py",),
     "pyspark": ("img2ds/distributors/spark_session.py",),
     "faiss": ("laion/knn/ann.py",),

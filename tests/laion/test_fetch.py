@@ -19,9 +19,7 @@ from laion.fetch import FIXED, DownloadOptions, img2ds_options
 
 def test_every_flag_of_img2ds_is_taken_over_or_decided() -> None:
     ours = {f.name for f in fields(DownloadOptions)}
-    assert set(FLAGS) - ours - set(FIXED) == {
-        "url_list", "verify_hash", "bbox_col", "enable_wandb", "wandb_project",
-    }  # fmt: skip
+    assert set(FLAGS) - ours - set(FIXED) == {"url_list", "verify_hash", "bbox_col"}
     assert ours - set(FLAGS) == {"input"}
 
 

@@ -131,16 +131,13 @@ class Board:
 
 def _settings(wandb: Any) -> Any:
     """What differs from wandb's defaults; its own environment variables have the last word."""
-    settings = wandb.Settings()
-    wanted = {
+    wanted: dict[str, Any] = {
         "console": "off",  # else it takes over stdout and stderr, and the living line with them
         "init_timeout": INIT_TIMEOUT,
-        "finish_timeout": FINISH_TIMEOUT,  # not there before 2026
+        "finish_timeout": FINISH_TIMEOUT,
     }
-    for name, value in wanted.items():
-        if hasattr(settings, name) and f"WANDB_{name.upper()}" not in os.environ:
-            setattr(settings, name, value)
-    return settings
+    ours = {k: v for k, v in wanted.items() if f"WANDB_{k.upper()}" not in os.environ}
+    return wandb.Settings(**ours)
 
 
 def speeds(prefix: str, tally: Tally, seconds: float) -> dict[str, float]:

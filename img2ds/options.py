@@ -24,7 +24,7 @@ ENCODE_FORMATS = ("jpg", "png", "webp")
 #: Formats of originals that can be read.
 IMAGE_FORMATS = ("jpeg", "png", "webp", "gif")
 HASHES = ("sha256", "md5", "sha512")
-INPUT_FORMATS = ("txt", "csv", "tsv", "parquet")
+INPUT_FORMATS = ("txt", "csv", "tsv", "json", "jsonl", "parquet")
 OUTPUT_FORMATS = ("webdataset", "dummy")
 INCREMENTAL_MODES = ("incremental", "overwrite", "extend")
 FETCHERS = ("trio", "asks")

@@ -245,7 +245,6 @@ def test_png_has_levels_not_qualities() -> None:
 PLANNED = [
     ("output_format", "files"), ("output_format", "parquet"), ("output_format", "tfrecord"),
     ("distributor", "pyspark"), ("distributor", "ray"), ("enable_wandb", True),
-    ("bbox_col", "boxes"),
 ]  # fmt: skip
 
 

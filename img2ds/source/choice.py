@@ -12,6 +12,8 @@ from img2ds.source.parquet import ParquetSource
 from img2ds.source.source import Source
 from img2ds.source.text import TextSource
 
+#: How the names of Arrow's types begin that boxes can be in, as lists or as text.
+_OF_BOXES = ("list", "fixed_size_list", "string", "binary", "dictionary", "null")
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
@@ -60,7 +62,14 @@ def open_source(path: str, input_format: str, options: InputOptions) -> Source:
             )
         return TextSource(path, options.url_col)
     if input_format == "parquet":
-        return ParquetSource(path, options.columns)
+        source = ParquetSource(path, options.columns)
+        kind = source.schema.get(options.bbox_col or "", "list")
+        if not kind.removeprefix("large_").startswith(_OF_BOXES):
+            raise UsageError(
+                f"{path} has {kind} in the column {options.bbox_col!r}, not lists of boxes "
+                "(see --bbox_col)"
+            )
+        return source
     texts = [options.url_col, *options.verify_hash[:1]]
     if options.caption_col is not None:
         texts.append(options.caption_col)
@@ -71,4 +80,6 @@ def open_source(path: str, input_format: str, options: InputOptions) -> Source:
     # pyarrow.compute takes an eighth of a worker's start, and parquet does not need it.
     from img2ds.source.delimited import DelimitedSource
 
-    return DelimitedSource(path, options.columns, texts, _DELIMITERS[input_format])
+    return DelimitedSource(
+        path, options.columns, texts, _DELIMITERS[input_format], options.bbox_col
+    )

@@ -34,4 +34,5 @@ def blurred(picture: Floats, box: tuple[float, ...]) -> Floats:
     down, across = gaussian(height, 0.1 * side), gaussian(width, 0.1 * side)
     mask = (down @ mask @ across.T)[:, :, None]
     soft = np.stack([down @ picture[:, :, band] @ across.T for band in range(3)], axis=2)
-    return picture * (1 - mask) + soft * mask
+    found: Floats = picture * (1 - mask) + soft * mask
+    return found

@@ -20,6 +20,9 @@ STDIN = "-"
 #: Bytes at each end of a file that its digest covers.
 DIGEST_BYTES = 64 * 1024
 
+#: How the marks of shards end, which lie beside metadata that may well be a list.
+_MARK = "_stats.json"
+
 #: Bytes a stream asks its file for at once.
 _READ_SIZE = 1 << 20
 
@@ -51,7 +54,8 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
     """The files that `url_list` stands for, sorted by path.
 
     A folder stands for its files (not those of folders inside it) that end in one of
-    `extensions`, hidden and underscored ones left out, as Spark does with its marks.
+    `extensions`, hidden and underscored ones left out, as Spark does with its marks, and marks of
+    shards.
 
     Args:
         url_list: a file, a folder, a glob, an fsspec URL of any of these, or `-`.
@@ -92,7 +96,11 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
 
 def _is_list(path: str, extensions: Sequence[str]) -> bool:
     name = path.rpartition("/")[2]
-    return not name.startswith((".", "_")) and name.endswith(tuple(extensions))
+    return (
+        not name.startswith((".", "_"))
+        and not name.endswith(_MARK)
+        and name.endswith(tuple(extensions))
+    )
 
 
 def _is_file(fs: Any, entry: dict[str, Any]) -> bool:

@@ -130,6 +130,14 @@ def test_a_small_box_beside_a_large_one_is_blurred_too() -> None:
     assert detail(after[13:23, 13:23]) < 30
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 2), (3, 2000), (7, 9)])
+def test_pictures_of_any_size(size: tuple[int, int]) -> None:
+    pixels = board(*size)
+    for box in ((0.0, 0.0, 1.0, 1.0), (1 - 1e-9, 0.0, 1.0, 1e-9), BOX):
+        found = blur(pixels.copy(), (box,))
+        assert (found.shape, found.dtype) == (pixels.shape, np.uint8)
+
+
 def test_pixels_that_may_not_be_written_to_are_copied() -> None:
     pixels = board(64, 64)
     pixels.flags.writeable = False

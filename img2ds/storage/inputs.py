@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
+from img2ds.naming import STATS_SUFFIX
 from img2ds.outcome import UsageError
 from img2ds.storage.filesystem import local_path, resolve, said_plainly
 
@@ -19,9 +20,6 @@ STDIN = "-"
 
 #: Bytes at each end of a file that its digest covers.
 DIGEST_BYTES = 64 * 1024
-
-#: How the marks of shards end, which lie beside metadata that may well be a list.
-_MARK = "_stats.json"
 
 #: Bytes a stream asks its file for at once.
 _READ_SIZE = 1 << 20
@@ -98,7 +96,7 @@ def _is_list(path: str, extensions: Sequence[str]) -> bool:
     name = path.rpartition("/")[2]
     return (
         not name.startswith((".", "_"))
-        and not name.endswith(_MARK)
+        and not name.endswith(STATS_SUFFIX)
         and name.endswith(tuple(extensions))
     )
 

@@ -135,7 +135,8 @@ def test_pictures_of_any_size(size: tuple[int, int]) -> None:
     pixels = board(*size)
     for box in ((0.0, 0.0, 1.0, 1.0), (1 - 1e-9, 0.0, 1.0, 1e-9), BOX):
         found = blur(pixels.copy(), (box,))
-        assert (found.shape, found.dtype) == (pixels.shape, np.uint8)
+        assert found.shape == pixels.shape
+        assert found.dtype == np.uint8
 
 
 def test_pixels_that_may_not_be_written_to_are_copied() -> None:

@@ -23,7 +23,7 @@ ENCODE_FORMATS = ("jpg", "png", "webp")
 #: Formats of originals that can be read.
 IMAGE_FORMATS = ("jpeg", "png", "webp", "gif")
 HASHES = ("sha256", "md5", "sha512")
-INPUT_FORMATS = ("txt", "csv", "tsv", "parquet")
+INPUT_FORMATS = ("txt", "csv", "tsv", "json", "jsonl", "parquet")
 OUTPUT_FORMATS = ("webdataset", "dummy")
 INCREMENTAL_MODES = ("incremental", "overwrite", "extend")
 DISTRIBUTORS = ("multiprocessing", "pyspark", "ray")
@@ -52,14 +52,14 @@ class InputOptions:
     verify_hash: tuple[str, ...] = flag(
         (), "list", "[column, md5|sha256|sha512]: the hash each original must have"
     )
-    bbox_col: str | None = flag(None, "str?", "column with boxes to blur (not built yet)")
+    bbox_col: str | None = flag(
+        None, "str?", "column with boxes to blur: [[left, top, right, bottom], ...], each 0 to 1"
+    )
     max_rows: int | None = flag(None, "int?", "stop after this many rows of the input")
 
     def __post_init__(self) -> None:
         if not self.url_list:
             raise UsageError("--url_list is required: the list of image URLs to download")
-        if self.bbox_col is not None:
-            raise UsageError("--bbox_col is not built yet in this version of img2ds")
         at_least("max_rows", self.max_rows, 1)
         if self.verify_hash and (len(self.verify_hash) != 2 or self.verify_hash[1] not in HASHES):
             raise UsageError(
@@ -73,9 +73,15 @@ class InputOptions:
         wanted = [self.url_col]
         if self.caption_col is not None:
             wanted.append(self.caption_col)
-        wanted.extend(self.save_additional_columns)
+        wanted.extend(self.kept_columns)
         wanted.extend(self.verify_hash[:1])
         return list(dict.fromkeys(wanted))
+
+    @property
+    def kept_columns(self) -> list[str]:
+        """The input columns that the metadata keep as they are; the boxes last, as img2dataset."""
+        kept = (*self.save_additional_columns, self.bbox_col)
+        return [name for name in dict.fromkeys(kept) if name is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +254,15 @@ class Options:
             own.add("caption")
         if wanted.url_col != "url":
             own.add("url")
-        for column in wanted.save_additional_columns:
+        for column in wanted.kept_columns:
             if column in own:
+                name = "bbox_col" if column == wanted.bbox_col else "save_additional_columns"
                 raise UsageError(
-                    f"--save_additional_columns: {column!r} is the name of a column that img2ds "
-                    "writes itself; rename it in the input"
+                    f"--{name}: {column!r} is the name of a column that img2ds writes itself; "
+                    "rename it in the input"
                 )
+        if wanted.bbox_col is not None and self.image.disable_all_reencoding:
+            raise UsageError("--bbox_col blurs pictures, which --disable_all_reencoding forbids")
 
     def shard_identity(self) -> dict[str, Any]:
         """The options that decide what a shard is: a resume with others would mix data sets."""
@@ -269,6 +278,8 @@ class Options:
                         value = "inf"
                     identity[f.name] = list(value) if isinstance(value, tuple) else value
         identity["encode_quality"] = self.image.quality
+        if self.input.bbox_col is not None:
+            identity["bbox_col"] = self.input.bbox_col
         identity["captions"] = self.input.caption_col is not None
         return identity
 

@@ -71,6 +71,7 @@ class Reason(str, Enum):
     IMAGE_AREA_TOO_LARGE = "image_area_too_large"
     ASPECT_RATIO = "aspect_ratio"
     ENCODE_ERROR = "encode_error"
+    BAD_BOXES = "bad_boxes"
 
     NO_DESCRIPTORS = "no_descriptors"
     DISK_FULL = "disk_full"
@@ -89,6 +90,7 @@ _RESIZE = frozenset(
         Reason.IMAGE_AREA_TOO_LARGE,
         Reason.ASPECT_RATIO,
         Reason.ENCODE_ERROR,
+        Reason.BAD_BOXES,
     )
 )
 

@@ -16,6 +16,7 @@ from time import perf_counter
 import trio
 
 from img2ds.feed import Feed, Row
+from img2ds.image.blur import BoxError, Boxes, read_boxes
 from img2ds.image.digest import make_digest
 from img2ds.image.transform import Transformer
 from img2ds.net.budget import Budget, Lease
@@ -88,8 +89,15 @@ class Pipeline:
             row.shard.pending -= 1  # the shard is lost already, and will be made again whole
             self._end(row, None)
             return
+        boxes: Boxes = ()
+        if row.shard.boxes is not None:
+            try:
+                boxes = read_boxes(row.shard.boxes[row.index])
+            except BoxError as error:  # nobody need send a picture that may not be kept
+                self._end(row, failure(Reason.BAD_BOXES, str(error)))
+                return
         with self._budget.lease(partial(self.feed.answered, row), slot) as lease:
-            outcome = await self._row(row, lease)
+            outcome = await self._row(row, lease, boxes)
         if outcome is not None and outcome.reason in SILENCE and not outcome.elsewhere:
             for other in self.feed.silent(row):
                 self._end(other, outcome)
@@ -122,21 +130,21 @@ class Pipeline:
         attempts = max(row.attempts, self.feed.silences(row))
         return retry_delay(outcome, attempts, self._options.network.retries, self._random)
 
-    async def _row(self, row: Row, lease: Lease) -> Failure | None:
+    async def _row(self, row: Row, lease: Lease, boxes: Boxes) -> Failure | None:
         """One attempt at a row. On success the shard has it and None is returned."""
         shard = row.shard
         try:
             fetched = await self._fetcher.fetch(shard.urls[row.index], lease)
             if isinstance(fetched, Failure):
                 return fetched
-            return await self._picture(shard, row.index, fetched.body)
+            return await self._picture(shard, row.index, fetched.body, boxes)
         except Exception as fault:
             # The one broad except of a worker: a fault of ours costs a row, is counted, and told.
             if len(shard.notes) < MAX_NOTES:
                 shard.notes.append(f"{shard.urls[row.index]}: {traceback.format_exc()}")
             return failure(Reason.INTERNAL_ERROR, f"internal error: {type(fault).__name__}")
 
-    async def _picture(self, shard: Shard, index: int, body: Body) -> Failure | None:
+    async def _picture(self, shard: Shard, index: int, body: Body, boxes: Boxes) -> Failure | None:
         shard.tally.bytes_received += len(body)
         self._progress.bytes_received += len(body)
         began = perf_counter()
@@ -146,7 +154,7 @@ class Pipeline:
             expected = shard.hashes[index]
             if expected is None or self._verify(body) != expected.strip().lower():
                 return failure(Reason.HASH_MISMATCH, "hash differs from the list's")
-        picture = self._transformer.inspect(body)
+        picture = self._transformer.inspect(body, boxes)
         if isinstance(picture, Failure):
             return picture
         if picture.costly and self._thread.statistics().tasks_waiting < MAX_WAITING:

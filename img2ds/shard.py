@@ -66,7 +66,7 @@ class Shard:
             options.output.number_sample_per_shard,
             options.output.oom_shard_count,
         )
-        additional = {name: table.column(name) for name in wanted.save_additional_columns}
+        additional = {name: table.column(name) for name in wanted.kept_columns}
         self._schema = metadata_schema(
             {name: column.type for name, column in additional.items()},
             caption=self._captions is not None,
@@ -77,6 +77,7 @@ class Shard:
             name: [None] * count for name in self._schema.names if name not in additional
         }
         self._additional = [(name, _values(column)) for name, column in additional.items()]
+        self.boxes = dict(self._additional)[wanted.bbox_col] if wanted.bbox_col else None
         self._columns.update({name: column.combine_chunks() for name, column in additional.items()})
         self._columns["key"] = self.keys
         self._columns["url"] = self.urls

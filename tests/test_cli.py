@@ -55,7 +55,10 @@ def test_names_are_read_as_typed() -> None:
         (["--url_list", "x", "--output_format", "tfrecord"], "is not built yet"),
         (["--url_list", "x"], "--output_format files, the default, is not built yet"),
         (["--url_list", "x", "--distributor", "ray"], "is not built yet"),
-        (["--url_list", "x", "--bbox_col", "b", *WEBDATASET], "--bbox_col is not built yet"),
+        (
+            ["--url_list", "x", "--bbox_col", "b", "--disable_all_reencoding", *WEBDATASET],
+            "--bbox_col blurs pictures, which --disable_all_reencoding forbids",
+        ),
         (["--url_list", "x", "--skip_reencode", "maybe"], "--skip_reencode takes True or False"),
         (["--url_list", "nope.txt", *WEBDATASET], "no file or folder nope.txt"),
         (["--url_list", "x", "--ca_bundle", "nope.pem", *WEBDATASET], "no file nope.pem"),

@@ -243,9 +243,8 @@ def test_png_has_levels_not_qualities() -> None:
 
 #: What the documentation names, and what it could be once it is built.
 PLANNED = [
-    ("input_format", "json"), ("input_format", "jsonl"), ("output_format", "files"),
-    ("output_format", "parquet"), ("output_format", "tfrecord"), ("distributor", "pyspark"),
-    ("distributor", "ray"), ("bbox_col", "boxes"),
+    ("output_format", "files"), ("output_format", "parquet"), ("output_format", "tfrecord"),
+    ("distributor", "pyspark"), ("distributor", "ray"),
 ]  # fmt: skip
 
 

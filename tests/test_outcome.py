@@ -17,7 +17,7 @@ DOWNLOAD = [
 ]  # fmt: skip
 RESIZE = [
     "not_an_image", "unwanted_format", "truncated_image", "decode_error", "image_bomb",
-    "image_too_small", "image_area_too_large", "aspect_ratio", "encode_error",
+    "image_too_small", "image_area_too_large", "aspect_ratio", "encode_error", "bad_boxes",
 ]  # fmt: skip
 LOCAL = ["no_descriptors", "disk_full", "internal_error"]
 #: Those that a later try may change.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import trio
@@ -27,6 +27,7 @@ class Rows:
 
     def __init__(self, urls: list[str]) -> None:
         self.urls = urls
+        self.boxes: list[Any] | None = None
         self.count = self.pending = len(urls)
         self.error: OSError | None = None
         self.notes: list[str] = []

@@ -115,8 +115,8 @@ def test_wrong_inputs_are_one_line(tmp_path: Path) -> None:
     write_parquet(tmp_path / "b.parquet", 1)
     with pytest.raises(UsageError, match=r"several formats \(parquet, txt\)"):
         open_input(options(tmp_path))
-    (tmp_path / "c.jsonl").write_text("{}")
-    with pytest.raises(UsageError, match="jsonl, which is not built yet"):
+    (tmp_path / "c.jsonl").write_text('{"a": 1}')
+    with pytest.raises(UsageError, match="no column 'url'"):
         open_input(options(tmp_path / "c.jsonl"))
 
 
@@ -131,11 +131,17 @@ def test_fingerprints_tell_inputs_apart(tmp_path: Path) -> None:
     assert open_input(options(path, max_rows=5)).fingerprint() != first
 
 
-@pytest.mark.parametrize("name", ["empty.txt", "blank.txt", "head.csv", "none.parquet"])
+@pytest.mark.parametrize(
+    "name",
+    ["empty.txt", "blank.txt", "head.csv", "none.parquet", "blank.jsonl", "none.json", "no.json"],
+)
 def test_an_empty_input_is_known_before_it_is_run(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "blank.txt").write_text("\n \n\n")
     (tmp_path / "head.csv").write_text("url,caption\n")
+    (tmp_path / "blank.jsonl").write_text("\n \n")
+    (tmp_path / "none.json").write_text(" [ ]\n")
+    (tmp_path / "no.json").write_text('{"url": {}}')
     write_parquet(tmp_path / "none.parquet", 0)
     with pytest.raises(UsageError, match=f"{name} has no rows"):
         open_input(options(tmp_path / name)).check_rows()
@@ -157,6 +163,10 @@ def test_looking_whether_there_are_rows_takes_none(tmp_path: Path) -> None:
         ("txt", b"http://a/1\n", 1),
         ("csv", b"", 0),
         ("csv", b"url\nhttp://a/1\n", 1),
+        ("jsonl", b"\n", 0),
+        ("jsonl", b'{"url": "http://a/1"}\n{"url": "http://a/2"}', 2),
+        ("json", b"[]", 0),
+        ("json", b'[{"url": "http://a/1"},{"url": "http://a/2"}]', 2),
     ],
 )
 def test_standard_input_is_looked_at_but_not_taken(

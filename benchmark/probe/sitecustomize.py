@@ -39,11 +39,11 @@ def install(folder: Path) -> None:
             changed = now
             return spent
 
-    async def counted(self: Pipeline, taken: Any, lease: Any) -> Any:
+    async def counted(self: Pipeline, taken: Any, lease: Any, boxes: Any) -> Any:
         nonlocal fresh
         fresh += not taken.attempts
         try:
-            return await row(self, taken, lease)
+            return await row(self, taken, lease, boxes)
         finally:
             change(-lease.connecting.held)
 

@@ -55,7 +55,15 @@ def resize(pixels: Pixels, geometry: Geometry, orientation: int, filter_name: st
         pixels = scaled
     if pixels.ndim == 2:
         pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB)
-    pixels = upright(pixels, orientation)
+    return placed(upright(pixels, orientation), geometry)
+
+
+def placed(pixels: Pixels, geometry: Geometry) -> Pixels:
+    """An upright picture of the size `geometry.resized`, with its border added, or cropped.
+
+    Returns:
+        RGB [final height, final width, 3], contiguous; `pixels` itself where it is that already.
+    """
     if geometry.final != geometry.resized:
         width, height = geometry.resized
         left, top = geometry.left, geometry.top

@@ -6,8 +6,9 @@ Two steps, so that the caller knows what a picture costs before it is decoded, a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from img2ds.image.blur import Boxes, blur, turned
 from img2ds.image.decode import BombError, DecodeError, decode
 from img2ds.image.encode import EncodeError, make_encoder, make_plane_encoder
 from img2ds.image.exif import exif_json
@@ -16,7 +17,7 @@ from img2ds.image.icc import is_srgb, to_srgb
 from img2ds.image.jpeg import decode_planes, reduction
 from img2ds.image.orient import Pixels, read_orientation, swaps_sides
 from img2ds.image.planes import Planes, can_resize, resize_planes
-from img2ds.image.resize import resize
+from img2ds.image.resize import placed, resize
 from img2ds.image.sniff import Header, sniff
 from img2ds.options import ImageOptions
 from img2ds.outcome import Failure, Reason, failure
@@ -31,7 +32,7 @@ _EXTENSIONS = {"jpg": "jpeg", "png": "png", "webp": "webp"}
 
 @dataclass(slots=True)
 class Picture:
-    """An inspected body. Sizes are those of the upright picture."""
+    """An inspected body. Sizes are those of the upright picture, boxes are in it as stored."""
 
     body: bytes | bytearray
     header: Header
@@ -40,6 +41,7 @@ class Picture:
     height: int
     geometry: Geometry
     costly: bool
+    boxes: Boxes = ()
 
 
 class Transformer:
@@ -52,8 +54,12 @@ class Transformer:
         if options.encode_format == "jpg":
             self._encode_planes = make_plane_encoder(options.quality)
 
-    def inspect(self, body: Body) -> Picture | Failure:
-        """Judge a body by its header: format, bomb, and the size filters."""
+    def inspect(self, body: Body, boxes: Boxes = ()) -> Picture | Failure:
+        """Judge a body by its header: format, bomb, and the size filters.
+
+        Args:
+            boxes: what to blur in it, see `blur`. Such a picture is always encoded anew.
+        """
         options = self._options
         data = bytes(body) if isinstance(body, memoryview) else body
         header = sniff(data)
@@ -88,6 +94,7 @@ class Transformer:
             height,
             geometry,
             max(header.width * header.height, enlarged) > COSTLY_PIXELS[header.format],
+            boxes,
         )
 
     def render(self, picture: Picture) -> Encoded | Failure:
@@ -95,7 +102,7 @@ class Transformer:
         options = self._options
         geometry = picture.geometry
         exif = exif_json(picture.header.exif) if options.extract_exif else None
-        if options.disable_all_reencoding:
+        if options.disable_all_reencoding and not picture.boxes:
             data: Body = picture.body
         else:
             try:
@@ -122,6 +129,7 @@ class Transformer:
             and picture.orientation == 1
             and not picture.header.transparent
             and not picture.geometry.changes
+            and not picture.boxes
         )
 
     def _rendered(self, picture: Picture) -> bytes:
@@ -144,7 +152,15 @@ class Transformer:
                 return self._encode_planes(planes)
             declined = True
         pixels = self._decode(picture, least, declined)
-        pixels = resize(pixels, geometry, picture.orientation, name)
+        if picture.boxes:
+            # Between resizing and what is cut or added, as img2dataset: nothing of a border
+            # gets into the blur, nor is it missing what is cut.
+            whole = replace(geometry, final=geometry.resized, left=0, top=0)
+            pixels = resize(pixels, whole, picture.orientation, name)
+            pixels = blur(pixels, turned(picture.boxes, picture.orientation))
+            pixels = placed(pixels, geometry)
+        else:
+            pixels = resize(pixels, geometry, picture.orientation, name)
         # Colours are converted last, when there are the fewest of them.
         if picture.header.icc is not None and picture.header.channels != 4:
             pixels = to_srgb(pixels, picture.header.icc)
@@ -160,6 +176,7 @@ def _stays_in_planes(picture: Picture, name: str) -> bool:
     header = picture.header
     return (
         header.format == "jpeg"
+        and not picture.boxes
         and can_resize(picture.geometry, (picture.width, picture.height), name)
         and (header.icc is None or is_srgb(header.icc))
     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from img2ds.flags import NOT_BUILT
 from img2ds.options import INPUT_FORMATS, InputOptions
 from img2ds.outcome import UsageError
+from img2ds.source.json_document import open_json
+from img2ds.source.jsonl import open_jsonl
 from img2ds.source.parquet import ParquetSource
 from img2ds.source.source import Source
 from img2ds.source.text import TextSource
 
+#: How the names of Arrow's types begin that boxes can be in, as lists or as text.
+_OF_BOXES = ("list", "fixed_size_list", "string", "binary", "dictionary", "null")
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
@@ -28,11 +31,12 @@ def guess_format(names: Sequence[str]) -> str:
     """The format that the names of the files of one input tell; txt where they tell none.
 
     Raises:
-        UsageError: they differ, or it is one that cannot be read.
+        UsageError: they differ.
     """
-    known = (*INPUT_FORMATS, *NOT_BUILT["input_format"])
     found = {
-        next((kind for kind in known if name.removesuffix(".gz").endswith(f".{kind}")), "txt")
+        next(
+            (kind for kind in INPUT_FORMATS if name.removesuffix(".gz").endswith(f".{kind}")), "txt"
+        )
         for name in names
     }
     if len(found) > 1:
@@ -40,13 +44,7 @@ def guess_format(names: Sequence[str]) -> str:
             f"the input has files of several formats ({', '.join(sorted(found))}): "
             "say which with --input_format"
         )
-    kind = found.pop()
-    if kind not in INPUT_FORMATS:
-        raise UsageError(
-            f"{names[0]} looks like {kind}, which is not built yet in this version of img2ds; "
-            f"there is: {', '.join(INPUT_FORMATS)}"
-        )
-    return kind
+    return found.pop()
 
 
 def open_source(path: str, input_format: str, options: InputOptions) -> Source:
@@ -59,15 +57,29 @@ def open_source(path: str, input_format: str, options: InputOptions) -> Source:
         if len(options.columns) > 1:
             raise UsageError(
                 f"{path} is read as txt, which has URLs and nothing else: columns "
-                f"({', '.join(options.columns[1:])}) need csv, tsv or parquet (--input_format)"
+                f"({', '.join(options.columns[1:])}) need csv, tsv, json, jsonl or parquet"
+                " (--input_format)"
             )
         return TextSource(path, options.url_col)
     if input_format == "parquet":
-        return ParquetSource(path, options.columns)
-    # pyarrow.compute takes an eighth of a worker's start, and parquet does not need it.
-    from img2ds.source.delimited import DelimitedSource
-
+        source = ParquetSource(path, options.columns)
+        kind = source.schema.get(options.bbox_col or "", "list")
+        if not kind.removeprefix("large_").startswith(_OF_BOXES):
+            raise UsageError(
+                f"{path} has {kind} in the column {options.bbox_col!r}, not lists of boxes "
+                "(see --bbox_col)"
+            )
+        return source
     texts = [options.url_col, *options.verify_hash[:1]]
     if options.caption_col is not None:
         texts.append(options.caption_col)
-    return DelimitedSource(path, options.columns, texts, _DELIMITERS[input_format])
+    if input_format == "jsonl":
+        return open_jsonl(path, options.columns, texts)
+    if input_format == "json":
+        return open_json(path, options.columns, texts, options.url_col)
+    # pyarrow.compute takes an eighth of a worker's start, and parquet does not need it.
+    from img2ds.source.delimited import DelimitedSource
+
+    return DelimitedSource(
+        path, options.columns, texts, _DELIMITERS[input_format], options.bbox_col
+    )

@@ -29,6 +29,9 @@ NULLS = pa.array(
      "N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"]
 )  # fmt: skip
 
+#: What a row has for boxes that is too short for any.
+_LACKING = "cut off"
+
 Row = list[str]
 
 
@@ -39,17 +42,25 @@ class DelimitedSource:
         wanted: the columns of its tables.
         texts: those of them that stay text whatever they look like.
         delimiter: what stands between two cells.
+        boxes: the column with boxes to blur, text as well. A row too short to have them has none
+            that can be read, lest it pass for one that needs none.
     """
 
     row_count = None
 
     def __init__(
-        self, path: str, wanted: Sequence[str], texts: Sequence[str], delimiter: str
+        self,
+        path: str,
+        wanted: Sequence[str],
+        texts: Sequence[str],
+        delimiter: str,
+        boxes: str | None = None,
     ) -> None:
         self.path = path
         self.schema: dict[str, str] = {}
         self._wanted = list(wanted)
-        self._texts = frozenset(texts)
+        self._texts = frozenset((*texts, boxes))
+        self._boxes = boxes
         self._delimiter = delimiter
         self.bytes_read = 0
         self._started: tuple[InputStream, Row, Iterator[Row]] | None = None
@@ -89,7 +100,13 @@ class DelimitedSource:
         given = 0
         while piece := list(islice(lines, rows)):
             table = pa.table(
-                {name: _typed(_column(piece, place), kinds[name]) for name, place in places}
+                {
+                    name: _typed(
+                        _column(piece, place, _LACKING if name == self._boxes else None),
+                        kinds[name],
+                    )
+                    for name, place in places
+                }
             )
             given += len(piece)
             self.bytes_read = stream.stored_bytes_read * given // max(given, len(first))
@@ -112,8 +129,8 @@ def _rows(reader: Iterator[Row]) -> Iterator[Row]:
         yield row
 
 
-def _column(rows: list[Row], place: int) -> pa.Array:
-    return pa.array([row[place] if place < len(row) else None for row in rows], pa.string())
+def _column(rows: list[Row], place: int, lacking: str | None = None) -> pa.Array:
+    return pa.array([row[place] if place < len(row) else lacking for row in rows], pa.string())
 
 
 def _without_nulls(column: pa.Array) -> pa.Array:

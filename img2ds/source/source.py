@@ -54,5 +54,5 @@ def check_columns(path: str, names: Sequence[str], wanted: Sequence[str]) -> Non
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise UsageError(
                 f"{path} has no column {column!r}: {hint}its columns are {', '.join(names)} "
-                "(see --url_col, --caption_col, --save_additional_columns)"
+                "(see --url_col, --caption_col, --save_additional_columns, --bbox_col)"
             )

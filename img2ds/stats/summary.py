@@ -21,6 +21,8 @@ _HINTS = {
     "--ca_bundle",
     Reason.STALLED: "the link may be full: lower --thread_count or raise --timeout",
     Reason.MAX_TIME: "the link may be full: lower --thread_count or raise --max_time",
+    Reason.BAD_BOXES: "the column of --bbox_col has to hold [[left, top, right, bottom], ...] in "
+    "fractions of the picture, 0 to 1",
     Reason.NO_DESCRIPTORS: "the system ran out of open files: lower --thread_count or raise the "
     "limit (ulimit -n)",
     Reason.INTERNAL_ERROR: "these are faults of img2ds: please report the tracebacks above",

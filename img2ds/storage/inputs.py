@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
+from img2ds.naming import STATS_SUFFIX
 from img2ds.outcome import UsageError
 from img2ds.storage.filesystem import local_path, resolve, said_plainly
 
@@ -51,7 +52,8 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
     """The files that `url_list` stands for, sorted by path.
 
     A folder stands for its files (not those of folders inside it) that end in one of
-    `extensions`, hidden and underscored ones left out, as Spark does with its marks.
+    `extensions`, hidden and underscored ones left out, as Spark does with its marks, and marks of
+    shards.
 
     Args:
         url_list: a file, a folder, a glob, an fsspec URL of any of these, or `-`.
@@ -92,7 +94,11 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
 
 def _is_list(path: str, extensions: Sequence[str]) -> bool:
     name = path.rpartition("/")[2]
-    return not name.startswith((".", "_")) and name.endswith(tuple(extensions))
+    return (
+        not name.startswith((".", "_"))
+        and not name.endswith(STATS_SUFFIX)
+        and name.endswith(tuple(extensions))
+    )
 
 
 def _is_file(fs: Any, entry: dict[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,27 @@ def write_parquet(path: Path, rows: Rows) -> None:
     pq.write_table(table, path, row_group_size=7)
 
 
+def objects(rows: Rows) -> list[dict[str, object]]:
+    return [{"other": [1], "url": url, "caption": caption} for url, caption in rows]
+
+
+def write_jsonl(path: Path, rows: Rows) -> None:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in objects(rows)))
+
+
+def write_json(path: Path, rows: Rows) -> None:
+    path.write_text(json.dumps(objects(rows), ensure_ascii=False, indent=1))
+
+
+def write_columns(path: Path, rows: Rows) -> None:
+    """As pandas' to_json writes them."""
+    columns = {
+        name: {str(number): row[name] for number, row in enumerate(objects(rows))}
+        for name in ("caption", "other", "url")
+    }
+    path.write_text(json.dumps(columns))
+
+
 def zipped(write: Write) -> Write:
     def write_zipped(path: Path, rows: Rows) -> None:
         plain = path.with_suffix(".plain")
@@ -64,6 +86,12 @@ FORMATS: dict[str, Write] = {
     "csv.gz": zipped(write_csv),
     "tsv": write_tsv,
     "tsv.gz": zipped(write_tsv),
+    "json": write_json,
+    "json.gz": zipped(write_json),
+    "columns.json": write_columns,
+    "columns.json.gz": zipped(write_columns),
+    "jsonl": write_jsonl,
+    "jsonl.gz": zipped(write_jsonl),
     "parquet": write_parquet,
 }
 
@@ -74,7 +102,8 @@ def opened(path: Path, ending: str, **flags: object) -> tuple[Source, list[str]]
     if not ending.startswith("txt"):
         flags = {"caption_col": "caption", **flags}
     options = InputOptions(url_list=str(path), **flags)  # type: ignore[arg-type]
-    return open_source(str(path), ending.removesuffix(".gz"), options), options.columns
+    kind = ending.removesuffix(".gz").rpartition(".")[2]
+    return open_source(str(path), kind, options), options.columns
 
 
 def read(source: Source, columns: list[str], rows: int) -> list[pa.Table]:
@@ -156,7 +185,9 @@ def test_a_cut_gzip_file_is_refused(tmp_path: Path, ending: str) -> None:
 def test_txt_with_columns_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     write_txt(path, example(3))
-    with pytest.raises(UsageError, match=r"columns \(caption\) need csv, tsv or parquet"):
+    with pytest.raises(
+        UsageError, match=r"columns \(caption\) need csv, tsv, json, jsonl or parquet"
+    ):
         open_source(str(path), "txt", InputOptions(url_list="x", caption_col="caption"))
 
 
@@ -248,7 +279,7 @@ cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 @given(
     rows=st.lists(st.tuples(cells, cells), max_size=30),
     size=st.integers(1, 12),
-    ending=st.sampled_from(["csv", "tsv", "csv.gz", "parquet"]),
+    ending=st.sampled_from(["csv", "tsv", "csv.gz", "parquet", "json", "columns.json", "jsonl"]),
 )
 def test_any_text_comes_back(tmp_path: Path, rows: Rows, size: int, ending: str) -> None:
     path = tmp_path / f"list.{ending}"

@@ -33,6 +33,12 @@ def test_links_to_files_count_as_files(lists: Path, ending: str) -> None:
     assert found[1].digest() != found[0].digest()
 
 
+def test_marks_of_shards_are_no_lists(lists: Path) -> None:
+    (lists / "00000_stats.json").write_text("{}")
+    (lists / "d.json").write_text("[]")
+    assert [file.name for file in find_inputs(str(lists), [".json"])] == ["d.json"]
+
+
 @pytest.mark.parametrize("ending", ["", "/*.csv"])
 def test_a_link_that_leads_nowhere_is_told(lists: Path, ending: str) -> None:
     (lists / "d.csv").symlink_to(lists / "gone.csv")

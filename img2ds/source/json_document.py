@@ -1,0 +1,182 @@
+"""json: an array of objects, objects one after another, or pandas' object of columns.
+
+All three are streamed. Of columns, which lie one behind the other in the file, each is read
+from a place of its own, all in step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from img2ds.outcome import UsageError
+from img2ds.source.json_values import Values
+from img2ds.source.records import Records, RecordSource
+from img2ds.source.source import check_columns
+from img2ds.storage import open_stream
+
+
+def open_json(
+    path: str, wanted: Sequence[str], texts: Sequence[str], url_column: str
+) -> RecordSource:
+    """The source of a document; see `RecordSource`."""
+    begun = Values(open_stream(path))
+    if _has_columns(begun, url_column):
+        begun.close()
+        if path == "-":
+            raise UsageError(
+                "standard input is a JSON object of whole columns, which cannot be read at once: "
+                'save it to a file, or write it with pandas\' to_json(orient="records")'
+            )
+        columns, size = _find_columns(path, wanted)
+        return RecordSource(path, wanted, texts, lambda: _Columns(path, columns, size))
+    waiting = [begun]  # standard input cannot be begun again
+
+    def start() -> Records:
+        return _Objects(waiting.pop() if waiting else Values(open_stream(path)))
+
+    return RecordSource(path, wanted, texts, start)
+
+
+def _has_columns(values: Values, url_column: str) -> bool:
+    """Whether a document is an object of columns: one too long to be a row is taken for that."""
+    if values.peek() != "{":
+        return False
+    first = values.first()
+    if first is None:
+        return True
+    inner = [first[url_column]] if url_column in first else list(first.values())
+    return bool(inner) and all(isinstance(value, (dict, list)) for value in inner)
+
+
+class _Objects:
+    """See `Records`. The elements of an array, or values one after another."""
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+
+    @property
+    def bytes_read(self) -> int:
+        return self._values.bytes_read
+
+    def close(self) -> None:
+        self._values.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        values = self._values
+        if values.take("["):
+            if not values.take("]"):
+                yield values.value()
+                while values.take(","):
+                    yield values.value()
+                values.expect("]")
+            if values.peek():
+                raise values.broken("there is more behind the end of the array")
+        else:
+            while values.peek():
+                yield values.value()
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Where a column begins: a place in the document, at `{` with labels or `[` without."""
+
+    name: str
+    place: int
+    rows: int
+
+
+def _find_columns(path: str, wanted: Sequence[str]) -> tuple[list[_Column], int]:
+    """The wanted columns, and the bytes of the file; reads it to its end.
+
+    Raises:
+        UsageError: one is not there, is no column, or has more rows than another.
+    """
+    values = Values(open_stream(path))
+    names: list[str] = []
+    columns: dict[str, _Column] = {}
+    values.expect("{")
+    while values.peek() not in ("}", ""):
+        name = values.value()
+        values.expect(":")
+        kind = values.peek()
+        place = values.place
+        rows = sum(1 for _ in _items(values)) if kind in ("{", "[") else -1
+        if rows < 0:
+            values.value()
+        names.append(str(name))
+        if name in wanted:
+            if rows < 0:
+                raise UsageError(
+                    f"{path} is one JSON object, whose {name!r} is neither a list nor an object: "
+                    "a list of rows is an array of objects, or one object a line"
+                )
+            columns[name] = _Column(name, place, rows)
+        if not values.take(","):
+            break
+    values.expect("}")
+    if values.peek():
+        raise values.broken("there is more behind the end of the object")
+    size = values.bytes_read
+    values.close()
+    check_columns(path, names, wanted)
+    found = [columns[name] for name in dict.fromkeys(wanted)]
+    for column in found:
+        if column.rows != found[0].rows:
+            raise UsageError(
+                f"{path} has columns of different lengths: {found[0].rows:,} rows of "
+                f"{found[0].name!r}, {column.rows:,} of {column.name!r}"
+            )
+    return found, size
+
+
+def _items(values: Values) -> Iterator[tuple[str | None, Any]]:
+    """The members of an object with their labels, or the elements of an array."""
+    labelled = values.take("{")
+    if not labelled:
+        values.expect("[")
+    end = "}" if labelled else "]"
+    if values.take(end):
+        return
+    while True:
+        label = None
+        if labelled:
+            label = values.value()
+            values.expect(":")
+        yield label, values.value()
+        if not values.take(","):
+            values.expect(end)
+            return
+
+
+class _Columns:
+    """See `Records`. Columns read in step, each from a reading of its own."""
+
+    def __init__(self, path: str, columns: Sequence[_Column], size: int) -> None:
+        self._columns = columns
+        self._path = path
+        self._size = size
+        self._readings = [Values(open_stream(path)) for _ in columns]
+        self._given = 0
+
+    @property
+    def bytes_read(self) -> int:
+        return self._size * self._given // max(self._columns[0].rows, 1)
+
+    def close(self) -> None:
+        for values in self._readings:
+            values.close()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for values, column in zip(self._readings, self._columns, strict=True):
+            values.skip_to(column.place)
+        names = [column.name for column in self._columns]
+        for row in zip(*map(_items, self._readings), strict=True):
+            if len({label for label, _ in row if label is not None}) > 1:
+                raise UsageError(
+                    f"{self._path} has its rows in another order in each column ({row[0][0]!r}, "
+                    f'{row[1][0]!r}): write it with pandas\' to_json(orient="records")'
+                )
+            self._given += 1
+            yield dict(zip(names, (value for _, value in row), strict=True))

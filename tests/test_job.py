@@ -277,7 +277,7 @@ def test_one_signal_finishes_what_is_in_flight(tmp_path: Path, number: signal.Si
     arguments = flags("", write_list(tmp_path / "list.txt"), out)
     with web as address:
         arguments |= network(address)
-        # Rows that are parked with the host count as begun, so a worker with more slots has all shards.
+        # Rows that are parked with their host are begun: with more slots all shards were in flight.
         process = start({**arguments, "thread_count": 1})
         read_until(process.stderr, "shard 0000")
         os.killpg(process.pid, number)

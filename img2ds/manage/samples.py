@@ -1,0 +1,91 @@
+"""The samples of a committed shard, read back: one protocol, and the choice by output format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from img2ds.manage.tar_samples import DamagedShardError, StoredSample, TarSamples
+from img2ds.outcome import UsageError
+from img2ds.storage import OutputFolder
+
+__all__ = ["DamagedShardError", "Digest", "Layout", "StoredSample", "StoredShard", "open_stored"]
+
+#: Bytes and sha256 in hex of a file.
+Digest = tuple[int, str]
+
+
+class StoredShard(Protocol):
+    """The data files of one shard, its metadata table apart."""
+
+    @property
+    def names(self) -> list[str]:
+        """The files and folders that hold the samples, relative to the output folder."""
+        ...
+
+    def samples(self) -> Iterator[StoredSample]:
+        """Every sample, in the order in which it lies there.
+
+        Raises:
+            DamagedShardError: it cannot be read on from here.
+            OSError: a file cannot be read, or is missing.
+        """
+        ...
+
+    def digests(self) -> Mapping[str, Digest]:
+        """By name the digest of each file that `samples` has read to its end."""
+        ...
+
+
+class NoSamples:
+    """A shard of format dummy."""
+
+    names: list[str] = []  # noqa: RUF012 - nobody adds to it
+
+    def samples(self) -> Iterator[StoredSample]:
+        return iter(())
+
+    def digests(self) -> Mapping[str, Digest]:
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What has to be known of a data set to read and judge a shard.
+
+    Attributes:
+        output_format: what a shard is.
+        per_shard, digits: those of its keys, see `naming`; None where nobody wrote them down.
+        encode_format: the extension of its pictures; None likewise.
+        captions: whether each sample has one; None likewise.
+        reencoded: whether pictures are as img2ds encoded them.
+    """
+
+    output_format: str
+    per_shard: int | None = None
+    digits: int | None = None
+    encode_format: str | None = None
+    captions: bool | None = None
+    reencoded: bool = False
+
+    @property
+    def has_table(self) -> bool:
+        """Whether a shard has a metadata table, `NNNNN.parquet`."""
+        return self.output_format != "dummy"
+
+
+def open_stored(folder: OutputFolder, shard: str, layout: Layout) -> StoredShard:
+    """The samples of shard `shard`, its name such as `00042`; nothing is read yet.
+
+    Raises:
+        UsageError: shards of this format cannot be read back.
+    """
+    if layout.output_format == "webdataset":
+        return TarSamples(folder.path, f"{shard}.tar")
+    if layout.output_format == "dummy":
+        return NoSamples()
+    raise UsageError(
+        f"{folder.path} has shards of format {layout.output_format}, whose samples this version "
+        "of img2ds cannot read back yet: use --fast, which looks at files and sizes"
+    )

@@ -48,6 +48,12 @@ COMMANDS: dict[str, Command] = {
         "img2ds.manage.verify:run",
         "0 sound, 1 something is broken, 2 wrong use, 130 stopped by hand",
     ),
+    "retry": Command(
+        "try the rows again that failed for a reason that may have passed",
+        "img2ds.manage.options:RetryOptions",
+        "img2ds.manage.retry:run",
+        "0 all of them were tried, 1 some were not, 2 wrong use, 130 stopped by hand",
+    ),
 }
 
 

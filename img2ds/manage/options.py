@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
 from img2ds.flags import at_least, flag
-from img2ds.outcome import UsageError
+from img2ds.options import COMMAND, NetworkOptions, RunOptions
+from img2ds.outcome import Reason, UsageError
+
+#: Reasons that rows can be chosen by, those of HTTP apart; `other` is img2dataset's (see `peer`).
+REASONS = (*(reason.value for reason in Reason), "other")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,50 @@ class VerifyOptions(FolderOptions):
             raise UsageError("--fast and --decode exclude each other: drop one")
         if self.force and not self.repair:
             raise UsageError("--force is for --repair: without it nothing is locked")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryFlags(FolderOptions):
+    """The flags of `img2ds retry` that no other run has."""
+
+    TITLE: ClassVar[str] = "Retry"
+
+    reasons: tuple[str, ...] = flag(
+        (), "list",
+        "reasons of the rows to try again, such as http_503,connect_timeout (default: all that "
+        "may pass)",
+    )  # fmt: skip
+    tmp_dir: str | None = flag(
+        None, "str?", "local folder for unfinished shards (default: inside a local output folder)"
+    )
+    force: bool = flag(False, "bool", "take the folder over from a run that still holds it")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for reason in self.reasons:
+            if reason not in REASONS and not re.fullmatch(r"http_[1-9][0-9]{2}", reason):
+                near = difflib.get_close_matches(reason, REASONS, n=1)
+                hint = f"did you mean {near[0]}?" if near else "img2ds status lists those there are"
+                raise UsageError(f"--reasons: {reason!r} is no reason for a row to fail; {hint}")
+
+
+@dataclass(frozen=True)
+class RetryOptions:
+    """`img2ds retry`: its own flags, and by name the values of those it shares with any run."""
+
+    GROUPS: ClassVar[tuple[type[Any], ...]] = (RetryFlags, NetworkOptions, RunOptions)
+    ALIASES: ClassVar[Mapping[str, str]] = COMMAND.aliases
+
+    own: RetryFlags
+    shared: Mapping[str, Any]
+
+    @classmethod
+    def from_flags(cls, values: Mapping[str, Any]) -> RetryOptions:
+        """The options from the values of their flags. Raises UsageError."""
+        names = {f.name for f in fields(RetryFlags)}
+        own = {name: value for name, value in values.items() if name in names}
+        rest = {name: value for name, value in values.items() if name not in names}
+        return cls(RetryFlags(**own), rest)
 
 
 StatusOptions.GROUPS = (StatusOptions,)

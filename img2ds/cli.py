@@ -87,8 +87,6 @@ def read_flags(arguments: Sequence[str]) -> dict[str, Any]:
             "--url_list is required: img2ds --url_list urls.txt --output_folder images "
             "--output_format webdataset (img2ds --help lists all flags)"
         )
-    if arguments[0] == "reshard":
-        raise UsageError("img2ds reshard is not built yet in this version of img2ds")
     stray = "{0!r} is no flag: a list of URLs is given as --url_list {0}"
     return read_arguments(COMMAND, arguments, stray)
 

@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"runner"},
     "manage": VALUES
     | {"commandline", "storage", "source", "image", "stats", "distributor", "ledger", "stop"}
-    | {"runner", "job"},
+    | {"runner", "job", "writer", "writers"},
     "api": VALUES | {"job"},
     "cli": VALUES | {"commandline", "job", "manage"},
     "__main__": {"cli"},

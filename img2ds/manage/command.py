@@ -33,6 +33,7 @@ class Command:
     options: str
     run: str
     exit_codes: str
+    example: str = ""
 
 
 COMMANDS: dict[str, Command] = {
@@ -53,6 +54,13 @@ COMMANDS: dict[str, Command] = {
         "img2ds.manage.options:RetryOptions",
         "img2ds.manage.retry:run",
         "0 all of them were tried, 1 some were not, 2 wrong use, 130 stopped by hand",
+    ),
+    "reshard": Command(
+        "pack the successes of a data set into full shards, in another folder",
+        "img2ds.manage.options:ReshardOptions",
+        "img2ds.manage.reshard:run",
+        "0 all shards are packed, 1 some are not, 2 wrong use, 130 stopped by hand",
+        " --to packed",
     ),
 }
 
@@ -83,7 +91,7 @@ def help_page(name: str, command: Command, flags: Flags, groups: Sequence[type[A
     lines = [
         f"img2ds {name}: {command.summary}",
         "",
-        f"  img2ds {name} --output_folder images",
+        f"  img2ds {name} --output_folder images{command.example}",
         "",
         f"Exit codes: {command.exit_codes}.",
     ]

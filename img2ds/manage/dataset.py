@@ -22,6 +22,8 @@ from img2ds.storage.filesystem import said_plainly
 #: By format what a shard's data lie in, beside its name. The order tells formats apart where
 #: nothing but the names does; a parquet shard has no other file.
 DATA_SUFFIX = {"webdataset": ".tar", "tfrecord": ".tfrecord", "files": "", "parquet": ".parquet"}
+#: The format of an input that is a data set itself, in fingerprints.
+RESHARDED = "data set"
 #: What `_img2ds/tmp` holds: one folder a run, files named after a process and what they become.
 _ASIDE = "_img2ds/tmp"
 _ASIDE_FILE = re.compile(r".*-(\d+)\.[a-z]+")

@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
 from img2ds.flags import at_least, flag
-from img2ds.options import COMMAND, NetworkOptions, RunOptions
+from img2ds.options import COMMAND, OUTPUT_FORMATS, NetworkOptions, RunOptions
 from img2ds.outcome import Reason, UsageError
 
 #: Reasons that rows can be chosen by, those of HTTP apart; `other` is img2dataset's (see `peer`).
@@ -111,5 +111,32 @@ class RetryOptions:
         return cls(RetryFlags(**own), rest)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReshardOptions(FolderOptions):
+    """`img2ds reshard`."""
+
+    to: str = flag(MISSING, "str", "where the new shards go: another folder or fsspec URL")
+    number_sample_per_shard: int = flag(10000, "int", "samples in a new shard")
+    output_format: str | None = flag(
+        None, "choice?", "format of the new shards (default: that of the old ones)",
+        *(name for name in OUTPUT_FORMATS if name != "dummy"),
+    )  # fmt: skip
+    processes_count: int | None = flag(None, "int?", "worker processes (default: one a core)")
+    max_shard_retry: int = flag(1, "int", "times a shard that broke is made again")
+    tmp_dir: str | None = flag(
+        None, "str?", "local folder for unfinished shards (default: inside a local folder)"
+    )
+    force: bool = flag(False, "bool", "take the new folder over from a run that still holds it")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.to:
+            raise UsageError("--to is required: the folder of the new shards")
+        at_least("number_sample_per_shard", self.number_sample_per_shard, 1)
+        at_least("processes_count", self.processes_count, 1)
+        at_least("max_shard_retry", self.max_shard_retry, 0)
+
+
+ReshardOptions.GROUPS = (ReshardOptions,)
 StatusOptions.GROUPS = (StatusOptions,)
 VerifyOptions.GROUPS = (VerifyOptions,)

@@ -16,7 +16,7 @@ from typing import Any
 from img2ds import job
 from img2ds.ledger import Segment
 from img2ds.manage import status
-from img2ds.manage.dataset import Dataset, span
+from img2ds.manage.dataset import RESHARDED, Dataset, span
 from img2ds.manage.failed import failed_rows
 from img2ds.manage.options import RetryOptions
 from img2ds.manage.retried import RETRIES, RetryList, list_name
@@ -111,6 +111,11 @@ def _folder_flags(dataset: Dataset) -> dict[str, Any]:
     if dataset.output_format == "dummy":
         raise UsageError(f"{path} has shards of format dummy, which keep no rows to try again")
     last = dataset.segments[-1]
+    if last.fingerprint["format"] == RESHARDED:
+        raise UsageError(
+            f"{path} was made by img2ds reshard and has successes alone: retry in the folder that "
+            "they came from"
+        )
     if last.shard_count is None:
         raise UsageError(
             f"the last input of {path} was never read to its end, so nobody knows where its "

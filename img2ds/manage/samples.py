@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from img2ds.manage.dataset import Dataset
 from img2ds.manage.tar_samples import DamagedShardError, StoredSample, TarSamples
 from img2ds.outcome import UsageError
 from img2ds.storage import OutputFolder
 
-__all__ = ["DamagedShardError", "Digest", "Layout", "StoredSample", "StoredShard", "open_stored"]
+__all__ = ["DamagedShardError", "Digest", "Layout", "StoredSample", "StoredShard", "layout_of",
+           "open_stored"]  # fmt: skip
 
 #: Bytes and sha256 in hex of a file.
 Digest = tuple[int, str]
@@ -73,6 +75,19 @@ class Layout:
     def has_table(self) -> bool:
         """Whether a shard has a metadata table, `NNNNN.parquet`."""
         return self.output_format != "dummy"
+
+
+def layout_of(dataset: Dataset) -> Layout:
+    """What is known of the shards of a data set."""
+    options = dataset.options
+    return Layout(
+        dataset.output_format,
+        options.get("number_sample_per_shard"),
+        options.get("oom_shard_count"),
+        options.get("encode_format"),
+        options.get("captions"),
+        options.get("disable_all_reencoding") is False,
+    )
 
 
 def open_stored(folder: OutputFolder, shard: str, layout: Layout) -> StoredShard:

@@ -22,7 +22,8 @@ def page(status: Status) -> str:
     lines = [f"{status.folder}: {_verdict(status)}"]
     made = f"  {status.output_format}"
     if status.options:
-        made += "".join(f", {name} {status.options.get(name)}" for name in _SHOWN)
+        shown = [name for name in _SHOWN if name in status.options]
+        made += "".join(f", {name} {status.options[name]}" for name in shown)
     lines.append(made)
     if status.by_peer:
         lines.append(f"  {counted(status.by_peer, 'shard')} made by img2dataset")

@@ -142,6 +142,8 @@ class TarMembers:
             if any(rest):
                 raise DamagedShardError(f"there are data behind its end mark, after {last}")
             rest = self._take(_READ)
+        if self.size % _BLOCK:
+            raise DamagedShardError(f"it is cut off in its end mark, {self.size} bytes in")
 
     def _data(self, size: int, name: str) -> bytes:
         data = self._take(size)

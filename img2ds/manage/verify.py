@@ -15,7 +15,7 @@ from img2ds.distributor import open_distributor
 from img2ds.manage.check import Problem, ShardCheck
 from img2ds.manage.dataset import Dataset, span
 from img2ds.manage.options import VerifyOptions
-from img2ds.manage.samples import Layout, open_stored
+from img2ds.manage.samples import Layout, layout_of, open_stored
 from img2ds.manage.status_page import LISTED, numbers
 from img2ds.naming import STATS_SUFFIX
 from img2ds.outcome import UsageError
@@ -197,21 +197,6 @@ class VerifyReport:
         if self.run.stopped is not None:
             lines.append(f"{self.run.stopped}: {len(self.committed) - found.shards} not checked")
         return "\n".join(lines)
-
-
-def layout_of(dataset: Dataset) -> Layout:
-    """What is known of the shards of a data set."""
-    options = dataset.options
-    if not options:
-        return Layout(dataset.output_format)
-    return Layout(
-        dataset.output_format,
-        options["number_sample_per_shard"],
-        options["oom_shard_count"],
-        options["encode_format"],
-        options["captions"],
-        not options["disable_all_reencoding"],
-    )
 
 
 def run(options: VerifyOptions) -> VerifyReport:

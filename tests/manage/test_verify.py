@@ -19,7 +19,8 @@ from img2ds import cli
 from img2ds.manage.check import ShardCheck
 from img2ds.manage.dataset import Dataset
 from img2ds.manage.options import VerifyOptions
-from img2ds.manage.verify import layout_of, run
+from img2ds.manage.samples import layout_of
+from img2ds.manage.verify import run
 from img2ds.outcome import UsageError
 from img2ds.storage import OutputFolder, file_record
 from tests.manage.peer_folder import write_shard

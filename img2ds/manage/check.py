@@ -14,14 +14,8 @@ import pyarrow as pa
 from img2ds.image.decode import DecodeError, decode
 from img2ds.image.sniff import sniff
 from img2ds.manage.mark import DamagedMarkError, Mark, read_mark
-from img2ds.manage.samples import (
-    DamagedShardError,
-    Digest,
-    Layout,
-    StoredSample,
-    StoredShard,
-    open_stored,
-)
+from img2ds.manage.samples import Layout, open_stored
+from img2ds.manage.stored import DamagedShardError, Digest, StoredSample, StoredShard
 from img2ds.manage.tar_samples import ends_whole
 from img2ds.naming import STATS_SUFFIX, sample_keys
 from img2ds.outcome import Failure, Status, UsageError
@@ -142,10 +136,11 @@ class ShardCheck:
         else:
             kind = self._layout.output_format
             expected = dict.fromkeys(_names(shard, kind))
-        inside = {name.rpartition("/")[0] for name in expected if "/" in name}
         known = dict(there)
-        for place in inside:
-            known.update(sizes(self._folder, place))
+        for name in expected:
+            if name in known and known[name] is None:  # a folder of files is as large as these
+                inside_it = sizes(self._folder, name).values()
+                known[name] = sum(size or 0 for size in inside_it)
         sound = set()
         for name, size in expected.items():
             if name not in known:
@@ -153,12 +148,11 @@ class ShardCheck:
             elif size is not None and known[name] != size:
                 words = f"{name} has {known[name]} bytes, it had {size}"
                 verdict.problems.append(Problem("wrong_size", words))
-            elif known[name] == 0:
+            elif known[name] == 0 and size is None and there[name] is not None:
                 verdict.problems.append(Problem("wrong_size", f"{name} is empty"))
             else:
                 sound.add(name)
-        parents = {name.partition("/")[0] for name in expected}
-        verdict.strays = [n for n in there if n not in parents and n != shard + STATS_SUFFIX]
+        verdict.strays = [n for n in there if n not in expected and n != shard + STATS_SUFFIX]
         return sound
 
     def _check_table(
@@ -267,7 +261,7 @@ class ShardCheck:
                     what = "sample_of_a_failed_row" if sample.key in failed else "unknown_sample"
                     many.add(what, sample.key)
                 size = rows.get(sample.key, (None, None))
-                for kind in self._faults(sample, size, reencoded):
+                for kind in self._faults(stored, sample, size, reencoded):
                     many.add(kind, sample.key)
         except DamagedShardError as error:
             damaged = True
@@ -285,7 +279,9 @@ class ShardCheck:
                 many.add("missing_sample", key)
         verdict.problems += many.problems()
 
-    def _faults(self, sample: StoredSample, size: _Size, reencoded: bool) -> list[str]:
+    def _faults(
+        self, stored: StoredShard, sample: StoredSample, size: _Size, reencoded: bool
+    ) -> list[str]:
         """What is wrong with one sample, in words of one kind each."""
         layout = self._layout
         wanted = PICTURES if layout.encode_format is None else (layout.encode_format,)
@@ -295,8 +291,10 @@ class ShardCheck:
             faults.append("no_picture" if not pictures else "several_pictures")
         for body in pictures:
             faults += self._picture_faults(body, size, reencoded)
-        if layout.captions and "txt" not in sample.parts:
+        if layout.captions and stored.has_captions and "txt" not in sample.parts:
             faults.append("no_caption")
+        if not stored.has_json:
+            return faults
         if "json" not in sample.parts:
             faults.append("no_metadata")
         elif not _is_of(sample.parts["json"], sample.key):

@@ -46,7 +46,10 @@ def read_mark(data: bytes) -> Mark:
     try:
         document = orjson.loads(data)
         if "files" in document:
-            files = tuple(FileRecord(**record) for record in document["files"])
+            files = tuple(
+                FileRecord(record["name"], record["size"], record["sha256"])
+                for record in document["files"]
+            )
             return Mark(document["count"], Tally.of_mark(document), files)
         return Mark(int(document["count"]), _peer_tally(document), None)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from img2ds.manage.samples import DamagedShardError, Layout, StoredSample, open_stored
+from img2ds.manage.samples import Layout, open_stored
+from img2ds.manage.stored import DamagedShardError, StoredSample
 from img2ds.naming import sample_keys, shard_name, stats_name
 from img2ds.options import ImageOptions, OutputOptions
 from img2ds.outcome import Status, UsageError

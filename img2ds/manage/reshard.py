@@ -18,7 +18,8 @@ from img2ds.ledger import Ledger, open_ledger
 from img2ds.manage.dataset import RESHARDED, Dataset, span
 from img2ds.manage.options import ReshardOptions
 from img2ds.manage.pack import PackTask, PackWorker, Piece
-from img2ds.manage.samples import DamagedShardError, Layout, layout_of, open_stored
+from img2ds.manage.samples import Layout, layout_of, open_stored
+from img2ds.manage.stored import DamagedShardError
 from img2ds.naming import shard_name
 from img2ds.options import ENCODE_FORMATS, ImageOptions, OutputOptions
 from img2ds.outcome import UsageError

@@ -4,44 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from img2ds.manage.dataset import Dataset
-from img2ds.manage.tar_samples import DamagedShardError, StoredSample, TarSamples
+from img2ds.manage.files_samples import FilesSamples
+from img2ds.manage.parquet_samples import ParquetSamples
+from img2ds.manage.stored import Digest, StoredSample, StoredShard
+from img2ds.manage.tar_samples import TarSamples
+from img2ds.manage.tfrecord_samples import TFRecordSamples
 from img2ds.outcome import UsageError
 from img2ds.storage import OutputFolder
-
-__all__ = ["DamagedShardError", "Digest", "Layout", "StoredSample", "StoredShard", "layout_of",
-           "open_stored"]  # fmt: skip
-
-#: Bytes and sha256 in hex of a file.
-Digest = tuple[int, str]
-
-
-class StoredShard(Protocol):
-    """The data files of one shard, its metadata table apart."""
-
-    @property
-    def names(self) -> list[str]:
-        """The files and folders that hold the samples, relative to the output folder."""
-        ...
-
-    def samples(self) -> Iterator[StoredSample]:
-        """Every sample, in the order in which it lies there.
-
-        Raises:
-            DamagedShardError: it cannot be read on from here.
-            OSError: a file cannot be read, or is missing.
-        """
-        ...
-
-    def digests(self) -> Mapping[str, Digest]:
-        """By name the digest of each file that `samples` has read to its end."""
-        ...
 
 
 class NoSamples:
     """A shard of format dummy."""
+
+    has_json = has_captions = False
 
     names: list[str] = []  # noqa: RUF012 - nobody adds to it
 
@@ -96,11 +73,15 @@ def open_stored(folder: OutputFolder, shard: str, layout: Layout) -> StoredShard
     Raises:
         UsageError: shards of this format cannot be read back.
     """
-    if layout.output_format == "webdataset":
+    kind = layout.output_format
+    if kind == "webdataset":
         return TarSamples(folder.path, f"{shard}.tar")
-    if layout.output_format == "dummy":
+    if kind == "files":
+        return FilesSamples(folder, shard)
+    if kind == "parquet":
+        return ParquetSamples(folder.path, f"{shard}.parquet", layout.encode_format)
+    if kind == "tfrecord":
+        return TFRecordSamples(folder.path, f"{shard}.tfrecord")
+    if kind == "dummy":
         return NoSamples()
-    raise UsageError(
-        f"{folder.path} has shards of format {layout.output_format}, whose samples this version "
-        "of img2ds cannot read back yet: use --fast, which looks at files and sizes"
-    )
+    raise UsageError(f"{folder.path} has shards of a format that nobody knows: {kind}")

@@ -7,10 +7,10 @@ GNU long names) before them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
+from img2ds.manage.stored import DamagedShardError, Digest, StoredSample
+from img2ds.manage.stream import HashedStream
 from img2ds.storage import PatientFile, open_seekable
 
 _BLOCK = 512
@@ -22,27 +22,17 @@ _PLAIN = (b"0", b"\0")
 _MAX_EXTENDED = 1 << 20
 
 
-class DamagedShardError(ValueError):
-    """The data of a shard cannot be read on; the message says why, in a few words."""
-
-
-@dataclass(slots=True)
-class StoredSample:
-    """One sample: its key, and its parts by extension: `jpg`, `txt`, `json`."""
-
-    key: str
-    parts: dict[str, bytes] = field(default_factory=dict)
-
-
 class TarSamples:
-    """See `samples.StoredShard`."""
+    """See `stored.StoredShard`."""
+
+    has_json = has_captions = True
 
     def __init__(self, folder: str, name: str) -> None:
         self.names = [name]
         self._path = f"{folder}/{name}"
-        self._digests: dict[str, tuple[int, str]] = {}
+        self._digests: dict[str, Digest] = {}
 
-    def digests(self) -> Mapping[str, tuple[int, str]]:
+    def digests(self) -> Mapping[str, Digest]:
         return self._digests
 
     def samples(self) -> Iterator[StoredSample]:
@@ -58,48 +48,17 @@ class TarSamples:
                         yield sample
                     sample = StoredSample(key)
                 sample.parts[extension] = data
-            self._digests[self.names[0]] = tar.size, tar.sha256()
+            self._digests[self.names[0]] = tar.stream.size, tar.stream.sha256()
         if sample is not None:
             yield sample
 
 
 class TarMembers:
-    """Iterates over the plain files of a tar as (name, data); then knows size and sha256."""
+    """Iterates over the plain files of a tar as (name, data); `stream` then has been read whole."""
 
     def __init__(self, file: PatientFile) -> None:
-        self._file = file
-        self._hash = hashlib.sha256()
-        self._buffer = b""
-        self._at = 0
-        self.size = 0
-
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
-
-    def _more(self) -> bool:
-        data = self._file.read(_READ)
-        self._hash.update(data)
-        self.size += len(data)
-        self._buffer = self._buffer[self._at :] + data
-        self._at = 0
-        return bool(data)
-
-    def _take(self, size: int) -> bytes:
-        """The next `size` bytes, fewer where the file ends."""
-        if len(self._buffer) - self._at < size:
-            pieces = [self._buffer[self._at :]]
-            missing = size - len(pieces[0])
-            self._buffer, self._at = b"", 0
-            while missing > 0 and self._more():
-                piece = self._buffer[:missing]
-                self._at = len(piece)
-                pieces.append(piece)
-                missing -= len(piece)
-                if missing:
-                    self._buffer, self._at = b"", 0
-            return b"".join(pieces)
-        self._at += size
-        return self._buffer[self._at - size : self._at]
+        self.stream = HashedStream(file)
+        self._take = self.stream.take
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         name: str | None = None
@@ -108,7 +67,7 @@ class TarMembers:
         while True:
             block = self._take(_BLOCK)
             if len(block) < _BLOCK:
-                raise DamagedShardError(f"it is cut off behind {last}, {self.size} bytes in")
+                raise DamagedShardError(f"it is cut off behind {last}, {self.stream.size} bytes in")
             if not any(block):
                 break
             if not _sums_up(block):
@@ -137,13 +96,13 @@ class TarMembers:
         # Two blocks of zeros end a tar; writers fill up with more of them.
         rest = self._take(_BLOCK)
         if len(rest) < _BLOCK:
-            raise DamagedShardError(f"it is cut off in its end mark, {self.size} bytes in")
+            raise DamagedShardError(f"it is cut off in its end mark, {self.stream.size} bytes in")
         while rest:
             if any(rest):
                 raise DamagedShardError(f"there are data behind its end mark, after {last}")
             rest = self._take(_READ)
-        if self.size % _BLOCK:
-            raise DamagedShardError(f"it is cut off in its end mark, {self.size} bytes in")
+        if self.stream.size % _BLOCK:
+            raise DamagedShardError(f"it is cut off in its end mark, {self.stream.size} bytes in")
 
     def _data(self, size: int, name: str) -> bytes:
         data = self._take(size)
@@ -153,7 +112,7 @@ class TarMembers:
             )
         padding = -size % _BLOCK
         if len(self._take(padding)) < padding:
-            raise DamagedShardError(f"it is cut off behind {name}, {self.size} bytes in")
+            raise DamagedShardError(f"it is cut off behind {name}, {self.stream.size} bytes in")
         return data
 
 

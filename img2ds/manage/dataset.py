@@ -131,10 +131,12 @@ class Dataset:
 
     def leftovers(self) -> list[int]:
         """Numbers of shards that have files and no mark."""
+        # A folder called 2014 may well be somebody else's, but where shards are folders.
+        folders = self.output_format == "files"
         return sorted(
             number
             for number, names in self._by_shard.items()
-            if number not in self.committed and any("." in name for name in names)
+            if number not in self.committed and (folders or any("." in name for name in names))
         )
 
     def in_the_making(self) -> list[int]:

@@ -81,6 +81,8 @@ class PackWorker:
                 tally = self._make(task, mark, emit)
             except DamagedShardError as damage:
                 error = str(damage)
+            except UsageError as problem:  # no shard of this format can be written here
+                error, fatal = str(problem), True
             except OSError as fault:
                 words = (fault.strerror or str(fault) or type(fault).__name__).lower()
                 error, fatal = f"cannot write to the output folder: {words}", True

@@ -184,7 +184,9 @@ def look(dataset: Dataset) -> Status:
     for number, mark in dataset.marks():
         names = dataset.files_of(number)
         status.files += len(names)
-        status.size += sum(dataset.sizes[name] or 0 for name in names)
+        records = {} if isinstance(mark, ValueError) else {r.name: r.size for r in mark.files or ()}
+        # Of a folder of files its mark alone knows the size.
+        status.size += sum(dataset.sizes[n] or records.get(n, 0) for n in names)
         if isinstance(mark, ValueError):
             status.damaged[number] = str(mark)
         elif number in places:

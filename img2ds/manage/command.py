@@ -76,7 +76,8 @@ def run(arguments: Sequence[str]) -> int:
     options = _load(command.options)
     flags = Flags.of(f"img2ds {name}", *options.GROUPS)
     flags = replace(flags, aliases=getattr(options, "ALIASES", {}))
-    if any(argument in HELP for argument in arguments[1:]):
+    # As a value, `help` is the name of a folder.
+    if arguments[1:2] == ["help"] or any(a in HELP and a != "help" for a in arguments[1:]):
         print(help_page(name, command, flags, options.GROUPS))
         return 0
     values = flags.read(read_arguments(flags, arguments[1:]))

@@ -14,7 +14,6 @@ from typing import Any
 from img2ds.ledger import Segment, read_segments
 from img2ds.manage.mark import DamagedMarkError, Mark, read_mark
 from img2ds.naming import STATS_SUFFIX, committed_shards, shard_name, shard_of_file
-from img2ds.options import OUTPUT_FORMATS
 from img2ds.outcome import UsageError
 from img2ds.storage import OutputFolder, read_many, sizes
 from img2ds.storage.filesystem import said_plainly
@@ -173,8 +172,3 @@ def span(segment: Segment, last: int) -> range:
     """The numbers of a segment's shards; up to `last` where their count is not known."""
     count = segment.shard_count
     return range(segment.first_shard, last + 1 if count is None else segment.first_shard + count)
-
-
-def is_known(output_format: str) -> bool:
-    """Whether this version can write, and so read, the format."""
-    return output_format in OUTPUT_FORMATS

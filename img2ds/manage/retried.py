@@ -7,7 +7,6 @@ and `list.json`, written last, which counts them. A segment names its list in it
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,9 +81,14 @@ def list_name(segment: Segment) -> str | None:
 
 
 def take_back(tally: Tally, reasons: Mapping[str, int]) -> None:
-    """Rows that had failed for these reasons were tried again: what they are now counts."""
-    taken = Counter(reasons)
-    tally.reasons = tally.reasons - taken
-    for reason, times in taken.items():
+    """Rows that had failed for these reasons were tried again: what they are now counts.
+
+    A shard that was made again after that may have fewer of them by now.
+    """
+    for reason, listed in reasons.items():
+        times = min(listed, tally.reasons[reason])
+        tally.reasons[reason] -= times
+        if not tally.reasons[reason]:
+            del tally.reasons[reason]
         failed = Failure(reason, "").status.value
         setattr(tally, failed, getattr(tally, failed) - times)

@@ -192,6 +192,10 @@ def look(dataset: Dataset) -> Status:
         elif number in places:
             of, retried = places[number]
             _add(status, of, number, mark, retried)
+    # What a shard that was made again has now, a retry's shard may have as well.
+    tally = status.tally
+    failed = tally.failed_to_download + tally.failed_to_resize
+    tally.successes = min(tally.successes, status.rows - status.lost - failed)
     return status
 
 

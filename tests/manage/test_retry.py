@@ -215,6 +215,30 @@ def test_a_killed_retry_goes_on_with_its_list(tmp_path: Path) -> None:
     assert (found.rows, found.tally.successes, found.exit_code) == (45, 45, 0)
 
 
+def test_a_shard_made_again_after_its_retry_counts_no_row_twice(
+    tmp_path: Path, web: tuple[Flaky, str]
+) -> None:
+    flaky, address = web
+    download(address, tmp_path)
+    flaky.flaky.answers = dict.fromkeys(GONE, 404)
+    assert retry(address, tmp_path) == 0
+    (tmp_path / "set" / "00001_stats.json").unlink()  # as verify --repair does
+    download(address, tmp_path)
+    found = status(tmp_path)
+    assert (found.rows, found.tally.successes, found.tally.count) == (45, 43, 45)
+    assert found.tally.reasons == {"http_404": 2}
+    assert retry(address, tmp_path) == 0
+    assert len(marks(tmp_path / "set")) == 6
+
+
+def test_a_remote_folder_is_retried(remote: str, original: tuple[Path, str]) -> None:
+    typed = [f"--{name}={value}" for name, value in network(original[1]).items()]
+    arguments = ["retry", f"--output_folder={remote}", "--processes_count=1", *typed]
+    assert cli.run([*arguments, "--reasons=http_404,http_410"]) == 0
+    found = look(StatusOptions(output_folder=remote))
+    assert (found.rows, found.tried_again, found.committed, found.exit_code) == (35, 2, 5, 0)
+
+
 def test_a_retry_that_nothing_came_of_leaves_no_list(
     tmp_path: Path, web: tuple[Flaky, str]
 ) -> None:

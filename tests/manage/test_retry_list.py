@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from img2ds.manage.failed import failed_rows
@@ -54,6 +54,7 @@ def find(
     return list(found)
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     shards=st.lists(st.lists(st.sampled_from(REASONS), max_size=4), max_size=12),
     rounds=st.lists(st.sets(st.sampled_from(REASONS[1:]), min_size=1), min_size=1, max_size=4),

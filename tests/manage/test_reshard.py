@@ -123,6 +123,15 @@ def test_a_broken_shard_is_named_and_the_others_packed(
     assert not list((tmp_path / "packed").glob("00005*"))
 
 
+def test_samples_that_are_fewer_than_the_mark_says_are_told_of(made: Path, tmp_path: Path) -> None:
+    mark = json.loads((made / "00003_stats.json").read_text())
+    mark["successes"] += 1
+    (made / "00003_stats.json").write_text(json.dumps(mark))
+    report = packed(made, tmp_path / "packed", 5)
+    assert report.exit_code == 1
+    assert "its mark says more" in "".join(report.run.failed.values())
+
+
 def test_what_cannot_be_packed_is_refused(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

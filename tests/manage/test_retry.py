@@ -253,6 +253,20 @@ def test_a_retry_that_nothing_came_of_leaves_no_list(
     assert listed(tmp_path, "0001") == ["000005", "000041"]
 
 
+def test_a_retry_killed_before_its_first_commit_binds_nobody(
+    tmp_path: Path, web: tuple[Flaky, str]
+) -> None:
+    flaky, address = web
+    download(address, tmp_path)
+    assert retry(address, tmp_path) == 0
+    (tmp_path / "set" / "00005_stats.json").unlink()
+    flaky.flaky.asked.clear()
+    assert retry(address, tmp_path, reasons="http_404") == 0
+    assert sorted(flaky.flaky.asked) == list(GONE)
+    assert listed(tmp_path, "0001") == ["000005", "000041"]
+    assert [s.first_shard for s in status(tmp_path).segments] == [0, 5]
+
+
 def test_dry_run_counts_and_does_nothing(
     tmp_path: Path, web: tuple[Flaky, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

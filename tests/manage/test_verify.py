@@ -177,6 +177,15 @@ def test_tables_that_say_something_else(made: Path, kind: str) -> None:
     assert problems(made).keys() == {1}
 
 
+def test_reasons_that_a_mark_does_not_have(made: Path) -> None:
+    rewrite_table(
+        made, lambda table: _with(
+            table, "reason", lambda reasons: pc.if_else(pc.is_valid(reasons), "stalled", reasons)
+        ),
+    )  # fmt: skip
+    assert problems(made) == {1: {"wrong_counts"}}
+
+
 def test_files_that_are_gone_or_no_parquet(made: Path) -> None:
     (made / "00000.tar").unlink()
     (made / "00002.parquet").write_bytes(b"PAR1")

@@ -49,7 +49,7 @@ def made(original: tuple[Path, str], tmp_path: Path) -> Path:
     return Path(shutil.copytree(original[0], tmp_path / "set"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def s3() -> Iterator[str]:
     """A bucket of a real S3 server (moto) on loopback; worker processes find it as well."""
     pytest.importorskip("s3fs", reason="s3fs is not installed")
@@ -63,8 +63,8 @@ def s3() -> Iterator[str]:
         for name, value in settings.items():
             patch.setenv(f"FSSPEC_S3_{name.upper()}", value)
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fsspec.filesystem("s3").mkdir("bucket")
-        yield "s3://bucket"
+        fsspec.filesystem("s3").makedirs("manage", exist_ok=True)
+        yield "s3://manage"
     server.stop()
 
 

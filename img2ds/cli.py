@@ -13,11 +13,13 @@ from typing import Any
 
 import img2ds
 from img2ds.commandline import HELP, help_lines, read_arguments
+from img2ds.manage import command
+from img2ds.manage.command import COMMANDS, summary_lines
 from img2ds.options import COMMAND, GROUPS, Options
 from img2ds.outcome import UsageError
 
 #: Words that stand for other jobs than making a data set.
-SUBCOMMANDS = ("retry", "verify", "status", "reshard")
+SUBCOMMANDS = tuple(COMMANDS)
 
 
 def main() -> None:
@@ -51,6 +53,8 @@ def open_standard_streams() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Do what the arguments say; the exit code: 0 done, 1 incomplete, 2 wrong use, 130 stopped."""
     try:
+        if arguments and arguments[0] in SUBCOMMANDS:
+            return command.run(arguments)
         # As a value, `help` is the name of a column.
         if any(argument in HELP and argument != "help" for argument in arguments[1:]) or (
             arguments and arguments[0] in HELP
@@ -83,8 +87,6 @@ def read_flags(arguments: Sequence[str]) -> dict[str, Any]:
             "--url_list is required: img2ds --url_list urls.txt --output_folder images "
             "--output_format webdataset (img2ds --help lists all flags)"
         )
-    if arguments[0] in SUBCOMMANDS:
-        raise UsageError(f"img2ds {arguments[0]} is not built yet in this version of img2ds")
     stray = "{0!r} is no flag: a list of URLs is given as --url_list {0}"
     return read_arguments(COMMAND, arguments, stray)
 
@@ -97,6 +99,10 @@ def help_page() -> str:
         "  img2ds --url_list urls.txt --output_folder images --output_format webdataset",
         "  img2ds --url_list laion/ --input_format parquet --url_col URL --caption_col TEXT \\",
         "         --output_folder laion-images --output_format webdataset",
+        "",
+        "and with a data set that is there (img2ds COMMAND --help lists a command's flags):",
+        "",
+        *summary_lines(),
         "",
         "Running a command again goes on where it stopped. --a-b is the same as --a_b.",
         "Exit codes: 0 all shards are committed, 1 some are not, 2 wrong use, 130 stopped by hand.",

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from img2ds import adoption
 from img2ds.cores import usable_cores
@@ -38,19 +39,27 @@ class Report(RunReport):
     tally: Tally = field(default_factory=Tally)
 
 
-def run(options: Options) -> Report:
+def check(options: Options) -> None:
+    """What workers could only fail at is said here, once. Raises UsageError."""
+    check_descriptors(options)
+    open_fetcher(options.network)
+    check_proxy(options.network)
+    if options.run.enable_wandb:
+        load_wandb()
+
+
+def run(options: Options, origin: Mapping[str, Any] | None = None) -> Report:
     """Make the data set. Blocks until it is done or stopped.
+
+    Args:
+        origin: what else than its files tells this input from others, for the ledger.
 
     Raises:
         UsageError: something about the input, the options or the output folder cannot work;
             nothing was downloaded.
     """
     started, cpu = time.monotonic(), cpu_time()
-    check_descriptors(options)
-    open_fetcher(options.network)  # what workers could only fail at is said here, once
-    check_proxy(options.network)
-    if options.run.enable_wandb:
-        load_wandb()
+    check(options)
     source = open_input(options.input)
     source.check_rows()
     wanted = options.run
@@ -61,14 +70,14 @@ def run(options: Options) -> Report:
     _check_apart(source, folder)
     console = Console(sys.stderr)
     if options.run.dry_run:
-        committed = len(_open_ledger(options, source, folder).committed_here())
+        committed = len(_open_ledger(options, source, folder, origin).committed_here())
         console.note(_description(source, options, committed))
         return Report(folder.path, shards_before=committed)
     with ExitStack() as stack:
         lock = stack.enter_context(folder.lock(options.output.force))
         stack.callback(folder.close)
         folder.clean_aside()
-        ledger = _open_ledger(options, source, folder)
+        ledger = _open_ledger(options, source, folder, origin)
         try:
             stack.enter_context(distributor)
             ledger.begin()
@@ -128,12 +137,14 @@ def _sees(folder: OutputFolder, options: Options) -> Callable[[int], bool]:
     return lambda number: folder.sees(stats_name(number, digits))
 
 
-def _open_ledger(options: Options, source: Input, folder: OutputFolder) -> Ledger:
+def _open_ledger(
+    options: Options, source: Input, folder: OutputFolder, origin: Mapping[str, Any] | None
+) -> Ledger:
     try:
         return open_ledger(
             folder,
             options.output.incremental_mode,
-            source.fingerprint(),
+            {**source.fingerprint(), **(origin or {})},
             options.shard_identity(),
             source.shard_count(options.output.number_sample_per_shard),
             lambda there, committed: adoption.difference(source, options, there, committed),

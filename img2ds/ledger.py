@@ -110,7 +110,7 @@ def open_ledger(
     """
     names = folder.names()
     names += [name for place in inside for name in folder.names(place)]
-    segments = _read(folder)
+    segments = read_segments(folder)
     known = bool(segments)
     committed = committed_shards(names)
     new = Segment(fingerprint, options, 0, shard_count)
@@ -170,7 +170,13 @@ def _choose(ledger: Ledger, new: Segment, mode: str) -> int:
     return len(segments) - 1
 
 
-def _read(folder: OutputFolder) -> list[Segment]:
+def read_segments(folder: OutputFolder) -> list[Segment]:
+    """The segments that the manifest of a folder lists; none where there is no manifest.
+
+    Raises:
+        UsageError: it is damaged, or of another version.
+        OSError: it cannot be read.
+    """
     if not folder.exists(MANIFEST):
         return []
     try:

@@ -63,7 +63,7 @@ def test_names_are_read_as_typed() -> None:
         (["--url_list", "nope.txt", *WEBDATASET], "no file or folder nope.txt"),
         (["--url_list", "x", "--ca_bundle", "nope.pem", *WEBDATASET], "no file nope.pem"),
         (["--url_list", "x", "-v"], "unknown flag --v"),
-        (["retry", "--output_folder", "x"], "img2ds retry is not built yet"),
+        (["reshard", "--output_folder", "x"], "--to is required"),
     ],
 )
 def test_wrong_use_is_one_line(

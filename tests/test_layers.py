@@ -45,15 +45,18 @@ ALLOWED: dict[str, set[str]] = {
     "job": VALUES
     | {"storage", "net", "stats", "distributor", "ledger", "planner", "adoption", "worker", "stop"}
     | {"runner"},
+    "manage": VALUES
+    | {"commandline", "storage", "source", "image", "stats", "distributor", "ledger", "stop"}
+    | {"runner", "job", "writer", "writers"},
     "api": VALUES | {"job"},
-    "cli": VALUES | {"commandline", "job"},
+    "cli": VALUES | {"commandline", "job", "manage"},
     "__main__": {"cli"},
     "__init__": {"api", "job", "options", "outcome"},
 }
 
 #: What lies behind img2ds's job: of laion `fetch` alone may import it.
 JOB_SIDE = {"job", "api", "worker", "pipeline", "feed", "slots", "shard", "writer", "writers",
-            "planner", "source", "net", "image", "adoption"}  # fmt: skip
+            "planner", "source", "net", "image", "adoption", "manage"}  # fmt: skip
 
 #: What else of it a module of laion may import, and why.
 JOB_SIDE_ALSO: dict[str, set[str]] = {

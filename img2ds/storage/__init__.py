@@ -14,7 +14,8 @@ from img2ds.storage.inputs import (
     open_stream,
     stdin_is_empty,
 )
-from img2ds.storage.lock import FolderLock
+from img2ds.storage.listing import read_many, sizes
+from img2ds.storage.lock import FolderLock, lock_holder
 from img2ds.storage.output import OutputFolder
 from img2ds.storage.patient import PatientFile, read_whole
 from img2ds.storage.record import file_record
@@ -28,8 +29,11 @@ __all__ = [
     "commit",
     "file_record",
     "find_inputs",
+    "lock_holder",
     "open_seekable",
     "open_stream",
+    "read_many",
     "read_whole",
+    "sizes",
     "stdin_is_empty",
 ]

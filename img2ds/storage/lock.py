@@ -70,6 +70,40 @@ def lock_folder(folder: str, local: bool, force: bool) -> FolderLock:
     return HeartbeatLock(folder, path, force)
 
 
+def lock_holder(folder: str, local: bool) -> str | None:
+    """Who holds the lock of `folder` now, in words; None when nobody does. Takes nothing.
+
+    Raises OSError.
+    """
+    path = f"{folder}/_img2ds/lock"
+    if local:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            holder = _read_holder(os.pread(fd, 4096, 0))
+            if not holder:  # whoever releases it empties it
+                return None
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None  # its holder died
+        except BlockingIOError:
+            return _who(holder)
+        except OSError as error:
+            if error.errno not in NO_FLOCK:
+                raise
+            return _who(holder) if time.time() - float(holder.get("time", 0)) < STALE else None
+        finally:
+            os.close(fd)
+    fs, path = resolve(path)
+    with as_os_error("look at the lock"):
+        try:
+            holder = _read_holder(fs.cat_file(path))
+        except FileNotFoundError:
+            return None
+    return _who(holder) if time.time() - float(holder.get("time", 0)) < STALE else None
+
+
 class _Released:
     """What both locks share: they are context managers."""
 
@@ -221,12 +255,15 @@ def _read_holder(data: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def _who(holder: dict[str, Any]) -> str:
+    if "pid" not in holder:
+        return "another run"
+    started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(holder["time"])))
+    return f"process {holder['pid']} on {holder['host']} (seen {started})"
+
+
 def _held(folder: str, holder: dict[str, Any]) -> str:
-    who = "another run"
-    if "pid" in holder:
-        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(holder["time"])))
-        who = f"process {holder['pid']} on {holder['host']} (seen {started})"
     return (
-        f"the output folder {folder} is in use by {who}: wait for it, stop it, "
+        f"the output folder {folder} is in use by {_who(holder)}: wait for it, stop it, "
         "or take the folder over with --force"
     )

@@ -1,0 +1,142 @@
+"""The flags of the subcommands, as dataclasses that validate themselves."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar
+
+from img2ds.flags import at_least, flag
+from img2ds.options import COMMAND, OUTPUT_FORMATS, NetworkOptions, RunOptions
+from img2ds.outcome import Reason, UsageError
+
+#: Reasons that rows can be chosen by, those of HTTP apart; `other` is img2dataset's (see `peer`).
+REASONS = (*(reason.value for reason in Reason), "other")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions:
+    """The flag of every subcommand."""
+
+    TITLE: ClassVar[str] = "Flags"
+    GROUPS: ClassVar[tuple[type[Any], ...]]
+
+    output_folder: str = flag(MISSING, "str", "the data set: a folder or fsspec URL")
+
+    def __post_init__(self) -> None:
+        if not self.output_folder:
+            raise UsageError("--output_folder is required: the data set's folder")
+
+    @classmethod
+    def from_flags(cls, values: Mapping[str, Any]) -> Any:
+        """The options from the values of their flags. Raises UsageError."""
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusOptions(FolderOptions):
+    """`img2ds status`."""
+
+    json: bool = flag(False, "bool", "print a JSON document in place of a page")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions(FolderOptions):
+    """`img2ds verify`."""
+
+    fast: bool = flag(
+        False, "bool", "look at files, sizes and row counts alone; read no tar, hash nothing"
+    )
+    decode: bool = flag(False, "bool", "decode each picture, in place of looking at its header")
+    repair: bool = flag(
+        False, "bool",
+        "remove the marks of broken shards: the command that made them makes them again",
+    )  # fmt: skip
+    processes_count: int | None = flag(None, "int?", "worker processes (default: one a core)")
+    force: bool = flag(False, "bool", "repair even while a run still holds the folder")
+    json: bool = flag(False, "bool", "print a JSON document in place of a page")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("processes_count", self.processes_count, 1)
+        if self.fast and self.decode:
+            raise UsageError("--fast and --decode exclude each other: drop one")
+        if self.force and not self.repair:
+            raise UsageError("--force is for --repair: without it nothing is locked")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryFlags(FolderOptions):
+    """The flags of `img2ds retry` that no other run has."""
+
+    TITLE: ClassVar[str] = "Retry"
+
+    reasons: tuple[str, ...] = flag(
+        (), "list",
+        "reasons of the rows to try again, such as http_503,connect_timeout (default: all that "
+        "may pass)",
+    )  # fmt: skip
+    tmp_dir: str | None = flag(
+        None, "str?", "local folder for unfinished shards (default: inside a local output folder)"
+    )
+    force: bool = flag(False, "bool", "take the folder over from a run that still holds it")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for reason in self.reasons:
+            if reason not in REASONS and not re.fullmatch(r"http_[1-9][0-9]{2}", reason):
+                near = difflib.get_close_matches(reason, REASONS, n=1)
+                hint = f"did you mean {near[0]}?" if near else "img2ds status lists those there are"
+                raise UsageError(f"--reasons: {reason!r} is no reason for a row to fail; {hint}")
+
+
+@dataclass(frozen=True)
+class RetryOptions:
+    """`img2ds retry`: its own flags, and by name the values of those it shares with any run."""
+
+    GROUPS: ClassVar[tuple[type[Any], ...]] = (RetryFlags, NetworkOptions, RunOptions)
+    ALIASES: ClassVar[Mapping[str, str]] = COMMAND.aliases
+
+    own: RetryFlags
+    shared: Mapping[str, Any]
+
+    @classmethod
+    def from_flags(cls, values: Mapping[str, Any]) -> RetryOptions:
+        """The options from the values of their flags. Raises UsageError."""
+        names = {f.name for f in fields(RetryFlags)}
+        own = {name: value for name, value in values.items() if name in names}
+        rest = {name: value for name, value in values.items() if name not in names}
+        return cls(RetryFlags(**own), rest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReshardOptions(FolderOptions):
+    """`img2ds reshard`."""
+
+    to: str = flag(MISSING, "str", "where the new shards go: another folder or fsspec URL")
+    number_sample_per_shard: int = flag(10000, "int", "samples in a new shard")
+    output_format: str | None = flag(
+        None, "choice?", "format of the new shards (default: that of the old ones)",
+        *(name for name in OUTPUT_FORMATS if name != "dummy"),
+    )  # fmt: skip
+    processes_count: int | None = flag(None, "int?", "worker processes (default: one a core)")
+    max_shard_retry: int = flag(1, "int", "times a shard that broke is made again")
+    tmp_dir: str | None = flag(
+        None, "str?", "local folder for unfinished shards (default: inside a local folder)"
+    )
+    force: bool = flag(False, "bool", "take the new folder over from a run that still holds it")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.to:
+            raise UsageError("--to is required: the folder of the new shards")
+        at_least("number_sample_per_shard", self.number_sample_per_shard, 1)
+        at_least("processes_count", self.processes_count, 1)
+        at_least("max_shard_retry", self.max_shard_retry, 0)
+
+
+ReshardOptions.GROUPS = (ReshardOptions,)
+StatusOptions.GROUPS = (StatusOptions,)
+VerifyOptions.GROUPS = (VerifyOptions,)

@@ -1,0 +1,94 @@
+"""Which rows were tried again: the lists of retries, in `_img2ds/retries/NAME/`.
+
+A retry is a segment of the manifest whose input is a list of rows that failed: parquet files,
+and `list.json`, written last, which counts them. A segment names its list in its fingerprint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from img2ds.ledger import Segment
+from img2ds.outcome import Failure, UsageError
+from img2ds.stats.tally import Tally
+from img2ds.storage import OutputFolder
+
+RETRIES = "_img2ds/retries"
+#: The column of a list with the key of the row that is tried again, and that with its reason.
+KEY_COLUMN, REASON_COLUMN = "img2ds_retry_of", "img2ds_retry_reason"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryList:
+    """A list of rows to be tried again.
+
+    Attributes:
+        reasons: those that rows were chosen by.
+        shards: for each shard of the retry the reasons that its rows had failed for, counted.
+        files: the names of its parquet files, in order.
+    """
+
+    name: str
+    reasons: tuple[str, ...]
+    shards: tuple[Mapping[str, int], ...]
+    files: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        """Where it lies, in the output folder."""
+        return f"{RETRIES}/{self.name}"
+
+    @property
+    def rows(self) -> int:
+        return sum(sum(shard.values()) for shard in self.shards)
+
+    def document(self) -> bytes:
+        return json.dumps(
+            {"reasons": self.reasons, "files": self.files, "rows": self.rows, "shards": self.shards}
+        ).encode()
+
+    @classmethod
+    def read(cls, folder: OutputFolder, name: str) -> RetryList:
+        """The list called `name`.
+
+        Raises:
+            UsageError: it is not there, or damaged.
+            OSError: it cannot be read.
+        """
+        place = f"{RETRIES}/{name}/list.json"
+        try:
+            document = json.loads(folder.read_bytes(place))
+            return cls(
+                name, tuple(document["reasons"]), tuple(document["shards"]),
+                tuple(document["files"]),
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise UsageError(
+                f"{folder.path}/{place} is missing: without it nobody knows which rows were tried "
+                "again; restore it"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{folder.path}/{place} is damaged ({error}): restore it") from None
+
+
+def list_name(segment: Segment) -> str | None:
+    """The name of the list that a segment is a retry of; None for another input."""
+    retry: Any = segment.fingerprint.get("retry")
+    return None if retry is None else str(retry["list"])
+
+
+def take_back(tally: Tally, reasons: Mapping[str, int]) -> None:
+    """Rows that had failed for these reasons were tried again: what they are now counts.
+
+    A shard that was made again after that may have fewer of them by now.
+    """
+    for reason, listed in reasons.items():
+        times = min(listed, tally.reasons[reason])
+        tally.reasons[reason] -= times
+        if not tally.reasons[reason]:
+            del tally.reasons[reason]
+        failed = Failure(reason, "").status.value
+        setattr(tally, failed, getattr(tally, failed) - times)

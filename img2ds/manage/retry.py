@@ -1,0 +1,212 @@
+"""`img2ds retry`: rows that failed are tried again, as a run of their own into the same folder.
+
+The rows are written down as a list in `_img2ds/retries/`; the list is the input of a further
+segment. Committed shards stay as they are. A row that is on a list is never taken again: what
+became of it there counts, and if it failed there too, it is that row which may be taken.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from img2ds import job
+from img2ds.ledger import Segment
+from img2ds.manage import status
+from img2ds.manage.dataset import RESHARDED, Dataset, span
+from img2ds.manage.failed import failed_rows
+from img2ds.manage.options import RetryOptions
+from img2ds.manage.retried import RETRIES, RetryList, list_name
+from img2ds.manage.retry_list import write_list
+from img2ds.options import FLAGS, Options
+from img2ds.outcome import Nature, UsageError, nature
+from img2ds.stats.console import counted
+from img2ds.storage.filesystem import said_plainly
+
+
+@dataclass(frozen=True, slots=True)
+class RetryReport:
+    """What came of it; `rows` were tried, `report` is None where there were none."""
+
+    rows: int
+    report: job.Report | None
+    words: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.report is None else self.report.exit_code
+
+    @property
+    def text(self) -> str:
+        return self.words if self.report is None else job.describe(self.report)
+
+
+def run(options: RetryOptions) -> RetryReport:
+    """Try again. Blocks until that is done or stopped.
+
+    Raises:
+        UsageError: it cannot be done; nothing was downloaded.
+    """
+    own = options.own
+    dataset = Dataset.open(own.output_folder)
+    run_options = _run_options(options, dataset)
+    if run_options.run.dry_run:
+        return _dry_run(options, dataset)
+    job.check(run_options)  # finding the rows can take minutes
+    with ExitStack() as stack:
+        lock = stack.enter_context(dataset.folder.lock(own.force))
+        stack.callback(dataset.folder.close)
+        dataset = Dataset.open(own.output_folder)
+        with said_plainly(f"use the folder {own.output_folder}"):
+            found = _unfinished(options, dataset) or _new_list(options, dataset, run_options)
+        if lock.lost:
+            raise UsageError("another run took the folder over")
+    if found is None:
+        words = "nothing to try again: no row failed for " + (
+            " or ".join(own.reasons) if own.reasons else "a reason that may have passed"
+        )
+        return RetryReport(0, None, words)
+    place = f"{dataset.folder.path}/{found.folder}"
+    run_options = _run_options(options, dataset, place)
+    origin = {"retry": {"list": found.name, "reasons": list(found.reasons)}}
+    return RetryReport(found.rows, job.run(run_options, origin))
+
+
+def _run_options(options: RetryOptions, dataset: Dataset, url_list: str = "list") -> Options:
+    """The options of the folder with the flags given: same output, another way to fetch."""
+    flags = {
+        **_folder_flags(dataset),
+        **options.shared,
+        "url_list": url_list,
+        "input_format": "parquet",
+        "output_folder": options.own.output_folder,
+        "incremental_mode": "extend",
+        "tmp_dir": options.own.tmp_dir,
+        "force": options.own.force,
+    }
+    built = Options.from_flags(flags)
+    if built.shard_identity() != dataset.options:
+        now = built.shard_identity()
+        differing = [name for name in {**now, **dataset.options}
+                     if now.get(name) != dataset.options.get(name)]  # fmt: skip
+        raise UsageError(
+            f"{dataset.folder.path} was made by a version of img2ds that understands "
+            f"{', '.join(differing)} in another way: use that version"
+        )
+    return built
+
+
+def _folder_flags(dataset: Dataset) -> dict[str, Any]:
+    """The flags that the shards of a folder were made with, as its manifest has them."""
+    path = dataset.folder.path
+    if not dataset.segments:
+        raise UsageError(
+            f"{path} has no record of the options it was made with (img2dataset keeps none): run "
+            "img2ds once with the flags and the list that made it, which writes one and makes no "
+            "shard again"
+        )
+    if dataset.output_format == "dummy":
+        raise UsageError(f"{path} has shards of format dummy, which keep no rows to try again")
+    last = dataset.segments[-1]
+    if last.fingerprint["format"] == RESHARDED:
+        raise UsageError(
+            f"{path} was made by img2ds reshard and has successes alone: retry in the folder that "
+            "they came from"
+        )
+    if last.shard_count is None:
+        raise UsageError(
+            f"the last input of {path} was never read to its end, so nobody knows where its "
+            "shards end: finish it first, with the command that made it"
+        )
+    identity = dict(dataset.options)
+    flags: dict[str, Any] = {"caption_col": "caption" if identity.pop("captions") else None}
+    unknown = [name for name in identity if name not in FLAGS]
+    if unknown:
+        raise UsageError(f"{path} was made by a newer img2ds, with --{unknown[0]}: use that one")
+    verify = identity["verify_hash"]
+    if verify and verify[0] not in identity["save_additional_columns"]:
+        raise UsageError(
+            f"{path} was made with --verify_hash, and its column {verify[0]} was not saved "
+            "(--save_additional_columns): its rows cannot be verified again"
+        )
+    return {**flags, **identity}
+
+
+def _wants(options: RetryOptions) -> Callable[[str], bool]:
+    chosen = frozenset(options.own.reasons)
+    if chosen:
+        return chosen.__contains__
+    return lambda reason: nature(reason) is not Nature.PERMANENT
+
+
+def _dry_run(options: RetryOptions, dataset: Dataset) -> RetryReport:
+    with said_plainly(f"read {options.own.output_folder}"):
+        counts: Mapping[str, int] = status.look(dataset).tally.reasons
+    wants = _wants(options)
+    chosen = {reason: times for reason, times in counts.items() if wants(reason)}
+    lines = [f"  {reason:<24} {times:>12,}".replace(",", " ") for reason, times in chosen.items()]
+    total = counted(sum(chosen.values()), "row")
+    return RetryReport(0, None, "\n".join([*lines, f"{total} to try again; nothing was done"]))
+
+
+def _missing(dataset: Dataset, segment: Segment) -> bool:
+    return any(n not in dataset.committed for n in span(segment, dataset.last_shard()))
+
+
+def _unfinished(options: RetryOptions, dataset: Dataset) -> RetryList | None:
+    """The list of a retry that was stopped, to go on with."""
+    for segment in dataset.segments:
+        name = list_name(segment)
+        if name is None or not _missing(dataset, segment):
+            continue
+        found = RetryList.read(dataset.folder, name)
+        if not options.own.reasons or set(options.own.reasons) == set(found.reasons):
+            print("going on with the retry that was not finished", file=sys.stderr)
+            return found
+        if not any(n in dataset.committed for n in span(segment, dataset.last_shard())):
+            continue  # nothing came of it
+        of = ",".join(found.reasons) or "those that may pass"
+        raise UsageError(
+            f"a retry of other rows ({of}) is not finished yet: run img2ds retry without --reasons "
+            "to finish it, then this again"
+        )
+    return None
+
+
+def _new_list(options: RetryOptions, dataset: Dataset, run_options: Options) -> RetryList | None:
+    """Find the rows and write them down. Raises UsageError, OSError."""
+    folder = dataset.folder
+    folder.clean_aside()
+    wants = _wants(options)
+    by_name = {name: s for s in dataset.segments if (name := list_name(s)) is not None}
+    # A retry that nothing came of binds nobody, see `ledger`.
+    kept = [
+        RetryList.read(folder, name)
+        for name, segment in by_name.items()
+        if any(n in dataset.committed for n in span(segment, dataset.last_shard()))
+    ]
+    there = folder.names(RETRIES)
+    names = {retry.name for retry in kept}
+    folder.remove(place for place in there if place.rpartition("/")[2] not in names)
+    shards = []
+    for number, mark in dataset.marks():
+        if isinstance(mark, ValueError):
+            raise UsageError(
+                f"the mark of shard {dataset.committed[number]} is damaged ({mark}): "
+                f"img2ds verify --output_folder {folder.path} --repair"
+            )
+        # img2dataset's messages are counted up to a limit: there only the table knows.
+        if mark.by_peer or any(map(wants, mark.tally.reasons)):
+            shards.append((number, dataset.committed[number]))
+    print(f"looking for rows to try again in {counted(len(shards), 'shard')}", file=sys.stderr)
+    per_shard = run_options.output.number_sample_per_shard
+    columns = list(run_options.input.columns)
+    tables = failed_rows(folder, shards, columns, wants, kept, per_shard)
+    number = max((int(name) for name in names if name.isdigit()), default=0) + 1
+    found = write_list(folder, f"{number:04d}", options.own.reasons, tables, per_shard)
+    if found is not None:
+        print(f"trying {counted(found.rows, 'row')} again", file=sys.stderr)
+    return found

@@ -1,0 +1,120 @@
+"""Writes the list of a retry: the rows to be tried again, as the input of a run.
+
+Shards are cut per input file: the counts by shard, which `list.json` has, follow the same cut.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from img2ds.manage.retried import REASON_COLUMN, RETRIES, RetryList
+from img2ds.storage import OutputFolder
+
+#: Rows of a row group, at least: some megabytes of URLs and captions.
+_GROUP = 50_000
+
+
+def write_list(
+    folder: OutputFolder,
+    name: str,
+    reasons: Sequence[str],
+    tables: Iterable[pa.Table],
+    per_shard: int,
+) -> RetryList | None:
+    """Write the rows of `tables` as the list called `name`; None where there are none.
+
+    What a dead run left under that name is removed first. Raises OSError.
+    """
+    folder.remove([f"{RETRIES}/{name}"])
+    writer = _Writer(folder, name, per_shard)
+    try:
+        for table in tables:
+            writer.add(table)
+        writer.end_file()
+    finally:
+        writer.close()
+    if not writer.shards:
+        return None
+    found = RetryList(name, tuple(reasons), tuple(writer.shards), tuple(writer.files))
+    folder.write_bytes(f"{found.folder}/list.json", found.document())
+    return found
+
+
+class _Writer:
+    """Rows to parquet files; a new one begins where a column changes its type."""
+
+    def __init__(self, folder: OutputFolder, name: str, per_shard: int) -> None:
+        self.shards: list[dict[str, int]] = []
+        self.files: list[str] = []
+        self._folder = folder
+        self._place = f"{RETRIES}/{name}"
+        self._per_shard = per_shard
+        self._group = -(-_GROUP // per_shard) * per_shard
+        self._file: pq.ParquetWriter | None = None
+        self._schema: pa.Schema | None = None
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+
+    def add(self, table: pa.Table) -> None:
+        if self._schema is not None:
+            fitting = _fitted(table, self._schema)
+            if fitting is None:
+                self.end_file()
+            else:
+                table = fitting
+        if self._schema is None:
+            self._schema = table.schema.remove_metadata()
+            self.files.append(f"{len(self.files):05d}.parquet")
+            path = self._folder.aside(f"{self._place}/{self.files[-1]}")
+            self._file = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._waiting.append(table.replace_schema_metadata(None))
+        self._rows += table.num_rows
+        if self._rows >= self._group:
+            self._write(self._rows // self._group * self._group)
+
+    def _write(self, rows: int) -> None:
+        assert self._file is not None
+        whole = pa.concat_tables(self._waiting)
+        self._waiting = [whole.slice(rows)]
+        self._rows -= rows
+        ready = whole.slice(0, rows)
+        self._file.write_table(ready, row_group_size=self._group)
+        for start in range(0, rows, self._per_shard):
+            found = ready.column(REASON_COLUMN).slice(start, self._per_shard)
+            counts: Counter[str] = Counter()
+            for pair in pc.value_counts(found).to_pylist():
+                counts[pair["values"]] += pair["counts"]
+            self.shards.append(dict(counts.most_common()))
+
+    def end_file(self) -> None:
+        """Complete the file that is being written, and publish it."""
+        if self._file is None:
+            return
+        if self._rows:
+            self._write(self._rows)
+        self.close()
+        self._folder.publish(f"{self._place}/{self.files[-1]}")
+        self._schema, self._waiting = None, []
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table | None:
+    """`table` with the types of `schema`; None where a column is of another one, not just empty."""
+    arrays = []
+    for field in schema:
+        column = table.column(field.name)
+        if column.type != field.type:
+            if not pa.types.is_null(column.type):
+                return None
+            column = column.cast(field.type)
+        arrays.append(column)
+    return pa.Table.from_arrays(arrays, schema=schema)

@@ -1,0 +1,233 @@
+"""`img2ds status`: what a data set holds and lacks, from its manifest and marks alone."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from img2ds.ledger import Segment
+from img2ds.manage.dataset import Dataset, span
+from img2ds.manage.mark import Mark
+from img2ds.manage.options import StatusOptions
+from img2ds.manage.retried import RetryList, list_name, take_back
+from img2ds.manage.status_page import page
+from img2ds.outcome import Nature, nature
+from img2ds.stats.tally import Tally
+from img2ds.storage import lock_holder
+from img2ds.storage.filesystem import said_plainly
+
+
+@dataclass(slots=True)
+class SegmentStatus:
+    """The shards of one input, or of one retry.
+
+    Attributes:
+        first_shard, shard_count: its shards; the count is None while it is not known.
+        missing: the numbers of those without a mark, as far as they are known.
+        tally: what became of the rows of its committed shards.
+        retry_of: the reasons its rows had failed for; None for an input of its own.
+    """
+
+    input: str
+    first_shard: int
+    shard_count: int | None
+    committed: int = 0
+    missing: list[int] = field(default_factory=list)
+    rows: int = 0
+    tally: Tally = field(default_factory=Tally)
+    retry_of: Counter[str] | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.shard_count is not None and not self.missing
+
+
+@dataclass(slots=True)
+class Status:
+    """What a folder holds. `tally` and `rows` count each row of the inputs once, as it is now.
+
+    Attributes:
+        by_peer: committed shards that img2dataset made.
+        tried_again: rows that were tried again, in committed shards of retries.
+        lost: rows of img2dataset's shards that are in none of its counts.
+        damaged: by number of a shard what is wrong with its mark.
+        leftovers: shards with files and no mark; making: those that a run works on now.
+        files, size: how many there are of shards, and their bytes.
+    """
+
+    folder: str
+    output_format: str
+    options: dict[str, Any]
+    segments: list[SegmentStatus] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    rows: int = 0
+    by_peer: int = 0
+    tried_again: int = 0
+    lost: int = 0
+    damaged: dict[int, str] = field(default_factory=dict)
+    leftovers: list[int] = field(default_factory=list)
+    making: list[int] = field(default_factory=list)
+    files: int = 0
+    size: int = 0
+    holder: str | None = None
+    as_json: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard there has to be is committed, as far as can be told."""
+        return not self.damaged and not self.leftovers and all(s.complete for s in self.segments)
+
+    @property
+    def committed(self) -> int:
+        return sum(segment.committed for segment in self.segments)
+
+    @property
+    def transient(self) -> int:
+        """Rows that failed for a reason that may have passed."""
+        reasons = self.tally.reasons.items()
+        return sum(times for reason, times in reasons if nature(reason) is not Nature.PERMANENT)
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.complete else 1
+
+    @property
+    def text(self) -> str:
+        return json.dumps(self.document(), indent=1) if self.as_json else page(self)
+
+    def document(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        tally = self.tally
+        return {
+            "folder": self.folder,
+            "complete": self.complete,
+            "output_format": self.output_format,
+            "options": self.options,
+            "shards": {
+                "committed": self.committed,
+                "missing": [number for s in self.segments for number in s.missing],
+                "in_the_making": self.making,
+                "leftovers": self.leftovers,
+                "damaged_marks": {str(number): why for number, why in self.damaged.items()},
+                "by_img2dataset": self.by_peer,
+            },
+            "rows": self.rows,
+            "successes": tally.successes,
+            "failed_to_download": tally.failed_to_download,
+            "failed_to_resize": tally.failed_to_resize,
+            "reasons": dict(tally.reasons.most_common()),
+            "worth_a_retry": self.transient,
+            "tried_again": self.tried_again,
+            "lost_rows": self.lost,
+            "files": self.files,
+            "bytes": self.size,
+            "held_by": self.holder,
+            "segments": [
+                {
+                    "input": s.input,
+                    "first_shard": s.first_shard,
+                    "shard_count": s.shard_count,
+                    "committed": s.committed,
+                    "missing": s.missing,
+                    "rows": s.rows,
+                    "successes": s.tally.successes,
+                    "reasons": dict(s.tally.reasons.most_common()),
+                    "retry_of": None if s.retry_of is None else dict(s.retry_of.most_common()),
+                }
+                for s in self.segments
+            ],
+        }
+
+
+def run(options: StatusOptions) -> Status:
+    """The status of a folder. Raises UsageError."""
+    dataset = Dataset.open(options.output_folder)
+    with said_plainly(f"read {options.output_folder}"):
+        status = look(dataset)
+    status.as_json = options.json
+    return status
+
+
+def look(dataset: Dataset) -> Status:
+    """The status of a data set.
+
+    Raises:
+        UsageError: the list of a retry is damaged.
+        OSError: the folder cannot be read.
+    """
+    folder = dataset.folder
+    status = Status(folder.path, dataset.output_format, dataset.options)
+    status.holder = lock_holder(folder.path, folder.local)
+    status.making = dataset.in_the_making() if status.holder is not None else []
+    status.leftovers = [n for n in dataset.leftovers() if n not in status.making]
+    last = dataset.last_shard()
+    lists: list[RetryList | None] = []
+    places: dict[int, tuple[SegmentStatus, RetryList | None]] = {}
+    for segment in dataset.segments:
+        name = list_name(segment)
+        lists.append(None if name is None else RetryList.read(folder, name))
+        of = SegmentStatus(input_words(segment), segment.first_shard, segment.shard_count)
+        status.segments.append(of)
+        for number in span(segment, last):
+            places[number] = of, lists[-1]
+            if number not in dataset.committed:
+                of.missing.append(number)
+        if lists[-1] is not None:
+            of.retry_of = Counter()
+    if not dataset.segments:
+        of = SegmentStatus("an input nobody wrote down", 0, last + 1)
+        of.missing = [n for n in range(last + 1) if n not in dataset.committed]
+        status.segments.append(of)
+        places = dict.fromkeys(range(last + 1), (of, None))
+    for number, mark in dataset.marks():
+        names = dataset.files_of(number)
+        status.files += len(names)
+        records = {} if isinstance(mark, ValueError) else {r.name: r.size for r in mark.files or ()}
+        # Of a folder of files its mark alone knows the size.
+        status.size += sum(dataset.sizes[n] or records.get(n, 0) for n in names)
+        if isinstance(mark, ValueError):
+            status.damaged[number] = str(mark)
+        elif number in places:
+            of, retried = places[number]
+            _add(status, of, number, mark, retried)
+    # What a shard that was made again has now, a retry's shard may have as well.
+    tally = status.tally
+    failed = tally.failed_to_download + tally.failed_to_resize
+    tally.successes = min(tally.successes, status.rows - status.lost - failed)
+    return status
+
+
+def _add(
+    status: Status, of: SegmentStatus, number: int, mark: Mark, retried: RetryList | None
+) -> None:
+    of.committed += 1
+    of.rows += mark.count
+    of.tally.merge(mark.tally)
+    status.tally.merge(mark.tally)
+    status.by_peer += mark.by_peer
+    status.lost += mark.count - mark.tally.count
+    if retried is None:
+        status.rows += mark.count
+        return
+    reasons = retried.shards[number - of.first_shard]
+    assert of.retry_of is not None
+    of.retry_of.update(reasons)
+    status.tried_again += mark.count
+    take_back(status.tally, reasons)
+
+
+def input_words(segment: Segment) -> str:
+    """What the shards of a segment are made from, in a few words."""
+    read_from = segment.fingerprint
+    files: list[dict[str, Any]] = read_from["files"]
+    if list_name(segment) is not None:
+        return "rows that had failed"
+    names = files[0]["name"] if len(files) == 1 else f"{len(files):,} files".replace(",", " ")
+    if len(files) > 1:
+        names += f", {files[0]['name']} to {files[-1]['name']}"
+    if names == "-":
+        names = "standard input"
+    limit = read_from.get("max_rows")
+    return f"{names} ({read_from['format']}{f', first {limit} rows' if limit else ''})"

@@ -20,7 +20,6 @@ from img2ds.outcome import UsageError
 #: Values that the documentation names and this version cannot do.
 NOT_BUILT = {
     "input_format": ("json", "jsonl"),
-    "output_format": ("files", "parquet", "tfrecord"),
 }
 
 _SIZE_UNITS = {

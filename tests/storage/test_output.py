@@ -293,7 +293,7 @@ class Outage(Exception):
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("img2ds.storage.output.UPLOAD_PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("img2ds.storage.upload.UPLOAD_PAUSES", (0.0, 0.0, 0.0))
 
 
 @pytest.mark.parametrize(("failures", "published"), [(1, True), (3, True), (4, False)])

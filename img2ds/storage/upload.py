@@ -23,7 +23,8 @@ def upload(fs: Any, target: str, source: str, name: str) -> None:
         OSError: it failed for good, or again and again.
     """
     if not os.path.isdir(source):
-        _patiently(name, lambda: _upload_file(fs, source, target))
+        size = os.path.getsize(source)
+        _patiently(name, lambda: _upload_file(fs, source, target, size))
         return
     folder = _Folder(fs, source, target)
     try:
@@ -48,8 +49,7 @@ def _patiently(name: str, attempt: Callable[[], None]) -> None:
         time.sleep(pause)
 
 
-def _upload_file(fs: Any, source: str, target: str) -> None:
-    size = os.path.getsize(source)
+def _upload_file(fs: Any, source: str, target: str, size: int) -> None:
     parent = target.rpartition("/")[0]
     fs.makedirs(parent, exist_ok=True)
     fs.put_file(source, target)

@@ -81,7 +81,7 @@ def read_flags(arguments: Sequence[str]) -> dict[str, Any]:
     if not arguments:
         raise UsageError(
             "--url_list is required: img2ds --url_list urls.txt --output_folder images "
-            "--output_format webdataset (img2ds --help lists all flags)"
+            "(img2ds --help lists all flags)"
         )
     if arguments[0] in SUBCOMMANDS:
         raise UsageError(f"img2ds {arguments[0]} is not built yet in this version of img2ds")
@@ -94,7 +94,7 @@ def help_page() -> str:
     lines = [
         "img2ds: turn a list of image URLs into a training dataset",
         "",
-        "  img2ds --url_list urls.txt --output_folder images --output_format webdataset",
+        "  img2ds --url_list urls.txt --output_folder images",
         "  img2ds --url_list laion/ --input_format parquet --url_col URL --caption_col TEXT \\",
         "         --output_folder laion-images --output_format webdataset",
         "",

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import tfrecord
 
 from img2ds.options import FLAGS, ImageOptions, Options, OutputOptions
 from img2ds.outcome import UsageError
@@ -272,30 +274,54 @@ def test_members_are_plain_ustar_with_nothing_of_this_machine(tmp_path: Path) ->
 
 @pytest.mark.parametrize("encode_format", ["jpg", "png", "webp"])
 def test_images_are_named_after_their_format(encode_format: str, tmp_path: Path) -> None:
-    write(tmp_path, "webdataset", True, encode_format)
-    with tarfile.open(tmp_path / "00007.tar") as archive:
-        names = archive.getnames()
-    assert names[:3] == [f"000070000.{encode_format}", "000070000.txt", "000070000.json"]
+    for output_format in FORMATS:
+        records = write(tmp_path / output_format, output_format, True, encode_format)
+        if output_format == "files":
+            # The order of extensions, in which the folder's hash has them, differs.
+            listing = sha256sum(tmp_path / "files" / "00007")
+            assert records[0].sha256 == hashlib.sha256(listing).hexdigest()
+    names = sorted(os.listdir(tmp_path / "files" / "00007"))
+    assert f"000070000.{encode_format}" in names
+    with tarfile.open(tmp_path / "webdataset" / "00007.tar") as archive:
+        assert sorted(archive.getnames()) == names
+        assert archive.getnames()[:3] == [
+            f"000070000.{encode_format}", "000070000.txt", "000070000.json",
+        ]  # fmt: skip
+    assert pq.read_schema(tmp_path / "parquet" / "00007.parquet").names[-1] == encode_format
+    (first, *_) = tfrecord.tfrecord_loader(str(tmp_path / "tfrecord" / "00007.tfrecord"), None)
+    assert encode_format in first
 
 
-def test_values_json_does_not_know_are_written_as_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("output_format", "name", "read"), [row for row in READERS if row[0] != "parquet"]
+)
+def test_values_json_does_not_know_are_written_as_text(
+    output_format: str, name: str, read: Read, tmp_path: Path
+) -> None:
     sample = samples(False)[0]
     sample.metadata["licence"] = b"raw"
-    writer = opened(tmp_path, "webdataset")
+    writer = opened(tmp_path, output_format)
     writer.add(sample)
     writer.finish(table([], False))
-    assert read_tar(tmp_path / "00007.tar")[sample.key][2]["licence"] == "raw"
+    assert read(tmp_path / name)[sample.key][2]["licence"] == "raw"
 
 
-def test_a_sample_that_cannot_be_written_leaves_no_part_of_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("output_format", "name", "read"), [row for row in READERS if row[0] in ("files", "webdataset")]
+)
+def test_a_sample_that_cannot_be_written_leaves_no_part_of_itself(
+    output_format: str, name: str, read: Read, tmp_path: Path
+) -> None:
     good, bad = samples(True)[:2]
     bad.metadata["licence"] = 2**70  # JSON as orjson has it ends at 64 bits
-    writer = opened(tmp_path, "webdataset")
+    writer = opened(tmp_path, output_format)
     with pytest.raises(TypeError):
         writer.add(bad)
     writer.add(good)
     writer.finish(table([], True))
-    assert list(read_tar(tmp_path / "00007.tar")) == [good.key]
+    assert list(read(tmp_path / name)) == [good.key]
+    if output_format == "files":
+        assert {file.stem for file in (tmp_path / name).iterdir()} == {good.key}
 
 
 def test_the_dummy_writes_nothing(tmp_path: Path) -> None:

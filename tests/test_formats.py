@@ -268,13 +268,20 @@ def test_what_is_called_like_a_shard_is_not_replaced(
         (out / "00003" / "holiday.jpg").write_text("mine")
     else:
         (out / "00003").write_text("mine")
-    (out / "00004").mkdir()  # nobody's
     arguments = flags(address, write_list(tmp_path / "list.txt"), out, output_format="files")
     for mode in ("incremental", "overwrite"):
         with pytest.raises(UsageError, match="holds 00003, which is called like a shard"):
             img2ds.download(**arguments, incremental_mode=mode)
     assert img2ds.download(**{**arguments, "output_format": "parquet"}).exit_code == 0
     assert (out / "00003").exists()
+
+
+def test_an_empty_folder_is_nobodys(tmp_path: Path, address: str) -> None:
+    out = tmp_path / "out"
+    (out / "00003").mkdir(parents=True)
+    arguments = flags(address, write_list(tmp_path / "list.txt"), out, output_format="files")
+    assert img2ds.download(**arguments).exit_code == 0
+    assert len(os.listdir(out / "00003")) == 2 * PER_SHARD
 
 
 def mark_files(folder: Path, shard: str = "00000") -> list[dict[str, Any]]:

@@ -134,6 +134,22 @@ def test_nothing_is_left_open(output_format: str, tmp_path: Path) -> None:
     assert open_files() == before
 
 
+@pytest.mark.parametrize(("output_format", "name", "read"), READERS)
+def test_an_attempt_that_failed_leaves_nothing_to_the_next(
+    output_format: str, name: str, read: Read, tmp_path: Path
+) -> None:
+    """Of the same process, which writes at the same place."""
+    first, *rest = samples(True)
+    writer = opened(tmp_path, output_format)
+    writer.add(first)
+    writer.abort()
+    writer = opened(tmp_path, output_format)
+    for sample in rest:
+        writer.add(sample)
+    writer.finish(table(rest, True))
+    assert read(tmp_path / name).keys() == {sample.key for sample in rest}
+
+
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_a_shard_without_a_success_is_written_all_the_same(
     output_format: str, tmp_path: Path

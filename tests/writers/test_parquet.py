@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from img2ds.sample import Sample
+from img2ds.writers.gathered import BUFFER
 from img2ds.writers.parquet import GROUP_BYTES, ParquetWriter
 
 
@@ -90,3 +91,11 @@ def test_a_shard_is_never_in_memory(tmp_path: Path) -> None:
     assert tracemalloc.get_traced_memory()[1] < 2 * GROUP_BYTES
     tracemalloc.stop()
     assert pa.total_allocated_bytes() - before < GROUP_BYTES
+
+
+def test_pictures_that_come_back_cut_off_are_an_oserror(tmp_path: Path) -> None:
+    writer = ParquetWriter("0.parquet", "jpg", lambda name: str(tmp_path / name))
+    writer.add(Sample(0, "0", bytes(BUFFER), None, {}))
+    writer._spool._file.truncate(10)
+    with pytest.raises(OSError, match="came back cut off"):
+        writer.finish(pa.table({"key": ["0"]}))

@@ -50,7 +50,7 @@ _PIECE = 1 << 18
 _NOTHING = pa.table({})
 #: Contenders that make many files. Those are removed in the end only: ext4 gives an inode that was
 #: freed in the last minute to nobody and steps over every one of them to make a file, which then
-#: takes twenty times as long. Where others have removed many, TMPDIR=/dev/shm gives the calm figures.
+#: takes twenty times as long. Where others removed many, TMPDIR=/dev/shm gives calm figures.
 MANY = ("bare files", "FilesWriter", "shard, files")
 #: The output formats with pictures.
 FORMATS = ("webdataset", "files", "parquet", "tfrecord")

@@ -74,9 +74,9 @@ def test_features_have_the_kinds_of_img2dataset(tmp_path: Path) -> None:
     for name, value in (("whole", [-3]), ("flag", [1]), ("ints", [1, 2])):
         assert features[name].dtype == np.int64
         assert features.pop(name).tolist() == value
-    for name, value in (("fraction", [np.float32(0.1)]), ("floats", [0.5, 1.5])):
+    for name, fractions in (("fraction", [float(np.float32(0.1))]), ("floats", [0.5, 1.5])):
         assert features[name].dtype == np.float32
-        assert features.pop(name).tolist() == value
+        assert features.pop(name).tolist() == fractions
     assert features.pop("texts").tolist() == [b"a", b"bc"]
     assert not features
 

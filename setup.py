@@ -69,7 +69,7 @@ EXTRAS = {
     ],
     "ray": ["ray>=2.9"],
     "spark": ["pyspark>=3.4"],
-    "tfrecord": ["tfrecord>=1.14"],
+    "tfrecord": ["crc32c>=2.3"],  # the checksums of --output_format tfrecord
     "wandb": ["wandb>=0.31"],  # bounds how long the end waits; 0.19 wants a network when offline
     "s3": ["s3fs>=2023.9"],
     "asks": ASKS,
@@ -90,6 +90,7 @@ EXTRAS["dev"] = [
     "pysimdjson>=6",
     "rbloom>=1.5",  # a bloom filter in Rust, for the benchmark
     "matplotlib>=3.7",  # the pictures of the benchmarks
+    "tfrecord>=1.14",  # reads with protobuf what the writer has written without
     "datasets>=2.14",  # a release has to open with it; 2.14 reads a card's list of parts
 ]
 

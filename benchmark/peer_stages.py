@@ -95,27 +95,39 @@ def _codec(folder: str, every: str) -> dict[str, float]:
 
 
 def _write(samples: str) -> dict[str, float]:
-    """Microseconds a sample, of tar and metadata table together."""
+    """Microseconds a sample by output format, of data and metadata table together."""
     import pickle
 
     import pyarrow as pa
-    from img2dataset.writer import WebDatasetSampleWriter  # type: ignore[import-not-found]
+    from img2dataset.writer import (  # type: ignore[import-not-found]
+        FilesSampleWriter,
+        ParquetSampleWriter,
+        WebDatasetSampleWriter,
+    )
 
     rows: list[tuple[str, bytes, str, dict[str, Any]]] = pickle.loads(Path(samples).read_bytes())
     whole = {"width", "height", "original_width", "original_height"}
     schema = pa.schema(
         [(name, pa.int32() if name in whole else pa.string()) for name in rows[0][3]]
     )
-    taken = []
-    for _ in range(ROUNDS + 1):
-        with tempfile.TemporaryDirectory() as folder:
-            began = process_time()
-            writer = WebDatasetSampleWriter(0, folder, True, 5, schema, "jpg")
-            for key, image, caption, metadata in rows:
-                writer.write(image, key, caption, metadata)
-            writer.close()
-            taken.append(process_time() - began)
-    return {"writer": 1e6 * median(taken[1:]) / len(rows)}
+    writers = {
+        "webdataset": WebDatasetSampleWriter,
+        "files": FilesSampleWriter,
+        "parquet": ParquetSampleWriter,
+    }
+    taken: dict[str, list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as home:  # removed in the end: see benchmark.write
+        for turn in range(ROUNDS + 1):
+            for name, kind in writers.items():
+                folder = f"{home}/{turn}-{name}"
+                os.mkdir(folder)
+                began = process_time()
+                writer = kind(0, folder, True, 5, schema, "jpg")
+                for key, image, caption, metadata in rows:
+                    writer.write(image, key, caption, metadata)
+                writer.close()
+                taken[name].append(process_time() - began)
+    return {name: 1e6 * median(values[1:]) / len(rows) for name, values in taken.items()}
 
 
 if __name__ == "__main__":

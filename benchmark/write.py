@@ -1,7 +1,8 @@
-"""What does writing a sample cost, beside webdataset, tarfile and the bare write?
+"""What does writing a sample cost in each format, beside others' writers and the bare write?
 
 The same shard again and again, by turns: 256 x 256 JPEGs made of the corpus, captions, and the
-JSON that img2ds writes. CPU time of the process, system calls included.
+JSON that img2ds writes. CPU time of the process, system calls included; and for whole shards, which
+wait for the disk, wall time as well.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import os
 import pickle
+import shutil
 import tarfile
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
 
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 import webdataset
 
 from benchmark import measure, peer, peer_stages
@@ -32,13 +37,23 @@ from img2ds.sample import Encoded, Sample, ShardTask
 from img2ds.schema import metadata_schema, metadata_table
 from img2ds.shard import Shard
 from img2ds.storage import OutputFolder
+from img2ds.writer import ShardWriter
+from img2ds.writers.files import FilesWriter
+from img2ds.writers.parquet import ParquetWriter
 from img2ds.writers.sidecar import write_metadata
 from img2ds.writers.tar import TarWriter
+from img2ds.writers.tfrecord import TFRecordWriter
 
 QUESTION = "write"
 #: Bytes of a bare write: as many as the tar writer gathers.
 _PIECE = 1 << 18
 _NOTHING = pa.table({})
+#: Contenders that make many files. Those are removed in the end only: ext4 gives an inode that was
+#: freed in the last minute to nobody and steps over every one of them to make a file, which then
+#: takes twenty times as long. Where others removed many, TMPDIR=/dev/shm gives calm figures.
+MANY = ("bare files", "FilesWriter", "shard, files")
+#: The output formats with pictures.
+FORMATS = ("webdataset", "files", "parquet", "tfrecord")
 
 
 class Shards:
@@ -70,16 +85,51 @@ class Shards:
         schema = metadata_schema({}, caption=True, exif=True, digest="sha256")
         columns = {name: [s.metadata[name] for s in self.samples] for name in schema.names}
         self._schema, self._columns = schema, columns
+        self._table = metadata_table(schema, columns)
         with tempfile.TemporaryDirectory() as folder:
             self.tar(Path(folder))
             self.bytes = Path(folder, "0.tar").read_bytes()
 
     def tar(self, folder: Path) -> None:
         """img2ds's TarWriter, its hash of the file included."""
-        writer = TarWriter("0.tar", "jpg", lambda name: str(folder / name))
+        self._write(TarWriter("0.tar", "jpg", lambda name: str(folder / name)))
+
+    def files(self, folder: Path) -> None:
+        """img2ds's FilesWriter, its hashes included."""
+        self._write(FilesWriter("0", "jpg", lambda name: str(folder / name)))
+
+    def parquet(self, folder: Path) -> None:
+        """img2ds's ParquetWriter, with all columns; there is no table beside it."""
+        self._write(ParquetWriter("0.parquet", "jpg", lambda name: str(folder / name)))
+
+    def tfrecord(self, folder: Path) -> None:
+        """img2ds's TFRecordWriter."""
+        self._write(TFRecordWriter("0.tfrecord", "jpg", lambda name: str(folder / name)))
+
+    def _write(self, writer: ShardWriter) -> None:
         for sample in self.samples:
             writer.add(sample)
-        writer.finish(_NOTHING)
+        writer.finish(_NOTHING if writer.has_metadata_file else self._table)
+
+    def bare_files(self, folder: Path) -> None:
+        """The same files, with nothing but the system's calls."""
+        os.mkdir(folder / "4")
+        for sample in self.samples:
+            for extension, data in (
+                ("jpg", sample.image),
+                ("txt", (sample.caption or "").encode()),
+                ("json", orjson.dumps(sample.metadata)),
+            ):
+                path = f"{folder}/4/{sample.key}.{extension}"
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+                os.write(descriptor, data)
+                os.close(descriptor)
+
+    def bare_parquet(self, folder: Path) -> None:
+        """The same table from memory, by pyarrow as it comes."""
+        images = pa.array([bytes(sample.image) for sample in self.samples], pa.binary())
+        table = metadata_table(self._schema, self._columns).append_column("jpg", images)
+        pq.write_table(table, folder / "5.parquet")
 
     def webdataset(self, folder: Path) -> None:
         """webdataset's, with its own JSON."""
@@ -125,12 +175,12 @@ class Shards:
         table = metadata_table(self._schema, self._columns)
         write_metadata("0.parquet", str(folder / "0.parquet"), table)
 
-    def shard(self, folder: Path) -> None:
+    def shard(self, folder: Path, output_format: str) -> None:
         """All that a row goes through once its picture is made, until the shard is committed."""
         columns = self._columns
         table = pa.table({"url": columns["url"], "caption": columns["caption"]})
         options = Options.from_flags(
-            {"url_list": "-", "caption_col": "caption", "output_format": "webdataset",
+            {"url_list": "-", "caption_col": "caption", "output_format": output_format,
              "output_folder": str(folder)}
         )  # fmt: skip
         out = OutputFolder.open(str(folder / "out"))
@@ -143,32 +193,50 @@ class Shards:
         out.close()
 
 
-def take_times(shards: Shards, rounds: int) -> dict[str, float]:
-    """Microseconds a sample, medians of the rounds."""
+def take_times(
+    shards: Shards, rounds: int, home: Path
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Microseconds a sample, of CPU and on the clock; medians of the rounds."""
     contenders: dict[str, Callable[[Path], None]] = {
         "bare write": shards.bare,
         "bare write, sha256": shards.hashed,
         "img2ds TarWriter": shards.tar,
         "tarfile, orjson": shards.tarfile,
         "webdataset TarWriter": shards.webdataset,
+        "bare files": shards.bare_files,
+        "img2ds FilesWriter": shards.files,
+        "bare parquet": shards.bare_parquet,
+        "img2ds ParquetWriter": shards.parquet,
+        "img2ds TFRecordWriter": shards.tfrecord,
         "img2ds metadata table": shards.table,
-        "img2ds whole shard": shards.shard,
         "sha256 of what was fetched": shards.digest,
     }
+    for output_format in FORMATS:
+        contenders[f"img2ds whole shard, {output_format}"] = partial(
+            shards.shard, output_format=output_format
+        )
     taken: dict[str, list[float]] = defaultdict(list)
+    passed: dict[str, list[float]] = defaultdict(list)
     for turn in range(rounds + 1):
-        for name, contender in contenders.items():
-            with tempfile.TemporaryDirectory() as folder:
-                began = process_time()
-                contender(Path(folder))
-                spent = process_time() - began
+        for number, (name, contender) in enumerate(contenders.items()):
+            folder = home / f"{turn}-{number}"
+            folder.mkdir()
+            began, clock = process_time(), perf_counter()
+            contender(folder)
+            spent, gone = process_time() - began, perf_counter() - clock
             if turn:
                 taken[name].append(1e6 * spent / len(shards.samples))
-    return {name: measure.middle(values) for name, values in taken.items()}
+                passed[name].append(1e6 * gone / len(shards.samples))
+            if not name.endswith(MANY):
+                shutil.rmtree(folder)
+    return (
+        {name: measure.middle(values) for name, values in taken.items()},
+        {name: measure.middle(values) for name, values in passed.items()},
+    )
 
 
 def ask_peer(shards: Shards, home: Path) -> dict[str, float]:
-    """img2dataset's WebDatasetSampleWriter on the same samples."""
+    """img2dataset's writers on the same samples, by output format."""
     # Its table has no reasons; its values are all there.
     rows = [
         (s.key, bytes(s.image), s.caption, {k: v for k, v in s.metadata.items() if k != "reason"})
@@ -188,20 +256,26 @@ def main() -> None:
     options = parser.parse_args()
     measure.warn_when_busy()
     shards = Shards(options.samples)
-    found = take_times(shards, options.rounds)
-    theirs = ask_peer(shards, options.peer_venv)
-    if theirs:
-        found["img2dataset's writer, with its table"] = theirs["writer"]
+    with tempfile.TemporaryDirectory() as home:
+        found, passed = take_times(shards, options.rounds, Path(home))
+        for output_format, value in ask_peer(shards, options.peer_venv).items():
+            found[f"img2dataset's writer, {output_format}, with its table"] = value
     kilobytes = len(shards.bytes) / len(shards.samples) / 1000
     print(f"\n{len(shards.samples)} samples of {kilobytes:.1f} kB in the tar")
-    head = ["writer", "us a sample", "of the bare write"]
+    head = ["writer", "us a sample", "of the bare write", "us of wall time"]
     rows = [
-        [name, f"{value:.1f}", f"{value / found['bare write']:.1f}x"]
+        [
+            name,
+            f"{value:.1f}",
+            f"{value / found['bare write']:.1f}x",
+            f"{passed[name]:.0f}" if "whole shard" in name else "",
+        ]
         for name, value in found.items()
     ]
     print(measure.table(head, rows))
     measure.keep(QUESTION, {
         "samples": len(shards.samples), "rounds": options.rounds, "kb": kilobytes, "us": found,
+        "us_wall": passed,
     })  # fmt: skip
 
 

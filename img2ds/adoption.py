@@ -6,19 +6,18 @@ keys of the first and the last committed shard are compared with the input's row
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from img2ds.naming import sample_keys, shard_name
-from img2ds.options import Options
+from img2ds.naming import data_name, sample_keys, shard_name
+from img2ds.options import ENCODE_FORMATS, Options
 from img2ds.outcome import UsageError
 from img2ds.planner import Input
 from img2ds.sample import ShardTask
 from img2ds.source import RangeReader, read_rows
-from img2ds.storage import OutputFolder
+from img2ds.storage import OutputFolder, open_seekable
 
 
 def difference(
@@ -60,11 +59,21 @@ def _differs(
     task: ShardTask, options: Options, folder: OutputFolder, reader: RangeReader
 ) -> str | None:
     output = options.output
-    name = f"{shard_name(task.shard_id, output.oom_shard_count)}.parquet"
+    shard = shard_name(task.shard_id, output.oom_shard_count)
+    name = f"{shard}.parquet"
     try:
-        there = pq.read_table(io.BytesIO(folder.read_bytes(name)), columns=["url", "key"])
-    except (OSError, pa.ArrowException):
+        # A part of it: in the format parquet, it holds the pictures as well.
+        with pq.ParquetFile(open_seekable(f"{folder.path}/{name}")) as file:
+            schema = file.schema_arrow
+            there = file.read(["url", "key"])
+    except (OSError, UsageError, pa.ArrowException):
         return f"{name} is missing or cannot be read"
+    pictures = [n for n in ENCODE_FORMATS if n in schema.names and schema.field(n).type == "binary"]
+    made = "parquet" if pictures else _format(folder, shard)
+    if made != output.output_format:
+        return f"{shard} was written with --output_format {made}"
+    if pictures and options.image.encode_format not in pictures:
+        return f"{shard} was written with --encode_format {pictures[0]}"
     keys = sample_keys(
         task.shard_id, task.count, output.number_sample_per_shard, output.oom_shard_count
     )
@@ -78,6 +87,14 @@ def _differs(
     if [urls[key] for key in keys] != rows:
         return f"the URLs of {name} are others"
     return None
+
+
+def _format(folder: OutputFolder, shard: str) -> str:
+    """The output format of a committed shard with no pictures in its table. Raises OSError."""
+    for made in ("webdataset", "tfrecord"):
+        if folder.exists(data_name(shard, made)):
+            return made
+    return "files"  # whose folder services do not have when no row succeeded
 
 
 def _texts(table: pa.Table, column: str) -> Sequence[str | None]:

@@ -85,7 +85,7 @@ def read_flags(arguments: Sequence[str]) -> dict[str, Any]:
     if not arguments:
         raise UsageError(
             "--url_list is required: img2ds --url_list urls.txt --output_folder images "
-            "--output_format webdataset (img2ds --help lists all flags)"
+            "(img2ds --help lists all flags)"
         )
     stray = "{0!r} is no flag: a list of URLs is given as --url_list {0}"
     return read_arguments(COMMAND, arguments, stray)
@@ -96,7 +96,7 @@ def help_page() -> str:
     lines = [
         "img2ds: turn a list of image URLs into a training dataset",
         "",
-        "  img2ds --url_list urls.txt --output_folder images --output_format webdataset",
+        "  img2ds --url_list urls.txt --output_folder images",
         "  img2ds --url_list laion/ --input_format parquet --url_col URL --caption_col TEXT \\",
         "         --output_folder laion-images --output_format webdataset",
         "",

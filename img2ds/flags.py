@@ -17,11 +17,6 @@ from typing import Any
 
 from img2ds.outcome import UsageError
 
-#: Values that the documentation names and this version cannot do.
-NOT_BUILT = {
-    "output_format": ("files", "parquet", "tfrecord"),
-}
-
 _SIZE_UNITS = {
     "": 1, "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9,
     "kib": 2**10, "mib": 2**20, "gib": 2**30,
@@ -200,11 +195,6 @@ def _read_choice(spec: Field[Any], value: Any) -> str:
     text = str(getattr(value, "value", value))
     if text in choices:
         return text
-    if text in NOT_BUILT.get(spec.name, ()):
-        raise UsageError(
-            f"--{spec.name} {text} is not built yet in this version of img2ds; "
-            f"there is: {', '.join(choices)}"
-        )
     near = difflib.get_close_matches(text, choices, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(f"--{spec.name} is one of {', '.join(choices)}, got {text!r}{hint}")

@@ -30,6 +30,7 @@ from img2ds.stats.wandb import Board, load_wandb
 from img2ds.stop import StopSwitch
 from img2ds.storage import OutputFolder
 from img2ds.worker import ShardWorker, check_descriptors
+from img2ds.writer import check_format
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ def check(options: Options) -> None:
     check_descriptors(options)
     open_fetcher(options.network)
     check_proxy(options.network)
+    check_format(options.output.output_format)
     if options.run.enable_wandb:
         load_wandb()
 
@@ -141,7 +143,7 @@ def _open_ledger(
     options: Options, source: Input, folder: OutputFolder, origin: Mapping[str, Any] | None
 ) -> Ledger:
     try:
-        return open_ledger(
+        ledger = open_ledger(
             folder,
             options.output.incremental_mode,
             {**source.fingerprint(), **(origin or {})},
@@ -151,6 +153,15 @@ def _open_ledger(
         )
     except OSError as error:
         raise _unusable(folder, error) from None
+    if options.output.output_format == "files":
+        for name in ledger.strangers:
+            # Publishing a folder takes the place of what is there.
+            if name == shard_name(int(name), options.output.oom_shard_count):
+                raise UsageError(
+                    f"{folder.path} holds {name}, which is called like a shard and holds what is "
+                    "no shard's: move it away, or choose another --output_folder"
+                )
+    return ledger
 
 
 def _unusable(folder: OutputFolder, error: OSError) -> UsageError:

@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from img2ds.naming import STATS_SUFFIX, committed_shards, shard_of_file
+from img2ds.naming import (
+    STATS_SUFFIX,
+    committed_shards,
+    is_number,
+    is_shard_folder,
+    shard_of_file,
+)
 from img2ds.outcome import UsageError
 from img2ds.storage import OutputFolder
 
@@ -37,7 +43,8 @@ class Segment:
 class Ledger:
     """The segments of a folder, and its committed shards as they were when it was opened.
 
-    `leftovers` are the files that have to go before shards are made.
+    `leftovers` are the files that have to go before shards are made, `strangers` what is called
+    like a shard's folder and holds something else.
     """
 
     folder: OutputFolder
@@ -45,6 +52,7 @@ class Ledger:
     committed: set[int]
     current: int = 0
     leftovers: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
     adopted: bool = False
 
     def begin(self) -> None:
@@ -115,7 +123,8 @@ def open_ledger(
     committed = committed_shards(names)
     new = Segment(fingerprint, options, 0, shard_count)
     if mode == "overwrite":
-        return Ledger(folder, [new], set(), leftovers=_shard_files(names))
+        found, strangers = _shard_files(folder, names)
+        return Ledger(folder, [new], set(), leftovers=found, strangers=strangers)
     while segments and not committed & _span(segments[-1], committed):
         segments.pop()  # nothing came of it: it binds nobody
     if not segments and committed:
@@ -127,10 +136,10 @@ def open_ledger(
             )
         ledger = Ledger(folder, [new], committed, adopted=True)
     elif not segments:
-        strangers = _shard_files(names)
-        if strangers and not known:
+        found, _ = _shard_files(folder, names)
+        if found and not known:
             raise UsageError(
-                f"{folder.path} holds {strangers[0]}, which this run would replace, and no record "
+                f"{folder.path} holds {found[0]}, which this run would replace, and no record "
                 "of what made it: choose another --output_folder, or replace all files of that "
                 "kind with --incremental_mode overwrite"
             )
@@ -138,7 +147,8 @@ def open_ledger(
     else:
         ledger = Ledger(folder, segments, committed)
         ledger.current = _choose(ledger, new, mode)
-    ledger.leftovers = [n for n in _shard_files(names) if shard_of_file(n) not in committed]
+    missing = [name for name in names if shard_of_file(name) not in committed]
+    ledger.leftovers, ledger.strangers = _shard_files(folder, missing)
     return ledger
 
 
@@ -196,9 +206,22 @@ def read_segments(folder: OutputFolder) -> list[Segment]:
         ) from None
 
 
-def _shard_files(names: list[str]) -> list[str]:
-    """Those that img2ds may have made; a folder called 2014 may well be somebody else's."""
-    return [name for name in names if "." in name and shard_of_file(name) is not None]
+def _shard_files(folder: OutputFolder, names: list[str]) -> tuple[list[str], list[str]]:
+    """Those that img2ds may have made, and those that are called as a folder of its own.
+
+    Of the latter, empty ones are nobody's. Raises OSError.
+    """
+    found: list[str] = []
+    strangers: list[str] = []
+    for name in names:
+        if not is_number(name):
+            if shard_of_file(name) is not None:
+                found.append(name)
+            continue
+        inside = folder.inside(name)
+        if inside != []:
+            (found if is_shard_folder(name, inside or ()) else strangers).append(name)
+    return found, strangers
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:

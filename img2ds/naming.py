@@ -18,6 +18,9 @@ _SHARD_FILE = re.compile(
     r"(_stats\.json|\.tar|\.parquet|\.tfrecord|\.npy|\.arrow)"
 )
 
+#: What the data of a shard are called after its name, by output format; `files` has a folder.
+DATA_SUFFIXES = {"files": "", "webdataset": ".tar", "parquet": ".parquet", "tfrecord": ".tfrecord"}
+
 #: The mark that makes a shard count; it is published last.
 STATS_SUFFIX = "_stats.json"
 
@@ -30,6 +33,11 @@ def index_digits(number_sample_per_shard: int) -> int:
 def shard_name(shard_id: int, oom_shard_count: int) -> str:
     """`00042` for shard 42; longer when the number does not fit, never cut."""
     return f"{shard_id:0{oom_shard_count}d}"
+
+
+def data_name(shard: str, output_format: str) -> str:
+    """The file, or folder, that holds the samples of the shard called `shard`."""
+    return shard + DATA_SUFFIXES[output_format]
 
 
 def stats_name(shard_id: int, oom_shard_count: int) -> str:
@@ -70,8 +78,23 @@ def committed_shards(names: Iterable[str]) -> set[int]:
     return {int(match[1]) for name in names if (match := _STATS.fullmatch(name))}
 
 
+def is_shard_folder(name: str, inside: Iterable[str]) -> bool:
+    """Whether the folder `name` of the names `inside` is of the `files` format: all are samples'.
+
+    Somebody else's folder may be called 00012, or 2014, as well.
+    """
+    names = list(inside)
+    sample = re.compile(rf"{re.escape(name)}\d*\.(?:jpg|png|webp|txt|json)", re.ASCII)
+    return is_number(name) and bool(names) and all(map(sample.fullmatch, names))
+
+
 def shard_of_file(name: str) -> int | None:
     """The shard a file (or a `files` folder) of the output folder belongs to, None for others."""
     if match := _SHARD_FILE.fullmatch(name):
         return int(match[1])
-    return int(name) if name.isascii() and name.isdigit() else None
+    return int(name) if is_number(name) else None
+
+
+def is_number(name: str) -> bool:
+    """Whether a name is nothing but digits, as a folder of the `files` format is called."""
+    return name.isascii() and name.isdigit()

@@ -24,7 +24,7 @@ ENCODE_FORMATS = ("jpg", "png", "webp")
 IMAGE_FORMATS = ("jpeg", "png", "webp", "gif")
 HASHES = ("sha256", "md5", "sha512")
 INPUT_FORMATS = ("txt", "csv", "tsv", "json", "jsonl", "parquet")
-OUTPUT_FORMATS = ("webdataset", "dummy")
+OUTPUT_FORMATS = ("files", "webdataset", "parquet", "tfrecord", "dummy")
 INCREMENTAL_MODES = ("incremental", "overwrite", "extend")
 DISTRIBUTORS = ("multiprocessing", "pyspark", "ray")
 
@@ -92,7 +92,9 @@ class OutputOptions:
 
     output_folder: str = flag("images", "str", "where the data set goes: a folder or fsspec URL")
     output_format: str = flag(
-        "files", "choice", "what a shard is: tars for webdataset, or dummy (nothing but the stats)",
+        "files", "choice",
+        "what a shard is: a folder of files, a tar for webdataset, a parquet file that holds the "
+        "pictures too, a tfrecord file, or dummy (nothing but the stats)",
         *OUTPUT_FORMATS,
     )  # fmt: skip
     number_sample_per_shard: int = flag(10000, "int", "rows in a shard")
@@ -235,11 +237,6 @@ class Options:
             key: group(**{f.name: values[f.name] for f in fields(group) if f.name in values})
             for key, group in GROUPS.items()
         }
-        if built["output"].output_format not in OUTPUT_FORMATS:
-            raise UsageError(
-                "--output_format files, the default, is not built yet in this version of img2ds; "
-                "use --output_format webdataset"
-            )
         return cls(**built)
 
     def __post_init__(self) -> None:
@@ -254,6 +251,10 @@ class Options:
             own.add("caption")
         if wanted.url_col != "url":
             own.add("url")
+        if self.output.output_format in ("parquet", "tfrecord"):
+            own.add(self.image.encode_format)  # the pictures
+        if self.output.output_format == "tfrecord" and wanted.caption_col is not None:
+            own.add("txt")
         for column in wanted.kept_columns:
             if column in own:
                 name = "bbox_col" if column == wanted.bbox_col else "save_additional_columns"

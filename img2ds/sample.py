@@ -74,8 +74,21 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A published file of a shard: name relative to the output folder, bytes, sha256 in hex."""
+    """A published file of a shard: name relative to the output folder, bytes, sha256 in hex.
+
+    Or a published folder: then `files` is how many files there are in it, `size` is their sum, and
+    `sha256` is of the list of them, see `listing_line`.
+    """
 
     name: str
     size: int
     sha256: str
+    files: int | None = None
+
+
+def listing_line(name: str, sha256: str) -> str:
+    """The line of a file in the list that a folder's hash is of; lines are sorted by name.
+
+    It is what sha256sum prints: `cd 00000 && sha256sum * | sha256sum` (in the C locale) gives it.
+    """
+    return f"{sha256}  {name}\n"

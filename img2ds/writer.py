@@ -6,22 +6,27 @@ the same for every format; `writers.sidecar` makes those.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import pyarrow as pa
 
-from img2ds.options import ImageOptions, OutputOptions
+from img2ds.naming import data_name
+from img2ds.options import OUTPUT_FORMATS, ImageOptions, OutputOptions
 from img2ds.outcome import UsageError
 from img2ds.sample import FileRecord, Sample
 from img2ds.writers.aside import Aside
 from img2ds.writers.dummy import DummyWriter
+from img2ds.writers.files import FilesWriter
+from img2ds.writers.parquet import ParquetWriter
 from img2ds.writers.tar import TarWriter
+from img2ds.writers.tfrecord import TFRecordWriter, checksum
 
 
 class ShardWriter(Protocol):
     """Receives the successful rows of one shard in the order they finish."""
 
-    #: Whether the shard has a metadata table of its own, `NNNNN.parquet`.
+    #: Whether the shard has a metadata table beside its data, `NNNNN.parquet`.
     has_metadata_file: bool
 
     def add(self, sample: Sample) -> None:
@@ -41,17 +46,33 @@ class ShardWriter(Protocol):
         ...
 
 
+#: Made of the name that the data are published under, the encode format, and where aside is.
+_WRITERS: dict[str, Callable[[str, str, Aside], ShardWriter]] = {
+    "files": FilesWriter,
+    "webdataset": TarWriter,
+    "parquet": ParquetWriter,
+    "tfrecord": TFRecordWriter,
+}
+
+
 def open_writer(
     shard: str, output: OutputOptions, image: ImageOptions, aside: Aside
 ) -> ShardWriter:
     """The writer of shard `shard` (its name, such as `00042`).
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: there is no such format, or a package for it is missing.
         OSError: the file cannot be made.
     """
-    if output.output_format == "webdataset":
-        return TarWriter(f"{shard}.tar", image.encode_format, aside)
-    if output.output_format == "dummy":
+    chosen = output.output_format
+    if chosen == "dummy":
         return DummyWriter()
-    raise UsageError(f"--output_format {output.output_format} is not built yet")
+    if chosen not in _WRITERS:
+        raise UsageError(f"there is no --output_format {chosen}: use {', '.join(OUTPUT_FORMATS)}")
+    return _WRITERS[chosen](data_name(shard, chosen), image.encode_format, aside)
+
+
+def check_format(output_format: str) -> None:
+    """Whether this machine can write the format. Raises UsageError where a package is missing."""
+    if output_format == "tfrecord":
+        checksum()

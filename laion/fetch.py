@@ -52,7 +52,7 @@ DEFAULTS: Mapping[str, Any] = {
     "extract_exif": False,
 }
 
-#: Flags that make no sense for candidates, or are not built in img2ds.
+#: Flags that make no sense for candidates.
 _LEFT_OUT = {"bbox_col", "verify_hash", "url_list"}
 
 

@@ -41,6 +41,21 @@ def read_segments(folder: OutputFolder) -> list[dict[str, Any]]:
     return segments
 
 
+def require_tars(path: str) -> None:
+    """Say so when img2ds made a folder in another format than webdataset, which stages read.
+
+    Raises:
+        UsageError: it did.
+    """
+    for segment in read_segments(OutputFolder.open(path)):
+        made = segment.get("options", {}).get("output_format", "webdataset")
+        if made != "webdataset":
+            raise UsageError(
+                f"{path} was downloaded with --output_format {made}; what is needed here are "
+                "tars: download with --output_format webdataset, as laion download does"
+            )
+
+
 def made_from(folder: OutputFolder) -> str | None:
     """The folder that this one was made from, None where nobody can tell."""
     for segment in read_segments(folder):

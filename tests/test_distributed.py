@@ -70,7 +70,10 @@ def test_killed_and_gone_on_with(
 
 
 def test_every_row_is_accounted_for(tmp_path: Path, distributor_name: str) -> None:
-    """Broken links too, and from a parquet file, whose rows the workers read themselves."""
+    """Broken links too, and from a parquet file, whose rows the workers read themselves.
+
+    Into folders of files, which are published as one.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -81,13 +84,18 @@ def test_every_row_is_accounted_for(tmp_path: Path, distributor_name: str) -> No
     out = tmp_path / "out"
     with Background() as address:
         report = img2ds.download(
-            **flags(address, tmp_path / "list.parquet", out, distributor=distributor_name)
-        )
+            **flags(
+                address, tmp_path / "list.parquet", out, distributor=distributor_name,
+                output_format="files",
+            )
+        )  # fmt: skip
     check_counts(out, report, len(rows))
     tables = [pq.read_table(path) for path in sorted(out.glob("*.parquet"))]
     table = pa.concat_tables(tables)
     found = dict(zip(table["url"].to_pylist(), table["reason"].to_pylist(), strict=True))
     assert found == {row.url: row.reason for row in rows}
+    good = {row["key"] for row in table.to_pylist() if row["status"] == "success"}
+    assert {path.stem for path in out.glob("0*/*.jpg")} == good
 
 
 def test_a_late_attempt_leaves_a_committed_shard_alone(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "runner": VALUES | {"storage", "stats", "distributor", "stop"},
     "job": VALUES
     | {"storage", "net", "stats", "distributor", "ledger", "planner", "adoption", "worker", "stop"}
-    | {"runner"},
+    | {"runner", "writer"},
     "manage": VALUES
     | {"commandline", "storage", "source", "image", "stats", "distributor", "ledger", "stop"}
     | {"runner", "job", "writer", "writers"},

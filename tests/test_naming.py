@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from img2ds.naming import (
     committed_shards,
     index_digits,
+    is_shard_folder,
     parse_key,
     sample_key,
     sample_keys,
@@ -124,3 +125,24 @@ def test_files_of_stages_are_told_their_part(name: str) -> None:
 @pytest.mark.parametrize("name", ["manifest.json", "00001.txt", "a00001.tar", "٣.tar.x", "٣", ""])
 def test_other_files_belong_to_none(name: str) -> None:
     assert shard_of_file(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "is_one"),
+    [
+        ("00012", ["000120000.jpg", "000120000.txt", "000120000.json"], True),
+        ("00012", ["000129999.png"], True),
+        ("123456", ["1234560001.webp"], True),
+        ("00012", [], False),
+        ("00012", ["000120000.jpg", "notes.txt"], False),
+        ("00012", ["000130000.jpg"], False),
+        ("00012", ["000120000.jpg", "000120001.tif"], False),
+        ("2014", ["2014-07-01.jpg"], False),
+        ("2014", ["2014.jpeg"], False),
+        ("images", ["images0.jpg"], False),
+    ],
+)
+def test_a_folder_of_a_shard_is_told_by_what_it_holds(
+    name: str, inside: list[str], is_one: bool
+) -> None:
+    assert is_shard_folder(name, inside) == is_one

@@ -241,33 +241,23 @@ def test_png_has_levels_not_qualities() -> None:
     assert "0-9 for png" in refusal(encode_format="png", encode_quality=95)
 
 
-#: What the documentation names, and what it could be once it is built.
-PLANNED = [
-    ("output_format", "files"), ("output_format", "parquet"), ("output_format", "tfrecord"),
-    ("distributor", "pyspark"), ("distributor", "ray"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "given"), PLANNED)
-def test_what_is_not_built_is_said_so(name: str, given: Any) -> None:
-    if given in FLAGS[name].metadata["choices"]:
-        pytest.skip("it is built by now")
-    words = refusal(**{name: given})
-    assert f"--{name}" in words
-    assert "not built yet" in words
-
-
-def test_the_default_format_says_what_to_use_instead() -> None:
-    if "files" in FLAGS["output_format"].metadata["choices"]:
-        assert Options.from_flags({"url_list": "a"}).output.output_format == "files"
-        return
-    with pytest.raises(UsageError, match="use --output_format webdataset"):
-        Options.from_flags({"url_list": "a"})
+def test_the_format_need_not_be_given() -> None:
+    assert Options.from_flags({"url_list": "a"}).output.output_format == "files"
 
 
 @pytest.mark.parametrize("column", ["key", "status", "reason", "width", "sha256", "exif"])
 def test_columns_of_our_own_cannot_be_saved(column: str) -> None:
     assert repr(column) in refusal(save_additional_columns=[column])
+
+
+@pytest.mark.parametrize("output_format", ["parquet", "tfrecord"])
+def test_the_column_of_pictures_cannot_be_saved(output_format: str) -> None:
+    chosen = {"output_format": output_format, "encode_format": "png"}
+    assert "'png'" in refusal(**chosen, save_additional_columns="png")
+    options(**chosen, save_additional_columns="jpg,txt")
+    if output_format == "tfrecord":
+        assert "'txt'" in refusal(**chosen, save_additional_columns="txt", caption_col="TEXT")
+    options(save_additional_columns="jpg,txt", caption_col="TEXT")  # webdataset
 
 
 def test_columns_we_do_not_write_can_be_saved() -> None:

@@ -19,8 +19,11 @@ def mark_json(
         "duration": end_time - start_time,
         "start_time": start_time,
         "end_time": end_time,
-        "files": [
-            {"name": record.name, "size": record.size, "sha256": record.sha256} for record in files
-        ],
+        "files": [_entry(record) for record in files],
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+
+
+def _entry(record: FileRecord) -> dict[str, Any]:
+    entry = {"name": record.name, "size": record.size, "sha256": record.sha256}
+    return entry if record.files is None else {**entry, "files": record.files}

@@ -1,7 +1,8 @@
 """An output folder anywhere: files are written aside, flushed, then published under their names.
 
 Nothing is ever seen half-written under its own name: a local file is renamed into place, a
-remote one is uploaded whole and its size checked.
+remote one is uploaded whole and its size checked. A folder of files is published in the same way
+as one, but that the files of a remote one appear by and by.
 """
 
 from __future__ import annotations
@@ -21,13 +22,11 @@ from img2ds.storage.claim import claimed
 from img2ds.storage.filesystem import as_os_error, local_path, resolve, said_plainly
 from img2ds.storage.lock import FolderLock, lock_folder
 from img2ds.storage.process import is_dead, process_name
+from img2ds.storage.tree import flush, flush_tree, replace_tree
+from img2ds.storage.upload import remove_remote, upload
 
 #: What img2ds keeps for itself; in a folder of its own because img2dataset reads every `*.json`.
 PRIVATE = "_img2ds"
-
-#: Seconds before an upload that failed is tried again: a service that is out of reach for a minute
-#: must not end a run of a week.
-UPLOAD_PAUSES = (1.0, 5.0, 20.0, 40.0)
 
 #: Seconds after which an empty folder of unpublished files is nobody's.
 OLD = 86_400.0
@@ -129,7 +128,7 @@ class OutputFolder:
             return lock_folder(self.path, self.local, force)
 
     def aside(self, name: str) -> str:
-        """The local path where this process writes the file that will be published as `name`."""
+        """The local path where this process writes what will be published as `name`."""
         # Attempts of one shard in two processes must not meet.
         base, leaf = os.path.split(name)
         folder = os.path.join(self.aside_folder, base)
@@ -149,7 +148,9 @@ class OutputFolder:
             yield not self.exists(mark)
 
     def publish(self, name: str) -> None:
-        """Flush the file written at `aside(name)` to disk and give it its name.
+        """Flush the file, or the folder of files, written at `aside(name)` and give it its name.
+
+        A folder that is there already is replaced, with all in it.
 
         Raises:
             OSError: the disk is full, or the upload failed; there is no file `name`
@@ -157,60 +158,52 @@ class OutputFolder:
         """
         source = self.aside(name)
         if not self.local:
-            self._upload(source, name)
+            upload(*self._remote(name), source, name)
+            _unlink(source)
             return
         target = os.path.join(self.path, name)
         folder = os.path.dirname(target)
         os.makedirs(folder, exist_ok=True)
-        _flush(source)
         try:
-            os.replace(source, target)
+            self._place(source, target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             self._copy_in(source, target)
-        _flush(folder)
+        flush(folder)
+
+    @property
+    def _near(self) -> str:
+        """A place for this run's files on the file system of a local output folder."""
+        return os.path.join(self.path, PRIVATE, "tmp", self.run_id)
+
+    def _place(self, source: str, target: str) -> None:
+        if os.path.isdir(source):
+            if os.stat(source).st_dev != os.stat(os.path.dirname(target)).st_dev:
+                raise OSError(errno.EXDEV, "to be copied")  # and not flushed twice
+            flush_tree(source)
+            os.makedirs(self._near, exist_ok=True)
+            away = os.path.join(self._near, f"{_this_process()}-old-{os.path.basename(target)}")
+            replace_tree(source, target, away)
+        else:
+            flush(source)
+            os.replace(source, target)
 
     def _copy_in(self, source: str, target: str) -> None:
         """Publish from another file system: --tmp_dir may be on a faster disk."""
-        near = os.path.join(self.path, PRIVATE, "tmp", self.run_id)
-        os.makedirs(near, exist_ok=True)
-        copy = os.path.join(near, os.path.basename(source))
+        os.makedirs(self._near, exist_ok=True)
+        copy = os.path.join(self._near, os.path.basename(source))
         try:
-            shutil.copyfile(source, copy)
-            _flush(copy)
-            os.replace(copy, target)
+            if os.path.isdir(source):
+                shutil.rmtree(copy, ignore_errors=True)
+                shutil.copytree(source, copy, copy_function=shutil.copyfile)
+            else:
+                shutil.copyfile(source, copy)
+            self._place(copy, target)
         except OSError:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(copy)
+            _unlink(copy)
             raise
-        os.unlink(source)
-
-    def _upload(self, source: str, name: str) -> None:
-        size = os.path.getsize(source)
-        for pause in (*UPLOAD_PAUSES, None):
-            try:
-                with as_os_error(f"upload {name}"):
-                    self._upload_once(source, name, size)
-                break
-            except PermissionError:
-                raise
-            except OSError:
-                if pause is None:
-                    raise
-            time.sleep(pause)
-        os.unlink(source)
-
-    def _upload_once(self, source: str, name: str, size: int) -> None:
-        fs, target = self._remote(name)
-        parent = target.rpartition("/")[0]
-        fs.makedirs(parent, exist_ok=True)
-        fs.put_file(source, target)
-        fs.invalidate_cache(parent)
-        stored = fs.size(target)
-        if stored != size:
-            fs.rm_file(target)
-            raise OSError(errno.EIO, f"upload of {name} came to {stored} bytes of {size}")
+        _unlink(source)
 
     def names(self, inside: str = "") -> list[str]:
         """The names of the files and folders in it, sorted; none when it does not exist.
@@ -234,6 +227,17 @@ class OutputFolder:
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted({prefix + path.rstrip("/").rpartition("/")[2] for path in found})
+
+    def inside(self, name: str) -> list[str] | None:
+        """The names in the folder `name`, None when there is no such folder. Raises OSError."""
+        if self.local:
+            try:
+                return os.listdir(os.path.join(self.path, name))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        found = [path[len(name) + 1 :] for path in self.names(name)]
+        # The listing of a file is itself; so is what some services keep to have a folder.
+        return [leaf for leaf in found if leaf != name] or None
 
     def exists(self, name: str) -> bool:
         """Whether there is a file or folder of that name. Raises OSError."""
@@ -266,16 +270,9 @@ class OutputFolder:
         """Remove files, and folders with all in them; those that are not there are fine."""
         for name in names:
             if self.local:
-                path = os.path.join(self.path, name)
-                if os.path.isdir(path) and not os.path.islink(path):
-                    shutil.rmtree(path)
-                else:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(path)
+                _unlink(os.path.join(self.path, name))
             else:
-                fs, target = self._remote(name)
-                with contextlib.suppress(FileNotFoundError), as_os_error(f"remove {name}"):
-                    fs.rm(target, recursive=True)
+                remove_remote(*self._remote(name))
 
     def clean_aside(self) -> None:
         """Remove what dead runs left aside. Call it while the folder is locked.
@@ -294,10 +291,12 @@ class OutputFolder:
 
         For workers to call when they begin: on machines where no run begins nobody else would.
         """
-        for folder, _, names in os.walk(self.aside_root, topdown=False):
+        for folder, inner, names in os.walk(self.aside_root, topdown=False):
+            if folder != self.aside_root:  # what lies there are the folders of runs
+                names = names + inner
             for name in filter(is_dead, names):
                 with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(folder, name))
+                    _unlink(os.path.join(folder, name))
             with contextlib.suppress(OSError):  # not empty, or gone
                 # A live run may be about to write into one that is empty.
                 if folder != self.aside_root and time.time() - os.stat(folder).st_mtime > OLD:
@@ -310,7 +309,7 @@ class OutputFolder:
             with contextlib.suppress(OSError):  # other runs may be in there
                 os.rmdir(self.aside_root)
         if self.local:
-            shutil.rmtree(os.path.join(self.path, PRIVATE, "tmp", self.run_id), ignore_errors=True)
+            shutil.rmtree(self._near, ignore_errors=True)
         if self.contended:
             with contextlib.suppress(OSError):
                 self.remove([CLAIMS])
@@ -329,14 +328,10 @@ class OutputFolder:
         return fs, f"{path.rstrip('/')}/{name}" if name else path
 
 
-def _flush(path: str) -> None:
-    """Wait until the file, or the names in the folder, at `path` are on the disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        # Some network file systems cannot flush a folder; their server does it by itself.
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(fd)
+def _unlink(path: str) -> None:
+    """Remove a file, or a folder with all in it; if it is not there that is fine."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)

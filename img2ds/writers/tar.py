@@ -6,21 +6,19 @@ Headers are cut by hand from a template: the members differ in name and size alo
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
 
-import orjson
 import pyarrow as pa
 
 from img2ds.sample import Body, FileRecord, Sample
 from img2ds.writers.aside import Aside
+from img2ds.writers.hashed import HashedFile
+from img2ds.writers.members import members
 
 _BLOCK = 512
 #: tarfile and GNU tar fill archives up to a multiple of this.
 _RECORD = 10_240
 _PADDING = bytes(_BLOCK)
-#: Bytes gathered before the file is written to; every open shard holds that many.
-_BUFFER = 1 << 18
 #: ustar has eleven octal digits for a size.
 _MAX_SIZE = 8**11 - 1
 
@@ -60,61 +58,28 @@ class _Header:
 _HEADER = _Header()
 
 
-def _plain(value: object) -> str:
-    """What JSON has no form for, as text."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
 class TarWriter:
     """One `NNNNN.tar`. Samples stand in the order they were added."""
 
     has_metadata_file = True
 
     def __init__(self, name: str, extension: str, aside: Aside) -> None:
-        self._name = name
-        self._extension = b"." + extension.encode("ascii")
-        self._hash = hashlib.sha256()
-        self._file = open(aside(name), "wb", buffering=0)  # noqa: SIM115 - closed by finish or abort
-        self._gathered: list[Body] = []
-        self._waiting = 0
-        self._size = 0
+        self._extension = extension
+        self._file = HashedFile(name, aside)
 
     def add(self, sample: Sample) -> None:
-        key = sample.key.encode("ascii")
-        # All of a sample or nothing of it: what can fail comes before its first member.
-        metadata = orjson.dumps(sample.metadata, default=_plain)
-        caption = None if sample.caption is None else sample.caption.encode("utf-8")
-        self._member(key + self._extension, sample.image)
-        if caption is not None:
-            self._member(key + b".txt", caption)
-        self._member(key + b".json", metadata)
-        if self._waiting >= _BUFFER:
-            self._write()
-
-    def _member(self, name: bytes, data: Body) -> None:
-        size = len(data)
-        tail = -size % _BLOCK
-        self._gathered += (_HEADER.make(name, size), data, _PADDING[:tail])
-        self._waiting += _BLOCK + size + tail
-
-    def _write(self) -> None:
-        data = b"".join(self._gathered)
-        self._gathered.clear()
-        self._waiting = 0
-        self._hash.update(data)
-        self._size += len(data)
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
+        pieces: list[Body] = []
+        # All of a sample or nothing of it: what can fail comes before its first member is put.
+        for extension, data in members(sample, self._extension):
+            size = len(data)
+            header = _HEADER.make(f"{sample.key}.{extension}".encode("ascii"), size)
+            pieces += (header, data, _PADDING[: -size % _BLOCK])
+        self._file.put(*pieces)
 
     def finish(self, metadata: pa.Table) -> list[FileRecord]:
         end = 2 * _BLOCK
-        end += -(self._size + self._waiting + end) % _RECORD
-        self._gathered.append(bytes(end))
-        self._write()
-        self._file.close()
-        return [FileRecord(self._name, self._size, self._hash.hexdigest())]
+        self._file.put(bytes(end + -(self._file.size + end) % _RECORD))
+        return [self._file.finish()]
 
     def abort(self) -> None:
-        self._gathered.clear()
         self._file.close()

@@ -35,7 +35,7 @@ from laion.clip.model import ModelSpec, check_files, fetch
 from laion.clip.options import ScoreOptions
 from laion.clip.samples import read_samples
 from laion.clip.table import metadata_table
-from laion.origin import ModelNames
+from laion.origin import ModelNames, require_tars
 from laion.part import DIGITS, Part, committed_report
 from laion.stage import StageReport, fingerprint, run_stage
 
@@ -74,7 +74,11 @@ def run(options: ScoreOptions) -> StageReport:
     Raises:
         UsageError: the model, a device or the shards cannot be had; nothing was done.
     """
-    files = find_inputs(options.input, [".tar"])
+    try:
+        files = find_inputs(options.input, [".tar"])
+    except UsageError:
+        require_tars(options.input)
+        raise
     _check_captions(files[0])
     spec = check(options)
     devices: list[str] = []

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from img2ds.outcome import UsageError
+from laion.origin import require_tars
 
 #: A row of a table: what the picture is known by, hashed, and where its bytes are.
 _ENTRY = np.dtype([("name", "<u8"), ("offset", "<u8"), ("size", "<u4")])
@@ -55,6 +56,7 @@ class ShardPictures:
             raise UsageError(f"--shards: there is no folder {folder}")
         tars = sorted(entry.path for entry in os.scandir(folder) if entry.name.endswith(".tar"))
         if not tars:
+            require_tars(folder)
             raise UsageError(f"--shards: the folder {folder} has no .tar in it")
         self._shards = []
         for number, path in enumerate(tars, 1):

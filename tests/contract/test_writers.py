@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import tfrecord
 
 from img2ds.options import FLAGS, ImageOptions, Options, OutputOptions
 from img2ds.outcome import UsageError
@@ -25,8 +27,12 @@ from img2ds.writers.sidecar import write_metadata
 from tests.contract.writing import (
     SCHEMA,
     Read,
+    as_kept,
     opened,
+    read_files,
+    read_parquet,
     read_tar,
+    read_tfrecord,
     read_webdataset,
     samples,
     table,
@@ -37,7 +43,12 @@ FORMATS = FLAGS["output_format"].metadata["choices"]
 READERS: list[tuple[str, str, Read]] = [
     ("webdataset", "00007.tar", read_tar),
     ("webdataset", "00007.tar", read_webdataset),
+    ("files", "00007", read_files),
+    ("parquet", "00007.parquet", read_parquet),
+    ("tfrecord", "00007.tfrecord", read_tfrecord),
 ]
+#: Formats whose samples stand in the order of their keys, not in that of finishing.
+SORTED = {"files", "parquet"}
 
 
 def open_files() -> int:
@@ -53,12 +64,13 @@ def test_what_was_added_comes_back(
     write(tmp_path, output_format, captions)
     found = read(tmp_path / name)
     given = samples(captions)
-    assert list(found) == [sample.key for sample in given]
+    keys = [sample.key for sample in given]
+    assert list(found) == (sorted(keys) if output_format in SORTED else keys)
     for sample in given:
         image, caption, row = found[sample.key]
         assert image == bytes(sample.image)
         assert caption == sample.caption
-        assert row == sample.metadata
+        assert row == as_kept(output_format, sample.metadata)
         assert list(row) == SCHEMA[captions].names
 
 
@@ -71,7 +83,7 @@ def test_rows_beside_the_images_are_those_of_the_metadata(
     whole = table(samples(captions), captions)
     rows = {row["key"]: row for row in whole.to_pylist()}
     for key, (_, _, row) in read(tmp_path / name).items():
-        assert row == rows[key]
+        assert row == as_kept(output_format, rows[key])
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
@@ -79,9 +91,23 @@ def test_records_of_files_are_true_and_complete(output_format: str, tmp_path: Pa
     records = write(tmp_path, output_format, True)
     assert sorted(record.name for record in records) == sorted(os.listdir(tmp_path))
     for record in records:
-        data = (tmp_path / record.name).read_bytes()
-        assert record.size == len(data)
+        path = tmp_path / record.name
+        if path.is_dir():
+            inside = {file.name: file.read_bytes() for file in path.iterdir()}
+            assert record.files == len(inside)
+            assert record.size == sum(map(len, inside.values()))
+            data = sha256sum(path)
+        else:
+            data = path.read_bytes()
+            assert record.files is None
+            assert record.size == len(data)
         assert record.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def sha256sum(folder: Path) -> bytes:
+    """What the command prints for all files of a folder."""
+    names = sorted(os.listdir(folder))
+    return subprocess.run(["sha256sum", *names], cwd=folder, capture_output=True, check=True).stdout
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
@@ -108,6 +134,22 @@ def test_nothing_is_left_open(output_format: str, tmp_path: Path) -> None:
     assert open_files() == before
 
 
+@pytest.mark.parametrize(("output_format", "name", "read"), READERS)
+def test_an_attempt_that_failed_leaves_nothing_to_the_next(
+    output_format: str, name: str, read: Read, tmp_path: Path
+) -> None:
+    """Of the same process, which writes at the same place."""
+    first, *rest = samples(True)
+    writer = opened(tmp_path, output_format)
+    writer.add(first)
+    writer.abort()
+    writer = opened(tmp_path, output_format)
+    for sample in rest:
+        writer.add(sample)
+    writer.finish(table(rest, True))
+    assert read(tmp_path / name).keys() == {sample.key for sample in rest}
+
+
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_a_shard_without_a_success_is_written_all_the_same(
     output_format: str, tmp_path: Path
@@ -115,8 +157,9 @@ def test_a_shard_without_a_success_is_written_all_the_same(
     writer = opened(tmp_path, output_format)
     records = writer.finish(table([], True))
     assert sorted(record.name for record in records) == sorted(os.listdir(tmp_path))
-    if output_format == "webdataset":
-        assert read_tar(tmp_path / "00007.tar") == {}
+    for name, file, read in READERS:
+        if name == output_format:
+            assert read(tmp_path / file) == {}
 
 
 @pytest.mark.parametrize("output_format", [name for name in FORMATS if name != "dummy"])
@@ -144,8 +187,9 @@ def full_device(folder: Path) -> Callable[[str], str]:
     return aside
 
 
-def test_a_full_device_is_an_oserror(tmp_path: Path) -> None:
-    output = OutputOptions(output_format="webdataset")
+@pytest.mark.parametrize("output_format", ["webdataset", "parquet", "tfrecord"])
+def test_a_full_device_is_an_oserror(output_format: str, tmp_path: Path) -> None:
+    output = OutputOptions(output_format=output_format)
     writer = open_writer("00007", output, ImageOptions(), full_device(tmp_path))
     large = max(samples(True), key=lambda sample: len(sample.image))
     with pytest.raises(OSError, match="No space left"):
@@ -155,9 +199,10 @@ def test_a_full_device_is_an_oserror(tmp_path: Path) -> None:
     assert open_files() == before - 1
 
 
-def test_a_device_that_is_full_at_the_end_is_an_oserror(tmp_path: Path) -> None:
+@pytest.mark.parametrize("output_format", ["webdataset", "parquet", "tfrecord"])
+def test_a_device_that_is_full_at_the_end_is_an_oserror(output_format: str, tmp_path: Path) -> None:
     aside = full_device(tmp_path)
-    output = OutputOptions(output_format="webdataset")
+    output = OutputOptions(output_format=output_format)
     writer = open_writer("00007", output, ImageOptions(), aside)
     given = samples(True)[:1]
     writer.add(given[0])  # gathered, not written yet
@@ -166,7 +211,7 @@ def test_a_device_that_is_full_at_the_end_is_an_oserror(tmp_path: Path) -> None:
         writer.finish(rows)
     writer.abort()
     with pytest.raises(OSError, match="No space left"):
-        write_metadata("00007.parquet", aside("00007.parquet"), rows)
+        write_metadata("00007.parquet", aside("metadata.parquet"), rows)
 
 
 #: A writer that may write `limit` bytes a file; says what stopped it.
@@ -190,8 +235,13 @@ def test_a_file_that_may_not_grow_is_an_oserror(
     output_format: str, missing: int, tmp_path: Path
 ) -> None:
     """The system takes a part of the last write that fits; that is no success."""
-    whole = write(tmp_path, output_format, True)[0].size
-    assert whole > 2_500_000
+    record = write(tmp_path, output_format, True)[0]
+    whole = record.size
+    if record.files is not None:
+        whole = max(file.stat().st_size for file in (tmp_path / record.name).iterdir())
+        missing = min(missing, whole)
+    else:
+        assert whole > 2_500_000
     told = subprocess.run(
         [sys.executable, "-c", LIMITED, str(tmp_path), output_format, str(whole - missing)],
         capture_output=True, text=True, timeout=60, check=True,
@@ -199,22 +249,26 @@ def test_a_file_that_may_not_grow_is_an_oserror(
     assert told.stdout.startswith("OSError 27" if missing else "wrote 1"), told.stderr
 
 
-def test_a_null_caption_is_an_empty_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("output_format", "name", "read"), READERS)
+def test_a_null_caption_is_an_empty_text(
+    output_format: str, name: str, read: Read, tmp_path: Path
+) -> None:
     """By way of the shard, which knows whether there is a caption column at all."""
     table = pa.table({"url": ["http://a/1", "http://a/2"], "caption": [None, "two"]})
     options = Options.from_flags(
-        {"url_list": "-", "caption_col": "caption", "output_format": "webdataset",
-         "output_folder": str(tmp_path)}
+        {"url_list": "-", "caption_col": "caption", "output_format": output_format,
+         "output_folder": str(tmp_path), "compute_hash": None}
     )  # fmt: skip
     folder = OutputFolder.open(str(tmp_path))
     shard = Shard(ShardTask(7, 2, table), table, options, folder)
     for index in range(2):
         shard.succeed(index, Encoded(b"image", 2, 2, 4, 4, "{}"))
     assert shard.commit().error is None
-    found = read_tar(tmp_path / "00007.tar")
-    assert [(caption, row["caption"]) for _, caption, row in found.values()] == [
-        ("", None), ("two", "two"),
-    ]  # fmt: skip
+    found = [(caption, row["caption"]) for _, caption, row in read(tmp_path / name).values()]
+    if output_format == "parquet":  # has no text beside the row, where null is null
+        assert found == [(None, None), ("two", "two")]
+    else:
+        assert found == [("", "" if output_format == "tfrecord" else None), ("two", "two")]
 
 
 def test_members_are_plain_ustar_with_nothing_of_this_machine(tmp_path: Path) -> None:
@@ -236,30 +290,54 @@ def test_members_are_plain_ustar_with_nothing_of_this_machine(tmp_path: Path) ->
 
 @pytest.mark.parametrize("encode_format", ["jpg", "png", "webp"])
 def test_images_are_named_after_their_format(encode_format: str, tmp_path: Path) -> None:
-    write(tmp_path, "webdataset", True, encode_format)
-    with tarfile.open(tmp_path / "00007.tar") as archive:
-        names = archive.getnames()
-    assert names[:3] == [f"000070000.{encode_format}", "000070000.txt", "000070000.json"]
+    for output_format in FORMATS:
+        records = write(tmp_path / output_format, output_format, True, encode_format)
+        if output_format == "files":
+            # The order of extensions, in which the folder's hash has them, differs.
+            listing = sha256sum(tmp_path / "files" / "00007")
+            assert records[0].sha256 == hashlib.sha256(listing).hexdigest()
+    names = sorted(os.listdir(tmp_path / "files" / "00007"))
+    assert f"000070000.{encode_format}" in names
+    with tarfile.open(tmp_path / "webdataset" / "00007.tar") as archive:
+        assert sorted(archive.getnames()) == names
+        assert archive.getnames()[:3] == [
+            f"000070000.{encode_format}", "000070000.txt", "000070000.json",
+        ]  # fmt: skip
+    assert pq.read_schema(tmp_path / "parquet" / "00007.parquet").names[-1] == encode_format
+    (first, *_) = tfrecord.tfrecord_loader(str(tmp_path / "tfrecord" / "00007.tfrecord"), None)
+    assert encode_format in first
 
 
-def test_values_json_does_not_know_are_written_as_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("output_format", "name", "read"), [row for row in READERS if row[0] != "parquet"]
+)
+def test_values_json_does_not_know_are_written_as_text(
+    output_format: str, name: str, read: Read, tmp_path: Path
+) -> None:
     sample = samples(False)[0]
     sample.metadata["licence"] = b"raw"
-    writer = opened(tmp_path, "webdataset")
+    writer = opened(tmp_path, output_format)
     writer.add(sample)
     writer.finish(table([], False))
-    assert read_tar(tmp_path / "00007.tar")[sample.key][2]["licence"] == "raw"
+    assert read(tmp_path / name)[sample.key][2]["licence"] == "raw"
 
 
-def test_a_sample_that_cannot_be_written_leaves_no_part_of_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("output_format", "name", "read"), [row for row in READERS if row[0] in ("files", "webdataset")]
+)
+def test_a_sample_that_cannot_be_written_leaves_no_part_of_itself(
+    output_format: str, name: str, read: Read, tmp_path: Path
+) -> None:
     good, bad = samples(True)[:2]
     bad.metadata["licence"] = 2**70  # JSON as orjson has it ends at 64 bits
-    writer = opened(tmp_path, "webdataset")
+    writer = opened(tmp_path, output_format)
     with pytest.raises(TypeError):
         writer.add(bad)
     writer.add(good)
     writer.finish(table([], True))
-    assert list(read_tar(tmp_path / "00007.tar")) == [good.key]
+    assert list(read(tmp_path / name)) == [good.key]
+    if output_format == "files":
+        assert {file.stem for file in (tmp_path / name).iterdir()} == {good.key}
 
 
 def test_the_dummy_writes_nothing(tmp_path: Path) -> None:
@@ -268,6 +346,6 @@ def test_the_dummy_writes_nothing(tmp_path: Path) -> None:
     assert not opened(tmp_path, "dummy").has_metadata_file
 
 
-def test_formats_that_are_not_built_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not built yet"):
+def test_formats_that_there_are_not_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="use files, webdataset, parquet, tfrecord, dummy"):
         opened(tmp_path, "hologram")

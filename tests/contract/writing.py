@@ -1,4 +1,4 @@
-"""Samples for writers, and their files read back by the standard library and by webdataset."""
+"""Samples for writers, and their files read back by others' means: what users would take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+import tfrecord
 import webdataset
 
 from img2ds.naming import sample_keys
@@ -92,6 +95,56 @@ def write(
     return writer.finish(table(given, captions))
 
 
+def as_kept(output_format: str, row: dict[str, Any]) -> dict[str, Any]:
+    """A row as it comes back: a TFRecord has neither null nor more than 32 bits for a fraction."""
+    if output_format != "tfrecord":
+        return row
+    return {
+        name: "" if value is None else float(np.float32(value)) if name == "score" else value
+        for name, value in row.items()
+    }
+
+
+def read_files(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
+    """A folder, as it lies there."""
+    captions = {file.stem: file.read_bytes().decode() for file in path.glob("*.txt")}
+    return {
+        file.stem: (
+            file.read_bytes(),
+            captions.get(file.stem),
+            json.loads(file.with_suffix(".json").read_bytes()),
+        )
+        for file in sorted(path.glob("*.jpg"))
+    }
+
+
+def read_parquet(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
+    """By pyarrow; rows without a picture are left out."""
+    found = {}
+    for row in pq.read_table(path).to_pylist():
+        image = row.pop("jpg")
+        if image is not None:
+            found[row["key"]] = (image, row.get("caption"), row)
+    return found
+
+
+def read_tfrecord(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
+    """By the package `tfrecord`, with protobuf and without the checksums."""
+    found = {}
+    for features in tfrecord.tfrecord_loader(str(path), None):
+        image = features.pop("jpg")
+        text = features.pop("txt", None)
+        row = {
+            name: value.decode() if isinstance(value, bytes) else value.item()
+            for name, value in features.items()
+        }
+        names = [name for name in SCHEMA[text is not None].names if name in row]
+        assert len(names) == len(row)  # a map has no order
+        caption = None if text is None else text.decode()
+        found[row["key"]] = (image, caption, {name: row[name] for name in names})
+    return found
+
+
 def read_tar(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
     """By the standard library."""
     found: dict[str, dict[str, bytes]] = {}
@@ -115,7 +168,7 @@ def read_tar(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
 
 def read_webdataset(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
     """By the readers' library."""
-    dataset = webdataset.WebDataset(str(path), shardshuffle=False)
+    dataset = webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False)
     return {
         sample["__key__"]: (
             sample["jpg"],

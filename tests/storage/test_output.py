@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pickle
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,46 +20,7 @@ import pytest
 from img2ds.outcome import UsageError
 from img2ds.storage import OutputFolder, claim, commit
 from img2ds.storage.lock import STALE, HeartbeatLock
-
-Location = str
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """A bucket of a real S3 server (moto) on loopback."""
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    server_module = pytest.importorskip("moto.server", reason="moto is not installed")
-    import fsspec
-    from fsspec.config import conf
-
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setitem(conf, "s3", {"endpoint_url": f"http://{host}:{port}"})
-        fs = fsspec.filesystem("s3")
-        fs.mkdir("bucket")
-        yield "s3://bucket"
-    server.stop()
-
-
-@pytest.fixture(params=["local", "tmp_dir", "s3"])
-def location(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str | None]:
-    """An output folder and its --tmp_dir."""
-    if request.param == "s3":
-        return f"{request.getfixturevalue('s3')}/{tmp_path.name}", str(tmp_path / "aside")
-    return str(tmp_path / "out"), str(tmp_path / "aside") if request.param == "tmp_dir" else None
-
-
-@pytest.fixture
-def folder(location: tuple[str, str | None]) -> Iterator[OutputFolder]:
-    folder = OutputFolder.open(*location)
-    with folder.lock():
-        yield folder
-    folder.close()
+from tests.storage.conftest import Outage
 
 
 def test_a_file_appears_when_it_is_published(folder: OutputFolder) -> None:
@@ -258,7 +219,8 @@ def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
         OutputFolder.open(str(tmp_path / "out")).lock()
 
 
-def test_a_whole_run_into_s3(s3: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("output_format", ["files", "parquet", "tfrecord", "webdataset"])
+def test_a_whole_run_into_s3(s3: str, tmp_path: Path, output_format: str) -> None:
     """Through the job, with the workers' own connections; lists are read from there too."""
     import fsspec
     from fsspec.config import conf
@@ -275,25 +237,49 @@ def test_a_whole_run_into_s3(s3: str, tmp_path: Path) -> None:
         file.write("".join(f"http://h.example/photo/{n}.jpg\n" for n in range(12)))
     with pytest.MonkeyPatch.context() as patch, BackgroundWeb([picture()] * 12) as address:
         patch.setenv("AWS_ENDPOINT_URL", endpoint)
-        report = img2ds.download(
-            url_list=f"{where}/list.txt", output_folder=f"{where}/out",
-            output_format="webdataset", number_sample_per_shard=5, processes_count=1,
-            connect_to=f"::{address}", allow_private_addresses=True,
-        )  # fmt: skip
-    assert (report.exit_code, report.tally.successes) == (0, 12)
-    names = {path.rpartition("/")[2] for path in fs.ls(f"{where}/out", refresh=True)}
-    assert names == {
-        f"0000{n}{end}" for n in range(3) for end in (".tar", ".parquet", "_stats.json")
-    } | {"_img2ds"}
+
+        def download(**more: Any) -> Any:
+            return img2ds.download(
+                url_list=f"{where}/list.txt", output_folder=f"{where}/out",
+                output_format=output_format, number_sample_per_shard=5, processes_count=1,
+                connect_to=f"::{address}", allow_private_addresses=True, **more,
+            )  # fmt: skip
+
+        report = download()
+        assert (report.exit_code, report.tally.successes) == (0, 12)
+        names = whole_run(fs, where, output_format)
+        if output_format != "files":
+            return
+        # Killed before the mark, with an object that the next attempt will not make.
+        fs.rm(f"{where}/out/00001_stats.json")
+        fs.pipe_file(f"{where}/out/00001/0000190.jpg", b"stale")
+        assert download().shards_committed == 1
+        assert whole_run(fs, where, output_format) == names
+        report = download(incremental_mode="overwrite", max_rows=3)
+        assert report.shards_committed == 1
+        assert {name[:5] for name in whole_run(fs, where, output_format)} == {"00000", "_img2"}
 
 
-class Outage(Exception):
-    """As services raise them: no OSError."""
-
-
-@pytest.fixture
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("img2ds.storage.output.UPLOAD_PAUSES", (0.0, 0.0, 0.0))
+def whole_run(fs: Any, where: str, output_format: str) -> set[str]:
+    """The names of all objects but the manifest; checks that they are those of whole shards."""
+    root = f"{where}/out/".removeprefix("s3://")
+    fs.invalidate_cache()
+    names = {path.removeprefix(root) for path in fs.find(root)}
+    assert names >= {"_img2ds/manifest.json"}
+    shards = {name[:5] for name in names if name.endswith("_stats.json")}
+    for shard in shards:
+        mark = json.loads(fs.cat_file(f"{root}{shard}_stats.json"))
+        own = {name for name in names if name.startswith(shard)}
+        for record in mark["files"]:
+            inside = {name for name in own if name.startswith(record["name"] + "/")}
+            assert len(inside) == record.get("files", 0)
+            sizes = [fs.size(root + name) for name in inside or {record["name"]}]
+            assert sum(sizes) == record["size"]
+            own -= inside or {record["name"]}
+        assert own == {f"{shard}_stats.json"}
+    data = {"files": "/", "webdataset": ".tar", "parquet": ".parquet", "tfrecord": ".tfrecord"}
+    assert {name[:5] for name in names if data[output_format] in name} - {"_img2"} == shards
+    return names
 
 
 @pytest.mark.parametrize(("failures", "published"), [(1, True), (3, True), (4, False)])

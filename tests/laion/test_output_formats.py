@@ -1,0 +1,47 @@
+"""Folders that img2ds made in a format without tars, given to what reads tars."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from img2ds.outcome import UsageError
+from laion.cli import run
+from laion.tag.purge import open_shards
+from laion.web.pictures import ShardPictures
+
+
+@pytest.fixture(params=["files", "parquet", "tfrecord"])
+def images(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """What img2ds leaves, as far as it is looked at."""
+    folder = tmp_path / "images"
+    (folder / "_img2ds").mkdir(parents=True)
+    (folder / "00000.parquet").touch()
+    options = {"output_format": request.param}
+    segment = {"fingerprint": {"files": []}, "options": options, "first_shard": 0,
+               "shard_count": 1}  # fmt: skip
+    manifest = json.dumps({"version": 1, "segments": [segment]})
+    (folder / "_img2ds" / "manifest.json").write_text(manifest)
+    return folder
+
+
+def test_scoring_says_what_it_reads(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = images.parent / "scored"
+    assert run(["score", "--input", str(images), "--output_folder", str(out), "--model", "x"]) == 2
+    told = capsys.readouterr().err
+    assert "was downloaded with --output_format" in told
+    assert told.endswith("download with --output_format webdataset, as laion download does\n")
+    assert len(told.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_the_page_says_what_it_reads(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="was downloaded with --output_format"):
+        ShardPictures(str(images), str(tmp_path), False, lambda *_: None)
+
+
+def test_purging_says_what_it_reads(images: Path) -> None:
+    with pytest.raises(UsageError, match="is no folder of webdataset shards"):
+        open_shards(str(images))

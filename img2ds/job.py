@@ -140,7 +140,10 @@ def _sees(folder: OutputFolder, options: Options) -> Callable[[int], bool]:
 
 
 def _open_ledger(
-    options: Options, source: Input, folder: OutputFolder, origin: Mapping[str, Any] | None
+    options: Options,
+    source: Input,
+    folder: OutputFolder,
+    origin: Mapping[str, Any] | None = None,
 ) -> Ledger:
     try:
         ledger = open_ledger(

@@ -17,12 +17,13 @@ import pytest
 from PIL import Image
 
 import img2ds
+from img2ds import cli
 from img2ds.options import Options
 from img2ds.outcome import Reason, UsageError
 from img2ds.planner import open_input
 from tests.server.encodings import png
 from tests.server.sample_web import BackgroundWeb, SampleWeb
-from tests.server.web import Peer, Request
+from tests.server.web import Peer, Request, reply
 
 BOX = [0.25, 0.25, 0.75, 0.75]
 #: Cells of boxes, and whether the row is to be blurred, to be left sharp, or lost.
@@ -40,9 +41,13 @@ class CountingWeb(SampleWeb):
     def __init__(self, pictures: list[bytes]) -> None:
         super().__init__(pictures)
         self.paths: list[str] = []
+        self.busy = False
 
     async def respond(self, request: Request, peer: Peer) -> bool:
         self.paths.append(request.path)
+        if self.busy:
+            await peer.send(reply(b"busy", 503))
+            return True
         return await super().respond(request, peer)
 
 
@@ -109,6 +114,24 @@ def pictures(tar: Path) -> dict[str, tuple[float, dict[str, Any]]]:
                 middle = np.asarray(image)[20:44, 20:44].astype(np.float64)
             found[key] = float(middle.std()), json.loads(data[f"{key}.json"])
     return found
+
+
+def test_no_face_comes_through_when_rows_are_tried_again(
+    tmp_path: Path, web: tuple[Background, str]
+) -> None:
+    background, address = web
+    arguments = flags(write(tmp_path / "list.parquet"), address)
+    background.counting.busy = True
+    assert img2ds.download(**arguments).tally.successes == 0
+    background.counting.busy = False
+    out = str(tmp_path / "out")
+    network = ["--connect_to", f"::{address}", "--allow_private_addresses", "--processes_count=1"]
+    assert cli.run(["retry", "--output_folder", out, *network]) == 0
+    found = pictures(tmp_path / "out" / "00001.tar")
+    assert len(found) == sum(fate != "lost" for _, fate in CELLS)
+    for left, metadata in found.values():
+        fate = CELLS[metadata["score"]][1]
+        assert (left < 20) == (fate == "blurred"), metadata
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,14 @@ from typing import Any
 
 from img2ds.ledger import Segment, read_segments
 from img2ds.manage.mark import DamagedMarkError, Mark, read_mark
-from img2ds.naming import STATS_SUFFIX, committed_shards, shard_name, shard_of_file
+from img2ds.naming import STATS_SUFFIX, committed_shards, data_name, shard_name, shard_of_file
 from img2ds.outcome import UsageError
 from img2ds.storage import OutputFolder, read_many, sizes
 from img2ds.storage.filesystem import said_plainly
 
-#: By format what a shard's data lie in, beside its name. The order tells formats apart where
-#: nothing but the names does; a parquet shard has no other file.
-DATA_SUFFIX = {"webdataset": ".tar", "tfrecord": ".tfrecord", "files": "", "parquet": ".parquet"}
+#: In the order that tells them apart where nothing but the names of files does: a parquet shard is
+#: called what every other format's table is.
+_FORMATS = ("webdataset", "tfrecord", "files", "parquet")
 #: The format of an input that is a data set itself, in fingerprints.
 RESHARDED = "data set"
 #: What `_img2ds/tmp` holds: one folder a run, files named after a process and what they become.
@@ -93,7 +93,7 @@ class Dataset:
             for number, shard in self.committed.items()
             for kind in _formats(shard, self._by_shard.get(number, ()))
         )
-        return max(DATA_SUFFIX, key=lambda kind: found[kind]) if found else "dummy"
+        return max(_FORMATS, key=lambda kind: found[kind]) if found else "dummy"
 
     @property
     def digits(self) -> int:
@@ -161,9 +161,9 @@ def _shard_of(name: str) -> int | None:
 
 
 def _formats(shard: str, names: Collection[str]) -> Iterator[str]:
-    """The formats that a shard with these files may be of: the first of the table that fits."""
-    for kind, suffix in DATA_SUFFIX.items():
-        if shard + suffix in names:
+    """The formats that a shard with these files may be of: the first that fits."""
+    for kind in _FORMATS:
+        if data_name(shard, kind) in names:
             yield kind
             return
 

@@ -29,6 +29,7 @@ from img2ds.stats.tally import Tally
 from img2ds.stop import StopSwitch
 from img2ds.storage import OutputFolder, lock_holder
 from img2ds.storage.filesystem import said_plainly
+from img2ds.writer import check_format
 
 _WORDS = Words("shard", "samples", "samples/s", "packed")
 
@@ -73,6 +74,7 @@ def run(options: ReshardOptions) -> ReshardReport:
         number_sample_per_shard=options.number_sample_per_shard,
         oom_shard_count=dataset.digits,
     )
+    check_format(output.output_format)
     tasks = list(pack(source.shards, options.number_sample_per_shard))
     folder = OutputFolder.open(options.to, options.tmp_dir)
     if folder.path == dataset.folder.path:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 
 from img2ds.manage.stored import Digest, StoredSample
+from img2ds.sample import listing_line
 from img2ds.storage import OutputFolder, read_many, sizes
 
 
@@ -31,7 +32,7 @@ class FilesSamples:
             if isinstance(data, OSError):
                 raise data
             leaf = name.rpartition("/")[2]
-            listing.update(f"{hashlib.sha256(data).hexdigest()}  {leaf}\n".encode())
+            listing.update(listing_line(leaf, hashlib.sha256(data).hexdigest()).encode())
             total += len(data)
             key, _, extension = leaf.partition(".")
             if sample is None or sample.key != key:

@@ -5,6 +5,7 @@ Everything wrong with a command is said in one line, with exit code 2, before an
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -88,6 +89,8 @@ def read_flags(arguments: Sequence[str]) -> dict[str, Any]:
             "(img2ds --help lists all flags)"
         )
     stray = "{0!r} is no flag: a list of URLs is given as --url_list {0}"
+    if near := difflib.get_close_matches(arguments[0], COMMANDS, n=1):
+        stray += f", and there is a command {near[0]}"
     return read_arguments(COMMAND, arguments, stray)
 
 

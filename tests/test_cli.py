@@ -52,6 +52,7 @@ def test_names_are_read_as_typed() -> None:
         (["--url_list", "x", "--image_size", "big"], "--image_size takes a whole number"),
         (["--url_list", "x", "--image_size", "0"], "--image_size must be at least 1"),
         (["--url_list", "x", "--output_format", "webdatset"], "did you mean webdataset?"),
+        (["statu", "--output_folder", "x"], "and there is a command status"),
         (["--url_list", "x"], "there is no file or folder x"),
         (
             ["--url_list", "x", "--bbox_col", "b", "--disable_all_reencoding", *WEBDATASET],

@@ -16,11 +16,12 @@ from torch.nn.functional import interpolate, mse_loss, pixel_shuffle
 #: Numbers of a code. Few, so that distances between them mean something.
 CODE_WIDTH = 16
 
-#: Of the moving averages (arXiv:1711.00937, A.1).
-DECAY = 0.99
+#: Of the moving averages. The paper's 0.99 (arXiv:1711.00937, A.1) is for longer trainings.
+DECAY = 0.98
 
-#: Latents a batch, on average, below which a code is begun again.
-LEAST_USE = 0.05
+#: Latents a batch, on average, below which a code is begun again, and what it begins with: it has
+#: some seventy batches to be of use.
+LEAST_USE, FIRST_USE = 0.05, 0.2
 
 #: Weight of keeping latents near their codes (arXiv:1711.00937, 3.2).
 COMMITMENT = 0.25
@@ -82,8 +83,8 @@ class Codebook(nn.Module):
         self.sums.lerp_(sums, 1 - DECAY)
         idle = self.uses < LEAST_USE
         fresh = self._any_of(flat, len(self.codes))
-        self.uses[idle] = 1.0
-        self.sums[idle] = fresh[idle]
+        self.uses[idle] = FIRST_USE
+        self.sums[idle] = FIRST_USE * fresh[idle]
         self.codes.copy_(self.sums / self.uses[:, None])
 
     @staticmethod

@@ -78,8 +78,10 @@ class CodebookPhase:
         wanted = scaled(pictures)
         with casting(pictures.device, self._half):
             made, _, commitment = self.module(wanted)
-        error = (made.float() - wanted).abs().mean()
-        return {"loss": error + commitment, "error": error / 2}
+        away = made.float() - wanted
+        error = away.abs().mean()
+        # Squares as well: of a small thing in a colour of its own the mean says little.
+        return {"loss": error + (away**2).mean() + commitment, "error": error / 2}
 
     def judge(self) -> dict[str, float]:
         errors = 0.0

@@ -17,15 +17,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "held_out": 0.02, "held_out_pairs": 512, "log_every": 250, "save_every": 1000,
     },
     "tiny": {
-        "image_size": 64, "downsampling": 8, "codes": 256, "coder_width": 24,
-        "codebook_steps": 400, "codebook_rate": 2e-3, "text_length": 16, "vocabulary": 512,
+        "image_size": 32, "downsampling": 4, "codes": 256, "coder_width": 32,
+        "codebook_steps": 500, "codebook_rate": 3e-3, "text_length": 16, "vocabulary": 512,
         "width": 128, "layers": 3, "heads": 4, "rate": 2e-3, "batch_size": 32,
         "held_out": 0.05, "held_out_pairs": 128, "log_every": 25, "save_every": 100,
     },
 }  # fmt: skip
 
 #: Steps of the tiny preset: an epoch of a small set would be too few.
-TINY_STEPS = 600
+TINY_STEPS = 800
 
 PRECISIONS = ("auto", "fp32", "bf16")
 MODES = ("incremental", "overwrite")
@@ -43,20 +43,20 @@ class DalleOptions:
         *PRESETS,
     )  # fmt: skip
     image_size: int | None = flag(
-        None, "int?", "pixels of a side; pictures are cropped to squares (base: 128, tiny: 64)"
+        None, "int?", "pixels of a side; pictures are cropped to squares (base: 128, tiny: 32)"
     )
     downsampling: int | None = flag(
-        None, "int?", "pixels of a side that one image token stands for: 2, 4, 8 or 16 (8)"
+        None, "int?", "pixels of a side that one image token stands for (base: 8, tiny: 4)"
     )
     codes: int | None = flag(None, "int?", "entries of the codebook (base: 4096, tiny: 256)")
     coder_width: int | None = flag(
-        None, "int?", "channels of the picture coder (base: 128, tiny: 24)"
+        None, "int?", "channels of the picture coder (base: 128, tiny: 32)"
     )
     codebook_steps: int | None = flag(
-        None, "int?", "batches that the picture coder is trained on (base: 20000, tiny: 400)"
+        None, "int?", "batches that the picture coder is trained on (base: 20000, tiny: 500)"
     )
     codebook_rate: float | None = flag(
-        None, "float?", "its highest learning rate (base: 4e-4, tiny: 2e-3)"
+        None, "float?", "its highest learning rate (base: 4e-4, tiny: 3e-3)"
     )
     text_length: int | None = flag(
         None, "int?", "tokens of a caption; longer ones are cut off (base: 64, tiny: 16)"

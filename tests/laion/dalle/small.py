@@ -12,9 +12,10 @@ from tests.laion.clip.shards import Pair, write_shard
 
 #: A training of a few steps.
 QUICK: dict[str, Any] = {
-    "preset": "tiny", "image_size": 32, "downsampling": 8, "codes": 32, "coder_width": 8, "codebook_steps": 12,
-    "width": 32, "layers": 1, "heads": 2, "steps": 12, "batch_size": 8, "held_out": 0.1,
-    "held_out_pairs": 16, "log_every": 4, "save_every": 5, "devices": ("cpu",), "samples": 2,
+    "preset": "tiny", "image_size": 32, "downsampling": 8, "codes": 32, "coder_width": 8,
+    "codebook_steps": 12, "width": 32, "layers": 1, "heads": 2, "steps": 12, "batch_size": 8,
+    "held_out": 0.1, "held_out_pairs": 16, "log_every": 4, "save_every": 5, "devices": ("cpu",),
+    "samples": 2,
 }  # fmt: skip
 
 

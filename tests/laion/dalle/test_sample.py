@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,12 +12,14 @@ pytest.importorskip("open_clip")
 
 import torch
 
+from laion import cli
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec
-from laion.clip.shapes import draw
+from laion.clip.shapes import COLOURS, draw
 from laion.dalle.codebook import PictureCoder
 from laion.dalle.sample import Drawing, as_samples, rank
 from laion.dalle.transformer import Shape, Transformer
+from tests.laion.dalle.small import typed, write_shapes
 
 
 def test_ranking_puts_what_fits_first(tiny_model: tuple[str, str]) -> None:
@@ -55,3 +60,22 @@ def test_seeds_and_temperature() -> None:
     for certain in (drawing(temperature=1e-4), drawing(top_k=1)):
         same = drawn(certain, 1)
         assert (same == same[:1]).all()
+
+
+def test_samples_fit_their_prompts_better_than_chance(
+    tiny_model: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Colours alone: shapes take a longer training."""
+    shards = write_shapes(tmp_path / "shards", 1, 640, 32)
+    prompts = [f"a {colour} circle" for colour in COLOURS]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts))
+    flags = {
+        "image_size": 16, "downsampling": 4, "codes": 64, "coder_width": 24,
+        "codebook_steps": 550, "width": 64, "layers": 2, "steps": 250, "batch_size": 32,
+        "log_every": 100, "save_every": 1000, "held_out": 0.05, "samples": 8,
+        "prompts": tmp_path / "prompts.txt", "model": tiny_model[0], "pretrained": tiny_model[1],
+    }  # fmt: skip
+    assert cli.run(typed(shards, tmp_path / "out", **flags)) == 0
+    found = re.search(r"among 8: (\d+)% of the samples", capsys.readouterr().out)
+    assert found is not None
+    assert int(found[1]) >= 30, "by chance 12"

@@ -25,7 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 #: Steps of the tiny preset: an epoch of a small set would be too few.
-TINY_STEPS = 800
+TINY_STEPS = 600
 
 PRECISIONS = ("auto", "fp32", "bf16")
 MODES = ("incremental", "overwrite")

@@ -96,6 +96,11 @@ COMMANDS: dict[str, Command] = {
         "laion.clip.tiny:TinyOptions",
         "laion.clip.tiny:run",
     ),
+    "dalle": Command(
+        "train a small text-to-image model on shards: curves, and samples for prompts, ranked",
+        "laion.dalle.options:DalleOptions",
+        "laion.dalle.run:run",
+    ),
     "run": Command(
         "all stages one after the other, as a file says, and a report of what each kept",
         "laion.run.options:RunOptions",

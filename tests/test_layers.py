@@ -62,6 +62,8 @@ JOB_SIDE = {"job", "api", "worker", "pipeline", "feed", "slots", "shard", "write
 JOB_SIDE_ALSO: dict[str, set[str]] = {
     # The codecs and their headers: decoding is the same work as in a download.
     "laion/clip/": {"image"},
+    # Samples are written as PNGs.
+    "laion/dalle/sample.py": {"image"},
     # Pictures that a crawl keeps go into the same tars.
     "laion/crawl/pairs.py": {"writers"},
     # The search page fetches one picture that is asked about, under the same guards.
@@ -85,7 +87,7 @@ HOMES = {
     "deflate": ("laion/wat/archive.py",),
     "xxhash": ("laion/candidate.py",),
     "open_clip": ("laion/clip/model.py",),
-    "matplotlib": ("laion/release/figures.py",),
+    "matplotlib": ("laion/release/figures.py", "laion/dalle/figures.py"),
     "wandb": ("img2ds/stats/wandb.py",),
     "ray": ("img2ds/distributors/ray.py",),
     "pyspark": ("img2ds/distributors/spark_session.py",),
@@ -105,6 +107,7 @@ LAION_ALLOWED: dict[str, set[str]] = {
     "tag": {"clip"},  # prompts are embedded by the model that scored the pairs
     "crawl": {"wat", "fetch", "clip", "tag"},  # it is these stages in one
     "release": set(),
+    "dalle": {"clip"},  # shards are read, and samples ranked, as for a score
     "knn": {"clip"},
     "web": {"knn"},
     "run": set(),  # it knows the stages by their commands' names alone

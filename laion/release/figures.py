@@ -1,4 +1,4 @@
-"""The pictures of a release. The only user of matplotlib in the package."""
+"""The pictures of a release."""
 
 from __future__ import annotations
 

@@ -1,0 +1,94 @@
+"""The pictures of a training: its curves, and the contact sheet of its samples."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from img2ds.outcome import UsageError
+from laion.dalle.sample import Sample
+
+_TRAIN, _HELD_OUT = "#4477aa", "#aa3377"
+
+#: Inches of a picture on the sheet, and of the prompt beside a row.
+_CELL, _BESIDE = 1.15, 2.1
+
+
+def check_figures() -> None:
+    """Raises UsageError where matplotlib is not installed."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise UsageError("laion dalle draws with matplotlib: pip install 'img2ds[laion]'") from None
+
+
+def draw_curves(points: Sequence[dict[str, Any]]) -> bytes:
+    """The losses of both phases over their steps, trained and held-out pairs, as a PNG."""
+    figure = _figure(11, 3.6)
+    panels = (
+        ("codebook", "error", "picture coder", "mean error, share of 255 levels"),
+        ("transformer", "image", "transformer: image tokens", "nats a token"),
+        ("transformer", "text", "transformer: text tokens", "nats a token"),
+    )
+    for place, (phase, name, title, unit) in enumerate(panels, 1):
+        axes = figure.add_subplot(1, len(panels), place)
+        own = [point for point in points if point["phase"] == phase]
+        steps = [point["step"] for point in own]
+        for kind, colour in (("train", _TRAIN), ("held_out", _HELD_OUT)):
+            values = [point[f"{kind}_{name}"] for point in own]
+            axes.plot(
+                steps, values, color=colour, marker="." if len(steps) < 3 else "",
+                label=kind.replace("_", " "),
+            )  # fmt: skip
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("step")
+        axes.set_ylabel(unit)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    return _png(figure)
+
+
+def draw_sheet(prompts: Sequence[str], samples: Sequence[Sequence[Sample]]) -> bytes:
+    """A PNG with a row for each prompt: its samples in their order, the similarity under each."""
+    columns = max(map(len, samples))
+    width, height = _BESIDE + columns * _CELL, len(prompts) * (_CELL + 0.18)
+    figure = _figure(width, height, layout=None)
+    for row, (prompt, some) in enumerate(zip(prompts, samples, strict=True)):
+        lines = textwrap.wrap(prompt, 26, max_lines=5, placeholder=" ...") or [""]
+        top = height - row * (_CELL + 0.18)
+        figure.text(
+            0.1 / width, (top - _CELL / 2) / height, "\n".join(lines).replace("$", r"\$"),
+            va="center", fontsize=8,
+        )  # fmt: skip
+        for column, sample in enumerate(some):
+            left = _BESIDE + column * _CELL
+            axes = figure.add_axes(
+                ((left + 0.04) / width, (top - _CELL + 0.02) / height,
+                 (_CELL - 0.08) / width, (_CELL - 0.08) / height)
+            )  # fmt: skip
+            axes.imshow(sample.pixels, interpolation="nearest")
+            axes.set_axis_off()
+            if sample.similarity is not None:
+                figure.text(
+                    (left + _CELL / 2) / width, (top - _CELL - 0.08) / height,
+                    f"{sample.similarity:.3f}", ha="center", va="center", fontsize=7,
+                    color="#444444",
+                )  # fmt: skip
+    return _png(figure)
+
+
+def _figure(width: float, height: float, layout: Any = "constrained") -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

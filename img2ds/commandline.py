@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field
-from typing import Any
+from importlib import import_module
+from typing import Any, Protocol
 
 import fire
 from fire.decorators import SetParseFn
@@ -16,6 +17,23 @@ from img2ds.flags import Flags, is_required
 from img2ds.outcome import UsageError
 
 HELP = ("--help", "-h", "help")
+
+
+class Result(Protocol):
+    """What running a command comes to: an exit code, and what people read."""
+
+    @property
+    def exit_code(self) -> int: ...
+
+    @property
+    def text(self) -> str: ...
+
+
+def load(place: str) -> Any:
+    """What `module:name` stands for; tables of commands import nothing before it is used."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
 
 _HELP_COLUMN = 34
 _HELP_WIDTH = 100

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import img2ds
-from img2ds.commandline import HELP, help_lines, read_arguments
+from img2ds.commandline import HELP, Result, help_lines, read_arguments
 from img2ds.flags import Flags
 from img2ds.outcome import UsageError
-from laion.commands import COMMANDS, Result
+from laion.commands import COMMANDS
 
 
 def main() -> None:

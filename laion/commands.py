@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
-
-class Result(Protocol):
-    """What running a command comes to: an exit code, and what people read."""
-
-    @property
-    def exit_code(self) -> int: ...
-
-    @property
-    def text(self) -> str: ...
+from img2ds.commandline import load
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +24,15 @@ class Command:
 
     def load_options(self) -> Any:
         """The class of its flags."""
-        return _load(self.options)
+        return load(self.options)
 
     def load_run(self) -> Any:
         """The function that does the work."""
-        return _load(self.run)
+        return load(self.run)
 
     def load_check(self) -> Any:
         """The function that checks options."""
-        return _load(self.check)
+        return load(self.check)
 
 
 #: Every command, in the order of the pipeline.
@@ -123,11 +114,6 @@ COMMANDS: dict[str, Command] = {
         "laion.web.serve:run",
     ),
 }
-
-
-def _load(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
 
 
 def no_check(options: Any) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from img2ds.image.decode import DecodeError, decode
 from img2ds.image.sniff import sniff
 from img2ds.manage.mark import DamagedMarkError, Mark, read_mark
+from img2ds.manage.peer import read_json
 from img2ds.manage.samples import Layout, open_stored
 from img2ds.manage.stored import DamagedShardError, Digest, StoredSample, StoredShard
 from img2ds.manage.tar_samples import ends_whole
@@ -369,12 +368,9 @@ def _is_of(data: bytes, key: str) -> bool:
     """Whether a sample's JSON is that of `key`, a success."""
     document: Any
     try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        try:
-            document = json.loads(data)  # img2dataset writes NaN, which is no JSON
-        except ValueError:
-            return False
+        document = read_json(data)
+    except ValueError:
+        return False
     return (
         isinstance(document, dict)
         and document.get("key") == key

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
-from img2ds.commandline import HELP, help_lines, read_arguments
+from img2ds.commandline import HELP, Result, help_lines, load, read_arguments
 from img2ds.flags import Flags
-
-
-class Result(Protocol):
-    """What running a command comes to: an exit code, and what people read."""
-
-    @property
-    def exit_code(self) -> int: ...
-
-    @property
-    def text(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     name = arguments[0]
     command = COMMANDS[name]
-    options = _load(command.options)
+    options = load(command.options)
     flags = Flags.of(f"img2ds {name}", *options.GROUPS)
     flags = replace(flags, aliases=getattr(options, "ALIASES", {}))
     # As a value, `help` is the name of a folder.
@@ -81,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
         print(help_page(name, command, flags, options.GROUPS))
         return 0
     values = flags.read(read_arguments(flags, arguments[1:]))
-    result: Result = _load(command.run)(options.from_flags(values))
+    result: Result = load(command.run)(options.from_flags(values))
     if result.text:
         print(result.text)
     return result.exit_code
@@ -105,8 +94,3 @@ def help_page(name: str, command: Command, flags: Flags, groups: Sequence[type[A
 def summary_lines() -> list[str]:
     """All commands, a line each."""
     return [f"  img2ds {name:<8} {command.summary}" for name, command in COMMANDS.items()]
-
-
-def _load(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)

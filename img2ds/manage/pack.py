@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
+from img2ds.manage.peer import read_json
 from img2ds.manage.samples import Layout, open_stored
 from img2ds.manage.stored import DamagedShardError, StoredSample
 from img2ds.naming import sample_keys, shard_name, stats_name
@@ -216,10 +216,7 @@ def _metadata(sample: StoredSample, table: pa.Table, place: int) -> dict[str, An
         document: dict[str, Any] = table.slice(place, 1).to_pylist()[0]
         return document
     try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        try:
-            document = json.loads(data)  # img2dataset writes NaN, which is no JSON
-        except ValueError:
-            raise DamagedShardError(f"the JSON of {sample.key} cannot be read") from None
+        document = read_json(data)
+    except ValueError:
+        raise DamagedShardError(f"the JSON of {sample.key} cannot be read") from None
     return document

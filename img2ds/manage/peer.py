@@ -1,11 +1,15 @@
-"""What img2dataset's error messages mean: its tables and stats have messages and no reasons. Pure.
+"""What img2dataset writes in its own way: error messages in place of reasons, JSON with NaN. Pure.
 
 Its messages are Python's: of urllib, http.client, ssl and socket, and of its own resizer.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
+
+import orjson
 
 from img2ds.outcome import Reason, http_reason
 
@@ -50,3 +54,11 @@ def reason_of(message: str) -> str:
         if pattern.search(message):
             return reason.value
     return UNKNOWN
+
+
+def read_json(data: bytes) -> Any:
+    """The JSON of a sample. Raises ValueError; NaN, which is no JSON, is read as such."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)

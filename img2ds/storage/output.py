@@ -40,9 +40,9 @@ _names_by_pid: dict[int, str] = {}
 def _this_process() -> str:
     """The name of this process, the same whenever it is asked; a forked child has its own."""
     pid = os.getpid()
-    if pid not in _names_by_pid:
-        _names_by_pid[pid] = process_name()
-    return _names_by_pid[pid]
+    name = _names_by_pid.get(pid)
+    # Two threads that ask for the first time must get the same one.
+    return name if name is not None else _names_by_pid.setdefault(pid, process_name())
 
 
 @dataclass(frozen=True, slots=True)

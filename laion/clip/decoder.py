@@ -174,12 +174,8 @@ class Decoder:
 
     def _judge(self, sample: Sample, room: Pixels) -> Cut | str:
         """The sample's picture, or the reason that it has none to score."""
-        if sample.flaw:
-            return sample.flaw
-        if sample.body is None:
-            return "no_image"
-        if not sample.caption or not sample.caption.strip():
-            return "no_caption"
+        if sample.lack or sample.body is None:
+            return sample.lack or "no_image"
         cut = self._cut(sample.body, room)
         return cut.reason if isinstance(cut, Failure) else cut
 

@@ -45,6 +45,13 @@ class Sample:
     fields: dict[str, Any] = field(default_factory=dict)
     flaw: str | None = None
 
+    @property
+    def lack(self) -> str | None:
+        """The reason that it is no pair of picture and caption; None where it is one."""
+        if self.flaw or self.body is None:
+            return self.flaw or "no_image"
+        return None if self.caption and self.caption.strip() else "no_caption"
+
 
 def read_samples(path: str) -> Iterator[Sample]:
     """The samples of a tar, in its order.

@@ -236,10 +236,6 @@ def _begin(position: Position) -> Position:
 
 def _pair(sample: Sample) -> tuple[bytes, str] | str:
     """Encoded picture and caption, or the reason that it is no pair."""
-    if sample.flaw:
-        return sample.flaw
-    if sample.body is None:
-        return "no_image"
-    if not sample.caption or not sample.caption.strip():
-        return "no_caption"
+    if sample.lack or sample.body is None or sample.caption is None:
+        return sample.lack or "no_image"
     return sample.body, sample.caption

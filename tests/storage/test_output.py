@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from img2ds.outcome import UsageError
-from img2ds.storage import OutputFolder, claim, commit
+from img2ds.storage import OutputFolder, claim, commit, output
 from img2ds.storage.lock import STALE, HeartbeatLock
 from tests.storage.conftest import Outage
 
@@ -46,6 +46,30 @@ def test_workers_publish_into_the_same_folder(folder: OutputFolder) -> None:
     twin.write_bytes("_img2ds/x.json", b"{}")
     assert folder.read_bytes("_img2ds/x.json") == b"{}"
     assert twin.names() == folder.names()
+
+
+def test_a_process_has_one_name_from_its_first_commits_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads commit the first shards of a worker; nobody has asked for the name before."""
+    both = threading.Barrier(2)
+    names = iter(("a-1-1-one", "a-1-1-two"))
+
+    def slow_name() -> str:
+        both.wait()
+        return next(names)
+
+    monkeypatch.setattr(output, "process_name", slow_name)
+    monkeypatch.setattr(output, "_names_by_pid", {})
+    folder = OutputFolder(str(tmp_path), True, str(tmp_path / "aside"), "run")
+    found: list[str] = []
+    threads = [threading.Thread(target=lambda: found.append(folder.aside("x"))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2
+    assert len(set(found)) == 1
 
 
 def test_removing(folder: OutputFolder) -> None:

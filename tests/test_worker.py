@@ -10,7 +10,9 @@ import pyarrow as pa
 import pytest
 import trio
 
+from img2ds import worker
 from img2ds.options import Options
+from img2ds.outcome import UsageError
 from img2ds.sample import ShardTask
 from img2ds.stats.report import ShardReport
 from img2ds.storage import OutputFolder
@@ -41,3 +43,17 @@ def test_shards_that_were_lost_before_are_made_one_by_one(tmp_path: Path, overla
     trio.run(_Run(options, opener, tasks(), emit, overlap).main)
     assert sorted(ended) == list(range(8))
     assert (max(ahead) > 0) is overlap
+
+
+def test_slots_that_cannot_have_their_sockets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number that the line names is the largest that is taken."""
+    monkeypatch.setattr(worker, "raise_descriptor_limit", lambda: 1024)
+
+    def options(slots: int) -> Options:
+        return Options.from_flags({"url_list": "unused", "thread_count": slots})
+
+    with pytest.raises(UsageError, match="lower it to 329,"):
+        worker.check_descriptors(options(2000))
+    worker.check_descriptors(options(329))
+    with pytest.raises(UsageError, match="--thread_count 330 needs 1025 open files"):
+        worker.check_descriptors(options(330))

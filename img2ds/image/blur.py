@@ -8,6 +8,7 @@ of ImageNet's face obfuscation (Yang et al. 2022), which img2dataset took over: 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -62,13 +63,13 @@ def read_boxes(value: Any) -> Boxes:
 
 
 def _read_box(box: Any) -> Box:
-    if (
-        not isinstance(box, (list, tuple))
-        or len(box) != 4
-        or not all(type(side) in (int, float) and math.isfinite(side) for side in box)
-    ):
+    sides: list[float] = []
+    if isinstance(box, (list, tuple)) and len(box) == 4:
+        with suppress(OverflowError):  # a whole number that no float holds
+            sides = [float(side) for side in box if type(side) in (int, float)]
+    if len(sides) != 4 or not all(map(math.isfinite, sides)):
         raise BoxError("a box is four numbers: left, top, right, bottom")
-    left, top, right, bottom = map(float, box)
+    left, top, right, bottom = sides
     if left >= right or top >= bottom:
         raise BoxError("a box has no area: it is left, top, right, bottom")
     # More than another picture beyond an edge is no inaccuracy of a detector, but pixels.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -16,61 +15,18 @@ from img2ds.manage.peer import read_json
 from img2ds.manage.samples import Layout, open_stored
 from img2ds.manage.stored import DamagedShardError, Digest, StoredSample, StoredShard
 from img2ds.manage.tar_samples import ends_whole
-from img2ds.naming import STATS_SUFFIX, sample_keys
+from img2ds.manage.verdict import Problem, Repeated, Verdict
+from img2ds.naming import DATA_SUFFIXES, STATS_SUFFIX, data_name, sample_keys
 from img2ds.outcome import Failure, Status, UsageError
 from img2ds.source.parquet import open_parquet
 from img2ds.storage import OutputFolder, PatientFile, sizes
 
 #: Extensions of pictures, where nobody wrote down which one a data set has.
 PICTURES = ("jpg", "png", "webp", "jpeg")
-#: Keys named a kind of problem; one shows what is wrong, a thousand hide it.
-NAMED = 3
 _COLUMNS = ("key", "status", "width", "height", "reason")
 _READ = 1 << 20
 #: Width and height by the table, in pixels.
 _Size = tuple[int | None, int | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that is wrong with a shard: a stable word for it, and a line for people."""
-
-    kind: str
-    words: str
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What was found out about a shard.
-
-    Attributes:
-        rows, read: its rows, and the bytes that were read of it.
-        strays: files with its number that neither its mark nor its format knows.
-        key_digits: digits of a key behind those of the shard; None without keys.
-    """
-
-    problems: list[Problem] = field(default_factory=list)
-    strays: list[str] = field(default_factory=list)
-    rows: int = 0
-    read: int = 0
-    key_digits: int | None = None
-
-
-@dataclass(slots=True)
-class _Many:
-    """Problems of a kind that many samples may have, told in one line."""
-
-    keys: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, kind: str, key: str) -> None:
-        self.keys.setdefault(kind, []).append(key)
-
-    def problems(self) -> list[Problem]:
-        found = []
-        for kind, keys in self.keys.items():
-            named = ", ".join(keys[:NAMED]) + (", ..." if len(keys) > NAMED else "")
-            found.append(Problem(kind, f"{len(keys)} x {kind.replace('_', ' ')}: {named}"))
-        return found
 
 
 class ShardCheck:
@@ -204,7 +160,7 @@ class ShardCheck:
                 for key in keys
                 if not str(key).isdigit() or int(key) // 10 ** max(digits, 0) != number
             ]
-        many = _Many()
+        many = Repeated()
         for key in wrong:
             many.add("wrong_key", key)
         for key, times in Counter(keys).items():
@@ -247,7 +203,7 @@ class ShardCheck:
                     rows[key] = width, height
                 else:
                     failed.add(key)
-        many, seen, damaged = _Many(), set(), False
+        many, seen, damaged = Repeated(), set(), False
         reencoded = self._layout.reencoded and not mark.by_peer
         try:
             for sample in stored.samples():
@@ -355,13 +311,9 @@ class ShardCheck:
 
 def _names(shard: str, output_format: str) -> list[str]:
     """The files of a shard of img2dataset, its mark apart."""
-    table = f"{shard}.parquet"
-    return {
-        "webdataset": [f"{shard}.tar", table],
-        "tfrecord": [f"{shard}.tfrecord", table],
-        "files": [shard, table],
-        "parquet": [table],
-    }.get(output_format, [])
+    if output_format not in DATA_SUFFIXES:
+        return []
+    return [data_name(shard, output_format), f"{shard}.parquet"]
 
 
 def _is_of(data: bytes, key: str) -> bool:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from img2ds.distributor import open_distributor
-from img2ds.manage.check import Problem, ShardCheck
+from img2ds.manage.check import ShardCheck
 from img2ds.manage.dataset import Dataset, span
 from img2ds.manage.options import VerifyOptions
 from img2ds.manage.samples import Layout, layout_of, open_stored
 from img2ds.manage.status_page import LISTED, numbers
+from img2ds.manage.verdict import Problem
 from img2ds.naming import STATS_SUFFIX
 from img2ds.outcome import UsageError
 from img2ds.runner import Runner, RunReport

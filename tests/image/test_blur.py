@@ -46,7 +46,7 @@ def test_boxes_are_read(cell: Any, boxes: Any) -> None:
         ([[0.1, 0.2, 0.3, 0.4, 0.9]], "four numbers"), ([None], "four numbers"),
         ([[0.1, 0.2, 0.3, None]], "four numbers"), ([[0.1, 0.2, 0.3, "0.4"]], "four numbers"),
         ([[0.1, 0.2, 0.3, float("nan")]], "four numbers"), ([[0, 0, 1, True]], "four numbers"),
-        ([[0.1, 0.2, float("inf"), 0.4]], "four numbers"),
+        ([[0.1, 0.2, float("inf"), 0.4]], "four numbers"), ([[10**400, 0, 1, 1]], "four numbers"),
         ([[0.5, 0.2, 0.3, 0.4]], "no area"), ([[0.1, 0.4, 0.3, 0.2]], "no area"),
         ([[0, 0, 0, 0]], "no area"), ([BOX, [0.1, 0.1, 0.1, 0.3]], "no area"),
         ([[120, 80, 200, 160]], "fractions"), ([[0, 0, 50, 50]], "fractions"),

@@ -17,9 +17,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import trio
 
-from benchmark import codec
+from benchmark import contenders
 from benchmark.bare import Fetcher
-from benchmark.codec import Case
+from benchmark.contenders import Case
 from benchmark.corpus import open_corpus
 from benchmark.world import NAME_SERVER
 from img2ds.options import NetworkOptions
@@ -35,7 +35,7 @@ class Known:
     """The pictures of the corpus, found by their bytes without reading them."""
 
     def __init__(self) -> None:
-        cases = codec.read_cases(open_corpus(), 1)
+        cases = contenders.read_cases(open_corpus(), 1)
         self._cases = {self._key(case.body): case for case in cases}
 
     def case(self, body: bytes | bytearray) -> Case:
@@ -60,7 +60,7 @@ def work(options: argparse.Namespace, number: int) -> None:
             for url in waiting:
                 body = await fetcher.fetch(url)
                 if not options.disable_all_reencoding:
-                    data, _ = codec.floor(known.case(body))
+                    data, _ = contenders.floor(known.case(body))
                     if options.output_format != "dummy":
                         file.write(data)
 

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 import webdataset
 
 from benchmark import measure, peer, peer_stages
-from benchmark.codec import OPTIONS, read_cases
+from benchmark.contenders import OPTIONS, read_cases
 from benchmark.corpus import open_corpus
 from img2ds.image.digest import make_digest
 from img2ds.image.transform import Transformer

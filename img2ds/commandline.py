@@ -29,10 +29,26 @@ class Result(Protocol):
     def text(self) -> str: ...
 
 
-def load(place: str) -> Any:
-    """What `module:name` stands for; tables of commands import nothing before it is used."""
+def load(place: str, extra: str) -> Any:
+    """What `module:name` stands for; tables of commands import nothing before it is used.
+
+    Args:
+        extra: the one of `pip install 'img2ds[...]'` that brings what its module needs.
+
+    Raises:
+        UsageError: a package is not installed.
+    """
     module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "img2ds", "laion"):
+            raise  # our own fault
+        raise UsageError(
+            f"this needs the package {missing}, which is not installed: "
+            f"pip install 'img2ds[{extra}]'"
+        ) from None
 
 
 _HELP_COLUMN = 34

@@ -24,15 +24,15 @@ class Command:
 
     def load_options(self) -> Any:
         """The class of its flags."""
-        return load(self.options)
+        return load(self.options, "laion")
 
     def load_run(self) -> Any:
         """The function that does the work."""
-        return load(self.run)
+        return load(self.run, "laion")
 
     def load_check(self) -> Any:
         """The function that checks options."""
-        return load(self.check)
+        return load(self.check, "laion")
 
 
 #: Every command, in the order of the pipeline.

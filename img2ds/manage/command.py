@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     name = arguments[0]
     command = COMMANDS[name]
-    options = load(command.options)
+    options = load(command.options, "all")
     flags = Flags.of(f"img2ds {name}", *options.GROUPS)
     flags = replace(flags, aliases=getattr(options, "ALIASES", {}))
     # As a value, `help` is the name of a folder.
@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
         print(help_page(name, command, flags, options.GROUPS))
         return 0
     values = flags.read(read_arguments(flags, arguments[1:]))
-    result: Result = load(command.run)(options.from_flags(values))
+    result: Result = load(command.run, "all")(options.from_flags(values))
     if result.text:
         print(result.text)
     return result.exit_code

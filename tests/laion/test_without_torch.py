@@ -1,9 +1,11 @@
-"""The core needs no torch: it imports without, and what needs it names the command to run."""
+"""What the core does without imports without it, and what needs it names the command to run."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+
+import pytest
 
 #: Everything that an extra brings.
 BLOCKED = ("torch", "torchvision", "open_clip", "timm", "huggingface_hub")
@@ -45,3 +47,24 @@ def test_what_needs_it_says_how_to_install_it(tmp_path: object) -> None:
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1, done.stderr
         assert "pip install 'img2ds[clip]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments"),
+    [
+        ("jinja2", ("run", "--config", "run.yaml")),
+        ("yaml", ("run", "--config", "run.yaml")),
+        ("xxhash", ("extract", "--wat", "wats", "--output_folder", "out")),
+    ],
+)
+def test_a_package_that_is_missing_is_named_in_one_line(
+    package: str, arguments: tuple[str, ...]
+) -> None:
+    program = f"import sys; sys.modules[{package!r}] = None; from laion.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert f"needs the package {package}" in done.stderr
+    assert "pip install 'img2ds[laion]'" in done.stderr

@@ -14,7 +14,7 @@ STAMP := $(VENV)/.ready
 
 setup: $(STAMP)
 
-$(STAMP): setup.py requirements.txt $(wildcard img2ds/image/*.[ch] laion/wat/*.[ch])
+$(STAMP): setup.py requirements.txt $(wildcard img2ds/image/native/*.[ch] laion/wat/native/*.[ch])
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev]'

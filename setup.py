@@ -99,9 +99,9 @@ EXTRAS["dev"] = [
 # are built with, compilers do not see that a product of 16 bits fits.
 COMPILED = [
     Extension(
-        f"img2ds.image.{name}",
-        [f"img2ds/image/{name}.c"],
-        depends=["img2ds/image/_taps.h", "img2ds/image/_tile.h"],
+        f"img2ds.image.native.{name}",
+        [f"img2ds/image/native/{name}.c"],
+        depends=["img2ds/image/native/_taps.h", "img2ds/image/native/_tile.h"],
         extra_compile_args=["-O3", "-ffp-contract=off", "-fno-wrapv"],
         optional=True,
     )
@@ -110,18 +110,20 @@ COMPILED = [
 if platform.machine() in ("x86_64", "AMD64"):  # written in its vector instructions
     COMPILED.append(
         Extension(
-            "img2ds.image._jpeg",
-            ["img2ds/image/_jpeg.c"],
-            depends=[str(path.relative_to(ROOT)) for path in ROOT.glob("img2ds/image/_jpeg_*.h")],
+            "img2ds.image.native._jpeg",
+            ["img2ds/image/native/_jpeg.c"],
+            depends=[
+                str(path.relative_to(ROOT)) for path in ROOT.glob("img2ds/image/native/_jpeg_*.h")
+            ],
             extra_compile_args=["-O3", "-fno-wrapv"],
             optional=True,
         )
     )
 COMPILED += [
     Extension(
-        f"laion.wat.{name}",
-        [f"laion/wat/{name}.c"],
-        depends=["laion/wat/_json.h"],
+        f"laion.wat.native.{name}",
+        [f"laion/wat/native/{name}.c"],
+        depends=["laion/wat/native/_json.h"],
         extra_compile_args=["-O3"],
         optional=True,
     )
@@ -139,14 +141,14 @@ setup(
     ext_modules=COMPILED,
     packages=find_packages(include=["img2ds", "img2ds.*", "laion", "laion.*"]),
     package_data={
-        "img2ds": ["py.typed", "image/*.pyi", "image/*.c", "image/*.h"],
+        "img2ds": ["py.typed", "image/native/*.pyi", "image/native/*.c", "image/native/*.h"],
         "laion": [
             "py.typed",
             "run/*.html",
             "tag/*.json",
-            "wat/*.pyi",
-            "wat/*.c",
-            "wat/*.h",
+            "wat/native/*.pyi",
+            "wat/native/*.c",
+            "wat/native/*.h",
             "web/static/*",
         ],
     },

@@ -140,13 +140,13 @@ def read_url(url: str | None) -> Address | None:
 
 
 def _cut(rest: str) -> tuple[str, str]:
-    places = [rest.find(mark) for mark in "/?" if mark in rest]
+    places = [rest.find(marker) for marker in "/?" if marker in rest]
     end = min(places, default=len(rest))
     return rest[:end], rest[end:]
 
 
 def _target(rest: str) -> str:
-    path, mark, query = rest.partition("?")
+    path, marker, query = rest.partition("?")
     kept: list[str] = []
     segments = (path or "/").split("/")[1:]
     for segment in segments:
@@ -156,7 +156,7 @@ def _target(rest: str) -> str:
             kept.append(segment)
     if segments[-1] in (".", ".."):
         kept.append("")
-    target = "/" + "/".join(kept) + mark + query
+    target = "/" + "/".join(kept) + marker + query
     return _UNSAFE.sub(lambda match: quote(match[0], safe=""), target)
 
 

@@ -63,10 +63,10 @@ def bare(urls: list[str], options: argparse.Namespace, sink: Sink) -> None:
 
 def img2ds(urls: list[str], options: argparse.Namespace, sink: Sink) -> None:
     """`--name trio` and `--name asks`: img2ds's fetchers, called as its slots call them."""
+    from img2ds.config.options import NetworkOptions
+    from img2ds.core.sample import Fetched
     from img2ds.net.budget import Budget
     from img2ds.net.fetcher import Fetcher, open_fetcher
-    from img2ds.options import NetworkOptions
-    from img2ds.sample import Fetched
 
     made: list[Fetcher] = []
     network = NetworkOptions(

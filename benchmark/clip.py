@@ -16,7 +16,7 @@ from benchmark import measure
 from benchmark.clip_loader import loader_table
 from benchmark.clip_model import model_table
 from benchmark.clip_shards import make_shards, sample_bodies
-from img2ds.cores import usable_cores
+from img2ds.engine.cores import usable_cores
 
 QUESTION = "clip"
 

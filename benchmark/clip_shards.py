@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmark.corpus import open_corpus
+from img2ds.config.options import ImageOptions
+from img2ds.core.sample import Encoded
 from img2ds.image.transform import Picture, Transformer
-from img2ds.options import ImageOptions
-from img2ds.sample import Encoded
 from laion.clip.decoder import Shard
 
 CAPTION = "A photo of number {} of the things that people show each other, with a caption"

@@ -18,6 +18,8 @@ from PIL import Image
 
 from benchmark.corpus import Corpus
 from benchmark.corpus import Picture as File
+from img2ds.config.options import ImageOptions
+from img2ds.core.sample import Encoded
 from img2ds.image.decode import decode
 from img2ds.image.encode import make_encoder, make_plane_encoder
 from img2ds.image.geometry import Geometry
@@ -28,11 +30,9 @@ from img2ds.image.png import decode_png
 from img2ds.image.resize import resize
 from img2ds.image.sniff import Header
 from img2ds.image.transform import Picture, Transformer
-from img2ds.options import ImageOptions
-from img2ds.sample import Encoded
 
 try:
-    from img2ds.image import _resample
+    from img2ds.image.native import _resample
 except ImportError:  # built without a C compiler
     _resample = None  # type: ignore[assignment]
 

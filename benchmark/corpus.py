@@ -77,15 +77,15 @@ def open_corpus(count: int = COUNT) -> Corpus:
 
 
 def _make(folder: Path, count: int) -> None:
-    aside = folder.with_name(f"{folder.name}.{os.getpid()}")
-    (aside / "picture").mkdir(parents=True)
-    (aside / "cut").mkdir()
+    staging_path = folder.with_name(f"{folder.name}.{os.getpid()}")
+    (staging_path / "picture").mkdir(parents=True)
+    (staging_path / "cut").mkdir()
     plans = _plans(count)
     with ProcessPoolExecutor() as pool:
-        pictures = list(pool.map(_draw, plans, [aside] * count, chunksize=10))
-    (aside / "index.json").write_text(json.dumps([asdict(picture) for picture in pictures]))
+        pictures = list(pool.map(_draw, plans, [staging_path] * count, chunksize=10))
+    (staging_path / "index.json").write_text(json.dumps([asdict(picture) for picture in pictures]))
     shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    staging_path.rename(folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from xxhash import xxh3_128_digest
 
 from benchmark.measure import keep, table, warn_when_busy
 from img2ds.storage import OutputFolder
-from laion.columns import CANDIDATE_SCHEMA, PARTITION_BITS, PARTITIONS_KEY
+from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_BITS, PARTITIONS_KEY
 from laion.dedup.bloom import Bloom, Shape
 from laion.dedup.digest import halves
 from laion.dedup.sieve import BloomSieve

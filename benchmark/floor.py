@@ -22,7 +22,7 @@ from benchmark.bare import Fetcher
 from benchmark.contenders import Case
 from benchmark.corpus import open_corpus
 from benchmark.world import NAME_SERVER
-from img2ds.options import NetworkOptions
+from img2ds.config.options import NetworkOptions
 
 #: Requests in flight, a process, as the tool has them: with fewer, more rows of a list over few
 #: hosts find a connection to go on with.
@@ -71,8 +71,8 @@ def work(options: argparse.Namespace, number: int) -> None:
 
         trio.run(main)
     count = len(urls[number :: options.processes_count])
-    mark = {"count": count, "successes": count, "failed_to_download": 0, "failed_to_resize": 0}
-    Path(options.output_folder, f"{number:05d}_stats.json").write_text(json.dumps(mark))
+    marker = {"count": count, "successes": count, "failed_to_download": 0, "failed_to_resize": 0}
+    Path(options.output_folder, f"{number:05d}_stats.json").write_text(json.dumps(marker))
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from benchmark.certificates import Authority
 from benchmark.end_to_end import write_list
 from benchmark.measure import Usage
 from benchmark.tools import Tool
-from img2ds.options import NetworkOptions
+from img2ds.config.options import NetworkOptions
 
 QUESTION = "hostile"
 PROBE = Path(__file__).parent / "probe"

@@ -25,10 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.measure import keep, table, warn_when_busy
-from laion.knn.index import run
 from laion.knn.options import IndexOptions
 from laion.knn.recall import K
 from laion.knn.search import Searcher, Wanted
+from laion.knn.stage import run
 
 DIMENSION = 512
 PART_ROWS = 100_000

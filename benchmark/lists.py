@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmark import measure
 from benchmark.corpus import CACHE
-from img2ds.options import InputOptions
+from img2ds.config.options import InputOptions
 from img2ds.source import open_source
 
 QUESTION = "lists"

@@ -60,16 +60,16 @@ class RunFailed(Exception):
 
 def count(output_folder: Path) -> Counts:
     """Read the committed shards' marks. Works on img2dataset's output too, but for the reasons."""
-    marks = [json.loads(path.read_text()) for path in sorted(output_folder.glob("*_stats.json"))]
+    markers = [json.loads(path.read_text()) for path in sorted(output_folder.glob("*_stats.json"))]
     reasons: Counter[str] = Counter()
-    for mark in marks:
-        reasons.update(mark.get("reasons", {}))
+    for marker in markers:
+        reasons.update(marker.get("reasons", {}))
 
     def total(name: str) -> int:
-        return sum(mark[name] for mark in marks)
+        return sum(marker[name] for marker in markers)
 
     return Counts(
-        len(marks), total("count"), total("successes"), total("failed_to_download"),
+        len(markers), total("count"), total("successes"), total("failed_to_download"),
         total("failed_to_resize"), reasons,
     )  # fmt: skip
 

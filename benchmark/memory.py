@@ -78,8 +78,8 @@ def resident(pid: int) -> int:
 def sweep(output: Path, ended: threading.Event) -> None:
     """Remove the tars of committed shards: a million pictures would fill a small disk."""
     while not ended.wait(2):
-        for mark in output.glob("*_stats.json"):
-            mark.with_name(mark.name.replace("_stats.json", ".tar")).unlink(missing_ok=True)
+        for marker in output.glob("*_stats.json"):
+            marker.with_name(marker.name.replace("_stats.json", ".tar")).unlink(missing_ok=True)
 
 
 def watch(command: list[str]) -> tuple[list[int], list[int]]:

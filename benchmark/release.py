@@ -22,14 +22,14 @@ import pyarrow.parquet as pq
 
 from benchmark.measure import keep, table, warn_when_busy
 from img2ds.storage import OutputFolder, find_inputs
+from laion.data.embedding_folder import ScoredFolder, open_scored
 from laion.release.plan import plan_release
-from laion.release.run import make_part
+from laion.release.stage import make_part
 from laion.release.stats import count_files
-from laion.scored import ScoredFolder, open_scored
-from laion.stage import OneByOne
+from laion.stage import SequentialWorker
 from laion.tag.prompts import load_prompts
-from laion.tag.run import TagTask
-from laion.tag.run import make_part as tag_part
+from laion.tag.stage import TagTask
+from laion.tag.stage import make_part as tag_part
 from laion.tag.tagging import make_rules
 
 #: Pairs of a scored part: a shard of img2ds.
@@ -102,7 +102,7 @@ def main() -> None:
         tagged = OutputFolder.open(str(folder / "tagged"))
         tasks = [TagTask(n, part, rules) for n, part in enumerate(scored.parts)]
         with tagged.lock():
-            worker = OneByOne(tagged, tag_part)
+            worker = SequentialWorker(tagged, tag_part)
             times["tag"] = microseconds(lambda: worker(iter(tasks), lambda report: None), pairs)
         plan = []
         times["release: plan"] = microseconds(
@@ -110,7 +110,7 @@ def main() -> None:
         )
         released = OutputFolder.open(str(folder / "release"))
         with released.lock():
-            worker = OneByOne(released, make_part)
+            worker = SequentialWorker(released, make_part)
             times["release: parts"] = microseconds(
                 lambda: worker(iter(plan), lambda report: None), pairs
             )

@@ -23,13 +23,13 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from benchmark import measure
 from benchmark.wat_corpus import LAYOUTS, MEGABYTES, open_corpus
-from img2ds.stats.counts import Counts
+from img2ds.report.counters import Counts
 from laion.wat.archive import read_records
-from laion.wat.extract import Extractor
 from laion.wat.license import page_license
 from laion.wat.links import read_page
 from laion.wat.parts import CandidateWriter
 from laion.wat.rules import Rules
+from laion.wat.stage import Extractor
 from laion.wat.urljoin import Joiner
 
 QUESTION = "wat"

@@ -263,14 +263,14 @@ def open_corpus(megabytes: float = MEGABYTES, seed: int = SEED, layout: str = "m
     if path.exists():
         return path
     CACHE.mkdir(exist_ok=True)
-    aside = path.with_suffix(".making")
+    staging_path = path.with_suffix(".making")
     written = 0
-    with aside.open("wb") as file:
+    with staging_path.open("wb") as file:
         for member in members(seed, layout):
             written += file.write(member)
             if written >= megabytes * 1e6:
                 break
-    aside.rename(path)
+    staging_path.rename(path)
     return path
 
 

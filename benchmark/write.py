@@ -30,19 +30,19 @@ import webdataset
 from benchmark import measure, peer, peer_stages
 from benchmark.contenders import OPTIONS, read_cases
 from benchmark.corpus import open_corpus
+from img2ds.config.options import Options
+from img2ds.core.sample import Encoded, Sample, ShardTask
+from img2ds.core.schema import metadata_schema, metadata_table
+from img2ds.download.shard import Shard
+from img2ds.formats.contract import ShardWriter
+from img2ds.formats.files import FilesWriter
+from img2ds.formats.metadata_table import write_metadata
+from img2ds.formats.parquet import ParquetWriter
+from img2ds.formats.tfrecord import TFRecordWriter
+from img2ds.formats.webdataset import TarWriter
 from img2ds.image.digest import make_digest
 from img2ds.image.transform import Transformer
-from img2ds.options import Options
-from img2ds.sample import Encoded, Sample, ShardTask
-from img2ds.schema import metadata_schema, metadata_table
-from img2ds.shard import Shard
 from img2ds.storage import OutputFolder
-from img2ds.writer import ShardWriter
-from img2ds.writers.files import FilesWriter
-from img2ds.writers.parquet import ParquetWriter
-from img2ds.writers.sidecar import write_metadata
-from img2ds.writers.tar import TarWriter
-from img2ds.writers.tfrecord import TFRecordWriter
 
 QUESTION = "write"
 #: Bytes of a bare write: as many as the tar writer gathers.

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from img2ds.api import download
-    from img2ds.job import Report
-    from img2ds.options import Options
-    from img2ds.outcome import UsageError
+    from img2ds.config.options import Options
+    from img2ds.core.failure import UsageError
+    from img2ds.download.job import Report
 
 __version__ = "0.1.0"
 __all__ = ["Options", "Report", "UsageError", "download"]
 
 _HOMES = {
-    "Options": "img2ds.options",
-    "Report": "img2ds.job",
-    "UsageError": "img2ds.outcome",
+    "Options": "img2ds.config.options",
+    "Report": "img2ds.download.job",
+    "UsageError": "img2ds.core.failure",
     "download": "img2ds.api",
 }
 

@@ -6,8 +6,8 @@ import inspect
 from dataclasses import MISSING
 from typing import Any
 
-from img2ds import job
-from img2ds.options import FLAGS, Options
+from img2ds.config.options import FLAGS, Options
+from img2ds.download import job
 
 
 def download(url_list: str, **flags: Any) -> job.Report:

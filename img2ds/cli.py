@@ -13,11 +13,11 @@ from dataclasses import fields
 from typing import Any
 
 import img2ds
-from img2ds.commandline import HELP, help_lines, read_arguments
-from img2ds.manage import command
-from img2ds.manage.command import COMMANDS, summary_lines
-from img2ds.options import COMMAND, GROUPS, Options
-from img2ds.outcome import UsageError
+from img2ds.config.command_line import HELP, help_lines, read_arguments
+from img2ds.config.options import COMMAND, GROUPS, Options
+from img2ds.core.failure import UsageError
+from img2ds.manage import commands
+from img2ds.manage.commands import COMMANDS, summary_lines
 
 #: Words that stand for other jobs than making a data set.
 SUBCOMMANDS = tuple(COMMANDS)
@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
     """Do what the arguments say; the exit code: 0 done, 1 incomplete, 2 wrong use, 130 stopped."""
     try:
         if arguments and arguments[0] in SUBCOMMANDS:
-            return command.run(arguments)
+            return commands.run(arguments)
         # As a value, `help` is the name of a column.
         if any(argument in HELP and argument != "help" for argument in arguments[1:]) or (
             arguments and arguments[0] in HELP
@@ -66,7 +66,9 @@ def run(arguments: Sequence[str]) -> int:
             print(f"img2ds {img2ds.__version__}")
             return 0
         options = Options.from_flags(read_flags(arguments))
-        from img2ds import job  # its imports take a second that a typing mistake need not wait for
+        from img2ds.download import (
+            job,  # its imports take a second that a typing mistake need not wait for
+        )
 
         report = job.run(options)
     except UsageError as error:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import img2ds
-from img2ds.commandline import HELP, Result, help_lines, read_arguments
-from img2ds.flags import Flags
-from img2ds.outcome import UsageError
+from img2ds.config.command_line import HELP, Result, help_lines, read_arguments
+from img2ds.config.flags import Flags
+from img2ds.core.failure import UsageError
 from laion.commands import COMMANDS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from img2ds.commandline import load
+from img2ds.config.command_line import load
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ COMMANDS: dict[str, Command] = {
     "extract": Command(
         "Common Crawl's WAT files to image-text candidates, by the rules of LAION-400M",
         "laion.wat.options:ExtractOptions",
-        "laion.wat.extract:run",
+        "laion.wat.stage:run",
     ),
     "dedup": Command(
         "drop pairs of URL and text that came before, within a crawl and across crawls",
@@ -56,26 +56,26 @@ COMMANDS: dict[str, Command] = {
     "score": Command(
         "CLIP embeddings of pictures and captions, and how similar they are",
         "laion.clip.options:ScoreOptions",
-        "laion.clip.score:run",
-        "laion.clip.score:check",
+        "laion.clip.stage:run",
+        "laion.clip.stage:check",
     ),
     "tag": Command(
         "tag pairs as NSFW by their embeddings, and drop possibly illegal content",
         "laion.tag.options:TagOptions",
-        "laion.tag.run:run",
-        "laion.tag.run:check",
+        "laion.tag.stage:run",
+        "laion.tag.stage:check",
     ),
     "crawl": Command(
         "download, score, tag and filter at once: only kept pairs reach a disk",
         "laion.crawl.options:CrawlOptions",
-        "laion.crawl.run:run",
-        "laion.crawl.run:check",
+        "laion.crawl.stage:run",
+        "laion.crawl.stage:check",
     ),
     "release": Command(
         "write the pairs above a threshold as LAION-400M's parquet, with card and Table 1",
-        "laion.release.run:ReleaseOptions",
-        "laion.release.run:run",
-        "laion.release.run:check",
+        "laion.release.stage:ReleaseOptions",
+        "laion.release.stage:run",
+        "laion.release.stage:check",
     ),
     "stats": Command(
         "print what is in any LAION-style parquet, beside the paper's figures",
@@ -90,18 +90,18 @@ COMMANDS: dict[str, Command] = {
     "dalle": Command(
         "train a small text-to-image model on shards: curves, and samples for prompts, ranked",
         "laion.dalle.options:DalleOptions",
-        "laion.dalle.run:run",
+        "laion.dalle.stage:run",
     ),
     "run": Command(
         "all stages one after the other, as a file says, and a report of what each kept",
         "laion.run.options:RunOptions",
-        "laion.run.chain:run",
+        "laion.run.stage:run",
     ),
     "index": Command(
         "kNN indices over the image and text embeddings of a release",
         "laion.knn.options:IndexOptions",
-        "laion.knn.index:run",
-        "laion.knn.index:check",
+        "laion.knn.stage:run",
+        "laion.knn.stage:check",
     ),
     "search": Command(
         "ask an index by text, picture, URL or row; a table or JSON",
@@ -111,7 +111,7 @@ COMMANDS: dict[str, Command] = {
     "serve": Command(
         "the search page and its JSON API, on this machine",
         "laion.web.options:ServeOptions",
-        "laion.web.serve:run",
+        "laion.web.stage:run",
     ),
 }
 

@@ -15,22 +15,22 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from img2ds import job
-from img2ds.distributor import Worker
-from img2ds.flags import flag
+from img2ds.config.flags import flag
+from img2ds.config.options import FLAGS, GROUPS, Options
+from img2ds.core.failure import UsageError
+from img2ds.core.sample import ShardTask
+from img2ds.download import job
+from img2ds.download.planner import open_input
+from img2ds.download.shard import Shard
+from img2ds.download.worker import ShardWorker, check_descriptors
+from img2ds.engine.distributors.contract import Worker
+from img2ds.formats.contract import ShardWriter
 from img2ds.net.fetcher import open_fetcher
-from img2ds.options import FLAGS, GROUPS, Options
-from img2ds.outcome import UsageError
-from img2ds.planner import open_input
-from img2ds.sample import ShardTask
-from img2ds.shard import Shard
+from img2ds.report.shard_report import ShardReport
+from img2ds.report.tally import Tally
 from img2ds.source import RangeReader, read_rows
-from img2ds.stats.report import ShardReport
-from img2ds.stats.tally import Tally
 from img2ds.storage import OutputFolder
-from img2ds.worker import ShardWorker, check_descriptors
-from img2ds.writer import ShardWriter
-from laion.origin import note_origin
+from laion.provenance import note_origin
 
 #: What the pipeline decides: these are no flags of `laion download`.
 FIXED: Mapping[str, Any] = {

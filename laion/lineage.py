@@ -1,4 +1,4 @@
-"""The stages that a folder came through, and what each of them kept and dropped by its marks."""
+"""The stages that a folder came through, and what each of them kept and dropped by its markers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from img2ds.naming import committed_shards
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
+from img2ds.core.naming import committed_shards
 from img2ds.storage import OutputFolder
-from laion.origin import made_from, read_segments
 from laion.part import committed_counts
+from laion.provenance import made_from, read_segments
 
-#: Fields of marks that are no figures of a stage.
+#: Fields of commit markers that are no figures of a stage.
 _DOWNLOAD_ONLY = {"failed_to_download", "failed_to_resize"}
 
 
@@ -30,7 +30,7 @@ class StageCounts:
     count: int
     kept: int
     reasons: Counter[str]
-    figures: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, int] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -42,22 +42,22 @@ def read_stage(path: str) -> StageCounts | None:
     """
     folder = OutputFolder.open(path)
     names = folder.names()
-    marks = committed_shards(names)
-    if not marks:
+    markers = committed_shards(names)
+    if not markers:
         return None
     counts = committed_counts(folder)
     segments = read_segments(folder)
     options = dict(segments[-1]["options"]) if segments else {}
     stage = str(options.pop("stage", "download"))
-    figures = {k: v for k, v in sorted(counts.figures.items()) if k not in _DOWNLOAD_ONLY}
+    metrics = {k: v for k, v in sorted(counts.metrics.items()) if k not in _DOWNLOAD_ONLY}
     return StageCounts(
         stage,
         folder.path,
-        len(marks),
+        len(markers),
         counts.count,
         counts.successes,
         counts.reasons,
-        figures,
+        metrics,
         options,
     )
 

@@ -1,4 +1,4 @@
-"""One numbered part of a stage's output: written aside, then published, its mark last.
+"""One numbered part of a stage's output: written aside, then published, its commit marker last.
 
 What goes wrong with a disk is said here, and whether other parts can fare better.
 """
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-from img2ds.naming import committed_shards, shard_name, stats_name
-from img2ds.stats.counts import Counts
-from img2ds.stats.mark import mark_json
-from img2ds.stats.report import Progress, ShardReport
+from img2ds.core.naming import committed_shards, shard_name, stats_name
+from img2ds.engine.marker import marker_json
+from img2ds.report.counters import Counts
+from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.storage import OutputFolder, commit, file_record
 
 #: Errors after which no part can be written any more.
@@ -32,7 +32,7 @@ class Part:
     """One part in the making. Its files are written aside and published together by `commit`.
 
     Attributes:
-        counts: rows kept and dropped by reason, and other figures; they go into the mark.
+        counts: rows kept and dropped by reason, and other figures; they go into the commit marker.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Part:
         """The local path to write the file to that will be published as `name`."""
         if name not in self._names:
             self._names.append(name)
-        return self._folder.aside(name)
+        return self._folder.staging_path(name)
 
     def tell(self) -> None:
         """Let people see how far this part has got."""
@@ -65,20 +65,20 @@ class Part:
         new.successes -= self._told.successes
         new.bytes_received -= self._told.bytes_received
         new.reasons -= self._told.reasons
-        new.figures.clear()
+        new.metrics.clear()
         self._told = deepcopy(self.counts)
         self._emit(Progress(new))
 
     def commit(self) -> ShardReport[Counts]:
-        """Publish the files in the order in which their paths were asked for, then the mark.
+        """Publish the files in the order in which their paths were asked for, then the marker.
 
         Disk trouble is reported, not raised: the part stays uncommitted and can be made again.
         """
-        mark = stats_name(self.number, DIGITS)
+        marker = stats_name(self.number, DIGITS)
         try:
-            records = [file_record(name, self._folder.aside(name)) for name in self._names]
-            content = mark_json(self.counts.stats(), self._started, time.time(), records)
-            if not commit(self._folder, self._names, mark, content):
+            records = [file_record(name, self._folder.staging_path(name)) for name in self._names]
+            content = marker_json(self.counts.stats(), self._started, time.time(), records)
+            if not commit(self._folder, self._names, marker, content):
                 self.abort()
                 return committed_report(self._folder, self.number)
         except OSError as error:
@@ -100,7 +100,7 @@ class Part:
     def abort(self) -> None:
         """Throw away what was written aside."""
         for name in self._names:
-            path = self._folder.aside(name)
+            path = self._folder.staging_path(name)
             if os.path.lexists(path):
                 os.unlink(path)
 
@@ -125,21 +125,21 @@ def _is_full(error: OSError) -> bool:
     return error.errno in _DISK_FULL or bool(_CUT_SHORT.fullmatch(str(error)))
 
 
-def read_mark(folder: OutputFolder, number: int) -> dict[str, Any]:
-    """The mark of a committed part. Raises OSError."""
+def read_marker(folder: OutputFolder, number: int) -> dict[str, Any]:
+    """The commit marker of a committed part. Raises OSError."""
     document: dict[str, Any] = json.loads(folder.read_bytes(stats_name(number, DIGITS)))
     return document
 
 
 def committed_report(folder: OutputFolder, number: int) -> ShardReport[Counts]:
     """The report of a part that another attempt has committed. Raises OSError."""
-    mark = read_mark(folder, number)
-    return ShardReport(number, Counts.of_mark(mark), mark["duration"])
+    marker = read_marker(folder, number)
+    return ShardReport(number, Counts.of_marker(marker), marker["duration"])
 
 
 def committed_counts(folder: OutputFolder) -> Counts:
     """The counts of all committed parts of a stage's folder together. Raises OSError."""
     total = Counts()
     for number in sorted(committed_shards(folder.names())):
-        total.merge(Counts.of_mark(read_mark(folder, number)))
+        total.merge(Counts.of_marker(read_marker(folder, number)))
     return total

@@ -1,8 +1,8 @@
 """What every stage of the pipeline shares: its flags, its parts, and how it is run.
 
-A stage reads files and writes numbered parts. A part counts only when its mark,
+A stage reads files and writes numbered parts. A part counts only when its commit marker,
 `NNNNN_stats.json`, is there; it is written last. Running a stage again goes on with what is
-missing, by img2ds's ledger, on img2ds's distributors.
+missing, by img2ds's manifest, on img2ds's distributors.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from img2ds.cores import usable_cores
-from img2ds.distributor import Task, Worker, open_distributor
-from img2ds.flags import at_least, flag
-from img2ds.ledger import open_ledger
-from img2ds.naming import shard_name, stats_name
-from img2ds.options import DISTRIBUTORS, INCREMENTAL_MODES
-from img2ds.outcome import UsageError
-from img2ds.runner import Runner, RunReport, cpu_time, describe_end
-from img2ds.stats.console import Console, Words, duration
-from img2ds.stats.counts import Counts
-from img2ds.stats.summary import drops_table
-from img2ds.stop import StopSwitch
+from img2ds.config.flags import at_least, flag
+from img2ds.config.options import DISTRIBUTORS, INCREMENTAL_MODES
+from img2ds.core.failure import UsageError
+from img2ds.core.naming import shard_name, stats_name
+from img2ds.engine.cores import usable_cores
+from img2ds.engine.distributors.contract import Task, Worker
+from img2ds.engine.distributors.factory import open_distributor
+from img2ds.engine.manifest import open_manifest
+from img2ds.engine.runner import Runner, RunReport, cpu_time, describe_end
+from img2ds.engine.stop import StopSwitch
+from img2ds.report.console import Console, Labels, duration
+from img2ds.report.counters import Counts
+from img2ds.report.summary import drops_table
 from img2ds.storage import InputFile, OutputFolder
-from laion.origin import ModelNames, write_note
 from laion.part import DIGITS, Part, cannot_write, committed_counts, committed_report
+from laion.provenance import ModelNames, write_note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class StageOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class OneByOne:
+class SequentialWorker:
     """A worker that makes one part after the other.
 
     `make(task, part)` writes the part's files and counts; it is picklable by reference.
@@ -113,7 +114,7 @@ class StageReport(RunReport):
 
     stage: str = ""
     total: Counts = field(default_factory=Counts)
-    words: Words = field(default_factory=Words)
+    words: Labels = field(default_factory=Labels)
 
     @property
     def text(self) -> str:
@@ -132,7 +133,7 @@ class StageReport(RunReport):
 
 
 def fingerprint(kind: str, files: Iterable[InputFile], **more: Any) -> dict[str, Any]:
-    """What tells an input from another, for the ledger: its kind, and its files' names and sizes.
+    """What tells an input from another, for the manifest: its kind, and its files' names and sizes.
 
     Args:
         more: whatever else tells it, as JSON.
@@ -155,7 +156,7 @@ def run_stage(
     tasks: Callable[[int], Sequence[Task]],
     worker: Callable[[OutputFolder], Worker],
     *,
-    words: Words | None = None,
+    words: Labels | None = None,
     inside: Sequence[str] = (),
     model: ModelNames | None = None,
     gpus: bool = False,
@@ -178,17 +179,17 @@ def run_stage(
             done.
     """
     started, cpu = time.monotonic(), cpu_time()
-    words = words or Words("part", "rows", "rows/s", "kept")
+    words = words or Labels("part", "rows", "rows/s", "kept")
     distributor = open_distributor(options.distributor, options.processes_count, gpus=gpus)
     folder = OutputFolder.open(options.output_folder, options.tmp_dir, distributor.spans_machines)
     console = Console(sys.stderr, words)
     with ExitStack() as stack:
         lock = stack.enter_context(folder.lock(options.force))
         stack.callback(folder.close)
-        folder.clean_aside()
+        folder.clean_staging()
         count = len(tasks(0))
         try:
-            ledger = open_ledger(
+            manifest = open_manifest(
                 folder,
                 options.incremental_mode,
                 read_from,
@@ -198,14 +199,14 @@ def run_stage(
                 inside,
             )
             stack.enter_context(distributor)
-            ledger.begin()
+            manifest.begin()
             if model is not None:
                 write_note(folder, model._asdict())
         except OSError as error:
             raise UsageError(f"cannot use the output folder {folder.path}: {error}") from None
-        committed = ledger.committed_here()
+        committed = manifest.committed_here()
         report = StageReport(folder.path, shards_before=len(committed), stage=stage, words=words)
-        missing = [t for t in tasks(ledger.segment.first_shard) if t.shard_id not in committed]
+        missing = [t for t in tasks(manifest.segment.first_shard) if t.shard_id not in committed]
         stop = stack.enter_context(StopSwitch())
         stack.callback(console.close)
 
@@ -224,7 +225,7 @@ def run_stage(
             lambda number: shard_name(number, DIGITS),
             expect,
             words,
-            (lambda number: folder.sees(stats_name(number, DIGITS)))
+            (lambda number: folder.is_visible(stats_name(number, DIGITS)))
             if distributor.spans_machines
             else None,
         )

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from img2ds.distributor import Distributor, open_distributor
+from img2ds.engine.distributors.contract import Distributor
+from img2ds.engine.distributors.factory import open_distributor
 
 ROOT = Path(__file__).parents[1]
 

@@ -63,8 +63,8 @@ def check(rows: list[Link], shards: Path) -> None:
     for row, reason in wrong[:10]:
         print(f"{row.url} should be {row.reason or 'success'}, is {reason or 'success'}")
     counts: Counter[str] = Counter()
-    for mark in shards.glob("*_stats.json"):
-        stats = json.loads(mark.read_text())
+    for marker in shards.glob("*_stats.json"):
+        stats = json.loads(marker.read_text())
         counts.update({name: stats[name] for name in ("count", "successes")})
     good = sum(row.reason is None for row in rows)
     if wrong or counts["count"] != len(rows) or counts["successes"] != good:

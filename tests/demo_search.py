@@ -34,7 +34,7 @@ SEED = 77
 LEAST_PRECISION = 0.8
 
 #: Seconds until the page has to be up: most of it is loading torch.
-PATIENCE = 120
+LEND_SLOT_AFTER = 120
 
 LAION = [sys.executable, "-c", "from laion.cli import main; main()"]
 
@@ -155,7 +155,7 @@ def check(address: str, urls: Path) -> tuple[float, float]:
 
 def wait_for(address: str) -> None:
     """Until the server answers. Raises OSError when it does not within PATIENCE."""
-    urllib.request.urlopen(f"{address}/api/health", timeout=PATIENCE).close()
+    urllib.request.urlopen(f"{address}/api/health", timeout=LEND_SLOT_AFTER).close()
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import pytest
 
 import img2ds
 from img2ds import cli
-from img2ds.options import FLAGS, Options
-from img2ds.outcome import UsageError
+from img2ds.config.options import FLAGS, Options
+from img2ds.core.failure import UsageError
 
 WEBDATASET = ("--output_format", "webdataset")
 

@@ -20,8 +20,8 @@ INTERVAL = 0.25
 
 def install(folder: Path) -> None:
     """Wrap the one method that all of a slot's work is in, and those around what is beside."""
-    from img2ds.pipeline import Pipeline
-    from img2ds.slots import Slot, Slots
+    from img2ds.download.pipeline import Pipeline
+    from img2ds.download.slots import Slot, Slots
 
     row, lend, enter = Pipeline._row, Slots.lend, Slots.enter
     busy = 0
@@ -68,5 +68,5 @@ def install(folder: Path) -> None:
     threading.Thread(target=write, daemon=True).start()
 
 
-if "IMG2DS_PROBE" in os.environ and "img2ds.distributors.local" in sys.orig_argv:
+if "IMG2DS_PROBE" in os.environ and "img2ds.engine.distributors.local" in sys.orig_argv:
     install(Path(os.environ["IMG2DS_PROBE"]))

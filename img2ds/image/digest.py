@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from img2ds.sample import Body
+from img2ds.core.sample import Body
 
 _HASHES = {"sha256": hashlib.sha256, "md5": hashlib.md5, "sha512": hashlib.sha512}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from img2ds.options import ImageOptions
+from img2ds.config.options import ImageOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from img2ds.image.planes import Planes
 from img2ds.image.sniff import Header
 
 try:
-    from img2ds.image import _jpeg
+    from img2ds.image.native import _jpeg
 except ImportError:  # another machine, or built without a C compiler
     _jpeg = None  # type: ignore[assignment]
 

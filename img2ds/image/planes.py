@@ -15,7 +15,7 @@ from img2ds.image.geometry import Geometry
 from img2ds.image.orient import Pixels, mirrors, swaps_sides
 
 try:
-    from img2ds.image import _planes
+    from img2ds.image.native import _planes
 except ImportError:  # built without a C compiler
     _planes = None  # type: ignore[assignment]
 

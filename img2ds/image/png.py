@@ -17,7 +17,7 @@ from img2ds.image.sniff import Header
 try:
     from isal import isal_zlib
 
-    from img2ds.image import _png
+    from img2ds.image.native import _png
 except ImportError:  # no wheel for this machine, or built without a C compiler
     _png = None  # type: ignore[assignment]
 

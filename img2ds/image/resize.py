@@ -13,7 +13,7 @@ from img2ds.image.geometry import Geometry
 from img2ds.image.orient import Pixels, swaps_sides, upright
 
 try:
-    from img2ds.image import _resample
+    from img2ds.image.native import _resample
 except ImportError:  # built without a C compiler
     _resample = None  # type: ignore[assignment]
 

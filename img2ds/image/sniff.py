@@ -10,7 +10,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from img2ds.outcome import Failure, Reason, failure
+from img2ds.core.failure import Failure, Reason, failure
 
 #: Longest ICC profile taken notice of, in bytes; printers' have 500 kB.
 MAX_ICC = 2_000_000

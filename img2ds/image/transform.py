@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from img2ds.config.options import ImageOptions
+from img2ds.core.failure import Failure, Reason, failure
+from img2ds.core.sample import Body, Encoded
 from img2ds.image.blur import Boxes, blur, turned
 from img2ds.image.decode import BombError, DecodeError, decode
 from img2ds.image.encode import EncodeError, make_encoder, make_plane_encoder
@@ -19,9 +22,6 @@ from img2ds.image.orient import Pixels, read_orientation, swaps_sides
 from img2ds.image.planes import Planes, can_resize, resize_planes
 from img2ds.image.resize import placed, resize
 from img2ds.image.sniff import Header, sniff
-from img2ds.options import ImageOptions
-from img2ds.outcome import Failure, Reason, failure
-from img2ds.sample import Body, Encoded
 
 #: Pixels from which decoding takes over 20 ms on a core of 2020: JPEG 6 ms a million (entropy
 #: decoding, at any DCT scale), PNG 17, WebP and GIF 14.

@@ -1,4 +1,4 @@
-"""What is wrong with one committed shard: its mark, files, table and samples, held together."""
+"""What is wrong with one committed shard: its marker, files, table and samples, held together."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import pyarrow as pa
 
+from img2ds.core.failure import Failure, Status, UsageError
+from img2ds.core.img2dataset import read_json
+from img2ds.core.naming import DATA_SUFFIXES, STATS_SUFFIX, data_name, sample_keys
+from img2ds.engine.marker_reader import CommitMarker, DamagedMarkerError, read_marker
+from img2ds.formats.readers import Layout, open_stored
+from img2ds.formats.stored import DamagedShardError, Digest, StoredSample, StoredShard
+from img2ds.formats.webdataset_reader import ends_whole
 from img2ds.image.decode import DecodeError, decode
 from img2ds.image.sniff import sniff
-from img2ds.manage.mark import DamagedMarkError, Mark, read_mark
-from img2ds.manage.peer import read_json
-from img2ds.manage.samples import Layout, open_stored
-from img2ds.manage.stored import DamagedShardError, Digest, StoredSample, StoredShard
-from img2ds.manage.tar_samples import ends_whole
 from img2ds.manage.verdict import Problem, Repeated, Verdict
-from img2ds.naming import DATA_SUFFIXES, STATS_SUFFIX, data_name, sample_keys
-from img2ds.outcome import Failure, Status, UsageError
 from img2ds.source.parquet import open_parquet
 from img2ds.storage import OutputFolder, PatientFile, sizes
 
@@ -54,40 +54,40 @@ class ShardCheck:
             UsageError: samples of its format cannot be read back.
         """
         verdict = Verdict()
-        mark_name = shard + STATS_SUFFIX
+        marker_name = shard + STATS_SUFFIX
         try:
-            mark = read_mark(self._folder.read_bytes(mark_name))
-        except DamagedMarkError as error:
-            verdict.problems.append(Problem("damaged_mark", f"{mark_name}: {error}"))
+            marker = read_marker(self._folder.read_bytes(marker_name))
+        except DamagedMarkerError as error:
+            verdict.problems.append(Problem("damaged_mark", f"{marker_name}: {error}"))
             return verdict
         except OSError as error:
-            verdict.problems.append(Problem("damaged_mark", f"{mark_name}: {_why(error)}"))
+            verdict.problems.append(Problem("damaged_mark", f"{marker_name}: {_why(error)}"))
             return verdict
-        verdict.rows = mark.count
+        verdict.rows = marker.count
         stored = open_stored(self._folder, shard, self._layout) if not self._fast else None
         table_name = f"{shard}.parquet"
-        sound = self._check_files(verdict, mark, shard, there)
+        sound = self._check_files(verdict, marker, shard, there)
         table = None
         if self._layout.has_table and table_name in sound:
-            table = self._check_table(verdict, mark, number, shard, table_name)
+            table = self._check_table(verdict, marker, number, shard, table_name)
         if stored is None:
-            if mark.by_peer and f"{shard}.tar" in sound:  # no size is known of it
+            if marker.by_img2dataset and f"{shard}.tar" in sound:  # no size is known of it
                 self._check_end(verdict, f"{shard}.tar")
             return verdict
         digests: dict[str, Digest] = {}
         if all(name in there for name in stored.names):
-            self._check_samples(verdict, mark, stored, table)
+            self._check_samples(verdict, marker, stored, table)
             digests.update(stored.digests())
-        self._check_digests(verdict, mark, sound, digests)
+        self._check_digests(verdict, marker, sound, digests)
         return verdict
 
     def _check_files(
-        self, verdict: Verdict, mark: Mark, shard: str, there: dict[str, int | None]
+        self, verdict: Verdict, marker: CommitMarker, shard: str, there: dict[str, int | None]
     ) -> set[str]:
         """Whether the files are there and as large as they were; the names of those that are."""
         expected: dict[str, int | None] = {}
-        if mark.files is not None:
-            expected = {record.name: record.size for record in mark.files}
+        if marker.files is not None:
+            expected = {record.name: record.size for record in marker.files}
         else:
             kind = self._layout.output_format
             expected = dict.fromkeys(_names(shard, kind))
@@ -111,15 +111,15 @@ class ShardCheck:
         return sound
 
     def _check_table(
-        self, verdict: Verdict, mark: Mark, number: int, shard: str, name: str
+        self, verdict: Verdict, marker: CommitMarker, number: int, shard: str, name: str
     ) -> pa.Table | None:
-        """Whether the metadata table can be read and says what the mark says."""
+        """Whether the metadata table can be read and says what the commit marker says."""
         try:
             with open_parquet(f"{self._folder.path}/{name}") as file:
                 rows = file.metadata.num_rows
-                if rows != mark.count:
-                    words = f"{name} has {rows} rows of {mark.count}"
-                    if mark.by_peer and rows < mark.count:
+                if rows != marker.count:
+                    words = f"{name} has {rows} rows of {marker.count}"
+                    if marker.by_img2dataset and rows < marker.count:
                         words += ": img2dataset lost the others"
                     verdict.problems.append(Problem("wrong_rows", words))
                 if self._fast:
@@ -134,21 +134,21 @@ class ShardCheck:
             words = f"{name} has no columns key and status"
             verdict.problems.append(Problem("damaged_table", words))
             return None
-        self._check_keys(verdict, mark, number, shard, table)
-        self._check_counts(verdict, mark, name, table)
+        self._check_keys(verdict, marker, number, shard, table)
+        self._check_counts(verdict, marker, name, table)
         return table
 
     def _check_keys(
-        self, verdict: Verdict, mark: Mark, number: int, shard: str, table: pa.Table
+        self, verdict: Verdict, marker: CommitMarker, number: int, shard: str, table: pa.Table
     ) -> None:
         keys = table.column("key").to_pylist()
         layout = self._layout
         if not keys:
             return
         if layout.per_shard is not None and layout.digits is not None:
-            count = mark.count if mark.by_peer else len(keys)
+            count = marker.count if marker.by_img2dataset else len(keys)
             wanted = sample_keys(number, count, layout.per_shard, layout.digits)
-            if mark.by_peer:  # its rows stand as they ended, and some may be lost
+            if marker.by_img2dataset:  # its rows stand as they ended, and some may be lost
                 wrong = sorted(set(map(str, keys)) - set(wanted))
             else:
                 wrong = [str(k) for k, want in zip(keys, wanted, strict=True) if k != want]
@@ -169,25 +169,27 @@ class ShardCheck:
         verdict.problems += many.problems()
 
     @staticmethod
-    def _check_counts(verdict: Verdict, mark: Mark, name: str, table: pa.Table) -> None:
+    def _check_counts(verdict: Verdict, marker: CommitMarker, name: str, table: pa.Table) -> None:
         found = Counter(table.column("status").to_pylist())
-        tally = mark.tally
+        tally = marker.tally
         for status, counted in (
             (Status.SUCCESS, tally.successes),
             (Status.FAILED_TO_DOWNLOAD, tally.failed_to_download),
             (Status.FAILED_TO_RESIZE, tally.failed_to_resize),
         ):
             if found[status.value] != counted:
-                words = f"{name} has {found[status.value]} rows {status.value}, its mark {counted}"
+                words = (
+                    f"{name} has {found[status.value]} rows {status.value}, its marker {counted}"
+                )
                 verdict.problems.append(Problem("wrong_counts", words))
-        if not mark.by_peer and "reason" in table.column_names:
+        if not marker.by_img2dataset and "reason" in table.column_names:
             reasons = Counter(r for r in table.column("reason").to_pylist() if r is not None)
             if reasons != tally.reasons:
-                words = f"{name} has other reasons than its mark"
+                words = f"{name} has other reasons than its commit marker"
                 verdict.problems.append(Problem("wrong_counts", words))
 
     def _check_samples(
-        self, verdict: Verdict, mark: Mark, stored: StoredShard, table: pa.Table | None
+        self, verdict: Verdict, marker: CommitMarker, stored: StoredShard, table: pa.Table | None
     ) -> None:
         """Whether each success has exactly one whole sample, and nothing else is there."""
         rows: dict[str, _Size] = {}
@@ -204,7 +206,7 @@ class ShardCheck:
                 else:
                     failed.add(key)
         many, seen, damaged = Repeated(), set(), False
-        reencoded = self._layout.reencoded and not mark.by_peer
+        reencoded = self._layout.reencoded and not marker.by_img2dataset
         try:
             for sample in stored.samples():
                 verdict.read += sum(map(len, sample.parts.values()))
@@ -285,9 +287,9 @@ class ShardCheck:
             verdict.problems.append(Problem("damaged_data", words))
 
     def _check_digests(
-        self, verdict: Verdict, mark: Mark, sound: set[str], digests: dict[str, Digest]
+        self, verdict: Verdict, marker: CommitMarker, sound: set[str], digests: dict[str, Digest]
     ) -> None:
-        for record in mark.files or ():
+        for record in marker.files or ():
             if record.name not in sound:
                 continue
             try:

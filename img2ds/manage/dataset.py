@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from img2ds.ledger import Segment, read_segments
-from img2ds.manage.mark import DamagedMarkError, Mark, read_mark
-from img2ds.naming import STATS_SUFFIX, committed_shards, data_name, shard_name, shard_of_file
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
+from img2ds.core.naming import STATS_SUFFIX, committed_shards, data_name, shard_name, shard_of_file
+from img2ds.engine.manifest import Segment, read_segments
+from img2ds.engine.marker_reader import CommitMarker, DamagedMarkerError, read_marker
 from img2ds.storage import OutputFolder, read_many, sizes
 from img2ds.storage.filesystem import said_plainly
 
@@ -35,7 +35,7 @@ class Dataset:
     Attributes:
         sizes: its files with their sizes in bytes, its folders with None.
         segments: those of the manifest; none for a folder of img2dataset.
-        committed: the shards that have a mark, by number, in order, and what they are called.
+        committed: the shards that have a marker, by number, in order, and what they are called.
     """
 
     folder: OutputFolder
@@ -110,17 +110,17 @@ class Dataset:
         """The files and folders there are with the number of this shard, its mark among them."""
         return self._by_shard.get(number, [])
 
-    def marks(self) -> Iterator[tuple[int, Mark | DamagedMarkError]]:
-        """The mark of every committed shard, in order; an error in place of one that is none."""
+    def markers(self) -> Iterator[tuple[int, CommitMarker | DamagedMarkerError]]:
+        """The marker of every committed shard, in order; an error in place of one that is none."""
         numbers = list(self.committed)
         names = [shard + STATS_SUFFIX for shard in self.committed.values()]
         for number, (_, data) in zip(numbers, read_many(self.folder, names), strict=True):
             if isinstance(data, OSError):
-                yield number, DamagedMarkError(f"it cannot be read: {data.strerror or data}")
+                yield number, DamagedMarkerError(f"it cannot be read: {data.strerror or data}")
                 continue
             try:
-                yield number, read_mark(data)
-            except DamagedMarkError as error:
+                yield number, read_marker(data)
+            except DamagedMarkerError as error:
                 yield number, error
 
     def last_shard(self) -> int:
@@ -129,7 +129,7 @@ class Dataset:
         return max([*ends, *self.committed, -1])
 
     def leftovers(self) -> list[int]:
-        """Numbers of shards that have files and no mark."""
+        """Numbers of shards that have files and no commit marker."""
         # A folder called 2014 may well be somebody else's, but where shards are folders.
         folders = self.output_format == "files"
         return sorted(
@@ -149,7 +149,7 @@ class Dataset:
                     found.add(int(match[1]))
         return sorted(found - set(self.committed))
 
-    def strangers(self) -> list[str]:
+    def unrecognized(self) -> list[str]:
         """Names that no shard has."""
         return [n for n in self.sizes if n != "_img2ds" and _shard_of(n) is None]
 

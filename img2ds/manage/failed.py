@@ -13,11 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from img2ds.cores import usable_cores
-from img2ds.manage.peer import reason_of
+from img2ds.core.failure import Status, UsageError
+from img2ds.core.img2dataset import reason_of
+from img2ds.core.naming import index_digits
+from img2ds.engine.cores import usable_cores
 from img2ds.manage.retried import KEY_COLUMN, REASON_COLUMN, RetryList
-from img2ds.naming import index_digits
-from img2ds.outcome import Status, UsageError
 from img2ds.source.parquet import open_parquet
 from img2ds.storage import OutputFolder
 
@@ -94,10 +94,10 @@ def _read_failed(
     try:
         with open_parquet(f"{folder.path}/{name}") as file:
             names = file.schema_arrow.names
-            by_peer = "reason" not in names
-            told = "error_message" if by_peer else "reason"
+            by_img2dataset = "reason" not in names
+            told = "error_message" if by_img2dataset else "reason"
             own = file.read(columns=["key", "status", told], use_threads=False)
-            reasons = _reasons(own.column(told), by_peer, own.column("status"))
+            reasons = _reasons(own.column(told), by_img2dataset, own.column("status"))
             wanted = [r for r in pc.unique(reasons).to_pylist() if r is not None and wants(r)]
             if not wanted:
                 return None
@@ -114,12 +114,14 @@ def _read_failed(
     table = table.append_column(KEY_COLUMN, own.column("key").cast(pa.string()))
     table = table.append_column(REASON_COLUMN, reasons).filter(mask)
     # img2dataset's rows stand as they ended.
-    return table.sort_by(KEY_COLUMN) if by_peer else table
+    return table.sort_by(KEY_COLUMN) if by_img2dataset else table
 
 
-def _reasons(told: pa.ChunkedArray, by_peer: bool, status: pa.ChunkedArray) -> pa.ChunkedArray:
+def _reasons(
+    told: pa.ChunkedArray, by_img2dataset: bool, status: pa.ChunkedArray
+) -> pa.ChunkedArray:
     """The reason of each row, null for successes; of messages where nothing else tells."""
-    if not by_peer:
+    if not by_img2dataset:
         return told.cast(pa.string())
     told = told.cast(pa.string())
     failed = pc.not_equal(status, Status.SUCCESS.value)

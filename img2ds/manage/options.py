@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
-from img2ds.flags import at_least, flag
-from img2ds.options import COMMAND, OUTPUT_FORMATS, NetworkOptions, RunOptions
-from img2ds.outcome import Reason, UsageError
+from img2ds.config.flags import at_least, flag
+from img2ds.config.options import COMMAND, OUTPUT_FORMATS, NetworkOptions, RunOptions
+from img2ds.core.failure import Reason, UsageError
 
 #: Reasons that rows can be chosen by, those of HTTP apart; `other` is img2dataset's (see `peer`).
 REASONS = (*(reason.value for reason in Reason), "other")
@@ -52,7 +52,7 @@ class VerifyOptions(FolderOptions):
     decode: bool = flag(False, "bool", "decode each picture, in place of looking at its header")
     repair: bool = flag(
         False, "bool",
-        "remove the marks of broken shards: the command that made them makes them again",
+        "remove the commit markers of broken shards: the command that made them makes them again",
     )  # fmt: skip
     processes_count: int | None = flag(None, "int?", "worker processes (default: one a core)")
     force: bool = flag(False, "bool", "repair even while a run still holds the folder")

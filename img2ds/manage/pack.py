@@ -14,20 +14,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from img2ds.manage.peer import read_json
-from img2ds.manage.samples import Layout, open_stored
-from img2ds.manage.stored import DamagedShardError, StoredSample
-from img2ds.naming import sample_keys, shard_name, stats_name
-from img2ds.options import ImageOptions, OutputOptions
-from img2ds.outcome import Status, UsageError
-from img2ds.sample import Sample
+from img2ds.config.options import ImageOptions, OutputOptions
+from img2ds.core.failure import Status, UsageError
+from img2ds.core.img2dataset import read_json
+from img2ds.core.naming import sample_keys, shard_name, stats_name
+from img2ds.core.sample import Sample
+from img2ds.engine.marker import marker_json
+from img2ds.formats.contract import ShardWriter, open_writer
+from img2ds.formats.metadata_table import write_metadata
+from img2ds.formats.readers import Layout, open_stored
+from img2ds.formats.stored import DamagedShardError, StoredSample
+from img2ds.report.shard_report import Progress, ShardReport
+from img2ds.report.tally import Tally
 from img2ds.source.parquet import open_parquet
-from img2ds.stats.mark import mark_json
-from img2ds.stats.report import Progress, ShardReport
-from img2ds.stats.tally import Tally
 from img2ds.storage import OutputFolder, commit
-from img2ds.writer import ShardWriter, open_writer
-from img2ds.writers.sidecar import write_metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +69,16 @@ class PackWorker:
     def __call__(self, tasks: Iterator[PackTask], emit: Callable[[Any], None]) -> None:
         self.folder.clean_dead_workers()
         for task in tasks:
-            mark = stats_name(task.shard_id, self.output.oom_shard_count)
+            marker = stats_name(task.shard_id, self.output.oom_shard_count)
             started = time.time()
-            if self.folder.exists(mark):
+            if self.folder.exists(marker):
                 # Its worker died between the mark and the report, and it was given again.
-                document = json.loads(self.folder.read_bytes(mark))
-                emit(ShardReport(task.shard_id, Tally.of_mark(document), document["duration"]))
+                document = json.loads(self.folder.read_bytes(marker))
+                emit(ShardReport(task.shard_id, Tally.of_marker(document), document["duration"]))
                 continue
             error, fatal, tally = None, False, Tally()
             try:
-                tally = self._make(task, mark, emit)
+                tally = self._make(task, marker, emit)
             except DamagedShardError as damage:
                 error = str(damage)
             except UsageError as problem:  # no shard of this format can be written here
@@ -88,10 +88,10 @@ class PackWorker:
                 error, fatal = f"cannot write to the output folder: {words}", True
             emit(ShardReport(task.shard_id, tally, time.time() - started, error, fatal))
 
-    def _make(self, task: PackTask, mark: str, emit: Callable[[Any], None]) -> Tally:
+    def _make(self, task: PackTask, marker: str, emit: Callable[[Any], None]) -> Tally:
         name = shard_name(task.shard_id, self.output.oom_shard_count)
         started = time.time()
-        writer = open_writer(name, self.output, self.image, self.folder.aside)
+        writer = open_writer(name, self.output, self.image, self.folder.staging_path)
         shard = _Packed(writer, task, self.output, self.image.encode_format)
         try:
             for piece in task.pieces:
@@ -108,16 +108,16 @@ class PackWorker:
             raise
         if writer.has_metadata_file:
             file = f"{name}.parquet"
-            records.append(write_metadata(file, self.folder.aside(file), metadata))
-        stats = mark_json(shard.tally.stats(), started, time.time(), records)
-        commit(self.folder, [record.name for record in records], mark, stats)
+            records.append(write_metadata(file, self.folder.staging_path(file), metadata))
+        stats = marker_json(shard.tally.stats(), started, time.time(), records)
+        commit(self.folder, [record.name for record in records], marker, stats)
         return shard.tally
 
     def _samples(self, piece: Piece) -> Iterator[tuple[StoredSample, pa.Table, int]]:
         """The samples of a piece, each with the table and its row there.
 
         Raises:
-            DamagedShardError: they cannot be read, or are not as many as the mark says.
+            DamagedShardError: they cannot be read, or are not as many as the commit marker says.
         """
         advice = f"; img2ds verify --output_folder {self.source.path} shows what is broken"
         count = piece.start
@@ -135,7 +135,7 @@ class PackWorker:
             words = str(error).splitlines()[0]
             raise DamagedShardError(f"cannot read shard {piece.shard}: {words}{advice}") from None
         if count < piece.stop:
-            words = f"shard {piece.shard} has {count} samples, its mark says more"
+            words = f"shard {piece.shard} has {count} samples, its commit marker says more"
             raise DamagedShardError(words + advice)
 
     def _table(self, shard: str) -> tuple[pa.Table, dict[str, int]]:

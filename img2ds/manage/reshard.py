@@ -13,25 +13,25 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from img2ds.distributor import open_distributor
-from img2ds.ledger import Ledger, open_ledger
+from img2ds.config.options import ENCODE_FORMATS, ImageOptions, OutputOptions
+from img2ds.core.failure import UsageError
+from img2ds.core.naming import shard_name
+from img2ds.engine.distributors.factory import open_distributor
+from img2ds.engine.manifest import Manifest, open_manifest
+from img2ds.engine.runner import Runner, RunReport, cpu_time, describe_end
+from img2ds.engine.stop import StopSwitch
+from img2ds.formats.contract import check_format
+from img2ds.formats.readers import Layout, layout_of, open_stored
+from img2ds.formats.stored import DamagedShardError
 from img2ds.manage.dataset import RESHARDED, Dataset, span
 from img2ds.manage.options import ReshardOptions
 from img2ds.manage.pack import PackTask, PackWorker, Piece
-from img2ds.manage.samples import Layout, layout_of, open_stored
-from img2ds.manage.stored import DamagedShardError
-from img2ds.naming import shard_name
-from img2ds.options import ENCODE_FORMATS, ImageOptions, OutputOptions
-from img2ds.outcome import UsageError
-from img2ds.runner import Runner, RunReport, cpu_time, describe_end
-from img2ds.stats.console import Console, Words, counted, duration
-from img2ds.stats.tally import Tally
-from img2ds.stop import StopSwitch
+from img2ds.report.console import Console, Labels, counted, duration
+from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder, lock_holder
 from img2ds.storage.filesystem import said_plainly
-from img2ds.writer import check_format
 
-_WORDS = Words("shard", "samples", "samples/s", "packed")
+_WORDS = Labels("shard", "samples", "samples/s", "packed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,9 @@ def run(options: ReshardOptions) -> ReshardReport:
     with ExitStack() as stack:
         lock = stack.enter_context(folder.lock(options.force))
         stack.callback(folder.close)
-        folder.clean_aside()
-        ledger = _open_ledger(folder, source.fingerprint, identity, len(tasks))
-        committed = ledger.committed_here()
+        folder.clean_staging()
+        manifest = _open_manifest(folder, source.fingerprint, identity, len(tasks))
+        committed = manifest.committed_here()
         missing = [task for task in tasks if task.shard_id not in committed]
         report = RunReport(folder.path, tally=Tally(), shards_before=len(committed))
         stop = stack.enter_context(StopSwitch())
@@ -116,13 +116,13 @@ def run(options: ReshardOptions) -> ReshardReport:
     return ReshardReport(sum(task.count for task in tasks), report)
 
 
-def _open_ledger(
+def _open_manifest(
     folder: OutputFolder, fingerprint: dict[str, Any], identity: dict[str, Any], count: int
-) -> Ledger:
-    """The ledger of the new folder, begun. Raises UsageError: it holds something else."""
+) -> Manifest:
+    """The manifest of the new folder, begun. Raises UsageError: it holds something else."""
     with said_plainly(f"use the folder {folder.path}"):
         try:
-            ledger = open_ledger(
+            manifest = open_manifest(
                 folder, "incremental", fingerprint, identity, count,
                 lambda *_: "there is no record of what made them",
             )  # fmt: skip
@@ -131,13 +131,13 @@ def _open_ledger(
             if "--incremental_mode" not in advice:
                 raise
             raise UsageError(f"{what}: name another folder with --to") from None
-        ledger.begin()
-    return ledger
+        manifest.begin()
+    return manifest
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The data set that is packed anew: its shards in order, and their successes by their marks."""
+    """The data set that is packed: its shards in order, and their successes by their markers."""
 
     shards: list[tuple[str, int]]
     layout: Layout
@@ -162,16 +162,16 @@ class _Source:
             print(words, file=sys.stderr)
         shards = []
         digest = hashlib.sha256()
-        for number, mark in dataset.marks():
+        for number, marker in dataset.markers():
             name = dataset.committed[number]
-            if isinstance(mark, ValueError):
+            if isinstance(marker, ValueError):
                 raise UsageError(
-                    f"the mark of shard {name} is damaged ({mark}): "
+                    f"the commit marker of shard {name} is damaged ({marker}): "
                     f"img2ds verify --output_folder {folder.path} --repair"
                 )
-            shards.append((name, mark.tally.successes))
-            hashes = [record.sha256 for record in mark.files or ()]
-            digest.update(f"{name} {mark.tally.successes} {hashes}\n".encode())
+            shards.append((name, marker.tally.successes))
+            hashes = [record.sha256 for record in marker.files or ()]
+            digest.update(f"{name} {marker.tally.successes} {hashes}\n".encode())
         successes = sum(count for _, count in shards)
         if not successes:
             raise UsageError(f"{folder.path} has no successes: there is nothing to pack")

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from img2ds.ledger import Segment
-from img2ds.outcome import Failure, UsageError
-from img2ds.stats.tally import Tally
+from img2ds.core.failure import Failure, UsageError
+from img2ds.engine.manifest import Segment
+from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder
 
 RETRIES = "_img2ds/retries"

@@ -13,17 +13,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from img2ds import job
-from img2ds.ledger import Segment
+from img2ds.config.options import FLAGS, Options
+from img2ds.core.failure import Retryability, UsageError, retryability
+from img2ds.download import job
+from img2ds.engine.manifest import Segment
 from img2ds.manage import status
 from img2ds.manage.dataset import RESHARDED, Dataset, span
 from img2ds.manage.failed import failed_rows
 from img2ds.manage.options import RetryOptions
 from img2ds.manage.retried import RETRIES, RetryList, list_name
 from img2ds.manage.retry_list import write_list
-from img2ds.options import FLAGS, Options
-from img2ds.outcome import Nature, UsageError, nature
-from img2ds.stats.console import counted
+from img2ds.report.console import counted
 from img2ds.storage.filesystem import said_plainly
 
 
@@ -139,7 +139,7 @@ def _wants(options: RetryOptions) -> Callable[[str], bool]:
     chosen = frozenset(options.own.reasons)
     if chosen:
         return chosen.__contains__
-    return lambda reason: nature(reason) is not Nature.PERMANENT
+    return lambda reason: retryability(reason) is not Retryability.PERMANENT
 
 
 def _dry_run(options: RetryOptions, dataset: Dataset) -> RetryReport:
@@ -179,10 +179,10 @@ def _unfinished(options: RetryOptions, dataset: Dataset) -> RetryList | None:
 def _new_list(options: RetryOptions, dataset: Dataset, run_options: Options) -> RetryList | None:
     """Find the rows and write them down. Raises UsageError, OSError."""
     folder = dataset.folder
-    folder.clean_aside()
+    folder.clean_staging()
     wants = _wants(options)
     by_name = {name: s for s in dataset.segments if (name := list_name(s)) is not None}
-    # A retry that nothing came of binds nobody, see `ledger`.
+    # A retry that nothing came of binds nobody, see `manifest`.
     kept = [
         RetryList.read(folder, name)
         for name, segment in by_name.items()
@@ -192,14 +192,14 @@ def _new_list(options: RetryOptions, dataset: Dataset, run_options: Options) -> 
     names = {retry.name for retry in kept}
     folder.remove(place for place in there if place.rpartition("/")[2] not in names)
     shards = []
-    for number, mark in dataset.marks():
-        if isinstance(mark, ValueError):
+    for number, marker in dataset.markers():
+        if isinstance(marker, ValueError):
             raise UsageError(
-                f"the mark of shard {dataset.committed[number]} is damaged ({mark}): "
+                f"the commit marker of shard {dataset.committed[number]} is damaged ({marker}): "
                 f"img2ds verify --output_folder {folder.path} --repair"
             )
         # img2dataset's messages are counted up to a limit: there only the table knows.
-        if mark.by_peer or any(map(wants, mark.tally.reasons)):
+        if marker.by_img2dataset or any(map(wants, marker.tally.reasons)):
             shards.append((number, dataset.committed[number]))
     print(f"looking for rows to try again in {counted(len(shards), 'shard')}", file=sys.stderr)
     per_shard = run_options.output.number_sample_per_shard

@@ -70,7 +70,7 @@ class _Writer:
         if self._schema is None:
             self._schema = table.schema.remove_metadata()
             self.files.append(f"{len(self.files):05d}.parquet")
-            path = self._folder.aside(f"{self._place}/{self.files[-1]}")
+            path = self._folder.staging_path(f"{self._place}/{self.files[-1]}")
             self._file = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._waiting.append(table.replace_schema_metadata(None))
         self._rows += table.num_rows

@@ -7,14 +7,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from img2ds.ledger import Segment
+from img2ds.core.failure import Retryability, retryability
+from img2ds.engine.manifest import Segment
+from img2ds.engine.marker_reader import CommitMarker
 from img2ds.manage.dataset import Dataset, span
-from img2ds.manage.mark import Mark
 from img2ds.manage.options import StatusOptions
 from img2ds.manage.retried import RetryList, list_name, take_back
 from img2ds.manage.status_page import page
-from img2ds.outcome import Nature, nature
-from img2ds.stats.tally import Tally
+from img2ds.report.tally import Tally
 from img2ds.storage import lock_holder
 from img2ds.storage.filesystem import said_plainly
 
@@ -25,7 +25,7 @@ class SegmentStatus:
 
     Attributes:
         first_shard, shard_count: its shards; the count is None while it is not known.
-        missing: the numbers of those without a mark, as far as they are known.
+        missing: the numbers of those without a commit marker, as far as they are known.
         tally: what became of the rows of its committed shards.
         retry_of: the reasons its rows had failed for; None for an input of its own.
     """
@@ -52,8 +52,8 @@ class Status:
         by_peer: committed shards that img2dataset made.
         tried_again: rows that were tried again, in committed shards of retries.
         lost: rows of img2dataset's shards that are in none of its counts.
-        damaged: by number of a shard what is wrong with its mark.
-        leftovers: shards with files and no mark; making: those that a run works on now.
+        damaged: by number of a shard what is wrong with its commit marker.
+        leftovers: shards with files and no commit marker; making: those that a run works on now.
         files, size: how many there are of shards, and their bytes.
     """
 
@@ -63,7 +63,7 @@ class Status:
     segments: list[SegmentStatus] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     rows: int = 0
-    by_peer: int = 0
+    by_img2dataset: int = 0
     tried_again: int = 0
     lost: int = 0
     damaged: dict[int, str] = field(default_factory=dict)
@@ -87,7 +87,9 @@ class Status:
     def transient(self) -> int:
         """Rows that failed for a reason that may have passed."""
         reasons = self.tally.reasons.items()
-        return sum(times for reason, times in reasons if nature(reason) is not Nature.PERMANENT)
+        return sum(
+            times for reason, times in reasons if retryability(reason) is not Retryability.PERMANENT
+        )
 
     @property
     def exit_code(self) -> int:
@@ -111,7 +113,7 @@ class Status:
                 "in_the_making": self.making,
                 "leftovers": self.leftovers,
                 "damaged_marks": {str(number): why for number, why in self.damaged.items()},
-                "by_img2dataset": self.by_peer,
+                "by_img2dataset": self.by_img2dataset,
             },
             "rows": self.rows,
             "successes": tally.successes,
@@ -181,17 +183,19 @@ def look(dataset: Dataset) -> Status:
         of.missing = [n for n in range(last + 1) if n not in dataset.committed]
         status.segments.append(of)
         places = dict.fromkeys(range(last + 1), (of, None))
-    for number, mark in dataset.marks():
+    for number, marker in dataset.markers():
         names = dataset.files_of(number)
         status.files += len(names)
-        records = {} if isinstance(mark, ValueError) else {r.name: r.size for r in mark.files or ()}
+        records = (
+            {} if isinstance(marker, ValueError) else {r.name: r.size for r in marker.files or ()}
+        )
         # Of a folder of files its mark alone knows the size.
         status.size += sum(dataset.sizes[n] or records.get(n, 0) for n in names)
-        if isinstance(mark, ValueError):
-            status.damaged[number] = str(mark)
+        if isinstance(marker, ValueError):
+            status.damaged[number] = str(marker)
         elif number in places:
             of, retried = places[number]
-            _add(status, of, number, mark, retried)
+            _add(status, of, number, marker, retried)
     # What a shard that was made again has now, a retry's shard may have as well.
     tally = status.tally
     failed = tally.failed_to_download + tally.failed_to_resize
@@ -200,21 +204,21 @@ def look(dataset: Dataset) -> Status:
 
 
 def _add(
-    status: Status, of: SegmentStatus, number: int, mark: Mark, retried: RetryList | None
+    status: Status, of: SegmentStatus, number: int, marker: CommitMarker, retried: RetryList | None
 ) -> None:
     of.committed += 1
-    of.rows += mark.count
-    of.tally.merge(mark.tally)
-    status.tally.merge(mark.tally)
-    status.by_peer += mark.by_peer
-    status.lost += mark.count - mark.tally.count
+    of.rows += marker.count
+    of.tally.merge(marker.tally)
+    status.tally.merge(marker.tally)
+    status.by_img2dataset += marker.by_img2dataset
+    status.lost += marker.count - marker.tally.count
     if retried is None:
-        status.rows += mark.count
+        status.rows += marker.count
         return
     reasons = retried.shards[number - of.first_shard]
     assert of.retry_of is not None
     of.retry_of.update(reasons)
-    status.tried_again += mark.count
+    status.tried_again += marker.count
     take_back(status.tally, reasons)
 
 

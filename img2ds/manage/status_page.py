@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from img2ds.stats.console import counted, share
-from img2ds.stats.summary import table
+from img2ds.report.console import counted, share
+from img2ds.report.summary import table
 
 if TYPE_CHECKING:
     from img2ds.manage.status import SegmentStatus, Status
@@ -25,8 +25,8 @@ def page(status: Status) -> str:
         shown = [name for name in _SHOWN if name in status.options]
         made += "".join(f", {name} {status.options[name]}" for name in shown)
     lines.append(made)
-    if status.by_peer:
-        lines.append(f"  {counted(status.by_peer, 'shard')} made by img2dataset")
+    if status.by_img2dataset:
+        lines.append(f"  {counted(status.by_img2dataset, 'shard')} made by img2dataset")
     lines.append(f"  {counted(status.files, 'file')} of shards, {in_bytes(status.size)}")
     lines.append("")
     lines += [_segment(segment) for segment in status.segments]
@@ -35,7 +35,7 @@ def page(status: Status) -> str:
     if status.leftovers:
         lines.append(f"  begun and not finished: {numbers(status.leftovers)}")
     for number, why in list(status.damaged.items())[:LISTED]:
-        lines.append(f"  the mark of shard {number} is damaged: {why}")
+        lines.append(f"  the commit marker of shard {number} is damaged: {why}")
     if status.rows:
         lines += ["", table(status.tally)]
     if status.tried_again:

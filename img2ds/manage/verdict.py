@@ -22,7 +22,7 @@ class Verdict:
 
     Attributes:
         rows, read: its rows, and the bytes that were read of it.
-        strays: files with its number that neither its mark nor its format knows.
+        strays: files with its number that neither its commit marker nor its format knows.
         key_digits: digits of a key behind those of the shard; None without keys.
     """
 

@@ -1,4 +1,4 @@
-"""`img2ds verify`: every committed shard against its mark, on all cores; `--repair`."""
+"""`img2ds verify`: every committed shard against its commit marker, on all cores; `--repair`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from img2ds.distributor import open_distributor
+from img2ds.core.failure import UsageError
+from img2ds.core.naming import STATS_SUFFIX
+from img2ds.engine.distributors.factory import open_distributor
+from img2ds.engine.runner import Runner, RunReport
+from img2ds.engine.stop import StopSwitch
+from img2ds.formats.readers import Layout, layout_of, open_stored
 from img2ds.manage.check import ShardCheck
 from img2ds.manage.dataset import Dataset, span
 from img2ds.manage.options import VerifyOptions
-from img2ds.manage.samples import Layout, layout_of, open_stored
 from img2ds.manage.status_page import LISTED, numbers
 from img2ds.manage.verdict import Problem
-from img2ds.naming import STATS_SUFFIX
-from img2ds.outcome import UsageError
-from img2ds.runner import Runner, RunReport
-from img2ds.stats.console import Console, Words, counted, duration
-from img2ds.stats.counts import Counts
-from img2ds.stats.report import Progress, ShardReport
-from img2ds.stop import StopSwitch
+from img2ds.report.console import Console, Labels, counted, duration
+from img2ds.report.counters import Counts
+from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.storage import FolderLock, OutputFolder
 from img2ds.storage.filesystem import said_plainly
 
@@ -116,9 +116,9 @@ class VerifyReport:
     """What was found out. `committed` are the shards there were to check, by name.
 
     Attributes:
-        leftovers: shards with files and no mark.
+        leftovers: shards with files and no commit marker.
         beyond: committed shards that no input of the manifest has.
-        repaired: whether the marks of broken shards were removed.
+        repaired: whether the commit markers of broken shards were removed.
     """
 
     folder: str
@@ -126,7 +126,7 @@ class VerifyReport:
     run: RunReport
     findings: Findings
     leftovers: list[int] = field(default_factory=list)
-    strangers: list[str] = field(default_factory=list)
+    unrecognized: list[str] = field(default_factory=list)
     beyond: list[int] = field(default_factory=list)
     repaired: bool = False
     as_json: bool = False
@@ -216,7 +216,7 @@ def run(options: VerifyOptions) -> VerifyReport:
             open_stored(dataset.folder, "", layout)  # what workers could only fail at
         report = RunReport(dataset.folder.path, tally=Findings())
         stop = stack.enter_context(StopSwitch())
-        console = _Quiet(sys.stderr, Words("shard", "rows", "rows/s", "sound"))
+        console = _Quiet(sys.stderr, Labels("shard", "rows", "rows/s", "sound"))
         stack.callback(console.close)
         tasks = [
             CheckTask(number, name, {n: dataset.sizes[n] for n in dataset.files_of(number)})
@@ -263,7 +263,7 @@ def _check(
             round(report.tally.count * len(tasks) / max(report.shards_committed, 1)) or None,
             len(tasks),
         ),
-        Words("shard", "rows", "rows/s", "sound"),
+        Labels("shard", "rows", "rows/s", "sound"),
     )
     distributor = open_distributor("multiprocessing", options.processes_count)
     try:

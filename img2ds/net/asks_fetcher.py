@@ -13,6 +13,8 @@ import trio
 from anyio import EndOfStream
 from asks.request_object import RequestProcessor
 
+from img2ds.core.failure import Reason
+from img2ds.core.sample import Body
 from img2ds.net.budget import Lease
 from img2ds.net.connection import Connection
 from img2ds.net.error import FetchError
@@ -21,10 +23,8 @@ from img2ds.net.proxy import Proxy, blamed
 from img2ds.net.redirecting import RedirectingFetcher
 from img2ds.net.reply import Head
 from img2ds.net.request import request_headers
-from img2ds.net.sockets import Due, Pace
+from img2ds.net.sockets import Deadline, MinRateCheck
 from img2ds.net.url import Url
-from img2ds.outcome import Reason
-from img2ds.sample import Body
 
 _READ = 65_536
 #: h11's hint that a head was longer than it takes (RFC 6585 5).
@@ -34,7 +34,9 @@ _HEADER_FIELDS_TOO_LARGE = 431
 class AsksFetcher(RedirectingFetcher):
     """A new connection for each request, as asks has it by default."""
 
-    async def get(self, url: Url, proxy: Proxy | None, due: Due, lease: Lease) -> tuple[Head, Body]:
+    async def get(
+        self, url: Url, proxy: Proxy | None, due: Deadline, lease: Lease
+    ) -> tuple[Head, Body]:
         """See `RedirectingFetcher.get`."""
         connection = await self.connect(url, proxy, due, lease)
         relay = proxy if proxy is not None and proxy.relays(url) else None
@@ -56,7 +58,7 @@ class AsksFetcher(RedirectingFetcher):
 class _Socket:
     """A connection with the names asks knows."""
 
-    def __init__(self, connection: Connection, due: Due, lease: Lease) -> None:
+    def __init__(self, connection: Connection, due: Deadline, lease: Lease) -> None:
         self._active = True
         self._connection = connection
         self.due = due
@@ -161,7 +163,7 @@ class _Request(RequestProcessor):  # type: ignore[misc]
         if length is not None and length > limit:
             raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
         received = bytearray()
-        pace = Pace(self.sock.due)
+        pace = MinRateCheck(self.sock.due)
         while True:
             event = await self._recv_event(connection)
             if not isinstance(event, h11.Data):

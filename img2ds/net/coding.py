@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import zlib
 
+from img2ds.core.failure import Reason
+from img2ds.core.sample import Body
 from img2ds.net.error import FetchError
-from img2ds.outcome import Reason
-from img2ds.sample import Body
 
 #: zlib's way to say: gzip or zlib, whichever the header shows.
 _AUTO = 32 + zlib.MAX_WBITS

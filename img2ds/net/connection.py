@@ -11,9 +11,9 @@ import ssl
 
 import trio
 
+from img2ds.core.failure import Reason
 from img2ds.net.error import ClosedEarly, FetchError
-from img2ds.net.sockets import Due
-from img2ds.outcome import Reason
+from img2ds.net.sockets import Deadline
 
 #: Bytes read from the kernel at a time under TLS: 2 records. A connection keeps a buffer for as
 #: much while it lives: with 512 in flight and 256 kB here a worker had 340 MB, with 16 kB 260.
@@ -30,7 +30,7 @@ class Connection:
         self.used = False
         self.idle_since = 0.0
 
-    async def send(self, data: bytes, due: Due) -> None:
+    async def send(self, data: bytes, due: Deadline) -> None:
         """Send all of `data`.
 
         Raises:
@@ -39,7 +39,7 @@ class Connection:
         """
         await self._send_raw(data, due)
 
-    async def receive_into(self, buffer: memoryview, due: Due) -> int:
+    async def receive_into(self, buffer: memoryview, due: Deadline) -> int:
         """Read up to `len(buffer)` bytes; 0 at the end of the stream.
 
         Raises:
@@ -60,7 +60,7 @@ class Connection:
     def close(self) -> None:
         self.sock.close()
 
-    async def _send_raw(self, data: bytes, due: Due) -> None:
+    async def _send_raw(self, data: bytes, due: Deadline) -> None:
         try:
             sent = self.sock.send(data)
         except BlockingIOError:
@@ -78,7 +78,7 @@ class Connection:
             except OSError as error:
                 raise _gone(error) from None
 
-    async def _receive_raw(self, buffer: memoryview, due: Due) -> int:
+    async def _receive_raw(self, buffer: memoryview, due: Deadline) -> int:
         while True:
             try:
                 return self.sock.recv_into(buffer)
@@ -103,7 +103,7 @@ class TlsConnection(Connection):
         self._outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
 
-    async def handshake(self, due: Due) -> None:
+    async def handshake(self, due: Deadline) -> None:
         """Shake hands and verify the certificate.
 
         Raises:
@@ -125,11 +125,11 @@ class TlsConnection(Connection):
                 raise FetchError(Reason.TLS_ERROR, "TLS: connection closed in the handshake")
         # Our last words of the handshake wait for the request and go with it, in one packet.
 
-    async def send(self, data: bytes, due: Due) -> None:
+    async def send(self, data: bytes, due: Deadline) -> None:
         self.tls.write(data)
         await self._flush(due)
 
-    async def receive_into(self, buffer: memoryview, due: Due) -> int:
+    async def receive_into(self, buffer: memoryview, due: Deadline) -> int:
         while True:
             try:
                 return self.tls.read(len(buffer), buffer)  # type: ignore[return-value]
@@ -161,11 +161,11 @@ class TlsConnection(Connection):
     def _raw_now(self) -> bytes | None:
         return super().receive_now(_RAW_READ)
 
-    async def _flush(self, due: Due) -> None:
+    async def _flush(self, due: Deadline) -> None:
         if self._outgoing.pending:
             await self._send_raw(self._outgoing.read(), due)
 
-    async def _feed(self, due: Due, *, handshake: bool = False) -> bool:
+    async def _feed(self, due: Deadline, *, handshake: bool = False) -> bool:
         """Pass what arrives on to TLS; False at the end of the stream."""
         while True:
             try:
@@ -199,13 +199,13 @@ class NestedTlsConnection(TlsConnection):
         self._outer = outer
         self._buffer = bytearray(_RAW_READ)
 
-    async def _send_raw(self, data: bytes, due: Due) -> None:
+    async def _send_raw(self, data: bytes, due: Deadline) -> None:
         await self._outer.send(data, due)
 
     def _raw_now(self) -> bytes | None:
         return self._outer.receive_now(_RAW_READ)
 
-    async def _feed(self, due: Due, *, handshake: bool = False) -> bool:
+    async def _feed(self, due: Deadline, *, handshake: bool = False) -> bool:
         view = memoryview(self._buffer)
         try:
             count = await self._outer.receive_into(view, due)

@@ -17,17 +17,17 @@ from functools import partial
 import certifi
 import trio
 
+from img2ds.config.options import NetworkOptions
+from img2ds.core.failure import Reason, UsageError
 from img2ds.net.address import is_literal, is_public, is_public_name
 from img2ds.net.connection import Connection, NestedTlsConnection, TlsConnection
 from img2ds.net.error import FetchError
 from img2ds.net.proxy import Proxy, blamed, read_rules
 from img2ds.net.request import user_agent
 from img2ds.net.resolver import Resolver
-from img2ds.net.sockets import Due
+from img2ds.net.sockets import Deadline
 from img2ds.net.tunnel import open_tunnel
 from img2ds.net.url import Url
-from img2ds.options import NetworkOptions
-from img2ds.outcome import Reason, UsageError
 
 #: Seconds before the next address is tried beside a silent one (RFC 8305 5).
 HEAD_START = 0.25
@@ -141,7 +141,7 @@ class Connector:
                 raise FetchError(Reason.BLOCKED_ADDRESS, "private or reserved address")
         return proxy
 
-    async def connect(self, url: Url, due: Due, proxy: Proxy | None = None) -> Connection:
+    async def connect(self, url: Url, due: Deadline, proxy: Proxy | None = None) -> Connection:
         """A new connection for `url`, after TLS where its scheme asks for it.
 
         With a `proxy` it is one to the proxy, which passes on what is sent under TLS and has to
@@ -165,7 +165,7 @@ class Connector:
             connection.close()
             raise
 
-    async def connect_to_proxy(self, proxy: Proxy, due: Due) -> Connection:
+    async def connect_to_proxy(self, proxy: Proxy, due: Deadline) -> Connection:
         """A connection to the proxy itself, after TLS where it speaks that.
 
         Raises:
@@ -186,14 +186,14 @@ class Connector:
     def _rule(self, host: str, port: int) -> ConnectRule | None:
         return next((rule for rule in self._rules if rule.applies(host, port)), None)
 
-    async def connect_tcp(self, host: str, port: int, due: Due) -> socket.socket:
+    async def connect_tcp(self, host: str, port: int, due: Deadline) -> socket.socket:
         """A connected non-blocking socket. Raises as `connect`."""
         rule = self._rule(host, port)
         if rule is not None:
             host, port = rule.to_host or host, int(rule.to_port or port)
         return await self._open(host, port, due, guarded=not self._allow_private)
 
-    async def _open(self, host: str, port: int, due: Due, *, guarded: bool) -> socket.socket:
+    async def _open(self, host: str, port: int, due: Deadline, *, guarded: bool) -> socket.socket:
         addresses: Sequence[str] = await due.within(partial(self._resolver.resolve, host))
         if guarded:
             addresses = [address for address in addresses if is_public(address)]
@@ -205,7 +205,7 @@ class Connector:
 
 
 async def _secured(
-    connection: Connection, context: ssl.SSLContext, host: str, due: Due
+    connection: Connection, context: ssl.SSLContext, host: str, due: Deadline
 ) -> TlsConnection:
     """`connection` under TLS, with the certificate verified for `host`."""
     name = host.rstrip(".")  # as certificates have it (RFC 9525 6.3)
@@ -236,7 +236,7 @@ class _Attempt:
             self.sock.close()
             raise
 
-    async def finish(self, due: Due) -> socket.socket:
+    async def finish(self, due: Deadline) -> socket.socket:
         """The connected socket; closes it when there is an error."""
         try:
             if self._code == errno.EINPROGRESS:
@@ -255,7 +255,7 @@ class _Attempt:
         return self.sock
 
 
-async def _race(addresses: Sequence[str], port: int, due: Due) -> socket.socket:
+async def _race(addresses: Sequence[str], port: int, due: Deadline) -> socket.socket:
     """The first of several addresses to answer; the last error when none does."""
     won: list[socket.socket] = []
     error: FetchError | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from img2ds.outcome import Failure, Reason, failure
+from img2ds.core.failure import Failure, Reason, failure
 
 
 class FetchError(Exception):

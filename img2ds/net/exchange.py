@@ -9,13 +9,13 @@ from __future__ import annotations
 import httptools
 import trio
 
+from img2ds.core.failure import Reason
+from img2ds.core.sample import Body
 from img2ds.net.budget import Lease
 from img2ds.net.connection import Connection
 from img2ds.net.error import ClosedEarly, FetchError
 from img2ds.net.reply import Head
-from img2ds.net.sockets import Due, Pace
-from img2ds.outcome import Reason
-from img2ds.sample import Body
+from img2ds.net.sockets import Deadline, MinRateCheck
 
 #: Longest head accepted, in bytes, with the interim ones before it; browsers allow 256 kB,
 #: servers send 1.
@@ -87,7 +87,9 @@ class Exchange:
         "reusable",
     )  # fmt: skip
 
-    def __init__(self, connection: Connection, due: Due, lease: Lease, scratch: bytearray) -> None:
+    def __init__(
+        self, connection: Connection, due: Deadline, lease: Lease, scratch: bytearray
+    ) -> None:
         self._connection = connection
         self._due = due
         self._lease = lease
@@ -189,7 +191,7 @@ class Exchange:
         filled = len(rest)
         buffer[:filled] = rest
         self._lease.add(filled)
-        pace = Pace(self._due)
+        pace = MinRateCheck(self._due)
         while filled < length:
             if filled == len(buffer):
                 buffer.extend(bytes(min(length - filled, len(buffer))))
@@ -204,7 +206,7 @@ class Exchange:
 
     async def _chunked_body(self, max_bytes: int) -> Body:
         events, parser = self._events, self._parser
-        pace = Pace(self._due)
+        pace = MinRateCheck(self._due)
         data = self._rest
         view = memoryview(self._scratch)
         counted = len(data)
@@ -232,7 +234,7 @@ class Exchange:
         chunks = [self._rest]
         received = len(self._rest)
         self._lease.add(received)
-        pace = Pace(self._due)
+        pace = MinRateCheck(self._due)
         view = memoryview(self._scratch)
         while True:
             if received > max_bytes:
@@ -280,10 +282,10 @@ def _head_end(data: bytes) -> int:
     end = data.find(b"\r\n\r\n")
     # RFC 9112 2.2: a lone LF may be taken for a line's end. Looked for in front of the other kind,
     # since a picture may well hold both.
-    for mark in (b"\n\n", b"\n\r\n"):
-        lone = data.find(mark, 0, end + 1 if end >= 0 else len(data))
+    for marker in (b"\n\n", b"\n\r\n"):
+        lone = data.find(marker, 0, end + 1 if end >= 0 else len(data))
         if lone >= 0:
-            return lone + len(mark)
+            return lone + len(marker)
     return end + 4 if end >= 0 else 0
 
 

@@ -10,17 +10,17 @@ from typing import Protocol
 
 import trio
 
+from img2ds.config.network import PROXY_FROM_ENVIRONMENT, PROXY_NONE
+from img2ds.config.options import NetworkOptions
+from img2ds.core.failure import Failure, UsageError
+from img2ds.core.sample import Fetched
 from img2ds.net.budget import Lease
 from img2ds.net.connector import Connector
 from img2ds.net.error import FetchError
 from img2ds.net.proxy import parse_proxy
 from img2ds.net.resolver import Resolver, system_config
-from img2ds.net.sockets import Due
+from img2ds.net.sockets import Deadline
 from img2ds.net.trio_fetcher import TrioFetcher
-from img2ds.network_options import PROXY_FROM_ENVIRONMENT, PROXY_NONE
-from img2ds.options import NetworkOptions
-from img2ds.outcome import Failure, UsageError
-from img2ds.sample import Fetched
 
 
 class Fetcher(Protocol):
@@ -52,7 +52,7 @@ def check_proxy(options: NetworkOptions) -> None:
 
     async def look() -> None:
         resolver = Resolver(system_config(options.dns_servers), options.timeout)
-        due = Due(options.timeout, options.max_time)
+        due = Deadline(options.timeout, options.max_time)
         (await Connector(options, resolver).connect_to_proxy(proxy, due)).close()
 
     try:

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
+from img2ds.config.network import PROXY_FROM_ENVIRONMENT, PROXY_NONE
+from img2ds.core.failure import Failure, Reason, UsageError, http_reason
 from img2ds.net.error import FetchError
 from img2ds.net.no_proxy import NoProxy
 from img2ds.net.reply import Head
 from img2ds.net.url import DEFAULT_PORTS, Url, parse_url
-from img2ds.network_options import PROXY_FROM_ENVIRONMENT, PROXY_NONE
-from img2ds.outcome import Failure, Reason, UsageError, http_reason
 
 _SCHEMES = ("http", "https")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from img2ds.core.failure import Reason
 from img2ds.net.error import FetchError
 from img2ds.net.url import Url, resolve_reference
-from img2ds.outcome import Reason
 
 #: A GET is repeated as a GET for each of them.
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

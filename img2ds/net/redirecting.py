@@ -7,6 +7,9 @@ from dataclasses import replace
 
 import trio
 
+from img2ds.config.options import NetworkOptions
+from img2ds.core.failure import Failure, Reason, failure
+from img2ds.core.sample import Body, Fetched
 from img2ds.net.budget import Lease
 from img2ds.net.connection import Connection
 from img2ds.net.connector import Connector
@@ -15,11 +18,8 @@ from img2ds.net.proxy import Proxy
 from img2ds.net.redirect import REDIRECTS, next_url
 from img2ds.net.reply import Head, ReplyRules
 from img2ds.net.resolver import Resolver, system_config
-from img2ds.net.sockets import Due
+from img2ds.net.sockets import Deadline
 from img2ds.net.url import Url, parse_url
-from img2ds.options import NetworkOptions
-from img2ds.outcome import Failure, Reason, failure
-from img2ds.sample import Body, Fetched
 
 
 class RedirectingFetcher(ABC):
@@ -40,13 +40,13 @@ class RedirectingFetcher(ABC):
 
     async def fetch(self, url: str | None, lease: Lease) -> Fetched | Failure:
         """See `Fetcher.fetch`."""
-        due = Due(self.options.timeout, self.options.max_time)
+        due = Deadline(self.options.timeout, self.options.max_time)
         try:
             return await self._follow(parse_url(url), due, lease)
         except FetchError as error:
             return error.failure
 
-    async def _follow(self, url: Url, due: Due, lease: Lease) -> Fetched | Failure:
+    async def _follow(self, url: Url, due: Deadline, lease: Lease) -> Fetched | Failure:
         hops = 0
         while True:
             proxy = None
@@ -65,7 +65,9 @@ class RedirectingFetcher(ABC):
                 continue
             return self.rules.judge(head) or self.rules.finish(head, body)
 
-    async def connect(self, url: Url, proxy: Proxy | None, due: Due, lease: Lease) -> Connection:
+    async def connect(
+        self, url: Url, proxy: Proxy | None, due: Deadline, lease: Lease
+    ) -> Connection:
         """A new connection for `url`; raises as `Connector.connect`."""
         async with lease.connecting:
             connection = await self.connector.connect(url, due, proxy)
@@ -74,7 +76,9 @@ class RedirectingFetcher(ABC):
         return connection
 
     @abstractmethod
-    async def get(self, url: Url, proxy: Proxy | None, due: Due, lease: Lease) -> tuple[Head, Body]:
+    async def get(
+        self, url: Url, proxy: Proxy | None, due: Deadline, lease: Lease
+    ) -> tuple[Head, Body]:
         """One request, through `proxy` if there is one.
 
         The body is left empty where the rules do not want it.

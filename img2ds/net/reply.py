@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from img2ds.config.options import NetworkOptions
+from img2ds.core.failure import Failure, Reason, failure, http_reason
+from img2ds.core.sample import Body, Fetched
 from img2ds.net.coding import decode_content
 from img2ds.net.error import FetchError
 from img2ds.net.redirect import REDIRECTS
 from img2ds.net.retry import parse_retry_after
 from img2ds.net.robots import is_disallowed
-from img2ds.options import NetworkOptions
-from img2ds.outcome import Failure, Reason, failure, http_reason
-from img2ds.sample import Body, Fetched
 
 
 class Head:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from img2ds import __version__
-from img2ds.options import NetworkOptions
+from img2ds.config.options import NetworkOptions
 
 #: Where a webmaster finds out who is asking.
 CONTACT_URL = "https://github.com/img2ds/img2ds"

@@ -16,6 +16,7 @@ from random import Random
 
 import trio
 
+from img2ds.core.failure import Reason, UsageError
 from img2ds.net.dns import (
     Answer,
     BadMessage,
@@ -25,7 +26,6 @@ from img2ds.net.dns import (
     encode_query,
 )
 from img2ds.net.error import FetchError
-from img2ds.outcome import Reason, UsageError
 
 #: Questions in flight at once. Common home routers and local forwarders take 150.
 MAX_QUESTIONS = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from img2ds.outcome import Failure, Nature, nature
+from img2ds.core.failure import Failure, Retryability, retryability
 
 #: Seconds before the first further attempt; doubles with each one.
 BASE_DELAY = 0.5
@@ -18,7 +18,7 @@ def retry_delay(failure: Failure, attempts: int, retries: int, random: Random) -
     Exponential with full jitter, so that the rows of one overloaded host do not come back
     together; a Retry-After (RFC 9110 10.2.3) is a lower bound.
     """
-    if attempts > retries or nature(failure.reason) is not Nature.TRANSIENT:
+    if attempts > retries or retryability(failure.reason) is not Retryability.TRANSIENT:
         return None
     if failure.retry_after is not None and failure.retry_after > MAX_DELAY:
         return None

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import trio
 
+from img2ds.core.failure import Reason
 from img2ds.net.error import FetchError
-from img2ds.outcome import Reason
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ TOLERATED_LATENESS = 1.0
 MIN_RATE = 100
 
 
-class Due:
+class Deadline:
     """The time limits of one attempt at a URL: silence, and all in all.
 
     Times in seconds on trio's clock.
@@ -83,12 +83,12 @@ class Due:
             self.extend(late + self.silence)
 
 
-class Pace:
+class MinRateCheck:
     """Tells a trickle from a slow link; time that `due` was extended by does not count."""
 
     __slots__ = ("_began", "_due", "_hard")
 
-    def __init__(self, due: Due) -> None:
+    def __init__(self, due: Deadline) -> None:
         self._began = trio.current_time()
         self._due = due
         self._hard = due.hard

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from img2ds.config.options import NetworkOptions
+from img2ds.core.sample import Body
 from img2ds.net.budget import Lease
 from img2ds.net.connection import Connection
 from img2ds.net.error import ClosedEarly, FetchError
@@ -12,10 +14,8 @@ from img2ds.net.redirecting import RedirectingFetcher
 from img2ds.net.reply import Head
 from img2ds.net.request import request_tail
 from img2ds.net.resolver import Resolver
-from img2ds.net.sockets import Due
+from img2ds.net.sockets import Deadline
 from img2ds.net.url import Url
-from img2ds.options import NetworkOptions
-from img2ds.sample import Body
 
 #: Bytes of the buffer that all exchanges share.
 _SCRATCH = 65_536
@@ -30,7 +30,9 @@ class TrioFetcher(RedirectingFetcher):
         self._request_tail = request_tail(options)
         self._scratch = bytearray(_SCRATCH)
 
-    async def get(self, url: Url, proxy: Proxy | None, due: Due, lease: Lease) -> tuple[Head, Body]:
+    async def get(
+        self, url: Url, proxy: Proxy | None, due: Deadline, lease: Lease
+    ) -> tuple[Head, Body]:
         """See `RedirectingFetcher.get`."""
         relayed = proxy is not None and proxy.relays(url)
         if proxy is not None and relayed:
@@ -65,7 +67,7 @@ class TrioFetcher(RedirectingFetcher):
         return head, body
 
     async def _request(
-        self, url: Url, proxy: Proxy | None, request: bytes, due: Due, lease: Lease
+        self, url: Url, proxy: Proxy | None, request: bytes, due: Deadline, lease: Lease
     ) -> tuple[Connection, Exchange, Head]:
         """Send on a kept connection, or on a new one; a kept one may have been closed by now."""
         while True:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from img2ds.core.failure import Reason
 from img2ds.net.budget import Budget
 from img2ds.net.connection import Connection
 from img2ds.net.error import FetchError
 from img2ds.net.exchange import READ, Exchange
 from img2ds.net.proxy import Proxy, blamed, refusal
-from img2ds.net.sockets import Due
+from img2ds.net.sockets import Deadline
 from img2ds.net.url import Url
-from img2ds.outcome import Reason
 
 
 async def open_tunnel(
-    connection: Connection, proxy: Proxy, url: Url, user_agent: bytes, due: Due
+    connection: Connection, proxy: Proxy, url: Url, user_agent: bytes, due: Deadline
 ) -> None:
     """Have what is sent on `connection`, a new one to `proxy`, go to the host of `url`.
 

@@ -14,8 +14,8 @@ from urllib.parse import quote, unquote_to_bytes, urljoin
 
 import idna
 
+from img2ds.core.failure import Reason
 from img2ds.net.error import FetchError
-from img2ds.outcome import Reason
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -141,12 +141,12 @@ def _ascii_host(host: str) -> str:
 
 
 def _request_target(text: str) -> str:
-    path, mark, query = text.partition("?")
+    path, marker, query = text.partition("?")
     if "\\" in path:
         path = path.replace("\\", "/")
     if "/." in path:
         path = _without_dots(path)
-    target = f"{path or '/'}{mark}{query}"
+    target = f"{path or '/'}{marker}{query}"
     if _UNSAFE.search(target):
         target = quote(target, safe=_SAFE, encoding="utf-8", errors="replace")
     return target

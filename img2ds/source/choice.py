@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from img2ds.options import INPUT_FORMATS, InputOptions
-from img2ds.outcome import UsageError
+from img2ds.config.options import INPUT_FORMATS, InputOptions
+from img2ds.core.failure import UsageError
 from img2ds.source.json_document import open_json
 from img2ds.source.jsonl import open_jsonl
 from img2ds.source.parquet import ParquetSource

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.source.json_values import Values
 from img2ds.source.records import Records, RecordSource
 from img2ds.source.source import check_columns

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import orjson
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.source.text import check_text
 from img2ds.storage import InputStream
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.source.json_values import BLOCK, MAX_VALUE, parse_line
 from img2ds.source.records import RecordSource
 from img2ds.source.text import check_text

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from img2ds.outcome import UsageError
-from img2ds.sample import RowRange
+from img2ds.core.failure import UsageError
+from img2ds.core.sample import RowRange
 from img2ds.source.source import check_columns
 from img2ds.storage import open_seekable
 

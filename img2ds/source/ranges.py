@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from img2ds.sample import RowRange, ShardTask
+from img2ds.core.sample import RowRange, ShardTask
 from img2ds.source.parquet import open_parquet
 
 #: Rows decoded at once.

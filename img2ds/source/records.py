@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.source.kinds import Kind, column, widened
 from img2ds.source.source import check_columns
 

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from img2ds.outcome import UsageError
-from img2ds.sample import RowRange
+from img2ds.core.failure import UsageError
+from img2ds.core.sample import RowRange
 
 
 class Source(Protocol):

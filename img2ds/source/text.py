@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.storage import InputStream, open_stream
 
 #: Bytes read at once.

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.storage.lock import NO_FLOCK, HeartbeatLock
 
 #: Files that claims of a local folder are spread over: a commit takes a second at most, so that
@@ -24,8 +24,8 @@ _PAUSE = 5.0
 
 
 @contextmanager
-def claimed(folder: str, local: bool, mark: str) -> Iterator[None]:
-    """Hold the claim of the shard whose mark is `mark`; waits while another attempt holds it.
+def claimed(folder: str, local: bool, marker: str) -> Iterator[None]:
+    """Hold the claim of the shard whose marker is `mark`; waits while another attempt holds it.
 
     Args:
         folder: an output folder, a path when it is `local`, else an fsspec URL.
@@ -34,7 +34,7 @@ def claimed(folder: str, local: bool, mark: str) -> Iterator[None]:
         OSError: the folder cannot be reached.
     """
     if local:
-        path = os.path.join(folder, "_img2ds", "claims", str(zlib.crc32(mark.encode()) % FILES))
+        path = os.path.join(folder, "_img2ds", "claims", str(zlib.crc32(marker.encode()) % FILES))
         os.makedirs(os.path.dirname(path), exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -43,7 +43,7 @@ def claimed(folder: str, local: bool, mark: str) -> Iterator[None]:
                 return
         finally:
             os.close(descriptor)
-    path = f"{folder}/_img2ds/claims/{mark}"
+    path = f"{folder}/_img2ds/claims/{marker}"
     with _wait_for(folder, path):
         yield
 

@@ -1,4 +1,4 @@
-"""The commit of a shard: its files are published, and the mark that makes them count last."""
+"""The commit of a shard: its files are published, and the marker that makes them count last."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from img2ds.storage.output import OutputFolder
 
 
-def commit(folder: OutputFolder, names: Iterable[str], mark: str, content: bytes) -> bool:
+def commit(folder: OutputFolder, names: Iterable[str], marker: str, content: bytes) -> bool:
     """Publish what was written aside as `names`, in that order, then `content` as `mark`.
 
     Returns:
@@ -17,14 +17,14 @@ def commit(folder: OutputFolder, names: Iterable[str], mark: str, content: bytes
         OSError: the folder does not take it; what was published is taken back.
     """
     published: list[str] = []
-    with folder.claim(mark) as free:
+    with folder.claim(marker) as free:
         if not free:
             return False
         try:
             for name in names:
                 folder.publish(name)
                 published.append(name)
-            folder.write_bytes(mark, content)
+            folder.write_bytes(marker, content)
         except OSError:
             folder.remove(published)
             raise

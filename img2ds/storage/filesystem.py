@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 
 
 def resolve(url: str) -> tuple[Any, str]:

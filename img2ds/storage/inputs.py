@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
-from img2ds.naming import STATS_SUFFIX
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
+from img2ds.core.naming import STATS_SUFFIX
 from img2ds.storage.filesystem import local_path, resolve, said_plainly
 
 STDIN = "-"
@@ -52,7 +52,7 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
     """The files that `url_list` stands for, sorted by path.
 
     A folder stands for its files (not those of folders inside it) that end in one of
-    `extensions`, hidden and underscored ones left out, as Spark does with its marks, and marks of
+    `extensions`, hidden and underscored ones left out, as Spark does with its marks, and markers of
     shards.
 
     Args:
@@ -81,7 +81,7 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
                 raise UsageError(
                     f"the folder {url_list} has no file that ends in {', '.join(extensions)}"
                 )
-        elif any(mark in path for mark in "*?["):
+        elif any(marker in path for marker in "*?["):
             found = fs.glob(path, detail=True)
             entries = [entry for entry in found.values() if _is_file(fs, entry)]
             if not entries:

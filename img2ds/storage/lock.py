@@ -20,7 +20,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.storage.filesystem import as_os_error, resolve
 
 #: Seconds between two signs of life of a remote lock's holder.

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.storage.claim import claimed
 from img2ds.storage.filesystem import as_os_error, local_path, resolve, said_plainly
 from img2ds.storage.lock import FolderLock, lock_folder
@@ -127,7 +127,7 @@ class OutputFolder:
         with said_plainly(f"lock the output folder {self.path}"):
             return lock_folder(self.path, self.local, force)
 
-    def aside(self, name: str) -> str:
+    def staging_path(self, name: str) -> str:
         """The local path where this process writes what will be published as `name`."""
         # Attempts of one shard in two processes must not meet.
         base, leaf = os.path.split(name)
@@ -136,7 +136,7 @@ class OutputFolder:
         return os.path.join(folder, f"{_this_process()}-{leaf}")
 
     @contextlib.contextmanager
-    def claim(self, mark: str) -> Iterator[bool]:
+    def claim(self, marker: str) -> Iterator[bool]:
         """Hold the right to publish the shard marked by `mark`; false when it is committed.
 
         Costs nothing unless the folder is `contended`. Raises OSError.
@@ -144,8 +144,8 @@ class OutputFolder:
         if not self.contended:
             yield True
             return
-        with claimed(self.path, self.local, mark):
-            yield not self.exists(mark)
+        with claimed(self.path, self.local, marker):
+            yield not self.exists(marker)
 
     def publish(self, name: str) -> None:
         """Flush the file, or the folder of files, written at `aside(name)` and give it its name.
@@ -156,7 +156,7 @@ class OutputFolder:
             OSError: the disk is full, or the upload failed; there is no file `name`
                 then that was not there before.
         """
-        source = self.aside(name)
+        source = self.staging_path(name)
         if not self.local:
             upload(*self._remote(name), source, name)
             _unlink(source)
@@ -247,7 +247,7 @@ class OutputFolder:
         with as_os_error(f"look for {name}"):
             return bool(fs.exists(target))
 
-    def sees(self, name: str) -> bool:
+    def is_visible(self, name: str) -> bool:
         """Like `exists`, but not deceived by what a network file system remembers."""
         return self.exists(name) or name in self.names()
 
@@ -262,7 +262,7 @@ class OutputFolder:
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Publish `data` as `name`, whole or not at all. Raises OSError."""
-        with open(self.aside(name), "wb") as file:
+        with open(self.staging_path(name), "wb") as file:
             file.write(data)
         self.publish(name)
 
@@ -274,7 +274,7 @@ class OutputFolder:
             else:
                 remove_remote(*self._remote(name))
 
-    def clean_aside(self) -> None:
+    def clean_staging(self) -> None:
         """Remove what dead runs left aside. Call it while the folder is locked.
 
         Inside the output folder that is all of them, those of other machines too, since there is

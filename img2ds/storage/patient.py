@@ -15,7 +15,7 @@ from time import sleep
 from types import TracebackType
 from typing import TypeVar
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.storage.filesystem import local_path, resolve
 
 #: Bytes of one request: some 40 for a WAT file, each of which can be asked for again by itself.

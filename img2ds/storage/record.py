@@ -1,11 +1,11 @@
-"""The record of a file that is to be published: what a mark vouches for."""
+"""The record of a file that is to be published: what a commit marker vouches for."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 
-from img2ds.sample import FileRecord
+from img2ds.core.sample import FileRecord
 
 _BLOCK = 1 << 20
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from img2ds.outcome import Failure, UsageError
+from img2ds.core.failure import Failure, UsageError
 from laion.clip.model import ModelSpec, exact_cutter, load_tokenizer
 from laion.clip.picture import Cutter, cut_picture, longest_cut
 from laion.clip.prepare import Cut, Pixels, Settings

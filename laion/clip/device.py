@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.clip.loader import Loaded
 from laion.clip.prepare import Pixels
 

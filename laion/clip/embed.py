@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from img2ds.outcome import Failure
+from img2ds.core.failure import Failure
 from laion.clip.device import pick_devices
 from laion.clip.model import ClipModel, ModelSpec, Tokens, load
 from laion.clip.picture import cut_picture

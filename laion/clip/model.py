@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from img2ds.outcome import Failure, Reason, UsageError, failure
+from img2ds.core.failure import Failure, Reason, UsageError, failure
 from laion.clip.network import reach_weights
 from laion.clip.prepare import MAX_PIXELS, Axis, Cut, Pixels, Settings, plan_axes
 

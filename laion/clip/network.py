@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 
 #: Seconds to connect to the server that has the weights.
 CONNECT_TIMEOUT = 5.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 from typing import Any, ClassVar
 
-from img2ds.flags import at_least, flag
-from img2ds.outcome import UsageError
-from laion.origin import file_name
+from img2ds.config.flags import at_least, flag
+from img2ds.core.failure import UsageError
+from laion.provenance import file_name
 from laion.stage import StageOptions
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from img2ds.core.failure import Failure, Reason, failure
 from img2ds.image.decode import BombError, DecodeError, decode
 from img2ds.image.geometry import Geometry
 from img2ds.image.orient import read_orientation, swaps_sides, upright
 from img2ds.image.resize import resize
 from img2ds.image.sniff import sniff
-from img2ds.outcome import Failure, Reason, failure
 from laion.clip.prepare import MAX_PIXELS, Axis, Cut, Pixels, Settings, plan_axes, reach
 
 #: How many times the wanted size must be left when a JPEG is decoded at a fraction: its averaging

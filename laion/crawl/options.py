@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, fields, make_dataclass
 from typing import Any, ClassVar
 
-from img2ds.flags import flag
-from img2ds.options import ImageOptions, NetworkOptions, Options
-from img2ds.outcome import UsageError
+from img2ds.config.flags import flag
+from img2ds.config.options import ImageOptions, NetworkOptions, Options
+from img2ds.core.failure import UsageError
 from laion.clip.options import ModelOptions
 from laion.fetch import ALIASES, flags_of, img2ds_options, taken_over
 from laion.stage import StageOptions

@@ -16,18 +16,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from img2ds.sample import FileRecord, Sample
-from img2ds.stats.counts import Counts
-from img2ds.stats.report import ShardReport
-from img2ds.stats.tally import Tally
+from img2ds.core.sample import FileRecord, Sample
+from img2ds.formats.webdataset import TarWriter
+from img2ds.report.counters import Counts
+from img2ds.report.shard_report import ShardReport
+from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder
-from img2ds.writers.tar import TarWriter
 from laion.clip.decoder import Row
 from laion.clip.embed import Embedder
-from laion.clip.score import BELOW
+from laion.clip.stage import BELOW
 from laion.clip.table import metadata_table
+from laion.data.embedding_folder import IMAGES, METADATA, TEXTS
 from laion.part import Part, cannot_write
-from laion.scored import IMAGES, METADATA, TEXTS
 from laion.tag.tagging import Rules, tag_rows
 
 #: Batches that wait for the model, or are in it: enough that it never waits for the next.
@@ -79,7 +79,7 @@ class Scorer:
             tagged = tag_rows(self.rules, images, texts, [captions[place] for place in rows])
             kept, tags = tagged.kept.tolist(), tagged.tags
             counts.reasons.update(tagged.dropped)
-            counts.figures.update(tagged.figures())
+            counts.metrics.update(tagged.metrics())
         for n, place in enumerate(rows):
             if kept[n]:
                 sample = samples[place]
@@ -161,7 +161,7 @@ class PairCollector:
         counts.successes = len(self._kept)
         counts.reasons.update(tally.reasons)
         counts.bytes_received += tally.bytes_received
-        counts.figures["downloaded"] = tally.successes
+        counts.metrics["downloaded"] = tally.successes
         part.counts = counts
         return part.commit()
 

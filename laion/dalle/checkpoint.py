@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.storage import OutputFolder
 from laion.dalle.pairs import Position
 

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.dalle.sample import Sample
 
 _TRAIN, _HELD_OUT = "#4477aa", "#aa3377"

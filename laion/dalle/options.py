@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
-from img2ds.flags import at_least, flag, positive
-from img2ds.outcome import UsageError
+from img2ds.config.flags import at_least, flag, positive
+from img2ds.core.failure import UsageError
 
 #: Sizes for a real data set on one GPU, and for drawn shapes on two CPU cores in two minutes.
 PRESETS: dict[str, dict[str, Any]] = {

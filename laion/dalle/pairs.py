@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from img2ds.outcome import Failure, UsageError
+from img2ds.core.failure import Failure, UsageError
 from img2ds.storage import InputFile
 from laion.clip.picture import cut_picture
 from laion.clip.prepare import Cut, Preparer, Settings, stack

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from img2ds.cores import usable_cores
-from img2ds.stop import StopSwitch
+from img2ds.engine.cores import usable_cores
+from img2ds.engine.stop import StopSwitch
 from img2ds.storage import InputFile, OutputFolder
 from laion.dalle import checkpoint
 from laion.dalle.ahead import Ahead

@@ -16,8 +16,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from img2ds.outcome import UsageError
-from laion.columns import PARTITION_BITS
+from img2ds.core.failure import UsageError
+from laion.data.candidate_columns import PARTITION_BITS
 from laion.dedup.digest import Words
 
 #: 64-bit words of a block, one bit of each a digest: a cache line.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from laion.columns import DIGEST_BYTES
+from laion.data.candidate_columns import DIGEST_BYTES
 
 Words = npt.NDArray[np.uint64]
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from img2ds.naming import committed_shards, shard_name
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
+from img2ds.core.naming import committed_shards, shard_name
 from img2ds.storage import InputFile, OutputFolder, find_inputs, open_seekable
-from laion.columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
+from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
 from laion.part import DIGITS
 
 #: Footers that are read at once: it is waiting, not work, where they are remote.

@@ -17,18 +17,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from img2ds.flags import at_least, flag
-from img2ds.naming import committed_shards, stats_name
-from img2ds.outcome import UsageError
+from img2ds.config.flags import at_least, flag
+from img2ds.core.failure import UsageError
+from img2ds.core.naming import committed_shards, stats_name
 from img2ds.storage import OutputFolder, open_seekable
-from laion.columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
+from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
 from laion.dedup.bloom import Bloom, Shape, file_name, merged, read_header
 from laion.dedup.digest import halves
 from laion.dedup.shuffle import Shuffle
 from laion.dedup.sieve import BloomSieve, ExactSieve
 from laion.dedup.source import CandidateFile, find_candidates, read_partition
 from laion.part import DIGITS, Part
-from laion.stage import OneByOne, StageOptions, StageReport, fingerprint, run_stage
+from laion.stage import SequentialWorker, StageOptions, StageReport, fingerprint, run_stage
 
 #: Rows read together: some 15 MB.
 READ_ROWS = 32_768
@@ -138,15 +138,15 @@ class Dedup:
             numbers = str([task.number] * groups)
             writer.add_key_value_metadata({PARTITIONS_KEY.decode(): numbers})
         bloom.write(part.path(file_name(part.number)))
-        figures = part.counts.figures
-        figures["filter_before"] = before
-        figures["filter_added"] = bloom.added - before
-        figures["partition"] = task.number
+        metrics = part.counts.metrics
+        metrics["filter_before"] = before
+        metrics["filter_added"] = bloom.added - before
+        metrics["partition"] = task.number
         if isinstance(sieve, ExactSieve):
-            figures["filter_would_drop_wrongly"] = sieve.wrong
+            metrics["filter_would_drop_wrongly"] = sieve.wrong
             sieve = sieve.bloom_sieve
         # Sums of parts are whole numbers: in millionths.
-        figures["expected_wrong_millionths"] = round(1e6 * sieve.expected_wrong)
+        metrics["expected_wrong_millionths"] = round(1e6 * sieve.expected_wrong)
         self._look_at_load(part, bloom)
 
     def _sieve(self, bloom: Bloom, task: Partition, path: str) -> BloomSieve | ExactSieve:
@@ -226,7 +226,7 @@ def run(options: DedupOptions) -> DedupReport:
         options,
         source,
         tasks,
-        lambda there: OneByOne(there, Dedup(options, paths, shape)),
+        lambda there: SequentialWorker(there, Dedup(options, paths, shape)),
         inside=(FILTERS,),
     )
     return DedupReport(report, () if report.exit_code else tuple(_about_filter(folder, report)))
@@ -316,15 +316,15 @@ def _about_filter(folder: OutputFolder, report: StageReport) -> list[str]:
     size = sum(64 * header["blocks"] for header in headers)
     rate = sum(header["current_rate"] for header in headers) / len(headers)
     wanted = headers[0]["rate"]
-    figures = report.total.figures
-    wrong = figures["expected_wrong_millionths"] / 1e6
+    metrics = report.total.metrics
+    wrong = metrics["expected_wrong_millionths"] / 1e6
     total = report.total.successes
     lines = [
         f"filter: {added:,} pairs in {size / 1e6:,.1f} MB; of new pairs {rate:.3%} would look "
         f"known now (asked for: at most {wanted:.3%} when full)".replace(",", " ")
     ]
-    if "filter_would_drop_wrongly" in figures:
-        count = figures["filter_would_drop_wrongly"]
+    if "filter_would_drop_wrongly" in metrics:
+        count = metrics["filter_would_drop_wrongly"]
         lines.append(
             f"exact: {total:,} pairs kept, of which a filter would have dropped {count:,} wrongly "
             f"({count / max(total, 1):.4%}; {wrong:,.0f} were to be expected)".replace(",", " ")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.knn.kinds import HNSW_CONSTRUCTION
 
 #: Bytes handed to a file at once.

@@ -170,12 +170,12 @@ class IndexBuild:
 
 def _store(index: Ann, path: str) -> None:
     """Written whole or not at all, and on the disk."""
-    aside = f"{path}.{os.getpid()}.tmp"
+    staging_path = f"{path}.{os.getpid()}.tmp"
     try:
-        index.store(aside)
-        with open(aside, "rb") as file:
+        index.store(staging_path)
+        with open(staging_path, "rb") as file:
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(staging_path, path)
     finally:
-        if os.path.exists(aside):
-            os.unlink(aside)
+        if os.path.exists(staging_path):
+            os.unlink(staging_path)

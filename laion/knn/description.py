@@ -7,8 +7,8 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from img2ds.naming import shard_name
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
+from img2ds.core.naming import shard_name
 from img2ds.storage import OutputFolder
 from laion.knn.layout import FOLDERS
 from laion.knn.ranking import Setting

@@ -6,7 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.knn.filters import Filters
 from laion.knn.options import SearchOptions
 from laion.knn.question import (

@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 
 KINDS = ("flat", "hnsw", "ivfpq")
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.storage import InputFile, find_inputs, open_seekable
 
 #: The kinds of embeddings, and the folder that holds each.

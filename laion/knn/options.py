@@ -6,8 +6,8 @@ import os
 from dataclasses import MISSING, dataclass
 from typing import Any, ClassVar
 
-from img2ds.flags import at_least, flag, positive
-from img2ds.outcome import UsageError
+from img2ds.config.flags import at_least, flag, positive
+from img2ds.core.failure import UsageError
 from laion.knn.filters import LICENCES
 from laion.stage import StageOptions
 

@@ -7,11 +7,11 @@ from threading import Lock
 
 import trio
 
+from img2ds.config.network import PROXY_NONE, NetworkOptions
+from img2ds.core.failure import Failure, UsageError
 from img2ds.image.sniff import sniff
 from img2ds.net.budget import Budget
 from img2ds.net.fetcher import open_fetcher
-from img2ds.network_options import PROXY_NONE, NetworkOptions
-from img2ds.outcome import Failure, UsageError
 from laion.knn.description import Description
 from laion.knn.vectors import Vectors
 

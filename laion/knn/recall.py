@@ -79,8 +79,8 @@ def exact(
         best = np.take_along_axis(best, order, 1)
         rows = np.take_along_axis(rows, order, 1)
         tell(first + len(block))
-    strangers = _strangers_first(rows, own)
-    kth: npt.NDArray[np.float32] = np.take_along_axis(best, strangers, 1)[:, K - 1]
+    unrecognized = _strangers_first(rows, own)
+    kth: npt.NDArray[np.float32] = np.take_along_axis(best, unrecognized, 1)[:, K - 1]
     return kth
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 
 #: What is shown of a row: name, type, and the names it may have, the first found counting.
 #: Sizes are the original picture's, which is what a download of its URL gives.

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.knn.ann import Ann, set_threads
 from laion.knn.description import array_name, read_description, rows_name
 from laion.knn.filters import Filters, first_of_its_kind

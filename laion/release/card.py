@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import img2ds
-from img2ds.stats.console import share
+from img2ds.report.console import share
+from laion.data.release_schema import RELEASE_SCHEMA
 from laion.lineage import StageCounts
-from laion.release.schema import RELEASE_SCHEMA
 from laion.release.table1 import PAPER, Contents
 
 _COLUMNS = {

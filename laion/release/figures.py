@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.release.table1 import BINS, Contents
 
 

@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
+from laion.data.embedding_folder import ScoredPart
 from laion.release.unique import UniquePairs, pair_digests
-from laion.scored import ScoredPart
 
 #: Reasons for which a scored pair is not released.
 LOW_SIMILARITY = "low_similarity"

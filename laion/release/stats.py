@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from img2ds.flags import flag
-from img2ds.outcome import UsageError
-from img2ds.stats.console import share
+from img2ds.config.flags import flag
+from img2ds.core.failure import UsageError
+from img2ds.report.console import share
 from img2ds.storage import InputFile, find_inputs, open_seekable
 from laion.release.table1 import PAPER, TAGS, Contents
 from laion.release.unique import UniquePairs, pair_digests, scratch_folder

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from img2ds.outcome import UsageError
-from laion.candidate import pair_digest
+from img2ds.core.failure import UsageError
+from laion.data.candidate import pair_digest
 
 #: Pairs a partition should have: its working memory is then some 120 MB.
 PARTITION_PAIRS = 2_000_000

@@ -20,8 +20,8 @@ from typing import Any
 
 import yaml
 
-from img2ds.flags import Flags
-from img2ds.outcome import UsageError
+from img2ds.config.flags import Flags
+from img2ds.core.failure import UsageError
 from laion.commands import COMMANDS
 from laion.stage import StageOptions
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
 
-from img2ds.flags import flag
-from img2ds.outcome import UsageError
+from img2ds.config.flags import flag
+from img2ds.core.failure import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)

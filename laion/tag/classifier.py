@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.tag.nsfw import NSFW, UNLIKELY, UNSURE, Tags, Vectors
 
 _Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]

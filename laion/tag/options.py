@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 from typing import Any, ClassVar, Protocol
 
-from img2ds.flags import flag
-from img2ds.outcome import UsageError
-from laion.origin import file_name
+from img2ds.config.flags import flag
+from img2ds.core.failure import UsageError
+from laion.provenance import file_name
 from laion.stage import StageOptions
 from laion.tag.classifier import load_classifier
 from laion.tag.prompts import load_prompts

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 
 #: The file's groups, their lists, and how many entries a list has at least. The tag goes by the
 #: two best prompts, so either kind must be able to have both.

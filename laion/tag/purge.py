@@ -20,17 +20,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from img2ds.distributor import TaskLost, Worker, open_distributor
-from img2ds.ledger import MANIFEST
-from img2ds.naming import committed_shards, parse_key, shard_name, stats_name
-from img2ds.outcome import Status, UsageError
-from img2ds.sample import FileRecord
-from img2ds.stats.counts import Counts
-from img2ds.stats.report import ShardReport
+from img2ds.core.failure import Status, UsageError
+from img2ds.core.naming import committed_shards, parse_key, shard_name, stats_name
+from img2ds.core.sample import FileRecord
+from img2ds.engine.distributors.contract import TaskLost, Worker
+from img2ds.engine.distributors.factory import open_distributor
+from img2ds.engine.manifest import MANIFEST
+from img2ds.report.counters import Counts
+from img2ds.report.shard_report import ShardReport
 from img2ds.storage import OutputFolder, file_record, open_seekable
-from laion.origin import read_segments
-from laion.part import DIGITS, read_mark
-from laion.scored import IMAGES, METADATA, TEXTS, ArrayFile, ScoredPart
+from laion.data.embedding_folder import IMAGES, METADATA, TEXTS, ArrayFile, ScoredPart
+from laion.part import DIGITS, read_marker
+from laion.provenance import read_segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def open_shards(path: str) -> ShardNames:
 
 
 def pending(parts: Sequence[ScoredPart], tagged: OutputFolder) -> list[PurgeTask]:
-    """The parts that are not purged yet, by their marks; tagged part i is of the i-th of `parts`.
+    """The parts that are not purged yet, by their markers; tagged part i is of the i-th of `parts`.
 
     Raises OSError.
     """
@@ -86,10 +87,10 @@ def pending(parts: Sequence[ScoredPart], tagged: OutputFolder) -> list[PurgeTask
     scored = OutputFolder.open(parts[0].folder)
     marked = committed_shards(scored.names())
     for place, part in enumerate(parts):
-        kept = read_mark(tagged, place)["successes"]
-        # A folder that clip-retrieval wrote has no marks.
+        kept = read_marker(tagged, place)["successes"]
+        # A folder that clip-retrieval wrote has no commit markers.
         there = (
-            read_mark(scored, part.number)["successes"] if part.number in marked else part.rows()
+            read_marker(scored, part.number)["successes"] if part.number in marked else part.rows()
         )
         if there != kept:
             tasks.append(
@@ -115,14 +116,14 @@ def purge(
     try:
         for folder in folders:
             locks.append(folder.lock())
-            folder.clean_aside()
+            folder.clean_staging()
         worker: Worker = Purger(scored, shards)
         for message in open_distributor(distributor, processes).stream(worker, iter(tasks)):
             if isinstance(message, TaskLost):
                 report.failed[message.shard_id] = message.why
             elif isinstance(message, ShardReport):
                 report.pairs += message.tally.successes
-                report.shards += message.tally.figures["shards"]
+                report.shards += message.tally.metrics["shards"]
                 if message.error is not None:
                     report.failed[message.shard_id] = message.error
         if shards is not None and not report.failed:
@@ -161,7 +162,7 @@ class Purger:
                 by_shard[parse_key(key, self.shards.rows)[0]].append(key)
             for number, keys in sorted(by_shard.items()):
                 purge_shard(self.shards, number, keys)
-                counts.figures["shards"] += 1
+                counts.metrics["shards"] += 1
         mask = np.asarray(kept)
         folder, own = self.scored, task.scored.name
         for kind in (IMAGES, TEXTS):
@@ -169,61 +170,61 @@ class Purger:
             if len(source) == int(mask.sum()):
                 continue  # a run that was cut off came this far
             name = kind.format(own)
-            file = ArrayFile(folder.aside(name), int(mask.sum()), source)
+            file = ArrayFile(folder.staging_path(name), int(mask.sum()), source)
             file.add(source, mask)
             file.close()
             folder.publish(name)
         if gone:
             name = METADATA.format(own)
-            pq.write_table(table.filter(kept), folder.aside(name))
+            pq.write_table(table.filter(kept), folder.staging_path(name))
             folder.publish(name)
-        _update_scored_mark(folder, task.scored, int(mask.sum()))
+        _update_scored_marker(folder, task.scored, int(mask.sum()))
         counts.successes += len(gone)
 
 
-def _update_scored_mark(folder: OutputFolder, part: ScoredPart, rows: int) -> None:
-    """Let the mark of a scored part vouch for what is there now."""
+def _update_scored_marker(folder: OutputFolder, part: ScoredPart, rows: int) -> None:
+    """Let the commit marker of a scored part vouch for what is there now."""
     if not folder.exists(stats_name(part.number, DIGITS)):
         return
-    mark = read_mark(folder, part.number)
+    marker = read_marker(folder, part.number)
     names = [kind.format(part.name) for kind in (IMAGES, TEXTS, METADATA)]
-    purged = mark["successes"] - rows
-    mark.setdefault("files_before_purge", mark["files"])
-    mark["files"] = [_record(r) for r in _records(folder, names)]
-    mark["successes"] = rows
-    mark["dropped"] += purged
-    mark["reasons"]["purged"] = mark["reasons"].get("purged", 0) + purged
-    _write_mark(folder, stats_name(part.number, DIGITS), mark)
+    purged = marker["successes"] - rows
+    marker.setdefault("files_before_purge", marker["files"])
+    marker["files"] = [_record(r) for r in _records(folder, names)]
+    marker["successes"] = rows
+    marker["dropped"] += purged
+    marker["reasons"]["purged"] = marker["reasons"].get("purged", 0) + purged
+    _write_marker(folder, stats_name(part.number, DIGITS), marker)
 
 
 def purge_shard(shards: ShardNames, number: int, keys: Collection[str]) -> None:
-    """Remove samples from a webdataset shard: from its tar, its table and its mark.
+    """Remove samples from a webdataset shard: from its tar, its table and its commit marker.
 
     The rows are gone from the shard's count as well, and counted as `purged`.
 
     Raises:
-        OSError, ArrowException, TarError: it cannot be done; the mark is as it was.
+        OSError, ArrowException, TarError: it cannot be done; the commit marker is as it was.
     """
     folder, name = shards.folder, shard_name(number, shards.digits)
     table = pq.read_table(open_seekable(f"{folder.path}/{name}.parquet"))
     kept = pc.invert(pc.is_in(table["key"], pa.array(list(keys), pa.string())))
     rest = table.filter(kept)
     tar, parquet = f"{name}.tar", f"{name}.parquet"
-    _copy_tar(f"{folder.path}/{tar}", folder.aside(tar), set(keys))
-    pq.write_table(rest, folder.aside(parquet))
-    records = [file_record(each, folder.aside(each)) for each in (tar, parquet)]
+    _copy_tar(f"{folder.path}/{tar}", folder.staging_path(tar), set(keys))
+    pq.write_table(rest, folder.staging_path(parquet))
+    records = [file_record(each, folder.staging_path(each)) for each in (tar, parquet)]
     for each in (tar, parquet):
         folder.publish(each)
-    mark_name = stats_name(number, shards.digits)
-    mark = json.loads(folder.read_bytes(mark_name))
-    purged = mark["count"] - rest.num_rows
-    mark["count"] -= purged
-    mark["successes"] = pc.sum(pc.equal(rest["status"], Status.SUCCESS.value)).as_py() or 0
-    if "success" in mark.get("status_dict", {}):
-        mark["status_dict"]["success"] = mark["successes"]
-    mark["purged"] = mark.get("purged", 0) + purged
-    mark["files"] = [_record(record) for record in records]
-    _write_mark(folder, mark_name, mark)
+    marker_name = stats_name(number, shards.digits)
+    marker = json.loads(folder.read_bytes(marker_name))
+    purged = marker["count"] - rest.num_rows
+    marker["count"] -= purged
+    marker["successes"] = pc.sum(pc.equal(rest["status"], Status.SUCCESS.value)).as_py() or 0
+    if "success" in marker.get("status_dict", {}):
+        marker["status_dict"]["success"] = marker["successes"]
+    marker["purged"] = marker.get("purged", 0) + purged
+    marker["files"] = [_record(record) for record in records]
+    _write_marker(folder, marker_name, marker)
 
 
 def _copy_tar(source: str, target: str, keys: set[str]) -> None:
@@ -268,14 +269,14 @@ def _records(folder: OutputFolder, names: Iterable[str]) -> Iterator[FileRecord]
         if folder.local:
             yield file_record(name, f"{folder.path}/{name}")
         else:
-            with open(folder.aside(name), "wb") as file:
+            with open(folder.staging_path(name), "wb") as file:
                 file.write(folder.read_bytes(name))
-            yield file_record(name, folder.aside(name))
+            yield file_record(name, folder.staging_path(name))
 
 
 def _record(record: FileRecord) -> dict[str, Any]:
     return {"name": record.name, "size": record.size, "sha256": record.sha256}
 
 
-def _write_mark(folder: OutputFolder, name: str, mark: dict[str, Any]) -> None:
-    folder.write_bytes(name, orjson.dumps(mark, option=orjson.OPT_INDENT_2))
+def _write_marker(folder: OutputFolder, name: str, marker: dict[str, Any]) -> None:
+    folder.write_bytes(name, orjson.dumps(marker, option=orjson.OPT_INDENT_2))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.tag.classifier import load_classifier
 from laion.tag.illegal import IllegalFilter
 from laion.tag.nsfw import EmbeddedGroup, Tagger, Vectors, ZeroShotTagger
@@ -50,8 +50,8 @@ class Tagged:
             table = table.drop_columns(["nsfw"])
         return table.append_column("nsfw", pa.array(self.tags, pa.string()))
 
-    def figures(self) -> dict[str, int]:
-        """How many of the kept rows have which tag, as a mark's figures."""
+    def metrics(self) -> dict[str, int]:
+        """How many of the kept rows have which tag, as a commit marker's figures."""
         counts = Counter(
             tag for tag, kept in zip(self.tags, self.kept.tolist(), strict=True) if kept
         )

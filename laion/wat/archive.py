@@ -16,7 +16,7 @@ from importlib import import_module
 from struct import Struct
 from typing import Any, Protocol
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.wat import compiled
 
 _zlib: Any = zlib

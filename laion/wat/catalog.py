@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Sequence
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.storage import InputFile, find_inputs, read_whole
 
 #: Where Common Crawl's paths begin (commoncrawl.org/get-started); over S3 it is s3://commoncrawl.

@@ -21,7 +21,7 @@ find_magic: Callable[[bytes, int], int] | None = None
 join: Callable[[list[str], str, str, str], list[str | None]] | None = None
 
 try:
-    from laion.wat import _join, _members, _scan
+    from laion.wat.native import _join, _members, _scan
 except ImportError:
     pass
 else:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 
 try:
     import pycld2

@@ -6,8 +6,8 @@ import re
 from dataclasses import MISSING, dataclass
 from typing import ClassVar
 
-from img2ds.flags import at_least, flag
-from img2ds.outcome import UsageError
+from img2ds.config.flags import at_least, flag
+from img2ds.core.failure import UsageError
 from laion.stage import StageOptions
 from laion.wat.catalog import BUCKET
 from laion.wat.rules import MIN_TEXT_LENGTH

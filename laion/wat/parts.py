@@ -14,8 +14,8 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from laion.candidate import Candidate, partition_of
-from laion.columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
+from laion.data.candidate import Candidate, partition_of
+from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
 
 #: Rows held as Python objects, at some 700 bytes each.
 HELD_ROWS = 50_000
@@ -31,9 +31,9 @@ class CandidateWriter:
         aside: a file for rows that do not fit into memory; removed at the end.
     """
 
-    def __init__(self, path: str, aside: str, held_rows: int = HELD_ROWS) -> None:
+    def __init__(self, path: str, staging_path: str, held_rows: int = HELD_ROWS) -> None:
         self._path = path
-        self._aside = aside
+        self._staging_path = staging_path
         self._limit = held_rows
         self._held = 0
         self._rows: list[list[Candidate]] = [[] for _ in range(PARTITION_COUNT)]
@@ -53,7 +53,7 @@ class CandidateWriter:
 
     def _set_aside(self) -> None:
         if self._spill is None:
-            self._spill = pa.ipc.new_file(self._aside, CANDIDATE_SCHEMA)
+            self._spill = pa.ipc.new_file(self._staging_path, CANDIDATE_SCHEMA)
         for partition, rows in enumerate(self._rows):
             if rows:
                 self._spill.write_batch(_batch(rows))
@@ -67,7 +67,7 @@ class CandidateWriter:
         spilled = None
         if self._spill is not None:
             self._spill.close()
-            spilled = pa.ipc.open_file(pa.OSFile(self._aside))
+            spilled = pa.ipc.open_file(pa.OSFile(self._staging_path))
         partitions = [p for p in range(PARTITION_COUNT) if self._rows[p] or self._batches[p]]
         note = {PARTITIONS_KEY: json.dumps(partitions).encode()}
         schema = CANDIDATE_SCHEMA.with_metadata(note)
@@ -99,7 +99,7 @@ class CandidateWriter:
     ) -> None:
         if self._spill is not None:
             self._spill.close()
-            os.unlink(self._aside)
+            os.unlink(self._staging_path)
 
 
 def _batch(rows: list[Candidate]) -> pa.RecordBatch:

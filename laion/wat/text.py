@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from unicodedata import is_normalized
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 
 try:
     from ftfy import fix_text

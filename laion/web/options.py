@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
 
-from img2ds.flags import at_least, flag
-from img2ds.outcome import UsageError
+from img2ds.config.flags import at_least, flag
+from img2ds.core.failure import UsageError
 from laion.knn.question import MAX_BYTES, MAX_PIXELS
 
 

@@ -18,8 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from img2ds.outcome import UsageError
-from laion.origin import require_tars
+from img2ds.core.failure import UsageError
+from laion.provenance import require_tars
 
 #: A row of a table: what the picture is known by, hashed, and where its bytes are.
 _ENTRY = np.dtype([("name", "<u8"), ("offset", "<u8"), ("size", "<u4")])
@@ -102,9 +102,9 @@ def _table(path: str, kept: str, by_url: bool) -> npt.NDArray[Any]:
     entries = _scan(path, by_url)
     with contextlib.suppress(OSError):  # an index folder that may only be read
         os.makedirs(kept, exist_ok=True)
-        aside = f"{place}.{os.getpid()}.tmp.npy"
-        np.save(aside, entries)
-        os.replace(aside, place)
+        staging_path = f"{place}.{os.getpid()}.tmp.npy"
+        np.save(staging_path, entries)
+        os.replace(staging_path, place)
     return entries
 
 

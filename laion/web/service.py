@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from img2ds.config.options import NetworkOptions
+from img2ds.core.failure import Failure
 from img2ds.image.sniff import sniff
-from img2ds.options import NetworkOptions
-from img2ds.outcome import Failure
 from laion.knn.question import Asker, check_picture, fetch_picture
 from laion.knn.search import Found, Result, Searcher
 from laion.knn.vectors import Vectors

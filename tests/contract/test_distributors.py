@@ -18,10 +18,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-import img2ds.distributor
-from img2ds.distributor import Distributor, TaskLost, open_distributor
-from img2ds.distributors.spark import SparkDistributor
-from img2ds.outcome import UsageError
+import img2ds.engine.distributors.factory
+from img2ds.core.failure import UsageError
+from img2ds.engine.distributors.contract import Distributor, TaskLost
+from img2ds.engine.distributors.factory import open_distributor
+from img2ds.engine.distributors.spark import SparkDistributor
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def test_a_distributor_nobody_knows() -> None:
 
 @pytest.mark.parametrize(("name", "extra"), [("ray", "ray"), ("pyspark", "spark")])
 def test_a_missing_package_is_named(name: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(img2ds.distributor, "find_spec", lambda package: None)
+    monkeypatch.setattr(img2ds.engine.distributors.factory, "find_spec", lambda package: None)
     with pytest.raises(UsageError, match=rf"pip install 'img2ds\[{extra}\]'"):
         open_distributor(name, 1)
 

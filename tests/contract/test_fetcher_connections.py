@@ -10,8 +10,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from img2ds.sample import Fetched
-from tests.contract.fetching import (
+from img2ds.core.sample import Fetched
+from tests.contract.fetcher_setups import (
     FETCHERS,
     HOST,
     KEEPS_CONNECTIONS,
@@ -19,7 +19,7 @@ from tests.contract.fetching import (
     Notes,
     world,
 )
-from tests.running import run, serving
+from tests.run_on_virtual_clock import run, serving
 from tests.server import certificates
 from tests.server.pictures import picture
 from tests.server.registry import BEHAVIOURS

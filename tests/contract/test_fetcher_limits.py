@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import trio
 
-from img2ds.outcome import Failure
-from tests.contract.fetching import FETCHERS, HOST, Everywhere, Notes, world
-from tests.running import run
+from img2ds.core.failure import Failure
+from tests.contract.fetcher_setups import FETCHERS, HOST, Everywhere, Notes, world
+from tests.run_on_virtual_clock import run
 from tests.server.body import chunked
 from tests.server.pictures import picture
 from tests.server.web import head, reply

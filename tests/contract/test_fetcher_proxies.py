@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from trio.testing import wait_all_tasks_blocked
 
+from img2ds.config.options import NetworkOptions
+from img2ds.core.failure import Failure, UsageError
+from img2ds.core.sample import Fetched
 from img2ds.net.fetcher import open_fetcher
-from img2ds.options import NetworkOptions
-from img2ds.outcome import Failure, UsageError
-from img2ds.sample import Fetched
-from tests.contract.fetching import (
+from tests.contract.fetcher_setups import (
     DEAD_PROXY,
     FETCHERS,
     HOST,
@@ -23,7 +23,7 @@ from tests.contract.fetching import (
     tls_proxy,
     world,
 )
-from tests.running import run, serving
+from tests.run_on_virtual_clock import run, serving
 from tests.server import certificates
 from tests.server.names import NameServer, addresses
 from tests.server.pictures import picture

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import trio
 
+from img2ds.config.options import NetworkOptions
+from img2ds.core.failure import Failure
+from img2ds.core.sample import Fetched
+from img2ds.download.pipeline import SILENCE
 from img2ds.net.fetcher import open_fetcher
-from img2ds.options import NetworkOptions
-from img2ds.outcome import Failure
-from img2ds.pipeline import SILENCE
-from img2ds.sample import Fetched
-from tests.contract.fetching import DEAD_PROXY, FETCHERS, HOST, tls_proxy, world
-from tests.running import run
+from tests.contract.fetcher_setups import DEAD_PROXY, FETCHERS, HOST, tls_proxy, world
+from tests.run_on_virtual_clock import run
 from tests.server import certificates, greetings
 from tests.server.proxy import CASES, Case, ProxyServer, answers
 from tests.server.registry import BEHAVIOURS

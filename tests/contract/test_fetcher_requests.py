@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from img2ds import __version__
+from img2ds.core.failure import Failure, UsageError
 from img2ds.net.request import ACCEPT
-from img2ds.outcome import Failure, UsageError
-from tests.contract.fetching import FETCHERS, HOST, Everywhere, Notes, world
-from tests.running import run
+from tests.contract.fetcher_setups import FETCHERS, HOST, Everywhere, Notes, world
+from tests.run_on_virtual_clock import run
 from tests.server.web import Peer, reply
 
 pytestmark = pytest.mark.parametrize("kind", FETCHERS)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from img2ds.config.options import ImageOptions
+from img2ds.core.failure import Failure, Reason, Status, failure
+from img2ds.core.sample import Body, Fetched
 from img2ds.image.transform import Picture, Transformer
-from img2ds.options import ImageOptions
-from img2ds.outcome import Failure, Reason, Status, failure
-from img2ds.sample import Body, Fetched
-from tests.contract.fetching import FETCHERS, HOST, world
-from tests.running import run
+from tests.contract.fetcher_setups import FETCHERS, HOST, world
+from tests.run_on_virtual_clock import run
 from tests.server import greetings
 from tests.server.pictures import picture
 from tests.server.registry import BEHAVIOURS

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from img2ds.options import InputOptions
-from img2ds.outcome import UsageError
-from img2ds.sample import RowRange, ShardTask
+from img2ds.config.options import InputOptions
+from img2ds.core.failure import UsageError
+from img2ds.core.sample import RowRange, ShardTask
 from img2ds.source import RangeReader, Source, open_source, read_rows
 
 Rows = list[tuple[str, str]]

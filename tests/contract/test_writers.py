@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 import tfrecord
 
-from img2ds.options import FLAGS, ImageOptions, Options, OutputOptions
-from img2ds.outcome import UsageError
-from img2ds.sample import Encoded, ShardTask
-from img2ds.shard import Shard
+from img2ds.config.options import FLAGS, ImageOptions, Options, OutputOptions
+from img2ds.core.failure import UsageError
+from img2ds.core.sample import Encoded, ShardTask
+from img2ds.download.shard import Shard
+from img2ds.formats.contract import open_writer
+from img2ds.formats.metadata_table import write_metadata
 from img2ds.storage import OutputFolder
-from img2ds.writer import open_writer
-from img2ds.writers.sidecar import write_metadata
-from tests.contract.writing import (
+from tests.contract.samples_and_readers import (
     SCHEMA,
     Read,
     as_kept,
@@ -180,11 +180,11 @@ def full_device(folder: Path) -> Callable[[str], str]:
     as root would lose its machine the device.
     """
 
-    def aside(name: str) -> str:
+    def staging_path(name: str) -> str:
         (folder / name).symlink_to("/dev/full")
         return str(folder / name)
 
-    return aside
+    return staging_path
 
 
 @pytest.mark.parametrize("output_format", ["webdataset", "parquet", "tfrecord"])
@@ -201,9 +201,9 @@ def test_a_full_device_is_an_oserror(output_format: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("output_format", ["webdataset", "parquet", "tfrecord"])
 def test_a_device_that_is_full_at_the_end_is_an_oserror(output_format: str, tmp_path: Path) -> None:
-    aside = full_device(tmp_path)
+    staging_path = full_device(tmp_path)
     output = OutputOptions(output_format=output_format)
-    writer = open_writer("00007", output, ImageOptions(), aside)
+    writer = open_writer("00007", output, ImageOptions(), staging_path)
     given = samples(True)[:1]
     writer.add(given[0])  # gathered, not written yet
     rows = table(given, True)
@@ -211,14 +211,14 @@ def test_a_device_that_is_full_at_the_end_is_an_oserror(output_format: str, tmp_
         writer.finish(rows)
     writer.abort()
     with pytest.raises(OSError, match="No space left"):
-        write_metadata("00007.parquet", aside("metadata.parquet"), rows)
+        write_metadata("00007.parquet", staging_path("metadata.parquet"), rows)
 
 
 #: A writer that may write `limit` bytes a file; says what stopped it.
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
-from tests.contract.writing import write
+from tests.contract.samples_and_readers import write
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder, output_format, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from img2ds.config.options import ImageOptions
+from img2ds.core.sample import Encoded
 from img2ds.image.blur import MAX_BOXES, BoxError, blur, read_boxes, turned
 from img2ds.image.orient import upright
 from img2ds.image.transform import Picture, Transformer
-from img2ds.options import ImageOptions
-from img2ds.sample import Encoded
 from tests.image.reference import Floats, Pixels, distance, opened, rendered
 from tests.image.reference import upright as decoded
 from tests.image.reference_blur import blurred

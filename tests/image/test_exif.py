@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
+from img2ds.config.options import ImageOptions
+from img2ds.core.sample import Encoded
 from img2ds.image.exif import exif_json
 from img2ds.image.orient import read_orientation
 from img2ds.image.sniff import Header, sniff
 from img2ds.image.transform import Picture, Transformer
-from img2ds.options import ImageOptions
-from img2ds.sample import Encoded
 from tests.server.encodings import jpeg, jpeg_oriented
 from tests.server.photos import photo
 

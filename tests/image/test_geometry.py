@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from img2ds.config.options import ImageOptions
 from img2ds.image.geometry import Geometry, plan_geometry
-from img2ds.options import ImageOptions
 
 steady = settings(derandomize=True, deadline=None)
 

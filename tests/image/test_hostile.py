@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from img2ds.config.options import ImageOptions
+from img2ds.core.failure import Failure, Reason, Status
+from img2ds.core.sample import Encoded
 from img2ds.image.transform import Transformer
-from img2ds.options import ImageOptions
-from img2ds.outcome import Failure, Reason, Status
-from img2ds.sample import Encoded
 from tests.server.encodings import ENCODINGS, jpeg, jpeg_progressive, png, webp
 from tests.server.image import png_bomb, png_chunk
 from tests.server.photos import photo

@@ -20,7 +20,7 @@ from img2ds.image.orient import Pixels
 from img2ds.image.sniff import Header, sniff
 from tests.server.photos import photo
 
-_jpeg = pytest.importorskip("img2ds.image._jpeg", reason="not built for this machine")
+_jpeg = pytest.importorskip("img2ds.image.native._jpeg", reason="not built for this machine")
 
 SCALES = (1, 2, 4, 8)
 SUBSAMPLINGS = {0: (1, 1), 1: (2, 1), 2: (2, 2)}

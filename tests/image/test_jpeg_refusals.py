@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import simplejpeg
 
+from img2ds.config.options import ImageOptions
+from img2ds.core.failure import Failure, Reason
+from img2ds.core.sample import Encoded
 from img2ds.image import decode
 from img2ds.image.transform import Picture, Transformer
-from img2ds.options import ImageOptions
-from img2ds.outcome import Failure, Reason
-from img2ds.sample import Encoded
 from tests.image.reference import opened
 from tests.server.encodings import jpeg
 from tests.server.photos import photo
 
-_jpeg = pytest.importorskip("img2ds.image._jpeg", reason="not built for this machine")
+_jpeg = pytest.importorskip("img2ds.image.native._jpeg", reason="not built for this machine")
 
 
 def segment(marker: int, payload: bytes) -> bytes:
@@ -132,7 +132,7 @@ def test_what_breaks_off_at_once_costs_no_memory() -> None:
     colour = struct.pack(">BHHB", 8, 9000, 9000, 3) + bytes([1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0])
     body = picture(quantisation(1), segment(0xC2, colour), ZEROS, scan("000", 0, 0, 0, 3))
     program = (
-        "from pathlib import Path; from img2ds.image import _jpeg\n"
+        "from pathlib import Path; from img2ds.image.native import _jpeg\n"
         f"assert _jpeg.decode_planes({body!r}, 8, False) is None\n"
         "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
     )

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from img2ds.config.options import ImageOptions
+from img2ds.core.sample import Encoded
 from img2ds.image.transform import Transformer
-from img2ds.options import ImageOptions
-from img2ds.sample import Encoded
 from tests.image.reference import Floats, Pixels, distance, opened, rendered, upright
 from tests.server.encodings import ENCODINGS, jpeg_444, jpeg_oriented, png
 from tests.server.image import png_chunk

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from img2ds.config.options import ImageOptions
 from img2ds.image import planes as planes_module
 from img2ds.image.encode import EncodeError, make_encoder, make_plane_encoder
 from img2ds.image.geometry import Geometry, plan_geometry
@@ -24,13 +25,12 @@ from img2ds.image.jpeg import decode_planes
 from img2ds.image.orient import swaps_sides
 from img2ds.image.planes import Planes, can_resize, resize_planes
 from img2ds.image.resize import resize
-from img2ds.options import ImageOptions
 from tests.image.reference import Pixels, distance, opened
 from tests.image.reference_planes import planes_of, resized_planes
 from tests.server.encodings import jpeg_grey
 from tests.server.photos import photo
 
-_planes = pytest.importorskip("img2ds.image._planes", reason="built without a C compiler")
+_planes = pytest.importorskip("img2ds.image.native._planes", reason="built without a C compiler")
 
 MODES = ("border", "no", "keep_ratio", "keep_ratio_largest", "center_crop")
 PITCHES = ((1, 1), (2, 1), (1, 2), (2, 2))

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from img2ds.core.failure import Failure, Reason
 from img2ds.image.sniff import MAX_ICC, Header, sniff
-from img2ds.outcome import Failure, Reason
 from tests.server.encodings import ENCODINGS, alpha, jpeg, jpeg_oriented, png, webp
 from tests.server.image import png_chunk
 from tests.server.photos import photo

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from img2ds.config.options import ImageOptions
+from img2ds.core.failure import Failure, Reason, Status, UsageError
+from img2ds.core.sample import Body, Encoded
 from img2ds.image.transform import Picture, Transformer
-from img2ds.options import ImageOptions
-from img2ds.outcome import Failure, Reason, Status, UsageError
-from img2ds.sample import Body, Encoded
 from tests.image.reference import opened
 from tests.server.encodings import ENCODINGS, gif, jpeg, jpeg_oriented, png, webp, webp_alpha
 from tests.server.photos import photo

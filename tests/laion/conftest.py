@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.laion.chain import Chain, whole_chain
-from tests.laion.clip.trained import train_tiny
+from tests.laion.all_stages_folder import Chain, whole_chain
+from tests.laion.clip.trained_model import train_tiny
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.laion.chain import Chain
+from tests.laion.all_stages_folder import Chain
 from tests.laion.shape_web import ShapeWeb
 
 pytestmark = pytest.mark.slow
@@ -37,9 +37,9 @@ def check_same(one: Path, other: Path) -> None:
     for path in one.rglob("*.npy"):
         np.testing.assert_allclose(np.load(path), np.load(other / path.relative_to(one)), atol=1e-3)
     for path in one.glob("*_stats.json"):
-        marks = [json.loads((folder / path.name).read_text()) for folder in (one, other)]
+        markers = [json.loads((folder / path.name).read_text()) for folder in (one, other)]
         for name in ("count", "successes", "reasons"):
-            assert marks[0][name] == marks[1][name]
+            assert markers[0][name] == markers[1][name]
 
 
 def test_scores_are_the_same(chain: Chain, cluster: str, tmp_path: Path) -> None:

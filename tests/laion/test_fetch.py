@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from img2ds.options import FLAGS
-from img2ds.outcome import UsageError
+from img2ds.config.options import FLAGS
+from img2ds.core.failure import UsageError
 from laion import cli
 from laion.crawl.options import CrawlOptions
 from laion.fetch import FIXED, DownloadOptions, img2ds_options

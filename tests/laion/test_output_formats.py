@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.cli import run
 from laion.tag.purge import open_shards
 from laion.web.pictures import ShardPictures

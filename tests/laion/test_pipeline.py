@@ -21,8 +21,8 @@ import img2ds
 from img2ds.storage import OutputFolder
 from laion import cli
 from laion.commands import COMMANDS
-from laion.origin import read_model
-from tests.laion.chain import Chain
+from laion.provenance import read_model
+from tests.laion.all_stages_folder import Chain
 from tests.laion.shape_web import LICENSE, Planted, ShapeWeb, licensed
 
 pytestmark = pytest.mark.slow
@@ -231,8 +231,8 @@ def test_purging_takes_dropped_pairs_out_of_shards_and_scores(chain: Chain, tmp_
         for path in (tmp_path / folder).rglob("*"):
             content = path.read_bytes() if path.is_file() else b""
             assert not any(url.encode() in content for url, _ in dropped), path
-    marks = [json.loads(p.read_text()) for p in (tmp_path / "shards").glob("*_stats.json")]
-    assert sum(mark.get("purged", 0) for mark in marks) == len(dropped)
+    markers = [json.loads(p.read_text()) for p in (tmp_path / "shards").glob("*_stats.json")]
+    assert sum(marker.get("purged", 0) for marker in markers) == len(dropped)
 
 
 def test_running_the_chain_again_changes_nothing(chain: Chain) -> None:

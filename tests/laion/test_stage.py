@@ -13,13 +13,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from img2ds.flags import flag
-from img2ds.outcome import UsageError
+from img2ds.config.flags import flag
+from img2ds.core.failure import UsageError
 from img2ds.storage import InputFile
 from laion import cli
 from laion.commands import COMMANDS, Command
 from laion.part import Part
-from laion.stage import OneByOne, StageOptions, StageReport, fingerprint, run_stage
+from laion.stage import SequentialWorker, StageOptions, StageReport, fingerprint, run_stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def make(task: CountTask, part: Part) -> None:
     Path(part.path(f"other/other_{task.shard_id}.npy")).write_text("x")
     part.counts.successes += len(kept)
     part.counts.drop("odd", 10 - len(kept))
-    part.counts.figures["pages"] += 3
+    part.counts.metrics["pages"] += 3
 
 
 def run(options: CountOptions, total: str | None = None) -> StageReport:
@@ -74,7 +74,7 @@ def run(options: CountOptions, total: str | None = None) -> StageReport:
         options,
         source,
         tasks,
-        lambda folder: OneByOne(folder, make),
+        lambda folder: SequentialWorker(folder, make),
         inside=("other",),
         finish=finish,
     )
@@ -95,11 +95,11 @@ def test_parts_are_committed_with_exact_counts(tmp_path: Path) -> None:
     assert report.exit_code == 0
     assert numbers(folder) == list(range(0, 40, 2))
     assert (report.total.count, report.total.successes) == (40, 20)
-    mark = json.loads((folder / "00001_stats.json").read_text())
-    assert (mark["count"], mark["successes"], mark["dropped"]) == (10, 5, 5)
-    assert mark["reasons"] == {"odd": 5}
-    assert mark["pages"] == 3
-    assert [file["name"] for file in mark["files"]] == ["00001.parquet", "other/other_1.npy"]
+    marker = json.loads((folder / "00001_stats.json").read_text())
+    assert (marker["count"], marker["successes"], marker["dropped"]) == (10, 5, 5)
+    assert marker["reasons"] == {"odd": 5}
+    assert marker["pages"] == 3
+    assert [file["name"] for file in marker["files"]] == ["00001.parquet", "other/other_1.npy"]
     total = json.loads(Path(f"{folder}.total").read_text())
     assert (total["successes"], total["reasons"], total["pages"]) == (20, {"odd": 20}, 12)
     assert "kept rows" in report.text

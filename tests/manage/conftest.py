@@ -13,7 +13,7 @@ import pytest
 from fsspec.config import conf
 
 import img2ds
-from tests.manage.web import PER_SHARD, PICTURES, network, rows
+from tests.manage.dataset_rows import PER_SHARD, PICTURES, network, rows
 from tests.server.pictures import picture
 from tests.server.sample_web import BackgroundWeb
 

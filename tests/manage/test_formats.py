@@ -12,15 +12,15 @@ import pytest
 
 import img2ds
 from img2ds import cli
+from img2ds.config.options import OUTPUT_FORMATS
+from img2ds.formats.readers import layout_of, open_stored
 from img2ds.manage.dataset import Dataset
 from img2ds.manage.options import ReshardOptions, StatusOptions
 from img2ds.manage.reshard import run as reshard
-from img2ds.manage.samples import layout_of, open_stored
 from img2ds.manage.status import run as look
-from img2ds.options import OUTPUT_FORMATS
-from tests.manage.peer_folder import write_shard
+from tests.manage.dataset_rows import PER_SHARD, network
+from tests.manage.img2dataset_folder import write_shard
 from tests.manage.test_verify import problems
-from tests.manage.web import PER_SHARD, network
 from tests.server.pictures import picture
 
 FORMATS = [name for name in OUTPUT_FORMATS if name != "dummy"]
@@ -116,7 +116,7 @@ def test_folders_of_img2dataset_in_every_format(tmp_path: Path, kind: str) -> No
         write_shard(folder, number, kind=kind)
     assert problems(folder, decode=True) == problems(folder, fast=True) == {}
     found = look(StatusOptions(output_folder=str(folder)))
-    assert (found.output_format, found.by_peer, found.rows) == (kind, 3, 30)
+    assert (found.output_format, found.by_img2dataset, found.rows) == (kind, 3, 30)
     assert list(parts(folder).values()) == [(picture(), None)] * 15
     path = data(folder, "00001", kind)
     path.write_bytes(path.read_bytes()[:-600])

@@ -22,7 +22,7 @@ from img2ds.manage.reshard import run as reshard
 from img2ds.manage.status import run as look
 from img2ds.manage.verify import run as verify
 from img2ds.storage import OutputFolder
-from tests.manage.peer_folder import write_shard
+from tests.manage.img2dataset_folder import write_shard
 
 
 def packed(source: Path | str, to: Path | str, per_shard: int = 12) -> ReshardReport:
@@ -70,9 +70,9 @@ def test_successes_are_packed_with_their_bytes(made: Path, tmp_path: Path) -> No
     for was, sample, row in zip(before, after, table.to_pylist(), strict=True):
         assert row == {**old[was["key"].decode()], "key": sample["key"].decode()}
         assert json.loads(sample["json"]) == row
-    mark = json.loads((to / "00000_stats.json").read_text())
-    assert (mark["count"], mark["successes"], mark["reasons"]) == (12, 12, {})
-    assert mark["bytes"]["written"] == sum(len(s["jpg"]) for s in after[:12])
+    marker = json.loads((to / "00000_stats.json").read_text())
+    assert (marker["count"], marker["successes"], marker["reasons"]) == (12, 12, {})
+    assert marker["bytes"]["written"] == sum(len(s["jpg"]) for s in after[:12])
 
     assert verify(VerifyOptions(output_folder=str(to), decode=True)).exit_code == 0
     found = look(StatusOptions(output_folder=str(to)))
@@ -124,12 +124,12 @@ def test_a_broken_shard_is_named_and_the_others_packed(
 
 
 def test_samples_that_are_fewer_than_the_mark_says_are_told_of(made: Path, tmp_path: Path) -> None:
-    mark = json.loads((made / "00003_stats.json").read_text())
-    mark["successes"] += 1
-    (made / "00003_stats.json").write_text(json.dumps(mark))
+    marker = json.loads((made / "00003_stats.json").read_text())
+    marker["successes"] += 1
+    (made / "00003_stats.json").write_text(json.dumps(marker))
     report = packed(made, tmp_path / "packed", 5)
     assert report.exit_code == 1
-    assert "its mark says more" in "".join(report.run.failed.values())
+    assert "its commit marker says more" in "".join(report.run.failed.values())
 
 
 def test_what_cannot_be_packed_is_refused(

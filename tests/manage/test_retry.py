@@ -19,17 +19,17 @@ import pytest
 
 import img2ds
 from img2ds import cli
-from img2ds.ledger import MANIFEST
+from img2ds.engine.manifest import MANIFEST
 from img2ds.manage.options import StatusOptions, VerifyOptions
 from img2ds.manage.retried import KEY_COLUMN
 from img2ds.manage.status import Status
 from img2ds.manage.status import run as look
 from img2ds.manage.verify import run as verify
 from img2ds.storage import OutputFolder
-from tests.manage.flaky import Flaky, write_rows
-from tests.manage.peer_folder import write_shard
-from tests.manage.web import network
-from tests.test_job import ROOT, marks, read_until
+from tests.download.test_job import ROOT, markers, read_until
+from tests.manage.dataset_rows import network
+from tests.manage.img2dataset_folder import write_shard
+from tests.manage.recovering_web import Flaky, write_rows
 
 ROWS, PER_SHARD = 45, 10
 #: Pictures that come at the second try, and those that never do.
@@ -87,7 +87,7 @@ def test_rows_that_failed_in_passing_are_tried_again(
 ) -> None:
     flaky, address = web
     download(address, tmp_path)
-    before = marks(tmp_path / "set")
+    before = markers(tmp_path / "set")
     assert len(before) == 5
     assert status(tmp_path).tally.reasons == {"http_503": 7, "http_404": 2}
 
@@ -95,8 +95,8 @@ def test_rows_that_failed_in_passing_are_tried_again(
     flaky.flaky.asked.clear()
     assert retry(address, tmp_path) == 0
     assert sorted(flaky.flaky.asked) == list(BUSY)
-    assert before.items() <= marks(tmp_path / "set").items()
-    assert len(marks(tmp_path / "set")) == 6
+    assert before.items() <= markers(tmp_path / "set").items()
+    assert len(markers(tmp_path / "set")) == 6
 
     # The rows are those of the list, with all that the first run knew of them.
     again = table(tmp_path, 5)
@@ -133,7 +133,7 @@ def test_rows_that_failed_in_passing_are_tried_again(
     flaky.flaky.asked.clear()
     assert retry(address, tmp_path) == 0
     assert "nothing to try again" in capsys.readouterr().out
-    assert (flaky.flaky.asked, len(marks(tmp_path / "set"))) == ([], 8)
+    assert (flaky.flaky.asked, len(markers(tmp_path / "set"))) == ([], 8)
     assert verify(VerifyOptions(output_folder=str(tmp_path / "set"))).exit_code == 0
 
 
@@ -203,13 +203,13 @@ def test_a_killed_retry_goes_on_with_its_list(tmp_path: Path) -> None:
         # Ten rows have come; the others count as they were.
         assert (found.rows, found.tally.successes) == (45, 25)
         assert found.tally.reasons == {"http_503": 20}
-        committed = marks(tmp_path / "set")
+        committed = markers(tmp_path / "set")
         flaky.open()
         assert retry(address, tmp_path, reasons="http_404") == 2  # another one is not finished
         flaky.flaky.asked.clear()
         assert retry(address, tmp_path) == 0
     assert sorted(flaky.flaky.asked) == list(range(10, 30))
-    assert committed.items() <= marks(tmp_path / "set").items()
+    assert committed.items() <= markers(tmp_path / "set").items()
     assert table(tmp_path, 5, 6, 7)["n"].to_pylist() == list(range(30))
     found = status(tmp_path)
     assert (found.rows, found.tally.successes, found.exit_code) == (45, 45, 0)
@@ -228,7 +228,7 @@ def test_a_shard_made_again_after_its_retry_counts_no_row_twice(
     assert (found.rows, found.tally.successes, found.tally.count) == (45, 43, 45)
     assert found.tally.reasons == {"http_404": 2}
     assert retry(address, tmp_path) == 0
-    assert len(marks(tmp_path / "set")) == 6
+    assert len(markers(tmp_path / "set")) == 6
 
 
 def test_a_remote_folder_is_retried(remote: str, original: tuple[Path, str]) -> None:
@@ -300,7 +300,7 @@ def test_a_folder_of_img2dataset_is_retried_by_its_messages(
     # Messages 3 and 5 of seven in turn: a time-out and a 503.
     assert listed(tmp_path, "0001") == ["000003", "000005", "000013", "000015"]
     found = status(tmp_path)
-    assert (found.rows, found.by_peer, found.tried_again) == (20, 2, 4)
+    assert (found.rows, found.by_img2dataset, found.tried_again) == (20, 2, 4)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`img2ds status`: what a folder holds and lacks, by its manifest and marks."""
+"""`img2ds status`: what a folder holds and lacks, by its manifest and commit markers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from img2ds import cli
-from img2ds.ledger import MANIFEST
+from img2ds.core.failure import UsageError
+from img2ds.engine.manifest import MANIFEST
 from img2ds.manage.options import StatusOptions
 from img2ds.manage.status import Status, run
 from img2ds.manage.status_page import in_bytes, numbers
-from img2ds.outcome import UsageError
 from img2ds.storage import OutputFolder
-from tests.manage.peer_folder import write_shard
-from tests.manage.web import rows
+from tests.manage.dataset_rows import rows
+from tests.manage.img2dataset_folder import write_shard
 
 
 def status(path: Path) -> Status:
@@ -50,7 +50,7 @@ def test_missing_shards_leftovers_and_those_in_the_making(made: Path) -> None:
     assert "the command that made it again" in found.text
     folder = OutputFolder.open(str(made))
     with folder.lock():
-        Path(folder.aside("00002.tar")).write_bytes(b"half")
+        Path(folder.staging_path("00002.tar")).write_bytes(b"half")
         found = status(made)
         assert (found.leftovers, found.making) == ([1], [2])
         assert "a run is at work: process" in found.text
@@ -86,7 +86,7 @@ def test_a_folder_of_img2dataset(tmp_path: Path) -> None:
     write_shard(tmp_path / "peer", 1)
     found = status(tmp_path / "peer")
     assert found.exit_code == 0
-    assert (found.output_format, found.by_peer, found.rows) == ("webdataset", 2, 20)
+    assert (found.output_format, found.by_img2dataset, found.rows) == ("webdataset", 2, 20)
     assert found.tally.reasons == {
         "http_404": 4, "connect_timeout": 2, "http_503": 2, "decode_error": 2
     }  # fmt: skip

@@ -16,15 +16,15 @@ import pytest
 
 import img2ds
 from img2ds import cli
+from img2ds.core.failure import UsageError
+from img2ds.formats.readers import layout_of
 from img2ds.manage.check import ShardCheck
 from img2ds.manage.dataset import Dataset
 from img2ds.manage.options import VerifyOptions
-from img2ds.manage.samples import layout_of
 from img2ds.manage.verify import run
-from img2ds.outcome import UsageError
 from img2ds.storage import OutputFolder, file_record
-from tests.manage.peer_folder import write_shard
-from tests.manage.web import PER_SHARD, network
+from tests.manage.dataset_rows import PER_SHARD, network
+from tests.manage.img2dataset_folder import write_shard
 
 
 def problems(path: Path, *, fast: bool = False, decode: bool = False) -> dict[int, set[str]]:
@@ -41,19 +41,19 @@ def problems(path: Path, *, fast: bool = False, decode: bool = False) -> dict[in
 
 
 def vouch(path: Path, shard: str = "00001") -> None:
-    """Have the mark of a shard vouch for its files as they are now."""
-    mark = path / f"{shard}_stats.json"
-    document = json.loads(mark.read_text())
+    """Have the commit marker of a shard vouch for its files as they are now."""
+    marker = path / f"{shard}_stats.json"
+    document = json.loads(marker.read_text())
     for record in document["files"]:
         now = file_record(record["name"], str(path / record["name"]))
         record.update(size=now.size, sha256=now.sha256)
-    mark.write_text(json.dumps(document))
+    marker.write_text(json.dumps(document))
 
 
 def rewrite_tar(
     path: Path, change: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]
 ) -> None:
-    """Change the members of shard 1, and have its mark vouch for them."""
+    """Change the members of shard 1, and have its commit marker vouch for them."""
     name = path / "00001.tar"
     with tarfile.open(name) as tar:
         members = [(m.name, tar.extractfile(m).read()) for m in tar]  # type: ignore[union-attr]

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 import trio
 
+from img2ds.config.options import NetworkOptions
+from img2ds.core.failure import UsageError
 from img2ds.net.connector import HEAD_START, MAX_ADDRESSES, Connector, open_context
 from img2ds.net.error import FetchError
 from img2ds.net.resolver import DnsConfig, Resolver
-from img2ds.net.sockets import Due
+from img2ds.net.sockets import Deadline
 from img2ds.net.url import parse_url
-from img2ds.options import NetworkOptions
-from img2ds.outcome import UsageError
-from tests.net.connecting import DISCARD, PUBLIC, attempt, connector, listening
-from tests.running import run, serving
+from tests.net.local_connector import DISCARD, PUBLIC, attempt, connector, listening
+from tests.run_on_virtual_clock import run, serving
 from tests.server import certificates
 from tests.server.names import Entry, NameServer
 
@@ -122,7 +122,7 @@ def test_nobody_answers(silence: float, max_time: float, reason: str, seconds: f
         with full("127.0.0.1") as (host, port):
             began = trio.current_time()
             with pytest.raises(FetchError) as caught:
-                await connector().connect_tcp(host, port, Due(silence, max_time))
+                await connector().connect_tcp(host, port, Deadline(silence, max_time))
             assert caught.value.failure.reason == reason
             assert trio.current_time() - began == pytest.approx(seconds)
 
@@ -137,7 +137,7 @@ def test_waiting_for_a_name_counts_as_well() -> None:
             opened = Connector(NetworkOptions(ca_bundle=certificates.bundle()), resolver)
             began = trio.current_time()
             with pytest.raises(FetchError) as caught:
-                await opened.connect_tcp("a.example", 80, Due(30.0, 12.0))
+                await opened.connect_tcp("a.example", 80, Deadline(30.0, 12.0))
             assert caught.value.failure.reason == "max_time"
             assert trio.current_time() - began == pytest.approx(12.0)
 

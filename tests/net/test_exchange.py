@@ -13,8 +13,8 @@ from img2ds.net.budget import Budget, Lease
 from img2ds.net.connection import Connection
 from img2ds.net.error import ClosedEarly, FetchError
 from img2ds.net.exchange import MAX_DRAIN, MAX_HEAD, Exchange
-from img2ds.net.sockets import Due
-from tests.running import run
+from img2ds.net.sockets import Deadline
+from tests.run_on_virtual_clock import run
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
 
@@ -28,7 +28,9 @@ class Line:
         self.peer.settimeout(0)
         self.connection = Connection(ours)
         self.lease = lease or Budget(1 << 30).lease()
-        self.exchange = Exchange(self.connection, Due(10.0, 60.0), self.lease, bytearray(MAX_HEAD))
+        self.exchange = Exchange(
+            self.connection, Deadline(10.0, 60.0), self.lease, bytearray(MAX_HEAD)
+        )
 
     def __enter__(self) -> Line:
         return self
@@ -111,7 +113,7 @@ def test_a_connection_that_is_gone_before_the_request_is_sent(linger: bool, reas
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             peer.close()
             lease = Budget(1 << 30).lease()
-            exchange = Exchange(Connection(ours), Due(10.0, 60.0), lease, bytearray(MAX_HEAD))
+            exchange = Exchange(Connection(ours), Deadline(10.0, 60.0), lease, bytearray(MAX_HEAD))
             with pytest.raises(ClosedEarly) as caught:
                 await exchange.request(REQUEST)
             assert caught.value.failure.reason == reason

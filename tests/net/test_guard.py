@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import trio
 
+from img2ds.config.options import NetworkOptions
+from img2ds.core.failure import Failure
 from img2ds.net.budget import Budget
 from img2ds.net.connector import Connector
 from img2ds.net.resolver import DnsConfig, Resolver
 from img2ds.net.trio_fetcher import TrioFetcher
-from img2ds.options import NetworkOptions
-from img2ds.outcome import Failure
-from tests.net.connecting import PUBLIC, attempt, connector, listening
-from tests.running import run, serving
+from tests.net.local_connector import PUBLIC, attempt, connector, listening
+from tests.run_on_virtual_clock import run, serving
 from tests.server import certificates
 from tests.server.names import NameServer, addresses
 from tests.server.registry import BEHAVIOURS

@@ -8,7 +8,7 @@ import trio
 
 from img2ds.net.connection import Connection
 from img2ds.net.pool import MAX_IDLE, Pool
-from tests.running import run
+from tests.run_on_virtual_clock import run
 
 A, B = ("http", "a.example", 80), ("http", "b.example", 80)
 

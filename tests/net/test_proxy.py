@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from img2ds.config.options import COMMAND, NetworkOptions
+from img2ds.core.failure import Reason, Retryability, UsageError, retryability
 from img2ds.net.address import is_literal, is_public_name
 from img2ds.net.error import FetchError
 from img2ds.net.no_proxy import NoProxy
 from img2ds.net.proxy import Proxy, blamed, parse_proxy, read_rules, refusal
 from img2ds.net.url import parse_url
-from img2ds.options import COMMAND, NetworkOptions
-from img2ds.outcome import Nature, Reason, UsageError, nature
 
 
 def chosen(environment: dict[str, str], url: str, wanted: str = "environment") -> str | None:
@@ -200,7 +200,7 @@ def test_refusals(status: int, reason: str) -> None:
     failure = refusal(status).failure
     assert failure.reason == reason
     assert str(status) in failure.message
-    assert nature(failure.reason) is Nature.TRANSIENT
+    assert retryability(failure.reason) is Retryability.TRANSIENT
 
 
 @pytest.mark.parametrize("name", ["a.example", "a.example.", "corp.example", "local.de", "x.arpa"])

@@ -10,8 +10,8 @@ from img2ds.net.resolver import (
     DnsConfig,
     Resolver,
 )
-from tests.net.resolving import TIMEOUT, ZONE, outcome, resolving
-from tests.running import run, serving
+from tests.net.local_resolver import TIMEOUT, ZONE, outcome, resolving
+from tests.run_on_virtual_clock import run, serving
 from tests.server.names import AAAA, REFUSED, SERVFAIL, A, Entry, NameServer
 
 

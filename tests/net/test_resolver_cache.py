@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from img2ds.core.failure import UsageError
 from img2ds.net.resolver import (
     FAILURE_TTL,
     MAX_QUESTIONS,
@@ -17,9 +18,8 @@ from img2ds.net.resolver import (
     _resolv_conf,
     system_config,
 )
-from img2ds.outcome import UsageError
-from tests.net.resolving import ZONE, outcome, resolving
-from tests.running import run
+from tests.net.local_resolver import ZONE, outcome, resolving
+from tests.run_on_virtual_clock import run
 from tests.server.names import A, Entry, NameServer, Record, addresses
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from img2ds.core.failure import Failure, Reason, Retryability, failure, http_reason, retryability
 from img2ds.net.coding import decode_content
 from img2ds.net.connector import ConnectRule
 from img2ds.net.error import FetchError
@@ -18,7 +19,6 @@ from img2ds.net.redirect import next_url
 from img2ds.net.retry import MAX_DELAY, parse_retry_after, retry_delay
 from img2ds.net.robots import is_disallowed
 from img2ds.net.url import parse_url
-from img2ds.outcome import Failure, Nature, Reason, failure, http_reason, nature
 
 BASE = parse_url("http://a.example/x")
 
@@ -46,19 +46,19 @@ def test_raw_bytes_in_a_location(raw: bytes, target: str) -> None:
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [
-        ("http_404", Nature.PERMANENT),
-        ("http_410", Nature.PERMANENT),
-        ("http_429", Nature.TRANSIENT),
-        ("http_503", Nature.TRANSIENT),
-        ("http_522", Nature.TRANSIENT),
-        ("stalled", Nature.TRANSIENT),
-        ("tls_error", Nature.PERMANENT),
-        ("not_an_image", Nature.PERMANENT),
-        ("no_descriptors", Nature.LOCAL),
+        ("http_404", Retryability.PERMANENT),
+        ("http_410", Retryability.PERMANENT),
+        ("http_429", Retryability.TRANSIENT),
+        ("http_503", Retryability.TRANSIENT),
+        ("http_522", Retryability.TRANSIENT),
+        ("stalled", Retryability.TRANSIENT),
+        ("tls_error", Retryability.PERMANENT),
+        ("not_an_image", Retryability.PERMANENT),
+        ("no_descriptors", Retryability.LOCAL),
     ],
 )
-def test_only_what_may_pass_is_transient(reason: str, expected: Nature) -> None:
-    assert nature(reason) is expected
+def test_only_what_may_pass_is_transient(reason: str, expected: Retryability) -> None:
+    assert retryability(reason) is expected
 
 
 def test_every_reason_has_a_status_and_a_nature() -> None:
@@ -67,7 +67,7 @@ def test_every_reason_has_a_status_and_a_nature() -> None:
         assert made.reason == reason.value
         assert made.message
         assert made.status.value in ("failed_to_download", "failed_to_resize")
-        assert nature(reason.value) in Nature
+        assert retryability(reason.value) in Retryability
 
 
 def test_retries_only_as_often_as_asked() -> None:

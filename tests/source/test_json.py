@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from img2ds.options import InputOptions
-from img2ds.outcome import UsageError
+from img2ds.config.options import InputOptions
+from img2ds.core.failure import UsageError
 from img2ds.source import Source, json_values, open_source, records
 from img2ds.storage import open_stream
 

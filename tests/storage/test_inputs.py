@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.storage import find_inputs
 
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.storage import OutputFolder, claim, commit, output
 from img2ds.storage.lock import STALE, HeartbeatLock
 from tests.storage.conftest import Outage
 
 
 def test_a_file_appears_when_it_is_published(folder: OutputFolder) -> None:
-    path = folder.aside("00000.tar")
+    path = folder.staging_path("00000.tar")
     Path(path).write_bytes(b"half")
     assert "00000.tar" not in folder.names()
     assert not folder.exists("00000.tar")
@@ -63,7 +63,9 @@ def test_a_process_has_one_name_from_its_first_commits_on(
     monkeypatch.setattr(output, "_names_by_pid", {})
     folder = OutputFolder(str(tmp_path), True, str(tmp_path / "aside"), "run")
     found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(folder.aside("x"))) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda: found.append(folder.staging_path("x"))) for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -133,15 +135,18 @@ def test_what_dead_runs_left_aside_is_removed(tmp_path: Path) -> None:
     """Of this machine; inside the output folder of all, since it is locked."""
     out, elsewhere = tmp_path / "out", tmp_path / "tmp"
     stranger = "another-host-1-1"
-    for more, aside in (((), out / "_img2ds" / "tmp"), ((str(elsewhere),), elsewhere / "img2ds")):
+    for more, staging_path in (
+        ((), out / "_img2ds" / "tmp"),
+        ((str(elsewhere),), elsewhere / "img2ds"),
+    ):
         subprocess.run([sys.executable, "-c", DIES, str(out), *more], check=False)
-        (dead,) = aside.iterdir()
-        (aside / stranger).mkdir()
+        (dead,) = staging_path.iterdir()
+        (staging_path / stranger).mkdir()
         folder = OutputFolder.open(str(out), *more)
         with folder.lock():
-            folder.clean_aside()
+            folder.clean_staging()
             assert not dead.exists()
-            assert (aside / stranger).exists() == bool(more)
+            assert (staging_path / stranger).exists() == bool(more)
             assert Path(folder.aside_folder).exists()
         folder.close()
 
@@ -150,7 +155,7 @@ def test_what_dead_workers_left_aside_is_removed(tmp_path: Path) -> None:
     """On machines that only workers run on; what others write in the same run stays."""
     folder = OutputFolder.open(str(tmp_path / "out"), str(tmp_path / "tmp"))
     with folder.lock():
-        Path(folder.aside("00001.tar")).touch()
+        Path(folder.staging_path("00001.tar")).touch()
         code = (
             "import os, pickle, sys; folder = pickle.loads(sys.stdin.buffer.read());"
             "open(folder.aside('00002.tar'), 'w').close(); os._exit(9)"
@@ -165,13 +170,13 @@ def test_what_dead_workers_left_aside_is_removed(tmp_path: Path) -> None:
 def test_one_of_two_attempts_commits(
     location: tuple[str, str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second one waits for the first, sees its mark, and touches nothing."""
+    """The second one waits for the first, sees its commit marker, and touches nothing."""
     monkeypatch.setattr(claim, "_PAUSE", 0.01)
     first = OutputFolder.open(*location, contended=True)
     second = replace(first)
     found: list[bool] = []
     with first.lock(), ExitStack() as held:
-        Path(first.aside("0.tar")).write_bytes(b"first")
+        Path(first.staging_path("0.tar")).write_bytes(b"first")
         assert held.enter_context(first.claim("0_stats.json"))
 
         def attempt() -> None:
@@ -186,7 +191,7 @@ def test_one_of_two_attempts_commits(
         held.close()
         late.join()
         assert found == [False]
-        Path(second.aside("0.tar")).write_bytes(b"second")
+        Path(second.staging_path("0.tar")).write_bytes(b"second")
         assert not commit(second, ["0.tar"], "0_stats.json", b"{2}")
         assert (first.read_bytes("0.tar"), first.read_bytes("0_stats.json")) == (b"first", b"{}")
         first.close()
@@ -194,7 +199,7 @@ def test_one_of_two_attempts_commits(
 
 
 def test_a_commit_that_fails_takes_back_what_it_published(folder: OutputFolder) -> None:
-    Path(folder.aside("0.tar")).write_bytes(b"1")
+    Path(folder.staging_path("0.tar")).write_bytes(b"1")
     with pytest.raises(FileNotFoundError):
         commit(folder, ["0.tar", "never-written"], "0_stats.json", b"{}")
     assert folder.names() == ["_img2ds"]
@@ -205,22 +210,22 @@ def test_another_file_system_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shared = Path("/dev/shm")
     if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system here")
-    aside = shared / tmp_path.name
+    staging_path = shared / tmp_path.name
     try:
-        folder = OutputFolder.open(str(tmp_path / "out"), str(aside))
+        folder = OutputFolder.open(str(tmp_path / "out"), str(staging_path))
         with folder.lock():
             folder.write_bytes("00000.tar", b"x" * 100_000)
             assert folder.read_bytes("00000.tar") == b"x" * 100_000
         folder.close()
         assert not list((tmp_path / "out" / "_img2ds" / "tmp").rglob("*"))
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging_path, ignore_errors=True)
 
 
 def test_a_failed_flush_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = OutputFolder.open(str(tmp_path / "out"))
     with folder.lock():
-        Path(folder.aside("a")).write_bytes(b"1")
+        Path(folder.staging_path("a")).write_bytes(b"1")
 
         def full(fd: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -274,7 +279,7 @@ def test_a_whole_run_into_s3(s3: str, tmp_path: Path, output_format: str) -> Non
         names = whole_run(fs, where, output_format)
         if output_format != "files":
             return
-        # Killed before the mark, with an object that the next attempt will not make.
+        # Killed before the commit marker, with an object that the next attempt will not make.
         fs.rm(f"{where}/out/00001_stats.json")
         fs.pipe_file(f"{where}/out/00001/0000190.jpg", b"stale")
         assert download().shards_committed == 1
@@ -292,9 +297,9 @@ def whole_run(fs: Any, where: str, output_format: str) -> set[str]:
     assert names >= {"_img2ds/manifest.json"}
     shards = {name[:5] for name in names if name.endswith("_stats.json")}
     for shard in shards:
-        mark = json.loads(fs.cat_file(f"{root}{shard}_stats.json"))
+        marker = json.loads(fs.cat_file(f"{root}{shard}_stats.json"))
         own = {name for name in names if name.startswith(shard)}
-        for record in mark["files"]:
+        for record in marker["files"]:
             inside = {name for name in own if name.startswith(record["name"] + "/")}
             assert len(inside) == record.get("files", 0)
             sizes = [fs.size(root + name) for name in inside or {record["name"]}]

@@ -9,7 +9,7 @@ import pytest
 
 from img2ds.storage import patient
 from img2ds.storage.patient import ATTEMPTS, PatientFile, read_whole
-from tests.storage.busy import BusyServer
+from tests.storage.busy_server import BusyServer
 
 DATA = random.Random(1).randbytes(100_000)
 

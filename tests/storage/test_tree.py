@@ -18,7 +18,7 @@ from tests.storage.conftest import Outage
 
 
 def fill(folder: OutputFolder, name: str, files: dict[str, bytes]) -> Path:
-    path = Path(folder.aside(name))
+    path = Path(folder.staging_path(name))
     path.mkdir()
     for leaf, data in files.items():
         (path / leaf).write_bytes(data)
@@ -81,9 +81,9 @@ def test_another_file_system_aside(tmp_path: Path) -> None:
     shared = Path("/dev/shm")
     if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system here")
-    aside = shared / tmp_path.name
+    staging_path = shared / tmp_path.name
     try:
-        folder = OutputFolder.open(str(tmp_path / "out"), str(aside))
+        folder = OutputFolder.open(str(tmp_path / "out"), str(staging_path))
         with folder.lock():
             for files in (MANY, FEW):
                 path = fill(folder, "00000", files)
@@ -93,7 +93,7 @@ def test_another_file_system_aside(tmp_path: Path) -> None:
         assert not list((tmp_path / "out" / "_img2ds" / "tmp").rglob("*.txt"))
         folder.close()
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging_path, ignore_errors=True)
 
 
 @pytest.mark.parametrize("files", [FEW, MANY], ids=["few", "many"])

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from img2ds.core.failure import UsageError
 from img2ds.image.encode import make_encoder
-from img2ds.outcome import UsageError
 from laion.clip.device import claim_device, pick_devices
 from laion.clip.embed import BadPicture, Embedder
 from laion.clip.model import ModelSpec
 from laion.clip.prepare import Cut
 from laion.clip.shapes import COLOURS, SHAPES, ShapePicture, pictures
 from laion.clip.tiny import judge
-from tests.laion.clip.shards import downloaded
+from tests.laion.clip.shape_shards import downloaded
 
 torch = pytest.importorskip("torch")
 

@@ -15,7 +15,7 @@ from laion.clip.decoder import Shard, Work
 from laion.clip.loader import AHEAD, Loaded, Loader, ShardEnd
 from laion.clip.picture import cut_picture
 from laion.clip.prepare import Cut, Settings
-from tests.laion.clip.shards import Pair, write_shard
+from tests.laion.clip.shape_shards import Pair, write_shard
 
 WORK = Work(Settings((16, 16), (0.5,) * 3, (0.5,) * 3), None, False)
 COUNTS = (5, 130, 1, 0, 70)

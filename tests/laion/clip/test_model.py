@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.clip import model as models
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec, fetch, load, new_model

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from img2ds.core.failure import Failure
 from img2ds.image.encode import make_encoder
-from img2ds.outcome import Failure
 from laion.clip import picture
 from laion.clip.picture import cut_picture, longest_cut
 from laion.clip.prepare import Cut, Preparer, Settings

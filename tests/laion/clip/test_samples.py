@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.clip import samples
 from laion.clip.samples import read_samples
 

@@ -12,13 +12,13 @@ import pytest
 
 pytest.importorskip("torch")
 
+from img2ds.core.failure import UsageError
 from img2ds.image.encode import make_encoder
-from img2ds.outcome import UsageError
 from img2ds.storage import find_inputs
 from laion.dalle import pairs as module
 from laion.dalle.ahead import Ahead
 from laion.dalle.pairs import PairBatch, Pairs, Position
-from tests.laion.clip.shards import Pair, write_shard
+from tests.laion.clip.shape_shards import Pair, write_shard
 
 EACH = (40, 25, 33)
 

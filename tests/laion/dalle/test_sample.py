@@ -19,7 +19,7 @@ from laion.clip.shapes import COLOURS, draw
 from laion.dalle.codebook import PictureCoder
 from laion.dalle.sample import Drawing, as_samples, rank
 from laion.dalle.transformer import Shape, Transformer
-from tests.laion.dalle.small import typed, write_shapes
+from tests.laion.dalle.small_training import typed, write_shapes
 
 
 def test_ranking_puts_what_fits_first(tiny_model: tuple[str, str]) -> None:

@@ -12,13 +12,13 @@ pytest.importorskip("open_clip")
 
 import torch
 
-from img2ds.outcome import UsageError
-from img2ds.stop import StopSwitch
+from img2ds.core.failure import UsageError
+from img2ds.engine.stop import StopSwitch
 from img2ds.storage import OutputFolder, find_inputs
 from laion.dalle import checkpoint
 from laion.dalle.options import DalleOptions
 from laion.dalle.train import CURVES, Trainer
-from tests.laion.dalle.small import quick, write_shapes
+from tests.laion.dalle.small_training import quick, write_shapes
 
 
 class Killed(Exception):

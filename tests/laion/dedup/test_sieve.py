@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from img2ds.outcome import UsageError
-from laion.candidate import pair_digest
-from laion.columns import DIGEST_BYTES
+from img2ds.core.failure import UsageError
+from laion.data.candidate import pair_digest
+from laion.data.candidate_columns import DIGEST_BYTES
 from laion.dedup import sieve
 from laion.dedup.bloom import Bloom, Shape, merged, predicted_rate, read_header
 from laion.dedup.digest import Words, firsts, halves, mixed

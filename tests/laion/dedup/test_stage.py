@@ -10,14 +10,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from img2ds.options import InputOptions
-from img2ds.outcome import UsageError
-from img2ds.planner import open_input
+from img2ds.config.options import InputOptions
+from img2ds.core.failure import UsageError
+from img2ds.download.planner import open_input
 from laion import cli
-from laion.candidate import Candidate, pair_digest, partition_of
-from laion.columns import CANDIDATE_SCHEMA, PARTITION_COUNT
+from laion.data.candidate import Candidate, pair_digest, partition_of
+from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT
 from laion.dedup.stage import DedupOptions, run
-from tests.laion.dedup.candidates import read_rows, rows, write_folder
+from tests.laion.dedup.candidate_folders import read_rows, rows, write_folder
 
 ROOT = Path(__file__).parents[3]
 WATS = [f"crawl-data/CC-MAIN-2024-10/segments/1/wat/{n:05d}.warc.wat.gz" for n in range(6)]
@@ -175,7 +175,7 @@ output.OutputFolder.publish = killed
 
 # In this process, so that what is killed is what publishes.
 def in_process(name, count, **_):
-    from img2ds.distributor import Session
+    from img2ds.engine.distributors.contract import Session
     class Here(Session):
         spans_machines = False
         def stream(self, worker, tasks):
@@ -192,7 +192,7 @@ sys.exit(cli.run(sys.argv[3:]))
 
 @pytest.mark.parametrize("name", ["00007.parquet", "filters/00007.bloom", "00007_stats.json"])
 def test_killed_between_output_filter_and_mark(tmp_path: Path, name: str) -> None:
-    """Whatever was published of a part without its mark is made again from the filter before."""
+    """Whatever was published of a part without its marker is made again from the filter before."""
     parts = crawl(0, 4)
     first = write_folder(tmp_path / "a", parts[:2])
     second = write_folder(tmp_path / "b", parts[2:])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from laion.knn.search import Searcher
-from tests.laion.knn.folders import index, make_embeddings
+from tests.laion.knn.embedding_folders import index, make_embeddings
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion import cli
 from laion.knn.filters import LICENCES, Filters, first_of_its_kind
 from laion.knn.kinds import choose_kind
 from laion.knn.rows import CC, COMMERCIAL, DERIVATIVES, rights_of, shown_rows, source_columns
 from laion.knn.search import Searcher, Wanted
-from tests.laion.knn.folders import columns, index, make_embeddings, vectors
+from tests.laion.knn.embedding_folders import columns, index, make_embeddings, vectors
 
 ALL = np.concatenate([vectors(300, 0)[0], vectors(200, 1)[0]])
 ROWS = [
@@ -34,7 +34,7 @@ def field(row: int, name: str) -> Any:
     return ROWS[0][name][row] if row < 300 else ROWS[1][name][row - 300]
 
 
-def by_hand(row: int, keep: Any) -> list[int]:
+def interrupted(row: int, keep: Any) -> list[int]:
     order = np.argsort(-(ALL @ ALL[row]), kind="stable")
     return [int(other) for other in order if keep(int(other))]
 
@@ -46,7 +46,7 @@ def found(searcher: Searcher, row: int, **wanted: Any) -> list[int]:
 
 def test_results_are_in_the_order_of_exact_similarity(searcher: Searcher) -> None:
     results = searcher.find(searcher.vector(42), Wanted(k=50, filters=EVERYTHING)).results
-    assert [r.id for r in results][:10] == by_hand(42, lambda _: True)[:10]
+    assert [r.id for r in results][:10] == interrupted(42, lambda _: True)[:10]
     assert results[0].similarity == pytest.approx(1, abs=1e-3)
     assert all(a.similarity >= b.similarity for a, b in pairwise(results))
     assert results[3].row["text"] == field(results[3].id, "caption")
@@ -74,7 +74,7 @@ def test_results_are_in_the_order_of_exact_similarity(searcher: Searcher) -> Non
 def test_filters_leave_as_many_results_as_were_asked_for(
     searcher: Searcher, filters: Filters, keep: Any
 ) -> None:
-    expected = by_hand(7, keep)
+    expected = interrupted(7, keep)
     assert len(expected) > 20
     assert found(searcher, 7, k=20, filters=filters) == expected[:20]
     assert sorted(found(searcher, 7, k=1000, filters=filters)) == sorted(expected)

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from laion import cli
+from laion.data.release_schema import RELEASE_SCHEMA
 from laion.release import stats
-from laion.release.schema import RELEASE_SCHEMA
 from laion.release.stats import StatsOptions, run
 from laion.release.table1 import PAPER, Contents, similarity_histogram
 

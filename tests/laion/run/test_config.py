@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion import cli
 from laion.run.config import Step, make_plan, read_config, stage_flags
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.tag.classifier import load_classifier
 from laion.tag.illegal import ANIMAL, CAPTION_WORDS, UNDERAGE
 from laion.tag.prompts import Prompts, load_prompts
@@ -138,7 +138,7 @@ def test_rows_of_several_blocks_are_all_judged(
     assert tagged.tags == [("UNLIKELY", "NSFW", "NSFW")[n % 3] for n in range(11)]
     assert tagged.kept.tolist() == [n % 3 != 2 and n != 10 for n in range(11)]
     assert tagged.dropped == {UNDERAGE: 3, CAPTION_WORDS: 1}
-    assert tagged.figures() == {"nsfw_unlikely": 4, "nsfw_nsfw": 3}
+    assert tagged.metrics() == {"nsfw_unlikely": 4, "nsfw_nsfw": 3}
 
 
 def test_the_packages_own_prompts_are_one_list_item_each() -> None:

@@ -8,10 +8,10 @@ from random import Random
 
 import pytest
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.wat import archive
 from laion.wat.archive import read_records
-from tests.laion.wat.making import record
+from tests.laion.wat.wat_records import record
 
 COUNT = 120
 BLOCKS = [

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from img2ds.storage import InputFile, patient
 from laion.wat.catalog import choose, digest, find_wats
-from tests.storage.busy import BusyServer
+from tests.storage.busy_server import BusyServer
 
 NAMES = [f"crawl-data/CC-MAIN-2024-10/segments/1/wat/CC-{n:05d}.warc.wat.gz" for n in range(40)]
 LIST = gzip.compress("".join(f"{name}\n" for name in NAMES).encode())

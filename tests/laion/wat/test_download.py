@@ -10,7 +10,7 @@ import webdataset
 
 import img2ds
 from laion import cli
-from tests.laion.wat.making import image, metadata, response, wat
+from tests.laion.wat.wat_records import image, metadata, response, wat
 from tests.server.pictures import picture
 from tests.server.sample_web import BackgroundWeb
 

@@ -15,7 +15,7 @@ from laion.wat import links
 from laion.wat.archive import read_records
 from laion.wat.links import Page, read_page
 from laion.wat.plain import read_plain
-from tests.laion.wat.making import dump, image, metadata, response
+from tests.laion.wat.wat_records import dump, image, metadata, response
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 SOURCE = (b"src",)

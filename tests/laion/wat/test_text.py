@@ -53,11 +53,13 @@ def test_fix_is_ftfy_s_on_many_short_texts() -> None:
 
 def test_all_that_ftfy_takes_for_mojibake_is_suspicious() -> None:
     """Pairs of all characters that mojibake is made of, among letters and by themselves."""
-    marks = {c for c in BADNESS_RE.pattern + "".join(MOJIBAKE_CATEGORIES.values()) if ord(c) > 127}
-    marks |= {chr(c) for c in range(0x80, 0x180)}
+    markers = {
+        c for c in BADNESS_RE.pattern + "".join(MOJIBAKE_CATEGORIES.values()) if ord(c) > 127
+    }
+    markers |= {chr(c) for c in range(0x80, 0x180)}
     bad = 0
-    for first in sorted(marks):
-        for second in (*sorted(marks), "", "a", " "):
+    for first in sorted(markers):
+        for second in (*sorted(markers), "", "a", " "):
             for frame in ("{}", "a{} b", "A {}."):
                 text = frame.format(first + second)
                 if is_bad(text):

@@ -22,7 +22,7 @@ FLAGS = (
 )  # fmt: skip
 
 #: Milliseconds after which something that should show up counts as missing.
-PATIENCE = 10_000
+LEND_SLOT_AFTER = 10_000
 
 
 def chromium() -> str:
@@ -80,7 +80,7 @@ class Visit:
 
     def __init__(self, running: Any, address: str, **context: Any) -> None:
         self._context = running.new_context(base_url=address, **context)
-        self._context.set_default_timeout(PATIENCE)
+        self._context.set_default_timeout(LEND_SLOT_AFTER)
         self._address = address
         self.page = self._context.new_page()
         self.faults: list[str] = []

@@ -12,7 +12,7 @@ from laion.knn.question import Asker, picture_network
 from laion.knn.search import Searcher
 from laion.web.app import build_app
 from laion.web.service import Service, open_pictures
-from tests.laion.web.shapes import ShapeSet, make_shapes
+from tests.laion.web.shape_dataset import ShapeSet, make_shapes
 
 MAX_UPLOAD = 200_000
 MAX_PIXELS = 1_000_000

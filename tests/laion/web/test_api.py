@@ -24,7 +24,7 @@ from img2ds.image.encode import make_encoder
 from laion.clip.shapes import COLOURS, SHAPES
 from laion.web.openapi import openapi_document
 from tests.laion.web.conftest import MAX_UPLOAD, Make
-from tests.laion.web.shapes import HOSTILE, ShapeSet
+from tests.laion.web.shape_dataset import HOSTILE, ShapeSet
 from tests.server.sample_web import BackgroundWeb
 
 

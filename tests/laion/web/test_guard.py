@@ -11,16 +11,16 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.testclient import TestClient
 
-from img2ds.flags import Flags
-from img2ds.outcome import UsageError
+from img2ds.config.flags import Flags
+from img2ds.core.failure import UsageError
 from laion.web.app import STATIC
 from laion.web.guard import MOST_CLIENTS, KnownHosts, RateLimit, client_of
 from laion.web.options import ServeOptions
-from laion.web.serve import CONNECTIONS
 from laion.web.service import Service
+from laion.web.stage import CONNECTIONS
 from tests.laion.web.browser import serving
 from tests.laion.web.conftest import Make
-from tests.laion.web.shapes import ShapeSet
+from tests.laion.web.shape_dataset import ShapeSet
 
 
 async def nothing(*_: Any) -> None:

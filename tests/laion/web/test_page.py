@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.laion.web.browser import Visit, browser, serving
-from tests.laion.web.shapes import HOSTILE, ShapeSet
+from tests.laion.web.shape_dataset import HOSTILE, ShapeSet
 
 pytest.importorskip("playwright", reason="pip install 'img2ds[dev]'")
 

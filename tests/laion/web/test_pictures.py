@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from img2ds.outcome import UsageError
+from img2ds.core.failure import UsageError
 from laion.web.pictures import ShardPictures
 
 

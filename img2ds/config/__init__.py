@@ -1,0 +1,1 @@
+"""Flags: how one is declared, the option groups, and how the command line is read."""

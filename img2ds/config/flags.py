@@ -1,0 +1,223 @@
+"""What a flag is: a dataclass field with a kind, the reader of its values, a command's flags.
+
+Values come typed on a command line, or as Python objects from a caller of `img2ds.download`;
+both are read by the same rules. Pure.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any
+
+from img2ds.core.failure import UsageError
+
+_SIZE_UNITS = {
+    "": 1, "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30,
+}  # fmt: skip
+_SIZE = re.compile(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*")
+
+
+def flag(default: Any, kind: str, text: str, *choices: str, secret: bool = False) -> Any:
+    """A dataclass field that is a flag.
+
+    `kind` is what values are read as: str, int, float, bool, list, mapping, size (bytes, with
+    an optional unit) or choice; a trailing `?` also admits None. A `secret` value may hold
+    passwords: nobody prints or logs it.
+    """
+    metadata = {"kind": kind, "help": text, "choices": choices, "secret": secret}
+    if default is MISSING:
+        return field(metadata=metadata, repr=not secret)
+    if isinstance(default, (dict, list)):
+        return field(default_factory=default.copy, metadata=metadata, repr=not secret)
+    return field(default=default, metadata=metadata, repr=not secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The flags of one command.
+
+    Attributes:
+        program: what is typed before them, such as `laion dedup`.
+        fields: the flags by name, in the order of the help page.
+        aliases: other spellings, and the names that they stand for.
+    """
+
+    program: str
+    fields: Mapping[str, Field[Any]]
+    aliases: Mapping[str, str]
+
+    @classmethod
+    def of(cls, program: str, *groups: type[Any]) -> Flags:
+        """The flags that are the fields of dataclasses."""
+        return cls(program, {f.name: f for group in groups for f in fields(group)}, {})
+
+    def name(self, typed: str) -> str:
+        """The flag's own name for what was typed: dashes, leading ones too, and aliases undone."""
+        plain = typed.lstrip("-").replace("-", "_")
+        return self.aliases.get(plain, plain)
+
+    def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the right kinds by name, of the flags that are given.
+
+        Raises:
+            UsageError: an unknown name, a value of the wrong kind, or a required flag is missing.
+        """
+        values: dict[str, Any] = {}
+        for typed, value in given.items():
+            name = self.name(typed)
+            if name not in self.fields:
+                raise UsageError(self.unknown(typed))
+            if name in values:
+                raise UsageError(f"--{name} is given twice")
+            values[name] = read_value(self.fields[name], value)
+        for name, spec in self.fields.items():
+            if is_required(spec) and name not in values:
+                raise UsageError(f"--{name} is required: {spec.metadata['help']}")
+        return values
+
+    def unknown(self, typed: str) -> str:
+        """The line for a flag nobody knows; it names the nearest one."""
+        plain = typed.lstrip("-").replace("-", "_")
+        near = difflib.get_close_matches(plain, [*self.fields, *self.aliases], n=1)
+        hint = f"did you mean --{near[0]}?" if near else f"{self.program} --help lists the flags"
+        return f"unknown flag --{plain}; {hint}"
+
+
+def is_required(spec: Field[Any]) -> bool:
+    """Whether a flag has no default."""
+    return spec.default is MISSING and spec.default_factory is MISSING
+
+
+def read_value(spec: Field[Any], value: Any) -> Any:
+    """`value`, as a shell or a Python caller gave it, as the kind the flag wants.
+
+    Raises:
+        UsageError: it is of another kind, or not among the choices.
+    """
+    kind: str = spec.metadata["kind"]
+    if kind.endswith("?"):
+        if value is None or (isinstance(value, str) and value.lower() == "none"):
+            return None
+        kind = kind[:-1]
+    try:
+        return _READERS[kind](spec, value)
+    except (ValueError, TypeError, SyntaxError, KeyError, OverflowError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"--{spec.name} takes {_WORDS[kind]}, got {value!r}") from None
+
+
+def _read_str(spec: Field[Any], value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, os.PathLike)):
+        raise ValueError
+    return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+
+
+def _read_int(spec: Field[Any], value: Any) -> int:
+    if isinstance(value, bool):
+        raise ValueError
+    if isinstance(value, str):
+        value = ast.literal_eval(value.strip())
+    if isinstance(value, bool) or int(value) != value:
+        raise ValueError
+    return int(value)
+
+
+def _read_float(spec: Field[Any], value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError
+    number = float(value)
+    if math.isnan(number):
+        raise ValueError
+    return number
+
+
+def _read_bool(spec: Field[Any], value: Any) -> bool:
+    if isinstance(value, str) and value.lower() in ("true", "1", "yes"):
+        return True
+    if isinstance(value, str) and value.lower() in ("false", "0", "no"):
+        return False
+    if isinstance(value, (bool, int)) and value in (0, 1):
+        return bool(value)
+    raise ValueError
+
+
+def _read_list(spec: Field[Any], value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower() == "none":
+            return ()
+        if not text:
+            return ()
+        value = _bracketed(text) if text[:1] in ("[", "(") else text.split(",")
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise ValueError
+    return tuple(str(item).strip() for item in value)
+
+
+def _bracketed(text: str) -> Any:
+    """`["a","b"]`, and `[a,b]` as shells leave it when the quotes were forgotten."""
+    try:
+        value = ast.literal_eval(text)
+        return [value] if isinstance(value, str) else value
+    except (ValueError, SyntaxError):
+        return [item.strip().strip("\"'") for item in text[1:-1].split(",") if item.strip()]
+
+
+def _read_mapping(spec: Field[Any], value: Any) -> dict[str, str]:
+    if isinstance(value, str):
+        value = ast.literal_eval(value)
+    if not isinstance(value, Mapping):
+        raise ValueError
+    return {str(key): str(item) for key, item in value.items()}
+
+
+def _read_size(spec: Field[Any], value: Any) -> int:
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value)
+        if not match:
+            raise ValueError
+        return int(float(match[1]) * _SIZE_UNITS[match[2].lower()])
+    return _read_int(spec, value)
+
+
+def _read_choice(spec: Field[Any], value: Any) -> str:
+    choices: tuple[str, ...] = spec.metadata["choices"]
+    text = str(getattr(value, "value", value))
+    if text in choices:
+        return text
+    near = difflib.get_close_matches(text, choices, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"--{spec.name} is one of {', '.join(choices)}, got {text!r}{hint}")
+
+
+_READERS = {
+    "str": _read_str, "int": _read_int, "float": _read_float, "bool": _read_bool,
+    "list": _read_list, "mapping": _read_mapping, "size": _read_size, "choice": _read_choice,
+}  # fmt: skip
+
+_WORDS = {
+    "str": "a text", "int": "a whole number", "float": "a number", "bool": "True or False",
+    "list": "a list such as '[\"a\",\"b\"]'",
+    "mapping": "a mapping such as '{\"name\": \"value\"}'",
+    "size": "a number of bytes such as 50MB",
+}  # fmt: skip
+
+
+def at_least(name: str, value: float | None, low: float) -> None:
+    if value is not None and value < low:
+        raise UsageError(f"--{name} must be at least {low}, got {value}")
+
+
+def positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise UsageError(f"--{name} must be above 0, got {value}")

@@ -1,0 +1,1 @@
+"""Values and rules without I/O: failures, rows, samples, schemas, names."""

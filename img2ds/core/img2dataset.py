@@ -1,0 +1,64 @@
+"""What img2dataset writes in its own way: error messages in place of reasons, JSON with NaN. Pure.
+
+Its messages are Python's: of urllib, http.client, ssl and socket, and of its own resizer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+from img2ds.core.failure import Reason, http_reason
+
+#: The reason of a message that nobody knows; it counts as permanent.
+UNKNOWN = "other"
+
+_HTTP = re.compile(r"HTTP Error (\d{3})")
+#: The first that is found in a message counts.
+_PATTERNS = tuple(
+    (re.compile(pattern, re.IGNORECASE), reason)
+    for pattern, reason in (
+        (r"Temporary failure in name resolution", Reason.DNS_FAILURE),
+        (r"Name or service not known|No address associated|nodename nor", Reason.DNS_NOT_FOUND),
+        (r"CERTIFICATE_VERIFY_FAILED|\[SSL|SSLError|_ssl\.c", Reason.TLS_ERROR),
+        (r"read operation timed out", Reason.STALLED),
+        (r"timed out", Reason.CONNECT_TIMEOUT),
+        (r"Connection refused", Reason.CONNECT_REFUSED),
+        (r"Connection reset|Network is unreach|No route to host|Broken pipe", Reason.CONNECT_RESET),
+        (r"Remote end closed connection", Reason.CLOSED_BEFORE_REPLY),
+        (r"IncompleteRead", Reason.INCOMPLETE_BODY),
+        (r"Too many open files", Reason.NO_DESCRIPTORS),
+        (r"No space left", Reason.DISK_FULL),
+        (r"infinite loop|redirect", Reason.TOO_MANY_REDIRECTS),
+        (r"unknown url type", Reason.UNSUPPORTED_SCHEME),
+        (r"no host given|URL can't contain|nonnumeric port|codec can't|IPv6", Reason.BAD_URL),
+        (r"X-Robots-Tag", Reason.DISALLOWED_BY_HEADER),
+        (r"hash mismatch", Reason.HASH_MISMATCH),
+        (r"image too small", Reason.IMAGE_TOO_SMALL),
+        (r"aspect ratio too large", Reason.ASPECT_RATIO),
+        (r"image area too large", Reason.IMAGE_AREA_TOO_LARGE),
+        (r"image decoding error|OpenCV", Reason.DECODE_ERROR),
+    )
+)  # fmt: skip
+
+
+def reason_of(message: str) -> str:
+    """The reason that a message of img2dataset stands for, `other` where none does."""
+    if match := _HTTP.search(message):
+        code = int(match[1])
+        return Reason.TOO_MANY_REDIRECTS.value if 300 <= code < 400 else http_reason(code)
+    for pattern, reason in _PATTERNS:
+        if pattern.search(message):
+            return reason.value
+    return UNKNOWN
+
+
+def read_json(data: bytes) -> Any:
+    """The JSON of a sample. Raises ValueError; NaN, which is no JSON, is read as such."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)

@@ -1,0 +1,100 @@
+"""Names of shards and samples, and the way back from a name to its number. Pure.
+
+The rules are img2dataset's, so that keys agree: key = shard_id * 10**k + index with
+k = ceil(log10(number_sample_per_shard)), zero-padded to k + oom_shard_count digits.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+_STATS = re.compile(r"(\d+)_stats\.json")
+#: Also `img_emb/img_emb_12.npy`, `metadata/metadata_12.parquet`: one folder a kind of file, and
+#: `part-00012-of-00032.parquet` of a release.
+_SHARD_FILE = re.compile(
+    r"(?:part-|[a-z_]+/[a-z_]+_)?(\d+)(?:-of-\d+)?"
+    r"(_stats\.json|\.tar|\.parquet|\.tfrecord|\.npy|\.arrow)"
+)
+
+#: What the data of a shard are called after its name, by output format; `files` has a folder.
+DATA_SUFFIXES = {"files": "", "webdataset": ".tar", "parquet": ".parquet", "tfrecord": ".tfrecord"}
+
+#: The commit marker that makes a shard count; it is published last.
+STATS_SUFFIX = "_stats.json"
+
+
+def index_digits(number_sample_per_shard: int) -> int:
+    """Decimal digits that the index inside a shard takes in a key."""
+    return math.ceil(math.log10(number_sample_per_shard))
+
+
+def shard_name(shard_id: int, oom_shard_count: int) -> str:
+    """`00042` for shard 42; longer when the number does not fit, never cut."""
+    return f"{shard_id:0{oom_shard_count}d}"
+
+
+def data_name(shard: str, output_format: str) -> str:
+    """The file, or folder, that holds the samples of the shard called `shard`."""
+    return shard + DATA_SUFFIXES[output_format]
+
+
+def stats_name(shard_id: int, oom_shard_count: int) -> str:
+    """The name of a shard's commit marker."""
+    return shard_name(shard_id, oom_shard_count) + STATS_SUFFIX
+
+
+def sample_key(
+    shard_id: int, index: int, number_sample_per_shard: int, oom_shard_count: int
+) -> str:
+    """The key of row `index` of shard `shard_id`, unique over the data set."""
+    digits = index_digits(number_sample_per_shard)
+    return f"{shard_id * 10**digits + index:0{digits + oom_shard_count}d}"
+
+
+def sample_keys(
+    shard_id: int, count: int, number_sample_per_shard: int, oom_shard_count: int
+) -> list[str]:
+    """The keys of the first `count` rows of a shard, in order."""
+    digits = index_digits(number_sample_per_shard)
+    width = digits + oom_shard_count
+    first = shard_id * 10**digits
+    return [f"{number:0{width}d}" for number in range(first, first + count)]
+
+
+def parse_key(key: str, number_sample_per_shard: int) -> tuple[int, int]:
+    """(shard_id, index) of a key.
+
+    Raises:
+        ValueError: `key` is not a decimal number.
+    """
+    size: int = 10 ** index_digits(number_sample_per_shard)
+    return divmod(int(key), size)
+
+
+def committed_shards(names: Iterable[str]) -> set[int]:
+    """The numbers of the shards whose commit marker is among `names`."""
+    return {int(match[1]) for name in names if (match := _STATS.fullmatch(name))}
+
+
+def is_shard_folder(name: str, inside: Iterable[str]) -> bool:
+    """Whether the folder `name` of the names `inside` is of the `files` format: all are samples'.
+
+    Somebody else's folder may be called 00012, or 2014, as well.
+    """
+    names = list(inside)
+    sample = re.compile(rf"{re.escape(name)}\d*\.(?:jpg|png|webp|txt|json)", re.ASCII)
+    return is_number(name) and bool(names) and all(map(sample.fullmatch, names))
+
+
+def shard_of_file(name: str) -> int | None:
+    """The shard a file (or a `files` folder) of the output folder belongs to, None for others."""
+    if match := _SHARD_FILE.fullmatch(name):
+        return int(match[1])
+    return int(name) if is_number(name) else None
+
+
+def is_number(name: str) -> bool:
+    """Whether a name is nothing but digits, as a folder of the `files` format is called."""
+    return name.isascii() and name.isdigit()

@@ -1,0 +1,1 @@
+"""Downloads a list of image URLs: planner, workers, scheduler, shards."""

@@ -1,0 +1,210 @@
+"""Cuts an input into numbered shards.
+
+Shards are cut per input file, files in sorted order, as img2dataset does, so that keys agree.
+Where the files tell their rows (parquet) the whole plan is known before a row is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from img2ds.config.options import InputOptions
+from img2ds.core.failure import UsageError
+from img2ds.core.sample import RowRange, ShardTask
+from img2ds.source import Source, file_extensions, guess_format, open_source
+from img2ds.storage import InputFile, find_inputs, stdin_is_empty
+
+#: Files whose footers or headers are read at once: it is waiting, not work, where they are remote.
+PARALLEL_FILES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The files of an input, looked at and found readable, in order."""
+
+    files: list[InputFile]
+    sources: list[Source]
+    input_format: str
+    max_rows: int | None
+
+    @property
+    def row_count(self) -> int | None:
+        """Rows of the input that the run is about; None where only reading it can tell."""
+        total = 0
+        for source in self.sources:
+            if source.row_count is None:
+                return None
+            total += source.row_count
+        return total if self.max_rows is None else min(total, self.max_rows)
+
+    @property
+    def is_stdin(self) -> bool:
+        """Whether it is standard input, which is read once and not looked at before."""
+        return self.files[0].path == "-"
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of all files, None if unknown."""
+        return sum(file.size or 0 for file in self.files) or None
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the files that reading has come past; of no meaning for parquet."""
+        return sum(source.bytes_read for source in self.sources)
+
+    def check_rows(self) -> None:
+        """Whether there is a row, and can be read: to be known before a folder is emptied.
+
+        Of standard input, which can be read but once, only whether there is anything.
+
+        Raises:
+            UsageError: it is empty, or not of its format.
+        """
+        if self.is_stdin:
+            # csv has read its header by now, and its schema is empty when there was none.
+            if not self.sources[0].schema or (self.input_format == "txt" and stdin_is_empty()):
+                raise UsageError("standard input is empty: nothing to download")
+            return
+        try:
+            found = any(True for _ in self.shards(1))
+        except OSError as error:
+            raise UsageError(f"cannot read the input: {error}") from None
+        if not found:
+            raise UsageError(f"{self.files[0].path} has no rows: nothing to download")
+        for source in self.sources:
+            source.bytes_read = 0
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells this input from another: names, sizes, ends, rows and schema of its files.
+
+        Raises:
+            UsageError: a file cannot be read any more.
+        """
+        with ThreadPoolExecutor(PARALLEL_FILES) as pool:
+            try:
+                digests = list(pool.map(_digest, self.files))
+            except OSError as error:
+                raise UsageError(f"cannot read the input: {error}") from None
+        return {
+            "format": self.input_format,
+            "max_rows": self.max_rows,
+            "files": [
+                {
+                    "name": file.name,
+                    "size": file.size,
+                    "digest": digest,
+                    "rows": source.row_count,
+                    "schema": source.schema,
+                }
+                for file, digest, source in zip(self.files, digests, self.sources, strict=True)
+            ],
+        }
+
+    def shards(self, rows: int, first: int = 0) -> Iterator[ShardTask]:
+        """All shards of `rows` rows, numbered from `first`. See `Source.shards` for errors."""
+        number = first
+        left = self.max_rows
+        for source in self.sources:
+            for count, piece in source.shards(rows):
+                if left is not None:
+                    if left == 0:
+                        return
+                    count = min(count, left)
+                    left -= count
+                yield ShardTask(number, count, _head(piece, count))
+                number += 1
+
+    def shard_count(self, rows: int) -> int | None:
+        """How many shards of `rows` rows there are, None where only reading can tell."""
+        if self.row_count is None:
+            return None
+        return sum(1 for _ in self.shards(rows))
+
+
+def _digest(file: InputFile) -> str | None:
+    return None if file.path == "-" else file.digest()
+
+
+def _head(piece: RowRange | pa.Table, count: int) -> RowRange | pa.Table:
+    if isinstance(piece, RowRange):
+        return RowRange(piece.path, piece.input_format, piece.start, piece.start + count)
+    return piece.slice(0, count)
+
+
+def open_input(options: InputOptions) -> Input:
+    """Find and look at every file of the input.
+
+    Raises:
+        UsageError: there is none, one cannot be read, or lacks a column.
+    """
+    files = find_inputs(options.url_list, file_extensions(options.input_format))
+    kind = options.input_format or guess_format([file.name for file in files])
+    with ThreadPoolExecutor(PARALLEL_FILES) as pool:
+        sources = list(pool.map(lambda file: open_source(file.path, kind, options), files))
+    return Input(files, sources, kind, options.max_rows)
+
+
+class Plan:
+    """The shards of an input that are still to be made.
+
+    Attributes:
+        shard_count: shards of the whole input; None until a streamed one has been read to its end.
+
+    Args:
+        first_shard: the number of the input's first shard.
+        committed: the shards to leave out.
+        compare: called with the first and the last task that is left out, where rows show only
+            now what they are; raises UsageError when these are others.
+    """
+
+    def __init__(
+        self,
+        source: Input,
+        rows_per_shard: int,
+        first_shard: int,
+        committed: Collection[int],
+        compare: Callable[[ShardTask], None] | None = None,
+    ) -> None:
+        self._compare = compare
+        self._compared = {min(committed), max(committed)} if committed else set()
+        self.shard_count = source.shard_count(rows_per_shard)
+        self._source = source
+        self._rows_per_shard = rows_per_shard
+        self._first_shard = first_shard
+        self._committed = committed
+        self._rows_seen = 0
+        self._rows_given = 0
+        self._rows_left: int | None = None
+        if source.row_count is not None:
+            shards = source.shards(rows_per_shard, first_shard)
+            self._rows_left = sum(t.count for t in shards if t.shard_id not in committed)
+
+    def expected_rows(self) -> int | None:
+        """Rows of all shards to be made; an estimate while a stream is read, None before that."""
+        if self._rows_left is not None:
+            return self._rows_left
+        size, read = self._source.size, self._source.bytes_read
+        if not size or not read:
+            return None
+        if self._source.max_rows is not None:
+            return self._source.max_rows - self._rows_seen + self._rows_given
+        return self._rows_given + round(max(size - read, 0) * self._rows_seen / read)
+
+    def tasks(self) -> Iterator[ShardTask]:
+        """The shards that are not committed, in order."""
+        number = self._first_shard
+        for task in self._source.shards(self._rows_per_shard, self._first_shard):
+            number = task.shard_id + 1
+            self._rows_seen += task.count
+            if task.shard_id not in self._committed:
+                self._rows_given += task.count
+                yield task
+            elif self._compare is not None and task.shard_id in self._compared:
+                self._compare(task)
+        self.shard_count = number - self._first_shard
+        self._rows_left = self._rows_given

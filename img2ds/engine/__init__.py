@@ -1,0 +1,1 @@
+"""Runs numbered tasks in worker processes until each is committed. Knows nothing of images."""

@@ -1,0 +1,1 @@
+"""Distributors: run workers on this machine, on Ray or on Spark."""

@@ -1,0 +1,174 @@
+"""One process a core on this machine, each pulling tasks through its own pipe.
+
+Processes are started as programs of their own, not forked (threads of Arrow and OpenCV do not
+survive a fork) and not through multiprocessing (which runs the user's main module again): a
+script without an `if __name__` guard, and a notebook, work as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Generator, Iterator
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from img2ds.engine.cores import usable_cores
+from img2ds.engine.distributors.contract import Session, TaskLost, Worker
+from img2ds.engine.distributors.worker_channel import (
+    MAX_DEATHS,
+    POLL_INTERVAL,
+    PeekableTasks,
+    WorkerHandle,
+    work,
+)
+
+#: What a worker leaves to its parent: it decides what Ctrl-C means.
+_STOPPING = {signal.SIGINT, signal.SIGTERM}
+
+
+class _Process(WorkerHandle):
+    """A worker process and the tasks it holds."""
+
+    def __init__(self, worker: bytes) -> None:
+        ours, theirs = socket.socketpair()
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        # Ctrl-C reaches the whole foreground group, and a worker that still imports its modules
+        # knows nothing yet of `child_main`: it inherits the mask.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "img2ds.engine.distributors.local", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        super().__init__(Connection(ours.detach()))
+        with contextlib.suppress(BrokenPipeError):  # it died at birth: seen when read from
+            self.connection.send_bytes(worker)
+
+    def close(self) -> int:
+        self.connection.close()
+        return self.process.wait()
+
+
+class LocalDistributor(Session):
+    """Runs a worker in up to `processes_count` processes; fewer when there are fewer tasks."""
+
+    spans_machines = False
+
+    def __init__(self, processes_count: int | None) -> None:
+        self._count = processes_count or usable_cores()
+
+    def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
+        """See `Distributor.stream`."""
+        blob = pickle.dumps(worker)
+        supply = PeekableTasks(tasks)
+        processes: dict[Connection, _Process] = {}
+        deaths = 0
+        try:
+            while True:
+                while len(processes) < self._count and supply:
+                    process = _Process(blob)
+                    processes[process.connection] = process
+                    # One at a time: the next is worth starting when this one left a task over.
+                    process.give(supply.take())
+                if not processes:
+                    return
+                for ready in wait(list(processes), POLL_INTERVAL):
+                    assert isinstance(ready, Connection)
+                    process = processes[ready]
+                    try:
+                        message = process.read()
+                    except (EOFError, ConnectionError):
+                        del processes[ready]
+                        code = process.close()
+                        if process.ended and code == 0 and not process.tasks:
+                            continue
+                        deaths += 1
+                        if deaths >= MAX_DEATHS:
+                            raise RuntimeError(
+                                f"{deaths} workers died one after another, {_end(code)}"
+                            ) from None
+                        for number in process.tasks:
+                            yield TaskLost(number, f"its worker died, {_end(code)}")
+                        continue
+                    if message is None:
+                        process.give(supply.take())
+                        continue
+                    if message.shard_id is not None:
+                        deaths = 0
+                    yield message
+        finally:
+            for process in processes.values():
+                process.process.kill()
+                process.close()
+
+
+def _end(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name
+    return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
+class _NoPandas:
+    """A finder for which there is no pandas."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
+def keep_pandas_out() -> None:
+    """Have pyarrow believe that pandas is not installed, in this process.
+
+    It imports pandas for the first list it is given, to see whether that is a Series: half a
+    second and 50 MB in every worker. It looks once, so others may import pandas after this.
+    """
+    if "pandas" not in sys.modules:
+        finder: Any = _NoPandas
+        sys.meta_path.insert(0, finder)
+        try:
+            pa.array([None])
+        finally:
+            sys.meta_path.remove(finder)
+
+
+def child_main(descriptor: int) -> None:
+    """The life of a worker process: read the worker, and `work`."""
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+    connection = Connection(descriptor)
+    keep_pandas_out()
+    try:
+        work(connection, pickle.loads(connection.recv_bytes()))
+    except (BrokenPipeError, EOFError):
+        os._exit(1)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    # Ending the process is all the tidying there is to do.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    child_main(int(sys.argv[1]))

@@ -1,0 +1,118 @@
+"""The driver's door: a port that workers elsewhere connect to, and prove that they are ours.
+
+Nothing that comes in is unpickled before that, and a connection that stays silent is dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import queue
+import socket
+import struct
+import threading
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from typing import Any
+
+from img2ds.engine.distributors.contract import Worker
+
+#: Seconds in which a connection has to be made and to prove that it is ours.
+HANDSHAKE = 30.0
+
+
+class TaskServer:
+    """Listens until it is closed.
+
+    Args:
+        bind: where, a host and a port; port 0 for a free one.
+        key: what workers have to know.
+        worker: sent, pickled, to those who do.
+    """
+
+    def __init__(self, bind: tuple[str, int], key: bytes, worker: bytes) -> None:
+        self._key = key
+        self._worker = worker
+        self._arrived: queue.SimpleQueue[tuple[Connection, Any]] = queue.SimpleQueue()
+        self._socket = socket.create_server(bind, backlog=1024)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def arrivals(self) -> list[tuple[Connection, Any]]:
+        """Who has come since this was last asked: the connection, and the worker's greeting."""
+        return [self._arrived.get() for _ in range(self._arrived.qsize())]
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        self._socket.close()
+        for connection, _ in self.arrivals():
+            connection.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._shake, args=(sock,), daemon=True).start()
+
+    def _shake(self, sock: socket.socket) -> None:
+        _limit(sock, HANDSHAKE)
+        _keep_alive(sock)
+        connection = Connection(sock.dup().detach())
+        try:
+            deliver_challenge(connection, self._key)
+            answer_challenge(connection, self._key)
+            greeting = connection.recv()
+            connection.send_bytes(self._worker)
+        except (EOFError, OSError, AuthenticationError):
+            connection.close()
+            return
+        finally:
+            _limit(sock, 0)
+            sock.close()
+        self._arrived.put((connection, greeting))
+
+
+def connect(
+    address: tuple[str, int], key: bytes, greeting: Any
+) -> tuple[Connection, Worker] | None:
+    """The worker's side: connect to a `TaskServer`. None when it is closed: the run is over.
+
+    Raises:
+        OSError: it cannot be reached.
+    """
+    try:
+        sock = socket.create_connection(address, HANDSHAKE)
+    except ConnectionRefusedError:
+        return None
+    sock.settimeout(None)
+    _keep_alive(sock)
+    connection = Connection(sock.detach())
+    try:
+        answer_challenge(connection, key)
+        deliver_challenge(connection, key)
+        connection.send(greeting)
+        return connection, pickle.loads(connection.recv_bytes())
+    except (EOFError, ConnectionError):
+        connection.close()
+        return None
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Notice within some three minutes that the other machine is gone."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 8)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _limit(sock: socket.socket, seconds: float) -> None:
+    """How long a read may block, on the descriptor itself: `Connection` knows no limit."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), 0))

@@ -1,0 +1,1 @@
+"""C extensions of the image pipeline; all optional."""

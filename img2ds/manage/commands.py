@@ -1,0 +1,96 @@
+"""The subcommands, as they are typed: `img2ds COMMAND --output_folder DIR ...`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from img2ds.config.command_line import HELP, Result, help_lines, load, read_arguments
+from img2ds.config.flags import Flags
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. Its modules, `module:name`, are imported when it is used.
+
+    `options` is a class with `GROUPS`, the dataclasses whose fields are its flags, and
+    `from_flags`; `run(options)` does the work and gives a `Result`.
+    """
+
+    summary: str
+    options: str
+    run: str
+    exit_codes: str
+    example: str = ""
+
+
+COMMANDS: dict[str, Command] = {
+    "status": Command(
+        "what a data set holds, what it lacks, and how to go on; reads counts alone",
+        "img2ds.manage.options:StatusOptions",
+        "img2ds.manage.status:run",
+        "0 complete, 1 shards are missing, 2 wrong use",
+    ),
+    "verify": Command(
+        "check every committed shard: its files, its table and each of its samples",
+        "img2ds.manage.options:VerifyOptions",
+        "img2ds.manage.verify:run",
+        "0 sound, 1 something is broken, 2 wrong use, 130 stopped by hand",
+    ),
+    "retry": Command(
+        "try the rows again that failed for a reason that may have passed",
+        "img2ds.manage.options:RetryOptions",
+        "img2ds.manage.retry:run",
+        "0 all of them were tried, 1 some were not, 2 wrong use, 130 stopped by hand",
+    ),
+    "reshard": Command(
+        "pack the successes of a data set into full shards, in another folder",
+        "img2ds.manage.options:ReshardOptions",
+        "img2ds.manage.reshard:run",
+        "0 all shards are packed, 1 some are not, 2 wrong use, 130 stopped by hand",
+        " --to packed",
+    ),
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what `arguments`, a command and its flags, say; the exit code.
+
+    Raises:
+        UsageError: something is no flag, or cannot work; nothing was done.
+    """
+    name = arguments[0]
+    command = COMMANDS[name]
+    options = load(command.options, "all")
+    flags = Flags.of(f"img2ds {name}", *options.GROUPS)
+    flags = replace(flags, aliases=getattr(options, "ALIASES", {}))
+    # As a value, `help` is the name of a folder.
+    if arguments[1:2] == ["help"] or any(a in HELP and a != "help" for a in arguments[1:]):
+        print(help_page(name, command, flags, options.GROUPS))
+        return 0
+    values = flags.read(read_arguments(flags, arguments[1:]))
+    result: Result = load(command.run, "all")(options.from_flags(values))
+    if result.text:
+        print(result.text)
+    return result.exit_code
+
+
+def help_page(name: str, command: Command, flags: Flags, groups: Sequence[type[Any]]) -> str:
+    """The flags of one command."""
+    lines = [
+        f"img2ds {name}: {command.summary}",
+        "",
+        f"  img2ds {name} --output_folder images{command.example}",
+        "",
+        f"Exit codes: {command.exit_codes}.",
+    ]
+    for group in groups:
+        lines += ["", f"{group.TITLE}:"]
+        lines += help_lines(flags, Flags.of("", group).fields)
+    return "\n".join(lines)
+
+
+def summary_lines() -> list[str]:
+    """All commands, a line each."""
+    return [f"  img2ds {name:<8} {command.summary}" for name, command in COMMANDS.items()]

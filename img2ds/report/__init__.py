@@ -1,0 +1,1 @@
+"""Counters that merge, the console, the summary, Weights & Biases."""

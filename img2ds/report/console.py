@@ -1,0 +1,166 @@
+"""What a person sees of a run: one living line in a terminal, a line a shard elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import Any, TextIO, cast
+
+from tqdm import tqdm
+
+from img2ds.report.counters import Counts
+from img2ds.report.shard_report import ShardReport
+
+#: Failure reasons shown while a run goes on.
+TOP_REASONS = 3
+# No drawn bar: in 80 columns the reasons are worth more. tqdm puts a comma before the postfix.
+_LINE = "{percentage:.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"
+_LINE_WITHOUT_END = "{n_fmt} rows [{elapsed}]{postfix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the things are called that a run makes."""
+
+    shard: str = "shard"
+    rows: str = "images"
+    rate: str = "img/s"
+    good: str = "ok"
+
+
+class _Patient:
+    """A stream that may go away: a closed terminal or a full log disk ends no run of a week."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class Console:
+    """Writes to `stream`, in the way that suits a terminal or a log file.
+
+    `expect` may be called as often as something better is known of what is to come.
+    """
+
+    def __init__(self, stream: TextIO, words: Labels | None = None) -> None:
+        # tqdm looks for a terminal's size in it, hence no wrapper of another shape.
+        self._stream = cast(TextIO, _Patient(stream))
+        self._words = words or Labels()
+        self._terminal = stream.isatty()
+        self._bar: tqdm[None] | None = None
+        self._live = Counts()
+        self._committed = Counts()
+        self._started = time.monotonic()
+        self._rows: int | None = None
+        self._shards = 0
+        self._expected_shards: int | None = None
+
+    def start(self) -> None:
+        """The first task is about to be given out."""
+        self._started = time.monotonic()
+        if self._terminal:
+            self._bar = tqdm(
+                file=self._stream,
+                bar_format=_LINE_WITHOUT_END,
+                dynamic_ncols=True,
+                mininterval=0.3,
+            )
+
+    def expect(self, rows: int | None, shards: int | None) -> None:
+        """How many rows and shards this run has to make, None while nobody knows."""
+        self._rows, self._expected_shards = rows, shards
+        if self._bar is not None and rows is not None and rows != self._bar.total:
+            self._bar.total = max(rows, self._bar.n)
+            self._bar.bar_format = _LINE
+
+    def progress(self, tally: Counts) -> None:
+        """Rows ended in some worker."""
+        self._live.merge(tally)
+        if self._bar is None:
+            return
+        seconds = max(time.monotonic() - self._started, 1e-3)
+        live = self._live
+        words = [
+            f"{live.successes / seconds:.0f} {self._words.rate}",
+            f"{100 * live.successes / max(live.count, 1):.0f}% {self._words.good}",
+            f"{live.bytes_received / 1e6 / seconds:.1f} MB/s",
+            *(
+                f"{reason} {100 * times / max(live.count, 1):.0f}%"
+                for reason, times in live.reasons.most_common(TOP_REASONS)
+            ),
+        ]
+        self._bar.set_postfix_str(", ".join(words), refresh=False)
+        self._bar.update(tally.count)
+
+    def shard(self, name: str, report: ShardReport[Any]) -> None:
+        """A shard came to its end."""
+        if report.error is not None:
+            self.note(f"{self._words.shard} {name} could not be made: {report.error}")
+        else:
+            self._shards += 1
+            self._committed.merge(report.tally)
+        if self._terminal or report.error is not None:
+            return
+        tally = report.tally
+        done = counted(self._shards, self._words.shard)
+        if self._expected_shards is not None:
+            done = f"{self._shards} of {counted(self._expected_shards, self._words.shard)}"
+        good = share(tally.successes, tally.count)
+        words = [f"{tally.successes} of {tally.count} {self._words.rows} ({good})", *_top(tally)]
+        seconds = max(time.monotonic() - self._started, 1e-3)
+        rate = f"{self._committed.successes / seconds:.0f} {self._words.rate}"
+        line = f"{self._words.shard} {name}: {', '.join(words)}; {done}, {rate}"
+        if self._rows:
+            left = seconds * (self._rows / max(self._committed.count, 1) - 1)
+            line += f", {duration(max(left, 0))} left"
+        print(line, file=self._stream, flush=True)
+
+    def note(self, line: str) -> None:
+        """A line that stays."""
+        if self._bar is not None:
+            self._bar.clear()
+        print(line, file=self._stream, flush=True)
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def share(part: int, whole: int) -> str:
+    """`92.1 %`."""
+    return f"{100 * part / whole:.1f} %" if whole else "- %"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 shard`, `12 000 shards`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}".replace(",", " ")
+
+
+def duration(seconds: float) -> str:
+    """`4 s`, `3 min`, `2 h 10 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _top(tally: Counts) -> list[str]:
+    return [
+        f"{reason} {share(times, tally.count)}"
+        for reason, times in tally.reasons.most_common(TOP_REASONS)
+    ]

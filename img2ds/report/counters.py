@@ -1,0 +1,64 @@
+"""Rows that came to an end, counted: what was kept, and the others by reason.
+
+Counting is exact: count = successes + the sum over reasons.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+#: What a commit marker holds beside figures.
+_NOT_METRICS = {"count", "successes", "dropped", "reasons", "duration", "start_time", "end_time"}
+
+
+@dataclass(slots=True)
+class Counts:
+    """Counts that merge.
+
+    `bytes_received` is what was read for them; `figures` are sums that are not about rows, such
+    as a stage's records and pages.
+    """
+
+    successes: int = 0
+    bytes_received: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    metrics: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def count(self) -> int:
+        """Rows that have come to an end."""
+        return self.successes + self.reasons.total()
+
+    def drop(self, reason: str, times: int = 1) -> None:
+        """Rows end for `reason`."""
+        if times:
+            self.reasons[reason] += times
+
+    def merge(self, other: Counts) -> None:
+        """Add `other` to these."""
+        self.successes += other.successes
+        self.bytes_received += other.bytes_received
+        self.reasons.update(other.reasons)
+        self.metrics.update(other.metrics)
+
+    @classmethod
+    def of_marker(cls, marker: dict[str, Any]) -> Counts:
+        """The counts that the commit marker of a committed shard holds."""
+        metrics = {k: v for k, v in marker.items() if k not in _NOT_METRICS and isinstance(v, int)}
+        return cls(
+            successes=marker["successes"],
+            reasons=Counter(marker["reasons"]),
+            metrics=Counter(metrics),
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """The counting part of a `_stats.json`."""
+        return {
+            "count": self.count,
+            "successes": self.successes,
+            "dropped": self.reasons.total(),
+            "reasons": dict(self.reasons.most_common()),
+            **self.metrics,
+        }

@@ -1,0 +1,90 @@
+"""The table at the end of a run, and what to do about its most frequent failures."""
+
+from __future__ import annotations
+
+from img2ds.core.failure import Reason, Status, failure
+from img2ds.report.console import duration, share
+from img2ds.report.counters import Counts
+from img2ds.report.tally import Tally
+
+#: Share of all rows from which on a reason is worth a hint.
+HINT_SHARE = 0.05
+
+_HINTS = {
+    Reason.BLOCKED_ADDRESS: "addresses of private networks are refused: if the images are served "
+    "there, use --allow_private_addresses",
+    Reason.DNS_TIMEOUT: "the name servers do not keep up: name faster ones with --dns_servers",
+    Reason.DNS_FAILURE: "the name servers refuse answers: name others with --dns_servers",
+    Reason.PROXY_ERROR: "see --proxy, and http_proxy and its like in the environment; --proxy none "
+    "goes without a proxy",
+    Reason.TLS_ERROR: "if the hosts have certificates of an own authority, name it with "
+    "--ca_bundle",
+    Reason.STALLED: "the link may be full: lower --thread_count or raise --timeout",
+    Reason.MAX_TIME: "the link may be full: lower --thread_count or raise --max_time",
+    Reason.BAD_BOXES: "the column of --bbox_col has to hold [[left, top, right, bottom], ...] in "
+    "fractions of the picture, 0 to 1",
+    Reason.NO_DESCRIPTORS: "the system ran out of open files: lower --thread_count or raise the "
+    "limit (ulimit -n)",
+    Reason.INTERNAL_ERROR: "these are faults of img2ds: please report the tracebacks above",
+}
+
+
+def table(tally: Tally) -> str:
+    """Counts by status and reason, aligned."""
+    rows = [("success", tally.successes)]
+    statuses = (
+        (Status.FAILED_TO_DOWNLOAD, tally.failed_to_download),
+        (Status.FAILED_TO_RESIZE, tally.failed_to_resize),
+    )
+    for status, count in statuses:
+        rows.append((status.value, count))
+        for reason, times in tally.reasons.most_common():
+            if _status(reason) is status:
+                rows.append((f"  {reason}", times))
+    rows.append(("total", tally.count))
+    return _aligned(rows, tally.count)
+
+
+def drops_table(counts: Counts, kept: str = "kept") -> str:
+    """What was kept and what was dropped by reason, aligned."""
+    rows = [(kept, counts.successes), ("dropped", counts.count - counts.successes)]
+    rows += [(f"  {reason}", times) for reason, times in counts.reasons.most_common()]
+    rows.append(("total", counts.count))
+    return _aligned(rows, counts.count)
+
+
+def _aligned(rows: list[tuple[str, int]], total: int) -> str:
+    width = max(len(name) for name, _ in rows) + 2
+    lines = [f"{'':<{width}}{'rows':>13}{'share':>9}"]
+    for name, count in rows:
+        number = f"{count:,}".replace(",", " ")
+        lines.append(f"{name:<{width}}{number:>13}{share(count, total):>9}")
+    return "\n".join(lines)
+
+
+def speed(tally: Tally, wall: float, cpu: float) -> str:
+    """One line of rates. Times in seconds; `cpu` is that of all processes."""
+    per_image = f"{1000 * cpu / tally.successes:.1f}" if tally.successes else "-"
+    return (
+        f"{tally.successes:,} images in {duration(wall)}".replace(",", " ")
+        + f": {tally.successes / max(wall, 1e-3):.0f} img/s, {per_image} ms CPU per image; "
+        f"{tally.bytes_received / 1e6:.1f} MB received "
+        f"({tally.bytes_received / 1e6 / max(wall, 1e-3):.1f} MB/s), "
+        f"{tally.bytes_written / 1e6:.1f} MB of images written"
+    )
+
+
+def hints(tally: Tally) -> list[str]:
+    """What could be done about the reasons that cost many rows."""
+    found = []
+    for reason, text in _HINTS.items():
+        times = tally.reasons.get(reason.value, 0)
+        if times > HINT_SHARE * tally.count or (times and reason is Reason.INTERNAL_ERROR):
+            found.append(f"{reason.value}: {text}")
+    return found
+
+
+def _status(reason: str) -> Status:
+    if reason in {known.value for known in Reason}:
+        return failure(Reason(reason)).status
+    return Status.FAILED_TO_DOWNLOAD

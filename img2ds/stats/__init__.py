@@ -1,1 +1,0 @@
-"""Numbers of a run: counted in the workers, merged in the parent, shown to people."""

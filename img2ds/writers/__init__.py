@@ -1,1 +1,0 @@
-"""One module an output format; `img2ds.writer` has the protocol."""

@@ -1,0 +1,273 @@
+"""`laion score`: every pair's embeddings and their cosine, shard by shard.
+
+One process a device. In it decoders work ahead, batches cross the borders of shards, and a
+shard's part is written when its last pair has come back from the device.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from img2ds.core.failure import UsageError
+from img2ds.core.naming import stats_name
+from img2ds.engine.cores import usable_cores
+from img2ds.engine.distributors.contract import Worker
+from img2ds.report.console import Labels
+from img2ds.storage import InputFile, OutputFolder, find_inputs
+from laion.clip.decoder import Row, Shard, Work
+from laion.clip.device import (
+    Lane,
+    check_devices,
+    claim_device,
+    pick_devices,
+)
+from laion.clip.embed import Embedder
+from laion.clip.loader import Loaded, Loader, ShardEnd
+from laion.clip.model import ModelSpec, check_files, fetch
+from laion.clip.options import ScoreOptions
+from laion.clip.samples import read_samples
+from laion.clip.table import metadata_table
+from laion.part import DIGITS, Part, committed_report
+from laion.provenance import ModelNames, require_tars
+from laion.stage import StageReport, fingerprint, run_stage
+
+#: Folders of a scored set, clip-retrieval's.
+FOLDERS = ("img_emb", "text_emb", "metadata")
+
+#: The reason of pairs below `--min_similarity`.
+BELOW = "below_min_similarity"
+
+#: Samples of a shard that are looked at for captions before anything is begun.
+_LOOKED_AT = 100
+
+#: Batches that may be under way on a device while the next one is put together.
+_UNDER_WAY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTask:
+    """One shard to score."""
+
+    shard_id: int
+    path: str
+
+
+def check(options: ScoreOptions) -> ModelSpec:
+    """The model, its weights fetched. Raises UsageError when it or a device cannot be had."""
+    check_devices(options.devices)
+    spec = fetch(ModelSpec(options.model, options.pretrained))
+    check_files(spec)
+    return spec
+
+
+def run(options: ScoreOptions) -> StageReport:
+    """Score the shards that are missing.
+
+    Raises:
+        UsageError: the model, a device or the shards cannot be had; nothing was done.
+    """
+    try:
+        files = find_inputs(options.input, [".tar"])
+    except UsageError:
+        require_tars(options.input)
+        raise
+    _check_captions(files[0])
+    spec = check(options)
+    devices: list[str] = []
+    if options.on_this_machine:
+        devices = pick_devices(options.devices)
+        if devices != ["cpu"]:
+            options = replace(options, processes_count=len(devices))
+        elif options.processes_count is None:
+            options = replace(options, processes_count=1)
+    source = fingerprint("shards", files, weights=_weights(spec))
+
+    def tasks(first: int) -> Sequence[ScoreTask]:
+        return [ScoreTask(first + place, file.path) for place, file in enumerate(files)]
+
+    def worker(folder: OutputFolder) -> Worker:
+        return Scorer(folder, options, spec, tuple(devices))
+
+    return run_stage(
+        "score", options, source, tasks, worker,
+        words=Labels("shard", "pairs", "pairs/s", "scored"), inside=FOLDERS,
+        model=ModelNames(spec.model, spec.pretrained), gpus=list(options.devices) != ["cpu"],
+    )  # fmt: skip
+
+
+def _check_captions(file: InputFile) -> None:
+    looked = 0
+    try:
+        for sample in read_samples(file.path):
+            if sample.caption is not None:
+                return
+            looked += 1
+            if looked == _LOOKED_AT:
+                break
+    except OSError:
+        return  # what is wrong with a shard is told when its turn comes
+    if looked:
+        raise UsageError(
+            f"{file.path} has no captions, neither .txt files nor a caption in the .json: "
+            "a score needs both; download with --caption_col"
+        )
+
+
+def _weights(spec: ModelSpec) -> str | None:
+    """What tells a checkpoint file from another of its name; a tag's weights never change."""
+    try:
+        found = find_inputs(spec.pretrained, [""]) if spec.pretrained else []
+    except UsageError:
+        return None
+    return found[0].digest() if len(found) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """The worker: one model on one device, fed by decoders.
+
+    `devices` are this machine's; none where workers are on others, that look at their own.
+    """
+
+    folder: OutputFolder
+    options: ScoreOptions
+    spec: ModelSpec
+    devices: tuple[str, ...]
+
+    def __call__(self, tasks: Iterator[ScoreTask], emit: Callable[[Any], None]) -> None:
+        self.folder.clean_dead_workers()
+        devices = self.devices or tuple(pick_devices(self.options.devices))
+        on_cpu = devices == ("cpu",)
+        device = "cpu" if on_cpu else claim_device(devices)
+        # On a machine of a cluster one a device, as here; on its CPUs one a core.
+        processes = self.options.processes if self.devices else len(devices)
+        threads = max(1, usable_cores() // processes) if self.devices or not on_cpu else 1
+        embedder = Embedder(
+            self.spec, device, self.options.precision, self.options.batch_size,
+            compiled=self.options.compile, threads=threads,
+        )  # fmt: skip
+        lane = Lane(embedder)
+        work = Work(
+            embedder.model.settings,
+            None if on_cpu else self.spec,
+            self.options.preprocess == "open_clip",
+        )
+        decoders = self.options.decoders or (1 if on_cpu else max(1, threads - 1))
+        parts: dict[int, Scores] = {}
+
+        def shards() -> Iterator[Shard]:
+            for task in tasks:
+                if self.folder.exists(stats_name(task.shard_id, DIGITS)):
+                    # Its worker died between the mark and the report, and it was given again.
+                    emit(committed_report(self.folder, task.shard_id))
+                    continue
+                parts[task.shard_id] = Scores(Part(self.folder, task.shard_id, emit))
+                yield Shard(task.shard_id, task.path)
+
+        tokenize = embedder.model.tokenize if on_cpu else None
+        with (
+            Loader(work, embedder.batch_size, decoders, not on_cpu, tokenize) as loader,
+            lane.pinned(loader.pixels),
+        ):
+            waiting: deque[Loaded | ShardEnd] = deque()
+            for item in loader.run(shards()):
+                if isinstance(item, Loaded):
+                    lane.submit(item)
+                waiting.append(item)
+                while lane.under_way > _UNDER_WAY or isinstance(waiting[0], ShardEnd):
+                    self._settle(waiting.popleft(), lane, parts, emit)
+                    if not waiting:
+                        break
+            while waiting:
+                self._settle(waiting.popleft(), lane, parts, emit)
+
+    def _settle(
+        self,
+        item: Loaded | ShardEnd,
+        lane: Lane,
+        parts: dict[int, Scores],
+        emit: Callable[[Any], None],
+    ) -> None:
+        if isinstance(item, Loaded):
+            image, text = lane.result()
+            similarity = (image * text).sum(axis=1)
+            least = self.options.min_similarity
+            origins = np.array(item.origins)
+            for number in np.unique(origins).tolist():
+                places = np.flatnonzero(origins == number)
+                parts[number].add(item.rows, places, image, text, similarity, least)
+            return
+        scores = parts.pop(item.number)
+        for reason, count in item.dropped.items():
+            scores.part.counts.drop(reason, count)
+        if item.error:
+            emit(scores.part.fail(item.error))
+            return
+        try:
+            scores.write()
+        except (OSError, pa.ArrowException) as error:
+            emit(scores.part.broken(error))
+        else:
+            emit(scores.part.commit())
+
+
+@dataclass(slots=True)
+class Scores:
+    """What has come back of one shard's pairs."""
+
+    part: Part
+    rows: list[Row] = field(default_factory=list)
+    image: list[npt.NDArray[np.float16]] = field(default_factory=list)
+    text: list[npt.NDArray[np.float16]] = field(default_factory=list)
+    similarity: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    dim: int = 0
+
+    def add(
+        self,
+        rows: list[Row],
+        places: npt.NDArray[np.int64],
+        image: npt.NDArray[np.float32],
+        text: npt.NDArray[np.float32],
+        similarity: npt.NDArray[np.float32],
+        least: float | None,
+    ) -> None:
+        """Take those of a batch that are this shard's and pass `least`."""
+        self.dim = image.shape[1]
+        if least is not None:
+            passing = places[similarity[places] >= least]
+            self.part.counts.drop(BELOW, len(places) - len(passing))
+            places = passing
+        self.part.counts.successes += len(places)
+        self.rows += [rows[place] for place in places]
+        self.image.append(image[places].astype(np.float16))
+        self.text.append(text[places].astype(np.float16))
+        self.similarity.append(similarity[places])
+        self.part.tell()
+
+    def write(self) -> None:
+        """Write the three files, rows in the order of their keys: a tar's is that of its making.
+
+        Raises OSError.
+        """
+        order = sorted(range(len(self.rows)), key=lambda place: self.rows[place].key)
+        name = self.part.name
+        for folder, parts in (("img_emb", self.image), ("text_emb", self.text)):
+            with open(self.part.path(f"{folder}/{folder}_{name}.npy"), "wb") as file:
+                np.save(file, _joined(parts, (0, self.dim), np.float16)[order])
+        table = metadata_table(
+            [self.rows[place] for place in order],
+            _joined(self.similarity, (0,), np.float32)[order],
+        )
+        pq.write_table(table, self.part.path(f"metadata/metadata_{name}.parquet"))
+
+
+def _joined(parts: list[Any], empty: tuple[int, ...], dtype: Any) -> Any:
+    return np.concatenate(parts) if parts else np.empty(empty, dtype)

@@ -1,0 +1,208 @@
+"""`laion crawl`: what the paper's workers did. One unit of work is a WAT file, or a shard of
+candidates; it is extracted, downloaded, scored, tagged and filtered in memory.
+
+It writes what `laion tag` writes, and `laion release` goes on from there. The functions are those
+of the stages, so that the same pairs are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from img2ds.config.options import Options
+from img2ds.core.naming import stats_name
+from img2ds.core.sample import ShardTask
+from img2ds.engine.cores import usable_cores
+from img2ds.report.console import Labels
+from img2ds.report.counters import Counts
+from img2ds.report.shard_report import ShardReport
+from img2ds.storage import InputFile, OutputFolder, PatientFile
+from laion.clip.device import check_devices, claim_device, pick_devices
+from laion.clip.embed import Embedder
+from laion.clip.model import ModelSpec, fetch
+from laion.crawl.pairs import PairCollector, Scorer
+from laion.data.candidate import Candidate
+from laion.data.candidate_columns import CANDIDATE_SCHEMA
+from laion.fetch import PairShard, candidate_rows, candidate_shards, crawling_worker
+from laion.part import DIGITS, committed_report
+from laion.provenance import INSIDE, ModelNames, note_origin
+from laion.stage import StageReport, fingerprint, run_stage
+from laion.tag.prompts import load_prompts
+from laion.tag.tagging import Rules as TagRules
+from laion.tag.tagging import make_rules
+from laion.wat.archive import read_records
+from laion.wat.catalog import choose, digest, find_wats
+from laion.wat.rules import Rules
+from laion.wat.stage import Extractor, WatTask
+
+#: Why a candidate that its WAT file has twice is not downloaded again; as of laion dedup.
+DUPLICATE = "duplicate"
+
+WORDS = Labels("part", "pairs", "pairs/s", "downloaded")
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlOpener:
+    """What a worker process needs; it loads the model when it is called there.
+
+    `devices` as users name them: each machine looks at its own.
+    """
+
+    spec: ModelSpec
+    devices: tuple[str, ...]
+    precision: str
+    batch_size: int | None
+    compiled: bool
+    threads: int
+    min_similarity: float
+    tagging: TagRules | None
+    save_images: bool
+    extraction: Rules
+    attributes: tuple[str, ...]
+
+    def __call__(self, options: Options, folder: OutputFolder) -> Opening:
+        return Opening(self, options, folder)
+
+
+class Opening:
+    """Opens units of work in one process."""
+
+    def __init__(self, settings: CrawlOpener, options: Options, folder: OutputFolder) -> None:
+        self._settings = settings
+        self._options = options
+        self._folder = folder
+        devices = pick_devices(settings.devices)
+        embedder = Embedder(
+            settings.spec,
+            "cpu" if devices == ["cpu"] else claim_device(devices),
+            settings.precision,
+            settings.batch_size,
+            settings.compiled,
+            settings.threads,
+        )
+        self._scorer = Scorer(embedder, settings.tagging, settings.min_similarity)
+
+    def __call__(self, task: ShardTask | WatTask) -> PairShard | ShardReport[Any]:
+        """The unit's candidates with their sink, or the report of a part that is committed."""
+        if self._folder.exists(stats_name(task.shard_id, DIGITS)):
+            return committed_report(self._folder, task.shard_id)
+        counts = Counts()
+        if isinstance(task, WatTask):
+            table = read_wat(task, self._settings.extraction, self._settings.attributes, counts)
+            task = ShardTask(task.shard_id, table.num_rows, table)
+        table = candidate_rows(task, self._options)
+        sink = PairCollector(
+            self._folder,
+            task.shard_id,
+            self._scorer,
+            counts,
+            self._settings.save_images,
+            self._options.image.encode_format,
+        )
+        shard = PairShard(task, table, self._options, self._folder, sink)
+        return shard if shard.count else shard.commit()
+
+
+def read_wat(task: WatTask, rules: Rules, attributes: Sequence[str], counts: Counts) -> pa.Table:
+    """The candidates of a WAT file, equal ones once, in the order of their first occurrence.
+
+    Args:
+        counts: takes what is dropped; candidates are not counted, for they are yet to be judged.
+
+    Raises:
+        OSError, UsageError: the file cannot be read.
+    """
+    found: dict[bytes, Candidate] = {}
+    extractor = Extractor(task.name, rules, attributes, counts)
+    with PatientFile(task.path) as file:
+        for page in extractor.pages(read_records(file, task.path)):
+            for candidate in page:
+                found.setdefault(candidate.digest, candidate)
+    counts.drop(DUPLICATE, counts.successes - len(found))
+    counts.metrics["candidates"] = len(found)
+    counts.successes = 0
+    columns = list(zip(*found.values(), strict=True)) or [()] * len(CANDIDATE_SCHEMA)
+    arrays = [pa.array(values, f.type) for values, f in zip(columns, CANDIDATE_SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=CANDIDATE_SCHEMA)
+
+
+def check(options: Any) -> ModelSpec:
+    """The model, its weights fetched.
+
+    Raises:
+        UsageError: it, a device, a file of prompts or an option of the downloads cannot be had.
+    """
+    options.img2ds()
+    load_prompts(options.prompts)
+    check_devices(options.devices)
+    if options.on_this_machine:
+        pick_devices(options.devices)  # those that there are not are told here
+    return fetch(ModelSpec(options.model, options.pretrained))
+
+
+def run(options: Any) -> StageReport:
+    """Crawl what is not crawled yet.
+
+    Args:
+        options: `CrawlOptions`.
+
+    Raises:
+        UsageError: something about it cannot work; nothing was done.
+    """
+    wanted = options.img2ds()
+    prompts = load_prompts(options.prompts)
+    if options.wat:
+        source, tasks, extraction, attributes = _wats(options)
+    else:
+        source, tasks = candidate_shards(wanted)
+        extraction, attributes = Rules(), ()
+    spec = check(options)
+    tagging = None
+    if options.tag:
+        tagging = make_rules(prompts, Embedder(spec, device="cpu").texts, options.classifier)
+    opener = CrawlOpener(
+        spec,
+        options.devices,
+        options.precision,
+        options.batch_size,
+        options.compile,
+        max(1, usable_cores() // options.processes) if options.on_this_machine else 1,
+        options.min_similarity,
+        tagging,
+        options.save_images,
+        extraction,
+        attributes,
+    )
+    report = run_stage(
+        "crawl",
+        options,
+        source,
+        tasks,
+        lambda folder: crawling_worker(wanted, folder, opener),
+        words=WORDS,
+        inside=INSIDE,
+        model=ModelNames(spec.model, spec.pretrained),
+        gpus=list(options.devices) != ["cpu"],
+    )
+    if options.input:
+        note_origin(options.output_folder, options.input)
+    return report
+
+
+def _wats(options: Any) -> tuple[dict[str, Any], Any, Rules, tuple[str, ...]]:
+    """The WAT files as the input, and the rules by which candidates are taken out of them."""
+    extraction = options.extraction()
+    wats = choose(
+        find_wats(options.wat, options.bucket), options.first, options.sample, options.seed
+    )
+    source = fingerprint("wat", [InputFile(options.wat, len(wats))], digest=digest(wats))
+    rules = Rules(extraction.min_text_length, extraction.kept_languages)
+
+    def tasks(first: int) -> list[WatTask]:
+        return [WatTask(first + n, wat.path, wat.name) for n, wat in enumerate(wats)]
+
+    return source, tasks, rules, tuple(extraction.attributes)

@@ -1,0 +1,1 @@
+"""Layouts that several stages share: candidates, embedding folders, the release."""

@@ -1,0 +1,210 @@
+"""`laion release`: the pairs above a threshold, each once, as LAION-400M's parquet parts.
+
+Beside them the embeddings of the same rows, a dataset card, Table 1 and a histogram.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from img2ds.config.flags import at_least, flag
+from img2ds.core.failure import UsageError
+from img2ds.report.console import Labels
+from img2ds.storage import OutputFolder, find_inputs
+from laion.data.embedding_folder import (
+    IMAGES,
+    METADATA,
+    TEXTS,
+    ArrayFile,
+    as_schema,
+    check_aligned,
+    open_scored,
+    unified_schema,
+)
+from laion.data.release_schema import RELEASE_SCHEMA, WANTED, release_rows
+from laion.lineage import StageCounts, lineage
+from laion.part import Part
+from laion.provenance import INSIDE
+from laion.release.card import CardFacts, dataset_card
+from laion.release.figures import check_figures, draw_similarities
+from laion.release.plan import Mask, Piece, ReleaseTask, plan_release
+from laion.release.stats import count_files, describe
+from laion.release.unique import pair_digests, sample_ids, scratch_folder
+from laion.stage import SequentialWorker, StageOptions, StageReport, run_stage
+
+#: Where the histogram of similarities goes.
+HISTOGRAM = "figures/similarity.png"
+
+WORDS = Labels("part", "pairs", "pairs/s", "kept")
+
+#: Rows of a row group: readers such as Spark split by them; LAION-400M's have a million.
+ROW_GROUP = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseOptions(StageOptions):
+    """The flags of `laion release`."""
+
+    INPUTS: ClassVar[tuple[str, ...]] = ("input", "stages")
+
+    input: str = flag(MISSING, "str", "a folder that laion tag, laion crawl or laion score wrote")
+    threshold: float = flag(0.3, "float", "least similarity of a pair that is released")
+    rows_per_part: int = flag(
+        1_000_000, "int", "pairs of a part: it takes whole parts of the input until it has them"
+    )
+    figures: bool = flag(True, "bool", "draw the histogram of similarities")
+    stages: tuple[str, ...] = flag(
+        (), "list",
+        "folders of earlier stages whose counts the card is to tell, besides those it can follow",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        StageOptions.__post_init__(self)
+        at_least("rows_per_part", self.rows_per_part, 1)
+        if not -1 <= self.threshold <= 1:
+            raise UsageError("--threshold is a cosine: a number from -1 to 1")
+        if self.incremental_mode == "extend":
+            raise UsageError(
+                "a release is made of all its pairs at once, because each pair is in it once: "
+                "use --incremental_mode overwrite, or a new --output_folder"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """All but the pictures, which are beside the parts."""
+        return {k: v for k, v in StageOptions.identity(self).items() if k != "figures"}
+
+
+def check(options: ReleaseOptions) -> None:
+    """Raises UsageError when pictures cannot be drawn."""
+    if options.figures:
+        check_figures()
+
+
+def run(options: ReleaseOptions) -> ReleaseReport:
+    """Make the release. Raises UsageError when something about it cannot work."""
+    scored = open_scored(options.input)
+    stages = lineage(scored.path, options.stages)
+    check(options)
+    source = scored.fingerprint()
+    with scratch_folder(options.tmp_dir) as scratch:
+        plan = plan_release(scored.parts, options.threshold, options.rows_per_part, scratch)
+    described: list[str] = []
+
+    def tasks(first: int) -> Sequence[ReleaseTask]:
+        return [replace(task, shard_id=first + task.number) for task in plan]
+
+    def finish(folder: OutputFolder, report: StageReport) -> None:
+        described.append(_finish(folder, options, stages, report))
+
+    report = run_stage(
+        "release",
+        options,
+        source,
+        tasks,
+        lambda folder: SequentialWorker(folder, make_part),
+        words=WORDS,
+        inside=(*INSIDE, "figures"),
+        model=scored.model,
+        finish=finish,
+    )
+    return ReleaseReport(report, "\n".join(described))
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseReport:
+    """What a run did, and what is in the release."""
+
+    stage: StageReport
+    contents: str
+
+    @property
+    def exit_code(self) -> int:
+        return self.stage.exit_code
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join(filter(None, (self.contents, self.stage.text)))
+
+
+def part_name(number: int, total: int) -> str:
+    """`part-00003-of-00032.parquet`."""
+    return f"part-{number:05d}-of-{total:05d}.parquet"
+
+
+def make_part(task: ReleaseTask, part: Part) -> None:
+    """Write one part of the release, a scored part after the other."""
+    pieces = [(piece, piece.mask()) for piece in task.pieces]
+    rows = sum(int(mask.sum()) for _, mask in pieces)
+    first = pieces[0][0].part
+    schema = unified_schema([piece.part.schema() for piece, _ in pieces])
+    arrays = {
+        kind: ArrayFile(part.path(kind.format(part.name)), rows, first.embeddings(kind))
+        for kind in (IMAGES, TEXTS)
+    }
+    with (
+        pq.ParquetWriter(part.path(METADATA.format(part.name)), schema) as metadata,
+        pq.ParquetWriter(part.path(part_name(task.number, task.total)), RELEASE_SCHEMA) as release,
+    ):
+        waiting: list[pa.Table] = []
+        for piece, mask in pieces:
+            table = piece.part.table()
+            for kind, array in arrays.items():
+                source = piece.part.embeddings(kind)
+                check_aligned(piece.part, kind, source, table.num_rows)
+                array.add(source, mask)
+            kept = table.filter(pa.array(mask))
+            metadata.write_table(as_schema(kept, schema))
+            waiting.append(_released(kept, piece, mask))
+            if sum(table.num_rows for table in waiting) >= ROW_GROUP:
+                release.write_table(pa.concat_tables(waiting), ROW_GROUP)
+                waiting.clear()
+            part.counts.successes += kept.num_rows
+            part.counts.reasons.update(piece.dropped)
+            part.tell()
+        if waiting:
+            release.write_table(pa.concat_tables(waiting), ROW_GROUP)
+    for array in arrays.values():
+        array.close()
+
+
+def _released(kept: pa.Table, piece: Piece, mask: Mask) -> pa.Table:
+    """The release's rows of what a scored part keeps."""
+    urls, texts = (kept.column(name).to_pylist() for name in ("url", "caption"))
+    ids = sample_ids(pair_digests(urls, texts))
+    if piece.moved:
+        places = np.flatnonzero(mask)
+        for row, moved in piece.moved.items():
+            ids[np.searchsorted(places, row)] = moved
+    return release_rows(kept.select([n for n in WANTED if n in kept.column_names]), ids)
+
+
+def _finish(
+    folder: OutputFolder,
+    options: ReleaseOptions,
+    stages: Sequence[StageCounts],
+    report: StageReport,
+) -> str:
+    """Write what lies beside the parts; the tables, for people."""
+    parts = find_inputs(folder.path, (".parquet",))
+    contents = count_files(parts, unique=report.total.successes)
+    total = report.total
+    own = StageCounts(
+        "release", folder.path, len(parts), total.count, total.successes, total.reasons
+    )
+    document = {"threshold": options.threshold, **contents.document()}
+    folder.write_bytes("table1.json", json.dumps(document, indent=1).encode())
+    figures = []
+    if options.figures:
+        draw_similarities(folder.staging_path(HISTOGRAM), contents, options.threshold)
+        folder.publish(HISTOGRAM)
+        figures.append(HISTOGRAM)
+    card = dataset_card(CardFacts(contents, [*stages, own], len(parts), options.threshold, figures))
+    folder.write_bytes("README.md", card.encode())
+    return describe(contents)

@@ -1,0 +1,1 @@
+"""C extensions that scan WAT files; all optional."""

@@ -1,0 +1,202 @@
+"""`laion extract`: WAT files to candidate files, one part a WAT file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from img2ds.core.failure import UsageError
+from img2ds.report.console import Labels
+from img2ds.report.counters import Counts
+from img2ds.storage import InputFile, PatientFile
+from laion.data.candidate import Candidate, pair_digest
+from laion.part import Part
+from laion.stage import SequentialWorker, StageReport, fingerprint, run_stage
+from laion.wat.archive import Records, read_records
+from laion.wat.catalog import choose, digest, find_wats
+from laion.wat.language import detect, known_codes, page_language
+from laion.wat.license import license_kind, page_license
+from laion.wat.links import Page, read_page
+from laion.wat.options import ALL, ExtractOptions
+from laion.wat.parts import CandidateWriter
+from laion.wat.rules import Drop, Rules, drop_of_url, largest_candidate
+from laion.wat.text import clean
+from laion.wat.urljoin import BLANKS, Joiner
+
+#: Records between two looks that people get at how far a part has come.
+TELL_EVERY = 3000
+
+#: An enum's value costs as much to look up as a rule to ask.
+_NO_ALT, _SHORT, _BAD_URL, _LANGUAGE = (
+    drop.value for drop in (Drop.NO_ALT, Drop.TEXT_TOO_SHORT, Drop.BAD_URL, Drop.LANGUAGE)
+)
+
+
+class Extractor:
+    """Takes the candidates out of one WAT file's records, and counts.
+
+    Args:
+        wat: the WAT file's name, for the column.
+        attributes: attributes of `<img>` whose pictures are taken.
+    """
+
+    def __init__(self, wat: str, rules: Rules, attributes: Sequence[str], counts: Counts) -> None:
+        self._wat = wat
+        self._rules = rules
+        self._attributes = tuple(name.encode() for name in attributes)
+        self._srcsets = {n for n, name in enumerate(attributes) if name.endswith("srcset")}
+        self._counts = counts
+        metrics = counts.metrics
+        # Named here so that every mark has them, in this order.
+        for name in ("records", "damaged_members", "bad_records", "pages", "images"):
+            metrics[name] += 0
+
+    def pages(self, records: Records) -> Iterator[list[Candidate]]:
+        """The candidates of each page in turn, some of them none.
+
+        A page's language stands in a record of its own behind the page's, so a page waits
+        for it.
+        """
+        metrics = self._counts.metrics
+        waiting: Page | None = None
+        for record in records:
+            metrics["records"] += 1
+            if record is None:
+                metrics["records"] -= 1
+                metrics["damaged_members"] += 1
+                continue
+            data, start, end = record
+            if start == end:
+                continue
+            page = read_page(data, start, end, self._attributes)
+            if page is None:
+                metrics["bad_records"] += 1
+            elif page.is_response:
+                if waiting is not None:
+                    yield self.judge(waiting, "")
+                waiting = page
+            elif page.is_metadata and waiting is not None and page.url == waiting.url:
+                yield self.judge(waiting, page_language(page.languages))
+                waiting = None
+        if waiting is not None:
+            yield self.judge(waiting, "")
+
+    def judge(self, page: Page, page_code: str) -> list[Candidate]:
+        """The candidates of one page; its images are counted, each once."""
+        counts, rules = self._counts, self._rules
+        kept: list[Candidate] = []
+        dropped: defaultdict[str, int] = defaultdict(int)
+        languages: defaultdict[str, int] = defaultdict(int)
+        page_url = page.url or ""
+        joiner = Joiner(page_url, page.base)
+        license_url = page_license(page.head_licenses, page.licenses, page_url)
+        least, wanted = rules.min_text_length, rules.languages
+        urls = page.urls
+        if self._srcsets:
+            urls = [
+                largest_candidate(url) if which in self._srcsets else url
+                for url, which in zip(urls, page.attributes, strict=True)
+            ]
+        addresses = joiner.join_all(urls)
+        for url, alt, address in zip(urls, page.alts, addresses, strict=True):
+            if alt is None:
+                dropped[_NO_ALT] += 1
+                continue
+            text = clean(alt)
+            if len(text) < least:
+                dropped[_SHORT] += 1
+                continue
+            # An empty URL would be joined to the page itself.
+            if address is None or not url.strip(BLANKS):
+                dropped[_BAD_URL] += 1
+                continue
+            drop = drop_of_url(address)
+            if drop is not None:
+                dropped[drop.value] += 1
+                continue
+            language = detect(text)
+            languages[language] += 1
+            if wanted is not None and language not in wanted:
+                dropped[_LANGUAGE] += 1
+                continue
+            pair = pair_digest(address, text)
+            kept.append(
+                Candidate(
+                    address, text, license_url, language, page_code, page_url, self._wat, pair
+                )
+            )
+        dropped[_NO_ALT] += page.without_alt
+        metrics = counts.metrics
+        metrics["pages"] += 1
+        metrics["images"] += len(page.urls) + page.without_alt
+        for reason, times in dropped.items():
+            counts.drop(reason, times)
+        for language, times in languages.items():
+            metrics[f"language_{language}"] += times
+        if kept:
+            counts.successes += len(kept)
+            metrics[f"license_{license_kind(license_url)}"] += len(kept)
+        return kept
+
+
+@dataclass(frozen=True, slots=True)
+class WatTask:
+    """One WAT file. `path` opens it in any process; `name` stands in the column."""
+
+    shard_id: int
+    path: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What a worker does with a task: see `OneByOne.make`."""
+
+    rules: Rules
+    attributes: tuple[str, ...]
+
+    def __call__(self, task: WatTask, part: Part) -> None:
+        path = part.path(f"{part.name}.parquet")
+        extractor = Extractor(task.name, self.rules, self.attributes, part.counts)
+        with PatientFile(task.path) as file, CandidateWriter(path, f"{path}.rows") as writer:
+            for n, rows in enumerate(extractor.pages(read_records(file, task.path))):
+                writer.add(rows)
+                if n % TELL_EVERY == 0:
+                    part.counts.bytes_received = file.bytes_read
+                    part.tell()
+            part.counts.bytes_received = file.bytes_read
+            writer.finish()
+        damaged = part.counts.metrics["damaged_members"]
+        if damaged:
+            part.notes.append(f"{task.name}: {damaged} damaged members were left out")
+
+
+def run(options: ExtractOptions) -> StageReport:
+    """Extract. Blocks until that is done or stopped.
+
+    Raises:
+        UsageError: something about the options, the input or the output folder cannot work;
+            nothing was done.
+    """
+    unknown = set(options.languages) - known_codes() - {ALL}
+    if unknown:
+        raise UsageError(
+            f"--languages: CLD2 knows no language {sorted(unknown)[0]!r}; codes are such as en, de"
+        )
+    found = find_wats(options.wat, options.bucket)
+    wats = choose(found, options.first, options.sample, options.seed)
+    source = fingerprint("wat", [InputFile(options.wat, len(wats))], digest=digest(wats))
+    rules = Rules(options.min_text_length, options.kept_languages)
+
+    def tasks(first: int) -> Sequence[WatTask]:
+        return [WatTask(first + n, wat.path, wat.name) for n, wat in enumerate(wats)]
+
+    return run_stage(
+        "extract",
+        options,
+        source,
+        tasks,
+        lambda folder: SequentialWorker(folder, Extraction(rules, options.attributes)),
+        words=Labels("WAT file", "images", "images/s", "kept"),
+    )

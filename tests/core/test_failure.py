@@ -1,0 +1,77 @@
+"""Every reason has one status and one nature, and the list is the one that is documented."""
+
+from __future__ import annotations
+
+import pytest
+
+from img2ds.core.failure import (
+    Failure,
+    Reason,
+    Retryability,
+    Status,
+    failure,
+    http_reason,
+    retryability,
+)
+
+#: The contract's list; users group by these names, so none may change unnoticed.
+DOWNLOAD = [
+    "bad_url", "unsupported_scheme", "blocked_address", "dns_not_found", "dns_timeout",
+    "dns_failure", "connect_refused", "connect_timeout", "connect_reset", "proxy_error",
+    "tls_error", "closed_before_reply", "protocol_error", "header_too_large",
+    "too_many_redirects", "stalled", "too_slow", "max_time", "too_large", "too_small",
+    "incomplete_body", "bad_encoding", "disallowed_by_header", "disallowed_by_robots",
+    "blocklisted", "duplicate_url", "hash_mismatch",
+]  # fmt: skip
+RESIZE = [
+    "not_an_image", "unwanted_format", "truncated_image", "decode_error", "image_bomb",
+    "image_too_small", "image_area_too_large", "aspect_ratio", "encode_error", "bad_boxes",
+]  # fmt: skip
+LOCAL = ["no_descriptors", "disk_full", "internal_error"]
+#: Those that a later try may change.
+TRANSIENT = [
+    "dns_timeout", "dns_failure", "connect_refused", "connect_timeout", "connect_reset",
+    "proxy_error", "closed_before_reply", "stalled", "too_slow", "max_time", "incomplete_body",
+]  # fmt: skip
+
+
+def test_the_list_is_the_contracts() -> None:
+    assert [reason.value for reason in Reason] == DOWNLOAD + RESIZE + LOCAL
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_status_and_nature(reason: Reason) -> None:
+    made = failure(reason)
+    wanted = Status.FAILED_TO_RESIZE if reason in RESIZE else Status.FAILED_TO_DOWNLOAD
+    assert made.status is wanted
+    if reason in LOCAL:
+        assert retryability(reason) is Retryability.LOCAL
+    elif reason in TRANSIENT:
+        assert retryability(reason) is Retryability.TRANSIENT
+    else:
+        assert retryability(reason) is Retryability.PERMANENT
+
+
+def test_http_reasons_carry_their_number() -> None:
+    for code in range(100, 600):
+        reason = http_reason(code)
+        assert reason == f"http_{code}"
+        assert Failure(reason, "").status is Status.FAILED_TO_DOWNLOAD
+        passing = code in {408, 425, 429, 500, 502, 503, 504, *range(520, 528)}
+        assert retryability(reason) is (
+            Retryability.TRANSIENT if passing else Retryability.PERMANENT
+        )
+
+
+def test_values_are_plain_text() -> None:
+    """Counters, JSON and Arrow take them as they are."""
+    made = failure(Reason.DNS_NOT_FOUND)
+    assert type(made.reason) is str
+    assert made.message == "dns not found"
+    assert failure(Reason.TLS_ERROR, "certificate has expired").message == "certificate has expired"
+
+
+def test_statuses_are_img2datasets() -> None:
+    assert [status.value for status in Status] == [
+        "success", "failed_to_download", "failed_to_resize",
+    ]  # fmt: skip

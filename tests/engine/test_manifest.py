@@ -1,0 +1,177 @@
+"""What a folder holds: resuming, refusing, extending, starting anew, adopting."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from img2ds.core.failure import UsageError
+from img2ds.engine.manifest import MANIFEST, Manifest, open_manifest
+from img2ds.storage import OutputFolder
+
+OPTIONS = {"image_size": 256, "encode_format": "jpg"}
+
+
+def fingerprint(name: str = "a.txt", size: int = 100) -> dict[str, Any]:
+    file = {"name": name, "size": size, "digest": "00", "rows": None, "schema": {"url": "text"}}
+    return {"format": "txt", "max_rows": None, "files": [file]}
+
+
+def open_(
+    path: Path,
+    mode: str = "incremental",
+    *,
+    of: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    shards: int | None = 3,
+    holds: str | None = "it is not",
+) -> Manifest:
+    manifest = open_manifest(
+        OutputFolder.open(str(path)), mode, of or fingerprint(), options or OPTIONS, shards,
+        lambda folder, committed: holds,
+    )  # fmt: skip
+    manifest.begin()
+    return manifest
+
+
+def commit(path: Path, *numbers: int) -> None:
+    for number in numbers:
+        for suffix in (".tar", ".parquet", "_stats.json"):
+            (path / f"{number:05d}{suffix}").write_text("{}")
+
+
+def names(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if entry.name != "_img2ds")
+
+
+def test_a_new_folder_begins_at_zero(tmp_path: Path) -> None:
+    manifest = open_(tmp_path / "new")
+    assert (manifest.segment.first_shard, manifest.committed_here()) == (0, set())
+    document = json.loads((tmp_path / "new" / MANIFEST).read_text())
+    assert document["segments"][0]["fingerprint"] == fingerprint()
+
+
+def test_resuming_finds_what_is_committed_and_removes_leftovers(tmp_path: Path) -> None:
+    open_(tmp_path)
+    commit(tmp_path, 0, 2)
+    (tmp_path / "00001.tar").write_text("half")
+    (tmp_path / "00001.parquet").write_text("half")
+    (tmp_path / "2014").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    assert open_(tmp_path).committed_here() == {0, 2}
+    left = names(tmp_path)
+    assert not [name for name in left if name.startswith("00001")]
+    assert {"00000.tar", "00002_stats.json", "2014", "notes.txt"} <= set(left)
+
+
+def test_other_options_are_refused(tmp_path: Path) -> None:
+    open_(tmp_path)
+    commit(tmp_path, 0)
+    with pytest.raises(UsageError, match=r"--image_size 512, there 256"):
+        open_(tmp_path, options={**OPTIONS, "image_size": 512})
+    with pytest.raises(UsageError, match=r"other options"):
+        open_(tmp_path, "extend", of=fingerprint("b.txt"), options={**OPTIONS, "image_size": 512})
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (fingerprint(size=200), "size of a.txt 200, there 100"),
+        (fingerprint("b.txt"), "there a.txt"),
+        ({**fingerprint(), "max_rows": 5}, "max_rows 5, there None"),
+        ({**fingerprint(), "format": "csv"}, "format 'csv', there 'txt'"),
+    ],
+)
+def test_another_input_is_refused(tmp_path: Path, other: dict[str, Any], words: str) -> None:
+    open_(tmp_path)
+    commit(tmp_path, 0)
+    with pytest.raises(UsageError, match=words):
+        open_(tmp_path, of=other)
+
+
+def test_a_run_that_came_to_nothing_binds_nobody(tmp_path: Path) -> None:
+    open_(tmp_path)
+    (tmp_path / "00000.tar").write_text("half")
+    manifest = open_(tmp_path, of=fingerprint("b.txt"), options={"image_size": 1})
+    assert len(manifest.segments) == 1
+    assert names(tmp_path) == []
+
+
+def test_overwrite_removes_shards_and_nothing_else(tmp_path: Path) -> None:
+    open_(tmp_path)
+    commit(tmp_path, 0, 1, 2)
+    (tmp_path / "notes.txt").write_text("mine")
+    manifest = open_(tmp_path, "overwrite", of=fingerprint("b.txt"))
+    assert names(tmp_path) == ["notes.txt"]
+    assert manifest.committed_here() == set()
+
+
+def test_extend_goes_on_behind_and_a_killed_one_with_its_own_segment(tmp_path: Path) -> None:
+    open_(tmp_path)
+    commit(tmp_path, 0, 1, 2)
+    manifest = open_(tmp_path, "extend", of=fingerprint("b.txt"), shards=2)
+    assert manifest.segment.first_shard == 3
+    commit(tmp_path, 4)
+    for mode in ("extend", "incremental"):
+        again = open_(tmp_path, mode, of=fingerprint("b.txt"), shards=2)
+        assert (again.segment.first_shard, again.committed_here()) == (3, {4})
+    first = open_(tmp_path)
+    assert (first.segment.first_shard, first.committed_here()) == (0, {0, 1, 2})
+    third = open_(tmp_path, "extend", of=fingerprint("c.txt"), shards=1)
+    assert third.segment.first_shard == 5
+
+
+def test_extend_behind_a_stream_that_was_not_read_to_its_end(tmp_path: Path) -> None:
+    manifest = open_(tmp_path, shards=None)
+    commit(tmp_path, 0)
+    with pytest.raises(UsageError, match="finish it first"):
+        open_(tmp_path, "extend", of=fingerprint("b.txt"))
+    manifest.set_shard_count(1)
+    assert open_(tmp_path, "extend", of=fingerprint("b.txt")).segment.first_shard == 1
+
+
+def test_shards_without_a_manifest_are_adopted_when_they_fit(tmp_path: Path) -> None:
+    commit(tmp_path, 0, 1)
+    with pytest.raises(UsageError, match=r"do not belong to this input \(it is not\)"):
+        open_(tmp_path)
+    assert names(tmp_path)[0] == "00000.parquet"
+    manifest = open_(tmp_path, holds=None)
+    assert manifest.adopted
+    assert manifest.committed_here() == {0, 1}
+
+
+def test_files_of_nobody_knows_whom_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "00000.parquet").write_text("somebody's input")
+    with pytest.raises(UsageError, match=r"holds 00000\.parquet"):
+        open_(tmp_path)
+    assert names(tmp_path) == ["00000.parquet"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"version": 1}', '{"version": 1, "segments": [{}]}'])
+def test_a_damaged_manifest_is_said_so(tmp_path: Path, text: str) -> None:
+    open_(tmp_path)
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(UsageError, match=r"manifest\.json is damaged"):
+        open_(tmp_path)
+
+
+def test_a_manifest_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    open_(tmp_path)
+    (tmp_path / MANIFEST).write_text('{"version": 2, "segments": []}')
+    with pytest.raises(UsageError, match="another version"):
+        open_(tmp_path)
+
+
+def test_looking_changes_nothing(tmp_path: Path) -> None:
+    open_(tmp_path)
+    commit(tmp_path, 0)
+    (tmp_path / "00001.tar").write_text("half")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    for mode in ("incremental", "overwrite", "extend"):
+        open_manifest(
+            OutputFolder.open(str(tmp_path)), mode, fingerprint(), OPTIONS, 3, lambda *_: None
+        )
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

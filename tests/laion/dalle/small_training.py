@@ -1,0 +1,50 @@
+"""Small pictures of shapes in shards, and flags of a training that takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from img2ds.image.encode import make_encoder
+from laion.clip.shapes import pictures
+from laion.dalle.options import DalleOptions
+from tests.laion.clip.shape_shards import Pair, write_shard
+
+#: A training of a few steps.
+QUICK: dict[str, Any] = {
+    "preset": "tiny", "image_size": 32, "downsampling": 8, "codes": 32, "coder_width": 8,
+    "codebook_steps": 12, "width": 32, "layers": 1, "heads": 2, "steps": 12, "batch_size": 8,
+    "held_out": 0.1, "held_out_pairs": 16, "log_every": 4, "save_every": 5, "devices": ("cpu",),
+    "samples": 2,
+}  # fmt: skip
+
+
+def write_shapes(folder: Path, shards: int, count: int, side: int = 48) -> Path:
+    """`shards` of `count` pairs each; the folder."""
+    folder.mkdir(exist_ok=True)
+    encode = make_encoder("jpg", 95)
+    for shard in range(shards):
+        drawn = pictures(shard, count, (side, side))
+        write_shard(
+            folder / f"{shard:05d}.tar",
+            [
+                Pair(f"{shard:05d}{place:04d}", encode(picture.pixels), picture.caption)
+                for place, picture in enumerate(drawn)
+            ],
+        )
+    return folder
+
+
+def quick(folder: Path, output: Path, **flags: Any) -> DalleOptions:
+    """Options of a quick training; `flags` go before."""
+    return DalleOptions(input=str(folder), output_folder=str(output), **{**QUICK, **flags})
+
+
+def typed(folder: Path, output: Path, **flags: Any) -> list[str]:
+    """The same as they are typed."""
+    given = {"input": folder, "output_folder": output, **QUICK, **flags}
+    words = ["dalle"]
+    for name, value in given.items():
+        if value is not None:
+            words += [f"--{name}", ",".join(value) if isinstance(value, tuple) else str(value)]
+    return words

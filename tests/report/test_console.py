@@ -1,0 +1,137 @@
+"""What people see: in a terminal, in a log file, at the end."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+
+from img2ds.core.failure import Failure, Reason, failure
+from img2ds.report.console import Console, counted, duration, share
+from img2ds.report.shard_report import ShardReport
+from img2ds.report.summary import hints, speed, table
+from img2ds.report.tally import Tally
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def tally(good: int, **failures: int) -> Tally:
+    found = Tally()
+    for _ in range(good):
+        found.add_success(1000)
+    for reason, times in failures.items():
+        for _ in range(times):
+            found.add_failure(Failure(reason, reason))
+    found.bytes_received = 5000 * good
+    return found
+
+
+@pytest.fixture(autouse=True)
+def ten_seconds_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is asked, ten seconds have passed since the start."""
+    times = iter([0.0, 0.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(times, 10.0))
+
+
+def test_a_log_gets_a_line_a_shard() -> None:
+    stream = io.StringIO()
+    console = Console(stream)
+    console.start()
+    console.expect(400, 4)
+    console.progress(tally(50))
+    console.shard("00000", ShardReport(0, tally(90, http_404=9, dns_not_found=1), 2.0))
+    console.close()
+    assert stream.getvalue() == (
+        "shard 00000: 90 of 100 images (90.0 %), http_404 9.0 %, dns_not_found 1.0 %; "
+        "1 of 4 shards, 9 img/s, 30 s left\n"
+    )
+
+
+def test_a_shard_that_broke_is_told() -> None:
+    stream = io.StringIO()
+    console = Console(stream)
+    console.start()
+    console.shard("00007", ShardReport(7, tally(1), 2.0, error="no space left"))
+    assert stream.getvalue() == "shard 00007 could not be made: no space left\n"
+
+
+def test_a_terminal_gets_one_living_line() -> None:
+    stream = Terminal()
+    console = Console(stream)
+    console.start()
+    console.expect(200, 2)
+    failures = {"http_404": 9, "dns_not_found": 5, "stalled": 4, "not_an_image": 2}
+    console.progress(tally(80, **failures))
+    console.shard("00000", ShardReport(0, tally(80), 2.0))
+    console.note("a note")
+    console.close()
+    last = stream.getvalue().split("\r")[-1]
+    assert "100/200" in last
+    assert "8 img/s, 80% ok, 0.0 MB/s, http_404 9%, dns_not_found 5%, stalled 4%" in last
+    assert "not_an_image" not in last
+    assert "shard 00000" not in stream.getvalue()
+    assert "a note\n" in stream.getvalue()
+
+
+def test_the_table_adds_up() -> None:
+    lines = table(tally(9000, http_404=900, not_an_image=100)).splitlines()
+    rows = {line[:20].strip(): line[20:].rsplit(maxsplit=2) for line in lines[1:]}
+    assert {name: (words[0].replace(" ", ""), words[1]) for name, words in rows.items()} == {
+        "success": ("9000", "90.0"),
+        "failed_to_download": ("900", "9.0"),
+        "http_404": ("900", "9.0"),
+        "failed_to_resize": ("100", "1.0"),
+        "not_an_image": ("100", "1.0"),
+        "total": ("10000", "100.0"),
+    }
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_rates() -> None:
+    line = speed(tally(2000), wall=8.0, cpu=5.0)
+    assert "2 000 images in 8 s: 250 img/s, 2.5 ms CPU per image" in line
+    assert "10.0 MB received (1.2 MB/s), 2.0 MB of images written" in line
+    assert "- ms CPU per image" in speed(tally(0, http_404=1), wall=1.0, cpu=1.0)
+
+
+def test_hints_for_reasons_that_stand_out() -> None:
+    assert hints(tally(100, dns_timeout=2)) == []
+    (hint,) = hints(tally(80, dns_timeout=20))
+    assert "--dns_servers" in hint
+    (fault,) = hints(tally(1000, internal_error=1))
+    assert "report" in fault
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_its_place_in_the_table(reason: Reason) -> None:
+    found = Tally()
+    found.add_failure(failure(reason))
+    text = table(found)
+    assert f"  {reason.value} " in text
+
+
+def test_words() -> None:
+    assert [share(1, 3), share(0, 0)] == ["33.3 %", "- %"]
+    assert [counted(1, "shard"), counted(12000, "shard")] == ["1 shard", "12 000 shards"]
+    assert [duration(4.4), duration(200), duration(7800)] == ["4 s", "3 min", "2 h 10 min"]
+
+
+def test_a_stream_that_goes_away_is_no_fault_of_the_run() -> None:
+    class Gone(Terminal):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            raise OSError("input/output error")
+
+    console = Console(Gone())
+    console.start()
+    console.expect(100, 2)
+    console.progress(tally(9, http_404=1))
+    console.note("a line")
+    console.shard("00000", ShardReport(0, tally(9, http_404=1), 1.0))
+    console.close()

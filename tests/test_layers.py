@@ -65,7 +65,7 @@ HOMES = {
     "pycld2": ("laion/wat/language.py",),
     "ftfy": ("laion/wat/text.py",),
     "deflate": ("laion/wat/archive.py",),
-    "xxhash": ("laion/data/candidate.py",),
+    "xxhash": ("laion/data/digest.py",),
     "open_clip": ("laion/clip/model.py",),
     "matplotlib": ("laion/release/figures.py", "laion/dalle/figures.py"),
     "wandb": ("img2ds/report/wandb.py",),

@@ -49,11 +49,7 @@ def flag(
 
 def copy_flag(spec: Field[Any], default: Any = KEEP_DEFAULT) -> Any:
     """Return a field for another dataclass that is the same flag, with another default if given."""
-    if default is KEEP_DEFAULT:
-        default = spec.default
-        if default is MISSING and spec.default_factory is not MISSING:
-            default = spec.default_factory()
-    return _field(default, spec.metadata)
+    return _field(default_of(spec) if default is KEEP_DEFAULT else default, spec.metadata)
 
 
 def _field(default: Any, metadata: Mapping[str, Any]) -> Any:
@@ -132,6 +128,13 @@ class Flags:
         near = difflib.get_close_matches(plain, [*self.fields, *self.aliases], n=1)
         hint = f"did you mean --{near[0]}?" if near else f"{self.program} --help lists the flags"
         return f"unknown flag --{plain}; {hint}"
+
+
+def default_of(spec: Field[Any]) -> Any:
+    """Return the default of a flag, MISSING if it is required."""
+    if spec.default_factory is not MISSING:
+        return spec.default_factory()
+    return spec.default
 
 
 def is_required(spec: Field[Any]) -> bool:

@@ -30,7 +30,7 @@ LAYERS: list[set[str]] = [
 #: What a package may import of its own layer or of a higher one, and why.
 PEERS: dict[str, set[str]] = {
     # Stored tables are opened as input tables are.
-    "formats": {"source"},
+    "formats": {"source", "manage"},
 }
 
 PLACE = {name: place for place, layer in enumerate(LAYERS) for name in layer}

@@ -29,7 +29,7 @@ LAYERS: list[set[str]] = [
 
 #: What a package may import of its own layer or of a higher one, and why.
 PEERS: dict[str, set[str]] = {
-    # Stored tables are opened as input tables are; readers are chosen by the dataset they read.
+    # Stored tables are opened as input tables are.
     "formats": {"source", "manage"},
 }
 
@@ -114,7 +114,7 @@ def part(dotted: str) -> str | None:
 
 
 def home(path: Path) -> str:
-    """`net` for `img2ds/net/pool.py`, `job` for `img2ds/downloader/job.py`."""
+    """`net` for `img2ds/net/pool.py`, `job` for `img2ds/download/job.py`."""
     return path.relative_to(ROOT).parts[1].removesuffix(".py")
 
 

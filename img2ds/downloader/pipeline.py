@@ -18,9 +18,9 @@ import trio
 from img2ds.config.options import Options
 from img2ds.core.failure import Failure, Reason, Retryability, failure, retryability
 from img2ds.core.sample import Body
-from img2ds.download.scheduler import Row, Scheduler
-from img2ds.download.shard import Shard
-from img2ds.download.slots import Slot, Slots
+from img2ds.downloader.scheduler import Row, Scheduler
+from img2ds.downloader.shard import Shard
+from img2ds.downloader.slots import Slot, Slots
 from img2ds.image.blur import BoxError, Boxes, read_boxes
 from img2ds.image.digest import make_digest
 from img2ds.image.transform import Transformer
@@ -100,7 +100,7 @@ class Pipeline:
                 return
         with self._budget.lease(partial(self.feed.answered, row), slot) as lease:
             outcome = await self._row(row, lease, boxes)
-        if outcome is not None and outcome.reason in SILENCE and not outcome.elsewhere:
+        if outcome is not None and outcome.reason in SILENCE and not outcome.via_other_host:
             for other in self.feed.silent(row):
                 self._end(other, outcome)
         elif outcome is None or retryability(outcome.reason) is not Retryability.LOCAL:

@@ -55,8 +55,8 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
 HOMES = {
     "fsspec": ("img2ds/storage/",),
     "fire": ("img2ds/config/command_line.py",),
-    "httptools": ("img2ds/net/exchange.py",),
-    "asks": ("img2ds/net/asks_fetcher.py",),
+    "httptools": ("img2ds/net/http11_head.py",),
+    "asks": ("img2ds/net/asks_client.py",),
     "simplejpeg": ("img2ds/image/",),
     "cv2": ("img2ds/image/",),
     "PIL": ("img2ds/image/", "laion/clip/model.py"),

@@ -11,6 +11,7 @@ from img2ds.config.network import PROXY_NONE, NetworkOptions
 from img2ds.core.failure import Failure, UsageError
 from img2ds.image.sniff import sniff
 from img2ds.net.budget import Budget
+from img2ds.net.context import FetchContext
 from img2ds.net.fetcher import open_fetcher
 from laion.knn.description import Description
 from laion.knn.vectors import Vectors
@@ -112,7 +113,7 @@ def fetch_picture(url: str, options: NetworkOptions) -> bytes:
         fetcher = open_fetcher(options)
         try:
             with Budget(options.max_image_bytes).lease() as lease:
-                got = await fetcher.fetch(url, lease)
+                got = await fetcher.fetch(url, FetchContext.start(options, lease))
         finally:
             await fetcher.aclose()
         if isinstance(got, Failure):

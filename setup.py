@@ -141,12 +141,11 @@ setup(
     ext_modules=COMPILED,
     packages=find_packages(include=["img2ds", "img2ds.*", "laion", "laion.*"]),
     package_data={
-        "img2ds": ["py.typed", "image/native/*.pyi", "image/native/*.c", "image/native/*.h"],
+        "img2ds": ["py.typed", "image/native/*.c", "image/native/*.h"],
         "laion": [
             "py.typed",
             "run/*.html",
             "tag/*.json",
-            "wat/native/*.pyi",
             "wat/native/*.c",
             "wat/native/*.h",
             "web/static/*",

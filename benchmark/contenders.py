@@ -24,6 +24,7 @@ from img2ds.image.decode import decode
 from img2ds.image.encode import make_encoder, make_plane_encoder
 from img2ds.image.geometry import Geometry
 from img2ds.image.jpeg import decode_planes, reduction
+from img2ds.image.native import load
 from img2ds.image.orient import Pixels
 from img2ds.image.planes import resize_planes
 from img2ds.image.png import decode_png
@@ -31,10 +32,7 @@ from img2ds.image.resize import resize
 from img2ds.image.sniff import Header
 from img2ds.image.transform import Picture, Transformer
 
-try:
-    from img2ds.image.native import _resample
-except ImportError:  # built without a C compiler
-    _resample = None  # type: ignore[assignment]
+_resample = load("resample")
 
 OPTIONS = ImageOptions()
 SIDE, QUALITY = OPTIONS.image_size, OPTIONS.quality

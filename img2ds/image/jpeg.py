@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from img2ds.image.native import load
 from img2ds.image.orient import Pixels
 from img2ds.image.planes import Planes
 from img2ds.image.sniff import Header
 
-try:
-    from img2ds.image.native import _jpeg
-except ImportError:  # another machine, or built without a C compiler
-    _jpeg = None  # type: ignore[assignment]
+_jpeg = load("jpeg")
 
 #: What JPEGs are divided by while they are decoded: the transforms that are vectorised. Those
 #: between take longer than the next larger one, resizing counted.

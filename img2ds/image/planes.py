@@ -12,12 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from img2ds.image.geometry import Geometry
+from img2ds.image.native import load
 from img2ds.image.orient import Pixels, mirrors, swaps_sides
 
-try:
-    from img2ds.image.native import _planes
-except ImportError:  # built without a C compiler
-    _planes = None  # type: ignore[assignment]
+_planes = load("planes")
 
 _WHITE = 255
 
@@ -68,6 +66,8 @@ def resize_planes(planes: Planes, geometry: Geometry, orientation: int, filter_n
     Raises:
         ValueError: chroma is not of the size that luma and pitch say, or "area" is to enlarge.
     """
+    assert _planes is not None, "the caller asks `can_resize` first"
+    extension = _planes
     height, width = planes.y.shape
     swap = swaps_sides(orientation)
     across, down = planes.pitch
@@ -76,13 +76,13 @@ def resize_planes(planes: Planes, geometry: Geometry, orientation: int, filter_n
     final_width, final_height = geometry.final
     left, top = geometry.left, geometry.top
     flip, flop = mirrors(orientation)
-    kernel = _planes.LANCZOS if filter_name in ("lanczos", "lanczos4") else _planes.AREA
+    kernel = extension.LANCZOS if filter_name in ("lanczos", "lanczos4") else extension.AREA
 
     def resample(
         pairs: tuple[tuple[Pixels, Pixels], ...], horizontal: _Axis, vertical: _Axis
     ) -> None:
         rows, columns = (horizontal, vertical) if swap else (vertical, horizontal)
-        _planes.resample_planes(pairs, kernel, rows, columns, swap)
+        extension.resample_planes(pairs, kernel, rows, columns, swap)
 
     resized_width, resized_height = geometry.resized
     if geometry.pads:

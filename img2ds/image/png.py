@@ -11,15 +11,15 @@ import struct
 
 import numpy as np
 
+from img2ds.image.native import load
 from img2ds.image.orient import Pixels
 from img2ds.image.sniff import Header
 
+_png = load("png")
 try:
     from isal import isal_zlib
-
-    from img2ds.image.native import _png
-except ImportError:  # no wheel for this machine, or built without a C compiler
-    _png = None  # type: ignore[assignment]
+except ImportError:  # no wheel for this machine
+    _png = None
 
 #: Samples a pixel by colour type; palettes are not here.
 _CHANNELS = {0: 1, 2: 3, 6: 4}

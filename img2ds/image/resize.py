@@ -10,12 +10,10 @@ import cv2
 import numpy as np
 
 from img2ds.image.geometry import Geometry
+from img2ds.image.native import load
 from img2ds.image.orient import Pixels, swaps_sides, upright
 
-try:
-    from img2ds.image.native import _resample
-except ImportError:  # built without a C compiler
-    _resample = None  # type: ignore[assignment]
+_resample = load("resample")
 
 #: img2dataset's names for OpenCV's filters.
 FILTERS = {

@@ -17,7 +17,7 @@ from struct import Struct
 from typing import Any, Protocol
 
 from img2ds.core.failure import UsageError
-from laion.wat import compiled
+from laion.wat.native import load
 
 _zlib: Any = zlib
 _deflate: Any = None
@@ -93,8 +93,9 @@ def _no_cut(data: bytes | bytearray) -> Record | None:
     return None
 
 
-_find_magic = compiled.find_magic or _search
-_cut = compiled.cut or _no_cut
+_members = load("members")
+_find_magic = _search if _members is None else _members.find_magic
+_cut = _no_cut if _members is None else _members.cut
 
 
 def _unpack(member: bytes) -> bytes | bytearray | None:

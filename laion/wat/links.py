@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from laion.wat import compiled
-from laion.wat.plain import read_plain
+from laion.wat.native import load
+from laion.wat.plain import Found, read_plain
 
-_scan = compiled.scan
+_scan = load("scan")
 
 #: The attribute of `<img>` that holds its picture, and the only one whose links carry an alt text
 #: in today's WAT files (ia-web-commons, ExtractingParseObserver).
@@ -50,8 +50,9 @@ def read_page(
     Args:
         attributes: which attributes of `<img>` count, lower case.
     """
+    found: Found | None
     if _scan is None:
         found = read_plain(record[start:end], attributes)
     else:
-        found = _scan(record, start, end, attributes)
+        found = _scan.scan(record, start, end, attributes)
     return None if found is None else Page._make(found)

@@ -10,9 +10,9 @@ import re
 from contextlib import suppress
 from urllib.parse import urljoin
 
-from laion.wat import compiled
+from laion.wat.native import load
 
-_join = compiled.join
+_join = load("join")
 
 #: What HTML strips around a URL: ASCII white space (WHATWG HTML, 2.4.2).
 BLANKS = " \t\n\r\f"
@@ -77,10 +77,11 @@ class Joiner:
 
     def join_all(self, urls: list[str]) -> list[str | None]:
         """Every one of a page's URLs joined; None where urljoin cannot cut it apart."""
+        joined: list[str | None]
         if _join is None:
-            joined: list[str | None] = [None] * len(urls)
+            joined = [None] * len(urls)
         else:
-            joined = _join(urls, self._scheme, self._root, self._folder)
+            joined = _join.join(urls, self._scheme, self._root, self._folder)
         for n, one in enumerate(joined):
             if one is None:
                 with suppress(ValueError):

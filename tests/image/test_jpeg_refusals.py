@@ -15,11 +15,12 @@ from img2ds.core.failure import Failure, Reason
 from img2ds.core.sample import Encoded
 from img2ds.image import decode
 from img2ds.image.transform import Picture, Transformer
+from tests.image.extension import require
 from tests.image.reference import opened
 from tests.server.encodings import jpeg
 from tests.server.photos import photo
 
-_jpeg = pytest.importorskip("img2ds.image.native._jpeg", reason="not built for this machine")
+_jpeg = require("jpeg")
 
 
 def segment(marker: int, payload: bytes) -> bytes:

@@ -17,15 +17,14 @@ from img2ds.image import jpeg, planes, png, resize
 from img2ds.image.orient import Pixels
 from img2ds.image.sniff import Header, sniff
 from img2ds.image.transform import Picture, Transformer
+from tests.image.extension import require
 from tests.image.reference import distance, opened
 from tests.server.encodings import ENCODINGS
 from tests.server.image import png_chunk
 from tests.server.photos import photo
 
-_resample = pytest.importorskip(
-    "img2ds.image.native._resample", reason="built without a C compiler"
-)
-_png = pytest.importorskip("img2ds.image.native._png", reason="built without a C compiler")
+_resample = require("resample")
+_png = require("png")
 
 CHANNELS = {1: 0, 3: 2, 4: 6}
 

@@ -77,7 +77,7 @@ def lists_of(found: Any) -> Any:
 def agree(text: bytes, attributes: tuple[bytes, ...]) -> None:
     padded = b"head" + text + b"tail"
     assert links._scan is not None
-    found = links._scan(padded, 4, 4 + len(text), attributes)
+    found = links._scan.scan(padded, 4, 4 + len(text), attributes)
     assert lists_of(found) == lists_of(read_plain(text, attributes))
 
 

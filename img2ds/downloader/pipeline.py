@@ -100,7 +100,7 @@ class Pipeline:
                 return
         with self._budget.lease(partial(self.feed.answered, row), slot) as lease:
             outcome = await self._row(row, lease, boxes)
-        if outcome is not None and outcome.reason in SILENCE and not outcome.elsewhere:
+        if outcome is not None and outcome.reason in SILENCE and not outcome.via_other_host:
             for other in self.feed.silent(row):
                 self._end(other, outcome)
         elif outcome is None or retryability(outcome.reason) is not Retryability.LOCAL:

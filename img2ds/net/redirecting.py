@@ -55,7 +55,7 @@ class RedirectingFetcher(ABC):
                 head, body = await self.get(url, proxy, due, lease)
             except FetchError as error:
                 # Nobody knows whether the host or the proxy was silent: it is not the host's.
-                return replace(error.failure, elsewhere=hops > 0 or proxy is not None)
+                return replace(error.failure, via_other_host=hops > 0 or proxy is not None)
             if proxy is not None and proxy.relays(url) and head.status == 407:
                 return failure(Reason.PROXY_ERROR, "proxy wants credentials (407)")
             location = head.fields.get(b"location")

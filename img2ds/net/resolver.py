@@ -189,7 +189,7 @@ class Resolver:
             try:
                 ttl = await self._look_up(host, entry)
             except FetchError as error:
-                reason = Reason(error.failure.reason)
+                reason = Reason.named(error.failure.reason)
                 entry.error = (reason, error.failure.message)
                 ttl = NOT_FOUND_TTL if reason is Reason.DNS_NOT_FOUND else FAILURE_TTL
             entry.expires = trio.current_time() + ttl

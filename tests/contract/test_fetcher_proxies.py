@@ -245,7 +245,7 @@ def test_a_proxy_that_nobody_knows(kind: str) -> None:
             with there.budget.lease() as lease:
                 outcome = await open_fetcher(options).fetch(f"http://{HOST}/", lease)
             words = "proxy: host not found"
-            assert outcome == Failure("proxy_error", words, elsewhere=True)
+            assert outcome == Failure("proxy_error", words, via_other_host=True)
 
     run(main)
 

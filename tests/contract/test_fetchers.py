@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from img2ds.config.options import ImageOptions
-from img2ds.core.failure import Failure, Reason, Status, failure
+from img2ds.core.failure import Failure, Status, status_of
 from img2ds.core.sample import Body, Fetched
 from img2ds.image.transform import InspectedImage, Transformer
 from tests.contract.fetcher_setups import FETCHERS, HOST, world
@@ -46,9 +46,7 @@ def test_behaviour(kind: str, scheme: str, path: str) -> None:
 
 def _is_the_pictures_fault(reason: str) -> bool:
     """Whether it is the transformer that finds out."""
-    return (
-        not reason.startswith("http_") and failure(Reason(reason)).status is Status.FAILED_TO_RESIZE
-    )
+    return status_of(reason) is Status.FAILED_TO_RESIZE
 
 
 def _transform(body: Body) -> str | None:

@@ -114,7 +114,7 @@ def test_a_host_that_answers_the_second_time_loses_nothing() -> None:
 
 def test_a_silence_behind_a_redirect_is_not_the_hosts() -> None:
     """And an answer lets the host have its whole share."""
-    elsewhere = Failure(SILENT.reason, SILENT.message, elsewhere=True)
+    elsewhere = Failure(SILENT.reason, SILENT.message, via_other_host=True)
     rows = Rows([f"http://shortener/{number}" for number in range(6)])
     fetcher = Fetcher(lambda url, number: elsewhere)
     assert download(rows, fetcher) == pytest.approx(20)

@@ -61,7 +61,7 @@ def test_only_what_may_pass_is_transient(reason: str, expected: Retryability) ->
     assert retryability(reason) is expected
 
 
-def test_every_reason_has_a_status_and_a_nature() -> None:
+def test_every_reason_has_a_status_and_a_retryability() -> None:
     for reason in Reason:
         made = failure(reason)
         assert made.reason == reason.value

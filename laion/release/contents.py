@@ -1,7 +1,7 @@
-"""What is in a LAION-style data set: the sizes of Table 1, NSFW shares, licences, similarities.
+"""Counts what a LAION-style dataset contains: sizes, NSFW tags, licences, similarities.
 
-Table 1 is that of the paper (Schuhmann et al. 2021, arXiv:2111.02114). Counts merge; a data set of
-any size is read a row group at a time.
+The sizes are those of Table 1 of the paper (Schuhmann et al. 2021, arXiv:2111.02114). Tables are
+added one by one, so that a dataset of any size can be counted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-#: Sides in pixels that Table 1 asks for, in its order.
+#: Sides in pixels of Table 1, in its order.
 SIDES = (1024, 512, 256)
 
 #: Table 1 of the paper, in pairs; it prints 413M, 26M, 9.6M, 112M, 67M, 268M and 211M.
@@ -29,29 +29,33 @@ PAPER: Mapping[str, int] = {
     "Number with height or width >= 256": 268_000_000,
     "Number with height and width >= 256": 211_000_000,
 }
-UNIQUE = "Number of unique samples"
+UNIQUE = next(iter(PAPER))
 
-#: Tags as LAION-400M writes them; what else there is comes after these.
+#: Tags as LAION-400M writes them; other values are listed after these.
 TAGS = ("UNLIKELY", "UNSURE", "NSFW")
 
 #: Bins of the similarity histogram: 200 of 0.01 from -1 to 1.
 BINS = 200
 
-#: Licences that are listed by name; the rest are counted together.
+#: Licences listed by name; the others are counted together.
 MAX_LICENSES = 30
 
 
 @dataclass(slots=True)
 class Contents:
-    """Counts of the rows of a data set.
+    """Counts of the rows of a dataset.
 
     Attributes:
-        rows: all of them. `sized` have both sizes, `scored` a similarity.
-        unique: different pairs of URL and text; None while nobody has looked.
-        at_least: rows whose (either, both) sides are that long, by side.
+        rows: all rows.
+        unique: different pairs of URL and text; None when they were not counted.
+        sized: rows that have both sizes.
+        scored: rows that have a similarity.
+        either: rows with height or width of at least that many pixels, by side.
+        both: rows with height and width of at least that many pixels, by side.
         shapes: rows that are wide, high or square.
-        similarity: the histogram; `total` is the sum of all similarities.
-        absent: columns that the data set does not have.
+        histogram: rows by similarity, in `BINS` bins.
+        total: the sum of all similarities.
+        absent: columns that the dataset does not have.
     """
 
     rows: int = 0
@@ -74,18 +78,18 @@ class Contents:
             swapped_sizes: HEIGHT holds widths and WIDTH heights, as in the files of LAION-400M.
         """
         self.rows += table.num_rows
-        there = set(table.column_names)
-        if {"HEIGHT", "WIDTH"} <= there:
+        columns = set(table.column_names)
+        if {"HEIGHT", "WIDTH"} <= columns:
             height, width = ("WIDTH", "HEIGHT") if swapped_sizes else ("HEIGHT", "WIDTH")
             self._add_sizes(table.column(height), table.column(width))
         else:
-            self.absent |= {"HEIGHT", "WIDTH"} - there
-        if "similarity" in there:
+            self.absent |= {"HEIGHT", "WIDTH"} - columns
+        if "similarity" in columns:
             self._add_similarities(table.column("similarity"))
         else:
             self.absent.add("similarity")
         for name, counter in (("NSFW", self.nsfw), ("LICENSE", self.licenses)):
-            if name in there:
+            if name in columns:
                 counts = pc.value_counts(pc.fill_null(table.column(name).cast(pa.string()), ""))
                 counter.update({row["values"]: row["counts"] for row in counts.to_pylist()})
             else:
@@ -111,7 +115,7 @@ class Contents:
         self.histogram += similarity_histogram(values)
 
     def table1(self) -> dict[str, int | None]:
-        """Table 1, unique samples first; None where the data set does not tell."""
+        """Return Table 1, unique samples first; None where columns are missing."""
         table: dict[str, int | None] = {UNIQUE: self.unique}
         for side in SIDES:
             for word, counter in (("or", self.either), ("and", self.both)):
@@ -121,7 +125,7 @@ class Contents:
         return table
 
     def tags(self) -> dict[str, int]:
-        """Rows by NSFW tag, LAION-400M's tags first, untagged rows as `untagged`."""
+        """Return rows by NSFW tag, LAION-400M's tags first; empty tags are called `untagged`."""
         if "NSFW" in self.absent:
             return {}
         found = {tag: self.nsfw[tag] for tag in TAGS}
@@ -129,18 +133,18 @@ class Contents:
         return {**found, **rest}
 
     def named_licenses(self) -> dict[str, int]:
-        """Rows by licence, the most frequent first, rare ones together as `others`."""
+        """Return rows by licence, the most frequent first, rare ones together as `others`."""
         named = {name or "(empty)": n for name, n in self.licenses.most_common(MAX_LICENSES)}
         others = self.licenses.total() - sum(named.values())
         return {**named, "others": others} if others else named
 
     @property
     def mean_similarity(self) -> float | None:
-        """The mean over the rows that have one."""
+        """The mean over the rows that have a similarity, None when there are none."""
         return self.total / self.scored if self.scored else None
 
     def document(self) -> dict[str, Any]:
-        """Everything as JSON."""
+        """Return all counts as a JSON object."""
         edges = np.round(np.linspace(-1, 1, BINS + 1), 2)
         filled = np.flatnonzero(self.histogram)
         return {
@@ -161,8 +165,11 @@ class Contents:
 
 
 def similarity_histogram(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Counts a bin of 0.01, `[0.30, 0.31)` and so on; rounding may put a cosine above 1."""
-    # 0.29 / 0.01 is 28.999...: the edges are compared as numbers, not divided by.
+    """Return counts in bins of 0.01, `[0.30, 0.31)` and so on, from -1 to 1.
+
+    Cosines above 1, which rounding can give, belong to the last bin.
+    """
+    # Comparing with the edges is exact; dividing is not: 0.29 / 0.01 is 28.999...
     edges = np.linspace(-1, 1, BINS + 1).round(2)
     bins = np.searchsorted(edges, np.clip(values, -1, 1), side="right") - 1
     return np.bincount(np.minimum(bins, BINS - 1), minlength=BINS).astype(np.int64)

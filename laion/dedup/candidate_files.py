@@ -1,15 +1,15 @@
-"""Candidate folders as input: their committed files, in the order that decides which pair is first.
+"""Reads candidate folders: their committed files, in the order that decides which pair is first.
 
-The order is that of the WAT files' names, whatever folder and part they are in; inside a WAT file
-it is the one of the rows. So the result depends neither on workers nor on how folders are named.
+Files are ordered by the names of their WAT files, whatever folder or shard they are in; rows keep
+their order in the file. The result therefore depends neither on the number of workers nor on the
+names of folders.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -18,16 +18,17 @@ import pyarrow.parquet as pq
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards, shard_name
 from img2ds.storage import InputFile, OutputFolder, find_inputs, open_seekable
-from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
+from laion.data.candidate import CANDIDATE_SCHEMA
+from laion.data.partition import PARTITION_COUNT, row_group_partitions
 from laion.part import DIGITS
 
-#: Footers that are read at once: it is waiting, not work, where they are remote.
+#: Footers read at once: with remote files reading is mostly waiting.
 PARALLEL_FILES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateFile:
-    """One part of an extract: `rows` by partition, and the first of its WAT files' names."""
+    """A shard of candidates: its rows by partition, and the name of its first WAT file."""
 
     file: InputFile
     wat: str
@@ -35,33 +36,34 @@ class CandidateFile:
 
 
 def find_candidates(folders: Sequence[str]) -> list[CandidateFile]:
-    """The committed files of candidate folders, in order.
+    """Return the committed files of candidate folders, in order.
 
     Raises:
-        UsageError: a folder has none, is given twice, or a file holds something else.
+        UsageError: a folder has none or is given twice, or a file has other content.
     """
     files: list[InputFile] = []
     for folder in folders:
-        there = OutputFolder.open(folder)
         committed = {
-            f"{shard_name(number, DIGITS)}.parquet" for number in committed_shards(there.names())
+            f"{shard_name(number, DIGITS)}.parquet"
+            for number in committed_shards(OutputFolder.open(folder).names())
         }
         found = [file for file in find_inputs(folder, [".parquet"]) if file.name in committed]
         if not found:
-            raise UsageError(f"{folder} has no committed parts: make them with laion extract")
+            raise UsageError(f"{folder} has no committed shards: run laion extract, which makes it")
         files += found
-    twice = {file.path for file in files}
-    if len(twice) < len(files):
-        raise UsageError("a folder is given twice: all its pairs would count as duplicates")
+    if len({file.path for file in files}) < len(files):
+        raise UsageError(
+            "a folder is given twice, and all its pairs would be duplicates: name it once"
+        )
     with ThreadPoolExecutor(PARALLEL_FILES) as pool:
-        candidates = list(pool.map(_look, files))
+        candidates = list(pool.map(_inspect, files))
     return sorted(candidates, key=lambda candidate: (candidate.wat, candidate.file.path))
 
 
 def read_partition(
     paths: Sequence[str], partition: int, columns: Sequence[str], rows: int
 ) -> Iterator[pa.Table]:
-    """The rows of one partition in order, `rows` or a little more at once.
+    """Yield the rows of one partition in order, at least `rows` at once except at the end.
 
     Raises:
         UsageError, OSError, pyarrow.ArrowException: a file is gone or damaged.
@@ -69,8 +71,7 @@ def read_partition(
     held: list[pa.Table] = []
     count = 0
     for path in paths:
-        source = open_seekable(path)
-        with closing(pq.ParquetFile(source)) as file:
+        with _open(path) as file:
             groups = [n for n, number in enumerate(_partitions(file, path)) if number == partition]
             for group in groups:
                 table = file.read_row_group(group, columns=list(columns), use_threads=False)
@@ -80,20 +81,28 @@ def read_partition(
                 if count >= rows:
                     yield pa.concat_tables(held)
                     held, count = [], 0
-        if not isinstance(source, str):
-            source.close()
     if count:
         yield pa.concat_tables(held)
 
 
-def _look(file: InputFile) -> CandidateFile:
-    source = open_seekable(file.path)
+@contextmanager
+def _open(path: str) -> Iterator[pq.ParquetFile]:
+    source = open_seekable(path)
     try:
-        with closing(pq.ParquetFile(source)) as parquet:
+        with pq.ParquetFile(source) as file:
+            yield file
+    finally:
+        if not isinstance(source, str):
+            source.close()
+
+
+def _inspect(file: InputFile) -> CandidateFile:
+    try:
+        with _open(file.path) as parquet:
             if not parquet.schema_arrow.remove_metadata().equals(CANDIDATE_SCHEMA):
                 raise UsageError(
-                    f"{file.path} is no candidate file: it lacks columns of laion extract, or has "
-                    f"others ({', '.join(parquet.schema_arrow.names)})"
+                    f"{file.path} is not a candidate file of laion extract; its columns are: "
+                    f"{', '.join(parquet.schema_arrow.names)}"
                 )
             rows = [0] * PARTITION_COUNT
             for group, partition in enumerate(_partitions(parquet, file.path)):
@@ -101,23 +110,16 @@ def _look(file: InputFile) -> CandidateFile:
             return CandidateFile(file, _first_wat(parquet), tuple(rows))
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"cannot read {file.path}: {error}") from None
-    finally:
-        if not isinstance(source, str):
-            source.close()
 
 
 def _partitions(file: pq.ParquetFile, path: str) -> list[int]:
-    """The partition of each row group. Raises UsageError."""
     try:
-        numbers = json.loads((file.metadata.metadata or {})[PARTITIONS_KEY])
-        if len(numbers) != file.num_row_groups or not set(numbers) <= set(range(PARTITION_COUNT)):
-            raise ValueError
-    except (KeyError, ValueError, TypeError):
+        return row_group_partitions(file)
+    except ValueError:
         raise UsageError(
-            f"{path} does not say which partition its row groups are of: it is not of this "
-            "version of laion extract"
+            f"{path} does not record the partitions of its row groups: run this version of "
+            "laion extract again"
         ) from None
-    return list(numbers)
 
 
 def _first_wat(file: pq.ParquetFile) -> str:

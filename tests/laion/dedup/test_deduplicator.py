@@ -13,13 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from img2ds.core.failure import UsageError
-from laion.data.candidate import pair_digest
-from laion.data.candidate_columns import DIGEST_BYTES
-from laion.dedup import sieve
-from laion.dedup.bloom import Bloom, Shape, merged, predicted_rate, read_header
-from laion.dedup.digest import Words, firsts, halves, mixed
-from laion.dedup.shuffle import Shuffle, host_codes, spread
-from laion.dedup.sieve import BloomSieve, ExactSieve
+from laion.data.digest import DIGEST_BYTES, Words, digest_words, pair_digest
+from laion.dedup import deduplicator
+from laion.dedup.bloom import BloomFilter, FilterSize, merged, predicted_rate, read_header
+from laion.dedup.deduplicator import BloomDeduplicator, ExactDeduplicator, first_occurrences
+from laion.dedup.shuffle import Shuffle, host_codes, mix, spread
 
 Pairs = list[tuple[int, int]]
 #: Few values, so that there are duplicates, and ones that differ in one half alone.
@@ -53,48 +51,48 @@ def test_halves_are_the_digests_bytes() -> None:
         [pa.array(digests[:4], pa.binary(DIGEST_BYTES)),
          pa.array(digests, pa.binary(DIGEST_BYTES)).slice(4)]
     )  # fmt: skip
-    high, low = halves(column)
+    high, low = digest_words(column)
     whole = [(h << 64 | lo).to_bytes(16, "big") for h, lo in zip(high.tolist(), low.tolist())]  # noqa: B905
     assert whole == digests
-    assert [len(half) for half in halves(pa.chunked_array([], pa.binary(16)))] == [0, 0]
+    assert [len(half) for half in digest_words(pa.chunked_array([], pa.binary(16)))] == [0, 0]
 
 
 @given(NARROW | WIDE)
 def test_firsts_are_those_of_a_set(pairs: Pairs) -> None:
     high, low = arrays(pairs)
-    assert firsts(high, low).tolist() == oracle(high, low)
+    assert first_occurrences(high, low).tolist() == oracle(high, low)
 
 
 @settings(deadline=None)
 @given(NARROW | WIDE, st.integers(1, 40), st.floats(1e-6, 0.5))
 def test_what_was_added_is_found(pairs: Pairs, expected: int, rate: float) -> None:
-    bloom = Bloom(Shape.for_(expected, rate))
+    bloom = BloomFilter(FilterSize.fit(expected, rate))
     high, low = arrays(sorted(set(pairs)))
     for start in range(0, len(high), 7):
         bloom.add(high[start : start + 7], low[start : start + 7])
-        assert bloom.has(high[: start + 7], low[: start + 7]).all()
+        assert bloom.contains(high[: start + 7], low[: start + 7]).all()
     assert bloom.added == len(high)
 
 
 @pytest.mark.parametrize(("expected", "rate"), [(1000, 0.05), (20_000, 1e-2), (100_000, 1e-3)])
 def test_the_rate_is_within_its_bound(expected: int, rate: float) -> None:
-    bloom = Bloom(Shape.for_(expected, rate))
+    bloom = BloomFilter(FilterSize.fit(expected, rate))
     bloom.add(*draw(expected, 1))
     trials = 400_000
-    measured = bloom.has(*draw(trials, 2)).mean()
+    measured = bloom.contains(*draw(trials, 2)).mean()
     # Four standard deviations of the trials, and the filter's own scatter where it is small.
     assert measured <= rate * (1 + 2 / expected**0.5) + 4 * (rate / trials) ** 0.5
-    assert measured == pytest.approx(bloom.rate(), rel=0.15)
-    assert predicted_rate(expected, bloom.shape.blocks) <= rate
-    assert predicted_rate(expected, bloom.shape.blocks - 1) > rate, "and it is no larger than that"
+    assert measured == pytest.approx(bloom.current_rate(), rel=0.15)
+    assert predicted_rate(expected, bloom.size.blocks) <= rate
+    assert predicted_rate(expected, bloom.size.blocks - 1) > rate, "and it is no larger than that"
 
 
 @given(NARROW | WIDE, NARROW | WIDE)
 def test_merging_is_a_union(one: Pairs, two: Pairs) -> None:
-    shape = Shape.for_(100, 0.01)
+    size = FilterSize.fit(100, 0.01)
     blooms = []
     for pairs in (one, two, sorted({*one, *two})):
-        blooms.append(Bloom(shape))
+        blooms.append(BloomFilter(size))
         blooms[-1].add(*arrays(sorted(set(pairs))))
     both = merged(blooms[:2])
     assert (both.words == blooms[2].words).all()
@@ -102,25 +100,25 @@ def test_merging_is_a_union(one: Pairs, two: Pairs) -> None:
 
 def test_only_filters_of_one_size_merge() -> None:
     with pytest.raises(UsageError, match="cannot be merged"):
-        merged([Bloom(Shape(3, 10, 0.1)), Bloom(Shape(4, 10, 0.1))])
+        merged([BloomFilter(FilterSize(3, 10, 0.1)), BloomFilter(FilterSize(4, 10, 0.1))])
 
 
 def test_a_filter_is_read_as_it_was_written(tmp_path: Path) -> None:
-    bloom = Bloom(Shape.for_(1000, 0.01))
+    bloom = BloomFilter(FilterSize.fit(1000, 0.01))
     bloom.add(*draw(700, 3))
     path = tmp_path / "a.bloom"
     bloom.write(str(path))
     for source in (str(path), io.BytesIO(path.read_bytes())):
-        again = Bloom.read(source)
-        assert (again.shape, again.added) == (bloom.shape, 700)
+        again = BloomFilter.read(source)
+        assert (again.size, again.added) == (bloom.size, 700)
         assert (again.words == bloom.words).all()
-    assert read_header(str(path))["current_rate"] == pytest.approx(bloom.rate())
+    assert read_header(str(path))["current_rate"] == pytest.approx(bloom.current_rate())
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(UsageError, match="cut off"):
-        Bloom.read(str(path))
+    with pytest.raises(UsageError, match="cut short"):
+        BloomFilter.read(str(path))
     path.write_bytes(b"PAR1" * 2000)
-    with pytest.raises(UsageError, match="no bloom filter"):
-        Bloom.read(str(path))
+    with pytest.raises(UsageError, match="not a bloom filter"):
+        BloomFilter.read(str(path))
 
 
 @settings(deadline=None)
@@ -130,10 +128,10 @@ def test_the_exact_sieve_is_a_set(pairs: Pairs, sizes: list[int], at_once: int) 
     ends = np.unique(np.minimum(np.cumsum(sizes), len(high))).tolist()
     pieces = [slice(a, b) for a, b in zip([0, *ends], [*ends, len(high)], strict=True)]
     path = Path("/dev/shm" if Path("/dev/shm").is_dir() else "/tmp") / "img2ds-test.digests"
-    exact = ExactSieve(Bloom(Shape.for_(1000, 1e-9)), path)
+    exact = ExactDeduplicator(BloomFilter(FilterSize.fit(1000, 1e-9)), path)
     for piece in pieces:
-        exact.see(high[piece], low[piece])
-    exact.settle(at_once)
+        exact.scan(high[piece], low[piece])
+    exact.resolve(at_once)
     kept = np.concatenate([exact.keep(high[piece], low[piece]) for piece in pieces])
     assert kept.tolist() == oracle(high, low)
     assert not path.exists()
@@ -143,42 +141,42 @@ def test_the_exact_sieve_is_a_set(pairs: Pairs, sizes: list[int], at_once: int) 
 def test_the_bloom_sieve_keeps_no_pair_twice(pairs: Pairs, batch: int) -> None:
     """Within a batch and across them; with a filter this sparse it is right as well."""
     high, low = arrays(pairs)
-    high = mixed(high, 0)  # the filter takes digests to be spread
+    high = mix(high, 0)  # the filter takes digests to be spread
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sieve, "BATCH", batch)
-        kept = BloomSieve(Bloom(Shape.for_(1_000, 1e-9))).keep(high, mixed(low, 0))
+        patch.setattr(deduplicator, "BATCH", batch)
+        kept = BloomDeduplicator(BloomFilter(FilterSize.fit(1_000, 1e-9))).keep(high, mix(low, 0))
     assert kept.tolist() == oracle(high, low)
 
 
 def test_sieves_agree_on_what_the_filter_gets_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sieve, "BATCH", 100)
+    monkeypatch.setattr(deduplicator, "BATCH", 100)
     count = 20_000
     high, low = draw(count, 4)
     high[count // 2 :: 3], low[count // 2 :: 3] = (
         high[: len(high[count // 2 :: 3])],
         low[: len(low[count // 2 :: 3])],
     )
-    shape = Shape.for_(5000, 0.01)
-    bloom = BloomSieve(Bloom(shape))
+    size = FilterSize.fit(5000, 0.01)
+    bloom = BloomDeduplicator(BloomFilter(size))
     kept = bloom.keep(high, low)
     first = np.array(oracle(high, low))
     assert not (kept & ~first).any(), "no duplicate is kept"
     wrong = int((first & ~kept).sum())
     assert wrong > 200
     assert bloom.expected_wrong == pytest.approx(wrong, rel=0.15)
-    exact = ExactSieve(Bloom(shape), tmp_path / "digests")
-    exact.see(high, low)
-    exact.settle()
+    exact = ExactDeduplicator(BloomFilter(size), tmp_path / "digests")
+    exact.scan(high, low)
+    exact.resolve()
     assert exact.keep(high, low).tolist() == first.tolist()
     assert exact.wrong == wrong
-    assert (exact.bloom_sieve.bloom.words == bloom.bloom.words).all()
+    assert (exact.approximate.bloom.words == bloom.bloom.words).all()
 
 
 def test_mixing_looks_drawn_and_depends_on_the_seed() -> None:
     numbers = np.arange(10_000, dtype=np.uint64)
-    one, two = mixed(numbers, 0), mixed(numbers, 1)
+    one, two = mix(numbers, 0), mix(numbers, 1)
     assert len(set(one.tolist())) == 10_000
     assert not (one == two).any()
     assert abs(float((one / 2.0**64).mean()) - 0.5) < 0.02
@@ -217,8 +215,8 @@ def test_windows_hold_every_row_once(sizes: list[int], window: int) -> None:
                 "digest": pa.array([n.to_bytes(16, "big") for n in numbers], pa.binary(16)),
             }
         )
-        windows += list(shuffle.put(table))
-    windows += list(shuffle.end())
+        windows += list(shuffle.add(table))
+    windows += list(shuffle.flush())
     urls = [[int(u.rpartition("/")[2]) for u in w["url"].to_pylist()] for w in windows]
     assert all(len(w) == window for w in urls[:-1])
     assert sorted(n for w in urls for n in w) == list(range(given))

@@ -47,7 +47,7 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
     # Pictures that a crawl keeps go into the same tars.
     "laion/crawl/pairs.py": {"formats"},
     # The search page fetches one picture that is asked about, under the same guards.
-    "laion/knn/question.py": {"net", "image"},
+    "laion/knn/query_image.py": {"net", "image"},
     "laion/web/service.py": {"image"},
 }
 
@@ -71,7 +71,7 @@ HOMES = {
     "wandb": ("img2ds/report/wandb.py",),
     "ray": ("img2ds/engine/distributors/ray.py",),
     "pyspark": ("img2ds/engine/distributors/spark_session.py",),
-    "faiss": ("laion/knn/ann.py",),
+    "faiss": ("laion/knn/faiss_index.py",),
     "starlette": ("laion/web/",),
     "uvicorn": ("laion/web/stage.py",),
     "yaml": ("laion/run/config.py",),

@@ -21,7 +21,7 @@ from img2ds.core.sample import Body
 from img2ds.downloader.scheduler import Row, Scheduler
 from img2ds.downloader.shard import Shard
 from img2ds.downloader.slots import Slot, Slots
-from img2ds.image.blur import BoxError, Boxes, read_boxes
+from img2ds.image.boxes import BoxError, Boxes, read_boxes
 from img2ds.image.digest import make_digest
 from img2ds.image.transform import Transformer
 from img2ds.net.budget import Budget

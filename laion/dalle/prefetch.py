@@ -13,7 +13,7 @@ T = TypeVar("T")
 AHEAD = 16
 
 
-class Ahead(Generic[T]):
+class Prefetcher(Generic[T]):
     """An iterator over another, which a thread runs. Use it in a `with`; it ends the thread."""
 
     def __init__(self, items: Iterator[T], ahead: int = AHEAD) -> None:
@@ -22,7 +22,7 @@ class Ahead(Generic[T]):
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pairs ahead", daemon=True)
 
-    def __enter__(self) -> Ahead[T]:
+    def __enter__(self) -> Prefetcher[T]:
         self._thread.start()
         return self
 

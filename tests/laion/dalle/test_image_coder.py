@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from laion.dalle.codebook import COMMITMENT, Codebook, PictureCoder
+from laion.dalle.image_coder import COMMITMENT, Codebook, ImageCoder
 
 
 def test_the_gradient_goes_straight_through() -> None:
@@ -67,7 +67,7 @@ def test_nothing_is_learned_in_evaluation() -> None:
 @pytest.mark.parametrize("downsampling", [2, 4, 8, 16])
 def test_pictures_to_codes_and_back(downsampling: int) -> None:
     torch.manual_seed(3)
-    coder = PictureCoder(32, 8, downsampling).eval()
+    coder = ImageCoder(32, 8, downsampling).eval()
     pictures = torch.rand(2, 3, 32, 32) * 2 - 1
     side = 32 // downsampling
     made, numbers, _ = coder(pictures)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from img2ds.core.failure import UsageError
-from laion.web.pictures import ShardPictures
+from laion.web.shard_images import ShardImages
 
 
 def write_tar(
@@ -41,8 +41,8 @@ def shards(tmp_path: Path) -> Path:
     return folder
 
 
-def opened(folder: Path, tmp_path: Path, by_url: bool = False) -> ShardPictures:
-    return ShardPictures(str(folder), str(tmp_path / "kept"), by_url, lambda *_: None)
+def opened(folder: Path, tmp_path: Path, by_url: bool = False) -> ShardImages:
+    return ShardImages(str(folder), str(tmp_path / "kept"), by_url, lambda *_: None)
 
 
 def test_every_picture_is_found_by_its_key(shards: Path, tmp_path: Path) -> None:

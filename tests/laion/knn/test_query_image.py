@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from laion.knn.question import BadPicture, fetch_picture, picture_network
+from laion.knn.query_image import QueryImageError, fetch_image, query_network
 from tests.server.pictures import picture
 from tests.server.sample_web import BackgroundWeb
 
@@ -13,6 +13,6 @@ def test_the_environments_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with BackgroundWeb([picture()]) as address:
         url = f"http://{address}/photo/0.jpg"
-        assert fetch_picture(url, picture_network(allow_private=True)) == picture()
-        with pytest.raises(BadPicture, match="blocked_address"):
-            fetch_picture(url, picture_network())
+        assert fetch_image(url, query_network(allow_private=True)) == picture()
+        with pytest.raises(QueryImageError, match="blocked_address"):
+            fetch_image(url, query_network())

@@ -1,7 +1,7 @@
-"""The columns that a search shows and filters by, from metadata of any of the field's kinds.
+"""The columns that a search shows and filters by, and how metadata are converted to them.
 
-Columns are known by clip-retrieval's names (url, caption, key, ...), by img2ds's and by the
-release's (URL, TEXT, WIDTH, ...). Pure.
+Metadata may have the column names of clip-retrieval (url, caption, key, ...), of img2ds, or of the
+release (URL, TEXT, WIDTH, ...). Pure.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from img2ds.core.failure import UsageError
 
-#: What is shown of a row: name, type, and the names it may have, the first found counting.
-#: Sizes are the original picture's, which is what a download of its URL gives.
+#: Shown columns: name, type, and the names they may have in the metadata, in order of preference.
+#: Sizes are those of the original image, as found at its URL.
 _SHOWN: tuple[tuple[str, pa.DataType, tuple[str, ...]], ...] = (
     ("url", pa.string(), ("url", "URL")),
     ("text", pa.string(), ("caption", "TEXT", "text")),
@@ -29,18 +29,18 @@ _SHOWN: tuple[tuple[str, pa.DataType, tuple[str, ...]], ...] = (
     ("key", pa.string(), ("key",)),
 )
 
-#: The tag of pictures that are shown in safe mode; the paper's other tags are UNSURE and NSFW.
+#: The tag of images that are shown in safe mode; the other tags are UNSURE and NSFW.
 SAFE_TAG = "UNLIKELY"
 
 #: What a licence permits, as bits: it is a Creative Commons licence or dedication; commercial
-#: use; changed versions. The letters of its URL say so: nc forbids the second, nd the third.
+#: use (not with "nc" in its URL); derivatives (not with "nd" in its URL).
 CC, COMMERCIAL, DERIVATIVES = 1, 2, 4
 
 _CC = re.compile(
     r"creativecommons\.org/(?:licenses/([a-z-]+)|publicdomain/(?:zero|mark))(?:/|$)", re.IGNORECASE
 )
 
-#: Columns that filters read: fixed-width, so that they cost no decoding.
+#: Columns that filters read: fixed-width, so that they need no decoding.
 _FILTERS: tuple[tuple[str, pa.DataType], ...] = (
     ("safe", pa.uint8()),
     ("rights", pa.uint8()),
@@ -52,34 +52,34 @@ SHOWN = tuple(name for name, _, _ in _SHOWN)
 
 
 def source_columns(names: list[str]) -> dict[str, str]:
-    """Which of the columns `names` each shown column comes from; those that lack are absent.
+    """Map each shown column to the one of `names` it is read from; missing ones are left out.
 
     Raises:
         UsageError: there is no column of URLs.
     """
-    found = {}
-    for name, _, sources in _SHOWN:
-        source = next((source for source in sources if source in names), None)
-        if source is not None:
-            found[name] = source
+    found = {
+        name: source
+        for name, _, sources in _SHOWN
+        if (source := next((source for source in sources if source in names), None))
+    }
     if "url" not in found:
-        raise UsageError(f"the metadata have no column url or URL; there are: {', '.join(names)}")
+        raise UsageError(f"the metadata have no column url or URL; they have: {', '.join(names)}")
     return found
 
 
-def shown_rows(batch: pa.RecordBatch, sources: dict[str, str]) -> pa.RecordBatch:
-    """`batch` in SCHEMA. Raises pa.ArrowException when a column cannot be read as its type."""
+def to_schema(batch: pa.RecordBatch, sources: dict[str, str]) -> pa.RecordBatch:
+    """Convert `batch` to SCHEMA. Raises pa.ArrowException when a column does not fit its type."""
     columns: dict[str, Any] = {}
     for name, kind, _ in _SHOWN:
-        if name not in sources:
-            columns[name] = pa.nulls(batch.num_rows, kind)
-            continue
-        column = batch.column(sources[name])
-        if column.type == pa.null():
+        column = batch.column(sources[name]) if name in sources else None
+        if (
+            column is None
+            or column.type == pa.null()
+            # pandas writes texts that are all missing as NaN.
+            or (pa.types.is_string(kind) and pa.types.is_floating(column.type))
+        ):
             column = pa.nulls(batch.num_rows, kind)
-        elif pa.types.is_string(kind) and pa.types.is_floating(column.type):
-            column = pa.nulls(batch.num_rows, kind)  # pandas writes all-missing texts as NaN
-        # An original size is missing as NaN or as a fraction where pandas has been.
+        # pandas writes a missing size as NaN and makes the others fractions.
         columns[name] = column.cast(kind, safe=False)
     columns["safe"] = pc.fill_null(pc.equal(pc.utf8_upper(columns["nsfw"]), SAFE_TAG), False).cast(
         pa.uint8()
@@ -90,8 +90,8 @@ def shown_rows(batch: pa.RecordBatch, sources: dict[str, str]) -> pa.RecordBatch
     return pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
-def rights_of(license: str | None) -> int:
-    """What a licence, the URL in LICENSE, permits; 0 for none that is known."""
+def license_rights(license: str | None) -> int:
+    """Return what a licence, given by its URL, permits; 0 if it is unknown."""
     match = _CC.search(license or "")
     if match is None:
         return 0
@@ -100,9 +100,9 @@ def rights_of(license: str | None) -> int:
 
 
 def _rights(licenses: pa.Array) -> pa.Array:
-    # A web of pages has few licences: each is read once.
+    # Pages have few different licences: each is parsed once.
     encoded = licenses.dictionary_encode()
-    table = [rights_of(value) for value in encoded.dictionary.to_pylist()]
+    table = [license_rights(value) for value in encoded.dictionary.to_pylist()]
     codes = np.array([*table, 0], np.uint8)
     places = pc.fill_null(encoded.indices, len(table)).to_numpy(zero_copy_only=False)
     return pa.array(codes[places])

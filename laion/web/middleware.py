@@ -68,7 +68,7 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-class KnownHosts:
+class AllowedHosts:
     """Refuses requests under names that are not this server's.
 
     A page elsewhere can point a name of its own at 127.0.0.1 and would then be of the same
@@ -138,7 +138,7 @@ class RateLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._most:
             cost = 1.0 if scope["path"] == "/api/search" else _SMALL
-            wait = self.take(client_of(scope), cost)
+            wait = self.take(client_key(scope), cost)
             if wait:
                 answer = error(429, f"too many searches: go on in {wait} s")
                 answer.headers["Retry-After"] = str(wait)
@@ -158,7 +158,7 @@ class RateLimit:
         return 0 if enough else math.ceil((cost - left) * 60 / self._most)
 
 
-def client_of(scope: Scope) -> str:
+def client_key(scope: Scope) -> str:
     """What tells a client from others: its IPv4 address, or its network in IPv6."""
     host = (scope.get("client") or ("", 0))[0]
     try:

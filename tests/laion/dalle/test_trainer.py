@@ -17,7 +17,7 @@ from img2ds.engine.stop import StopSwitch
 from img2ds.storage import OutputFolder, find_inputs
 from laion.dalle import checkpoint
 from laion.dalle.options import DalleOptions
-from laion.dalle.train import CURVES, Trainer
+from laion.dalle.trainer import CURVES, Trainer
 from tests.laion.dalle.small_training import quick, write_shapes
 
 

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("open_clip")
 
-from laion.dalle.words import (
+from laion.dalle.vocabulary import (
     FIRST,
     OUR_BEGIN,
     OUR_END,

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from img2ds.config.flags import Flags
 from img2ds.core.failure import UsageError
 from laion.web.app import STATIC
-from laion.web.guard import MOST_CLIENTS, KnownHosts, RateLimit, client_of
+from laion.web.middleware import MOST_CLIENTS, AllowedHosts, RateLimit, client_key
 from laion.web.options import ServeOptions
 from laion.web.service import Service
 from laion.web.stage import CONNECTIONS
@@ -87,7 +87,7 @@ def test_names_that_are_not_this_servers_are_refused(
 
 
 def test_a_star_allows_every_name() -> None:
-    assert KnownHosts(nothing, ["*"]).knows("anything.example")
+    assert AllowedHosts(nothing, ["*"]).knows("anything.example")
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_clients_are_forgotten_before_they_fill_the_memory() -> None:
     ],
 )
 def test_what_a_client_is_told_by(address: str, name: str) -> None:
-    assert client_of({"client": (address, 1)}) == name
-    assert client_of({}) == ""
+    assert client_key({"client": (address, 1)}) == name
+    assert client_key({}) == ""
 
 
 def test_a_fault_of_ours_shows_no_trace(make_client: Make, monkeypatch: pytest.MonkeyPatch) -> None:

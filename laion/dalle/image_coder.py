@@ -119,7 +119,7 @@ def _groups(width: int) -> int:
     return next(groups for groups in (8, 4, 2, 1) if width % groups == 0)
 
 
-class PictureCoder(nn.Module):
+class ImageCoder(nn.Module):
     """Pictures to codes and back, `downsampling` pixels of a side to a code.
 
     Pictures are float [n, 3, size, size] in [-1, 1]. Nothing is computed at their full size but

@@ -37,7 +37,7 @@ class _Shard:
     entries: npt.NDArray[Any]
 
 
-class ShardPictures:
+class ShardImages:
     """The pictures of a folder of tars, by key, or by URL where rows have no key.
 
     Args:

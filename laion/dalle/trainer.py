@@ -21,14 +21,14 @@ from img2ds.engine.cores import usable_cores
 from img2ds.engine.stop import StopSwitch
 from img2ds.storage import InputFile, OutputFolder
 from laion.dalle import checkpoint
-from laion.dalle.ahead import Ahead
 from laion.dalle.checkpoint import CODEBOOK, DONE, TRANSFORMER, Progress
-from laion.dalle.codebook import PictureCoder
+from laion.dalle.image_coder import ImageCoder
 from laion.dalle.options import DalleOptions
 from laion.dalle.pairs import PairBatch, Pairs, Position
 from laion.dalle.phases import CodebookPhase, HeldOut, Phase, TransformerPhase
+from laion.dalle.prefetch import Prefetcher
 from laion.dalle.transformer import Shape, Transformer
-from laion.dalle.words import PIECES, Pieces, Tokens, Vocabulary, count_pieces
+from laion.dalle.vocabulary import PIECES, Pieces, Tokens, Vocabulary, count_pieces
 
 CURVES = "curves.jsonl"
 
@@ -89,7 +89,7 @@ class Trainer:
         if state:
             self._counts = state["counts"].numpy()
             self._sums = {name: value.to(self.device) for name, value in state["sums"].items()}
-        self.coder: PictureCoder
+        self.coder: ImageCoder
         self.transformer: Transformer | None = None
         self.vocabulary: Vocabulary | None = None
 
@@ -97,9 +97,9 @@ class Trainer:
         """Train until it is done or to be stopped; whether it is done. Raises OSError."""
         with _seeded(self._options.seed, self.device):
             sizes = self._sizes
-            self.coder = PictureCoder(
-                sizes["codes"], sizes["coder_width"], sizes["downsampling"]
-            ).to(self.device)
+            self.coder = ImageCoder(sizes["codes"], sizes["coder_width"], sizes["downsampling"]).to(
+                self.device
+            )
             state = self._state
             if state:
                 self.coder.load_state_dict(state["coder"])
@@ -154,7 +154,7 @@ class Trainer:
             self._save(optimizer)
 
         over = self._over()
-        with Ahead(self._batches()) as batches:
+        with Prefetcher(self._batches()) as batches:
             for batch, pieces in batches if not over else ():
                 for group in optimizer.param_groups:
                     group["lr"] = rate * self._share(batch.done - progress.first_epoch)

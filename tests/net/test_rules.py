@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from img2ds.core.failure import Failure, Reason, Retryability, failure, http_reason, retryability
 from img2ds.net.coding import decode_content
-from img2ds.net.connector import ConnectRule
+from img2ds.net.connect_rule import ConnectRule
 from img2ds.net.error import FetchError
-from img2ds.net.redirect import next_url
-from img2ds.net.retry import MAX_DELAY, parse_retry_after, retry_delay
+from img2ds.net.redirect_rule import next_url
+from img2ds.net.retry_rule import MAX_DELAY, parse_retry_after, retry_delay
 from img2ds.net.robots import is_disallowed
 from img2ds.net.url import parse_url
 

@@ -106,7 +106,7 @@ COMMANDS: dict[str, Command] = {
     "search": Command(
         "ask an index by text, picture, URL or row; a table or JSON",
         "laion.knn.options:SearchOptions",
-        "laion.knn.find:run",
+        "laion.knn.search:run",
     ),
     "serve": Command(
         "the search page and its JSON API, on this machine",

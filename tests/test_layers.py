@@ -47,7 +47,7 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
     # Pictures that a crawl keeps go into the same tars.
     "laion/crawl/pairs.py": {"formats"},
     # The search page fetches one picture that is asked about, under the same guards.
-    "laion/knn/question.py": {"net", "image"},
+    "laion/knn/query_image.py": {"net", "image"},
     "laion/web/service.py": {"image"},
 }
 
@@ -55,8 +55,8 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
 HOMES = {
     "fsspec": ("img2ds/storage/",),
     "fire": ("img2ds/config/command_line.py",),
-    "httptools": ("img2ds/net/exchange.py",),
-    "asks": ("img2ds/net/asks_fetcher.py",),
+    "httptools": ("img2ds/net/http11_head.py",),
+    "asks": ("img2ds/net/asks_client.py",),
     "simplejpeg": ("img2ds/image/",),
     "cv2": ("img2ds/image/",),
     "PIL": ("img2ds/image/", "laion/clip/open_clip_transform.py"),
@@ -75,7 +75,7 @@ HOMES = {
     "wandb": ("img2ds/report/wandb.py",),
     "ray": ("img2ds/engine/distributors/ray.py",),
     "pyspark": ("img2ds/engine/distributors/spark_session.py",),
-    "faiss": ("laion/knn/ann.py",),
+    "faiss": ("laion/knn/faiss_index.py",),
     "starlette": ("laion/web/",),
     "uvicorn": ("laion/web/stage.py",),
     "yaml": ("laion/run/config.py",),

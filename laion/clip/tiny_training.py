@@ -13,7 +13,7 @@ import numpy as np
 
 from img2ds.image.decode import decode
 from img2ds.image.encode import make_encoder
-from img2ds.image.sniff import Header
+from img2ds.image.header import Header
 from laion.clip.batch import stack
 from laion.clip.crop import Crop, Pixels
 from laion.clip.geometry import PreprocessConfig, plan_axes

@@ -14,7 +14,7 @@ import pytest
 
 from img2ds.storage import OutputFolder
 from laion import cli
-from laion.clip.metadata_table import PairRow, metadata_table
+from laion.clip.metadata_table import COLUMNS, PairRow, metadata_table
 from laion.provenance import read_model
 from tests.laion.clip.shape_shards import Pair, shape_pairs, write_shard
 

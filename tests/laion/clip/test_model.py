@@ -161,11 +161,11 @@ def test_weights_of_openais_kind_get_their_activation(monkeypatch: pytest.Monkey
     ("model", "pretrained", "words"),
     [
         ("ViT-B-31", "openai", "did you mean ViT-B-32"),
-        ("ViT-B-32", "laion5b", "no tag of ViT-B-32 (there are: openai, laion400m_e31"),
+        ("ViT-B-32", "laion5b", "or a tag of ViT-B-32 (tags: openai, laion400m_e31"),
         ("ViT-B-32", None, "--pretrained is required"),
         ("nowhere/small.json", "x.pt", "there is no such file"),
         ("local-dir:nowhere", None, "no open_clip_config.json"),
-        ("{small}", "nowhere.pt", "--pretrained nowhere.pt is no file"),
+        ("{small}", "nowhere.pt", "--pretrained nowhere.pt is not a file"),
         ("{notes}", "{weights}", "ends in .json"),
         ("{broken}", "{weights}", "cannot be read as JSON"),
         ("{empty}", "{weights}", "it has no vision_cfg, text_cfg"),

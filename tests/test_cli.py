@@ -56,11 +56,11 @@ def test_names_are_read_as_typed() -> None:
         (["--url_list", "x"], "there is no file or folder x"),
         (
             ["--url_list", "x", "--bbox_col", "b", "--disable_all_reencoding", *WEBDATASET],
-            "--bbox_col blurs pictures, which --disable_all_reencoding forbids",
+            "--bbox_col and --disable_all_reencoding exclude each other",
         ),
         (["--url_list", "x", "--skip_reencode", "maybe"], "--skip_reencode takes True or False"),
         (["--url_list", "nope.txt", *WEBDATASET], "no file or folder nope.txt"),
-        (["--url_list", "x", "--ca_bundle", "nope.pem", *WEBDATASET], "no file nope.pem"),
+        (["--url_list", "x", "--ca_bundle", "nope.pem", *WEBDATASET], "no such file: 'nope.pem'"),
         (["--url_list", "x", "-v"], "unknown flag --v"),
         (["reshard", "--output_folder", "x"], "--to is required"),
     ],

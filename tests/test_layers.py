@@ -54,7 +54,6 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
 #: Outside libraries with one home: the modules (by their path's start) that may import them.
 HOMES = {
     "fsspec": ("img2ds/storage/",),
-    "fire": ("img2ds/config/command_line.py",),
     "httptools": ("img2ds/net/exchange.py",),
     "asks": ("img2ds/net/asks_fetcher.py",),
     "simplejpeg": ("img2ds/image/",),

@@ -32,7 +32,7 @@ class NetworkOptions:
 
     thread_count: int = _flag(256, "int", "maximum requests in flight per process")
     timeout: float = _flag(
-        10.0, "float", "seconds to wait for a connection, the first byte, or more of a response"
+        10.0, "float", "seconds to wait for a connection, for the first byte, or for more data"
     )
     max_time: float = _flag(60.0, "float", "maximum seconds for one attempt at a URL")
     retries: int = _flag(0, "int", "further attempts after a transient failure")
@@ -55,7 +55,7 @@ class NetworkOptions:
         "X-Robots-Tag directives that forbid an image; '[]' ignores them",
     )  # fmt: skip
     headers: dict[str, str] = _flag(
-        {}, "mapping", 'extra request headers, such as \'{"Referer": "https://example.org/"}\'',
+        {}, "mapping", 'extra request headers, such as \'{"Referer": "URL"}\'',
         secret=True,
     )  # fmt: skip
     ignore_ssl_certificate: bool = _flag(False, "bool", "accept any TLS certificate")

@@ -33,7 +33,7 @@ class OutputOptions:
     )
     incremental_mode: str = flag(
         "incremental", "choice",
-        "in a folder that has shards, incremental resumes, overwrite starts again, and extend adds "
+        "in a folder that has shards, incremental resumes, overwrite starts over, and extend adds "
         "the new input",
         *INCREMENTAL_MODES, identity=False,
     )  # fmt: skip

@@ -109,7 +109,7 @@ COMMANDS: dict[str, Command] = {
     "search": Command(
         "search an index by text, image, URL or row; prints a table or JSON",
         "laion.knn.options:SearchOptions",
-        "laion.knn.find:run",
+        "laion.knn.search:run",
     ),
     "serve": Command(
         "serve the search page and its JSON API on this machine",

@@ -6,7 +6,6 @@ end each partition's are put together in the order in which they came.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from types import TracebackType
@@ -14,8 +13,8 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from laion.data.candidate import Candidate, partition_of
-from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
+from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
+from laion.data.partition import PARTITION_COUNT, partition_of, partitions_metadata
 
 #: Rows held as Python objects, at some 700 bytes each.
 HELD_ROWS = 50_000
@@ -69,7 +68,7 @@ class CandidateWriter:
             self._spill.close()
             spilled = pa.ipc.open_file(pa.OSFile(self._staging_path))
         partitions = [p for p in range(PARTITION_COUNT) if self._rows[p] or self._batches[p]]
-        note = {PARTITIONS_KEY: json.dumps(partitions).encode()}
+        note = partitions_metadata(partitions)
         schema = CANDIDATE_SCHEMA.with_metadata(note)
         with pq.ParquetWriter(
             self._path,

@@ -10,7 +10,8 @@ from img2ds.core.failure import UsageError
 from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
 from img2ds.storage import InputFile, PatientFile
-from laion.data.candidate import Candidate, pair_digest
+from laion.data.candidate import Candidate
+from laion.data.digest import pair_digest
 from laion.part import Part
 from laion.stage import SequentialWorker, StageReport, fingerprint, run_stage
 from laion.wat.archive import Records, read_records

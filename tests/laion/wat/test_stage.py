@@ -17,8 +17,9 @@ from xxhash import xxh3_128
 from img2ds.report.counters import Counts
 from img2ds.storage import patient
 from laion import cli
-from laion.data.candidate import Candidate, pair_digest, partition_of
-from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
+from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
+from laion.data.digest import pair_digest
+from laion.data.partition import PARTITION_COUNT, PARTITIONS_KEY, partition_of
 from laion.wat.archive import read_records
 from laion.wat.parts import CandidateWriter
 from laion.wat.rules import Rules

@@ -30,7 +30,7 @@ def read_arguments(
     """
     values: dict[str, Any] = {}
     waiting: str | None = None  # the flag whose value may be the next argument
-    growing: list[str] | None = None  # the values of a list flag, if more may follow
+    growing: str | None = None  # the list flag that further values may follow
     for argument in arguments:
         if _is_flag(command, argument):
             _check_has_value(command, waiting)
@@ -41,11 +41,11 @@ def read_arguments(
             waiting, growing = name if value is True else None, None
         elif waiting is not None:
             values[waiting] = argument
-            growing = [argument] if _kind(command, waiting) == "list" else None
-            waiting, last = None, waiting
+            growing = waiting if _kind(command, waiting) == "list" else None
+            waiting = None
         elif growing is not None:
-            growing.append(argument)
-            values[last] = growing
+            before = values[growing]
+            values[growing] = [*(before if isinstance(before, list) else [before]), argument]
         elif argument.startswith("-") and argument != "-":
             raise UsageError(command.unknown(argument))
         else:

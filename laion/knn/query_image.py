@@ -10,6 +10,7 @@ from img2ds.config.network import PROXY_NONE, NetworkOptions
 from img2ds.core.failure import Failure
 from img2ds.image.sniff import sniff
 from img2ds.net.budget import Budget
+from img2ds.net.context import FetchContext
 from img2ds.net.fetcher import open_fetcher
 
 #: The largest image to search by, in bytes and pixels: a good photograph.
@@ -65,7 +66,7 @@ def fetch_image(url: str, options: NetworkOptions) -> bytes:
         fetcher = open_fetcher(options)
         try:
             with Budget(options.max_image_bytes).lease() as lease:
-                got = await fetcher.fetch(url, lease)
+                got = await fetcher.fetch(url, FetchContext.start(options, lease))
         finally:
             await fetcher.aclose()
         if isinstance(got, Failure):

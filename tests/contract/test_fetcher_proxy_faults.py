@@ -100,7 +100,7 @@ def test_a_proxy_that_is_not_there(kind: str, scheme: str) -> None:
         async with world(kind, hosts=(), proxy=None) as there:
             fetcher = open_fetcher(NetworkOptions(fetcher=kind, proxy=DEAD_PROXY))
             with there.budget.lease() as lease:
-                return await fetcher.fetch(f"{scheme}://{HOST}/good.jpg", lease)
+                return await fetcher.fetch(f"{scheme}://{HOST}/good.jpg", there.context(lease))
 
     outcome = run(main)
     assert outcome == Failure("proxy_error", "proxy: connection refused", via_other_host=True)

@@ -1,4 +1,4 @@
-"""Whether and when a failed URL is tried again. Pure but for the random part."""
+"""The retry rule: whether and when a failed URL is tried again. Pure but for the random part."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_DELAY = 30.0
 
 
 def retry_delay(failure: Failure, attempts: int, retries: int, random: Random) -> float | None:
-    """Seconds to wait before attempt number `attempts + 1`, None when there will be none.
+    """Return the seconds before attempt number `attempts + 1`, None when there will be none.
 
     Exponential with full jitter, so that the rows of one overloaded host do not come back
     together; a Retry-After (RFC 9110 10.2.3) is a lower bound.
@@ -27,6 +27,6 @@ def retry_delay(failure: Failure, attempts: int, retries: int, random: Random) -
 
 
 def parse_retry_after(value: bytes) -> float | None:
-    """Seconds of a Retry-After header; its date form is not worth a clock comparison."""
+    """Return the seconds of a Retry-After header, None for its date form: clocks differ."""
     text = value.strip()
     return float(text) if text.isdigit() and len(text) < 10 else None

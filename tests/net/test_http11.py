@@ -10,13 +10,18 @@ import pytest
 import trio
 
 from img2ds.net.budget import Budget, Lease
-from img2ds.net.connection import Connection
+from img2ds.net.context import FetchContext
+from img2ds.net.deadline import Deadline
 from img2ds.net.error import ClosedEarly, FetchError
-from img2ds.net.exchange import MAX_DRAIN, MAX_HEAD, Exchange
-from img2ds.net.sockets import Deadline
+from img2ds.net.http11 import MAX_DRAIN, MAX_HEAD, Exchange
+from img2ds.net.stream import ByteStream
 from tests.run_on_virtual_clock import run
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
+
+
+def context(lease: Lease | None = None) -> FetchContext:
+    return FetchContext(lease or Budget(1 << 30).lease(), Deadline(10.0, 60.0))
 
 
 class Line:
@@ -26,17 +31,14 @@ class Line:
         ours, self.peer = socket.socketpair()
         ours.setblocking(False)
         self.peer.settimeout(0)
-        self.connection = Connection(ours)
-        self.lease = lease or Budget(1 << 30).lease()
-        self.exchange = Exchange(
-            self.connection, Deadline(10.0, 60.0), self.lease, bytearray(MAX_HEAD)
-        )
+        self.stream = ByteStream(ours)
+        self.exchange = Exchange(self.stream, context(lease), bytearray(MAX_HEAD))
 
     def __enter__(self) -> Line:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.connection.close()
+        self.stream.close()
         self.peer.close()
 
     def say(self, data: bytes) -> None:
@@ -112,8 +114,7 @@ def test_a_connection_that_is_gone_before_the_request_is_sent(linger: bool, reas
             if linger:  # close() sends a reset
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             peer.close()
-            lease = Budget(1 << 30).lease()
-            exchange = Exchange(Connection(ours), Deadline(10.0, 60.0), lease, bytearray(MAX_HEAD))
+            exchange = Exchange(ByteStream(ours), context(), bytearray(MAX_HEAD))
             with pytest.raises(ClosedEarly) as caught:
                 await exchange.request(REQUEST)
             assert caught.value.failure.reason == reason
@@ -156,7 +157,7 @@ def test_a_skipped_body_is_taken_from_the_socket() -> None:
             line.say(b"not there")
             line.exchange.skip(head)
             assert line.exchange.reusable
-            assert line.connection.receive_now(1) is None
+            assert line.stream.receive_now(1) is None
 
     run(main)
 

@@ -1,4 +1,4 @@
-"""Which answers are redirects, and where they lead. Pure (RFC 9110 15.4)."""
+"""The redirect rule: which responses are redirects, and where they lead. Pure (RFC 9110 15.4)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from img2ds.core.failure import Reason
 from img2ds.net.error import FetchError
 from img2ds.net.url import Url, resolve_reference
 
-#: A GET is repeated as a GET for each of them.
+#: Statuses after which a GET is repeated as a GET.
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 def next_url(current: Url, location: bytes, hops: int, max_redirects: int) -> Url:
-    """The URL to request after `hops` redirects were followed already.
+    """Return the URL to request after `hops` redirects were followed already.
 
     Raises:
-        FetchError: too_many_redirects, bad_url, or unsupported_scheme when it leaves the web.
+        FetchError: too_many_redirects, bad_url, or unsupported_scheme when it is not http or https.
     """
     if hops >= max_redirects:
         raise FetchError(Reason.TOO_MANY_REDIRECTS)

@@ -1,4 +1,4 @@
-"""HTTP proxies: which URL goes through which one, and whose fault a failure is. Pure.
+"""HTTP proxies: which URL goes through which one, and which failures are a proxy's. Pure.
 
 Settings are those of curl and of Python's urllib: `http_proxy`, `https_proxy`, `all_proxy` and
 `no_proxy` of the environment, or one proxy for everything but `no_proxy`.
@@ -15,7 +15,7 @@ from img2ds.config.network import PROXY_FROM_ENVIRONMENT, PROXY_NONE
 from img2ds.core.failure import Failure, Reason, UsageError, http_reason
 from img2ds.net.error import FetchError
 from img2ds.net.no_proxy import NoProxy
-from img2ds.net.reply import Head
+from img2ds.net.response import ResponseHead
 from img2ds.net.url import DEFAULT_PORTS, Url, parse_url
 
 _SCHEMES = ("http", "https")
@@ -25,8 +25,9 @@ _SCHEMES = ("http", "https")
 class Proxy:
     """One proxy.
 
-    `scheme` says what is spoken to it: https is TLS to the proxy itself. `credentials` are the
-    value of a Proxy-Authorization header, empty when there are none.
+    Attributes:
+        scheme: what is spoken to it: https is TLS to the proxy itself.
+        credentials: the value of a Proxy-Authorization header, empty without credentials.
     """
 
     scheme: str
@@ -36,11 +37,11 @@ class Proxy:
 
     @property
     def header(self) -> bytes:
-        """The line of a request that holds the credentials, empty without them."""
+        """The header line of the credentials, empty without them."""
         return b"Proxy-Authorization: %b\r\n" % self.credentials if self.credentials else b""
 
     def relays(self, url: Url) -> bool:
-        """Whether it is asked for `url` itself, and not for a tunnel to its host."""
+        """Return whether it is asked for `url` itself, and not for a tunnel to its host."""
         return url.scheme == "http"
 
 
@@ -52,7 +53,7 @@ class ProxyRules:
     exempt: NoProxy
 
     def choose(self, url: Url) -> Proxy | None:
-        """The proxy for `url`, None when it is asked directly."""
+        """Return the proxy for `url`, None when it is asked directly."""
         proxy = self.by_scheme.get(url.scheme)
         if proxy is None or self.exempt.holds(url.host, url.port):
             return None
@@ -60,11 +61,11 @@ class ProxyRules:
 
 
 def read_rules(wanted: str, environment: Mapping[str, str]) -> ProxyRules | None:
-    """The rules for `--proxy wanted`; None when no URL goes through a proxy.
+    """Return the rules for `--proxy wanted`; None when no URL goes through a proxy.
 
     Raises:
-        UsageError: a proxy is none that can be used; the message has no part of its URL, which
-            may hold a password.
+        UsageError: a proxy cannot be used. The message has no part of its URL, which may hold a
+            password.
     """
     if wanted == PROXY_NONE:
         return None
@@ -82,7 +83,10 @@ def read_rules(wanted: str, environment: Mapping[str, str]) -> ProxyRules | None
 
 
 def _settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """`..._proxy` by lower-case name. Lower case wins; it alone, set to nothing, means none."""
+    """Return the `..._proxy` variables by lower-case name.
+
+    Lower case wins. An empty value means no proxy in lower case, and nothing in upper case.
+    """
     settings = {}
     for lower in (False, True):
         for name, value in environment.items():
@@ -99,7 +103,7 @@ def parse_proxy(text: str, source: str) -> Proxy:
     """Read `[http[s]://][USER:PASSWORD@]HOST[:PORT]`; the port is 80 or 443 when not given.
 
     Args:
-        source: where it was said, for messages.
+        source: where the text comes from, for messages.
 
     Raises:
         UsageError: it has another form or scheme.
@@ -110,8 +114,8 @@ def parse_proxy(text: str, source: str) -> Proxy:
     scheme = scheme.lower()
     if scheme.startswith("socks"):
         raise UsageError(
-            f"{source}: SOCKS proxies are not spoken to, only http:// and https:// ones; "
-            "--proxy none goes without a proxy"
+            f"{source}: SOCKS proxies are not supported: use http:// or https://, or --proxy none "
+            "for no proxy"
         )
     wrong = UsageError(
         f"{source}: not of the form http://HOST:PORT or http://USER:PASSWORD@HOST:PORT (within "
@@ -134,44 +138,47 @@ def parse_proxy(text: str, source: str) -> Proxy:
     return Proxy(scheme, url.host, url.port, b"Basic " + b64encode(plain))  # RFC 7617 2
 
 
-#: What is this machine's own, or says itself whose time it was.
-_NOBODYS = frozenset((Reason.NO_DESCRIPTORS.value, Reason.MAX_TIME.value))
+#: Reasons that are never a proxy's: this machine's own, and time-outs of the whole attempt.
+_NOT_THE_PROXYS = frozenset((Reason.NO_DESCRIPTORS.value, Reason.MAX_TIME.value))
 
 
 def blamed(error: FetchError, *, silence: bool = True) -> FetchError:
-    """`error`, which befell a conversation with a proxy itself, as proxy_error.
+    """Return `error`, of an exchange with a proxy itself, as proxy_error.
 
     Args:
-        silence: whether silence is the proxy's: one that relays waits for the server.
+        silence: whether silence is the proxy's fault; a proxy that relays waits for the server.
+
+    Returns:
+        An error of the same class.
     """
     reason = error.failure.reason
-    if reason == Reason.PROXY_ERROR or reason in _NOBODYS:
+    if reason == Reason.PROXY_ERROR or reason in _NOT_THE_PROXYS:
         return error
     if reason == Reason.STALLED and not silence:
         return error
-    words = error.failure.message.replace("server went silent", "no answer")
-    return FetchError(Reason.PROXY_ERROR, f"proxy: {words}")
+    message = error.failure.message.replace("server went silent", "no answer")
+    return type(error)(Reason.PROXY_ERROR, f"proxy: {message}")
 
 
-def says_keep_alive(head: Head) -> bool:
-    """Whether a proxy that relayed an answer says that it will take another request.
+def says_keep_alive(head: ResponseHead) -> bool:
+    """Return whether a proxy that relayed a response says that it takes another request.
 
-    By HTTP/1.1 it need not say so; but tinyproxy, for one, passes on to the first host whatever
-    follows, and says nothing.
+    HTTP/1.1 does not require it to say so. But some proxies, such as tinyproxy, say nothing and
+    pass on whatever follows to the first host.
     """
-    words = (head.fields.get(name, b"") for name in (b"connection", b"proxy-connection"))
-    return any(b"keep-alive" in word.lower() for word in words)
+    values = (head.fields.get(name, b"") for name in (b"connection", b"proxy-connection"))
+    return any(b"keep-alive" in value.lower() for value in values)
 
 
 def refusal(status: int) -> FetchError:
-    """Why there is no tunnel, by the status of the answer to CONNECT.
+    """Return why there is no tunnel, by the status of the answer to CONNECT.
 
-    That the server cannot be reached is told as for plain http: http_502, http_503, http_504,
-    and by some proxies http_500. Anything else is about the proxy.
+    A server that cannot be reached has the reasons of plain http: http_502, http_503, http_504,
+    and with some proxies http_500. Anything else is about the proxy.
     """
     error = FetchError(
         Reason.PROXY_ERROR,
-        # 401 is no proxy's word by the standard, and tinyproxy's for a wrong password.
+        # 401 is for servers by the standard, but tinyproxy answers a wrong password with it.
         f"proxy wants credentials ({status})"
         if status in (401, 407)
         else f"proxy refused CONNECT with {status}",

@@ -27,7 +27,6 @@ CORE = [
     "webdataset>=0.2.86",
     "orjson>=3.9",
     "fsspec>=2023.9",
-    "fire>=0.5",
     "tqdm>=4.65",
 ]
 

@@ -40,6 +40,8 @@ JOB_SIDE = {"downloader", "api", "formats", "source", "net", "image", "manage"}
 
 #: What else of it a module of laion may import, and why.
 JOB_SIDE_ALSO: dict[str, set[str]] = {
+    # `laion --version` lists the compiled extensions in use.
+    "laion/cli.py": {"image"},
     # The codecs and their headers: decoding is the same work as in a download.
     "laion/clip/": {"image"},
     # Samples are written as PNGs.
@@ -54,7 +56,6 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
 #: Outside libraries with one home: the modules (by their path's start) that may import them.
 HOMES = {
     "fsspec": ("img2ds/storage/",),
-    "fire": ("img2ds/config/command_line.py",),
     "httptools": ("img2ds/net/http11_head.py",),
     "asks": ("img2ds/net/asks_client.py",),
     "simplejpeg": ("img2ds/image/",),

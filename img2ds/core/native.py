@@ -7,6 +7,7 @@ Each extension is optional: it may not be built for this machine, and the enviro
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
 
@@ -34,3 +35,9 @@ def load_extension(package: str, name: str) -> ModuleType | None:
         return import_module(f"{package}._{name}")
     except ImportError:
         return None
+
+
+def describe(extensions: Iterable[str]) -> str:
+    """Return the extensions in use in words, for `--version`."""
+    names = ", ".join(extensions) or "none"
+    return f"native: {names}" if is_enabled() else f"native: {names}; {SWITCH}={os.environ[SWITCH]}"

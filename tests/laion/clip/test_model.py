@@ -166,7 +166,7 @@ def test_weights_of_openais_kind_get_their_activation(monkeypatch: pytest.Monkey
         ("nowhere/small.json", "x.pt", "there is no such file"),
         ("local-dir:nowhere", None, "no open_clip_config.json"),
         ("{small}", "nowhere.pt", "--pretrained nowhere.pt is not a file"),
-        ("{notes}", "{weights}", "ends in .json"),
+        ("{notes}", "{weights}", "must end in .json"),
         ("{broken}", "{weights}", "cannot be read as JSON"),
         ("{empty}", "{weights}", "it has no vision_cfg, text_cfg"),
         ("{small}", "{small}", "holds no weights"),

@@ -16,15 +16,14 @@ from typing import Any, ClassVar
 from img2ds.config.flags import Flags, at_least, flag, positive
 from img2ds.config.network import NetworkOptions as NetworkOptions
 from img2ds.core.failure import UsageError
+from img2ds.core.naming import ENCODE_FORMATS, OUTPUT_FORMATS
 
 RESIZE_MODES = ("border", "no", "keep_ratio", "keep_ratio_largest", "center_crop")
 INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos", "lanczos4")
-ENCODE_FORMATS = ("jpg", "png", "webp")
 #: Formats of originals that can be read.
 IMAGE_FORMATS = ("jpeg", "png", "webp", "gif")
 HASHES = ("sha256", "md5", "sha512")
 INPUT_FORMATS = ("txt", "csv", "tsv", "json", "jsonl", "parquet")
-OUTPUT_FORMATS = ("files", "webdataset", "parquet", "tfrecord", "dummy")
 INCREMENTAL_MODES = ("incremental", "overwrite", "extend")
 DISTRIBUTORS = ("multiprocessing", "pyspark", "ray")
 
@@ -251,10 +250,11 @@ class Options:
             own.add("caption")
         if wanted.url_col != "url":
             own.add("url")
-        if self.output.output_format in ("parquet", "tfrecord"):
-            own.add(self.image.encode_format)  # the pictures
-        if self.output.output_format == "tfrecord" and wanted.caption_col is not None:
-            own.add("txt")
+        names = OUTPUT_FORMATS.get(self.output.output_format)
+        if names is not None and names.image_is_field:
+            own.add(self.image.encode_format)
+        if names is not None and names.caption_field and wanted.caption_col is not None:
+            own.add(names.caption_field)
         for column in wanted.kept_columns:
             if column in own:
                 name = "bbox_col" if column == wanted.bbox_col else "save_additional_columns"

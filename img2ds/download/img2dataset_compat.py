@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from img2ds.config.options import ENCODE_FORMATS, Options
+from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import data_name, sample_keys, shard_name
+from img2ds.core.naming import ENCODE_FORMATS, OUTPUT_FORMATS, data_name, format_of, sample_keys, shard_name
 from img2ds.core.sample import ShardTask
 from img2ds.download.planner import Input
 from img2ds.source import RangeReader, read_rows

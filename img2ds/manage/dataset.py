@@ -91,9 +91,9 @@ class Dataset:
         found = Counter(
             kind
             for number, shard in self.committed.items()
-            for kind in _formats(shard, self._by_shard.get(number, ()))
+            if (kind := format_of(shard, self.files_of(number))) is not None
         )
-        return max(_FORMATS, key=lambda kind: found[kind]) if found else "dummy"
+        return found.most_common(1)[0][0] if found else "dummy"
 
     @property
     def digits(self) -> int:

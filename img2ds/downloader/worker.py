@@ -24,9 +24,9 @@ from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import stats_name
 from img2ds.core.sample import ShardTask
-from img2ds.download.pipeline import Pipeline
-from img2ds.download.shard import Shard, committed_report
-from img2ds.download.slots import most_beside
+from img2ds.downloader.pipeline import Pipeline
+from img2ds.downloader.shard import Shard, committed_report
+from img2ds.downloader.slots import most_beside
 from img2ds.net.fetcher import open_fetcher
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.report.tally import Tally

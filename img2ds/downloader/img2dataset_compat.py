@@ -13,7 +13,15 @@ import pyarrow.parquet as pq
 
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import (ENCODE_FORMATS, OUTPUT_FORMATS, TABLE_SUFFIX, data_name, format_of, sample_keys, shard_name)
+from img2ds.core.naming import (
+    ENCODE_FORMATS,
+    OUTPUT_FORMATS,
+    TABLE_SUFFIX,
+    data_name,
+    format_of,
+    sample_keys,
+    shard_name,
+)
 from img2ds.core.sample import ShardTask
 from img2ds.downloader.planner import Input
 from img2ds.source import RangeReader, read_rows

@@ -1,4 +1,4 @@
-"""The output formats: one record each. A new format is a module, a line here, and one in `naming`."""
+"""The output formats, a record each: a new one is a module, a line here, and a line in `naming`."""
 
 from __future__ import annotations
 

@@ -88,9 +88,7 @@ def end_of_archive(size: int) -> bytes:
     return bytes(_END + -(size + _END) % _RECORD)
 
 
-def read_members(
-    read: Callable[[int], bytes], limit: int | None = None
-) -> Iterator[tuple[str, bytes | None]]:
+def read_members(read: Callable[[int], bytes], limit: int) -> Iterator[tuple[str, bytes | None]]:
     """Yield name and content of each plain file, up to the first block of zeros.
 
     Members that are not plain files (folders, links) are skipped.
@@ -116,20 +114,23 @@ def read_members(
             raise _damaged(last)
         if size is None:
             size = _number(digits, last)
-        if size < 0 or (kind in _EXTENDED and size > _MAX_EXTENDED):
+        if size < 0:
             raise _damaged(last)
+        plain = kind in _PLAIN
         content = None
-        if kind in _EXTENDED or (kind in _PLAIN and (limit is None or size <= limit)):
+        if (plain and size <= limit) or (kind in _EXTENDED and size <= _MAX_EXTENDED):
             content = read(size)
             if len(content) < size:
                 raise DamagedShardError(f"truncated after {last}")
+        elif kind in _EXTENDED:
+            raise _damaged(last)
         else:
             _skip(read, size, last)
         # The next header is read together with the padding of this content.
         padding = -size % _BLOCK
         header = read(padding + _BLOCK)[padding:]
         size = None
-        if kind in _PLAIN:
+        if plain:
             last = name or _name(short_name, magic, prefix)
             yield last, content
             name = None
@@ -225,7 +226,7 @@ def _read_pax(data: bytes, name: str | None, last: str) -> tuple[str | None, int
             key, _, value = data[len(digits) + 1 : end - 1].partition(b"=")
             if key == b"path":
                 name = value.decode("utf-8", "replace")
-            elif key == b"size":
+            elif key == b"size" and value.isdigit():
                 size = int(value)
             data = data[end:]
     except ValueError:

@@ -207,7 +207,7 @@ def _decode(example: memoryview, last: str) -> StoredSample:
                     parts[name] = bytes(next(_fields(next(_fields(feature, 1)), 1)))
         return StoredSample(parts.pop("key").decode("utf-8", "replace"), parts)
     except (StopIteration, KeyError, IndexError, ValueError):
-        raise DamagedShardError(f"damaged: the record after {last} is not an example with a key") from None
+        raise DamagedShardError(f"damaged: no example with a key after {last}") from None
 
 
 def _fields(message: memoryview, wanted: int) -> Iterator[memoryview]:

@@ -43,7 +43,7 @@ class TarWriter:
 
 
 class TarReader:
-    """The tar `name`, read from first to last. It has to be whole, up to its end-of-archive mark."""
+    """The tar `name`, read from first to last; its end-of-archive mark must be there."""
 
     has_json = has_captions = True
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from img2ds.config.flags import at_least, flag
 from img2ds.config.options import COMMAND, NetworkOptions, RunOptions
-from img2ds.core.naming import OUTPUT_FORMATS
 from img2ds.core.failure import Reason, UsageError
+from img2ds.core.naming import OUTPUT_FORMATS
 
 #: Reasons that rows can be chosen by, those of HTTP apart; `other` is img2dataset's (see `peer`).
 REASONS = (*(reason.value for reason in Reason), "other")

@@ -26,8 +26,8 @@ from img2ds.formats.table import open_writer
 from img2ds.manage.layout import Layout, open_stored
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.report.tally import Tally
-from img2ds.storage.parquet import open_parquet
 from img2ds.storage import OutputFolder, commit
+from img2ds.storage.parquet import open_parquet
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from img2ds.engine.runner import Runner, RunReport, cpu_time, describe_end
 from img2ds.engine.stop import StopSwitch
 from img2ds.formats.contract import DamagedShardError
 from img2ds.formats.table import check_format
-from img2ds.manage.layout import Layout, layout_of, open_stored
 from img2ds.manage.dataset import RESHARDED, Dataset, span
+from img2ds.manage.layout import Layout, layout_of, open_stored
 from img2ds.manage.options import ReshardOptions
 from img2ds.manage.pack import PackTask, PackWorker, Piece
 from img2ds.report.console import Console, Labels, counted, duration

@@ -1,4 +1,4 @@
-"""parquet: the footer has the row count, so shards are row ranges and workers read their own rows."""
+"""parquet: the footer has the row count, so shards are row ranges, which workers read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parquet files anywhere, opened so that memory stays bounded however large their row groups are."""
+"""Parquet files anywhere, opened so that large row groups do not take up memory."""
 
 from __future__ import annotations
 

@@ -14,12 +14,10 @@ from typing import Any, NamedTuple
 from img2ds.core.failure import UsageError
 from img2ds.engine.manifest import MANIFEST
 from img2ds.storage import OutputFolder
+from laion.data.embedding_layout import FOLDERS
 
 #: The note's place in a folder.
 NOTE = "_img2ds/laion.json"
-
-#: Folders inside a stage's folder that hold files of its parts.
-INSIDE = ("metadata", "img_emb", "text_emb")
 
 
 class ModelNames(NamedTuple):
@@ -61,7 +59,7 @@ def made_from(folder: OutputFolder) -> str | None:
     for segment in read_segments(folder):
         for file in segment["fingerprint"]["files"]:
             place = str(file["name"]).rpartition("/")[0]
-            for inside in INSIDE:
+            for inside in FOLDERS:
                 place = place.removesuffix(f"/{inside}")
             if place:
                 return place

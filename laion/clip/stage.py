@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import stats_name
@@ -35,12 +34,11 @@ from laion.clip.model import ModelSpec, check_files, fetch
 from laion.clip.options import ScoreOptions
 from laion.clip.samples import read_samples
 from laion.clip.table import metadata_table
+from laion.data.embedding_layout import FOLDERS
+from laion.data.embedding_writer import write_embedding_shard
 from laion.part import DIGITS, Part, committed_report
 from laion.provenance import ModelNames, require_tars
 from laion.stage import StageReport, fingerprint, run_stage
-
-#: Folders of a scored set, clip-retrieval's.
-FOLDERS = ("img_emb", "text_emb", "metadata")
 
 #: The reason of pairs below `--min_similarity`.
 BELOW = "below_min_similarity"
@@ -258,15 +256,14 @@ class Scores:
         Raises OSError.
         """
         order = sorted(range(len(self.rows)), key=lambda place: self.rows[place].key)
-        name = self.part.name
-        for folder, parts in (("img_emb", self.image), ("text_emb", self.text)):
-            with open(self.part.path(f"{folder}/{folder}_{name}.npy"), "wb") as file:
-                np.save(file, _joined(parts, (0, self.dim), np.float16)[order])
         table = metadata_table(
             [self.rows[place] for place in order],
             _joined(self.similarity, (0,), np.float32)[order],
         )
-        pq.write_table(table, self.part.path(f"metadata/metadata_{name}.parquet"))
+        image, text = (
+            _joined(rows, (0, self.dim), np.float16)[order] for rows in (self.image, self.text)
+        )
+        write_embedding_shard(self.part.name, self.part.path, table, image, text)
 
 
 def _joined(parts: list[Any], empty: tuple[int, ...], dtype: Any) -> Any:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from img2ds.core.sample import FileRecord, Sample
 from img2ds.formats.webdataset import TarWriter
@@ -26,7 +25,7 @@ from laion.clip.decoder import Row
 from laion.clip.embed import Embedder
 from laion.clip.stage import BELOW
 from laion.clip.table import metadata_table
-from laion.data.embedding_folder import IMAGES, METADATA, TEXTS
+from laion.data.embedding_writer import write_embedding_shard
 from laion.part import Part, cannot_write
 from laion.tag.tagging import Rules, tag_rows
 
@@ -173,10 +172,9 @@ class PairCollector:
         if self._scorer.rules is not None:
             tags = pa.array([pair.tag for pair in kept], pa.string())
             table = table.append_column("nsfw", tags)
-        pq.write_table(table, part.path(METADATA.format(part.name)))
-        dim = self._scorer.embedder.dim
-        for kind, vectors in ((IMAGES, [p.image for p in kept]), (TEXTS, [p.text for p in kept])):
-            array = np.stack(vectors) if vectors else np.empty((0, dim), np.float16)
-            np.save(part.path(kind.format(part.name)), array)
+        empty = np.empty((0, self._scorer.embedder.dim), np.float16)
+        images = np.stack([pair.image for pair in kept]) if kept else empty
+        texts = np.stack([pair.text for pair in kept]) if kept else empty
+        write_embedding_shard(part.name, part.path, table, images, texts)
         if self._tar is not None:
             self._tar.finish(pa.table({}))

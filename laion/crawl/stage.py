@@ -25,11 +25,11 @@ from laion.clip.device import check_devices, claim_device, pick_devices
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec, fetch
 from laion.crawl.pairs import PairCollector, Scorer
-from laion.data.candidate import Candidate
-from laion.data.candidate_columns import CANDIDATE_SCHEMA
+from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
+from laion.data.embedding_layout import FOLDERS
 from laion.fetch import PairShard, candidate_rows, candidate_shards, crawling_worker
 from laion.part import DIGITS, committed_report
-from laion.provenance import INSIDE, ModelNames, note_origin
+from laion.provenance import ModelNames, note_origin
 from laion.stage import StageReport, fingerprint, run_stage
 from laion.tag.prompts import load_prompts
 from laion.tag.tagging import Rules as TagRules
@@ -184,7 +184,7 @@ def run(options: Any) -> StageReport:
         tasks,
         lambda folder: crawling_worker(wanted, folder, opener),
         words=WORDS,
-        inside=INSIDE,
+        inside=FOLDERS,
         model=ModelNames(spec.model, spec.pretrained),
         gpus=list(options.devices) != ["cpu"],
     )

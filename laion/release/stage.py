@@ -18,25 +18,19 @@ from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
 from img2ds.report.console import Labels
 from img2ds.storage import OutputFolder, find_inputs
-from laion.data.embedding_folder import (
-    IMAGES,
-    METADATA,
-    TEXTS,
-    ArrayFile,
-    as_schema,
-    check_aligned,
-    open_scored,
-    unified_schema,
-)
-from laion.data.release_schema import RELEASE_SCHEMA, WANTED, release_rows
+from laion.data.digest import pair_digests
+from laion.data.embedding_folder import open_embedding_folder
+from laion.data.embedding_layout import FOLDERS, IMAGES, METADATA, TEXTS
+from laion.data.embedding_writer import NpyWriter
+from laion.data.release_schema import RELEASE_SCHEMA, release_rows
 from laion.lineage import StageCounts, lineage
 from laion.part import Part
-from laion.provenance import INSIDE
 from laion.release.card import CardFacts, dataset_card
 from laion.release.figures import check_figures, draw_similarities
 from laion.release.plan import Mask, Piece, ReleaseTask, plan_release
 from laion.release.stats import count_files, describe
-from laion.release.unique import pair_digests, sample_ids, scratch_folder
+from laion.release.unified_schema import as_schema, unified_schema
+from laion.release.unique import sample_ids, scratch_folder
 from laion.stage import SequentialWorker, StageOptions, StageReport, run_stage
 
 #: Where the histogram of similarities goes.
@@ -89,12 +83,12 @@ def check(options: ReleaseOptions) -> None:
 
 def run(options: ReleaseOptions) -> ReleaseReport:
     """Make the release. Raises UsageError when something about it cannot work."""
-    scored = open_scored(options.input)
+    scored = open_embedding_folder(options.input)
     stages = lineage(scored.path, options.stages)
     check(options)
     source = scored.fingerprint()
     with scratch_folder(options.tmp_dir) as scratch:
-        plan = plan_release(scored.parts, options.threshold, options.rows_per_part, scratch)
+        plan = plan_release(scored.shards, options.threshold, options.rows_per_part, scratch)
     described: list[str] = []
 
     def tasks(first: int) -> Sequence[ReleaseTask]:
@@ -110,7 +104,7 @@ def run(options: ReleaseOptions) -> ReleaseReport:
         tasks,
         lambda folder: SequentialWorker(folder, make_part),
         words=WORDS,
-        inside=(*INSIDE, "figures"),
+        inside=(*FOLDERS, "figures"),
         model=scored.model,
         finish=finish,
     )
@@ -142,10 +136,10 @@ def make_part(task: ReleaseTask, part: Part) -> None:
     """Write one part of the release, a scored part after the other."""
     pieces = [(piece, piece.mask()) for piece in task.pieces]
     rows = sum(int(mask.sum()) for _, mask in pieces)
-    first = pieces[0][0].part
-    schema = unified_schema([piece.part.schema() for piece, _ in pieces])
+    first = pieces[0][0].shard
+    schema = unified_schema([piece.shard.schema() for piece, _ in pieces])
     arrays = {
-        kind: ArrayFile(part.path(kind.format(part.name)), rows, first.embeddings(kind))
+        kind: NpyWriter(part.path(kind.format(part.name)), rows, first.embeddings(kind))
         for kind in (IMAGES, TEXTS)
     }
     with (
@@ -154,11 +148,9 @@ def make_part(task: ReleaseTask, part: Part) -> None:
     ):
         waiting: list[pa.Table] = []
         for piece, mask in pieces:
-            table = piece.part.table()
+            table = piece.shard.table()
             for kind, array in arrays.items():
-                source = piece.part.embeddings(kind)
-                check_aligned(piece.part, kind, source, table.num_rows)
-                array.add(source, mask)
+                array.add(piece.shard.embeddings(kind, table.num_rows), mask)
             kept = table.filter(pa.array(mask))
             metadata.write_table(as_schema(kept, schema))
             waiting.append(_released(kept, piece, mask))
@@ -182,7 +174,7 @@ def _released(kept: pa.Table, piece: Piece, mask: Mask) -> pa.Table:
         places = np.flatnonzero(mask)
         for row, moved in piece.moved.items():
             ids[np.searchsorted(places, row)] = moved
-    return release_rows(kept.select([n for n in WANTED if n in kept.column_names]), ids)
+    return release_rows(kept, ids)
 
 
 def _finish(

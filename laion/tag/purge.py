@@ -29,7 +29,9 @@ from img2ds.engine.manifest import MANIFEST
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import ShardReport
 from img2ds.storage import OutputFolder, file_record, open_seekable
-from laion.data.embedding_folder import IMAGES, METADATA, TEXTS, ArrayFile, ScoredPart
+from laion.data.embedding_folder import EmbeddingShard
+from laion.data.embedding_layout import IMAGES, METADATA, TEXTS
+from laion.data.embedding_writer import copy_array
 from laion.part import DIGITS, read_marker
 from laion.provenance import read_segments
 
@@ -48,8 +50,8 @@ class PurgeTask:
     """The part whose dropped rows are to go."""
 
     shard_id: int
-    scored: ScoredPart
-    tagged: ScoredPart
+    scored: EmbeddingShard
+    tagged: EmbeddingShard
 
 
 @dataclass(slots=True)
@@ -78,7 +80,7 @@ def open_shards(path: str) -> ShardNames:
     return ShardNames(folder, options["number_sample_per_shard"], options["oom_shard_count"])
 
 
-def pending(parts: Sequence[ScoredPart], tagged: OutputFolder) -> list[PurgeTask]:
+def pending(parts: Sequence[EmbeddingShard], tagged: OutputFolder) -> list[PurgeTask]:
     """The parts that are not purged yet, by their markers; tagged part i is of the i-th of `parts`.
 
     Raises OSError.
@@ -94,7 +96,7 @@ def pending(parts: Sequence[ScoredPart], tagged: OutputFolder) -> list[PurgeTask
         )
         if there != kept:
             tasks.append(
-                PurgeTask(part.number, part, ScoredPart(tagged.path, shard_name(place, DIGITS)))
+                PurgeTask(part.number, part, EmbeddingShard(tagged.path, shard_name(place, DIGITS)))
             )
     return tasks
 
@@ -170,9 +172,7 @@ class Purger:
             if len(source) == int(mask.sum()):
                 continue  # a run that was cut off came this far
             name = kind.format(own)
-            file = ArrayFile(folder.staging_path(name), int(mask.sum()), source)
-            file.add(source, mask)
-            file.close()
+            copy_array(source, mask, folder.staging_path(name))
             folder.publish(name)
         if gone:
             name = METADATA.format(own)
@@ -182,7 +182,7 @@ class Purger:
         counts.successes += len(gone)
 
 
-def _update_scored_marker(folder: OutputFolder, part: ScoredPart, rows: int) -> None:
+def _update_scored_marker(folder: OutputFolder, part: EmbeddingShard, rows: int) -> None:
     """Let the commit marker of a scored part vouch for what is there now."""
     if not folder.exists(stats_name(part.number, DIGITS)):
         return

@@ -14,17 +14,11 @@ import pyarrow as pa
 from img2ds.core.failure import UsageError
 from img2ds.report.console import Labels, counted
 from img2ds.storage import OutputFolder
-from laion.data.embedding_folder import (
-    IMAGES,
-    TEXTS,
-    ScoredFolder,
-    ScoredPart,
-    check_aligned,
-    copy_part,
-    open_scored,
-)
+from laion.data.embedding_folder import EmbeddingFolder, EmbeddingShard, open_embedding_folder
+from laion.data.embedding_layout import FOLDERS, IMAGES, TEXTS
+from laion.data.embedding_writer import copy_rows
 from laion.part import Part
-from laion.provenance import INSIDE, ModelNames, named
+from laion.provenance import ModelNames, named
 from laion.stage import SequentialWorker, StageReport, run_stage
 from laion.tag.classifier import load_classifier
 from laion.tag.options import TagOptions
@@ -40,7 +34,7 @@ class TagTask:
     """One scored part to tag."""
 
     shard_id: int
-    part: ScoredPart
+    source: EmbeddingShard
     rules: Rules
 
 
@@ -85,7 +79,7 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
     Raises:
         UsageError: something about it cannot work; nothing was done.
     """
-    scored = open_scored(options.input)
+    scored = open_embedding_folder(options.input)
     prompts = load_prompts(options.prompts)
     model, pretrained = _model(options, scored)
     options = replace(options, model=model, pretrained=pretrained)
@@ -96,16 +90,16 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
 
         embed = Embedder(fetch(ModelSpec(model, pretrained)), device="cpu").texts
     rules = make_rules(prompts, embed, options.classifier)
-    _check_dim(rules, scored.parts[0])
+    _check_dim(rules, scored.shards[0])
     purged: list[PurgeReport] = []
 
     def tasks(first: int) -> Sequence[TagTask]:
         # In their order: where the input's numbers have no gaps, parts keep them.
-        return [TagTask(first + n, part, rules) for n, part in enumerate(scored.parts)]
+        return [TagTask(first + n, part, rules) for n, part in enumerate(scored.shards)]
 
     def finish(folder: OutputFolder, report: StageReport) -> None:
         if options.purge:
-            todo = pending(scored.parts, folder)
+            todo = pending(scored.shards, folder)
             purged.append(purge(todo, shards, options.distributor, options.processes))
 
     report = run_stage(
@@ -115,7 +109,7 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
         tasks,
         lambda folder: SequentialWorker(folder, make_part),
         words=WORDS,
-        inside=INSIDE,
+        inside=FOLDERS,
         model=ModelNames(named(model), named(pretrained)),
         finish=finish,
     )
@@ -124,19 +118,17 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
 
 def make_part(task: TagTask, part: Part) -> None:
     """Tag one scored part."""
-    table = task.part.table()
-    images, texts = (task.part.embeddings(kind) for kind in (IMAGES, TEXTS))
-    for kind, array in ((IMAGES, images), (TEXTS, texts)):
-        check_aligned(task.part, kind, array, table.num_rows)
+    table = task.source.table()
+    images, texts = (task.source.embeddings(kind, table.num_rows) for kind in (IMAGES, TEXTS))
     captions = table["caption"].cast(pa.string()).to_pylist()
     tagged = tag_rows(task.rules, images, texts, captions)
-    copy_part(task.part, tagged.add_to(table), tagged.kept, part.name, part.path)
+    copy_rows(task.source, tagged.add_to(table), tagged.kept, part.name, part.path)
     part.counts.successes += int(tagged.kept.sum())
     part.counts.reasons.update(tagged.dropped)
     part.counts.metrics.update(tagged.metrics())
 
 
-def _model(options: TagOptions, scored: ScoredFolder) -> tuple[str, str | None]:
+def _model(options: TagOptions, scored: EmbeddingFolder) -> tuple[str, str | None]:
     """The model to embed prompts with: it must be the one that scored the pairs."""
     there = scored.model
     given = (options.model or there.model, options.pretrained or there.pretrained)
@@ -154,7 +146,7 @@ def _model(options: TagOptions, scored: ScoredFolder) -> tuple[str, str | None]:
     return given[0], given[1]
 
 
-def _shards(options: TagOptions, scored: ScoredFolder) -> ShardNames | None:
+def _shards(options: TagOptions, scored: EmbeddingFolder) -> ShardNames | None:
     path = options.shards or scored.made_from
     if path is None:
         raise UsageError(
@@ -164,7 +156,7 @@ def _shards(options: TagOptions, scored: ScoredFolder) -> ShardNames | None:
     return open_shards(path)
 
 
-def _check_dim(rules: Rules, part: ScoredPart) -> None:
+def _check_dim(rules: Rules, part: EmbeddingShard) -> None:
     dim = part.embeddings(IMAGES).shape[1]
     if dim != rules.dim:
         raise UsageError(

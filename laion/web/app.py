@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from laion.web.guard import KnownHosts, RateLimit, SameSite, SecurityHeaders, error
+from laion.web.middleware import AllowedHosts, RateLimit, SameSite, SecurityHeaders, error
 from laion.web.routes import Api
 from laion.web.service import Service
 
@@ -44,7 +44,7 @@ def build_app(
         exception_handlers={HTTPException: _refused, Exception: _broken},
     )
     limited = RateLimit(app, rate_limit)
-    return SecurityHeaders(KnownHosts(SameSite(limited), hosts))
+    return SecurityHeaders(AllowedHosts(SameSite(limited), hosts))
 
 
 async def _page(request: Request) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import img2ds
-from laion.web.parameters import ASKED, WANTED
+from laion.web.parameters import QUERY_PARAMETERS, RESULT_PARAMETERS
 
 _NULLABLE_TEXT = {"type": ["string", "null"]}
 _NULLABLE_NUMBER = {"type": ["integer", "null"]}
@@ -104,13 +104,13 @@ def openapi_document() -> dict[str, Any]:
                 "get": {
                     "operationId": "search",
                     "summary": "Search by a text, a picture's URL or a row: exactly one of them.",
-                    "parameters": [p.document() for p in (*ASKED, *WANTED)],
+                    "parameters": [p.document() for p in (*QUERY_PARAMETERS, *RESULT_PARAMETERS)],
                     "responses": {"200": _FOUND, **_ERRORS, **_NOT_FOUND},
                 },
                 "post": {
                     "operationId": "searchByUpload",
                     "summary": "Search by an uploaded picture.",
-                    "parameters": [p.document() for p in WANTED],
+                    "parameters": [p.document() for p in RESULT_PARAMETERS],
                     "requestBody": {
                         "required": True,
                         "content": {"multipart/form-data": {"schema": _upload()}},

@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
-from laion.knn.question import MAX_BYTES, MAX_PIXELS
+from laion.knn.query_image import MAX_BYTES, MAX_PIXELS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from laion.knn.filters import LICENCES, Filters
-from laion.knn.search import Wanted
+from laion.knn.searcher import SearchParams
 
 #: Results of one answer, and how far one can page.
 MOST_RESULTS = 1000
@@ -23,7 +23,7 @@ MOST_URL = 4096
 FORMATS = ("json", "parquet")
 
 #: What a question may be; exactly one is asked.
-QUESTIONS = ("text", "image_url", "id")
+QUERY_NAMES = ("text", "image_url", "id")
 
 
 class BadRequest(ValueError):
@@ -88,7 +88,7 @@ class Parameter:
         return {"name": self.name, "in": "query", "description": self.text, "schema": schema}
 
 
-ASKED = (
+QUERY_PARAMETERS = (
     Parameter("text", "string", "Find what this text says.", low=1, high=MOST_TEXT),
     Parameter(
         "image_url", "string",
@@ -99,7 +99,7 @@ ASKED = (
               low=0, high=2**53 - 1),
 )  # fmt: skip
 
-WANTED = (
+RESULT_PARAMETERS = (
     Parameter("index", "string", "Search among the pictures or among the texts.",
               default="image", choices=("image", "text")),
     Parameter("k", "integer", "Results to give.", default=20, low=1, high=MOST_RESULTS),
@@ -120,17 +120,17 @@ WANTED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SearchRequest:
     """A request as it was read. Of the first three one is set, none for an uploaded picture."""
 
     text: str | None
     image_url: str | None
     id: int | None
-    wanted: Wanted
+    wanted: SearchParams
     format: str
 
 
-def read_parameters(given: Sequence[tuple[str, str]], upload: bool) -> Asked:
+def read_parameters(given: Sequence[tuple[str, str]], upload: bool) -> SearchRequest:
     """What a query asks for.
 
     Args:
@@ -139,7 +139,10 @@ def read_parameters(given: Sequence[tuple[str, str]], upload: bool) -> Asked:
     Raises:
         BadRequest: an unknown or repeated name, a value out of range, none or two questions.
     """
-    known = {p.name: p for p in (WANTED if upload else (*ASKED, *WANTED))}
+    known = {
+        p.name: p
+        for p in (RESULT_PARAMETERS if upload else (*QUERY_PARAMETERS, *RESULT_PARAMETERS))
+    }
     values: dict[str, Any] = {p.name: p.default for p in known.values()}
     seen: set[str] = set()
     for name, value in given:
@@ -154,17 +157,19 @@ def read_parameters(given: Sequence[tuple[str, str]], upload: bool) -> Asked:
     if not upload:
         _check_one_question(values)
     filters = Filters(values["safe"], values["min_size"], values["license"])
-    wanted = Wanted(values["index"], values["k"], values["offset"], filters, values["deduplicate"])
-    return Asked(
+    wanted = SearchParams(
+        values["index"], values["k"], values["offset"], filters, values["deduplicate"]
+    )
+    return SearchRequest(
         values.get("text"), values.get("image_url"), values.get("id"), wanted, values["format"]
     )
 
 
 def _check_one_question(values: Mapping[str, Any]) -> None:
-    given = [name for name in QUESTIONS if values[name] is not None]
+    given = [name for name in QUERY_NAMES if values[name] is not None]
     if len(given) != 1:
         got = f"got {' and '.join(given)}" if given else "got none"
-        raise BadRequest(f"give one of {', '.join(QUESTIONS)}; {got}")
+        raise BadRequest(f"give one of {', '.join(QUERY_NAMES)}; {got}")
 
 
 def _short(value: str) -> str:

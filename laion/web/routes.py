@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive
 
-from laion.knn.question import BadPicture
+from laion.knn.query_image import QueryImageError
 from laion.web.openapi import openapi_document
-from laion.web.parameters import Asked, BadRequest, read_parameters
+from laion.web.parameters import BadRequest, SearchRequest, read_parameters
 from laion.web.service import Service
 
 #: Seconds that an upload may take to arrive.
@@ -86,12 +86,12 @@ class Api:
             raise _too_large(self._max_upload)
         return body
 
-    async def _answer(self, asked: Asked, upload: bytes | None) -> Response:
+    async def _answer(self, asked: SearchRequest, upload: bytes | None) -> Response:
         try:
             answer = await self._in_thread(partial(self._service.answer, asked, upload))
         except BadRequest as error:
             raise HTTPException(400, str(error)) from None
-        except BadPicture as error:
+        except QueryImageError as error:
             what = "image" if upload is not None else "image_url"
             raise HTTPException(400, f"{what}: {error}") from None
         except IndexError as error:
@@ -135,7 +135,7 @@ class Api:
         return JSONResponse(self._document)
 
 
-def _asked(request: Request, upload: bool) -> Asked:
+def _asked(request: Request, upload: bool) -> SearchRequest:
     try:
         return read_parameters(request.query_params.multi_items(), upload)
     except BadRequest as error:

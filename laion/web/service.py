@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 from img2ds.config.options import NetworkOptions
 from img2ds.core.failure import Failure
 from img2ds.image.sniff import sniff
-from laion.knn.question import Asker, check_picture, fetch_picture
-from laion.knn.search import Found, Result, Searcher
-from laion.knn.vectors import Vectors
-from laion.web.parameters import Asked, BadRequest
-from laion.web.pictures import ShardPictures
+from laion.knn.ann_index import Vectors
+from laion.knn.query_embedder import QueryEmbedder
+from laion.knn.query_image import check_image, fetch_image
+from laion.knn.searcher import Result, Searcher, SearchResults
+from laion.web.parameters import BadRequest, SearchRequest
+from laion.web.shard_images import ShardImages
 
 #: Questions whose vectors are remembered, so that paging embeds and fetches once; 2 kB each.
 _REMEMBERED = 1024
@@ -46,7 +47,7 @@ _TABLE = pa.schema(
 class Answer:
     """Results, and what is said about them."""
 
-    found: Found
+    found: SearchResults
     safe: bool
     took_ms: float
 
@@ -62,53 +63,53 @@ class Service:
     def __init__(
         self,
         searcher: Searcher,
-        asker: Asker,
-        pictures: ShardPictures | None,
+        embedder: QueryEmbedder,
+        pictures: ShardImages | None,
         network: NetworkOptions,
         max_pixels: int,
     ) -> None:
         self.searcher = searcher
-        self._asker = asker
+        self._embedder = embedder
         self._pictures = pictures
         self._network = network
         self._max_pixels = max_pixels
         self._vectors: OrderedDict[tuple[str, str], Vectors] = OrderedDict()
         self._lock = Lock()
 
-    def answer(self, asked: Asked, upload: bytes | None) -> Answer:
+    def answer(self, asked: SearchRequest, upload: bytes | None) -> Answer:
         """Search.
 
         Raises:
             BadRequest: there is no such index.
-            BadPicture: the picture to ask with cannot be had or is none.
+            QueryImageError: the picture to ask with cannot be had or is none.
             IndexError: there is no such row.
         """
         kinds = self.searcher.kinds
         if asked.wanted.index not in kinds:
             raise BadRequest(f"there is no {asked.wanted.index} index here, only {kinds[0]}")
         started = time.perf_counter()
-        found = self.searcher.find(self._vector(asked, upload), asked.wanted)
+        found = self.searcher.search(self._vector(asked, upload), asked.wanted)
         safe = asked.wanted.filters.safe and self.searcher.description.tagged
         return Answer(found, safe, round(1000 * (time.perf_counter() - started), 1))
 
-    def _vector(self, asked: Asked, upload: bytes | None) -> Vectors:
+    def _vector(self, asked: SearchRequest, upload: bytes | None) -> Vectors:
         if upload is not None:
             name = ("upload", hashlib.sha256(upload).hexdigest())
             return self._remembered(name, lambda: self._of_picture(upload))
         if asked.text is not None:
             text = asked.text.strip()
-            return self._remembered(("text", text), lambda: self._asker.text(text))
+            return self._remembered(("text", text), lambda: self._embedder.embed_text(text))
         if asked.image_url is not None:
             url = asked.image_url.strip()
             return self._remembered(
-                ("url", url), lambda: self._of_picture(fetch_picture(url, self._network))
+                ("url", url), lambda: self._of_picture(fetch_image(url, self._network))
             )
         assert asked.id is not None
         return self.searcher.vector(asked.id)
 
     def _of_picture(self, body: bytes) -> Vectors:
-        check_picture(body, self._max_pixels)
-        return self._asker.picture(body)
+        check_image(body, self._max_pixels)
+        return self._embedder.embed_image(body)
 
     def _remembered(self, name: tuple[str, str], make: Callable[[], Vectors]) -> Vectors:
         with self._lock:
@@ -169,7 +170,7 @@ class Service:
 
     @staticmethod
     def _picture_name(row: dict[str, Any]) -> str | None:
-        """What a shard knows the picture by: see `open_pictures`."""
+        """What a shard knows the picture by: see `open_shard_images`."""
         name: str | None = row["url"] if row["key"] is None else row["key"]
         return name
 
@@ -180,14 +181,14 @@ class Service:
             "rows": len(self.searcher),
             "indices": list(self.searcher.kinds),
             # A path on this machine is nobody else's business.
-            "model": os.path.basename(self._asker.model),
+            "model": os.path.basename(self._embedder.model),
             "tagged": self.searcher.description.tagged,
         }
 
 
-def open_pictures(
+def open_shard_images(
     folder: str, searcher: Searcher, tell: Callable[[int, int], None]
-) -> ShardPictures:
+) -> ShardImages:
     """The shards that the index's rows are of: by their keys, else by their URLs.
 
     Raises:
@@ -195,4 +196,4 @@ def open_pictures(
     """
     by_url = searcher.metadata.row(0)["key"] is None
     kept = os.path.join(searcher.folder, "_img2ds", "pictures")
-    return ShardPictures(folder, kept, by_url, tell)
+    return ShardImages(folder, kept, by_url, tell)

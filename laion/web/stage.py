@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from img2ds.core.failure import UsageError
-from laion.knn.question import Asker, picture_network
-from laion.knn.search import Searcher
+from laion.knn.query_embedder import QueryEmbedder
+from laion.knn.query_image import query_network
+from laion.knn.searcher import Searcher
 from laion.web.options import ServeOptions
 
 #: Connections at once; more are told to come again.
@@ -18,14 +19,14 @@ CONNECTIONS = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServeResult:
     """The server was stopped, which is how it ends."""
 
     text: str = ""
     exit_code: int = 0
 
 
-def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Served:
+def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> ServeResult:
     """Serve until Ctrl-C.
 
     Args:
@@ -38,7 +39,7 @@ def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Se
         import uvicorn
 
         from laion.web.app import build_app
-        from laion.web.service import Service, open_pictures
+        from laion.web.service import Service, open_shard_images
     except ModuleNotFoundError as error:
         raise UsageError(
             f"laion serve needs {error.name}, which is not installed: pip install 'img2ds[laion]'"
@@ -46,11 +47,11 @@ def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Se
     searcher = Searcher(options.index)
     pictures = None
     if options.shards is not None:
-        pictures = open_pictures(options.shards, searcher, _tell)
+        pictures = open_shard_images(options.shards, searcher, _tell)
     listener = _listen(options)
-    asker = Asker(searcher.description, options.model, options.pretrained)
-    network = picture_network(options.max_upload_bytes, options.allow_private_addresses)
-    service = Service(searcher, asker, pictures, network, options.max_pixels)
+    embedder = QueryEmbedder(searcher.description, options.model, options.pretrained)
+    network = query_network(options.max_upload_bytes, options.allow_private_addresses)
+    service = Service(searcher, embedder, pictures, network, options.max_pixels)
     app = build_app(
         service,
         options.max_upload_bytes,
@@ -73,7 +74,7 @@ def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Se
     print(f"{rows} rows, {' and '.join(searcher.kinds)} index: {address} (Ctrl-C ends)", flush=True)
     with listener:
         _serve(uvicorn.Server(config), listener, address, ready)
-    return Served()
+    return ServeResult()
 
 
 def _serve(

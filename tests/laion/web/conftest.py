@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from laion.knn.question import Asker, picture_network
-from laion.knn.search import Searcher
+from laion.knn.query_embedder import QueryEmbedder
+from laion.knn.query_image import query_network
+from laion.knn.searcher import Searcher
 from laion.web.app import build_app
-from laion.web.service import Service, open_pictures
+from laion.web.service import Service, open_shard_images
 from tests.laion.web.shape_dataset import ShapeSet, make_shapes
 
 MAX_UPLOAD = 200_000
@@ -27,12 +28,12 @@ def shapes(tmp_path_factory: pytest.TempPathFactory, tiny_model: tuple[str, str]
 
 
 @pytest.fixture(scope="session")
-def asker(shapes: ShapeSet) -> Asker:
-    return Asker(Searcher(str(shapes.index)).description)
+def embedder(shapes: ShapeSet) -> QueryEmbedder:
+    return QueryEmbedder(Searcher(str(shapes.index)).description)
 
 
 @pytest.fixture(scope="session")
-def make_client(shapes: ShapeSet, asker: Asker) -> Make:
+def make_client(shapes: ShapeSet, embedder: QueryEmbedder) -> Make:
     """Build a client of an app; `connect_to` and `allow_private` say where picture URLs lead."""
 
     def make(
@@ -42,9 +43,9 @@ def make_client(shapes: ShapeSet, asker: Asker) -> Make:
         **client: Any,
     ) -> TestClient:
         searcher = Searcher(str(shapes.index))
-        pictures = open_pictures(str(shapes.shards), searcher, lambda *_: None)
-        network = picture_network(MAX_UPLOAD, allow_private, connect_to)
-        service = Service(searcher, asker, pictures, network, MAX_PIXELS)
+        pictures = open_shard_images(str(shapes.shards), searcher, lambda *_: None)
+        network = query_network(MAX_UPLOAD, allow_private, connect_to)
+        service = Service(searcher, embedder, pictures, network, MAX_PIXELS)
         app = build_app(service, MAX_UPLOAD, rate_limit, ("search.example",))
         return TestClient(app, base_url="http://127.0.0.1:1234", **client)
 

@@ -14,16 +14,17 @@ from laion.data.candidate import Candidate
 from laion.data.digest import pair_digest
 from laion.part import Part
 from laion.stage import SequentialWorker, StageReport, fingerprint, run_stage
-from laion.wat.archive import Records, read_records
+from laion.wat.archive import read_records
+from laion.wat.candidate_file import CandidateWriter
 from laion.wat.catalog import choose, digest, find_wats
 from laion.wat.language import detect, known_codes, page_language
 from laion.wat.license import license_kind, page_license
-from laion.wat.links import Page, read_page
 from laion.wat.options import ALL, ExtractOptions
-from laion.wat.parts import CandidateWriter
+from laion.wat.page import Page, read_page
 from laion.wat.rules import Drop, Rules, drop_of_url, largest_candidate
 from laion.wat.text import clean
 from laion.wat.urljoin import BLANKS, Joiner
+from laion.wat.warc import Records
 
 #: Records between two looks that people get at how far a part has come.
 TELL_EVERY = 3000

@@ -1,7 +1,7 @@
-"""Writes one candidate file: rows grouped by partition, a row group each, in bounded memory.
+"""Write a candidate file: one row group for each partition, in bounded memory.
 
-Rows wait in memory by partition; when there are many they are set aside on the disk, and in the
-end each partition's are put together in the order in which they came.
+Rows are held in memory by partition, and spilled to disk when there are many. Within a partition
+they keep the order in which they were added.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
 from laion.data.partition import PARTITION_COUNT, partition_of, partitions_metadata
 
-#: Rows held as Python objects, at some 700 bytes each.
+#: Most rows held in memory, as Python objects of some 700 bytes.
 HELD_ROWS = 50_000
-#: Columns with few values a page or a file.
+#: Columns with few different values in a page or a file.
 _REPEATED = ["license", "language", "page_language", "page_url", "wat"]
 
 
@@ -27,32 +27,37 @@ class CandidateWriter:
 
     Args:
         path: the file to write.
-        aside: a file for rows that do not fit into memory; removed at the end.
+        spill_path: a file for rows that do not fit into memory; removed at the end.
+        held_rows: the most rows held in memory.
     """
 
-    def __init__(self, path: str, staging_path: str, held_rows: int = HELD_ROWS) -> None:
+    def __init__(self, path: str, spill_path: str, held_rows: int = HELD_ROWS) -> None:
         self._path = path
-        self._staging_path = staging_path
+        self._spill_path = spill_path
         self._limit = held_rows
         self._held = 0
         self._rows: list[list[Candidate]] = [[] for _ in range(PARTITION_COUNT)]
         self._spill: pa.RecordBatchFileWriter | None = None
-        # For each partition the numbers of its batches in the file aside.
+        # The indices of each partition's batches in the spill file.
         self._batches: list[list[int]] = [[] for _ in range(PARTITION_COUNT)]
         self._written = 0
 
     def add(self, rows: Iterable[Candidate]) -> None:
-        """Take more rows. Raises OSError when the disk is full."""
+        """Add rows.
+
+        Raises:
+            OSError: the disk is full.
+        """
         held = self._rows
         for row in rows:
             held[partition_of(row[7])].append(row)
             self._held += 1
         if self._held >= self._limit:
-            self._set_aside()
+            self._spill_rows()
 
-    def _set_aside(self) -> None:
+    def _spill_rows(self) -> None:
         if self._spill is None:
-            self._spill = pa.ipc.new_file(self._staging_path, CANDIDATE_SCHEMA)
+            self._spill = pa.ipc.new_file(self._spill_path, CANDIDATE_SCHEMA)
         for partition, rows in enumerate(self._rows):
             if rows:
                 self._spill.write_batch(_batch(rows))
@@ -62,11 +67,15 @@ class CandidateWriter:
         self._held = 0
 
     def finish(self) -> None:
-        """Write the file. Raises OSError."""
+        """Write the file.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         spilled = None
         if self._spill is not None:
             self._spill.close()
-            spilled = pa.ipc.open_file(pa.OSFile(self._staging_path))
+            spilled = pa.ipc.open_file(pa.OSFile(self._spill_path))
         partitions = [p for p in range(PARTITION_COUNT) if self._rows[p] or self._batches[p]]
         note = partitions_metadata(partitions)
         schema = CANDIDATE_SCHEMA.with_metadata(note)
@@ -75,7 +84,7 @@ class CandidateWriter:
             schema,
             compression="zstd",
             use_dictionary=_REPEATED,
-            # Of a digest they tell the partition; of texts they would only make the footer large.
+            # Readers find a partition by its digests; for texts they would only enlarge the footer.
             write_statistics=["digest"],
         ) as writer:
             for partition in partitions:
@@ -98,7 +107,7 @@ class CandidateWriter:
     ) -> None:
         if self._spill is not None:
             self._spill.close()
-            os.unlink(self._staging_path)
+            os.unlink(self._spill_path)
 
 
 def _batch(rows: list[Candidate]) -> pa.RecordBatch:

@@ -1,4 +1,4 @@
-"""The same as the compiled scan, by json.loads: where there is no compiler, and in the tests."""
+"""Read a page by json.loads: what the extension `_scan` does, where that is not loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ LICENSE_HOST = "creativecommons.org/licenses/"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 Licenses = list[tuple[str, str | None]]
-Found = tuple[
+#: The fields of `page.Page`, in order.
+PageFields = tuple[
     bool,
     bool,
     str | None,
@@ -26,10 +27,10 @@ Found = tuple[
 ]
 
 
-def read_plain(text: bytes | bytearray, attributes: tuple[bytes, ...]) -> Found | None:
-    """See `links.read_page`; a tuple in the order of `Page`."""
+def read_json(text: bytes | bytearray, attributes: tuple[bytes, ...]) -> PageFields | None:
+    """Read the fields of a page from the text of a record; see `page.read_page`."""
     try:
-        # Python refuses very long ints, which are JSON all the same.
+        # json refuses very long integers; no number is used.
         document = json.loads(text.decode("utf-8", "replace"), strict=False, parse_int=float)
     except (ValueError, RecursionError):
         return None
@@ -91,7 +92,7 @@ def _images(
         path, url, alt = _text(link, "path"), _text(link, "url"), _text(link, "alt")
         waiting, orphans = orphans, 0
         if path == "IMG@/src" and alt is not None:
-            # Attributes that any tag may have stand before the same tag's src, without its alt.
+            # Links of other attributes precede the `src` of the same tag, and lack its alt.
             for n in range(len(alts) - waiting, len(alts)):
                 alts[n] = alt
         if path not in names or url is None:

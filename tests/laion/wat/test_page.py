@@ -11,17 +11,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from laion.wat import links
+from laion.wat import page as module
 from laion.wat.archive import read_records
-from laion.wat.links import Page, read_page
-from laion.wat.plain import read_plain
+from laion.wat.page import Page, read_page
+from laion.wat.page_json import read_json
 from tests.laion.wat.wat_records import dump, image, metadata, response
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 SOURCE = (b"src",)
 MANY = (b"data-uri", b"src", b"srcset")
 
-needs_compiler = pytest.mark.skipif(links._scan is None, reason="built without a C compiler")
+needs_compiler = pytest.mark.skipif(module._scan is None, reason="built without a C compiler")
 
 texts = st.text(
     st.sampled_from('ab"\\/{}[],: \n\t\x00é漢😀\ud800\udfff\ufffd') | st.characters(), max_size=8
@@ -76,9 +76,9 @@ def lists_of(found: Any) -> Any:
 
 def agree(text: bytes, attributes: tuple[bytes, ...]) -> None:
     padded = b"head" + text + b"tail"
-    assert links._scan is not None
-    found = links._scan.scan(padded, 4, 4 + len(text), attributes)
-    assert lists_of(found) == lists_of(read_plain(text, attributes))
+    assert module._scan is not None
+    found = module._scan.scan(padded, 4, 4 + len(text), attributes)
+    assert lists_of(found) == lists_of(read_json(text, attributes))
 
 
 def spelled(document: Any, seed: int) -> bytes:
@@ -159,7 +159,7 @@ def test_the_scan_and_json_agree_on_mutated_records() -> None:
     refused = 0
     for text in mutants(20_000):
         agree(text, MANY)
-        refused += read_plain(text, MANY) is None
+        refused += read_json(text, MANY) is None
     assert 2000 < refused < 19_000
 
 
@@ -178,7 +178,7 @@ def test_the_scan_keeps_to_json_s_grammar(text: str) -> None:
 @pytest.mark.parametrize("old", [False, True])
 def test_a_page_in_both_layouts(old: bool, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not compiled:
-        monkeypatch.setattr(links, "_scan", None)
+        monkeypatch.setattr(module, "_scan", None)
     text = dump(
         response(
             [image("a.jpg", "one"), image("b.jpg"), {"path": "A@/href", "url": "c"}, 7,
@@ -208,7 +208,7 @@ def test_an_attribute_of_any_tag_takes_the_alt_of_the_src_behind_it(
     compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not compiled:
-        monkeypatch.setattr(links, "_scan", None)
+        monkeypatch.setattr(module, "_scan", None)
     text = dump(
         response([
             image("big.jpg", None, "data-uri"), image("small.gif", "A mountain"),
@@ -237,7 +237,7 @@ def test_real_files(name: str) -> None:
             assert found is not None
             data, start, end = found
             if start < end:
-                if links._scan is not None:
+                if module._scan is not None:
                     agree(bytes(data[start:end]), MANY)
                 page = read_page(data, start, end, SOURCE)
                 assert page is not None

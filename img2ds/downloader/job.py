@@ -18,7 +18,8 @@ from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS, shard_name, stats_name
 from img2ds.downloader import img2dataset_compat
 from img2ds.downloader.planner import Input, Plan, open_input
-from img2ds.downloader.worker import ShardWorker, check_descriptors
+from img2ds.downloader.process import check_descriptors
+from img2ds.downloader.worker import ShardWorker
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.factory import open_distributor
 from img2ds.engine.manifest import Manifest, open_manifest

@@ -187,7 +187,7 @@ class Shards:
         shard = Shard(ShardTask(0, len(self.images), table), table, options, out)
         for n, image in enumerate(self.images):
             shard.digest(n, self.digests[n])
-            shard.succeed(n, image)
+            shard.store(n, image)
         report = shard.commit()
         assert report.error is None, report.error
         out.close()

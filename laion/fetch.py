@@ -21,8 +21,9 @@ from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
 from img2ds.downloader import job
 from img2ds.downloader.planner import open_input
+from img2ds.downloader.process import check_descriptors
 from img2ds.downloader.shard import Shard
-from img2ds.downloader.worker import ShardWorker, check_descriptors
+from img2ds.downloader.worker import ShardWorker
 from img2ds.engine.distributors.contract import Worker
 from img2ds.formats.contract import ShardWriter
 from img2ds.net.fetcher import open_fetcher

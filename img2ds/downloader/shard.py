@@ -18,8 +18,9 @@ from img2ds.core.naming import sample_keys, shard_name, stats_name
 from img2ds.core.sample import Encoded, Sample, ShardTask
 from img2ds.core.schema import metadata_schema, metadata_table
 from img2ds.engine.marker import marker_json
-from img2ds.formats.contract import ShardWriter, open_writer
+from img2ds.formats.contract import ShardWriter
 from img2ds.formats.metadata_table import write_metadata
+from img2ds.formats.table import open_writer
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder, commit
@@ -45,7 +46,7 @@ class Shard:
         count = table.num_rows
         self.id = task.shard_id
         self.count = count
-        self.pending = count
+        self._unended = count
         self.tally = Tally()
         self.notes: list[str] = []
         self.error: OSError | None = None
@@ -83,7 +84,7 @@ class Shard:
         self._columns["url"] = self.urls
         if self._captions is not None:
             self._columns["caption"] = self._captions
-        # Failing is what rows do that nothing else happens to: see `fail`.
+        # The columns that `fail` writes, looked up once.
         self._status: list[str | None] = self._columns["status"]
         self._messages: list[str | None] = self._columns["error_message"]
         self._reasons: list[str | None] = self._columns["reason"]
@@ -96,23 +97,22 @@ class Shard:
         )
 
     def digest(self, index: int, value: str) -> None:
-        """The hash of the original bytes of row `index`."""
+        """Record the hash of the original bytes of row `index`."""
         if self._digests is not None:
             self._digests[index] = value
 
     def fail(self, index: int, failure: Failure) -> None:
-        """Row `index` ends without an image."""
+        """Record why row `index` has no image."""
         self._status[index] = failure.status.value
         self._messages[index] = failure.message
         self._reasons[index] = failure.reason
         self.tally.add_failure(failure)
-        self.pending -= 1
 
-    def succeed(self, index: int, image: Encoded) -> None:
-        """Row `index` ends with an image, which is written.
+    def store(self, index: int, image: Encoded) -> None:
+        """Write the sample of row `index`.
 
         Raises:
-            OSError: the disk does not take it; the shard cannot be committed any more.
+            OSError: it cannot be written; the shard cannot be committed any more.
         """
         columns = self._columns
         columns["status"][index] = Status.SUCCESS.value
@@ -131,7 +131,11 @@ class Shard:
             caption = self._captions[index] or ""
         self._writer.add(Sample(index, self.keys[index], image.data, caption, metadata))
         self.tally.add_success(len(image.data))
-        self.pending -= 1
+
+    def end_row(self) -> bool:
+        """Count one row as ended, whatever its end. Returns whether it was the last one."""
+        self._unended -= 1
+        return not self._unended
 
     def commit(self) -> ShardReport[Tally]:
         """Publish the shard. Blocks: call it from a thread.

@@ -1,6 +1,6 @@
-"""What stands between the network and the app: headers of every answer, who may ask, how often.
+"""ASGI middlewares of the search page: security headers, allowed hosts and origins, rate limit.
 
-ASGI middlewares around everything else, so that errors pass through them as well.
+They wrap the whole application, so that error responses pass through them as well.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: The page has no inline script or style and talks to nobody but this server; pictures may come
-#: from anywhere, since that is what the data set is.
+#: The page has no inline scripts or styles and connects to this server only. Images may come from
+#: anywhere, because the dataset's URLs do.
 PAGE_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -41,18 +41,18 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 
-#: Clients whose use is remembered; the one that was silent longest is forgotten first.
-MOST_CLIENTS = 10_000
+#: Clients whose use is remembered; the least recently active is forgotten first.
+MAX_CLIENTS = 10_000
 
-#: A search is one unit; anything else is so much less work.
-_SMALL = 0.02
+#: Cost of a request that is not a search, in searches.
+_OTHER_COST = 0.02
 
-#: Bits of an IPv6 address that one client is told by: a household has a /64.
-_IPV6_CLIENT = 64
+#: Prefix length that identifies an IPv6 client: a household has a /64.
+_IPV6_PREFIX = 64
 
 
 class SecurityHeaders:
-    """Sets SECURITY_HEADERS on every answer that has none of that name."""
+    """Adds SECURITY_HEADERS to every response; a header that is already set is kept."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -69,10 +69,13 @@ class SecurityHeaders:
 
 
 class AllowedHosts:
-    """Refuses requests under names that are not this server's.
+    """Rejects requests whose Host header does not name this server.
 
-    A page elsewhere can point a name of its own at 127.0.0.1 and would then be of the same
-    origin as this server (DNS rebinding). An address, written as one, cannot be rebound.
+    This prevents DNS rebinding: a page elsewhere could point its own name at 127.0.0.1 and would
+    then have the same origin as this server. A literal IP address cannot be rebound.
+
+    Args:
+        names: host names of this server; `*` allows every name.
     """
 
     def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
@@ -80,14 +83,16 @@ class AllowedHosts:
         self._names = {name.lower() for name in (*names, "localhost", socket.gethostname())}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not self.knows(Headers(scope=scope).get("host", "")):
-            answer = error(400, "this server does not go by that name; see --allowed_hosts")
-            await answer(scope, receive, send)
+        if scope["type"] == "http" and not self.allows(Headers(scope=scope).get("host", "")):
+            response = error_response(
+                400, "this host name is not allowed: add it with --allowed_hosts"
+            )
+            await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def knows(self, host: str) -> bool:
-        """Whether the Host header names this server."""
+    def allows(self, host: str) -> bool:
+        """Return whether a Host header names this server."""
         name = host.lower()
         if name.startswith("["):
             name = name[1:].partition("]")[0]
@@ -97,9 +102,9 @@ class AllowedHosts:
 
 
 class SameSite:
-    """Refuses what other sites' pages ask for behind a visitor's back; links are let through.
+    """Rejects requests made by pages of other sites; following a link from there is allowed.
 
-    Browsers say so in Sec-Fetch-Site (W3C Fetch Metadata); other clients do not send it.
+    Browsers tell by Sec-Fetch-Site (W3C Fetch Metadata); other clients do not send it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -108,58 +113,57 @@ class SameSite:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
-            foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
-            link = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
-            if foreign and not link:
-                await error(403, "requests from other sites' pages are refused")(
-                    scope, receive, send
-                )
+            is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+            is_link = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
+            if is_foreign and not is_link:
+                response = error_response(403, "requests from pages of other sites are rejected")
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
 class RateLimit:
-    """Lets each client make so many searches a minute, in bursts of as many.
+    """Limits the searches of each client with a token bucket of one minute's searches.
 
     Args:
         per_minute: searches; 0 for no limit.
-        clock: seconds.
+        clock: the time in seconds.
     """
 
     def __init__(
         self, app: ASGIApp, per_minute: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._app = app
-        self._most = float(per_minute)
+        self._capacity = float(per_minute)
         self._clock = clock
-        #: For each client what it may still use, and when that was so.
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        #: For each client the tokens left, and when that was counted.
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._most:
-            cost = 1.0 if scope["path"] == "/api/search" else _SMALL
+        if scope["type"] == "http" and self._capacity:
+            cost = 1.0 if scope["path"] == "/api/search" else _OTHER_COST
             wait = self.take(client_key(scope), cost)
             if wait:
-                answer = error(429, f"too many searches: go on in {wait} s")
-                answer.headers["Retry-After"] = str(wait)
-                await answer(scope, receive, send)
+                response = error_response(429, f"too many searches: try again in {wait} s")
+                response.headers["Retry-After"] = str(wait)
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
     def take(self, client: str, cost: float) -> int:
-        """Use up `cost`; 0, or the seconds after which there is enough again."""
+        """Take `cost` tokens. Returns 0, or if there are too few, the seconds until there are."""
         now = self._clock()
-        left, since = self._left.pop(client, (self._most, now))
-        left = min(self._most, left + (now - since) * self._most / 60)
-        enough = left >= cost
-        self._left[client] = (left - cost if enough else left, now)
-        if len(self._left) > MOST_CLIENTS:
-            self._left.popitem(last=False)
-        return 0 if enough else math.ceil((cost - left) * 60 / self._most)
+        tokens, since = self._buckets.pop(client, (self._capacity, now))
+        tokens = min(self._capacity, tokens + (now - since) * self._capacity / 60)
+        is_enough = tokens >= cost
+        self._buckets[client] = (tokens - cost if is_enough else tokens, now)
+        if len(self._buckets) > MAX_CLIENTS:
+            self._buckets.popitem(last=False)
+        return 0 if is_enough else math.ceil((cost - tokens) * 60 / self._capacity)
 
 
 def client_key(scope: Scope) -> str:
-    """What tells a client from others: its IPv4 address, or its network in IPv6."""
+    """Return what identifies a client: its IPv4 address, or its IPv6 network."""
     host = (scope.get("client") or ("", 0))[0]
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
@@ -169,11 +173,11 @@ def client_key(scope: Scope) -> str:
         return str(address)
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((address, _IPV6_CLIENT), strict=False))
+    return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
 
 
-def error(status: int, message: str) -> JSONResponse:
-    """How every refusal looks."""
+def error_response(status: int, message: str) -> JSONResponse:
+    """Build the JSON body that every error has."""
     return JSONResponse({"error": message}, status)
 
 

@@ -1,6 +1,6 @@
-// Asking with a picture: chosen, dropped anywhere, pasted, or by its address.
+// Search by image: a chosen, dropped or pasted file, or a URL.
 
-export function watchPictures({ panel, opener, file, address, url, overlay, ask, refuse }) {
+export function watchImageQueries({ panel, opener, file, address, url, overlay, ask, refuse }) {
   const open = (wanted) => {
     panel.hidden = !wanted;
     opener.setAttribute("aria-expanded", String(wanted));
@@ -8,13 +8,13 @@ export function watchPictures({ panel, opener, file, address, url, overlay, ask,
   };
 
   const take = (files) => {
-    const picture = [...files].find((candidate) => candidate.type.startsWith("image/"));
-    if (!picture) {
-      if (files.length) refuse("That file is no picture. JPEG, PNG, WebP and GIF can be searched by.");
+    const image = [...files].find((candidate) => candidate.type.startsWith("image/"));
+    if (!image) {
+      if (files.length) refuse("This file is not an image. Use JPEG, PNG, WebP or GIF.");
       return;
     }
     open(false);
-    ask({ upload: picture, name: picture.name || "pasted picture" });
+    ask({ upload: image, name: image.name || "pasted image" });
   };
 
   opener.addEventListener("click", () => open(panel.hidden));
@@ -35,7 +35,7 @@ export function watchPictures({ panel, opener, file, address, url, overlay, ask,
     }
   });
 
-  // Entering a child fires before leaving its parent: only the balance says who is over the page.
+  // Entering a child fires before leaving its parent, so enters and leaves are counted.
   let inside = 0;
   const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
   const cover = (change) => {

@@ -1,4 +1,4 @@
-"""Who may ask, under which name, how often; headers; what clients never see."""
+"""Security headers, allowed hosts and sites, rate limit, and what clients must never see."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from starlette.testclient import TestClient
 from img2ds.config.flags import Flags
 from img2ds.core.failure import UsageError
 from laion.web.app import STATIC
-from laion.web.middleware import MOST_CLIENTS, AllowedHosts, RateLimit, client_key
+from laion.web.middleware import MAX_CLIENTS, AllowedHosts, RateLimit, client_key
 from laion.web.options import ServeOptions
 from laion.web.service import Service
 from laion.web.stage import CONNECTIONS
-from tests.laion.web.browser import serving
 from tests.laion.web.conftest import Make
-from tests.laion.web.shape_dataset import ShapeSet
 
 
 async def nothing(*_: Any) -> None:
@@ -45,13 +43,13 @@ def test_every_answer_has_the_security_headers(client: TestClient, path: str) ->
     assert "access-control-allow-origin" not in headers
 
 
-def test_the_page_needs_nothing_that_the_policy_forbids() -> None:
+def test_the_page_obeys_its_content_policy() -> None:
     page = (STATIC / "index.html").read_text()
     assert not re.search(r"<script(?![^>]*\ssrc=)|\son\w+=|\sstyle=|<style|javascript:", page)
     for file in STATIC.iterdir():
         text = file.read_text()
         assert not re.search(r"\beval\(|new Function|https?://(?!www\.w3\.org/)[\w.]+/", text), file
-    # The one place where markup is made of a string, which is a constant.
+    # The only place that parses markup, of a constant string.
     scripts = "".join(path.read_text() for path in STATIC.glob("*.js"))
     assert re.findall(r"(?:innerHTML|outerHTML|insertAdjacentHTML).*", scripts) == [
         (
@@ -77,9 +75,7 @@ def test_the_page_needs_nothing_that_the_policy_forbids() -> None:
         ("", False),
     ],
 )
-def test_names_that_are_not_this_servers_are_refused(
-    client: TestClient, host: str, known: bool
-) -> None:
+def test_unknown_host_names_are_rejected(client: TestClient, host: str, known: bool) -> None:
     answer = client.get("/api/health", headers={"Host": host})
     assert answer.status_code == (200 if known else 400)
     if not known:
@@ -87,7 +83,7 @@ def test_names_that_are_not_this_servers_are_refused(
 
 
 def test_a_star_allows_every_name() -> None:
-    assert AllowedHosts(nothing, ["*"]).knows("anything.example")
+    assert AllowedHosts(nothing, ["*"]).allows("anything.example")
 
 
 @pytest.mark.parametrize(
@@ -101,13 +97,13 @@ def test_a_star_allows_every_name() -> None:
         ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}, 403),
     ],
 )
-def test_other_sites_pages_cannot_ask(
+def test_pages_of_other_sites_cannot_search(
     client: TestClient, headers: dict[str, str], status: int
 ) -> None:
     assert client.get("/api/search?text=a", headers=headers).status_code == status
 
 
-def test_searches_are_limited_and_pages_hardly(make_client: Make) -> None:
+def test_the_rate_limit_counts_searches_fully_and_pages_little(make_client: Make) -> None:
     client = make_client(rate_limit=3)
     assert [client.get("/api/search?id=1").status_code for _ in range(4)] == [200] * 3 + [429]
     refused = client.get("/api/search?id=1")
@@ -124,7 +120,7 @@ def test_the_limit_passes_with_time_and_is_each_clients_own() -> None:
     assert limit.take("a", 1) == 1
     assert limit.take("b", 1) == 0
     now = 0.5
-    assert limit.take("a", 1) == 1, "a refusal costs nothing, and half a unit is not enough"
+    assert limit.take("a", 1) == 1, "a rejection costs nothing, and half a token is not enough"
     now = 1.5
     assert limit.take("a", 1) == 0
     now = 10_000
@@ -133,9 +129,9 @@ def test_the_limit_passes_with_time_and_is_each_clients_own() -> None:
 
 def test_clients_are_forgotten_before_they_fill_the_memory() -> None:
     limit = RateLimit(nothing, 60, lambda: 0.0)
-    for number in range(MOST_CLIENTS + 500):
+    for number in range(MAX_CLIENTS + 500):
         limit.take(str(number), 1)
-    assert len(limit._left) == MOST_CLIENTS
+    assert len(limit._buckets) == MAX_CLIENTS
 
 
 @pytest.mark.parametrize(
@@ -148,20 +144,22 @@ def test_clients_are_forgotten_before_they_fill_the_memory() -> None:
         ("testclient", "testclient"),
     ],
 )
-def test_what_a_client_is_told_by(address: str, name: str) -> None:
+def test_the_key_of_a_client(address: str, name: str) -> None:
     assert client_key({"client": (address, 1)}) == name
     assert client_key({}) == ""
 
 
-def test_a_fault_of_ours_shows_no_trace(make_client: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_shows_no_traceback(
+    make_client: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("/secret/path and a secret")
 
-    monkeypatch.setattr(Service, "answer", broken)
+    monkeypatch.setattr(Service, "search", broken)
     client = make_client(raise_server_exceptions=False)
     answer = client.get("/api/search?text=a")
     assert answer.status_code == 500
-    assert answer.json() == {"error": "something broke on the server; its log says what"}
+    assert answer.json() == {"error": "internal error: see the server's log"}
     assert "content-security-policy" in answer.headers
 
 
@@ -169,7 +167,7 @@ def test_a_fault_of_ours_shows_no_trace(make_client: Make, monkeypatch: pytest.M
     "path",
     ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static//etc/passwd"],
 )
-def test_only_the_pages_own_files_are_served(client: TestClient, path: str) -> None:
+def test_only_static_files_are_served(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
@@ -178,15 +176,17 @@ def test_only_the_pages_own_files_are_served(client: TestClient, path: str) -> N
     [("PUT", "/api/search", 405), ("POST", "/", 405), ("DELETE", "/api/health", 405),
      ("GET", "/api", 404), ("GET", "/.env", 404)],
 )  # fmt: skip
-def test_what_is_not_there(client: TestClient, method: str, path: str, status: int) -> None:
+def test_unknown_paths_and_methods_get_json_errors(
+    client: TestClient, method: str, path: str, status: int
+) -> None:
     answer = client.request(method, path)
     assert answer.status_code == status
     assert list(answer.json()) == ["error"]
 
 
-def test_more_connections_than_are_served_are_told_to_come_again(shapes: ShapeSet) -> None:
-    """By the real server, whose answers go on as soon as there is room."""
-    with serving(shapes.index) as address, ExitStack() as stack:
+def test_connections_above_the_limit_get_503(address: str) -> None:
+    """By a real server, which serves again once connections close."""
+    with ExitStack() as stack:
         place = urlsplit(address)
 
         def connect() -> HTTPConnection:
@@ -204,7 +204,7 @@ def test_more_connections_than_are_served_are_told_to_come_again(shapes: ShapeSe
         first = connect()
         assert status(first) == 200
         held = [connect() for _ in range(CONNECTIONS)]
-        # Connections are taken in their order: all of those are there once this one answers.
+        # Connections are accepted in order, so all earlier ones are open once this one answers.
         assert status(held[-1]) == 503
         held[0].close()
         held[1].close()
@@ -215,7 +215,7 @@ def test_more_connections_than_are_served_are_told_to_come_again(shapes: ShapeSe
             connection.close()
 
 
-def test_by_default_this_machine_alone_is_served() -> None:
+def test_by_default_only_this_machine_is_served() -> None:
     assert ServeOptions(index="x").host == "127.0.0.1"
     assert ServeOptions(index="x").rate_limit > 0
     assert not ServeOptions(index="x").allow_private_addresses
@@ -225,7 +225,7 @@ def test_by_default_this_machine_alone_is_served() -> None:
     ("flags", "words"),
     [
         ({}, "--index is required"),
-        ({"index": "x", "port": 70_000}, "--port is from 0 to 65535"),
+        ({"index": "x", "port": 70_000}, "--port must be from 0 to 65535"),
         ({"index": "x", "rate_limit": -1}, "--rate_limit must be at least 0"),
         ({"index": "x", "max_upload_bytes": "big"}, "--max_upload_bytes takes a number of bytes"),
     ],

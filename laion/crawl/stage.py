@@ -32,8 +32,7 @@ from laion.part import DIGITS, committed_report
 from laion.provenance import ModelNames, note_origin
 from laion.stage import StageReport, fingerprint, run_stage
 from laion.tag.prompts import load_prompts
-from laion.tag.tagging import Rules as TagRules
-from laion.tag.tagging import make_rules
+from laion.tag.tagging import TagRules, make_rules
 from laion.wat.archive import read_records
 from laion.wat.catalog import choose, digest, find_wats
 from laion.wat.rules import Rules

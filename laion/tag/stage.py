@@ -24,7 +24,7 @@ from laion.tag.classifier import load_classifier
 from laion.tag.options import TagOptions
 from laion.tag.prompts import load_prompts
 from laion.tag.purge import PurgeReport, ShardNames, open_shards, pending, purge
-from laion.tag.tagging import Embed, Rules, make_rules, tag_rows
+from laion.tag.tagging import Embed, TagRules, make_rules, tag_rows
 
 WORDS = Labels("part", "pairs", "pairs/s", "kept")
 
@@ -35,7 +35,7 @@ class TagTask:
 
     shard_id: int
     source: EmbeddingShard
-    rules: Rules
+    rules: TagRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def _shards(options: TagOptions, scored: EmbeddingFolder) -> ShardNames | None:
     return open_shards(path)
 
 
-def _check_dim(rules: Rules, part: EmbeddingShard) -> None:
+def _check_dim(rules: TagRules, part: EmbeddingShard) -> None:
     dim = part.embeddings(IMAGES).shape[1]
     if dim != rules.dim:
         raise UsageError(

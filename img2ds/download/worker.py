@@ -22,11 +22,12 @@ import trio
 
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import stats_name
 from img2ds.core.sample import ShardTask
+from img2ds.download.dataset_sink import DatasetSink
 from img2ds.download.pipeline import Pipeline
-from img2ds.download.shard import Shard, committed_report
+from img2ds.download.shard import Shard
 from img2ds.download.slots import most_beside
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.net.fetcher import open_fetcher
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.report.tally import Tally
@@ -56,7 +57,7 @@ Opener = Callable[[Any], Shard | ShardReport[Any]]
 
 
 class ShardOpener:
-    """Opens the shards of a data set: reads the rows of their tasks."""
+    """Opens the shards of a dataset: reads the rows of their tasks."""
 
     def __init__(self, options: Options, folder: OutputFolder) -> None:
         self._options = options
@@ -64,15 +65,13 @@ class ShardOpener:
         self._reader = RangeReader()
 
     def __call__(self, task: ShardTask) -> Shard | ShardReport[Any]:
-        """The shard to make, or the report of one that is committed.
-
-        That is so when its worker died between the mark and the report, and it was given again.
-        """
-        marker = stats_name(task.shard_id, self._options.output.oom_shard_count)
-        if self._folder.exists(marker):
-            return committed_report(task.shard_id, self._folder, marker)
+        """Return the shard to make, or the report of one that is committed already."""
+        output = ShardOutput(self._folder, task.shard_id, self._options.output.oom_shard_count)
+        report = output.committed_report()
+        if report is not None:
+            return report
         table = read_rows(task, self._options.input.columns, self._reader)
-        return Shard(task, table, self._options, self._folder)
+        return Shard(task, table, self._options, DatasetSink(output, self._options))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from benchmark.corpus import open_corpus
 from img2ds.config.options import Options
 from img2ds.core.sample import Encoded, Sample, ShardTask
 from img2ds.core.schema import metadata_schema, metadata_table
-from img2ds.download.shard import Shard
+from img2ds.downloader.shard import Shard
 from img2ds.formats.contract import ShardWriter
 from img2ds.formats.files import FilesWriter
 from img2ds.formats.metadata_table import write_metadata

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from img2ds.api import download
     from img2ds.config.options import Options
     from img2ds.core.failure import UsageError
-    from img2ds.download.job import Report
+    from img2ds.downloader.job import Report
 
 __version__ = "0.1.0"
 __all__ = ["Options", "Report", "UsageError", "download"]
 
 _HOMES = {
     "Options": "img2ds.config.options",
-    "Report": "img2ds.download.job",
+    "Report": "img2ds.downloader.job",
     "UsageError": "img2ds.core.failure",
     "download": "img2ds.api",
 }

@@ -6,8 +6,9 @@ import inspect
 from dataclasses import MISSING
 from typing import Any
 
+from img2ds.config.flags import default_of
 from img2ds.config.options import FLAGS, Options
-from img2ds.download import job
+from img2ds.downloader import job
 
 
 def download(url_list: str, **flags: Any) -> job.Report:
@@ -32,9 +33,7 @@ def download(url_list: str, **flags: Any) -> job.Report:
 def _signature() -> inspect.Signature:
     parameters = []
     for name, spec in FLAGS.items():
-        default = spec.default
-        if default is MISSING and spec.default_factory is not MISSING:
-            default = spec.default_factory()
+        default = default_of(spec)
         parameters.append(
             inspect.Parameter(
                 name,

@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
             print(f"img2ds {img2ds.__version__}")
             return 0
         options = Options.from_flags(read_flags(arguments))
-        from img2ds.download import (
+        from img2ds.downloader import (
             job,  # its imports take a second that a typing mistake need not wait for
         )
 

@@ -10,19 +10,19 @@ a model's central crop sees what it would have seen of the original.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, make_dataclass
+from dataclasses import MISSING, dataclass, fields, make_dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from img2ds.config.flags import flag
+from img2ds.config.flags import KEEP_DEFAULT, copy_flag, flag
 from img2ds.config.options import FLAGS, GROUPS, Options
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
-from img2ds.download import job
-from img2ds.download.planner import open_input
-from img2ds.download.shard import Shard
-from img2ds.download.worker import ShardWorker, check_descriptors
+from img2ds.downloader import job
+from img2ds.downloader.planner import open_input
+from img2ds.downloader.shard import Shard
+from img2ds.downloader.worker import ShardWorker, check_descriptors
 from img2ds.engine.distributors.contract import Worker
 from img2ds.formats.contract import ShardWriter
 from img2ds.net.fetcher import open_fetcher
@@ -58,17 +58,7 @@ _LEFT_OUT = {"bbox_col", "verify_hash", "url_list"}
 
 def taken_over(names: Iterable[str]) -> list[tuple[str, Any, Any]]:
     """img2ds's flags as fields for `make_dataclass`, with the pipeline's defaults."""
-    return [(name, Any, _flag(FLAGS[name])) for name in names]
-
-
-def _flag(spec: Field[Any]) -> Any:
-    default = spec.default
-    if default is MISSING and spec.default_factory is not MISSING:
-        default = spec.default_factory()
-    default = DEFAULTS.get(spec.name, default)
-    metadata = spec.metadata
-    kind, choices = metadata["kind"], metadata["choices"]
-    return flag(default, kind, metadata["help"], *choices, secret=metadata["secret"])
+    return [(name, Any, copy_flag(FLAGS[name], DEFAULTS.get(name, KEEP_DEFAULT))) for name in names]
 
 
 def flags_of(*groups: type[Any]) -> list[str]:

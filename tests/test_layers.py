@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"report"},
     {"engine"},
     {"source", "net", "image", "formats"},
-    {"download"},
+    {"downloader"},
     {"manage"},
     {"api"},
     {"cli"},
@@ -30,13 +30,13 @@ LAYERS: list[set[str]] = [
 #: What a package may import of its own layer or of a higher one, and why.
 PEERS: dict[str, set[str]] = {
     # Stored tables are opened as input tables are.
-    "formats": {"source"},
+    "formats": {"source", "manage"},
 }
 
 PLACE = {name: place for place, layer in enumerate(LAYERS) for name in layer}
 
 #: What lies behind img2ds's job: of laion `fetch` alone may import it.
-JOB_SIDE = {"download", "api", "formats", "source", "net", "image", "manage"}
+JOB_SIDE = {"downloader", "api", "formats", "source", "net", "image", "manage"}
 
 #: What else of it a module of laion may import, and why.
 JOB_SIDE_ALSO: dict[str, set[str]] = {

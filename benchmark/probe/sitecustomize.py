@@ -20,8 +20,8 @@ INTERVAL = 0.25
 
 def install(folder: Path) -> None:
     """Wrap the one method that all of a slot's work is in, and those around what is beside."""
-    from img2ds.download.pipeline import Pipeline
-    from img2ds.download.slots import Slot, Slots
+    from img2ds.downloader.pipeline import Pipeline
+    from img2ds.downloader.slots import Slot, Slots
 
     row, lend, enter = Pipeline._row, Slots.lend, Slots.enter
     busy = 0

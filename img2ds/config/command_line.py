@@ -6,14 +6,14 @@ fire runs a function before it complains of a flag it does not know, so names ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, Field
+from dataclasses import Field
 from importlib import import_module
 from typing import Any, Protocol
 
 import fire
 from fire.decorators import SetParseFn
 
-from img2ds.config.flags import Flags, is_required
+from img2ds.config.flags import Flags, default_of, is_required
 from img2ds.core.failure import UsageError
 
 HELP = ("--help", "-h", "help")
@@ -181,9 +181,7 @@ def _flag_lines(command: Flags, name: str) -> list[str]:
 def _default(spec: Field[Any]) -> str:
     if is_required(spec):
         return "required"
-    value = spec.default
-    if value is MISSING and spec.default_factory is not MISSING:
-        value = spec.default_factory()
+    value = default_of(spec)
     if isinstance(value, tuple):
         return " ".join(value) or "none"
     if isinstance(value, dict):

@@ -17,6 +17,9 @@ from typing import Any
 
 from img2ds.core.failure import UsageError
 
+#: For `copy_flag`: the default of the flag that is copied.
+KEEP_DEFAULT: Any = object()
+
 _SIZE_UNITS = {
     "": 1, "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9,
     "kib": 2**10, "mib": 2**20, "gib": 2**30,
@@ -24,19 +27,56 @@ _SIZE_UNITS = {
 _SIZE = re.compile(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*")
 
 
-def flag(default: Any, kind: str, text: str, *choices: str, secret: bool = False) -> Any:
-    """A dataclass field that is a flag.
+def flag(
+    default: Any, kind: str, text: str, *choices: str, secret: bool = False, identity: bool = True
+) -> Any:
+    """Return a dataclass field that is a flag.
 
-    `kind` is what values are read as: str, int, float, bool, list, mapping, size (bytes, with
-    an optional unit) or choice; a trailing `?` also admits None. A `secret` value may hold
-    passwords: nobody prints or logs it.
+    Args:
+        default: MISSING for a required flag.
+        kind: how values are read: str, int, float, bool, list, mapping, size (bytes, with an
+            optional unit) or choice; a trailing `?` also allows None.
+        text: the help text.
+        choices: the values that a choice can have.
+        secret: values may hold passwords; they are never printed or logged.
+        identity: whether the value decides what a shard contains, see `identity_of`.
     """
-    metadata = {"kind": kind, "help": text, "choices": choices, "secret": secret}
+    metadata = {
+        "kind": kind, "help": text, "choices": choices, "secret": secret, "identity": identity,
+    }  # fmt: skip
+    return _field(default, metadata)
+
+
+def copy_flag(spec: Field[Any], default: Any = KEEP_DEFAULT) -> Any:
+    """Return a field for another dataclass that is the same flag, with another default if given."""
+    return _field(default_of(spec) if default is KEEP_DEFAULT else default, spec.metadata)
+
+
+def _field(default: Any, metadata: Mapping[str, Any]) -> Any:
+    shown = not metadata["secret"]
     if default is MISSING:
-        return field(metadata=metadata, repr=not secret)
+        return field(metadata=metadata, repr=shown)
     if isinstance(default, (dict, list)):
-        return field(default_factory=default.copy, metadata=metadata, repr=not secret)
-    return field(default=default, metadata=metadata, repr=not secret)
+        return field(default_factory=default.copy, metadata=metadata, repr=shown)
+    return field(default=default, metadata=metadata, repr=shown)
+
+
+def identity_of(group: Any) -> dict[str, Any]:
+    """Return the values of the flags that decide what a shard contains, by name, as JSON.
+
+    A manifest records them: resuming with other values would mix two datasets in one folder.
+
+    Args:
+        group: an instance of a dataclass of flags.
+    """
+    values = {f.name: getattr(group, f.name) for f in fields(group) if f.metadata["identity"]}
+    return {name: _as_json(value) for name, value in values.items()}
+
+
+def _as_json(value: Any) -> Any:
+    if value == math.inf:
+        return "inf"
+    return list(value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +128,13 @@ class Flags:
         near = difflib.get_close_matches(plain, [*self.fields, *self.aliases], n=1)
         hint = f"did you mean --{near[0]}?" if near else f"{self.program} --help lists the flags"
         return f"unknown flag --{plain}; {hint}"
+
+
+def default_of(spec: Field[Any]) -> Any:
+    """Return the default of a flag, MISSING if it is required."""
+    if spec.default_factory is not MISSING:
+        return spec.default_factory()
+    return spec.default
 
 
 def is_required(spec: Field[Any]) -> bool:

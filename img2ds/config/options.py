@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar
 
-from img2ds.config.flags import Flags, at_least, flag, positive
+from img2ds.config.flags import Flags, at_least, flag, identity_of, positive
 from img2ds.config.network import NetworkOptions as NetworkOptions
 from img2ds.core.failure import UsageError
 
@@ -38,14 +38,17 @@ class InputOptions:
     url_list: str = flag(
         MISSING, "str",
         "the list of image URLs: a file, a folder, a glob, an fsspec URL, or - for standard input",
+        identity=False,
     )  # fmt: skip
     input_format: str | None = flag(
         None, "choice?",
         "format of the list, guessed from the name when not given; .gz may follow all but parquet",
-        *INPUT_FORMATS,
+        *INPUT_FORMATS, identity=False,
     )  # fmt: skip
-    url_col: str = flag("url", "str", "column with the URLs")
-    caption_col: str | None = flag(None, "str?", "column with the captions; written as .txt")
+    url_col: str = flag("url", "str", "column with the URLs", identity=False)
+    caption_col: str | None = flag(
+        None, "str?", "column with the captions; written as .txt", identity=False
+    )
     save_additional_columns: tuple[str, ...] = flag(
         (), "list", 'further columns to keep in the metadata: \'["a","b"]\' or a,b'
     )
@@ -53,9 +56,14 @@ class InputOptions:
         (), "list", "[column, md5|sha256|sha512]: the hash each original must have"
     )
     bbox_col: str | None = flag(
-        None, "str?", "column with boxes to blur: [[left, top, right, bottom], ...], each 0 to 1"
+        None,
+        "str?",
+        "column with boxes to blur: [[left, top, right, bottom], ...], each 0 to 1",
+        identity=False,
     )
-    max_rows: int | None = flag(None, "int?", "stop after this many rows of the input")
+    max_rows: int | None = flag(
+        None, "int?", "stop after this many rows of the input", identity=False
+    )
 
     def __post_init__(self) -> None:
         if not self.url_list:
@@ -90,7 +98,9 @@ class OutputOptions:
 
     TITLE: ClassVar[str] = "Output"
 
-    output_folder: str = flag("images", "str", "where the data set goes: a folder or fsspec URL")
+    output_folder: str = flag(
+        "images", "str", "where the data set goes: a folder or fsspec URL", identity=False
+    )
     output_format: str = flag(
         "files", "choice",
         "what a shard is: a folder of files, a tar for webdataset, a parquet file that holds the "
@@ -102,12 +112,17 @@ class OutputOptions:
     incremental_mode: str = flag(
         "incremental", "choice",
         "incremental goes on with what is missing, overwrite starts anew, extend adds this input",
-        *INCREMENTAL_MODES,
+        *INCREMENTAL_MODES, identity=False,
     )  # fmt: skip
     tmp_dir: str | None = flag(
-        None, "str?", "local folder for unfinished shards (default: inside a local output folder)"
+        None,
+        "str?",
+        "local folder for unfinished shards (default: inside a local output folder)",
+        identity=False,
     )
-    force: bool = flag(False, "bool", "take the output folder over from a run that still holds it")
+    force: bool = flag(
+        False, "bool", "take the output folder over from a run that still holds it", identity=False
+    )
 
     def __post_init__(self) -> None:
         if not self.output_folder:
@@ -267,17 +282,9 @@ class Options:
 
     def shard_identity(self) -> dict[str, Any]:
         """The options that decide what a shard is: a resume with others would mix data sets."""
-        # What the columns of the input are called is told by the input's fingerprint.
-        ignored = {"url_list", "input_format", "max_rows", "url_col", "caption_col", "bbox_col",
-                   "output_folder", "incremental_mode", "tmp_dir", "force"}  # fmt: skip
         identity: dict[str, Any] = {}
         for group in (self.input, self.output, self.image):
-            for f in fields(group):
-                if f.name not in ignored:
-                    value = getattr(group, f.name)
-                    if value == math.inf:  # JSON has no infinity
-                        value = "inf"
-                    identity[f.name] = list(value) if isinstance(value, tuple) else value
+            identity |= identity_of(group)
         identity["encode_quality"] = self.image.quality
         if self.input.bbox_col is not None:
             identity["bbox_col"] = self.input.bbox_col

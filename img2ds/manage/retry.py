@@ -15,7 +15,7 @@ from typing import Any
 
 from img2ds.config.options import FLAGS, Options
 from img2ds.core.failure import Retryability, UsageError, retryability
-from img2ds.download import job
+from img2ds.downloader import job
 from img2ds.engine.manifest import Segment
 from img2ds.manage import status
 from img2ds.manage.dataset import RESHARDED, Dataset, span

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields, make_dataclass
 from typing import Any, ClassVar
 
-from img2ds.config.flags import flag
+from img2ds.config.flags import copy_flag, flag
 from img2ds.config.options import ImageOptions, NetworkOptions, Options
 from img2ds.core.failure import UsageError
 from laion.clip.options import ModelOptions
@@ -91,19 +91,7 @@ class _Own(ModelOptions, StageOptions):
 
 def _extract_fields() -> list[tuple[str, Any, Any]]:
     found = {f.name: f for f in fields(ExtractOptions)}
-    return [
-        (
-            name,
-            Any,
-            flag(
-                found[name].default,
-                found[name].metadata["kind"],
-                found[name].metadata["help"],
-                *found[name].metadata["choices"],
-            ),
-        )
-        for name in (*_WHAT, *_WHICH)
-    ]
+    return [(name, Any, copy_flag(found[name])) for name in (*_WHAT, *_WHICH)]
 
 
 #: The class of crawl's options.

@@ -288,6 +288,35 @@ def test_only_what_decides_a_shard_is_its_identity() -> None:
         assert options(**other).shard_identity() != identity, other
 
 
+def test_identities_are_those_of_earlier_versions() -> None:
+    # Manifests hold them, and a resume compares them: a change would refuse every old folder.
+    identity = {
+        "save_additional_columns": [], "verify_hash": [],
+        "output_format": "files", "number_sample_per_shard": 10000, "oom_shard_count": 5,
+        "image_size": 256, "resize_mode": "border", "resize_only_if_bigger": False,
+        "upscale_interpolation": "lanczos", "downscale_interpolation": "area",
+        "encode_format": "jpg", "encode_quality": 95, "skip_reencode": False,
+        "disable_all_reencoding": False, "image_formats": ["jpeg", "png", "webp", "gif"],
+        "min_image_size": 0, "max_image_area": "inf", "max_aspect_ratio": "inf",
+        "max_decoded_pixels": 89478484, "extract_exif": True, "compute_hash": "sha256",
+        "captions": False,
+    }  # fmt: skip
+    made = Options.from_flags({"url_list": "u"})
+    assert made.shard_identity() == identity
+    assert list(made.shard_identity()) == list(identity)
+    assert Options.from_flags(
+        {
+            "url_list": "u", "bbox_col": "b", "caption_col": "c", "max_image_area": 100,
+            "verify_hash": "a,md5", "save_additional_columns": "a", "compute_hash": None,
+            "encode_format": "png",
+        }
+    ).shard_identity() == identity | {
+        "save_additional_columns": ["a"], "verify_hash": ["a", "md5"], "encode_format": "png",
+        "encode_quality": 6, "max_image_area": 100.0, "compute_hash": None, "captions": True,
+        "bbox_col": "b",
+    }  # fmt: skip
+
+
 def test_groups_check_themselves_without_flags() -> None:
     with pytest.raises(UsageError):
         ImageOptions(image_size=0)

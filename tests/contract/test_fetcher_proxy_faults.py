@@ -11,7 +11,7 @@ import trio
 from img2ds.config.options import NetworkOptions
 from img2ds.core.failure import Failure
 from img2ds.core.sample import Fetched
-from img2ds.download.pipeline import SILENCE
+from img2ds.downloader.pipeline import SILENCE
 from img2ds.net.fetcher import open_fetcher
 from tests.contract.fetcher_setups import DEAD_PROXY, FETCHERS, HOST, tls_proxy, world
 from tests.run_on_virtual_clock import run

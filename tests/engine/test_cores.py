@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from img2ds import cores
+from img2ds.engine import cores
 from img2ds.engine.cores import cpu_quota, usable_cores
 
 

@@ -11,11 +11,11 @@ import pytest
 import img2ds
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
-from img2ds.download.worker import ShardWorker
+from img2ds.downloader.worker import ShardWorker
 from img2ds.engine.distributors.factory import open_distributor
 from img2ds.storage import OutputFolder
 from tests.conftest import spark_settings
-from tests.download.test_job import (
+from tests.downloader.test_job import (
     PICTURES,
     Background,
     check_counts,
@@ -106,7 +106,7 @@ def test_a_late_attempt_leaves_a_committed_shard_alone(tmp_path: Path) -> None:
         arguments = flags(address, write_list(tmp_path / "list.txt", 0, 10), out)
         options = Options.from_flags(arguments)
         folder = OutputFolder.open(str(out), contended=True)
-        from img2ds.download.planner import open_input
+        from img2ds.downloader.planner import open_input
 
         (task,) = open_input(options.input).shards(10)
         with folder.lock():

@@ -26,7 +26,7 @@ from tests.contract.samples_and_readers import (
     read_tar,
     read_tfrecord,
 )
-from tests.download.test_job import (
+from tests.downloader.test_job import (
     PER_SHARD,
     PICTURES,
     ROOT,
@@ -162,9 +162,9 @@ def counted(folder, name):
         os.kill(os.getpid(), signal.SIGKILL)
 OutputFolder.publish = counted
 from img2ds.config.options import Options
-from img2ds.download.planner import open_input
-from img2ds.download.worker import ShardWorker
-from img2ds.download.job import _open_ledger
+from img2ds.downloader.planner import open_input
+from img2ds.downloader.worker import ShardWorker
+from img2ds.downloader.job import _open_ledger
 options = Options.from_flags(cli.read_flags(sys.argv[3:]))
 folder = OutputFolder.open(options.output.output_folder)
 source = open_input(options.input)

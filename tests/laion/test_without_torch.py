@@ -14,7 +14,7 @@ PROGRAM = f"""
 import sys
 for name in {BLOCKED!r}:
     sys.modules[name] = None
-import img2ds, img2ds.cli, img2ds.download.job
+import img2ds, img2ds.cli, img2ds.downloader.job
 from laion import cli
 from laion.commands import COMMANDS
 from importlib import import_module

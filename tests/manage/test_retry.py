@@ -26,7 +26,7 @@ from img2ds.manage.status import Status
 from img2ds.manage.status import run as look
 from img2ds.manage.verify import run as verify
 from img2ds.storage import OutputFolder
-from tests.download.test_job import ROOT, markers, read_until
+from tests.downloader.test_job import ROOT, markers, read_until
 from tests.manage.dataset_rows import network
 from tests.manage.img2dataset_folder import write_shard
 from tests.manage.recovering_web import Flaky, write_rows

@@ -19,7 +19,7 @@ from img2ds.core.failure import UsageError
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
 from img2ds.report.wandb import Board, flag_values, load_wandb
-from tests.download.test_job import ROOT, Background, command, flags, ungated, write_list
+from tests.downloader.test_job import ROOT, Background, command, flags, ungated, write_list
 
 __all__ = ["ungated"]
 

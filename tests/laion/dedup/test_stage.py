@@ -12,7 +12,7 @@ import pytest
 
 from img2ds.config.options import InputOptions
 from img2ds.core.failure import UsageError
-from img2ds.download.planner import open_input
+from img2ds.downloader.planner import open_input
 from laion import cli
 from laion.data.candidate import Candidate, pair_digest, partition_of
 from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT

@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from img2ds.download.slots import LEND_SLOT_AFTER, Slot, Slots, most_beside
+from img2ds.downloader.slots import LEND_SLOT_AFTER, Slot, Slots, most_beside
 
 
 class Work:

@@ -10,7 +10,7 @@ import pytest
 
 import img2ds
 from img2ds.engine.manifest import Manifest
-from tests.download.test_job import (
+from tests.downloader.test_job import (
     ROOT,
     Background,
     command,

@@ -20,7 +20,7 @@ import img2ds
 from img2ds import cli
 from img2ds.config.options import Options
 from img2ds.core.failure import Reason, UsageError
-from img2ds.download.planner import open_input
+from img2ds.downloader.planner import open_input
 from tests.server.encodings import png
 from tests.server.sample_web import BackgroundWeb, SampleWeb
 from tests.server.web import Peer, Request, reply

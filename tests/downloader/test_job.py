@@ -21,7 +21,7 @@ import webdataset as wds
 
 import img2ds
 from img2ds.core.failure import UsageError
-from img2ds.download.job import Report
+from img2ds.downloader.job import Report
 from tests.server.encodings import png
 from tests.server.photos import photo
 from tests.server.pictures import picture

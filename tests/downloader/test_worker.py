@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 import trio
 
-from img2ds import worker
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
-from img2ds.download.worker import ShardOpener, _Run
+from img2ds.downloader import worker
+from img2ds.downloader.worker import ShardOpener, _Run
 from img2ds.report.shard_report import ShardReport
 from img2ds.storage import OutputFolder
 

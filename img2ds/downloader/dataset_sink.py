@@ -6,7 +6,7 @@ from typing import Any
 
 from img2ds.config.options import Options
 from img2ds.core.sample import Sample
-from img2ds.download.shard import Shard
+from img2ds.downloader.shard import Shard
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.formats.contract import open_writer
 from img2ds.formats.metadata_table import write_metadata

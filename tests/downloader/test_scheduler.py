@@ -11,8 +11,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from img2ds.download.scheduler import Row, Scheduler
-from img2ds.download.shard import Shard
+from img2ds.downloader.scheduler import Row, Scheduler
+from img2ds.downloader.shard import Shard
 
 
 class Rows:

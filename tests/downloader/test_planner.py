@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from img2ds.config.options import InputOptions
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import RowRange
-from img2ds.download.planner import Plan, open_input
+from img2ds.downloader.planner import Plan, open_input
 
 
 def write_txt(path: Path, count: int, start: int = 0) -> None:

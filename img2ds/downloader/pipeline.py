@@ -18,9 +18,9 @@ import trio
 from img2ds.config.options import Options
 from img2ds.core.failure import Failure, Reason, Retryability, failure, retryability
 from img2ds.core.sample import Body
-from img2ds.download.scheduler import Row, Scheduler
-from img2ds.download.shard import Shard
-from img2ds.download.slots import Slot, Slots
+from img2ds.downloader.scheduler import Row, Scheduler
+from img2ds.downloader.shard import Shard
+from img2ds.downloader.slots import Slot, Slots
 from img2ds.image.blur import BoxError, Boxes, read_boxes
 from img2ds.image.digest import make_digest
 from img2ds.image.transform import Transformer

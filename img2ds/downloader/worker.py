@@ -23,10 +23,10 @@ import trio
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
-from img2ds.download.dataset_sink import DatasetSink
-from img2ds.download.pipeline import Pipeline
-from img2ds.download.shard import Shard
-from img2ds.download.slots import most_beside
+from img2ds.downloader.dataset_sink import DatasetSink
+from img2ds.downloader.pipeline import Pipeline
+from img2ds.downloader.shard import Shard
+from img2ds.downloader.slots import most_beside
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.net.fetcher import open_fetcher
 from img2ds.report.shard_report import Progress, ShardReport

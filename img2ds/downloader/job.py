@@ -16,9 +16,9 @@ from typing import Any
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import shard_name, stats_name
-from img2ds.download import img2dataset_compat
-from img2ds.download.planner import Input, Plan, open_input
-from img2ds.download.worker import ShardWorker, check_descriptors
+from img2ds.downloader import img2dataset_compat
+from img2ds.downloader.planner import Input, Plan, open_input
+from img2ds.downloader.worker import ShardWorker, check_descriptors
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.factory import open_distributor
 from img2ds.engine.manifest import Manifest, open_manifest

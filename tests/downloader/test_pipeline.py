@@ -12,8 +12,8 @@ import trio
 from img2ds.config.options import Options
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.core.sample import Fetched
-from img2ds.download.pipeline import Pipeline
-from img2ds.download.shard import Shard
+from img2ds.downloader.pipeline import Pipeline
+from img2ds.downloader.shard import Shard
 from img2ds.net.budget import Lease
 from img2ds.report.tally import Tally
 from tests.run_on_virtual_clock import run

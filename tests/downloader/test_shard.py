@@ -13,7 +13,7 @@ import pytest
 from img2ds.config.options import Options
 from img2ds.core.failure import Reason, failure
 from img2ds.core.sample import Encoded, ShardTask
-from img2ds.download.shard import Shard
+from img2ds.downloader.shard import Shard
 from img2ds.storage import OutputFolder
 from tests.contract.samples_and_readers import read_tar
 

@@ -15,7 +15,7 @@ from img2ds.config.options import ENCODE_FORMATS, Options
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import data_name, sample_keys, shard_name
 from img2ds.core.sample import ShardTask
-from img2ds.download.planner import Input
+from img2ds.downloader.planner import Input
 from img2ds.source import RangeReader, read_rows
 from img2ds.storage import OutputFolder, open_seekable
 

@@ -15,7 +15,7 @@ from itertools import count
 
 import trio
 
-from img2ds.download.shard import Shard
+from img2ds.downloader.shard import Shard
 
 
 @dataclass(slots=True)

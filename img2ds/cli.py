@@ -30,7 +30,7 @@ def main() -> None:
         code = run(sys.argv[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:  # before or after the shards, when there is nothing to finish
-        print("img2ds: stopped; the same command goes on from here", file=sys.stderr)
+        print("img2ds: stopped; rerun the same command to resume", file=sys.stderr)
         code = 130
     except BrokenPipeError:  # nobody reads what is printed; Python would say so at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

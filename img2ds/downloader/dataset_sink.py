@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import pyarrow as pa
 
 from img2ds.config.options import Options
 from img2ds.core.sample import Sample
-from img2ds.downloader.shard import Shard
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.formats.contract import open_writer
 from img2ds.formats.metadata_table import write_metadata
 from img2ds.report.shard_report import ShardReport
+from img2ds.report.tally import Tally
 
 
 class DatasetSink:
@@ -28,12 +31,14 @@ class DatasetSink:
         """See `ShardSink.add`."""
         self._writer.add(sample)
 
-    def commit(self, shard: Shard) -> ShardReport[Any]:
+    def commit(
+        self, tally: Tally, notes: list[str], metadata: Callable[[], pa.Table]
+    ) -> ShardReport[Any]:
         """See `ShardSink.commit`."""
         output = self._output
-        output.counts, output.notes = shard.tally, shard.notes
+        output.counts, output.notes = tally, notes
         try:
-            table = shard.metadata()
+            table = metadata()
             output.add(self._writer.finish(table))
             if self._writer.has_metadata_file:
                 name = f"{output.name}.parquet"

@@ -5,6 +5,7 @@ Rows end in any order. When the last one has, the shard's sink commits it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -25,8 +26,15 @@ class ShardSink(Protocol):
         """Take a sample. Raises OSError: the disk does not take it; the shard is lost."""
         ...
 
-    def commit(self, shard: Shard) -> ShardReport[Any]:
-        """Commit, once every row has ended. Blocks: it is called from a thread."""
+    def commit(
+        self, tally: Tally, notes: list[str], metadata: Callable[[], pa.Table]
+    ) -> ShardReport[Any]:
+        """Commit, once every row has ended. Blocks: it is called from a thread.
+
+        Args:
+            notes: lines for the log.
+            metadata: makes the table of all rows in key order, failed ones too.
+        """
         ...
 
     def fail(self, error: OSError) -> ShardReport[Any]:
@@ -46,9 +54,7 @@ class Shard:
         sink: takes the images.
     """
 
-    def __init__(
-        self, task: ShardTask, table: pa.Table, options: Options, sink: ShardSink
-    ) -> None:
+    def __init__(self, task: ShardTask, table: pa.Table, options: Options, sink: ShardSink) -> None:
         count = table.num_rows
         self.id = task.shard_id
         self.count = count
@@ -134,10 +140,6 @@ class Shard:
         self.tally.add_success(len(image.data))
         self.pending -= 1
 
-    def metadata(self) -> pa.Table:
-        """Return the metadata table: all rows in key order, failed ones too."""
-        return metadata_table(self._schema, self._columns)
-
     def commit(self) -> ShardReport[Any]:
         """Commit the shard. Blocks: call it from a thread.
 
@@ -145,7 +147,9 @@ class Shard:
         """
         if self.error is not None:
             return self._sink.fail(self.error)
-        return self._sink.commit(self)
+        return self._sink.commit(
+            self.tally, self.notes, lambda: metadata_table(self._schema, self._columns)
+        )
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -18,6 +18,7 @@ from img2ds.core.naming import (
     committed_shards,
     is_number,
     is_shard_folder,
+    shard_name,
     shard_of_file,
 )
 from img2ds.engine.fingerprint import difference, input_difference
@@ -64,6 +65,7 @@ class SegmentSpec:
         shard_count: shards of the input, None if unknown yet.
         mode: `incremental`, `overwrite` or `extend`.
         subfolders: folders of the output folder that hold files of shards as well.
+        folder_digits: digits of a shard's name where each shard is a folder, else None.
         foreign: called when there are committed shards and no manifest; returns why they are
             not of this input, None when they are.
     """
@@ -73,6 +75,7 @@ class SegmentSpec:
     shard_count: int | None
     mode: str = "incremental"
     subfolders: tuple[str, ...] = ()
+    folder_digits: int | None = None
     foreign: Callable[[OutputFolder, set[int]], str | None] = _unknown_maker
 
 
@@ -83,7 +86,6 @@ class Manifest:
     Attributes:
         current: the place of the segment that this run works on.
         leftovers: files to remove before shards are made.
-        unrecognized: folders that have a shard's name but were not written by img2ds.
         adopted: whether the committed shards are img2dataset's.
     """
 
@@ -92,7 +94,6 @@ class Manifest:
     committed: set[int]
     current: int = 0
     leftovers: list[str] = field(default_factory=list)
-    unrecognized: list[str] = field(default_factory=list)
     adopted: bool = False
 
     def begin(self) -> None:
@@ -142,8 +143,7 @@ def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
     committed = committed_shards(names)
     new = Segment(wanted.fingerprint, wanted.options, 0, wanted.shard_count)
     if wanted.mode == "overwrite":
-        found, unrecognized = _shard_files(folder, names)
-        return Manifest(folder, [new], set(), leftovers=found, unrecognized=unrecognized)
+        return Manifest(folder, [new], set(), leftovers=_shard_files(folder, names, wanted))
     while segments and not _committed_of(segments[-1], committed):
         segments.pop()  # nothing of it was committed: it binds nobody
     manifest = Manifest(folder, segments or [new], committed)
@@ -153,7 +153,7 @@ def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
         _check_foreign(folder, committed, wanted)
         manifest.adopted = True
     missing = [name for name in names if shard_of_file(name) not in committed]
-    manifest.leftovers, manifest.unrecognized = _shard_files(folder, missing)
+    manifest.leftovers = _shard_files(folder, missing, wanted)
     if manifest.leftovers and not known and not committed:
         raise UsageError(
             f"{folder.path} holds {manifest.leftovers[0]}, which this run would replace, and no "
@@ -254,19 +254,30 @@ def _check_foreign(folder: OutputFolder, committed: set[int], wanted: SegmentSpe
         )
 
 
-def _shard_files(folder: OutputFolder, names: list[str]) -> tuple[list[str], list[str]]:
-    """Return the files that img2ds may have made, and folders with a shard's name that it did not.
+def _shard_files(folder: OutputFolder, names: list[str], wanted: SegmentSpec) -> list[str]:
+    """Return those of `names` that img2ds may have written as files, or folders, of shards.
 
-    Of the latter, empty ones are left out. Raises OSError.
+    Raises:
+        UsageError: a shard would take the place of a folder that img2ds did not write.
+        OSError: a folder cannot be read.
     """
     found: list[str] = []
-    unrecognized: list[str] = []
     for name in names:
         if not is_number(name):
             if shard_of_file(name) is not None:
                 found.append(name)
             continue
         inside = folder.inside(name)
-        if inside != []:
-            (found if is_shard_folder(name, inside or ()) else unrecognized).append(name)
-    return found, unrecognized
+        if is_shard_folder(name, inside or ()):
+            found.append(name)
+        elif inside != [] and _is_replaced(name, wanted.folder_digits):
+            raise UsageError(
+                f"{folder.path}/{name} has a shard's name but was not written by img2ds: move it "
+                "away, or choose another --output_folder"
+            )
+    return found
+
+
+def _is_replaced(name: str, folder_digits: int | None) -> bool:
+    """Return whether publishing a shard would replace the folder `name`, a number."""
+    return folder_digits is not None and name == shard_name(int(name), folder_digits)

@@ -20,7 +20,7 @@ from img2ds.core.sample import FileRecord
 from img2ds.engine.marker import load_marker, marker_json
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import Progress, ShardReport
-from img2ds.storage import OutputFolder, file_record
+from img2ds.storage import OutputFolder, commit, file_record
 
 #: Digits of a shard's name where no option decides; img2dataset's default.
 DIGITS = 5
@@ -120,10 +120,7 @@ class ShardOutput:
                 for name, record in self._published.items()
             ]
             content = marker_json(self.counts, self._started, time.time(), records)
-            with self._folder.claim(self._marker) as free:
-                if free:
-                    self._publish(content)
-            if not free:
+            if not commit(self._folder, self._published, self._marker, content):
                 self.abort()
                 report = self.committed_report()
                 assert report is not None
@@ -132,18 +129,6 @@ class ShardOutput:
             return self.cannot_write(error)
         self.report_progress()
         return self._report(None)
-
-    def _publish(self, marker: bytes) -> None:
-        """Publish the staged files and the marker; on an OSError what was published is removed."""
-        published: list[str] = []
-        try:
-            for name in self._published:
-                self._folder.publish(name)
-                published.append(name)
-            self._folder.write_bytes(self._marker, marker)
-        except OSError:
-            self._folder.remove(published)
-            raise
 
     def fail(self, why: str, fatal: bool = False) -> ShardReport[Any]:
         """Give the shard up. `fatal` when no other shard can be made either."""

@@ -14,7 +14,7 @@ from typing import Any
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import STATS_SUFFIX, committed_shards, data_name, shard_name, shard_of_file
 from img2ds.engine.manifest import Segment, read_segments
-from img2ds.engine.marker_reader import CommitMarker, DamagedMarkerError, read_marker
+from img2ds.engine.marker import CommitMarker, DamagedMarkerError, read_image_marker
 from img2ds.storage import OutputFolder, read_many, sizes
 from img2ds.storage.filesystem import said_plainly
 
@@ -119,7 +119,7 @@ class Dataset:
                 yield number, DamagedMarkerError(f"it cannot be read: {data.strerror or data}")
                 continue
             try:
-                yield number, read_marker(data)
+                yield number, read_image_marker(data)
             except DamagedMarkerError as error:
                 yield number, error
 
@@ -166,9 +166,3 @@ def _formats(shard: str, names: Collection[str]) -> Iterator[str]:
         if data_name(shard, kind) in names:
             yield kind
             return
-
-
-def span(segment: Segment, last: int) -> range:
-    """The numbers of a segment's shards; up to `last` where their count is not known."""
-    count = segment.shard_count
-    return range(segment.first_shard, last + 1 if count is None else segment.first_shard + count)

@@ -6,7 +6,7 @@ A sample's image and caption are copied as they are; key and metadata get the ne
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 

@@ -51,10 +51,12 @@ class _Patient:
 class Console:
     """Writes to `stream`, in the way that suits a terminal or a log file.
 
-    `expect` may be called as often as something better is known of what is to come.
+    `expect` may be called as often as something better is known of what is to come. With `quiet`
+    only shards that fail get a line.
     """
 
-    def __init__(self, stream: TextIO, words: Labels | None = None) -> None:
+    def __init__(self, stream: TextIO, words: Labels | None = None, quiet: bool = False) -> None:
+        self._quiet = quiet
         # tqdm looks for a terminal's size in it, hence no wrapper of another shape.
         self._stream = cast(TextIO, _Patient(stream))
         self._words = words or Labels()
@@ -111,7 +113,7 @@ class Console:
         else:
             self._shards += 1
             self._committed.merge(report.tally)
-        if self._terminal or report.error is not None:
+        if self._terminal or self._quiet or report.error is not None:
             return
         tally = report.tally
         done = counted(self._shards, self._words.shard)

@@ -5,6 +5,7 @@ The only user of fsspec. Local paths take the operating system's calls directly.
 
 from __future__ import annotations
 
+from img2ds.storage.commit import commit
 from img2ds.storage.inputs import (
     InputFile,
     InputStream,
@@ -25,6 +26,7 @@ __all__ = [
     "InputStream",
     "OutputFolder",
     "PatientFile",
+    "commit",
     "file_record",
     "find_inputs",
     "lock_holder",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
@@ -30,12 +30,14 @@ class ModelOptions:
         *PRECISIONS,
     )  # fmt: skip
     batch_size: int | None = flag(
-        None, "int?", "pairs that go through the model at once (default: 256 on CUDA, 32 on a CPU)"
+        None,
+        "int?",
+        "pairs that go through the model at once (default: 256 on CUDA, 32 on a CPU)",
+        identity=False,
     )
-    compile: bool = flag(False, "bool", "use torch.compile, whose first batches take a minute")
-
-    #: Flags that change how fast it goes and not what comes out.
-    SPEED: ClassVar[tuple[str, ...]] = ("batch_size", "compile", "devices", "decoders")
+    compile: bool = flag(
+        False, "bool", "use torch.compile, whose first batches take a minute", identity=False
+    )
 
     def check_model(self) -> None:
         if not self.model:
@@ -47,9 +49,9 @@ class ModelOptions:
 class ScoreOptions(ModelOptions, StageOptions):
     """The flags of `laion score`."""
 
-    INPUTS: ClassVar[tuple[str, ...]] = ("input",)
-
-    input: str = flag(MISSING, "str", "webdataset shards: a folder, a glob, a tar, here or fsspec")
+    input: str = flag(
+        MISSING, "str", "webdataset shards: a folder, a glob, a tar, here or fsspec", identity=False
+    )
     min_similarity: float | None = flag(
         None, "float?", "keep only the pairs whose cosine is at least this; the paper's is 0.3"
     )
@@ -60,11 +62,15 @@ class ScoreOptions(ModelOptions, StageOptions):
         *PREPROCESS,
     )  # fmt: skip
     devices: tuple[str, ...] = flag(
-        (), "list", "cpu, cuda, or cuda:0,cuda:1 and so on, a process each (default: all CUDA)"
+        (),
+        "list",
+        "cpu, cuda, or cuda:0,cuda:1 and so on, a process each (default: all CUDA)",
+        identity=False,
     )
     decoders: int | None = flag(
         None, "int?",
         "shards decoded at once for each device (default: on CUDA its share of the cores, else 1)",
+        identity=False,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -79,6 +85,6 @@ class ScoreOptions(ModelOptions, StageOptions):
             )
 
     def identity(self) -> dict[str, Any]:
-        """Files of a model by their names: they may lie elsewhere the next time."""
-        identity = {k: v for k, v in super().identity().items() if k not in self.SPEED}
+        """Return its options; files of a model by their names, wherever they are."""
+        identity = super().identity()
         return identity | {name: file_name(identity[name]) for name in ("model", "pretrained")}

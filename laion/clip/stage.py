@@ -7,7 +7,7 @@ shard's part is written when its last pair has come back from the device.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,9 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import stats_name
 from img2ds.engine.cores import usable_cores
-from img2ds.engine.distributors.contract import Worker
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.storage import InputFile, OutputFolder, find_inputs
 from laion.clip.decoder import Row, Shard, Work
@@ -35,12 +34,8 @@ from laion.clip.model import ModelSpec, check_files, fetch
 from laion.clip.options import ScoreOptions
 from laion.clip.samples import read_samples
 from laion.clip.table import metadata_table
-from laion.part import DIGITS, Part, committed_report
-from laion.provenance import ModelNames, require_tars
-from laion.stage import StageReport, fingerprint, run_stage
-
-#: Folders of a scored set, clip-retrieval's.
-FOLDERS = ("img_emb", "text_emb", "metadata")
+from laion.provenance import SUBFOLDERS, ModelNames, require_tars
+from laion.stage import StageReport, StageSpec, file_fingerprint, open_stage
 
 #: The reason of pairs below `--min_similarity`.
 BELOW = "below_min_similarity"
@@ -88,19 +83,21 @@ def run(options: ScoreOptions) -> StageReport:
             options = replace(options, processes_count=len(devices))
         elif options.processes_count is None:
             options = replace(options, processes_count=1)
-    source = fingerprint("shards", files, weights=_weights(spec))
-
-    def tasks(first: int) -> Sequence[ScoreTask]:
-        return [ScoreTask(first + place, file.path) for place, file in enumerate(files)]
-
-    def worker(folder: OutputFolder) -> Worker:
-        return Scorer(folder, options, spec, tuple(devices))
-
-    return run_stage(
-        "score", options, source, tasks, worker,
-        words=Labels("shard", "pairs", "pairs/s", "scored"), inside=FOLDERS,
-        model=ModelNames(spec.model, spec.pretrained), gpus=list(options.devices) != ["cpu"],
-    )  # fmt: skip
+    stage = StageSpec(
+        stage="score",
+        options=options,
+        fingerprint=file_fingerprint("shards", files, weights=_weights(spec)),
+        shard_count=len(files),
+        labels=Labels("shard", "pairs", "pairs/s", "scored"),
+        subfolders=SUBFOLDERS,
+        model=ModelNames(spec.model, spec.pretrained),
+        gpus=list(options.devices) != ["cpu"],
+    )
+    with open_stage(stage) as build:
+        first = build.first_shard
+        tasks = [ScoreTask(first + place, file.path) for place, file in enumerate(files)]
+        build.run(Scorer(build.folder, options, spec, tuple(devices)), tasks)
+    return build.report
 
 
 def _check_captions(file: InputFile) -> None:
@@ -161,15 +158,16 @@ class Scorer:
             self.options.preprocess == "open_clip",
         )
         decoders = self.options.decoders or (1 if on_cpu else max(1, threads - 1))
-        parts: dict[int, Scores] = {}
+        scores: dict[int, Scores] = {}
 
         def shards() -> Iterator[Shard]:
             for task in tasks:
-                if self.folder.exists(stats_name(task.shard_id, DIGITS)):
-                    # Its worker died between the mark and the report, and it was given again.
-                    emit(committed_report(self.folder, task.shard_id))
+                output = ShardOutput(self.folder, task.shard_id, emit=emit)
+                report = output.committed_report()
+                if report is not None:
+                    emit(report)
                     continue
-                parts[task.shard_id] = Scores(Part(self.folder, task.shard_id, emit))
+                scores[task.shard_id] = Scores(output)
                 yield Shard(task.shard_id, task.path)
 
         tokenize = embedder.model.tokenize if on_cpu else None
@@ -183,17 +181,17 @@ class Scorer:
                     lane.submit(item)
                 waiting.append(item)
                 while lane.under_way > _UNDER_WAY or isinstance(waiting[0], ShardEnd):
-                    self._settle(waiting.popleft(), lane, parts, emit)
+                    self._settle(waiting.popleft(), lane, scores, emit)
                     if not waiting:
                         break
             while waiting:
-                self._settle(waiting.popleft(), lane, parts, emit)
+                self._settle(waiting.popleft(), lane, scores, emit)
 
     def _settle(
         self,
         item: Loaded | ShardEnd,
         lane: Lane,
-        parts: dict[int, Scores],
+        scores: dict[int, Scores],
         emit: Callable[[Any], None],
     ) -> None:
         if isinstance(item, Loaded):
@@ -203,27 +201,27 @@ class Scorer:
             origins = np.array(item.origins)
             for number in np.unique(origins).tolist():
                 places = np.flatnonzero(origins == number)
-                parts[number].add(item.rows, places, image, text, similarity, least)
+                scores[number].add(item.rows, places, image, text, similarity, least)
             return
-        scores = parts.pop(item.number)
+        scored = scores.pop(item.number)
         for reason, count in item.dropped.items():
-            scores.part.counts.drop(reason, count)
+            scored.output.counts.drop(reason, count)
         if item.error:
-            emit(scores.part.fail(item.error))
+            emit(scored.output.fail(item.error))
             return
         try:
-            scores.write()
+            scored.write()
         except (OSError, pa.ArrowException) as error:
-            emit(scores.part.broken(error))
+            emit(scored.output.fail_with(error))
         else:
-            emit(scores.part.commit())
+            emit(scored.output.commit())
 
 
 @dataclass(slots=True)
 class Scores:
     """What has come back of one shard's pairs."""
 
-    part: Part
+    output: ShardOutput
     rows: list[Row] = field(default_factory=list)
     image: list[npt.NDArray[np.float16]] = field(default_factory=list)
     text: list[npt.NDArray[np.float16]] = field(default_factory=list)
@@ -243,14 +241,14 @@ class Scores:
         self.dim = image.shape[1]
         if least is not None:
             passing = places[similarity[places] >= least]
-            self.part.counts.drop(BELOW, len(places) - len(passing))
+            self.output.counts.drop(BELOW, len(places) - len(passing))
             places = passing
-        self.part.counts.successes += len(places)
+        self.output.counts.successes += len(places)
         self.rows += [rows[place] for place in places]
         self.image.append(image[places].astype(np.float16))
         self.text.append(text[places].astype(np.float16))
         self.similarity.append(similarity[places])
-        self.part.tell()
+        self.output.report_progress()
 
     def write(self) -> None:
         """Write the three files, rows in the order of their keys: a tar's is that of its making.
@@ -258,15 +256,15 @@ class Scores:
         Raises OSError.
         """
         order = sorted(range(len(self.rows)), key=lambda place: self.rows[place].key)
-        name = self.part.name
+        name = self.output.name
         for folder, parts in (("img_emb", self.image), ("text_emb", self.text)):
-            with open(self.part.path(f"{folder}/{folder}_{name}.npy"), "wb") as file:
+            with open(self.output.path(f"{folder}/{folder}_{name}.npy"), "wb") as file:
                 np.save(file, _joined(parts, (0, self.dim), np.float16)[order])
         table = metadata_table(
             [self.rows[place] for place in order],
             _joined(self.similarity, (0,), np.float32)[order],
         )
-        pq.write_table(table, self.part.path(f"metadata/metadata_{name}.parquet"))
+        pq.write_table(table, self.output.path(f"metadata/metadata_{name}.parquet"))
 
 
 def _joined(parts: list[Any], empty: tuple[int, ...], dtype: Any) -> Any:

@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import committed_shards
-from img2ds.storage import InputFile, OutputFolder, find_inputs, open_seekable
-from laion.part import read_marker
-from laion.provenance import ModelNames, made_from, read_model, read_segments
-from laion.stage import fingerprint
+from img2ds.core.naming import committed_shards, stats_name
+from img2ds.engine.fingerprint import FileFingerprint, fingerprint
+from img2ds.engine.marker import load_marker
+from img2ds.engine.shard_output import DIGITS
+from img2ds.storage import OutputFolder, find_inputs, open_seekable
+from laion.provenance import ModelNames, made_from, read_model, segments_of
 
 METADATA = "metadata/metadata_{}.parquet"
 IMAGES = "img_emb/img_emb_{}.npy"
@@ -117,10 +118,10 @@ class ScoredFolder:
         for part in self.parts:
             name, size = METADATA.format(part.name), part.size
             if part.number in marked:
-                marker = read_marker(folder, part.number)
-                records = marker.get("files_before_purge") or marker["files"]
-                size = next((r["size"] for r in records if r["name"] == name), size)
-            files.append(InputFile(f"{self.path}/{name}", size))
+                marker = load_marker(folder, stats_name(part.number, DIGITS))
+                records = marker.files_before_purge or marker.files or ()
+                size = next((r.size for r in records if r.name == name), size)
+            files.append(FileFingerprint(f"{self.path}/{name}", size))
         return fingerprint("scored", files)
 
 
@@ -145,10 +146,10 @@ def open_scored(path: str, required: tuple[str, ...] = REQUIRED) -> ScoredFolder
             f"{path} has no metadata/metadata_N.parquet: name a folder that laion score or "
             "laion tag wrote"
         )
-    segments = read_segments(folder)
+    segments = segments_of(folder)
     if segments:
         marked = committed_shards(folder.names())
-        missing = sum(s["shard_count"] or 0 for s in segments) - len(marked)
+        missing = sum(s.shard_count or 0 for s in segments) - len(marked)
         if missing > 0:
             raise UsageError(
                 f"{path} is not finished, {missing} of its parts are missing: run the command "

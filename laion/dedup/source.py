@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards, shard_name
+from img2ds.engine.shard_output import DIGITS
 from img2ds.storage import InputFile, OutputFolder, find_inputs, open_seekable
 from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
-from laion.part import DIGITS
 
 #: Footers that are read at once: it is waiting, not work, where they are remote.
 PARALLEL_FILES = 16

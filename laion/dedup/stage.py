@@ -1,8 +1,8 @@
 """`laion dedup`: candidate folders in, the same columns out, each pair of URL and text once.
 
-A task is one partition of the digests over all input files. Each part is a parquet file and the
-filter that has seen it; both count from the same mark on, so there is no filter without its rows.
-Filters are never changed in place: the next crawl's part reads them and writes its own.
+A task is one partition of the digests over all input files. Each shard is a parquet file and the
+filter that has seen it; one commit marker stands for both, so there is no filter without its rows.
+Filters are never changed in place: the next crawl's shard reads them and writes its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards, stats_name
+from img2ds.engine.sequential import SequentialWorker
+from img2ds.engine.shard_output import DIGITS, ShardOutput
 from img2ds.storage import OutputFolder, open_seekable
 from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
 from laion.dedup.bloom import Bloom, Shape, file_name, merged, read_header
@@ -27,8 +29,7 @@ from laion.dedup.digest import halves
 from laion.dedup.shuffle import Shuffle
 from laion.dedup.sieve import BloomSieve, ExactSieve
 from laion.dedup.source import CandidateFile, find_candidates, read_partition
-from laion.part import DIGITS, Part
-from laion.stage import SequentialWorker, StageOptions, StageReport, fingerprint, run_stage
+from laion.stage import StageOptions, StageReport, StageSpec, file_fingerprint, open_stage
 
 #: Rows read together: some 15 MB.
 READ_ROWS = 32_768
@@ -48,7 +49,10 @@ class DedupOptions(StageOptions):
     """The flags of `laion dedup`."""
 
     input: tuple[str, ...] = flag(
-        (), "list", "candidate folders, made by laion extract or laion dedup; several, or a,b"
+        (),
+        "list",
+        "candidate folders, made by laion extract or laion dedup; several, or a,b",
+        identity=False,
     )
     bloom: tuple[str, ...] = flag(
         (), "list", "folders of earlier laion dedup runs, whose pairs are dropped"
@@ -86,7 +90,7 @@ class DedupOptions(StageOptions):
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A task: part `shard_id` is made of one partition.
+    """A task: shard `shard_id` is made of one partition.
 
     `earlier` are the filters of runs before, in any order; their files are never written to.
     """
@@ -98,16 +102,16 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Dedup:
-    """Makes a part: the callable of `OneByOne`."""
+    """Makes a shard: see `SequentialWorker.make`."""
 
     options: DedupOptions
     files: tuple[str, ...]
     shape: Shape
 
-    def __call__(self, task: Partition, part: Part) -> None:
+    def __call__(self, task: Partition, shard: ShardOutput) -> None:
         bloom = _earlier(task.earlier) or Bloom(self.shape)
         before = bloom.added
-        path = part.path(f"{part.name}.parquet")
+        path = shard.path(f"{shard.name}.parquet")
         shuffle = Shuffle(self.options.shuffle_rows, self.options.seed)
         sieve = self._sieve(bloom, task, path)
         schema = CANDIDATE_SCHEMA
@@ -130,24 +134,24 @@ class Dedup:
             for table in read_partition(self.files, task.number, schema.names, READ_ROWS):
                 kept = sieve.keep(*halves(table["digest"]))
                 count = int(kept.sum())
-                part.counts.successes += count
-                part.counts.drop(DUPLICATE, len(kept) - count)
-                part.tell()
+                shard.counts.successes += count
+                shard.counts.drop(DUPLICATE, len(kept) - count)
+                shard.report_progress()
                 write(shuffle.put(table.filter(pa.array(kept))))
             write(shuffle.end())
             numbers = str([task.number] * groups)
             writer.add_key_value_metadata({PARTITIONS_KEY.decode(): numbers})
-        bloom.write(part.path(file_name(part.number)))
-        metrics = part.counts.metrics
+        bloom.write(shard.path(file_name(shard.number)))
+        metrics = shard.counts.metrics
         metrics["filter_before"] = before
         metrics["filter_added"] = bloom.added - before
         metrics["partition"] = task.number
         if isinstance(sieve, ExactSieve):
             metrics["filter_would_drop_wrongly"] = sieve.wrong
             sieve = sieve.bloom_sieve
-        # Sums of parts are whole numbers: in millionths.
+        # Sums over shards are whole numbers: in millionths.
         metrics["expected_wrong_millionths"] = round(1e6 * sieve.expected_wrong)
-        self._look_at_load(part, bloom)
+        self._look_at_load(shard, bloom)
 
     def _sieve(self, bloom: Bloom, task: Partition, path: str) -> BloomSieve | ExactSieve:
         if not self.options.exact:
@@ -160,13 +164,13 @@ class Dedup:
         return sieve
 
     @staticmethod
-    def _look_at_load(part: Part, bloom: Bloom) -> None:
+    def _look_at_load(shard: ShardOutput, bloom: Bloom) -> None:
         rate = bloom.rate()
         if rate > TOLERANCE * bloom.shape.rate:
-            part.notes.append(
-                f"part {part.name}: the filter was made for {bloom.shape.expected} pairs and holds "
-                f"{bloom.added}, so that {rate:.2%} of new pairs look known; a larger --expected "
-                "at the first crawl avoids that"
+            shard.notes.append(
+                f"shard {shard.name}: the filter was made for {bloom.shape.expected} pairs and "
+                f"holds {bloom.added}, so that {rate:.2%} of new pairs look known; a larger "
+                "--expected at the first crawl avoids that"
             )
 
 
@@ -203,33 +207,37 @@ def run(options: DedupOptions) -> DedupReport:
             )
     given = [_filters(place) for place in options.bloom]
     shape = _shape(options, candidates, [there[0] for there in given])
-    source = fingerprint(
-        "candidates",
-        [candidate.file for candidate in candidates],
-        bloom=[[_added(path) for path in there] for there in given],
+    spec = StageSpec(
+        stage="dedup",
+        options=options,
+        fingerprint=file_fingerprint(
+            "candidates",
+            [candidate.file for candidate in candidates],
+            bloom=[[_added(path) for path in earlier] for earlier in given],
+        ),
+        shard_count=PARTITION_COUNT,
+        subfolders=(FILTERS,),
     )
+    make = Dedup(options, tuple(candidate.file.path for candidate in candidates), shape)
+    lines: list[str] = []
+    with open_stage(spec) as build:
+        tasks = _tasks(build.folder, build.first_shard, given)
+        if build.run(SequentialWorker(build.folder, make), tasks):
+            lines = _about_filter(build.folder, build.report)
+    return DedupReport(build.report, tuple(lines))
 
-    def tasks(first: int) -> Sequence[Partition]:
-        own = _own_filters(folder, first)
-        return [
-            Partition(
-                first + number,
-                number,
-                tuple(there[number] for there in given) + own[number : number + 1],
-            )
-            for number in range(PARTITION_COUNT)
-        ]
 
-    paths = tuple(candidate.file.path for candidate in candidates)
-    report = run_stage(
-        "dedup",
-        options,
-        source,
-        tasks,
-        lambda there: SequentialWorker(there, Dedup(options, paths, shape)),
-        inside=(FILTERS,),
-    )
-    return DedupReport(report, () if report.exit_code else tuple(_about_filter(folder, report)))
+def _tasks(folder: OutputFolder, first: int, given: Sequence[tuple[str, ...]]) -> list[Partition]:
+    """Return a task for each partition, numbered from `first` on.
+
+    Args:
+        given: the filters of each earlier run, by partition.
+    """
+    earlier = [*given, _own_filters(folder, first)] if first else given
+    return [
+        Partition(first + number, number, tuple(filters[number] for filters in earlier))
+        for number in range(PARTITION_COUNT)
+    ]
 
 
 def _shape(
@@ -277,14 +285,12 @@ def _filters(place: str) -> tuple[str, ...]:
 
 
 def _own_filters(folder: OutputFolder, first: int) -> tuple[str, ...]:
-    """The filters of the segment before the one that starts at part `first`, with `extend`."""
-    if first == 0:
-        return ()
+    """Return the filters of the segment before the one that starts at `first`, with `extend`."""
     before = range(first - PARTITION_COUNT, first)
     missing = [n for n in before if not folder.exists(stats_name(n, DIGITS))]
     if missing:
         raise UsageError(
-            f"{folder.path} lacks part {missing[0]:0{DIGITS}d} of the input before this one: "
+            f"{folder.path} lacks shard {missing[0]:0{DIGITS}d} of the input before this one: "
             "finish that first, with its own --input"
         )
     return tuple(f"{folder.path}/{file_name(number)}" for number in before)

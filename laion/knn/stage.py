@@ -1,6 +1,6 @@
 """`laion index`: an embedding folder to an index folder.
 
-Parts (vectors and rows) are made first, as in every stage; then each index over all of them,
+Shards (vectors and rows) are made first, as in every stage; then each index over all of them,
 its recall measured and the search set accordingly; then `index.json`.
 """
 
@@ -10,14 +10,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards, stats_name
-from img2ds.engine.stop import StopSwitch
-from img2ds.report.console import Labels
+from img2ds.engine.sequential import SequentialWorker
+from img2ds.engine.shard_output import DIGITS, ShardOutput
 from img2ds.storage import OutputFolder
 from laion.knn.ann import Ann, load_faiss
 from laion.knn.build import IndexBuild, Progress, Stopped
@@ -33,12 +32,10 @@ from laion.knn.kinds import KINDS, Kind, choose_kind
 from laion.knn.layout import FOLDERS, EmbeddingFolder, EmbeddingPart, open_embeddings
 from laion.knn.metadata import write_rows
 from laion.knn.options import IndexOptions
-from laion.knn.provenance import Origin, read_origin
 from laion.knn.recall import held_out_rows, tune
 from laion.knn.vectors import VectorFiles, keep_vectors, usable_rows
-from laion.part import DIGITS, Part
-from laion.provenance import named
-from laion.stage import SequentialWorker, StageReport, fingerprint, run_stage
+from laion.provenance import named, options_of, read_model
+from laion.stage import StageBuild, StageReport, StageSpec, file_fingerprint, open_stage
 
 _STEPS = "_img2ds/build"
 
@@ -48,7 +45,7 @@ _INTERVAL = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PartTask:
-    """One part to make."""
+    """One shard to make."""
 
     shard_id: int
     part: EmbeddingPart
@@ -59,12 +56,11 @@ class IndexReport:
     """What a run came to."""
 
     stage: StageReport
-    lines: list[str] = field(default_factory=list)
-    stopped: bool = False
+    lines: list[str]
 
     @property
     def exit_code(self) -> int:
-        return 130 if self.stopped else self.stage.exit_code
+        return self.stage.exit_code
 
     @property
     def text(self) -> str:
@@ -88,61 +84,54 @@ def run(options: IndexOptions) -> IndexReport:
     embeddings = open_embeddings(options.input)
     kind = choose_kind(options.kind, embeddings.rows, embeddings.dimension, options.memory)
     Ann.create(kind.factory, embeddings.dimension)  # a wrong factory string is told before work
-    origin = read_origin(options.input)
-    report: IndexReport | None = None
-
-    def finish(folder: OutputFolder, stage: StageReport) -> None:
-        nonlocal report
-        report = _Finish(options, embeddings, origin, folder, stage).run()
-
-    def tasks(first: int) -> Sequence[PartTask]:
-        return [PartTask(first + n, part) for n, part in enumerate(embeddings.parts)]
-
+    source = OutputFolder.open(options.input)
     files = [file for part in embeddings.parts for file in part.files]
-    stage = run_stage(
-        "index",
-        options,
-        fingerprint("embeddings", files),
-        tasks,
-        lambda folder: SequentialWorker(folder, make_part),
-        words=Labels("part", "rows", "rows/s", "kept"),
-        inside=("metadata", *FOLDERS.values()),
-        finish=finish,
+    spec = StageSpec(
+        stage="index",
+        options=options,
+        fingerprint=file_fingerprint("embeddings", files),
+        shard_count=len(embeddings.parts),
+        subfolders=("metadata", *FOLDERS.values()),
     )
-    return report or IndexReport(stage)
+    lines: list[str] = []
+    with open_stage(spec) as build:
+        first = build.first_shard
+        tasks = [PartTask(first + n, part) for n, part in enumerate(embeddings.parts)]
+        if build.run(SequentialWorker(build.folder, make_shard), tasks):
+            lines = _Indices(options, embeddings, source, build).make()
+    return IndexReport(build.report, lines)
 
 
-def make_part(task: PartTask, part: Part) -> None:
+def make_shard(task: PartTask, shard: ShardOutput) -> None:
     """Its vectors and rows, but for rows that have no vector. Raises OSError, ArrowException."""
     usable = {kind: usable_rows(file) for kind, file in task.part.arrays.items()}
     masks = [mask for mask, _ in usable.values()]
     keep = masks[0] if len(masks) == 1 else masks[0] & masks[1]
     for kind, file in task.part.arrays.items():
-        keep_vectors(file, part.path(array_name(kind, task.shard_id)), keep, usable[kind][1])
-    metrics = write_rows(task.part.metadata, part.path(rows_name(task.shard_id)), keep)
-    part.counts.successes += int(keep.sum())
+        keep_vectors(file, shard.path(array_name(kind, task.shard_id)), keep, usable[kind][1])
+    metrics = write_rows(task.part.metadata, shard.path(rows_name(task.shard_id)), keep)
+    shard.counts.successes += int(keep.sum())
     if not keep.all():
-        part.counts.drop("no_vector", int((~keep).sum()))
-    part.counts.metrics.update(metrics)
+        shard.counts.drop("no_vector", int((~keep).sum()))
+    shard.counts.metrics.update(metrics)
 
 
-class _Finish:
-    """The indices over all committed parts, made while the folder is locked."""
+class _Indices:
+    """The indices over all committed shards, made while the folder is locked."""
 
     def __init__(
         self,
         options: IndexOptions,
         embeddings: EmbeddingFolder,
-        origin: Origin,
-        folder: OutputFolder,
-        stage: StageReport,
+        source: OutputFolder,
+        build: StageBuild,
     ) -> None:
         self._options = options
-        self._origin = origin
-        self._folder = folder
-        self._stage = stage
+        self._source = source
+        self._build = build
+        self._folder = build.folder
         self._kinds = embeddings.kinds
-        self._numbers = tuple(sorted(committed_shards(folder.names())))
+        self._numbers = tuple(sorted(committed_shards(self._folder.names())))
         self._vectors = {
             kind: VectorFiles(self._path(array_name(kind, n)) for n in self._numbers)
             for kind in embeddings.kinds
@@ -152,7 +141,13 @@ class _Finish:
     def _path(self, name: str) -> str:
         return os.path.join(self._folder.path, name)
 
-    def run(self) -> IndexReport:
+    def make(self) -> list[str]:
+        """Make those that are missing; return lines about them, none when stopped.
+
+        Raises:
+            UsageError: no row has a vector.
+            OSError: an index cannot be written; the steps that are done stay.
+        """
         options = self._options
         vectors = self._vectors[self._kinds[0]]
         if not len(vectors):
@@ -163,44 +158,35 @@ class _Finish:
             "parts": list(self._numbers),
             "factory": kind.factory,
             "recall": options.recall,
-            "made": self._stage_marks(),
+            "made": self._shard_times(),
         }
-        report = IndexReport(self._stage)
-        with StopSwitch() as stop:
-            try:
-                self._make(kind, build, stop)
-            except Stopped:
-                report.stopped = True
-                report.lines.append("stopped; the same command goes on from here")
-                return report
-            except OSError as error:
-                words = error.strerror.lower() if error.strerror else str(error)
-                raise UsageError(
-                    f"the index is not finished: {words}; what is done stays, and the same "
-                    "command goes on from here"
-                ) from None
-        report.lines += _summary(read_description(self._folder.path))
-        return report
+        try:
+            self._make(kind, build)
+        except Stopped:
+            self._build.build.record_stop()
+            return []
+        return _summary(read_description(self._folder.path))
 
-    def _stage_marks(self) -> str:
-        """Changes whenever a part was made anew."""
+    def _shard_times(self) -> str:
+        """Return what changes whenever a shard was rebuilt."""
         times = [os.stat(self._path(stats_name(n, DIGITS))).st_mtime_ns for n in self._numbers]
         return f"{len(times)} parts, last at {max(times)}"
 
-    def _make(self, kind: Kind, build: dict[str, Any], stop: StopSwitch) -> None:
+    def _make(self, kind: Kind, build: dict[str, Any]) -> None:
         options, folder = self._options, self._folder
         steps = f"{_STEPS}/build.json"
         old = self._finished(build)
         if old is None:
-            # The commit marker goes first: what is there from here on is no index until it is back.
+            # The description goes first: what is there from here on is no index until it is back.
             folder.remove([NAME])
             if not folder.exists(steps) or json.loads(folder.read_bytes(steps)) != build:
                 folder.remove([_STEPS])
                 folder.write_bytes(steps, json.dumps(build).encode())
-            indices = {name: self._index(name, kind, stop) for name in self._kinds}
+            indices = {name: self._index(name, kind) for name in self._kinds}
         else:
             indices = old.indices
-        model, pretrained = self._origin.model, self._origin.pretrained
+        model, pretrained = read_model(self._source)
+        embedding = options_of(self._source) if model is not None else {}
         if options.model is not None:
             model, pretrained = named(options.model), named(options.pretrained)
         Description(
@@ -210,8 +196,8 @@ class _Finish:
             indices=indices,
             model=model,
             pretrained=pretrained,
-            tagged=self._stage.total.metrics["tagged"] > 0,
-            embedding=self._origin.embedding,
+            tagged=self._build.report.total.metrics["tagged"] > 0,
+            embedding=embedding,
             build=build,
         ).write(folder)
         folder.remove([_STEPS])
@@ -225,7 +211,7 @@ class _Finish:
         files = [index.file for index in old.indices.values()]
         return old if old.build == build and all(map(self._folder.exists, files)) else None
 
-    def _index(self, name: str, kind: Kind, stop: StopSwitch) -> IndexDescription:
+    def _index(self, name: str, kind: Kind) -> IndexDescription:
         """Build one index and measure it; both are kept as steps."""
         done = f"{_STEPS}/{name}.json"
         if self._folder.exists(done):
@@ -235,7 +221,7 @@ class _Finish:
 
         def tell(progress: Progress) -> None:
             self._say(f"{name} index ({kind.factory}): {progress}")
-            if stop.is_set():
+            if self._build.stop.is_set():
                 raise Stopped
 
         started = time.monotonic()

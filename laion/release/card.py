@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import img2ds
 from img2ds.report.console import share
 from laion.data.release_schema import RELEASE_SCHEMA
-from laion.lineage import StageCounts
+from laion.provenance import StageCounts
 from laion.release.table1 import PAPER, Contents
 
 _COLUMNS = {
@@ -132,7 +132,7 @@ def _stages(stages: Sequence[StageCounts]) -> list[str]:
     for stage in stages:
         dropped = stage.count - stage.kept
         lines.append(
-            f"| {stage.stage} | {stage.parts} | {stage.count} | {stage.kept} | {dropped} |"
+            f"| {stage.stage} | {stage.shards} | {stage.count} | {stage.kept} | {dropped} |"
         )
     lines += ["", "| stage | dropped for | pairs | share of those seen |", "|---|---|--:|--:|"]
     for stage in stages:

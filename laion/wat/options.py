@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import MISSING, dataclass
-from typing import ClassVar
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
@@ -19,11 +18,12 @@ _ATTRIBUTE = re.compile(r"[a-z][a-z0-9_:.-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractOptions(StageOptions):
-    INPUTS: ClassVar[tuple[str, ...]] = ("wat", "bucket", "first", "sample", "seed")
+    """The flags of `laion extract`."""
 
     wat: str = flag(
         MISSING, "str",
         "WAT files: a file, folder, glob, list (wat.paths.gz), or a crawl's name, CC-MAIN-2024-10",
+        identity=False,
     )  # fmt: skip
     languages: tuple[str, ...] = flag(
         ("en",), "list", "codes of the texts' languages that are kept, by CLD2; all keeps every one"
@@ -33,10 +33,14 @@ class ExtractOptions(StageOptions):
         ("src",), "list",
         "attributes of img that hold pictures, as src,data-src,srcset: where the WAT has them",
     )  # fmt: skip
-    first: int | None = flag(None, "int?", "take the first so many WAT files only")
-    sample: int | None = flag(None, "int?", "take so many WAT files at random, none twice")
-    seed: int = flag(0, "int", "which random sample")
-    bucket: str = flag(BUCKET, "str", "where paths of crawls begin; s3://commoncrawl inside AWS")
+    first: int | None = flag(None, "int?", "take the first so many WAT files only", identity=False)
+    sample: int | None = flag(
+        None, "int?", "take so many WAT files at random, none twice", identity=False
+    )
+    seed: int = flag(0, "int", "which random sample", identity=False)
+    bucket: str = flag(
+        BUCKET, "str", "where paths of crawls begin; s3://commoncrawl inside AWS", identity=False
+    )
 
     def __post_init__(self) -> None:
         StageOptions.__post_init__(self)

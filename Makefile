@@ -1,7 +1,8 @@
 # make demo   set up, then img2ds over a sample web on this machine
 # make demo-search  set up, then a search page over a sample web, with a model trained on the spot
 # make demo-laion  set up, then laion's pipeline over WAT files and a web made on this machine
-# make test   set up, then every test
+# make test   set up, then every test, in two processes (JOBS=4 for four)
+# make quick  lint, types, and the tests that need no server, cluster, browser or training
 # make lint   ruff and mypy --strict
 # make bench  the short benchmarks (see benchmark/README.md)
 
@@ -9,8 +10,10 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
+JOBS ?= 2
+PYTEST := $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: setup demo demo-search demo-laion test lint bench clean
+.PHONY: setup demo demo-search demo-laion test quick native-off lint bench clean
 
 setup: $(STAMP)
 
@@ -33,7 +36,15 @@ demo-laion: setup
 test: setup
 	# The page is tested in a browser; where it cannot be installed those tests are skipped.
 	-scripts/apt-packages.sh chromium
-	$(RUN) -m pytest tests
+	$(PYTEST) tests
+	$(MAKE) native-off
+
+# The tests of what is compiled once more, without the compiled extensions.
+native-off: setup
+	IMG2DS_NATIVE=0 $(PYTEST) tests/image tests/laion/wat
+
+quick: lint
+	$(PYTEST) tests --quick
 
 lint: setup
 	$(VENV)/bin/ruff check .

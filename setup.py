@@ -23,10 +23,10 @@ CORE = [
     "numpy>=1.24",
     "ExifRead>=3.5",  # img2dataset's names of EXIF tags; 3.5 made its errors catchable
     "pyarrow>=17",  # adds to a file's metadata once its row groups are known
+    # Readers of what the core writes are installed with it: shards are made for webdataset.
     "webdataset>=0.2.86",
     "orjson>=3.9",
     "fsspec>=2023.9",
-    "fire>=0.5",
     "tqdm>=4.65",
 ]
 
@@ -77,6 +77,7 @@ EXTRAS = {
 EXTRAS["all"] = sorted({package for packages in EXTRAS.values() for package in packages})
 EXTRAS["dev"] = [
     "pytest>=7.4",
+    "pytest-xdist>=3.5",  # tests in several processes
     "hypothesis>=6.80",
     "cryptography>=42",  # certificates of the test servers
     "moto[s3,server]>=5",
@@ -141,12 +142,11 @@ setup(
     ext_modules=COMPILED,
     packages=find_packages(include=["img2ds", "img2ds.*", "laion", "laion.*"]),
     package_data={
-        "img2ds": ["py.typed", "image/native/*.pyi", "image/native/*.c", "image/native/*.h"],
+        "img2ds": ["py.typed", "image/native/*.c", "image/native/*.h"],
         "laion": [
             "py.typed",
             "run/*.html",
             "tag/*.json",
-            "wat/native/*.pyi",
             "wat/native/*.c",
             "wat/native/*.h",
             "web/static/*",

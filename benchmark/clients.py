@@ -66,6 +66,7 @@ def img2ds(urls: list[str], options: argparse.Namespace, sink: Sink) -> None:
     from img2ds.config.options import NetworkOptions
     from img2ds.core.sample import Fetched
     from img2ds.net.budget import Budget
+    from img2ds.net.context import FetchContext
     from img2ds.net.fetcher import Fetcher, open_fetcher
 
     made: list[Fetcher] = []
@@ -79,7 +80,7 @@ def img2ds(urls: list[str], options: argparse.Namespace, sink: Sink) -> None:
         if not made:
             made.append(open_fetcher(network))
         with budget.lease() as lease:
-            fetched = await made[0].fetch(url, lease)
+            fetched = await made[0].fetch(url, FetchContext.start(network, lease))
         if not isinstance(fetched, Fetched):
             raise SystemExit(f"{url}: {fetched.message}")
         return len(fetched.body)

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmark.corpus import open_corpus
 from img2ds.config.options import ImageOptions
 from img2ds.core.sample import Encoded
-from img2ds.image.transform import Picture, Transformer
+from img2ds.image.transform import InspectedImage, Transformer
 from laion.clip.decoder import Shard
 
 CAPTION = "A photo of number {} of the things that people show each other, with a caption"
@@ -44,7 +44,7 @@ def sample_bodies() -> list[bytes]:
     found = []
     for file in corpus.pictures[::3]:
         picture = transformer.inspect((corpus.folder / "picture" / file.name).read_bytes())
-        assert isinstance(picture, Picture)
+        assert isinstance(picture, InspectedImage)
         encoded = transformer.render(picture)
         assert isinstance(encoded, Encoded)
         found.append(bytes(encoded.data))

@@ -23,18 +23,16 @@ from img2ds.core.sample import Encoded
 from img2ds.image.decode import decode
 from img2ds.image.encode import make_encoder, make_plane_encoder
 from img2ds.image.geometry import Geometry
+from img2ds.image.header import Header
 from img2ds.image.jpeg import decode_planes, reduction
+from img2ds.image.native import load
 from img2ds.image.orient import Pixels
 from img2ds.image.planes import resize_planes
 from img2ds.image.png import decode_png
 from img2ds.image.resize import resize
-from img2ds.image.sniff import Header
-from img2ds.image.transform import Picture, Transformer
+from img2ds.image.transform import InspectedImage, Transformer
 
-try:
-    from img2ds.image.native import _resample
-except ImportError:  # built without a C compiler
-    _resample = None  # type: ignore[assignment]
+_resample = load("resample")
 
 OPTIONS = ImageOptions()
 SIDE, QUALITY = OPTIONS.image_size, OPTIONS.quality
@@ -52,7 +50,7 @@ class Case:
 
     file: File
     body: bytes | bytearray
-    picture: Picture
+    picture: InspectedImage
 
     @property
     def group(self) -> str:
@@ -66,7 +64,7 @@ def read_cases(corpus: Corpus, every: int) -> Iterator[Case]:
     for file in corpus.pictures[::every]:
         body = (corpus.folder / "picture" / file.name).read_bytes()
         picture = transformer.inspect(body)
-        assert isinstance(picture, Picture)
+        assert isinstance(picture, InspectedImage)
         yield Case(file, body, picture)
 
 
@@ -79,7 +77,7 @@ class Ours:
     def __call__(self, case: Case) -> tuple[bytes, Times]:
         began = thread_time()
         picture = self._transformer.inspect(case.body)
-        assert isinstance(picture, Picture)
+        assert isinstance(picture, InspectedImage)
         encoded = self._transformer.render(picture)
         spent = thread_time() - began
         assert isinstance(encoded, Encoded)
@@ -96,10 +94,10 @@ class OursByStage:
         header, geometry = case.picture.header, case.picture.geometry
         if header.format == "jpeg":
             return _by_planes(case)
-        least = geometry.resized if geometry.shrinks else (0, 0)
+        min_size = geometry.resized if geometry.shrinks else (0, 0)
         name = OPTIONS.downscale_interpolation if geometry.shrinks else "lanczos"
         began = thread_time()
-        pixels = decode(case.body, header, least, OPTIONS.max_decoded_pixels)
+        pixels = decode(case.body, header, min_size, OPTIONS.max_decoded_pixels)
         decoded = thread_time()
         canvas = resize(pixels, geometry, case.picture.orientation, name)
         resized = thread_time()

@@ -10,7 +10,6 @@ set of the two texts, and rbloom where it is installed, with the hashing that it
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -26,10 +25,11 @@ from xxhash import xxh3_128_digest
 from benchmark.measure import keep, table, warn_when_busy
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.storage import OutputFolder
-from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_BITS, PARTITIONS_KEY
-from laion.dedup.bloom import Bloom, Shape
-from laion.dedup.digest import halves
-from laion.dedup.sieve import BloomSieve
+from laion.data.candidate import CANDIDATE_SCHEMA
+from laion.data.digest import digest_words
+from laion.data.partition import PARTITION_BITS, partitions_metadata
+from laion.dedup.bloom import BloomFilter, FilterSize
+from laion.dedup.deduplicator import BloomDeduplicator
 from laion.dedup.stage import Dedup, DedupOptions, Partition
 
 #: Share of the pairs that came before, as a crawl against itself.
@@ -89,11 +89,11 @@ def main() -> None:
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     candidates, urls, texts = pairs(count)
-    high, low = halves(candidates["digest"])
-    shape = Shape.for_(arguments.capacity, 1e-3)
+    high, low = digest_words(candidates["digest"])
+    size = FilterSize.fit(arguments.capacity, 1e-3)
     measured: dict[str, float] = {}
 
-    sieve = BloomSieve(Bloom(shape))
+    sieve = BloomDeduplicator(BloomFilter(size))
     sieve.bloom.words[:] = 0  # touched, as in the middle of a run
     measured["probe and add, digests stored"] = nanoseconds(lambda: sieve.keep(high, low), count)
 
@@ -125,29 +125,29 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         path = f"{place}/00000.parquet"
         groups = -(-count // WAT_ROWS)
-        schema = CANDIDATE_SCHEMA.with_metadata({PARTITIONS_KEY: json.dumps([0] * groups)})
+        schema = CANDIDATE_SCHEMA.with_metadata(partitions_metadata([0] * groups))
         dictionaries = ["license", "language", "page_language", "page_url", "wat"]
         with pq.ParquetWriter(
             path, schema, compression="zstd", use_dictionary=dictionaries
         ) as writer:
             writer.write_table(candidates.cast(schema), row_group_size=WAT_ROWS)
-        size = Path(path).stat().st_size
+        file_size = Path(path).stat().st_size
         # The first round only makes the memory that a worker has from its second part on.
         for turn, exact in enumerate((False, False, True)):
             folder = OutputFolder.open(f"{place}/out{turn}")
             with folder.lock():
                 options = DedupOptions(output_folder=folder.path, input=(place,), exact=exact)
                 shard = ShardOutput(folder, 0)
-                dedup = Dedup(options, (path,), shape)
+                dedup = Dedup(options, (path,), size)
                 name = "the whole part, parquet to parquet" + (", --exact" if exact else "")
                 # Less what making and writing an empty filter of that size takes.
-                empty = nanoseconds(lambda: Bloom(shape).write(f"{place}/empty"), count)
+                empty = nanoseconds(lambda: BloomFilter(size).write(f"{place}/empty"), count)
                 measured[name] = (
                     nanoseconds(partial(dedup, Partition(0, 0, ()), shard), count) - empty
                 )
             folder.close()
-    print(f"{count:,} pairs, {DUPLICATES:.0%} drawn again, filter of {shape.bytes / 1e6:.0f} MB "
-          f"for {arguments.capacity:,}; input {size / count:.0f} bytes a pair")  # fmt: skip
+    print(f"{count:,} pairs, {DUPLICATES:.0%} drawn again, filter of {size.bytes / 1e6:.0f} MB "
+          f"for {arguments.capacity:,}; input {file_size / count:.0f} bytes a pair")  # fmt: skip
     print(table(
         ("", "ns CPU a pair", "M pairs/s a core"),
         [(name, f"{ns:.0f}", f"{1000 / ns:.2f}") for name, ns in measured.items()],

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from benchmark.measure import keep, table, warn_when_busy
 from laion.knn.options import IndexOptions
 from laion.knn.recall import K
-from laion.knn.search import Searcher, Wanted
+from laion.knn.searcher import Searcher, SearchParams
 from laion.knn.stage import run
 
 DIMENSION = 512
@@ -137,11 +137,11 @@ def ask(folder: str, rows: int) -> dict[str, Any]:
     """Search by vectors that are in no index, one after the other, then from two threads."""
     searcher = Searcher(folder)
     questions = make_rows(10_000 + rows, QUERIES).astype(np.float32)
-    wanted = Wanted(k=K)
+    wanted = SearchParams(k=K)
 
     def one(question: npt.NDArray[np.float32]) -> float:
         started = time.perf_counter()
-        searcher.find(question, wanted)
+        searcher.search(question, wanted)
         return 1000 * (time.perf_counter() - started)
 
     few = questions if searcher.description.indices["image"].kind != "flat" else questions[:60]

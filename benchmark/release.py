@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from benchmark.measure import keep, table, warn_when_busy
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.storage import OutputFolder, find_inputs
-from laion.data.embedding_folder import ScoredFolder, open_scored
+from laion.data.embedding_folder import EmbeddingFolder, open_embedding_folder
 from laion.release.plan import plan_release
 from laion.release.stage import make_shard
 from laion.release.stats import count_files
@@ -64,9 +64,9 @@ def write_scored(folder: Path, pairs: int, dim: int) -> None:
             np.save(folder / f"{name}/{name}_{part:05d}.npy", rows.astype(np.float16))
 
 
-def copy(scored: ScoredFolder, folder: Path) -> None:
+def copy(scored: EmbeddingFolder, folder: Path) -> None:
     """The floor: every table and array read and written."""
-    for part in scored.parts:
+    for part in scored.shards:
         pq.write_table(part.table(), folder / "table.parquet")
         for kind in ("img_emb", "text_emb"):
             np.save(folder / "array.npy", np.load(f"{scored.path}/{kind}/{kind}_{part.name}.npy"))
@@ -97,16 +97,16 @@ def main() -> None:
         folder = Path(place)
         write_scored(folder / "scored", pairs, options.dim)
         (folder / "floor").mkdir()
-        scored = open_scored(str(folder / "scored"))
+        scored = open_embedding_folder(str(folder / "scored"))
         times = {"floor: copied": microseconds(lambda: copy(scored, folder / "floor"), pairs)}
         tagged = OutputFolder.open(str(folder / "tagged"))
-        tasks = [TagTask(n, part, rules) for n, part in enumerate(scored.parts)]
+        tasks = [TagTask(n, part, rules) for n, part in enumerate(scored.shards)]
         with tagged.lock():
             worker = SequentialWorker(tagged, tag_shard)
             times["tag"] = microseconds(lambda: worker(iter(tasks), lambda report: None), pairs)
         plan = []
         times["release: plan"] = microseconds(
-            lambda: plan.extend(plan_release(scored.parts, THRESHOLD, 1_000_000, place)), pairs
+            lambda: plan.extend(plan_release(scored.shards, THRESHOLD, 1_000_000, place)), pairs
         )
         released = OutputFolder.open(str(folder / "release"))
         with released.lock():

@@ -25,9 +25,9 @@ from benchmark import measure
 from benchmark.wat_corpus import LAYOUTS, MEGABYTES, open_corpus
 from img2ds.report.counters import Counts
 from laion.wat.archive import read_records
+from laion.wat.candidate_file import CandidateWriter
 from laion.wat.license import page_license
-from laion.wat.links import read_page
-from laion.wat.parts import CandidateWriter
+from laion.wat.page import read_page
 from laion.wat.rules import Rules
 from laion.wat.stage import Extractor
 from laion.wat.urljoin import Joiner

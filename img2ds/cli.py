@@ -1,6 +1,6 @@
 """The command line: `img2ds --url_list ... --output_folder ...`.
 
-Everything wrong with a command is said in one line, with exit code 2, before any work starts.
+Every mistake in a command is reported in one line, with exit code 2, before any work starts.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from dataclasses import fields
 from typing import Any
 
 import img2ds
-from img2ds.config.command_line import HELP, help_lines, read_arguments
+from img2ds.config.command_line import read_arguments
+from img2ds.config.help import HELP, help_lines
 from img2ds.config.options import COMMAND, GROUPS, Options
 from img2ds.core.failure import UsageError
+from img2ds.core.native import describe
 from img2ds.manage import commands
 from img2ds.manage.commands import COMMANDS, summary_lines
-
-#: Words that stand for other jobs than making a data set.
-SUBCOMMANDS = tuple(COMMANDS)
 
 
 def main() -> None:
@@ -30,18 +29,18 @@ def main() -> None:
         code = run(sys.argv[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:  # before or after the shards, when there is nothing to finish
-        print("img2ds: stopped; rerun the same command to resume", file=sys.stderr)
+        print("img2ds: interrupted. Run the same command again to resume.", file=sys.stderr)
         code = 130
-    except BrokenPipeError:  # nobody reads what is printed; Python would say so at its exit
+    except BrokenPipeError:  # nobody reads what is printed; Python would report it at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
     sys.exit(code)
 
 
 def open_standard_streams() -> None:
-    """Give a process that was started without them (by a daemon, `2>&-`) streams to nowhere.
+    """Open the standard streams that this process was started without (by a daemon, `2>&-`).
 
-    The next files opened would take their descriptors, and what libraries print.
+    Otherwise the next files to be opened take their descriptors, and what libraries print.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
         pass
@@ -52,9 +51,12 @@ def open_standard_streams() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Do what the arguments say; the exit code: 0 done, 1 incomplete, 2 wrong use, 130 stopped."""
+    """Run a command and return its exit code.
+
+    0 is done, 1 incomplete, 2 a usage error, and 130 interrupted.
+    """
     try:
-        if arguments and arguments[0] in SUBCOMMANDS:
+        if arguments and arguments[0] in COMMANDS:
             return commands.run(arguments)
         # As a value, `help` is the name of a column.
         if any(argument in HELP and argument != "help" for argument in arguments[1:]) or (
@@ -63,16 +65,15 @@ def run(arguments: Sequence[str]) -> int:
             print(help_page())
             return 0
         if list(arguments) in (["--version"], ["version"]):
-            print(f"img2ds {img2ds.__version__}")
+            print(version())
             return 0
         options = Options.from_flags(read_flags(arguments))
-        from img2ds.downloader import (
-            job,  # its imports take a second that a typing mistake need not wait for
-        )
+        # Its imports take a second, which a typing mistake need not wait for.
+        from img2ds.downloader import job
 
         report = job.run(options)
     except UsageError as error:
-        print(f"img2ds: {error}", file=sys.stderr)
+        print(f"img2ds: error: {error}", file=sys.stderr)
         return 2
     if not options.run.dry_run:
         print(job.describe(report))
@@ -80,24 +81,34 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def read_flags(arguments: Sequence[str]) -> dict[str, Any]:
-    """Flag names and their values as typed.
+    """Return the flags by name with their values as typed.
 
     Raises:
-        UsageError: something is no flag, or a flag lacks its value.
+        UsageError: an argument is not a flag, or a flag has no value.
     """
     if not arguments:
         raise UsageError(
             "--url_list is required: img2ds --url_list urls.txt --output_folder images "
             "(img2ds --help lists all flags)"
         )
-    stray = "{0!r} is no flag: a list of URLs is given as --url_list {0}"
-    if near := difflib.get_close_matches(arguments[0], COMMANDS, n=1):
-        stray += f", and there is a command {near[0]}"
-    return read_arguments(COMMAND, arguments, stray)
+    return read_arguments(COMMAND, arguments, _suggest)
+
+
+def _suggest(argument: str) -> str:
+    near = difflib.get_close_matches(argument, COMMANDS, n=1)
+    command = f"img2ds {near[0]}, or " if near else ""
+    return f"did you mean {command}--url_list {argument}?"
+
+
+def version() -> str:
+    """Return the version and the compiled extensions in use."""
+    from img2ds.image.native import loaded
+
+    return f"img2ds {img2ds.__version__} ({describe(loaded())})"
 
 
 def help_page() -> str:
-    """All flags, grouped by subject, with their defaults."""
+    """Return all flags by subject, with their defaults."""
     lines = [
         "img2ds: turn a list of image URLs into a training dataset",
         "",
@@ -105,12 +116,12 @@ def help_page() -> str:
         "  img2ds --url_list laion/ --input_format parquet --url_col URL --caption_col TEXT \\",
         "         --output_folder laion-images --output_format webdataset",
         "",
-        "and with a data set that is there (img2ds COMMAND --help lists a command's flags):",
+        "Manage an existing dataset (img2ds COMMAND --help lists the flags of a command):",
         "",
         *summary_lines(),
         "",
-        "Running a command again goes on where it stopped. --a-b is the same as --a_b.",
-        "Exit codes: 0 all shards are committed, 1 some are not, 2 wrong use, 130 stopped by hand.",
+        "Run the same command again to resume. --a-b is the same as --a_b.",
+        "Exit codes: 0 all shards are written, 1 some are missing, 2 usage error, 130 interrupted.",
     ]
     for group in GROUPS.values():
         lines += ["", f"{group.TITLE}:"]

@@ -1,20 +1,23 @@
-"""Every command of laion by its name: which class has its flags, and which function runs it."""
+"""The commands of laion by name: the class with a command's flags and the function that runs it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from img2ds.config.command_line import load
+from img2ds.config.command import load
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. Its module is imported when it is used: some take seconds, or need extras.
+    """One command. Its modules are imported when it is used: some take seconds or need extras.
 
-    `options`, `run` and `check` are `module:name`; the options are a dataclass of flags,
-    `run(options)` does the work and gives a `Result`, and `check(options)` raises UsageError for
-    what can be told without looking at the input.
+    Attributes:
+        summary: one line for help pages.
+        options: `module:name` of a dataclass of flags.
+        run: `module:name` of a function that takes the options and returns a `Result`.
+        check: `module:name` of a function that raises UsageError for options that cannot work,
+            without looking at the input.
     """
 
     summary: str
@@ -23,93 +26,93 @@ class Command:
     check: str = "laion.commands:no_check"
 
     def load_options(self) -> Any:
-        """The class of its flags."""
+        """Import the class of the flags."""
         return load(self.options, "laion")
 
     def load_run(self) -> Any:
-        """The function that does the work."""
+        """Import the function that does the work."""
         return load(self.run, "laion")
 
     def load_check(self) -> Any:
-        """The function that checks options."""
+        """Import the function that checks options."""
         return load(self.check, "laion")
 
 
 #: Every command, in the order of the pipeline.
 COMMANDS: dict[str, Command] = {
     "extract": Command(
-        "Common Crawl's WAT files to image-text candidates, by the rules of LAION-400M",
+        "extract image-text candidates from Common Crawl's WAT files, by LAION-400M's rules",
         "laion.wat.options:ExtractOptions",
         "laion.wat.stage:run",
     ),
     "dedup": Command(
-        "drop pairs of URL and text that came before, within a crawl and across crawls",
+        "drop duplicate pairs of URL and text, within a crawl and across crawls",
         "laion.dedup.stage:DedupOptions",
         "laion.dedup.stage:run",
     ),
     "download": Command(
-        "download candidates into webdataset shards: img2ds with the pipeline's settings",
+        "download candidates into webdataset shards: img2ds with LAION's settings",
         "laion.fetch:DownloadOptions",
         "laion.fetch:run",
         "laion.fetch:check",
     ),
     "score": Command(
-        "CLIP embeddings of pictures and captions, and how similar they are",
+        "compute CLIP embeddings of images and captions, and their similarity",
         "laion.clip.options:ScoreOptions",
         "laion.clip.stage:run",
         "laion.clip.stage:check",
     ),
     "tag": Command(
-        "tag pairs as NSFW by their embeddings, and drop possibly illegal content",
+        "tag pairs as NSFW from their embeddings, and drop possibly illegal content",
         "laion.tag.options:TagOptions",
         "laion.tag.stage:run",
         "laion.tag.stage:check",
     ),
     "crawl": Command(
-        "download, score, tag and filter at once: only kept pairs reach a disk",
+        "download, score, tag and filter in one pass; only kept pairs are written",
         "laion.crawl.options:CrawlOptions",
         "laion.crawl.stage:run",
         "laion.crawl.stage:check",
     ),
     "release": Command(
-        "write the pairs above a threshold as LAION-400M's parquet, with card and Table 1",
+        "write pairs above a threshold as LAION-400M's parquet, with a card and Table 1",
         "laion.release.stage:ReleaseOptions",
         "laion.release.stage:run",
         "laion.release.stage:check",
     ),
     "stats": Command(
-        "print what is in any LAION-style parquet, beside the paper's figures",
+        "print the statistics of any LAION-style parquet next to the paper's",
         "laion.release.stats:StatsOptions",
         "laion.release.stats:run",
     ),
     "tiny_clip": Command(
-        "train a small CLIP model of shapes and colours, where no weights can be had",
+        "train a small CLIP model of shapes and colors, for use without pretrained weights",
         "laion.clip.tiny:TinyOptions",
         "laion.clip.tiny:run",
     ),
     "dalle": Command(
-        "train a small text-to-image model on shards: curves, and samples for prompts, ranked",
+        "train a small text-to-image model on shards; writes curves and ranked samples",
         "laion.dalle.options:DalleOptions",
         "laion.dalle.stage:run",
     ),
     "run": Command(
-        "all stages one after the other, as a file says, and a report of what each kept",
+        "run all stages of a config file, and report what each one kept",
         "laion.run.options:RunOptions",
         "laion.run.stage:run",
     ),
     "index": Command(
-        "kNN indices over the image and text embeddings of a release",
+        "build kNN indices over the image and text embeddings of a release",
         "laion.knn.options:IndexOptions",
         "laion.knn.stage:run",
         "laion.knn.stage:check",
     ),
     "search": Command(
-        "ask an index by text, picture, URL or row; a table or JSON",
+        "search an index by text, image, URL or row; prints a table or JSON",
         "laion.knn.options:SearchOptions",
-        "laion.knn.find:run",
+        "laion.knn.search:run",
     ),
     "serve": Command(
-        "the search page and its JSON API, on this machine",
+        "serve the search page and its JSON API on this machine",
         "laion.web.options:ServeOptions",
         "laion.web.stage:run",
     ),
@@ -117,4 +120,4 @@ COMMANDS: dict[str, Command] = {
 
 
 def no_check(options: Any) -> None:
-    """For commands whose options tell of themselves whether they can work."""
+    """Check nothing: the options are checked when they are created."""

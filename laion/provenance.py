@@ -18,12 +18,10 @@ from img2ds.engine.manifest import Segment, read_segments
 from img2ds.engine.marker import marker_names, total_counts
 from img2ds.storage import OutputFolder
 from img2ds.storage.filesystem import said_plainly
+from laion.data.embedding_layout import FOLDERS
 
 #: The note's place in a folder.
 NOTE = "_img2ds/laion.json"
-
-#: Folders inside a stage's folder that hold files of its shards.
-SUBFOLDERS = ("metadata", "img_emb", "text_emb")
 
 
 class ModelNames(NamedTuple):
@@ -65,7 +63,7 @@ def made_from(folder: OutputFolder) -> str | None:
     for segment in segments_of(folder):
         for name in segment.file_names:
             place = name.rpartition("/")[0]
-            for inside in SUBFOLDERS:
+            for inside in FOLDERS:
                 place = place.removesuffix(f"/{inside}")
             if place:
                 return place

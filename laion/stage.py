@@ -150,6 +150,10 @@ class StageBuild:
     def report(self) -> StageReport:
         return self.build.report
 
+    def record_stop(self) -> None:
+        """Report that work after the shards ended early, as the stop switch says."""
+        self.build.record_stop()
+
     def run(self, worker: Worker, tasks: Iterable[Task]) -> bool:
         """Make the missing shards, and count all. Blocks until that is done or stopped.
 

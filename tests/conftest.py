@@ -1,4 +1,8 @@
-"""A Ray and a Spark cluster on loopback, each started once a session and only where asked for."""
+"""Clusters that tests share, and how the tests are split.
+
+Ray and Spark run on loopback; each is started once a session and only when a test asks for it.
+`--quick` leaves out the tests that need a server, a cluster, a browser or a training.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,53 @@ ROOT = Path(__file__).parents[1]
 #: Cores of the Spark worker: for the application of this process, and for one of a command.
 SPARK_CORES = 4
 _LOOPBACK = "127.0.0.1"
+
+
+#: Fixtures that start a server, a cluster or a browser, or train a model.
+COSTLY_FIXTURES = {
+    "ray_address", "spark_master", "distributor_name", "tiny_model", "chain", "original", "s3",
+}  # fmt: skip
+#: Modules that do: a test module that uses something of theirs is left out by `--quick`.
+COSTLY_MODULES = (
+    "tests.contract.fetcher_setups", "tests.laion.web", "tests.laion.shape_web",
+    "tests.server.background", "tests.server.sample_web", "tests.storage.busy_server",
+)  # fmt: skip
+#: Folders whose tests share a costly fixture: one process runs all of them.
+SHARED_FOLDERS = ("tests/laion/web", "tests/laion/knn", "tests/manage", "tests/storage")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="skip tests that need servers or models")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what `--quick` does not want; keep together what shares a fixture."""
+    if config.getoption("--quick"):
+        costly = [item for item in items if _is_costly(item)]
+        config.hook.pytest_deselected(items=costly)
+        items[:] = [item for item in items if item not in set(costly)]
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _is_costly(item: pytest.Item) -> bool:
+    if COSTLY_FIXTURES & set(getattr(item, "fixturenames", ())):
+        return True
+    if item.get_closest_marker("slow") is not None:
+        return True
+    used = vars(getattr(item, "module", item)).values()
+    classes = [base for value in used if isinstance(value, type) for base in value.__mro__]
+    homes = {str(getattr(value, "__module__", "")) for value in (*used, *classes)}
+    return any(home.startswith(COSTLY_MODULES) for home in homes)
+
+
+def _group(item: pytest.Item) -> str:
+    """The tests that one of `pytest -n` processes has to run: by cluster, folder or file."""
+    wanted = set(getattr(item, "fixturenames", ()))
+    if wanted & {"ray_address", "spark_master", "distributor_name"}:
+        return "clusters"
+    path = item.nodeid.partition("::")[0]
+    return next((folder for folder in SHARED_FOLDERS if path.startswith(folder)), path)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,6 +14,7 @@ import img2ds
 from img2ds import cli
 from img2ds.config.options import FLAGS, Options
 from img2ds.core.failure import UsageError
+from laion import cli as laion_cli
 
 WEBDATASET = ("--output_format", "webdataset")
 
@@ -44,7 +45,7 @@ def test_names_are_read_as_typed() -> None:
     [
         ([], "--url_list is required"),
         (["--output_folder", "x"], "--url_list is required"),
-        (["urls.txt"], "--url_list urls.txt"),
+        (["urls.txt"], "unexpected argument 'urls.txt'; did you mean --url_list urls.txt?"),
         (["--url_lst", "x"], "did you mean --url_list?"),
         (["--url_list"], "--url_list needs a value"),
         (["--url_list", "--output_folder", "x"], "--url_list needs a value"),
@@ -52,15 +53,15 @@ def test_names_are_read_as_typed() -> None:
         (["--url_list", "x", "--image_size", "big"], "--image_size takes a whole number"),
         (["--url_list", "x", "--image_size", "0"], "--image_size must be at least 1"),
         (["--url_list", "x", "--output_format", "webdatset"], "did you mean webdataset?"),
-        (["statu", "--output_folder", "x"], "and there is a command status"),
+        (["statu", "--output_folder", "x"], "did you mean img2ds status, or --url_list statu?"),
         (["--url_list", "x"], "there is no file or folder x"),
         (
             ["--url_list", "x", "--bbox_col", "b", "--disable_all_reencoding", *WEBDATASET],
-            "--bbox_col blurs pictures, which --disable_all_reencoding forbids",
+            "--bbox_col and --disable_all_reencoding exclude each other",
         ),
         (["--url_list", "x", "--skip_reencode", "maybe"], "--skip_reencode takes True or False"),
         (["--url_list", "nope.txt", *WEBDATASET], "no file or folder nope.txt"),
-        (["--url_list", "x", "--ca_bundle", "nope.pem", *WEBDATASET], "no file nope.pem"),
+        (["--url_list", "x", "--ca_bundle", "nope.pem", *WEBDATASET], "no such file: 'nope.pem'"),
         (["--url_list", "x", "-v"], "unknown flag --v"),
         (["reshard", "--output_folder", "x"], "--to is required"),
     ],
@@ -154,4 +155,17 @@ def test_a_signal_while_nothing_runs_yet(
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 130
-    assert capsys.readouterr().err.startswith("img2ds: stopped")
+    assert capsys.readouterr().err.startswith("img2ds: interrupted")
+
+
+def test_the_version_tells_which_compiled_parts_are_in_use(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"img2ds {img2ds.__version__} (native: ")
+    monkeypatch.setenv("IMG2DS_NATIVE", "0")
+    assert cli.run(["version"]) == 0
+    expected = f"img2ds {img2ds.__version__} (native: none; IMG2DS_NATIVE=0)\n"
+    assert capsys.readouterr().out == expected
+    assert laion_cli.run(["--version"]) == 0
+    assert capsys.readouterr().out == expected.replace("img2ds", "laion", 1)

@@ -40,6 +40,8 @@ JOB_SIDE = {"downloader", "api", "formats", "source", "net", "image", "manage"}
 
 #: What else of it a module of laion may import, and why.
 JOB_SIDE_ALSO: dict[str, set[str]] = {
+    # `laion --version` lists the compiled extensions in use.
+    "laion/cli.py": {"image"},
     # The codecs and their headers: decoding is the same work as in a download.
     "laion/clip/": {"image"},
     # Samples are written as PNGs.
@@ -47,16 +49,15 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
     # Pictures that a crawl keeps go into the same tars.
     "laion/crawl/pairs.py": {"formats"},
     # The search page fetches one picture that is asked about, under the same guards.
-    "laion/knn/question.py": {"net", "image"},
+    "laion/knn/query_image.py": {"net", "image"},
     "laion/web/service.py": {"image"},
 }
 
 #: Outside libraries with one home: the modules (by their path's start) that may import them.
 HOMES = {
     "fsspec": ("img2ds/storage/",),
-    "fire": ("img2ds/config/command_line.py",),
-    "httptools": ("img2ds/net/exchange.py",),
-    "asks": ("img2ds/net/asks_fetcher.py",),
+    "httptools": ("img2ds/net/http11_head.py",),
+    "asks": ("img2ds/net/asks_client.py",),
     "simplejpeg": ("img2ds/image/",),
     "cv2": ("img2ds/image/",),
     "PIL": ("img2ds/image/", "laion/clip/model.py"),
@@ -65,13 +66,13 @@ HOMES = {
     "pycld2": ("laion/wat/language.py",),
     "ftfy": ("laion/wat/text.py",),
     "deflate": ("laion/wat/archive.py",),
-    "xxhash": ("laion/data/candidate.py",),
+    "xxhash": ("laion/data/digest.py",),
     "open_clip": ("laion/clip/model.py",),
     "matplotlib": ("laion/release/figures.py", "laion/dalle/figures.py"),
     "wandb": ("img2ds/report/wandb.py",),
     "ray": ("img2ds/engine/distributors/ray.py",),
     "pyspark": ("img2ds/engine/distributors/spark_session.py",),
-    "faiss": ("laion/knn/ann.py",),
+    "faiss": ("laion/knn/faiss_index.py",),
     "starlette": ("laion/web/",),
     "uvicorn": ("laion/web/stage.py",),
     "yaml": ("laion/run/config.py",),

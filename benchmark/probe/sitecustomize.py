@@ -39,13 +39,13 @@ def install(folder: Path) -> None:
             changed = now
             return spent
 
-    async def counted(self: Pipeline, taken: Any, lease: Any, boxes: Any) -> Any:
+    async def counted(self: Pipeline, taken: Any, context: Any, boxes: Any) -> Any:
         nonlocal fresh
         fresh += not taken.attempts
         try:
-            return await row(self, taken, lease, boxes)
+            return await row(self, taken, context, boxes)
         finally:
-            change(-lease.connecting.held)
+            change(-context.connecting.held)
 
     def counted_lend(self: Slots[Any], slot: Slot) -> None:
         change(-1)

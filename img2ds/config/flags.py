@@ -1,7 +1,7 @@
-"""What a flag is: a dataclass field with a kind, the reader of its values, a command's flags.
+"""Flags: dataclass fields with a kind, how their values are read, and the flags of a command.
 
-Values come typed on a command line, or as Python objects from a caller of `img2ds.download`;
-both are read by the same rules. Pure.
+Values come as typed on a command line, or as Python objects from a caller of `img2ds.download`;
+both are read by the same rules. No I/O.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ class Flags:
     """The flags of one command.
 
     Attributes:
-        program: what is typed before them, such as `laion dedup`.
+        program: the command as typed, such as `laion dedup`.
         fields: the flags by name, in the order of the help page.
-        aliases: other spellings, and the names that they stand for.
+        aliases: other names of flags, with the flags' names.
     """
 
     program: str
@@ -95,16 +95,16 @@ class Flags:
 
     @classmethod
     def of(cls, program: str, *groups: type[Any]) -> Flags:
-        """The flags that are the fields of dataclasses."""
+        """Return the flags of a command whose options are these dataclasses."""
         return cls(program, {f.name: f for group in groups for f in fields(group)}, {})
 
     def name(self, typed: str) -> str:
-        """The flag's own name for what was typed: dashes, leading ones too, and aliases undone."""
+        """Return the name of the flag that was typed: without leading dashes, aliases resolved."""
         plain = typed.lstrip("-").replace("-", "_")
         return self.aliases.get(plain, plain)
 
     def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Values of the right kinds by name, of the flags that are given.
+        """Return the values of the given flags by name, each of its flag's kind.
 
         Raises:
             UsageError: an unknown name, a value of the wrong kind, or a required flag is missing.
@@ -123,7 +123,7 @@ class Flags:
         return values
 
     def unknown(self, typed: str) -> str:
-        """The line for a flag nobody knows; it names the nearest one."""
+        """Return the message for an unknown flag; it names the nearest one."""
         plain = typed.lstrip("-").replace("-", "_")
         near = difflib.get_close_matches(plain, [*self.fields, *self.aliases], n=1)
         hint = f"did you mean --{near[0]}?" if near else f"{self.program} --help lists the flags"
@@ -138,15 +138,15 @@ def default_of(spec: Field[Any]) -> Any:
 
 
 def is_required(spec: Field[Any]) -> bool:
-    """Whether a flag has no default."""
+    """Return whether a flag has no default."""
     return spec.default is MISSING and spec.default_factory is MISSING
 
 
 def read_value(spec: Field[Any], value: Any) -> Any:
-    """`value`, as a shell or a Python caller gave it, as the kind the flag wants.
+    """Convert a value from a command line or a Python caller to the flag's kind.
 
     Raises:
-        UsageError: it is of another kind, or not among the choices.
+        UsageError: it is of another kind, or not one of the choices.
     """
     kind: str = spec.metadata["kind"]
     if kind.endswith("?"):
@@ -212,7 +212,7 @@ def _read_list(spec: Field[Any], value: Any) -> tuple[str, ...]:
 
 
 def _bracketed(text: str) -> Any:
-    """`["a","b"]`, and `[a,b]` as shells leave it when the quotes were forgotten."""
+    """Read `["a","b"]`, and `[a,b]`, which is what a shell makes of it without outer quotes."""
     try:
         value = ast.literal_eval(text)
         return [value] if isinstance(value, str) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -12,8 +13,15 @@ from img2ds.core.failure import UsageError
 
 FETCHERS = ("trio", "asks")
 
-#: Values of --proxy that name no proxy.
+#: Values of --proxy that are not a proxy's URL.
 PROXY_FROM_ENVIRONMENT, PROXY_NONE = "environment", "none"
+
+#: How images are fetched is not part of a dataset's identity.
+_flag = functools.partial(flag, identity=False)
+
+#: RFC 9110 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_LINE_BREAK = re.compile(r"[\r\n\0]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,50 +30,58 @@ class NetworkOptions:
 
     TITLE: ClassVar[str] = "Network"
 
-    thread_count: int = flag(
-        256, "int", "most requests in flight per process; also spelled --concurrency"
+    thread_count: int = _flag(256, "int", "maximum requests in flight per process")
+    timeout: float = _flag(
+        10.0, "float", "seconds to wait for a connection, for the first byte, or for more data"
     )
-    timeout: float = flag(
-        10.0, "float", "seconds for connecting, for the first byte, and for any silence"
+    max_time: float = _flag(60.0, "float", "maximum seconds for one attempt at a URL")
+    retries: int = _flag(0, "int", "further attempts after a transient failure")
+    max_redirects: int = _flag(5, "int", "maximum redirects to follow")
+    max_image_bytes: int = _flag(
+        50_000_000, "size", "largest response to accept, such as 50MB or 1.5GiB"
     )
-    max_time: float = flag(60.0, "float", "seconds that one attempt at a URL may take in all")
-    retries: int = flag(0, "int", "further attempts after a failure that may pass")
-    max_redirects: int = flag(5, "int", "redirects to follow")
-    max_image_bytes: int = flag(50_000_000, "size", "largest body; 50MB and 1.5GiB are understood")
-    min_image_bytes: int = flag(0, "size", "smallest body")
-    per_host_concurrency: int = flag(
-        64, "int", "most requests in flight to one host, per process; 0 for no limit"
+    min_image_bytes: int = _flag(0, "size", "smallest response to accept")
+    per_host_concurrency: int = _flag(
+        64, "int", "maximum requests in flight to one host, per process; 0 for no limit"
     )
-    user_agent: str | None = flag(None, "str?", "the whole User-Agent (default: img2ds/VERSION)")
-    user_agent_token: str | None = flag(
-        None, "str?", "a name to add to the User-Agent, and to obey in X-Robots-Tag"
+    user_agent: str | None = _flag(
+        None, "str?", "the whole User-Agent header (default: img2ds/VERSION and a contact URL)"
     )
-    disallowed_header_directives: tuple[str, ...] = flag(
+    user_agent_token: str | None = _flag(
+        None, "str?", "name to add to the User-Agent and to obey in X-Robots-Tag"
+    )
+    disallowed_header_directives: tuple[str, ...] = _flag(
         ("noai", "noimageai", "noindex", "noimageindex"), "list",
-        "X-Robots-Tag directives that forbid a picture; '[]' turns this off",
+        "X-Robots-Tag directives that forbid an image; '[]' ignores them",
     )  # fmt: skip
-    headers: dict[str, str] = flag(
-        {}, "mapping", 'further request headers: \'{"Referer": "…"}\'', secret=True
-    )
-    ignore_ssl_certificate: bool = flag(False, "bool", "accept any certificate")
-    ca_bundle: str | None = flag(None, "str?", "PEM file of authorities to trust instead")
-    dns_servers: tuple[str, ...] = flag(
-        (), "list", "name servers, ADDRESS or ADDRESS:PORT (default: /etc/resolv.conf)"
-    )
-    connect_to: tuple[str, ...] = flag(
-        (), "list",
-        "HOST:PORT:ADDR:PORT as in curl: connect elsewhere; parts may be empty, HOST may be *",
-    )  # fmt: skip
-    proxy: str = flag(
-        PROXY_FROM_ENVIRONMENT, "str",
-        "http://[USER:PASSWORD@]HOST:PORT of an HTTP proxy, or https://; environment stands for "
-        "http_proxy, https_proxy, all_proxy and no_proxy, none for no proxy",
+    headers: dict[str, str] = _flag(
+        {}, "mapping", 'extra request headers, such as \'{"Referer": "URL"}\'',
         secret=True,
     )  # fmt: skip
-    allow_private_addresses: bool = flag(
+    ignore_ssl_certificate: bool = _flag(False, "bool", "accept any TLS certificate")
+    ca_bundle: str | None = _flag(
+        None, "str?", "PEM file of certificate authorities to trust instead of the system's"
+    )
+    dns_servers: tuple[str, ...] = _flag(
+        (), "list", "DNS servers, ADDRESS or ADDRESS:PORT (default: from /etc/resolv.conf)"
+    )
+    connect_to: tuple[str, ...] = _flag(
+        (), "list",
+        "connect to another address: HOST:PORT:ADDR:PORT as in curl; parts can be empty, HOST can "
+        "be *",
+    )  # fmt: skip
+    proxy: str = _flag(
+        PROXY_FROM_ENVIRONMENT, "str",
+        "http:// or https:// URL of a proxy, with USER:PASSWORD@ if needed; environment: use "
+        "http_proxy, https_proxy, all_proxy and no_proxy; none: use no proxy",
+        secret=True,
+    )  # fmt: skip
+    allow_private_addresses: bool = _flag(
         False, "bool", "allow loopback, private and link-local addresses"
     )
-    fetcher: str = flag("trio", "choice", "HTTP client: our own, or the paper's", *FETCHERS)
+    fetcher: str = _flag(
+        "trio", "choice", "HTTP client: trio is img2ds's own, asks the paper's", *FETCHERS
+    )
 
     def __post_init__(self) -> None:
         at_least("thread_count", self.thread_count, 1)
@@ -77,21 +93,22 @@ class NetworkOptions:
         positive("timeout", self.timeout)
         positive("max_time", self.max_time)
         if self.ca_bundle is not None and not os.path.isfile(self.ca_bundle):
-            raise UsageError(f"--ca_bundle: there is no file {self.ca_bundle}")
-        for name, value in self.headers.items():
-            if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or re.search(
-                r"[\r\n\0]", str(value)
-            ):
-                raise UsageError(f"--headers: {name!r} is not a header that can be sent")
-            if name.lower() in ("host", "content-length", "transfer-encoding"):
-                raise UsageError(f"--headers: {name} follows from the URL and cannot be chosen")
-        for text in filter(None, (self.user_agent, self.user_agent_token)):
-            if re.search(r"[\r\n\0]", text):
-                raise UsageError("--user_agent and --user_agent_token must be one line")
+            raise UsageError(f"--ca_bundle: no such file: {self.ca_bundle!r}")
+        self._check_headers()
         if not self.proxy:
             raise UsageError("--proxy takes the URL of a proxy, environment, or none")
         for rule in self.connect_to:
             if rule.count(":") < 3:
                 raise UsageError(
-                    f"--connect_to: {rule!r} is not HOST:PORT:ADDR:PORT (parts may be empty)"
+                    f"--connect_to takes HOST:PORT:ADDR:PORT (parts can be empty), got {rule!r}"
                 )
+
+    def _check_headers(self) -> None:
+        for name, value in self.headers.items():
+            if not _TOKEN.fullmatch(name) or _LINE_BREAK.search(str(value)):
+                raise UsageError(f"--headers: {name!r} is not a valid header")
+            if name.lower() in ("host", "content-length", "transfer-encoding"):
+                raise UsageError(f"--headers: {name!r} depends on the URL and cannot be set")
+        for text in filter(None, (self.user_agent, self.user_agent_token)):
+            if _LINE_BREAK.search(text):
+                raise UsageError("--user_agent and --user_agent_token must be one line")

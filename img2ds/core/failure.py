@@ -1,8 +1,7 @@
-"""What can become of one row: a status, and for a failure exactly one reason.
+"""What can become of a row: a status and, for a failed row, exactly one reason.
 
-Reasons are stable names that users group by; messages are for people. Rules
-only, no I/O: the modules that talk to the network or to codecs map their
-library's errors onto these at the boundary.
+Reasons are stable names that users group by; messages are for people. No I/O: the modules that
+use the network or a codec map their library's errors to reasons at the boundary.
 """
 
 from __future__ import annotations
@@ -24,113 +23,141 @@ class Status(str, Enum):
 
 
 class Retryability(Enum):
-    """Whether trying again can help, and who is to blame."""
+    """Whether a later attempt can succeed."""
 
-    PERMANENT = "permanent"
-    TRANSIENT = "transient"
-    LOCAL = "local"
+    PERMANENT = "permanent"  #: no
+    TRANSIENT = "transient"  #: yes, the server or the network may recover
+    LOCAL = "local"  #: the fault is this machine's, whatever the URL
+
+
+_DOWNLOAD, _RESIZE = Status.FAILED_TO_DOWNLOAD, Status.FAILED_TO_RESIZE
+_PERMANENT, _TRANSIENT, _LOCAL = Retryability
 
 
 class Reason(str, Enum):
-    """Every reason but the HTTP ones, which carry their number: see `http_reason`."""
+    """Every reason except those for HTTP status codes, see `http_reason`.
 
-    BAD_URL = "bad_url"
-    UNSUPPORTED_SCHEME = "unsupported_scheme"
-    BLOCKED_ADDRESS = "blocked_address"
-    DNS_NOT_FOUND = "dns_not_found"
-    DNS_TIMEOUT = "dns_timeout"
-    DNS_FAILURE = "dns_failure"
-    CONNECT_REFUSED = "connect_refused"
-    CONNECT_TIMEOUT = "connect_timeout"
-    CONNECT_RESET = "connect_reset"
-    PROXY_ERROR = "proxy_error"
-    TLS_ERROR = "tls_error"
-    CLOSED_BEFORE_REPLY = "closed_before_reply"
-    PROTOCOL_ERROR = "protocol_error"
-    HEADER_TOO_LARGE = "header_too_large"
-    TOO_MANY_REDIRECTS = "too_many_redirects"
-    STALLED = "stalled"
-    TOO_SLOW = "too_slow"
-    MAX_TIME = "max_time"
-    TOO_LARGE = "too_large"
-    TOO_SMALL = "too_small"
-    INCOMPLETE_BODY = "incomplete_body"
-    BAD_ENCODING = "bad_encoding"
-    DISALLOWED_BY_HEADER = "disallowed_by_header"
-    DISALLOWED_BY_ROBOTS = "disallowed_by_robots"
-    BLOCKLISTED = "blocklisted"
-    DUPLICATE_URL = "duplicate_url"
-    HASH_MISMATCH = "hash_mismatch"
+    Attributes:
+        status: the status of a row that failed for this reason.
+        retryability: whether a later attempt can succeed.
+        hint: what users can do if many rows fail for this reason; empty if nothing.
+    """
 
-    NOT_AN_IMAGE = "not_an_image"
-    UNWANTED_FORMAT = "unwanted_format"
-    TRUNCATED_IMAGE = "truncated_image"
-    DECODE_ERROR = "decode_error"
-    IMAGE_BOMB = "image_bomb"
-    IMAGE_TOO_SMALL = "image_too_small"
-    IMAGE_AREA_TOO_LARGE = "image_area_too_large"
-    ASPECT_RATIO = "aspect_ratio"
-    ENCODE_ERROR = "encode_error"
-    BAD_BOXES = "bad_boxes"
+    status: Status
+    retryability: Retryability
+    hint: str
 
-    NO_DESCRIPTORS = "no_descriptors"
-    DISK_FULL = "disk_full"
-    INTERNAL_ERROR = "internal_error"
+    def __new__(
+        cls, name: str, status: Status, retryability: Retryability, hint: str = ""
+    ) -> Reason:
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.status, member.retryability, member.hint = status, retryability, hint
+        return member
+
+    @classmethod
+    def named(cls, name: str) -> Reason:
+        """Return the reason called `name`. Raises KeyError."""
+        return _BY_NAME[name]
+
+    BAD_URL = "bad_url", _DOWNLOAD, _PERMANENT
+    UNSUPPORTED_SCHEME = "unsupported_scheme", _DOWNLOAD, _PERMANENT
+    BLOCKED_ADDRESS = (
+        "blocked_address", _DOWNLOAD, _PERMANENT,
+        "pass --allow_private_addresses to download from hosts on a private network",
+    )  # fmt: skip
+    DNS_NOT_FOUND = "dns_not_found", _DOWNLOAD, _PERMANENT
+    DNS_TIMEOUT = (
+        "dns_timeout", _DOWNLOAD, _TRANSIENT,
+        "the DNS servers are too slow; use faster ones with --dns_servers",
+    )  # fmt: skip
+    DNS_FAILURE = (
+        "dns_failure", _DOWNLOAD, _TRANSIENT,
+        "the DNS servers refuse queries; use others with --dns_servers",
+    )  # fmt: skip
+    CONNECT_REFUSED = "connect_refused", _DOWNLOAD, _TRANSIENT
+    CONNECT_TIMEOUT = "connect_timeout", _DOWNLOAD, _TRANSIENT
+    CONNECT_RESET = "connect_reset", _DOWNLOAD, _TRANSIENT
+    PROXY_ERROR = (
+        "proxy_error", _DOWNLOAD, _TRANSIENT,
+        "check --proxy and the proxy environment variables; --proxy none connects without a proxy",
+    )  # fmt: skip
+    TLS_ERROR = (
+        "tls_error", _DOWNLOAD, _PERMANENT,
+        "if the hosts use a private certificate authority, pass its certificate with --ca_bundle",
+    )  # fmt: skip
+    CLOSED_BEFORE_REPLY = "closed_before_reply", _DOWNLOAD, _TRANSIENT
+    PROTOCOL_ERROR = "protocol_error", _DOWNLOAD, _PERMANENT
+    HEADER_TOO_LARGE = "header_too_large", _DOWNLOAD, _PERMANENT
+    TOO_MANY_REDIRECTS = "too_many_redirects", _DOWNLOAD, _PERMANENT
+    STALLED = (
+        "stalled", _DOWNLOAD, _TRANSIENT,
+        "the network may be saturated; lower --thread_count or raise --timeout",
+    )  # fmt: skip
+    TOO_SLOW = "too_slow", _DOWNLOAD, _TRANSIENT
+    MAX_TIME = (
+        "max_time", _DOWNLOAD, _TRANSIENT,
+        "the network may be saturated; lower --thread_count or raise --max_time",
+    )  # fmt: skip
+    TOO_LARGE = "too_large", _DOWNLOAD, _PERMANENT
+    TOO_SMALL = "too_small", _DOWNLOAD, _PERMANENT
+    INCOMPLETE_BODY = "incomplete_body", _DOWNLOAD, _TRANSIENT
+    BAD_ENCODING = "bad_encoding", _DOWNLOAD, _PERMANENT
+    DISALLOWED_BY_HEADER = "disallowed_by_header", _DOWNLOAD, _PERMANENT
+    # Reserved: nothing fails for the next three yet.
+    DISALLOWED_BY_ROBOTS = "disallowed_by_robots", _DOWNLOAD, _PERMANENT
+    BLOCKLISTED = "blocklisted", _DOWNLOAD, _PERMANENT
+    DUPLICATE_URL = "duplicate_url", _DOWNLOAD, _PERMANENT
+    HASH_MISMATCH = "hash_mismatch", _DOWNLOAD, _PERMANENT
+
+    NOT_AN_IMAGE = "not_an_image", _RESIZE, _PERMANENT
+    UNWANTED_FORMAT = "unwanted_format", _RESIZE, _PERMANENT
+    TRUNCATED_IMAGE = "truncated_image", _RESIZE, _PERMANENT
+    DECODE_ERROR = "decode_error", _RESIZE, _PERMANENT
+    IMAGE_BOMB = "image_bomb", _RESIZE, _PERMANENT
+    IMAGE_TOO_SMALL = "image_too_small", _RESIZE, _PERMANENT
+    IMAGE_AREA_TOO_LARGE = "image_area_too_large", _RESIZE, _PERMANENT
+    ASPECT_RATIO = "aspect_ratio", _RESIZE, _PERMANENT
+    ENCODE_ERROR = "encode_error", _RESIZE, _PERMANENT
+    BAD_BOXES = (
+        "bad_boxes", _RESIZE, _PERMANENT,
+        "values of --bbox_col must be [[left, top, right, bottom], ...], each number from 0 to 1",
+    )  # fmt: skip
+
+    NO_DESCRIPTORS = (
+        "no_descriptors", _DOWNLOAD, _LOCAL,
+        "too many files were open; lower --thread_count or raise the limit with `ulimit -n`",
+    )  # fmt: skip
+    DISK_FULL = "disk_full", _DOWNLOAD, _LOCAL
+    INTERNAL_ERROR = (
+        "internal_error", _DOWNLOAD, _LOCAL,
+        "this is a bug in img2ds; please report the traceback above",
+    )  # fmt: skip
 
 
-_RESIZE = frozenset(
-    reason.value
-    for reason in (
-        Reason.NOT_AN_IMAGE,
-        Reason.UNWANTED_FORMAT,
-        Reason.TRUNCATED_IMAGE,
-        Reason.DECODE_ERROR,
-        Reason.IMAGE_BOMB,
-        Reason.IMAGE_TOO_SMALL,
-        Reason.IMAGE_AREA_TOO_LARGE,
-        Reason.ASPECT_RATIO,
-        Reason.ENCODE_ERROR,
-        Reason.BAD_BOXES,
-    )
-)
+_BY_NAME: dict[str, Reason] = {reason.value: reason for reason in Reason}
 
-_TRANSIENT = frozenset(
-    reason.value
-    for reason in (
-        Reason.DNS_TIMEOUT,
-        Reason.DNS_FAILURE,
-        Reason.CONNECT_REFUSED,
-        Reason.CONNECT_TIMEOUT,
-        Reason.CONNECT_RESET,
-        Reason.PROXY_ERROR,
-        Reason.CLOSED_BEFORE_REPLY,
-        Reason.STALLED,
-        Reason.TOO_SLOW,
-        Reason.MAX_TIME,
-        Reason.INCOMPLETE_BODY,
-    )
-)
-
-_LOCAL = frozenset(
-    reason.value for reason in (Reason.NO_DESCRIPTORS, Reason.DISK_FULL, Reason.INTERNAL_ERROR)
-)
-
-#: Answers that a later try may change: time-outs, rate limits, overload (RFC 9110 15.5.9,
-#: 15.6; RFC 6585 4; 520-527 are the common CDN's words for an origin that did not answer).
+#: HTTP status codes that a later attempt may change: timeouts, rate limits, overload (RFC 9110
+#: 15.5.9, 15.6; RFC 6585 4); CDNs use 520 to 527 for an origin that did not answer.
 _TRANSIENT_HTTP = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 528)})
 
 
 def http_reason(code: int) -> str:
-    """The reason for an HTTP answer that is not an image: `http_404` and the like."""
+    """Return the reason for an HTTP response that is not an image: `http_404` and so on."""
     return f"http_{code}"
 
 
+def status_of(reason: str) -> Status:
+    """Return the status of a row that failed for `reason`."""
+    known = _BY_NAME.get(reason)
+    return Status.FAILED_TO_DOWNLOAD if known is None else known.status
+
+
 def retryability(reason: str) -> Retryability:
-    """Whether `reason` is permanent, transient or this machine's own fault."""
-    if reason in _LOCAL:
-        return Retryability.LOCAL
-    if reason in _TRANSIENT:
-        return Retryability.TRANSIENT
+    """Return whether a later attempt can succeed; permanent for unknown reasons."""
+    known = _BY_NAME.get(reason)
+    if known is not None:
+        return known.retryability
     if reason.startswith("http_") and int(reason[5:]) in _TRANSIENT_HTTP:
         return Retryability.TRANSIENT
     return Retryability.PERMANENT
@@ -140,23 +167,23 @@ def retryability(reason: str) -> Retryability:
 class Failure:
     """Why a row has no image.
 
-    `reason` is a `Reason` value or `http_NNN`; `message` is one line for people;
-    `retry_after` is in seconds, when the server named a time; `elsewhere` tells that it may be no
-    fault of the URL's host, but of one that a redirect led to, or of a proxy.
+    Attributes:
+        reason: the value of a `Reason`, or `http_NNN`.
+        message: one line for people.
+        retry_after: seconds, if the server asked to wait.
+        via_other_host: the fault may be a redirect target's or a proxy's, not the URL's host's.
     """
 
     reason: str
     message: str
     retry_after: float | None = None
-    elsewhere: bool = False
+    via_other_host: bool = False
 
     @property
     def status(self) -> Status:
-        if self.reason in _RESIZE:
-            return Status.FAILED_TO_RESIZE
-        return Status.FAILED_TO_DOWNLOAD
+        return status_of(self.reason)
 
 
 def failure(reason: Reason, message: str = "") -> Failure:
-    """A `Failure` for one of the fixed reasons; the message defaults to the reason in words."""
+    """Return a `Failure`; the message defaults to the reason in words."""
     return Failure(reason.value, message or reason.value.replace("_", " "))

@@ -18,8 +18,8 @@ UNKNOWN = "other"
 
 _HTTP = re.compile(r"HTTP Error (\d{3})")
 #: The first that is found in a message counts.
-_PATTERNS = tuple(
-    (re.compile(pattern, re.IGNORECASE), reason)
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), reason.value)
     for pattern, reason in (
         (r"Temporary failure in name resolution", Reason.DNS_FAILURE),
         (r"Name or service not known|No address associated|nodename nor", Reason.DNS_NOT_FOUND),
@@ -49,10 +49,10 @@ def reason_of(message: str) -> str:
     """The reason that a message of img2dataset stands for, `other` where none does."""
     if match := _HTTP.search(message):
         code = int(match[1])
-        return Reason.TOO_MANY_REDIRECTS.value if 300 <= code < 400 else http_reason(code)
+        return str(Reason.TOO_MANY_REDIRECTS.value) if 300 <= code < 400 else http_reason(code)
     for pattern, reason in _PATTERNS:
         if pattern.search(message):
-            return reason.value
+            return reason
     return UNKNOWN
 
 

@@ -21,12 +21,14 @@ from img2ds.core.sample import Body
 from img2ds.downloader.scheduler import Row, Scheduler
 from img2ds.downloader.shard import Shard
 from img2ds.downloader.slots import Slot, Slots
-from img2ds.image.blur import BoxError, Boxes, read_boxes
+from img2ds.image.boxes import BoxError, Boxes, read_boxes
 from img2ds.image.digest import make_digest
 from img2ds.image.transform import Transformer
-from img2ds.net.budget import Budget, Lease
+from img2ds.net.budget import Budget
+from img2ds.net.context import FetchContext
+from img2ds.net.deadline import Deadline
 from img2ds.net.fetcher import Fetcher
-from img2ds.net.retry import retry_delay
+from img2ds.net.retry_rule import retry_delay
 from img2ds.report.tally import Tally
 
 #: Times a row is tried again after a failure of this machine itself, and the pause in seconds.
@@ -98,9 +100,12 @@ class Pipeline:
             except BoxError as error:  # nobody need send a picture that may not be kept
                 self._end(row, failure(Reason.BAD_BOXES, str(error)))
                 return
-        with self._budget.lease(partial(self.feed.answered, row), slot) as lease:
-            outcome = await self._row(row, lease, boxes)
-        if outcome is not None and outcome.reason in SILENCE and not outcome.elsewhere:
+        network = self._options.network
+        with self._budget.lease() as lease:
+            deadline = Deadline(network.timeout, network.max_time)
+            context = FetchContext(lease, deadline, slot, partial(self.feed.answered, row))
+            outcome = await self._row(row, context, boxes)
+        if outcome is not None and outcome.reason in SILENCE and not outcome.via_other_host:
             for other in self.feed.silent(row):
                 self._end(other, outcome)
         elif outcome is None or retryability(outcome.reason) is not Retryability.LOCAL:
@@ -132,11 +137,11 @@ class Pipeline:
         attempts = max(row.attempts, self.feed.silences(row))
         return retry_delay(outcome, attempts, self._options.network.retries, self._random)
 
-    async def _row(self, row: Row, lease: Lease, boxes: Boxes) -> Failure | None:
+    async def _row(self, row: Row, context: FetchContext, boxes: Boxes) -> Failure | None:
         """One attempt at a row. On success the shard has it and None is returned."""
         shard = row.shard
         try:
-            fetched = await self._fetcher.fetch(shard.urls[row.index], lease)
+            fetched = await self._fetcher.fetch(shard.urls[row.index], context)
             if isinstance(fetched, Failure):
                 return fetched
             return await self._picture(shard, row.index, fetched.body, boxes)

@@ -1,1 +1,1 @@
-"""From the bytes of a picture to the bytes of a sample."""
+"""From the bytes of an image file to the image of a sample."""

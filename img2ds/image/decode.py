@@ -1,35 +1,41 @@
-"""Bodies to pixels: RGB or grey, 8 bits, on white where they are transparent.
+"""Image files to pixels: RGB or grey, 8 bits, on white where they are transparent.
 
-Decoders of our own take the common JPEGs and PNGs; simplejpeg and OpenCV what they decode right
-and fast; Pillow the rest.
+Pillow decodes every format. Faster decoders take the kinds they are known to decode right, see
+`_FASTER`: the compiled ones the common JPEGs and PNGs, libjpeg-turbo (simplejpeg) and OpenCV most
+others.
 """
 
 from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from img2ds.image.header import Header
 from img2ds.image.icc import cmyk_to_srgb
 from img2ds.image.jpeg import decode_rgb, reduction
 from img2ds.image.orient import Pixels
 from img2ds.image.png import decode_png
-from img2ds.image.sniff import Header
 
-# A worker is one core's share: its codecs must not start threads of their own.
+# A worker has one core: its codecs must not start threads.
 cv2.setNumThreads(1)
-# What is wrong with a picture is said in its row, not in a line on stderr as well.
+# Errors go to the image's row, not to stderr as well.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-# Headers are checked against max_decoded_pixels before anything is opened.
+# Headers are checked against max_decoded_pixels before an image is opened.
 Image.MAX_IMAGE_PIXELS = None
+
+_CUT_SHORT = "image is cut short"
+_BROKEN = "broken image data"
 
 
 class DecodeError(Exception):
-    """The pixels cannot be had; `truncated` when that is because the end is missing."""
+    """The image cannot be decoded; `truncated` if that is because its end is missing."""
 
     def __init__(self, message: str, *, truncated: bool = False) -> None:
         super().__init__(message)
@@ -38,114 +44,138 @@ class DecodeError(Exception):
 
 
 class BombError(DecodeError):
-    """The body unpacks to more pixels than its header admitted."""
+    """The image has more pixels than its header states."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is to be decoded. See `decode` for the attributes."""
+
+    body: bytes | bytearray
+    header: Header
+    min_size: tuple[int, int]
+    buffer: Pixels | None
+    declined: bool
 
 
 def decode(
     body: bytes | bytearray,
     header: Header,
-    least: tuple[int, int],
+    min_size: tuple[int, int],
     max_pixels: int,
     buffer: Pixels | None = None,
     *,
     declined: bool = False,
 ) -> Pixels:
-    """Pixels [height, width, 3] in RGB or [height, width] in grey, as stored.
+    """Decode the first frame.
 
     Args:
-        least: width and height that are enough; JPEGs are decoded at a fraction of their size
-            (eighths of the DCT) when that is still as large. (0, 0) asks for all pixels.
-        max_pixels: a frame with more is not opened.
-        buffer: memory, uint8 [bytes], that the pixels of a JPEG in colour may be put into where
-            they fit: what is found in another place anyway need not be copied there.
-        declined: whether our own decoder of JPEGs was asked already and had rather not: what it
-            finds at the end of a file need not be found twice.
+        min_size: the least width and height wanted. JPEGs are decoded at a half, quarter or eighth
+            of their size if that is as large. (0, 0) asks for all pixels.
+        max_pixels: the most pixels that a frame may have.
+        buffer: memory, uint8 [bytes], to decode a JPEG in colour into if it fits. Saves a copy
+            where the pixels are wanted elsewhere.
+        declined: whether the compiled JPEG decoder has declined this body already. It may find a
+            reason at the end of the file only, after all the work.
+
+    Returns:
+        Pixels as stored: RGB [height, width, 3], or grey [height, width].
 
     Raises:
         DecodeError: the body is broken or cut short.
-        BombError: a frame is larger than the header said.
+        BombError: a frame is larger than the header states.
     """
     if not header.complete:
-        raise DecodeError("image is cut short", truncated=True)
-    if header.format == "jpeg" and header.channels in (1, 3) and header.depth == 8:
-        return _jpeg(body, header, least, max_pixels, buffer, declined)
-    if header.format == "png" and (pixels := decode_png(body, header)) is not None:
-        return _flat(pixels)
-    if _is_plain(header):
-        return _opencv(body)
-    return _pillow(body, header, max_pixels)
+        raise DecodeError(_CUT_SHORT, truncated=True)
+    faster = _FASTER.get(header.format)
+    if faster is not None:
+        pixels = faster(_Request(body, header, min_size, buffer, declined))
+        if pixels is not None:
+            return pixels
+    return _decode_by_pillow(body, header, max_pixels)
 
 
-def _flat(pixels: Pixels) -> Pixels:
-    """[height, width, channels] of any kind as RGB, or grey without its third dimension."""
-    if pixels.shape[2] == 1:
-        return pixels[:, :, 0]
-    return _on_white(pixels) if pixels.shape[2] == 4 else pixels
-
-
-def _is_plain(header: Header) -> bool:
-    """What OpenCV is known to decode as the format's standard has it."""
-    if header.animated or header.palette:
-        return False
-    if header.format == "png":
-        if header.transparent and (header.channels == 1 or header.depth == 16):
-            return False  # OpenCV takes no notice of tRNS in grey
-        return header.depth in (8, 16)
-    return header.format == "webp"
-
-
-def _jpeg(
-    body: bytes | bytearray,
-    header: Header,
-    least: tuple[int, int],
-    max_pixels: int,
-    buffer: Pixels | None,
-    declined: bool,
-) -> Pixels:
-    colours = "GRAY" if header.channels == 1 else "RGB"
-    scale = reduction(header, least)
+def _decode_jpeg(request: _Request) -> Pixels | None:
+    header, buffer = request.header, request.buffer
+    if header.channels not in (1, 3) or header.depth != 8:
+        return None
+    scale = reduction(header, request.min_size)
     width, height = -(-header.width // scale), -(-header.height // scale)
     if buffer is not None and 3 * width * height > len(buffer):
         buffer = None
-    if header.channels == 3 and not declined:
-        quick = decode_rgb(body, header, scale, buffer)
-        if quick is not None:
-            return quick
-    if scale == 1:
-        width = height = 0  # simplejpeg's word for all of it
+    if header.channels == 3 and not request.declined:
+        pixels = decode_rgb(request.body, header, scale, buffer)
+        if pixels is not None:
+            return pixels
+    size = (0, 0) if scale == 1 else (width, height)  # zeros ask simplejpeg for all pixels
+    colours = "GRAY" if header.channels == 1 else "RGB"
     try:
-        pixels = simplejpeg.decode_jpeg(
-            body, colours, min_height=height, min_width=width, buffer=buffer
-        )
+        pixels = _decode_by_simplejpeg(request.body, colours, size, buffer)
     except ValueError as error:
-        words = str(error).lower()
-        if "premature end" in words:
-            raise DecodeError("image is cut short", truncated=True) from None
-        # Anything else libjpeg recovers from, such as stray bytes between markers, browsers show.
+        if "subsampling" in str(error):  # a kind that TurboJPEG does not know
+            return None
+        raise DecodeError("broken JPEG") from None
+    return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+
+
+def _decode_by_simplejpeg(
+    body: bytes | bytearray, colours: str, min_size: tuple[int, int], buffer: Pixels | None
+) -> Pixels:
+    """Decode what browsers show: libjpeg's warnings are ignored, but for a missing end.
+
+    Raises:
+        DecodeError: the end is missing.
+        ValueError: libjpeg cannot decode it.
+    """
+    width, height = min_size
+    for strict in (True, False):
         try:
-            pixels = simplejpeg.decode_jpeg(
-                body,
-                colours,
-                min_height=height,
-                min_width=width,
-                buffer=buffer,
-                strict=False,
+            pixels: Pixels = simplejpeg.decode_jpeg(
+                body, colours, min_height=height, min_width=width, buffer=buffer, strict=strict
             )
         except ValueError as error:
-            if "subsampling" in str(error):  # one that TurboJPEG has no name for
-                return _pillow(body, header, max_pixels)
-            raise DecodeError("broken JPEG") from None
-    found: Pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
-    return found
+            if strict and "premature end" in str(error).lower():
+                raise DecodeError(_CUT_SHORT, truncated=True) from None
+            if not strict:
+                raise
+        else:
+            break
+    return pixels
 
 
-def _opencv(body: bytes | bytearray) -> Pixels:
+def _decode_png(request: _Request) -> Pixels | None:
+    header = request.header
+    pixels = decode_png(request.body, header)
+    if pixels is not None:
+        if pixels.shape[2] == 1:
+            return pixels[:, :, 0]
+        return _on_white(pixels) if pixels.shape[2] == 4 else pixels
+    if header.animated or header.palette or header.depth not in (8, 16):
+        return None
+    if header.transparent and (header.channels == 1 or header.depth == 16):
+        return None  # OpenCV ignores tRNS in grey images
+    return _decode_by_opencv(request.body)
+
+
+def _decode_webp(request: _Request) -> Pixels | None:
+    return None if request.header.animated else _decode_by_opencv(request.body)
+
+
+#: Decoders that are faster than Pillow, by format. Each returns None for kinds it declines.
+_FASTER: dict[str, Callable[[_Request], Pixels | None]] = {
+    "jpeg": _decode_jpeg,
+    "png": _decode_png,
+    "webp": _decode_webp,
+}
+
+
+def _decode_by_opencv(body: bytes | bytearray) -> Pixels:
     try:
         pixels: Pixels | None = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise DecodeError("broken image data")
+        raise DecodeError(_BROKEN)
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if pixels.ndim == 2:
@@ -155,23 +185,23 @@ def _opencv(body: bytes | bytearray) -> Pixels:
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
-def _pillow(body: bytes | bytearray, header: Header, max_pixels: int) -> Pixels:
+def _decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) -> Pixels:
     try:
         with Image.open(io.BytesIO(body), formats=[header.format.upper()]) as image:
             if image.width * image.height > max_pixels:
                 raise BombError("image has more pixels than its header says")
             image.load()
             return _from_pillow(image, header)
+    except UnidentifiedImageError:
+        raise DecodeError(_BROKEN) from None
     except (OSError, EOFError) as error:
-        if isinstance(error, UnidentifiedImageError):
-            raise DecodeError("broken image data") from None
-        truncated = "truncated" in str(error).lower() or isinstance(error, EOFError)
-        words = "image is cut short" if truncated else "broken image data"
-        raise DecodeError(words, truncated=truncated) from None
+        if isinstance(error, EOFError) or "truncated" in str(error).lower():
+            raise DecodeError(_CUT_SHORT, truncated=True) from None
+        raise DecodeError(_BROKEN) from None
     except (SyntaxError, ValueError, IndexError, KeyError, TypeError, struct.error,
             OverflowError, MemoryError) as error:  # fmt: skip
         # Pillow's parsers raise these for malformed files.
-        raise DecodeError(f"broken image data ({type(error).__name__})") from None
+        raise DecodeError(f"{_BROKEN} ({type(error).__name__})") from None
 
 
 def _from_pillow(image: Image.Image, header: Header) -> Pixels:
@@ -184,7 +214,7 @@ def _from_pillow(image: Image.Image, header: Header) -> Pixels:
             grey = np.where(wide == image.info["transparency"], np.uint8(255), grey)
         return grey
     if header.format == "png" and image.mode == "L" and header.depth < 8:
-        # Pillow spreads the pixels over eight bits and leaves the transparent level as it was.
+        # Pillow scales the pixels to eight bits, but not the transparent level.
         level = image.info.get("transparency")
         if isinstance(level, int):
             image.info["transparency"] = level * 255 // (2**header.depth - 1)
@@ -196,7 +226,7 @@ def _from_pillow(image: Image.Image, header: Header) -> Pixels:
 
 
 def _on_white(pixels: Pixels) -> Pixels:
-    """RGBA [height, width, 4] over white, rounded."""
+    """Blend RGBA [height, width, 4] with white, rounded."""
     alpha = pixels[:, :, 3]
     if alpha.min() == 255:
         return np.ascontiguousarray(pixels[:, :, :3])

@@ -11,7 +11,7 @@ _HASHES = {"sha256": hashlib.sha256, "md5": hashlib.md5, "sha512": hashlib.sha51
 
 
 def make_digest(name: str) -> Callable[[Body], str]:
-    """The function for `sha256`, `md5` or `sha512`."""
+    """Return the function for `sha256`, `md5` or `sha512`."""
     new = _HASHES[name]
 
     def digest(body: Body) -> str:

@@ -1,4 +1,4 @@
-"""RGB pixels to jpg, png or webp, or planes to jpg, without metadata."""
+"""Encode RGB pixels as jpg, png or webp, and planes as jpg. No metadata is written."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from img2ds.image.planes import Planes
 
 
 class EncodeError(Exception):
-    """The codec refused the picture (WebP and JPEG have a largest size)."""
+    """The codec refused the image (WebP and JPEG have a largest size)."""
 
 
 def make_encoder(name: str, quality: int) -> Callable[[Pixels], bytes]:
-    """An encoder of RGB [height, width, 3].
+    """Return an encoder of RGB pixels [height, width, 3].
 
     Args:
-        name: jpg (4:2:0, as img2dataset's), png or webp.
+        name: jpg (4:2:0, as img2dataset), png or webp.
         quality: 1-100; for png the compression level, 0-9.
     """
     if name == "jpg":
@@ -53,9 +53,9 @@ def make_encoder(name: str, quality: int) -> Callable[[Pixels], bytes]:
 
 
 def make_plane_encoder(quality: int) -> Callable[[Planes], bytes]:
-    """An encoder of 4:2:0 planes to the same kind of jpg as `make_encoder`'s.
+    """Return an encoder of 4:2:0 planes to the same kind of jpg as that of `make_encoder`.
 
-    Grey pictures get chroma without colour: training sets are read as RGB.
+    Grey images get neutral chroma planes, because training sets are read as RGB.
     """
     encode_rgb = make_encoder("jpg", quality)
 
@@ -65,7 +65,7 @@ def make_plane_encoder(quality: int) -> Callable[[Planes], bytes]:
         if cb is None or cr is None:
             cb = cr = np.full(((height + 1) // 2, (width + 1) // 2), 128, np.uint8)
         if height == 1 or width == 1:
-            # simplejpeg sees from the planes' sizes how chroma is sampled; these say: not at all.
+            # simplejpeg derives the subsampling from the planes' sizes; these would mean 4:4:4.
             whole = [plane.repeat(2, 0).repeat(2, 1)[:height, :width] for plane in (cr, cb)]
             return encode_rgb(cv2.cvtColor(np.dstack([planes.y, *whole]), cv2.COLOR_YCrCb2RGB))
         try:
@@ -80,9 +80,9 @@ def make_plane_encoder(quality: int) -> Callable[[Planes], bytes]:
 
 
 def _even(plane: Pixels) -> Pixels:
-    """The same as a part of a plane with even sides, at whose end its last samples are repeated.
+    """Return the plane as a view of one with even sides, in which the last samples are repeated.
 
-    TurboJPEG reads luma up to the next even side, whatever lies there: rows of other pictures.
+    TurboJPEG reads luma up to the next even side, which would be memory of something else.
     """
     height, width = plane.shape
     if height % 2 == width % 2 == 0:

@@ -10,23 +10,23 @@ import exifread
 import orjson
 from exifread.core.exceptions import ExifError
 
-#: What there is to say about a picture without EXIF data.
+#: For images without EXIF data.
 NO_EXIF = "{}"
 
-#: Bytes read after which a block is given up, and what each read counts for at least. Cameras'
-#: need some ten thousand; 64 kB can be made to take seconds, or to become 80 MB of text.
+#: Bytes that may be read of a block, and the least that one read counts for. Blocks of cameras
+#: need some ten thousand; 64 kB can be made to take seconds, or to give 80 MB of text.
 MAX_READ, LEAST_READ = 500_000, 25
 
-# It logs a line for each oddity of each picture.
+# exifread logs a line for each anomaly.
 logging.getLogger("exifread").setLevel(logging.CRITICAL)
 
 
 class _TooMuchError(Exception):
-    """A block that was made to keep its reader busy."""
+    """More was read of a block than any camera's needs."""
 
 
 class _Bounded(io.BytesIO):
-    """Ends the reading of such blocks."""
+    """A TIFF block of which a limited number of bytes can be read."""
 
     def __init__(self, block: bytes) -> None:
         super().__init__(block)
@@ -40,7 +40,7 @@ class _Bounded(io.BytesIO):
         return data
 
 
-#: exifread reads what cameras and editors wrote without bounds checks of its own.
+#: What exifread raises for malformed blocks: it does not check bounds itself.
 _MALFORMED = (
     ExifError,
     _TooMuchError,
@@ -57,7 +57,11 @@ _MALFORMED = (
 
 
 def exif_json(tiff: bytes | None) -> str:
-    """The tags of a TIFF block, maker notes and thumbnails aside; `{}` when it is malformed."""
+    """Return the tags of a TIFF block, without maker notes and thumbnails, as a JSON object.
+
+    Returns:
+        `{}` if the block is malformed or missing.
+    """
     if tiff is None:
         return NO_EXIF
     try:

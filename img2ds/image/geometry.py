@@ -1,7 +1,7 @@
-"""Sizes and places of the five resize modes. Pure; the rules are img2dataset's.
+"""Sizes and offsets of the five resize modes. Pure.
 
-The scaled sides are rounded half to even, a border is split with its smaller half first, a crop
-begins at the floor of half the excess (albumentations, which img2dataset calls).
+The rules are img2dataset's: scaled sides are rounded half to even, the smaller half of a border
+comes first, and a crop starts at the floor of half the excess (albumentations, which it calls).
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from img2ds.config.options import ImageOptions
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """What to do to an upright picture, in pixels.
+    """How an upright image is resized, then padded or cropped. In pixels.
 
-    First it is resized to `resized`. The result has size `final`: larger than `resized` where a
-    border is added, smaller where it is cropped; (`left`, `top`) is where the resized picture
-    begins in the result, or the result in the resized picture.
+    Attributes:
+        resized: width and height after resizing.
+        final: width and height of the result: larger than `resized` if a border is added, smaller
+            if the image is cropped.
+        left, top: where the resized image starts in the result if it is padded; where the result
+            starts in the resized image if it is cropped.
+        shrinks: whether the side that the mode looks at is reduced.
+        changes: whether there is anything to do.
     """
 
     resized: tuple[int, int]
@@ -29,14 +34,14 @@ class Geometry:
 
     @property
     def pads(self) -> bool:
-        """Whether there is a border to be added."""
+        """Whether a border is added."""
         return self.final != self.resized and (
             self.final[0] >= self.resized[0] and self.final[1] >= self.resized[1]
         )
 
 
 def plan_geometry(width: int, height: int, options: ImageOptions) -> Geometry:
-    """The geometry for an upright picture of `width` x `height` pixels."""
+    """Return the geometry for an upright image of `width` x `height` pixels."""
     mode, size = options.resize_mode, options.image_size
     same = Geometry((width, height), (width, height), changes=False)
     if mode == "no" or options.disable_all_reencoding:

@@ -1,4 +1,4 @@
-"""ICC profiles to sRGB, which is what everyone who trains on pixels takes them for."""
+"""Convert colours from an ICC profile to sRGB, which training code assumes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from PIL import Image, ImageCms
 
 from img2ds.image.orient import Pixels
 
-#: A profile that moves no colour of the probe further, in 8-bit levels, is sRGB by another name.
+#: Levels of 255. A profile that changes no colour of a probe by more is taken for sRGB.
 _SAME = 2
 
 
 @lru_cache(maxsize=64)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From `profile` to sRGB for pictures of `mode`; None when there is nothing to convert."""
+    """Return the transform to sRGB for images of `mode`; None if there is nothing to convert."""
     space = {"RGB": b"RGB ", "CMYK": b"CMYK"}[mode]
     if profile[16:20] != space:
         return None
@@ -29,7 +29,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
         )
     except (ImageCms.PyCMSError, OSError):
-        return None  # a broken profile says nothing
+        return None  # broken profiles are ignored
     if mode == "RGB":
         levels = np.linspace(0, 255, 9).astype(np.uint8)
         grid = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(27, 27, 3)
@@ -46,18 +46,18 @@ def _apply(pixels: Pixels, transform: ImageCms.ImageCmsTransform) -> Pixels:
 
 
 def is_srgb(profile: bytes) -> bool:
-    """Whether colours by this profile are sRGB's, or it says nothing of RGB."""
+    """Return whether RGB pixels with this profile need no conversion."""
     return _transform(profile, "RGB") is None
 
 
 def to_srgb(pixels: Pixels, profile: bytes) -> Pixels:
-    """RGB pixels [height, width, 3] in the colours that `profile` gives them."""
+    """Convert RGB pixels [height, width, 3] from `profile` to sRGB."""
     transform = _transform(profile, "RGB")
     return pixels if transform is None else _apply(pixels, transform)
 
 
 def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """A CMYK picture as RGB; by its profile, or by plain complement without one."""
+    """Convert a CMYK image to sRGB by its profile; without one by plain complement."""
     transform = _transform(profile, "CMYK") if profile is not None else None
     if transform is None:
         return image.convert("RGB")

@@ -1,37 +1,37 @@
-"""The common kinds of JPEG, baseline and progressive, by a decoder of our own: on x86-64.
+"""Decode common JPEGs, baseline and progressive, by the extension `_jpeg`. x86-64 only.
 
-It takes half of libjpeg-turbo's time and gives its very levels. Whatever is rare, or wrong in any
-way, is left to the general decoder, which also says what is wrong.
+It takes half the time of libjpeg-turbo, and its pixels are the same. It declines whatever is rare
+or broken; the general decoder then decodes it, or states the error.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from img2ds.image.header import Header
+from img2ds.image.native import load
 from img2ds.image.orient import Pixels
 from img2ds.image.planes import Planes
-from img2ds.image.sniff import Header
 
-try:
-    from img2ds.image.native import _jpeg
-except ImportError:  # another machine, or built without a C compiler
-    _jpeg = None  # type: ignore[assignment]
+_jpeg = load("jpeg")
 
-#: What JPEGs are divided by while they are decoded: the transforms that are vectorised. Those
-#: between take longer than the next larger one, resizing counted.
+#: The reduced sizes that JPEGs are decoded at, as divisors: those whose inverse DCT is vectorised.
+#: The other eighths take longer than the next larger one, resizing included.
 DCT_SCALES = (8, 4, 2)
 
-#: Pixels a side that the DCT's blocks have.
+#: Pixels a side of a DCT block.
 _SIDE = 8
 
 
-def reduction(header: Header, least: tuple[int, int]) -> int:
-    """The number to divide the sides by, rounding up, that leaves no less than `least`, width and
-    height; 1 when that is (0, 0), which asks for all of it.
+def reduction(header: Header, min_size: tuple[int, int]) -> int:
+    """Return the largest divisor at which the image has at least `min_size`, width and height.
+
+    Sides are rounded up. (0, 0) asks for the full size, which is 1.
     """
-    if least != (0, 0):
+    if min_size != (0, 0):
+        width, height = min_size
         for scale in DCT_SCALES:
-            if -(-header.width // scale) >= least[0] and -(-header.height // scale) >= least[1]:
+            if -(-header.width // scale) >= width and -(-header.height // scale) >= height:
                 return scale
     return 1
 
@@ -39,13 +39,13 @@ def reduction(header: Header, least: tuple[int, int]) -> int:
 def decode_rgb(
     body: bytes | bytearray, header: Header, scale: int, buffer: Pixels | None
 ) -> Pixels | None:
-    """RGB [height, width, 3] of a JPEG in colour, at 1 / `scale` of its size.
+    """Decode a JPEG in colour to RGB [height, width, 3], at 1 / `scale` of its size.
 
     Args:
-        buffer: memory, uint8 [bytes], that the pixels are put into.
+        buffer: memory, uint8 [bytes], to decode into.
 
     Returns:
-        None when this is not for this decoder.
+        None if the extension declines.
     """
     if _jpeg is not None:
         shape = -(-header.height // scale), -(-header.width // scale), 3
@@ -57,23 +57,23 @@ def decode_rgb(
 
 
 def decode_planes(body: bytes | bytearray, scale: int, *, coarse: bool = False) -> Planes | None:
-    """Planes of a JPEG, grey or in colour, at 1 / `scale` of its size.
+    """Decode a JPEG, grey or in colour, to planes at 1 / `scale` of its size.
 
     Args:
-        coarse: chroma of half luma's size will do where it is stored as fine as luma.
+        coarse: decode chroma at half the size of luma even if it is stored at the same size.
 
     Returns:
-        None when this is not for this decoder.
+        None if the extension declines.
     """
-    found = None
+    decoded = None
     if _jpeg is not None:
-        found = _jpeg.decode_planes(body, _SIDE // scale, coarse)
-    if found is None:
+        decoded = _jpeg.decode_planes(body, _SIDE // scale, coarse)
+    if decoded is None:
         return None
-    buffer, pitch, places = found
+    buffer, pitch, layout = decoded
     y, *chroma = (
         np.ndarray((height, width), np.uint8, buffer, offset, (stride, 1))
-        for offset, stride, width, height in places
+        for offset, stride, width, height in layout
     )
     cb, cr = chroma or (None, None)
     return Planes(y, cb, cr, pitch)

@@ -1,8 +1,8 @@
-"""Luma and chroma apart, as JPEG stores them: resized from the decoder's grids to the encoder's.
+"""Resize luma and chroma planes, from the resolutions of the decoder to those of the encoder.
 
-A JPEG that becomes a JPEG need not pass through RGB: chroma goes from its own resolution straight
-to that of 4:2:0, and no colour is converted. The picture is the one that the way through RGB
-gives, but for how chroma is filled in between its samples.
+A JPEG that is encoded as JPEG needs no conversion to RGB: chroma is resampled from its own
+resolution to that of 4:2:0. The image is the same as through RGB, but for how chroma is
+interpolated between its samples.
 """
 
 from __future__ import annotations
@@ -12,29 +12,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from img2ds.image.geometry import Geometry
-from img2ds.image.orient import Pixels, mirrors, swaps_sides
+from img2ds.image.native import load
+from img2ds.image.orient import Pixels, flips, swaps_sides
 
-try:
-    from img2ds.image.native import _planes
-except ImportError:  # built without a C compiler
-    _planes = None  # type: ignore[assignment]
+_planes = load("planes")
 
 _WHITE = 255
 
-#: For one axis of a plane, what `_planes.resample_planes` asks for.
+#: One axis of a plane, see `resample_planes` in `native/_planes.c`.
 _Axis = tuple[int, int, int, int, int, int, bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Planes:
-    """A picture in Y, Cb and Cr (JFIF: full range, chroma centred between the luma it covers).
+    """An image in YCbCr (JFIF: full range, chroma sited between the luma samples it covers).
 
     Attributes:
         y: uint8 [height, width].
-        cb, cr: uint8 [ceil(height / pitch[1]), ceil(width / pitch[0])]; None for grey pictures.
-        pitch: luma samples that a sample of chroma covers, across and down; each 1 or 2.
+        cb, cr: uint8 [ceil(height / pitch[1]), ceil(width / pitch[0])]; None for grey images.
+        pitch: luma samples that a chroma sample covers, horizontally and vertically; each 1 or 2.
 
-    Rows may lie apart, columns not.
+    Columns are contiguous, rows need not be.
     """
 
     y: Pixels
@@ -44,10 +42,10 @@ class Planes:
 
 
 def can_resize(geometry: Geometry, size: tuple[int, int], filter_name: str) -> bool:
-    """Whether `resize_planes` knows this: the default filters, and whatever keeps its size.
+    """Return whether `resize_planes` supports this: the default filters, or no change of size.
 
     Args:
-        size: width and height of the upright picture, before it is scaled in any way.
+        size: width and height of the upright image as stored in the file.
     """
     eight_taps = filter_name in ("lanczos", "lanczos4")
     averages = filter_name == "area" and geometry.shrinks
@@ -55,58 +53,53 @@ def can_resize(geometry: Geometry, size: tuple[int, int], filter_name: str) -> b
 
 
 def resize_planes(planes: Planes, geometry: Geometry, orientation: int, filter_name: str) -> Planes:
-    """Resize, turn upright, add the border or crop.
+    """Resize, orient, then pad or crop.
 
     Args:
         planes: as stored; with "area" no smaller than `geometry.resized`.
-        geometry: of the upright picture.
-        filter_name: one that `can_resize` allows.
+        geometry: of the upright image.
+        filter_name: one that `can_resize` accepts.
 
     Returns:
-        4:2:0 planes of the final size, contiguous; without chroma as `planes`.
+        4:2:0 planes of the final size, contiguous; without chroma if `planes` has none.
 
     Raises:
-        ValueError: chroma is not of the size that luma and pitch say, or "area" is to enlarge.
+        ValueError: the chroma planes do not have the size that luma and pitch imply, or "area" is
+            to enlarge.
     """
-    height, width = planes.y.shape
-    swap = swaps_sides(orientation)
-    across, down = planes.pitch
-    if swap:  # from here on sides are those of the upright picture
-        width, height, across, down = height, width, down, across
-    final_width, final_height = geometry.final
-    left, top = geometry.left, geometry.top
-    flip, flop = mirrors(orientation)
+    assert _planes is not None, "the caller asks `can_resize` first"
+    resample = _planes.resample_planes
     kernel = _planes.LANCZOS if filter_name in ("lanczos", "lanczos4") else _planes.AREA
-
-    def resample(
-        pairs: tuple[tuple[Pixels, Pixels], ...], horizontal: _Axis, vertical: _Axis
-    ) -> None:
-        rows, columns = (horizontal, vertical) if swap else (vertical, horizontal)
-        _planes.resample_planes(pairs, kernel, rows, columns, swap)
-
+    swap = swaps_sides(orientation)
+    height, width = planes.y.shape
+    across, down = planes.pitch
+    if swap:  # from here on sides are those of the upright image
+        width, height, across, down = height, width, down, across
+    flip_columns, flip_rows = flips(orientation)
     resized_width, resized_height = geometry.resized
+    final_width, final_height = geometry.final
+    # The first pixel of the result, counted in the resized image; negative if there is a border.
+    left, top = (-geometry.left, -geometry.top) if geometry.pads else (geometry.left, geometry.top)
+
+    def axes(
+        pitch: tuple[int, int], start: tuple[int, int], size: tuple[int, int], grain: int
+    ) -> tuple[_Axis, _Axis]:
+        horizontal = (width, pitch[0], resized_width, start[0], size[0], grain, flip_columns)
+        vertical = (height, pitch[1], resized_height, start[1], size[1], grain, flip_rows)
+        return (horizontal, vertical) if swap else (vertical, horizontal)
+
     if geometry.pads:
         y = np.full((final_height, final_width), _WHITE, np.uint8)
-        place = y[top : top + resized_height, left : left + resized_width]
-        resample(
-            ((planes.y, place),),
-            (width, 1, resized_width, 0, resized_width, 1, flip),
-            (height, 1, resized_height, 0, resized_height, 1, flop),
-        )
-        left, top = -left, -top  # the final picture begins before the resized one
+        inner = y[-top : resized_height - top, -left : resized_width - left]
+        luma = axes((1, 1), (0, 0), geometry.resized, 1)
+        resample(((planes.y, inner),), kernel, *luma, swap)
     else:
         y = np.empty((final_height, final_width), np.uint8)
-        resample(
-            ((planes.y, y),),
-            (width, 1, resized_width, left, final_width, 1, flip),
-            (height, 1, resized_height, top, final_height, 1, flop),
-        )
+        luma = axes((1, 1), (left, top), geometry.final, 1)
+        resample(((planes.y, y),), kernel, *luma, swap)
     if planes.cb is None or planes.cr is None:
         return Planes(y, None, None)
     cb, cr = np.empty((2, (final_height + 1) // 2, (final_width + 1) // 2), np.uint8)
-    resample(
-        ((planes.cb, cb), (planes.cr, cr)),
-        (width, across, resized_width, left, final_width, 2, flip),
-        (height, down, resized_height, top, final_height, 2, flop),
-    )
+    chroma = axes((across, down), (left, top), geometry.final, 2)
+    resample(((planes.cb, cb), (planes.cr, cr)), kernel, *chroma, swap)
     return Planes(y, cb, cr)

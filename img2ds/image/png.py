@@ -1,8 +1,8 @@
-"""The common kinds of PNG: 8 bits, grey, RGB or RGBA, not interlaced.
+"""Decode common PNGs, 8 bits, grey, RGB or RGBA, not interlaced, by the extension `_png`.
 
-igzip unpacks them (ISA-L, through `isal`) in half of zlib's time, and a compiled loop undoes the
-row filters. Whatever is not plain, or wrong in any way, is left to the general decoder, which
-also says what is wrong.
+igzip (ISA-L, through `isal`) inflates the data in half the time of zlib; the extension reverses the
+row filters. It declines whatever is rare or broken; the general decoder then decodes it, or states
+the error.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ import struct
 
 import numpy as np
 
+from img2ds.image.header import Header
+from img2ds.image.native import load
 from img2ds.image.orient import Pixels
-from img2ds.image.sniff import Header
 
+_png = load("png")
 try:
     from isal import isal_zlib
+except ImportError:  # no wheel for this machine
+    _png = None
 
-    from img2ds.image.native import _png
-except ImportError:  # no wheel for this machine, or built without a C compiler
-    _png = None  # type: ignore[assignment]
-
-#: Samples a pixel by colour type; palettes are not here.
+#: Samples a pixel, by colour type; not of palettes.
 _CHANNELS = {0: 1, 2: 3, 6: 4}
+#: Bytes of the signature.
 _SIGNATURE = 8
-#: The chunk header, and the checksum behind its data (PNG 3rd ed. 5.3).
+#: Bytes of a chunk besides its data: length, type and CRC (PNG 3rd edition, 5.3).
 _AROUND = 12
 
 
 def decode_png(body: bytes | bytearray, header: Header) -> Pixels | None:
-    """[height, width, channels] as stored; None when this is not for this decoder."""
+    """Decode to [height, width, channels] as stored; None if the extension declines."""
     if _png is None or header.depth != 8 or header.animated:
         return None
     colour, *methods = body[25:29]
@@ -42,7 +43,7 @@ def decode_png(body: bytes | bytearray, header: Header) -> Pixels | None:
     expected = header.height * (1 + header.width * channels)
     unpacker = isal_zlib.decompressobj()
     try:
-        raw = unpacker.decompress(packed, expected + 1)  # never more, whatever is packed in it
+        raw = unpacker.decompress(packed, expected + 1)  # bounds the memory
     except isal_zlib.IsalError:  # type: ignore[misc] # its stub has an instance for the class
         return None
     if len(raw) != expected or not unpacker.eof:
@@ -52,7 +53,7 @@ def decode_png(body: bytes | bytearray, header: Header) -> Pixels | None:
 
 
 def _data(body: bytes | bytearray) -> bytes | None:
-    """What all IDAT chunks hold together; None if one is damaged."""
+    """Concatenate the data of the IDAT chunks; None if one has a wrong CRC."""
     view = memoryview(body)
     pieces = []
     at = _SIGNATURE

@@ -1,7 +1,7 @@
-"""Pixels to the size and place that a geometry says.
+"""Resize pixels, and pad or crop them, by a geometry.
 
-The two default filters have a compiled form of their own, `_resample`; where it could not be
-built OpenCV does the same, within one level of 255, at four times the time.
+The extension `_resample` has the two default filters. Without it OpenCV's are used, which differ by
+one level of 255 at most and take four times as long.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import cv2
 import numpy as np
 
 from img2ds.image.geometry import Geometry
+from img2ds.image.native import load
 from img2ds.image.orient import Pixels, swaps_sides, upright
 
-try:
-    from img2ds.image.native import _resample
-except ImportError:  # built without a C compiler
-    _resample = None  # type: ignore[assignment]
+_resample = load("resample")
 
-#: img2dataset's names for OpenCV's filters.
+#: OpenCV's filters by the names that img2dataset gives them.
 FILTERS = {
     "nearest": cv2.INTER_NEAREST,
     "linear": cv2.INTER_LINEAR,
@@ -31,23 +29,22 @@ _WHITE = 255
 
 
 def resize(pixels: Pixels, geometry: Geometry, orientation: int, filter_name: str) -> Pixels:
-    """Resize, turn upright, add the border or crop.
+    """Resize, orient, then pad or crop.
 
     Args:
         pixels: [height, width, 3] or [height, width], as stored.
-        geometry: of the upright picture.
+        geometry: of the upright image.
 
     Returns:
         RGB [final height, final width, 3], contiguous.
     """
     size = geometry.resized
     if swaps_sides(orientation):
-        size = (size[1], size[0])  # turning comes second, when there are fewer pixels to turn
+        size = (size[1], size[0])  # orienting comes second, when there are fewer pixels
     if orientation == 1 and pixels.ndim == 3 and geometry.pads:
         canvas = np.full((geometry.final[1], geometry.final[0], 3), _WHITE, np.uint8)
         top, left = geometry.top, geometry.left
-        place = canvas[top : top + size[1], left : left + size[0]]
-        _scale_into(place, pixels, filter_name)
+        _scale_into(canvas[top : top + size[1], left : left + size[0]], pixels, filter_name)
         return canvas
     if (pixels.shape[1], pixels.shape[0]) != size:
         scaled = np.empty((size[1], size[0], *pixels.shape[2:]), np.uint8)
@@ -55,14 +52,14 @@ def resize(pixels: Pixels, geometry: Geometry, orientation: int, filter_name: st
         pixels = scaled
     if pixels.ndim == 2:
         pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB)
-    return placed(upright(pixels, orientation), geometry)
+    return pad_or_crop(upright(pixels, orientation), geometry)
 
 
-def placed(pixels: Pixels, geometry: Geometry) -> Pixels:
-    """An upright picture of the size `geometry.resized`, with its border added, or cropped.
+def pad_or_crop(pixels: Pixels, geometry: Geometry) -> Pixels:
+    """Add the border to an upright image of the size `geometry.resized`, or crop it.
 
     Returns:
-        RGB [final height, final width, 3], contiguous; `pixels` itself where it is that already.
+        RGB [final height, final width, 3], contiguous; `pixels` itself if it is that already.
     """
     if geometry.final != geometry.resized:
         width, height = geometry.resized
@@ -76,7 +73,7 @@ def placed(pixels: Pixels, geometry: Geometry) -> Pixels:
 
 
 def _scale_into(target: Pixels, source: Pixels, filter_name: str) -> None:
-    """Fill `target`, which may be a part of something larger, with `source` at its size."""
+    """Fill `target`, which may be a part of a larger array, with `source` resized."""
     if source.shape == target.shape:
         target[:] = source
         return
@@ -85,7 +82,7 @@ def _scale_into(target: Pixels, source: Pixels, filter_name: str) -> None:
         if filter_name in ("lanczos", "lanczos4"):
             _resample.resample(np.ascontiguousarray(source), target, _resample.LANCZOS)
             return
-        # By whole numbers OpenCV is the faster one, and where a side grows its "area" is linear.
+        # OpenCV is faster at integer ratios. If a side grows, its "area" is linear interpolation.
         whole = source.shape[0] % height == 0 and source.shape[1] % width == 0
         shrinks = source.shape[0] >= height and source.shape[1] >= width
         if filter_name == "area" and shrinks and not whole:

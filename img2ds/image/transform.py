@@ -1,6 +1,7 @@
-"""Bytes to `Encoded | Failure`: inspect the header, then render the picture.
+"""Image bytes to a finished sample: inspect the header, then render.
 
-Two steps, so that the caller knows what a picture costs before it is decoded, and where.
+Two steps, so that the caller knows the cost of an image before it is decoded, and decides in which
+thread.
 """
 
 from __future__ import annotations
@@ -11,28 +12,30 @@ from dataclasses import dataclass, replace
 from img2ds.config.options import ImageOptions
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.core.sample import Body, Encoded
-from img2ds.image.blur import Boxes, blur, turned
+from img2ds.image.blur import blur
+from img2ds.image.boxes import Boxes, orient_boxes
 from img2ds.image.decode import BombError, DecodeError, decode
 from img2ds.image.encode import EncodeError, make_encoder, make_plane_encoder
 from img2ds.image.exif import exif_json
 from img2ds.image.geometry import Geometry, plan_geometry
+from img2ds.image.header import Header
 from img2ds.image.icc import is_srgb, to_srgb
 from img2ds.image.jpeg import decode_planes, reduction
 from img2ds.image.orient import Pixels, read_orientation, swaps_sides
 from img2ds.image.planes import Planes, can_resize, resize_planes
-from img2ds.image.resize import placed, resize
-from img2ds.image.sniff import Header, sniff
-
-#: Pixels from which decoding takes over 20 ms on a core of 2020: JPEG 6 ms a million (entropy
-#: decoding, at any DCT scale), PNG 17, WebP and GIF 14.
-COSTLY_PIXELS = {"jpeg": 3_500_000, "png": 1_200_000, "webp": 1_500_000, "gif": 1_500_000}
-
-_EXTENSIONS = {"jpg": "jpeg", "png": "png", "webp": "webp"}
+from img2ds.image.resize import pad_or_crop, resize
+from img2ds.image.sniff import FORMATS, sniff
 
 
 @dataclass(slots=True)
-class Picture:
-    """An inspected body. Sizes are those of the upright picture, boxes are in it as stored."""
+class InspectedImage:
+    """An image whose header was accepted.
+
+    Attributes:
+        width, height: of the upright image.
+        costly: whether it takes long to decode or to resize.
+        boxes: to be blurred; in fractions of the image as stored.
+    """
 
     body: bytes | bytearray
     header: Header
@@ -45,7 +48,7 @@ class Picture:
 
 
 class Transformer:
-    """Makes samples' images out of bodies. `render` may be called from another thread."""
+    """Transforms bodies to the images of samples. `render` may be called from any thread."""
 
     def __init__(self, options: ImageOptions) -> None:
         self._options = options
@@ -54,20 +57,35 @@ class Transformer:
         if options.encode_format == "jpg":
             self._encode_planes = make_plane_encoder(options.quality)
 
-    def inspect(self, body: Body, boxes: Boxes = ()) -> Picture | Failure:
-        """Judge a body by its header: format, bomb, and the size filters.
+    def inspect(self, body: Body, boxes: Boxes = ()) -> InspectedImage | Failure:
+        """Accept or refuse a body by its header: format, decompression bomb, size filters.
 
         Args:
-            boxes: what to blur in it, see `blur`. Such a picture is always encoded anew.
+            boxes: to be blurred; an image with boxes is always re-encoded.
         """
-        options = self._options
         data = bytes(body) if isinstance(body, memoryview) else body
         header = sniff(data)
         if isinstance(header, Failure):
             return header
+        refused = self._refuse(header)
+        if refused is not None:
+            return refused
+        width, height = header.width, header.height
+        orientation = read_orientation(header.exif)
+        if swaps_sides(orientation):
+            width, height = height, width
+        geometry = plan_geometry(width, height, self._options)
+        # Resizing by the shorter side enlarges a line one pixel high to a bomb.
+        resized = geometry.resized[0] * geometry.resized[1]
+        if geometry.changes and resized > self._options.max_decoded_pixels:
+            return failure(Reason.IMAGE_BOMB, "would be resized to more than max_decoded_pixels")
+        costly = max(width * height, resized) > FORMATS[header.format].costly_pixels
+        return InspectedImage(data, header, orientation, width, height, geometry, costly, boxes)
+
+    def _refuse(self, header: Header) -> Failure | None:
+        options, width, height = self._options, header.width, header.height
         if header.format not in options.image_formats:
             return failure(Reason.UNWANTED_FORMAT, f"format not wanted: {header.format}")
-        width, height = header.width, header.height
         if not width or not height:
             return failure(Reason.DECODE_ERROR, "image without pixels")
         if width * height > options.max_decoded_pixels:
@@ -78,105 +96,89 @@ class Transformer:
             return failure(Reason.IMAGE_AREA_TOO_LARGE, "image area too large")
         if max(width, height) / min(width, height) > options.max_aspect_ratio:
             return failure(Reason.ASPECT_RATIO, "aspect ratio too large")
-        orientation = read_orientation(header.exif)
-        if swaps_sides(orientation):
-            width, height = height, width
-        geometry = plan_geometry(width, height, options)
-        # Sizing the shorter side of a line one pixel high makes a bomb of it.
-        enlarged = geometry.resized[0] * geometry.resized[1]
-        if geometry.changes and enlarged > options.max_decoded_pixels:
-            return failure(Reason.IMAGE_BOMB, "would be resized to more than max_decoded_pixels")
-        return Picture(
-            data,
-            header,
-            orientation,
-            width,
-            height,
-            geometry,
-            max(header.width * header.height, enlarged) > COSTLY_PIXELS[header.format],
-            boxes,
-        )
+        return None
 
-    def render(self, picture: Picture) -> Encoded | Failure:
-        """Decode, turn, resize and encode; or keep the bytes where the options say so."""
-        options = self._options
-        geometry = picture.geometry
-        exif = exif_json(picture.header.exif) if options.extract_exif else None
-        if options.disable_all_reencoding and not picture.boxes:
-            data: Body = picture.body
-        else:
-            try:
-                if self._keeps(picture):
-                    self._decode(picture, (1, 1))  # only to know that it can be
-                    data = picture.body
-                else:
-                    data = self._rendered(picture)
-            except BombError as error:
-                return failure(Reason.IMAGE_BOMB, error.message)
-            except DecodeError as error:
-                reason = Reason.TRUNCATED_IMAGE if error.truncated else Reason.DECODE_ERROR
-                return failure(reason, error.message)
-            except EncodeError as error:
-                return failure(Reason.ENCODE_ERROR, str(error))
-        width, height = geometry.final
-        return Encoded(data, width, height, picture.width, picture.height, exif)
+    def render(self, image: InspectedImage) -> Encoded | Failure:
+        """Decode, orient, resize and encode; or keep the bytes if the options say so."""
+        try:
+            data = self._data(image)
+        except BombError as error:
+            return failure(Reason.IMAGE_BOMB, error.message)
+        except DecodeError as error:
+            reason = Reason.TRUNCATED_IMAGE if error.truncated else Reason.DECODE_ERROR
+            return failure(reason, error.message)
+        except EncodeError as error:
+            return failure(Reason.ENCODE_ERROR, str(error))
+        exif = exif_json(image.header.exif) if self._options.extract_exif else None
+        width, height = image.geometry.final
+        return Encoded(data, width, height, image.width, image.height, exif)
 
-    def _keeps(self, picture: Picture) -> bool:
-        """Whether skip_reencode holds for this picture: nothing about it needs to change."""
+    def _data(self, image: InspectedImage) -> Body:
+        if self._options.disable_all_reencoding and not image.boxes:
+            return image.body
+        if self._skips_reencoding(image):
+            self._decode(image, (1, 1))  # refuses what cannot be decoded
+            return image.body
+        return self._reencode(image)
+
+    def _skips_reencoding(self, image: InspectedImage) -> bool:
+        """Return whether skip_reencode applies: nothing about the image has to change."""
         return (
             self._options.skip_reencode
-            and picture.header.format == _EXTENSIONS[self._options.encode_format]
-            and picture.orientation == 1
-            and not picture.header.transparent
-            and not picture.geometry.changes
-            and not picture.boxes
+            and FORMATS[image.header.format].extension == self._options.encode_format
+            and image.orientation == 1
+            and not image.header.transparent
+            and not image.geometry.changes
+            and not image.boxes
         )
 
-    def _rendered(self, picture: Picture) -> bytes:
-        options, geometry = self._options, picture.geometry
+    def _reencode(self, image: InspectedImage) -> bytes:
+        options, geometry = self._options, image.geometry
         name = options.upscale_interpolation
         if geometry.shrinks:
             name = options.downscale_interpolation
-        # DCT scaling is averaging over areas; for another filter it would be another picture.
-        least, averages = (0, 0), geometry.shrinks and name == "area"
+        # DCT scaling averages over areas. For another filter the result would differ.
+        min_size, averages = (0, 0), geometry.shrinks and name == "area"
         if averages:
-            least = geometry.resized
-            if swaps_sides(picture.orientation):
-                least = (least[1], least[0])
+            min_size = geometry.resized
+            if swaps_sides(image.orientation):
+                min_size = (min_size[1], min_size[0])
         declined = False
-        if self._encode_planes is not None and _stays_in_planes(picture, name):
-            scale = reduction(picture.header, least)
-            planes = decode_planes(picture.body, scale, coarse=averages)
+        if self._encode_planes is not None and _stays_in_planes(image, name):
+            scale = reduction(image.header, min_size)
+            planes = decode_planes(image.body, scale, coarse=averages)
             if planes is not None:
-                planes = resize_planes(planes, geometry, picture.orientation, name)
+                planes = resize_planes(planes, geometry, image.orientation, name)
                 return self._encode_planes(planes)
             declined = True
-        pixels = self._decode(picture, least, declined)
-        if picture.boxes:
-            # Between resizing and what is cut or added, as img2dataset: nothing of a border
-            # gets into the blur, nor is it missing what is cut.
+        pixels = self._decode(image, min_size, declined=declined)
+        if image.boxes:
+            # After resizing and before padding or cropping, as img2dataset does it: the border is
+            # not blurred in, and the blur includes what is cropped away.
             whole = replace(geometry, final=geometry.resized, left=0, top=0)
-            pixels = resize(pixels, whole, picture.orientation, name)
-            pixels = blur(pixels, turned(picture.boxes, picture.orientation))
-            pixels = placed(pixels, geometry)
+            pixels = resize(pixels, whole, image.orientation, name)
+            pixels = blur(pixels, orient_boxes(image.boxes, image.orientation))
+            pixels = pad_or_crop(pixels, geometry)
         else:
-            pixels = resize(pixels, geometry, picture.orientation, name)
-        # Colours are converted last, when there are the fewest of them.
-        if picture.header.icc is not None and picture.header.channels != 4:
-            pixels = to_srgb(pixels, picture.header.icc)
+            pixels = resize(pixels, geometry, image.orientation, name)
+        # Colours are converted last, when there are the fewest pixels.
+        if image.header.icc is not None and image.header.channels != 4:
+            pixels = to_srgb(pixels, image.header.icc)
         return self._encode(pixels)
 
-    def _decode(self, picture: Picture, least: tuple[int, int], declined: bool = False) -> Pixels:
+    def _decode(
+        self, image: InspectedImage, min_size: tuple[int, int], *, declined: bool = False
+    ) -> Pixels:
         most = self._options.max_decoded_pixels
-        return decode(picture.body, picture.header, least, most, declined=declined)
+        return decode(image.body, image.header, min_size, most, declined=declined)
 
 
-def _stays_in_planes(picture: Picture, name: str) -> bool:
-    """Whether a JPEG can become one in luma and chroma: nothing has to be done to it in RGB."""
-    header = picture.header
+def _stays_in_planes(image: InspectedImage, filter_name: str) -> bool:
+    """Return whether a JPEG can be resized in luma and chroma, without a conversion to RGB."""
+    header = image.header
     return (
         header.format == "jpeg"
-        and not picture.boxes
-        and can_resize(picture.geometry, (picture.width, picture.height), name)
+        and not image.boxes
+        and can_resize(image.geometry, (image.width, image.height), filter_name)
         and (header.icc is None or is_srgb(header.icc))
     )

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from img2ds.config.command_line import HELP, Result, help_lines, load, read_arguments
+from img2ds.config.command import Result, load
+from img2ds.config.command_line import read_arguments
 from img2ds.config.flags import Flags
+from img2ds.config.help import HELP, help_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +29,28 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "status": Command(
-        "what a data set holds, what it lacks, and how to go on; reads counts alone",
+        "show what a dataset contains, what is missing, and how to resume",
         "img2ds.manage.options:StatusOptions",
         "img2ds.manage.status:run",
-        "0 complete, 1 shards are missing, 2 wrong use",
+        "0 complete, 1 shards are missing, 2 usage error",
     ),
     "verify": Command(
-        "check every committed shard: its files, its table and each of its samples",
+        "check every shard against its commit marker: files, metadata and images",
         "img2ds.manage.options:VerifyOptions",
         "img2ds.manage.verify:run",
-        "0 sound, 1 something is broken, 2 wrong use, 130 stopped by hand",
+        "0 sound, 1 something is broken, 2 usage error, 130 interrupted",
     ),
     "retry": Command(
-        "try the rows again that failed for a reason that may have passed",
+        "download rows that failed for a transient reason; results go to new shards",
         "img2ds.manage.options:RetryOptions",
         "img2ds.manage.retry:run",
-        "0 all of them were tried, 1 some were not, 2 wrong use, 130 stopped by hand",
+        "0 all rows were tried, 1 some were not, 2 usage error, 130 interrupted",
     ),
     "reshard": Command(
-        "pack the successes of a data set into full shards, in another folder",
+        "pack the images of a dataset into full shards in another folder",
         "img2ds.manage.options:ReshardOptions",
         "img2ds.manage.reshard:run",
-        "0 all shards are packed, 1 some are not, 2 wrong use, 130 stopped by hand",
+        "0 all shards are written, 1 some are missing, 2 usage error, 130 interrupted",
         " --to packed",
     ),
 }
@@ -58,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
     """Do what `arguments`, a command and its flags, say; the exit code.
 
     Raises:
-        UsageError: something is no flag, or cannot work; nothing was done.
+        UsageError: an argument is not a flag, or the options cannot work; nothing was done.
     """
     name = arguments[0]
     command = COMMANDS[name]

@@ -1,7 +1,7 @@
 """Which addresses a public URL may lead to. Pure.
 
-A list of URLs comes from strangers: none of them may reach this machine, its network or a
-cloud's metadata service, whatever its name resolves to.
+URLs of a list are untrusted: none of them may reach this machine, its network or a cloud's
+metadata service, whatever its name resolves to.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import ipaddress
 from functools import lru_cache
 
-#: Reachable only from inside a cloud although the address looks public: Azure's host agent.
+#: Public addresses that are reachable only from inside a cloud: Azure's host agent.
 _METADATA = frozenset({"168.63.129.16"})
 
-#: IETF protocol assignments: no web servers, but a cloud's metadata service (192.0.0.192).
+#: IETF protocol assignments. No web server is there, but a cloud's metadata service (192.0.0.192).
 _PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")
 
 #: IPv6 ranges that carry an IPv4 address: NAT64 (RFC 6052), 6to4 (RFC 3056).
@@ -21,7 +21,7 @@ _NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
 _SIX_TO_FOUR = ipaddress.ip_network("2002::/16")
 _SITE_LOCAL = ipaddress.ip_network("fec0::/10")
 _COMPATIBLE = ipaddress.ip_network("::/96")
-#: Reserved after Python 3.10 learned its list: documentation (RFC 9637), SRv6 (RFC 9602).
+#: Reserved later than the list in Python 3.10: documentation (RFC 9637), SRv6 (RFC 9602).
 _LATER = (ipaddress.ip_network("3fff::/20"), ipaddress.ip_network("5f00::/16"))
 
 
@@ -33,15 +33,15 @@ _LOCAL_LABELS = frozenset(
 
 
 def is_literal(host: str) -> bool:
-    """Whether the host of a `Url` is an address: names have no colon and end in no number."""
+    """Return whether the host of a `Url` is an address: no name has a colon or ends in a number."""
     return ":" in host or host.rpartition(".")[2].isdigit()
 
 
 def is_public_name(host: str) -> bool:
-    """Whether a name, as far as it says so itself, is one of the public internet.
+    """Return whether a name, by its labels alone, is one of the public internet.
 
-    False for names of one label, which networks complete as they like, and for those below the
-    labels of private use. What a name resolves to is another question.
+    False for names of one label, which networks complete as they like, and for names below a label
+    of private use. Its addresses have to be checked, too.
     """
     labels = host.rstrip(".").split(".")
     return len(labels) > 1 and labels[-1] not in _LOCAL_LABELS and labels[-2:] != ["home", "arpa"]
@@ -49,7 +49,7 @@ def is_public_name(host: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def is_public(address: str) -> bool:
-    """Whether `address`, an IPv4 or IPv6 literal, is on the public internet.
+    """Return whether `address`, an IPv4 or IPv6 literal, is on the public internet.
 
     False for loopback, private, shared (RFC 6598), link-local, multicast and reserved ranges,
     for metadata services, and for IPv6 forms of such IPv4 addresses.

@@ -1,24 +1,20 @@
 """The byte budget of a process: how many bytes of bodies may be held at once.
 
-Bytes are counted as they arrive, since neither a Content-Length nor a cap says what will. Over
-budget, readers wait before their next read. When every holder waits, one is let through, so
-that the budget is a bound to work within and never a deadlock.
+Bytes are counted as they arrive, since neither a Content-Length nor a cap says how many will come.
+Over budget, readers wait before their next read. When all holders wait, one is let through: the
+budget is a bound to work within, never a deadlock.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 
 import trio
 
-_NOBODY = nullcontext()
-
 
 class Budget:
-    """Bytes that may be held; overshoot is at most one read a reader, and one body."""
+    """Bytes that may be held. Overshoot is at most one read for each reader, and one body."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -26,18 +22,9 @@ class Budget:
         self._working = 0  # leases that hold bytes and do not wait
         self._waiting: deque[tuple[Lease, trio.Event]] = deque()
 
-    def lease(
-        self,
-        arrived: Callable[[], None] | None = None,
-        connecting: AbstractAsyncContextManager[None] = _NOBODY,
-    ) -> Lease:
-        """What one row will hold.
-
-        Args:
-            arrived: called when the first bytes are counted.
-            connecting: entered for as long as the row waits for a connection.
-        """
-        return Lease(self, arrived, connecting)
+    def lease(self) -> Lease:
+        """Return a new lease, for what one row will hold."""
+        return Lease(self)
 
     def _wake(self) -> None:
         while self._waiting and (self.held < self.limit or self._working == 0):
@@ -50,18 +37,11 @@ class Budget:
 
 
 class Lease:
-    """The bytes one row holds, from its first byte to its last use; a context manager."""
+    """The bytes that one row holds, from its first byte to its last use; a context manager."""
 
-    __slots__ = ("_arrived", "budget", "connecting", "held", "privileged")
+    __slots__ = ("budget", "held", "privileged")
 
-    def __init__(
-        self,
-        budget: Budget,
-        arrived: Callable[[], None] | None,
-        connecting: AbstractAsyncContextManager[None],
-    ) -> None:
-        self._arrived = arrived
-        self.connecting = connecting
+    def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.held = 0
         self.privileged = False
@@ -79,7 +59,7 @@ class Lease:
 
     @property
     def exhausted(self) -> bool:
-        """Whether `wait` must be called before reading on."""
+        """Whether `wait` must be called before the next read."""
         return self.budget.held >= self.budget.limit and not self.privileged
 
     def add(self, count: int) -> None:
@@ -87,13 +67,11 @@ class Lease:
         if count:
             if not self.held:
                 self.budget._working += 1
-                if self._arrived is not None:
-                    self._arrived()
             self.held += count
             self.budget.held += count
 
     async def wait(self) -> None:
-        """Sleep until there is room, or until every other holder waits too."""
+        """Sleep until there is room, or until all other holders wait too."""
         budget = self.budget
         while self.exhausted:
             event = trio.Event()
@@ -110,7 +88,7 @@ class Lease:
                 raise
 
     def release(self) -> None:
-        """Give everything back; the lease may be used again."""
+        """Give all bytes back. The lease may be used again."""
         budget = self.budget
         if self.held:
             budget.held -= self.held

@@ -8,24 +8,24 @@ from img2ds.core.failure import Reason
 from img2ds.core.sample import Body
 from img2ds.net.error import FetchError
 
-#: zlib's way to say: gzip or zlib, whichever the header shows.
+#: zlib's `wbits` for gzip or zlib, whichever the header shows.
 _AUTO = 32 + zlib.MAX_WBITS
 _GZIP = 16 + zlib.MAX_WBITS
 #: How a gzip member begins (RFC 1952 2.3.1).
 _GZIP_MAGIC = b"\x1f\x8b"
-#: Codings in use that are not asked for, and cannot be undone here.
-_FOREIGN = frozenset({b"br", b"zstd", b"compress", b"x-compress", b"dcb", b"dcz"})
+#: Codings in use that requests do not accept, and that cannot be undone here.
+_UNSUPPORTED = frozenset({b"br", b"zstd", b"compress", b"x-compress", b"dcb", b"dcz"})
 
 
 def decode_content(body: Body, coding: bytes, max_bytes: int) -> Body:
-    """`body` with the codings of a Content-Encoding header undone, last applied first.
+    """Undo the codings of a Content-Encoding header, last applied first.
 
-    A coding that nobody knows (object stores say `utf-8`, `base64`, `image/jpeg`) means nothing,
-    as to browsers, and so does `gzip` on what is none: the picture's header is the judge.
+    As in browsers, unknown codings are ignored (object stores send `utf-8`, `base64`,
+    `image/jpeg`), and so is `gzip` on a body that is not gzip: the image's own header decides.
 
     Raises:
         FetchError: bad_encoding when the data are broken or their coding cannot be undone,
-            too_large when more than `max_bytes` come out; no more than that is ever inflated.
+            too_large when more than `max_bytes` result; no more than that is ever inflated.
     """
     for name in reversed(coding.lower().split(b",")):
         name = name.strip()
@@ -34,7 +34,7 @@ def decode_content(body: Body, coding: bytes, max_bytes: int) -> Body:
                 body = _inflate(body, max_bytes, _GZIP)
         elif name == b"deflate":
             body = _inflate(body, max_bytes, _AUTO)
-        elif name in _FOREIGN:
+        elif name in _UNSUPPORTED:
             raise FetchError(
                 Reason.BAD_ENCODING, f"content coding {name[:20].decode('latin-1')} not supported"
             )

@@ -14,7 +14,7 @@ class RecordType(IntEnum):
 
 
 class ResponseCode(IntEnum):
-    """The codes that are told apart (RFC 1035 4.1.1)."""
+    """The codes that the resolver distinguishes (RFC 1035 4.1.1)."""
 
     NO_ERROR = 0
     SERVER_FAILURE = 2
@@ -22,12 +22,12 @@ class ResponseCode(IntEnum):
 
 
 class BadMessage(ValueError):
-    """Not an answer to the question that was asked."""
+    """Not an answer to the question that was asked, or a name that cannot be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said: `code` as in the header, addresses as text, `ttl` in seconds."""
+    """A server's answer: `code` as in the header, addresses as text, `ttl` in seconds."""
 
     code: int
     truncated: bool
@@ -44,7 +44,7 @@ _INTERNET = 1
 
 
 def encode_query(message_id: int, name: str, record_type: RecordType) -> bytes:
-    """One recursive question. `name` is ASCII.
+    """Return a recursive question as bytes. `name` is ASCII.
 
     Raises:
         BadMessage: a label is empty or longer than 63 bytes, or the name than 253.
@@ -58,7 +58,7 @@ def encode_query(message_id: int, name: str, record_type: RecordType) -> bytes:
 
 
 def decode_answer(message: bytes, query: bytes) -> Answer:
-    """The answer to `query`.
+    """Return the answer to `query`.
 
     All addresses of the answer section count: a recursive server sends the whole chain of
     aliases, so whatever owns an address there is an alias of what was asked.

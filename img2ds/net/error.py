@@ -1,4 +1,4 @@
-"""How the parts of a fetch give up: one exception that already carries the row's failure."""
+"""Errors of a fetch: one exception, which carries the row's failure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from img2ds.core.failure import Failure, Reason, failure
 
 
 class FetchError(Exception):
-    """An attempt at a URL came to nothing; `failure` says why."""
+    """An attempt at a URL failed; `failure` has the reason."""
 
     def __init__(self, reason: Reason, message: str = "") -> None:
         super().__init__(reason, message)
@@ -14,8 +14,8 @@ class FetchError(Exception):
 
 
 class ClosedEarly(FetchError):
-    """The peer closed or reset the connection before the first byte of its answer.
+    """The peer closed or reset the connection before the first byte of its response.
 
-    On a connection that was used before, this is the ordinary end of keep-alive and no
-    failure of the URL (RFC 9112 9.3.1).
+    On a connection that was used before, this is the normal end of keep-alive, not a failure of
+    the URL (RFC 9112 9.3.1).
     """

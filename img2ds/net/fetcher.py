@@ -1,6 +1,6 @@
-"""The protocol of a fetcher, one attempt at one URL, and the choice by name.
+"""The protocol of a fetcher, which makes one attempt at one URL, and how one is put together.
 
-Retrying is the caller's: a pause must not hold a slot.
+A retry is the caller's business: a pause must not hold a slot.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from img2ds.config.network import PROXY_FROM_ENVIRONMENT, PROXY_NONE
 from img2ds.config.options import NetworkOptions
 from img2ds.core.failure import Failure, UsageError
 from img2ds.core.sample import Fetched
-from img2ds.net.budget import Lease
+from img2ds.net.client import Client, PoolingClient
 from img2ds.net.connector import Connector
+from img2ds.net.context import FetchContext
+from img2ds.net.deadline import Deadline
+from img2ds.net.dns_config import system_config
 from img2ds.net.error import FetchError
-from img2ds.net.proxy import parse_proxy
-from img2ds.net.resolver import Resolver, system_config
-from img2ds.net.sockets import Deadline
-from img2ds.net.trio_fetcher import TrioFetcher
+from img2ds.net.proxies import parse_proxy
+from img2ds.net.redirects import RedirectingFetcher
+from img2ds.net.resolver import Resolver
+from img2ds.net.routes import Routes
 
 
 class Fetcher(Protocol):
     """Gets bodies, within the limits of NetworkOptions. Use from one trio run."""
 
-    async def fetch(self, url: str | None, lease: Lease) -> Fetched | Failure:
-        """One attempt, redirects included. Body bytes are counted on `lease` as they arrive.
+    async def fetch(self, url: str | None, context: FetchContext) -> Fetched | Failure:
+        """Make one attempt, redirects included.
 
         Never raises for what a server or a URL does.
         """
@@ -38,45 +41,56 @@ class Fetcher(Protocol):
         ...
 
 
-def check_proxy(options: NetworkOptions) -> None:
-    """Whether the proxy that --proxy names is there: without it every row would fail. Blocks.
+def open_fetcher(options: NetworkOptions, resolver: Resolver | None = None) -> Fetcher:
+    """Return the fetcher called `options.fetcher`.
 
-    Those of the environment are not looked for: a run may do without them.
+    Args:
+        resolver: where names are looked up; by default what the options ask for.
 
     Raises:
-        UsageError: no connection to it can be had.
+        UsageError: it is not installed, or an option cannot be used.
+    """
+    connector = _connector(options, resolver)
+    client: Client
+    if options.fetcher == "trio":
+        client = PoolingClient(connector, options)
+    else:
+        try:
+            from img2ds.net.asks_client import AsksClient
+        except ImportError as error:
+            raise UsageError(
+                f"--fetcher asks needs a package that is missing ({error.name}): "
+                "pip install 'anyio>=4' h11 async_generator && pip install --no-deps asks"
+            ) from None
+        client = AsksClient(connector, options)
+    return RedirectingFetcher(client, Routes(options), options)
+
+
+def _connector(options: NetworkOptions, resolver: Resolver | None = None) -> Connector:
+    resolver = resolver or Resolver(system_config(options.dns_servers), options.timeout)
+    return Connector(options, resolver)
+
+
+def check_proxy(options: NetworkOptions) -> None:
+    """Check that the proxy given with --proxy can be reached: else every row would fail. Blocks.
+
+    Proxies of the environment are not checked: a run may do without them.
+
+    Raises:
+        UsageError: no connection to it can be opened.
     """
     if options.proxy in (PROXY_FROM_ENVIRONMENT, PROXY_NONE):
         return
     proxy = parse_proxy(options.proxy, "--proxy")
 
-    async def look() -> None:
-        resolver = Resolver(system_config(options.dns_servers), options.timeout)
-        due = Deadline(options.timeout, options.max_time)
-        (await Connector(options, resolver).connect_to_proxy(proxy, due)).close()
+    async def connect() -> None:
+        deadline = Deadline(options.timeout, options.max_time)
+        (await _connector(options).connect_to_proxy(proxy, deadline)).close()
 
     try:
         with ThreadPoolExecutor(1) as thread:  # a notebook's main thread has a loop of its own
-            thread.submit(trio.run, look).result()
+            thread.submit(trio.run, connect).result()
     except FetchError as error:
         raise UsageError(
             f"--proxy: no connection to {proxy.host}, port {proxy.port} ({error.failure.message})"
         ) from None
-
-
-def open_fetcher(options: NetworkOptions) -> Fetcher:
-    """The fetcher called `options.fetcher`.
-
-    Raises:
-        UsageError: it is not installed, or an option cannot be used.
-    """
-    if options.fetcher == "trio":
-        return TrioFetcher(options)
-    try:
-        from img2ds.net.asks_fetcher import AsksFetcher
-    except ImportError as error:
-        raise UsageError(
-            f"--fetcher asks needs a package that is missing ({error.name}): "
-            "pip install 'anyio>=4' h11 async_generator && pip install --no-deps asks"
-        ) from None
-    return AsksFetcher(options)

@@ -1,9 +1,9 @@
-"""Hosts that no proxy is used for, as `no_proxy` lists them. Pure.
+"""The hosts of a `no_proxy` list, which are asked without a proxy. Pure.
 
-The list is read as curl reads it (curl(1), NO_PROXY), with the ports of Python's urllib: entries
-apart by commas or blanks; a name stands for itself and all names below it, with a dot in front or
-without; an address for itself; `ADDRESS/BITS` for a block; `*` for everything. `:PORT` behind a
-name or an address bounds the entry to that port.
+The list is read as curl reads it (curl(1), NO_PROXY), with the ports of Python's urllib: a comma-
+or space-separated list of names, which include all names below them, with or without a leading
+dot; of addresses; of blocks, `ADDRESS/BITS`; and `*` for everything. `:PORT` after a name or an
+address limits the entry to that port.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _WITH_PORT = re.compile(r"(?:\[([^]]*)\]|([^:]*))(?::([0-9]*))?")
 
 
 class NoProxy:
-    """What a `no_proxy` list says."""
+    """A `no_proxy` list."""
 
     def __init__(self, text: str) -> None:
         self._all = False
-        self._names: set[tuple[str, str]] = set()  # with a port, or "" for all of them
+        self._names: set[tuple[str, str]] = set()  # name and port, "" for all ports
         self._networks: list[tuple[_Network, str]] = []
         for entry in text.replace(",", " ").split():
             self._add(entry.lower())
@@ -38,13 +38,13 @@ class NoProxy:
         try:
             self._networks.append((ipaddress.ip_network(host, strict=False), port))
         except ValueError:
-            # `*.example` is no form that curl knows, but people write it, and mean `.example`.
+            # curl does not know `*.example`, but people write it, and mean `.example`.
             name = host.removeprefix("*").strip(".")
             if name:
                 self._names.add((name, port))
 
     def holds(self, host: str, port: int) -> bool:
-        """Whether `host`, a lower-case ASCII name or an address without brackets, is listed."""
+        """Return whether the list has `host`: a lower-case name, or an address without brackets."""
         if self._all:
             return True
         ports = ("", str(port))

@@ -1,12 +1,19 @@
-"""Idle connections by origin, newest first, the oldest dropped when there are too many."""
+"""Idle connections by origin: the newest is used first, the oldest dropped when there are many.
+
+The pool keeps connections that can handle a request, whatever protocol they speak.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
-from img2ds.net.connection import Connection
+from img2ds.net.context import FetchContext
+from img2ds.net.request import Request
+from img2ds.net.response import Response, ResponseHead
 
 Origin = tuple[str, str, int]
 
@@ -14,19 +21,50 @@ Origin = tuple[str, str, int]
 MAX_IDLE = 15.0
 
 
+class HttpConnection(Protocol):
+    """A connection to one origin that can handle requests; one class for each protocol.
+
+    Attributes:
+        used: whether it has been in the pool: then the server may have closed it meanwhile.
+        reusable: whether it can handle another request, after a response.
+        idle_since: when it was given to the pool, on trio's clock.
+    """
+
+    used: bool
+    reusable: bool
+    idle_since: float
+
+    async def handle(
+        self, request: Request, context: FetchContext, wants_body: Callable[[ResponseHead], bool]
+    ) -> Response:
+        """Send a request and receive its response; see `Client.send`.
+
+        Raises:
+            ClosedEarly: the connection ended before the first byte of the response.
+            FetchError: as `Client.send`.
+        """
+        ...
+
+    def is_idle(self) -> bool:
+        """Return whether it is open and nothing has arrived that nobody asked for."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Pool:
     """At most `limit` idle connections. Every operation is O(1) but for dropping the expired."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._by_origin: dict[Origin, list[Connection]] = {}
-        self._by_age: OrderedDict[Connection, Origin] = OrderedDict()
+        self._by_origin: dict[Origin, list[HttpConnection]] = {}
+        self._by_age: OrderedDict[HttpConnection, Origin] = OrderedDict()
 
-    def take(self, origin: Origin) -> Connection | None:
-        """An idle connection to `origin`, the most recently used one, or None.
+    def take(self, origin: Origin) -> HttpConnection | None:
+        """Return an idle connection to `origin`, the most recently used one, or None.
 
-        One that was closed in the meantime is dropped, and so is one where something came that
-        nobody had asked for: it would be taken for the next answer.
+        A connection that was closed meanwhile is dropped, and so is one on which something came
+        unasked: it would be taken for the next response.
         """
         while idle := self._by_origin.get(origin):
             connection = idle.pop()
@@ -34,13 +72,13 @@ class Pool:
                 del self._by_origin[origin]
             del self._by_age[connection]
             expired = trio.current_time() - connection.idle_since > MAX_IDLE
-            if not expired and connection.receive_now(1) is None:
+            if not expired and connection.is_idle():
                 return connection
             connection.close()
         return None
 
-    def give(self, origin: Origin, connection: Connection) -> None:
-        """Keep a connection whose last answer was read to its end."""
+    def give(self, origin: Origin, connection: HttpConnection) -> None:
+        """Keep a connection whose last response was read to its end."""
         now = trio.current_time()
         connection.used = True
         connection.idle_since = now
@@ -53,12 +91,13 @@ class Pool:
             self._drop(oldest)
 
     def close(self) -> None:
+        """Close all idle connections."""
         for connection in self._by_age:
             connection.close()
         self._by_age.clear()
         self._by_origin.clear()
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: HttpConnection) -> None:
         origin = self._by_age.pop(connection)
         idle = self._by_origin[origin]
         idle.remove(connection)

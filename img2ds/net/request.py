@@ -1,9 +1,13 @@
-"""The headers of every request. Pure."""
+"""One GET request: which URL, by which way, and with which headers. Pure."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from img2ds import __version__
 from img2ds.config.options import NetworkOptions
+from img2ds.net.proxies import Proxy
+from img2ds.net.url import Url
 
 #: Where a webmaster finds out who is asking.
 CONTACT_URL = "https://github.com/img2ds/img2ds"
@@ -13,8 +17,28 @@ CONTACT_URL = "https://github.com/img2ds/img2ds"
 ACCEPT = "image/jpeg,image/png,image/webp,image/*;q=0.5,*/*;q=0.1"
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A GET of `url`, through `proxy` or directly."""
+
+    url: Url
+    proxy: Proxy | None = None
+
+    @property
+    def relay(self) -> Proxy | None:
+        """The proxy that is asked for the URL itself, None with a tunnel or without a proxy."""
+        if self.proxy is not None and self.proxy.relays(self.url):
+            return self.proxy
+        return None
+
+    @property
+    def target(self) -> str:
+        """The target of the request line: for a relay the whole URL (RFC 9112 3.2.2)."""
+        return self.url.target if self.relay is None else self.url.text
+
+
 def user_agent(options: NetworkOptions) -> str:
-    """The User-Agent header: honest about who asks, unless the user chose another."""
+    """Return the User-Agent header: img2ds and a contact URL, unless the user chose another."""
     if options.user_agent is not None:
         return options.user_agent
     token = f"compatible; {options.user_agent_token}; " if options.user_agent_token else ""
@@ -22,7 +46,7 @@ def user_agent(options: NetworkOptions) -> str:
 
 
 def request_headers(options: NetworkOptions) -> dict[str, str]:
-    """The headers of every request but Host; the user's own replace ours of the same name."""
+    """Return the headers of every request but Host; the user's replace ours of the same name."""
     headers = {
         "User-Agent": user_agent(options),
         "Accept": ACCEPT,
@@ -33,9 +57,3 @@ def request_headers(options: NetworkOptions) -> dict[str, str]:
         headers.pop(ours.get(name.lower(), ""), None)
         headers[name] = value
     return headers
-
-
-def request_tail(options: NetworkOptions) -> bytes:
-    """The part of a request that is the same for every URL."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in request_headers(options).items())
-    return (lines + "\r\n").encode("utf-8")

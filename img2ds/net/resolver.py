@@ -1,30 +1,21 @@
 """Names to addresses: hosts file, cache, then DNS servers; each question is asked once.
 
 A stub resolver on trio sockets instead of getaddrinfo in threads: its questions can be
-cancelled, bounded and counted, and a list of a million hosts is kept from drowning the server.
+cancelled, bounded and counted, and a list of a million hosts does not flood the server.
 """
 
 from __future__ import annotations
 
 import errno
-import math
-import socket
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
 import trio
 
-from img2ds.core.failure import Reason, UsageError
-from img2ds.net.dns import (
-    Answer,
-    BadMessage,
-    RecordType,
-    ResponseCode,
-    decode_answer,
-    encode_query,
-)
+from img2ds.core.failure import Reason
+from img2ds.net.dns import Answer, BadMessage, RecordType, ResponseCode, encode_query
+from img2ds.net.dns_config import DnsConfig, address_family, has_ipv6_route
+from img2ds.net.dns_exchange import ask_server
 from img2ds.net.error import FetchError
 
 #: Questions in flight at once. Common home routers and local forwarders take 150.
@@ -35,98 +26,15 @@ MIN_TTL, MAX_TTL = 60.0, 3600.0
 NOT_FOUND_TTL, FAILURE_TTL = 600.0, 5.0
 #: Names kept at most, about 350 bytes each.
 MAX_NAMES = 50_000
-#: Seconds to wait for AAAA once A is known, or the other way round: some servers drop what they
-#: do not know. Ten times RFC 8305's 50 ms; a name is asked for once, for all of its URLs.
-LATE_ANSWER = 0.5
 #: Rounds over all servers before giving up, as glibc's default `attempts`.
 ROUNDS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class DnsConfig:
-    """Where to ask: servers as (address, port), and what the hosts file says."""
-
-    servers: tuple[tuple[str, int], ...]
-    hosts: dict[str, tuple[str, ...]]
-
-
-def system_config(servers: Sequence[str] = ()) -> DnsConfig:
-    """The system's servers and hosts file, or the given servers (ADDRESS or ADDRESS:PORT).
-
-    Raises:
-        UsageError: a given server is no address.
-    """
-    chosen = tuple(_server(text) for text in servers) or _resolv_conf(Path("/etc/resolv.conf"))
-    return DnsConfig(chosen, _hosts_file(Path("/etc/hosts")))
-
-
-def _server(text: str) -> tuple[str, int]:
-    address, port = text, "53"
-    if text.startswith("["):
-        address, _, rest = text[1:].partition("]")
-        port = rest[1:] or "53"
-    elif text.count(":") == 1:
-        address, _, port = text.partition(":")
-    if _family(address) is None or not port.isdigit():
-        raise UsageError(f"--dns_servers takes addresses such as 9.9.9.9 or [::1]:53, got {text!r}")
-    return address, int(port)
-
-
-def _family(address: str) -> socket.AddressFamily | None:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, address.partition("%")[0])
-        except (OSError, ValueError):
-            continue
-        return family
-    return None
-
-
-def _resolv_conf(path: Path) -> tuple[tuple[str, int], ...]:
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    words = (line.split() for line in lines)
-    found = [
-        (line[1], 53)
-        for line in words
-        if len(line) > 1 and line[0] == "nameserver" and _family(line[1]) is not None
-    ]
-    return tuple(found) or (("127.0.0.1", 53),)
-
-
-def _hosts_file(path: Path) -> dict[str, tuple[str, ...]]:
-    hosts: dict[str, tuple[str, ...]] = {}
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        address, *names = line.partition("#")[0].split() or [""]
-        if _family(address) is None:
-            continue
-        for name in names:
-            known = hosts.get(name.lower(), ())
-            hosts[name.lower()] = (*known, address)
-    return hosts
-
-
-def has_ipv6_route() -> bool:
-    """Whether this machine could send to the public IPv6 internet; sends nothing."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.connect(("2001:db8::1", 53))
-    except OSError:
-        return False
-    return True
-
-
 @dataclass(slots=True)
 class _Entry:
-    """A name's addresses, or why there are none; `asked` is there while the answer is not."""
+    """The addresses of a name, or why there are none; `pending` is set while it is asked for."""
 
-    asked: trio.Event | None
+    pending: trio.Event | None
     expires: float = 0.0
     addresses: tuple[str, ...] = ()
     error: tuple[Reason, str] | None = None
@@ -138,8 +46,8 @@ class Resolver:
     Args:
         config: servers and hosts file.
         timeout: seconds that a name may take in all.
-        ipv6: whether to ask for AAAA records; None looks for a route.
-        seed: of the message numbers; None for unpredictable ones, as RFC 5452 wants.
+        ipv6: whether to ask for AAAA records; with None, only when there is an IPv6 route.
+        seed: of the message numbers; None for unpredictable ones, as RFC 5452 requires.
     """
 
     def __init__(
@@ -159,19 +67,19 @@ class Resolver:
         self._slots = trio.CapacityLimiter(MAX_QUESTIONS)
 
     async def resolve(self, host: str) -> tuple[str, ...]:
-        """The addresses of `host`, in the order to try them; a literal is its own address.
+        """Return the addresses of `host`, in the order to try them; a literal is its own address.
 
         Raises:
-            FetchError: dns_not_found, dns_timeout or dns_failure.
+            FetchError: dns_not_found, dns_timeout, dns_failure or no_descriptors.
         """
         if host in self._config.hosts:
             return self._config.hosts[host]
         entry = self._entries.get(host)
-        while entry is not None and entry.asked is not None:
-            await entry.asked.wait()
+        while entry is not None and entry.pending is not None:
+            await entry.pending.wait()
             entry = self._entries.get(host)
         if entry is None or entry.expires < trio.current_time():
-            if _family(host) is not None:
+            if address_family(host) is not None:
                 return (host,)
             entry = await self._ask(host)
         if entry.error is not None:
@@ -183,13 +91,13 @@ class Resolver:
             return _Entry(None, addresses=("127.0.0.1",))
         if len(self._entries) >= MAX_NAMES:
             self._forget()
-        asked = trio.Event()
-        entry = self._entries[host] = _Entry(asked)
+        pending = trio.Event()
+        entry = self._entries[host] = _Entry(pending)
         try:
             try:
-                ttl = await self._look_up(host, entry)
+                entry.addresses, ttl = await self._look_up(host)
             except FetchError as error:
-                reason = Reason(error.failure.reason)
+                reason = Reason.named(error.failure.reason)
                 entry.error = (reason, error.failure.message)
                 ttl = NOT_FOUND_TTL if reason is Reason.DNS_NOT_FOUND else FAILURE_TTL
             entry.expires = trio.current_time() + ttl
@@ -197,18 +105,18 @@ class Resolver:
             del self._entries[host]
             raise
         finally:
-            entry.asked = None
-            asked.set()
+            entry.pending = None
+            pending.set()
         return entry
 
     def _forget(self) -> None:
-        """Make room: the older half goes, but for names being asked."""
+        """Drop the older half of the cache, except names that are being asked for."""
         for name in list(self._entries)[: MAX_NAMES // 2]:
-            if self._entries[name].asked is None:
+            if self._entries[name].pending is None:
                 del self._entries[name]
 
-    async def _look_up(self, host: str, entry: _Entry) -> float:
-        """Fill in the addresses; returns how long they hold, in seconds."""
+    async def _look_up(self, host: str) -> tuple[tuple[str, ...], float]:
+        """Return the addresses of a name and how many seconds to keep them. Raises FetchError."""
         try:
             queries = [
                 encode_query(self._random.getrandbits(16), host, kind) for kind in self._types
@@ -217,15 +125,15 @@ class Resolver:
             raise FetchError(Reason.DNS_NOT_FOUND, "host not found") from None
         servers = self._config.servers * ROUNDS
         # The first round gets less, so that one silent server leaves time for the next.
-        patience = max(self._timeout / len(servers), min(2.0, self._timeout / 2))
+        server_timeout = max(self._timeout / len(servers), min(2.0, self._timeout / 2))
         error = FetchError(Reason.DNS_TIMEOUT, "name server did not answer")
         async with self._slots:
             with trio.move_on_after(self._timeout):
                 for server in servers:
                     answers: list[Answer] | None = None
                     try:
-                        with trio.move_on_after(patience):
-                            answers = await _exchange(server, queries)
+                        with trio.move_on_after(server_timeout):
+                            answers = await ask_server(server, queries)
                     except OSError as fault:
                         if fault.errno in (errno.EMFILE, errno.ENFILE):
                             raise FetchError(Reason.NO_DESCRIPTORS, "too many open files") from None
@@ -234,73 +142,37 @@ class Resolver:
                     if answers is None:
                         error = FetchError(Reason.DNS_TIMEOUT, "name server did not answer")
                         continue
-                    addresses = [a for answer in answers for a in answer.addresses]
-                    if addresses:
-                        entry.addresses = _interleaved(addresses)
-                        ttl = min(answer.ttl for answer in answers if answer.addresses)
-                        return min(max(float(ttl), MIN_TTL), MAX_TTL)
-                    codes = {answer.code for answer in answers}
-                    cut = any(answer.truncated for answer in answers)  # and TCP did not work
-                    if not cut and codes <= {ResponseCode.NO_ERROR, ResponseCode.NAME_ERROR}:
-                        raise FetchError(Reason.DNS_NOT_FOUND, "host not found")
+                    found = _addresses(answers)
+                    if found is not None:
+                        return found
                     error = FetchError(Reason.DNS_FAILURE, "name server failed")
         raise error
 
 
+def _addresses(answers: list[Answer]) -> tuple[tuple[str, ...], float] | None:
+    """Return the addresses of one server's answers and how long to keep them.
+
+    Returns:
+        None when the server failed: another one may know.
+
+    Raises:
+        FetchError: dns_not_found.
+    """
+    addresses = [a for answer in answers for a in answer.addresses]
+    if addresses:
+        ttl = min(answer.ttl for answer in answers if answer.addresses)
+        return _interleaved(addresses), min(max(float(ttl), MIN_TTL), MAX_TTL)
+    codes = {answer.code for answer in answers}
+    truncated = any(answer.truncated for answer in answers)  # and TCP did not work
+    if not truncated and codes <= {ResponseCode.NO_ERROR, ResponseCode.NAME_ERROR}:
+        raise FetchError(Reason.DNS_NOT_FOUND, "host not found")
+    return None
+
+
 def _interleaved(addresses: list[str]) -> tuple[str, ...]:
-    """IPv6 and IPv4 in turn, IPv6 first (RFC 8305 4)."""
+    """Return IPv6 and IPv4 addresses in turn, IPv6 first (RFC 8305 4)."""
     six = [a for a in addresses if ":" in a]
     four = [a for a in addresses if ":" not in a]
     mixed = [a for pair in zip(six, four, strict=False) for a in pair]
     shorter = min(len(six), len(four))
     return (*mixed, *six[shorter:], *four[shorter:])
-
-
-async def _exchange(server: tuple[str, int], queries: list[bytes]) -> list[Answer]:
-    """Ask one server all questions over one UDP socket, truncated answers again over TCP."""
-    family = _family(server[0])
-    assert family is not None
-    answers: dict[bytes, Answer] = {}
-    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-        sock.connect(server)
-        for query in queries:
-            sock.send(query)
-        while len(answers) < len(queries):
-            try:
-                message = sock.recv(65_535)
-            except BlockingIOError:
-                known = any(answer.addresses for answer in answers.values())
-                with trio.move_on_after(LATE_ANSWER if known else math.inf) as waiting:
-                    await trio.lowlevel.wait_readable(sock)
-                if waiting.cancelled_caught:
-                    break
-                continue
-            for query in queries:
-                try:
-                    answers[query] = decode_answer(message, query)
-                except BadMessage:
-                    continue  # late, forged, or the other question's
-    for query, answer in answers.items():
-        if answer.truncated:
-            answers[query] = await _exchange_tcp(server, query) or answer
-    return list(answers.values())
-
-
-async def _exchange_tcp(server: tuple[str, int], query: bytes) -> Answer | None:
-    """The same question over TCP (RFC 7766); None when that does not work."""
-    try:
-        stream = await trio.open_tcp_stream(*server)
-    except OSError:
-        return None
-    async with stream:
-        received = b""
-        try:
-            await stream.send_all(len(query).to_bytes(2, "big") + query)
-            while len(received) < 2 or len(received) < 2 + int.from_bytes(received[:2], "big"):
-                data = await stream.receive_some(65_537)
-                if not data:
-                    return None
-                received += data
-            return decode_answer(received[2:], query)
-        except (trio.BrokenResourceError, BadMessage):
-            return None

@@ -1,7 +1,7 @@
-"""Whether an X-Robots-Tag header forbids the use of a picture. Pure.
+"""The X-Robots-Tag rule: whether a header forbids the use of an image. Pure.
 
 The rule is img2dataset's: a header may name one user agent before a colon; without a name it
-holds for everyone. Directives are compared without regard to case.
+applies to everyone. Directives are compared without regard to case.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 
 def is_disallowed(value: bytes, token: str | None, directives: Collection[str]) -> bool:
-    """Whether one X-Robots-Tag `value` holds for us and has one of `directives`.
+    """Return whether one X-Robots-Tag `value` applies to us and has one of `directives`.
 
     Args:
         token: our user agent token in lower case, None when we have none.

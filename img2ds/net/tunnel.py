@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from img2ds.core.failure import Reason
-from img2ds.net.budget import Budget
-from img2ds.net.connection import Connection
+from img2ds.net.context import FetchContext
 from img2ds.net.error import FetchError
-from img2ds.net.exchange import READ, Exchange
-from img2ds.net.proxy import Proxy, blamed, refusal
-from img2ds.net.sockets import Deadline
+from img2ds.net.http11 import MAX_HEAD, Exchange
+from img2ds.net.proxies import Proxy, blamed, refusal
+from img2ds.net.stream import ByteStream
 from img2ds.net.url import Url
 
 
 async def open_tunnel(
-    connection: Connection, proxy: Proxy, url: Url, user_agent: bytes, due: Deadline
+    stream: ByteStream, proxy: Proxy, url: Url, user_agent: bytes, context: FetchContext
 ) -> None:
-    """Have what is sent on `connection`, a new one to `proxy`, go to the host of `url`.
+    """Make `stream`, a new connection to `proxy`, lead to the host of `url`.
 
     Raises:
         FetchError: proxy_error, http_NNN when the proxy cannot reach the host, or max_time.
@@ -28,8 +27,7 @@ async def open_tunnel(
         user_agent,
         proxy.header,
     )
-    # Its answer has no body, whatever its head says: nothing will be counted.
-    exchange = Exchange(connection, due, Budget(0).lease(), bytearray(READ))
+    exchange = Exchange(stream, context, bytearray(MAX_HEAD))
     try:
         head = await exchange.request(request)
     except FetchError as error:

@@ -1,7 +1,7 @@
-"""URLs as browsers read them, cut into what a request needs. Pure.
+"""URLs as browsers read them, split into what a request needs. Pure.
 
-The rules follow the WHATWG URL standard where real lists need it: surrounding blanks go,
-raw blanks and other characters are percent-encoded as UTF-8, backslashes count as slashes,
+The rules follow the WHATWG URL standard where real lists need it: surrounding blanks are
+dropped, raw blanks and other characters are percent-encoded as UTF-8, backslashes count as slashes,
 `..` is resolved, host names become lower-case ASCII.
 """
 
@@ -27,7 +27,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _AUTHORITY = re.compile(r"[/\\]*([^/\\?#]*)([^#]*)")
 _PLAIN_HOST = re.compile(r"[a-z0-9_\-]+(?:\.[a-z0-9_\-]+)*\.?")
 _NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
-#: Anything a request target must not hold as it is (WHATWG path and query percent-encode sets).
+#: Characters that a request target must not hold raw (WHATWG path and query percent-encode sets).
 _UNSAFE = re.compile(r"[^!#-;=?-_a-z|~]")
 _SAFE = "!#$%&'()*+,-./:;=?@[\\]^_|~"
 
@@ -56,7 +56,7 @@ class Url:
 
 
 def parse_url(text: str | None) -> Url:
-    """`text` as a browser would request it.
+    """Parse `text` as browsers do.
 
     Raises:
         FetchError: bad_url or unsupported_scheme.
@@ -84,7 +84,7 @@ def parse_url(text: str | None) -> Url:
 
 
 def resolve_reference(base: Url, reference: str) -> Url:
-    """Where a Location header leads (RFC 9110 10.2.2).
+    """Return the URL that a Location header leads to (RFC 9110 10.2.2).
 
     Raises:
         FetchError: bad_url or unsupported_scheme.

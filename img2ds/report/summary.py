@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from img2ds.core.failure import Reason, Status, failure
+from img2ds.core.failure import Reason, Status, status_of
 from img2ds.report.console import duration, share
 from img2ds.report.counters import Counts
 from img2ds.report.tally import Tally
 
 #: Share of all rows from which on a reason is worth a hint.
 HINT_SHARE = 0.05
-
-_HINTS = {
-    Reason.BLOCKED_ADDRESS: "addresses of private networks are refused: if the images are served "
-    "there, use --allow_private_addresses",
-    Reason.DNS_TIMEOUT: "the name servers do not keep up: name faster ones with --dns_servers",
-    Reason.DNS_FAILURE: "the name servers refuse answers: name others with --dns_servers",
-    Reason.PROXY_ERROR: "see --proxy, and http_proxy and its like in the environment; --proxy none "
-    "goes without a proxy",
-    Reason.TLS_ERROR: "if the hosts have certificates of an own authority, name it with "
-    "--ca_bundle",
-    Reason.STALLED: "the link may be full: lower --thread_count or raise --timeout",
-    Reason.MAX_TIME: "the link may be full: lower --thread_count or raise --max_time",
-    Reason.BAD_BOXES: "the column of --bbox_col has to hold [[left, top, right, bottom], ...] in "
-    "fractions of the picture, 0 to 1",
-    Reason.NO_DESCRIPTORS: "the system ran out of open files: lower --thread_count or raise the "
-    "limit (ulimit -n)",
-    Reason.INTERNAL_ERROR: "these are faults of img2ds: please report the tracebacks above",
-}
 
 
 def table(tally: Tally) -> str:
@@ -39,7 +21,7 @@ def table(tally: Tally) -> str:
     for status, count in statuses:
         rows.append((status.value, count))
         for reason, times in tally.reasons.most_common():
-            if _status(reason) is status:
+            if status_of(reason) is status:
                 rows.append((f"  {reason}", times))
     rows.append(("total", tally.count))
     return _aligned(rows, tally.count)
@@ -75,16 +57,10 @@ def speed(tally: Tally, wall: float, cpu: float) -> str:
 
 
 def hints(tally: Tally) -> list[str]:
-    """What could be done about the reasons that cost many rows."""
+    """Return what users can do about the reasons that cost many rows; internal errors always."""
     found = []
-    for reason, text in _HINTS.items():
+    for reason in filter(lambda reason: reason.hint, Reason):
         times = tally.reasons.get(reason.value, 0)
         if times > HINT_SHARE * tally.count or (times and reason is Reason.INTERNAL_ERROR):
-            found.append(f"{reason.value}: {text}")
+            found.append(f"{reason.value}: {reason.hint}")
     return found
-
-
-def _status(reason: str) -> Status:
-    if reason in {known.value for known in Reason}:
-        return failure(Reason(reason)).status
-    return Status.FAILED_TO_DOWNLOAD

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from img2ds.core.failure import UsageError
 from img2ds.engine.cores import usable_cores
@@ -34,7 +33,9 @@ from laion.clip.model import ModelSpec, check_files, fetch
 from laion.clip.options import ScoreOptions
 from laion.clip.samples import read_samples
 from laion.clip.table import metadata_table
-from laion.provenance import SUBFOLDERS, ModelNames, require_tars
+from laion.data.embedding_layout import FOLDERS
+from laion.data.embedding_writer import write_embedding_shard
+from laion.provenance import ModelNames, require_tars
 from laion.stage import StageReport, StageSpec, file_fingerprint, open_stage
 
 #: The reason of pairs below `--min_similarity`.
@@ -89,7 +90,7 @@ def run(options: ScoreOptions) -> StageReport:
         fingerprint=file_fingerprint("shards", files, weights=_weights(spec)),
         shard_count=len(files),
         labels=Labels("shard", "pairs", "pairs/s", "scored"),
-        subfolders=SUBFOLDERS,
+        subfolders=FOLDERS,
         model=ModelNames(spec.model, spec.pretrained),
         gpus=list(options.devices) != ["cpu"],
     )
@@ -256,15 +257,14 @@ class Scores:
         Raises OSError.
         """
         order = sorted(range(len(self.rows)), key=lambda place: self.rows[place].key)
-        name = self.output.name
-        for folder, parts in (("img_emb", self.image), ("text_emb", self.text)):
-            with open(self.output.path(f"{folder}/{folder}_{name}.npy"), "wb") as file:
-                np.save(file, _joined(parts, (0, self.dim), np.float16)[order])
         table = metadata_table(
             [self.rows[place] for place in order],
             _joined(self.similarity, (0,), np.float32)[order],
         )
-        pq.write_table(table, self.output.path(f"metadata/metadata_{name}.parquet"))
+        image, text = (
+            _joined(rows, (0, self.dim), np.float16)[order] for rows in (self.image, self.text)
+        )
+        write_embedding_shard(self.output.name, self.output.path, table, image, text)
 
 
 def _joined(parts: list[Any], empty: tuple[int, ...], dtype: Any) -> Any:

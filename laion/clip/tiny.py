@@ -19,7 +19,7 @@ from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
 from img2ds.image.decode import decode
 from img2ds.image.encode import make_encoder
-from img2ds.image.sniff import Header
+from img2ds.image.header import Header
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec, new_model, new_tokenizer, require_open_clip
 from laion.clip.prepare import Cut, Pixels, Preparer, Settings, plan_axes, stack

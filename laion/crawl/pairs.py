@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from img2ds.core.sample import Sample
 from img2ds.engine.shard_output import ShardOutput
@@ -25,7 +24,7 @@ from laion.clip.decoder import Row
 from laion.clip.embed import Embedder
 from laion.clip.stage import BELOW
 from laion.clip.table import metadata_table
-from laion.data.embedding_folder import IMAGES, METADATA, TEXTS
+from laion.data.embedding_writer import write_embedding_shard
 from laion.tag.tagging import Rules, tag_rows
 
 #: Batches that wait for the model, or are in it: enough that it never waits for the next.
@@ -159,8 +158,7 @@ class PairCollector:
         if self._scorer.rules is not None:
             tags = pa.array([pair.tag for pair in kept], pa.string())
             table = table.append_column("nsfw", tags)
-        pq.write_table(table, output.path(METADATA.format(output.name)))
-        dim = self._scorer.embedder.dim
-        for kind, vectors in ((IMAGES, [p.image for p in kept]), (TEXTS, [p.text for p in kept])):
-            array = np.stack(vectors) if vectors else np.empty((0, dim), np.float16)
-            np.save(output.path(kind.format(output.name)), array)
+        empty = np.empty((0, self._scorer.embedder.dim), np.float16)
+        images = np.stack([pair.image for pair in kept]) if kept else empty
+        texts = np.stack([pair.text for pair in kept]) if kept else empty
+        write_embedding_shard(output.name, output.path, table, images, texts)

@@ -26,10 +26,10 @@ from laion.clip.device import check_devices, claim_device, pick_devices
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec, fetch
 from laion.crawl.pairs import PairCollector, Scorer
-from laion.data.candidate import Candidate
-from laion.data.candidate_columns import CANDIDATE_SCHEMA
+from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
+from laion.data.embedding_layout import FOLDERS
 from laion.fetch import candidate_rows, candidate_shards, crawling_worker, open_shard
-from laion.provenance import SUBFOLDERS, ModelNames, note_input
+from laion.provenance import ModelNames, note_input
 from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.prompts import load_prompts
 from laion.tag.tagging import Rules as TagRules
@@ -174,7 +174,7 @@ def run(options: Any) -> StageReport:
         fingerprint=source.fingerprint,
         shard_count=len(source.tasks(0)),
         labels=LABELS,
-        subfolders=SUBFOLDERS,
+        subfolders=FOLDERS,
         model=ModelNames(spec.model, spec.pretrained),
         gpus=list(options.devices) != ["cpu"],
     )

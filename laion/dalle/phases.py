@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from laion.dalle.checkpoint import CODEBOOK, TRANSFORMER
-from laion.dalle.codebook import PictureCoder
+from laion.dalle.image_coder import ImageCoder
 from laion.dalle.transformer import Transformer
-from laion.dalle.words import PAD, Tokens, Vocabulary
+from laion.dalle.vocabulary import PAD, Tokens, Vocabulary
 
 #: Weight of the text in the loss (arXiv:2102.12092, 2.2): pictures are what is wanted.
 TEXT_WEIGHT = 1 / 8
@@ -69,8 +69,8 @@ class CodebookPhase:
 
     name = CODEBOOK
 
-    def __init__(self, coder: PictureCoder, held_out: HeldOut, half: bool) -> None:
-        self.module: PictureCoder = coder
+    def __init__(self, coder: ImageCoder, held_out: HeldOut, half: bool) -> None:
+        self.module: ImageCoder = coder
         self._held_out = held_out
         self._half = half
 
@@ -104,7 +104,7 @@ class TransformerPhase:
     name = TRANSFORMER
 
     def __init__(
-        self, coder: PictureCoder, transformer: Transformer, vocabulary: Vocabulary,
+        self, coder: ImageCoder, transformer: Transformer, vocabulary: Vocabulary,
         held_out: HeldOut, half: bool,
     ) -> None:  # fmt: skip
         self.module = transformer

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from img2ds.image.encode import make_encoder
 from laion.clip.embed import Embedder
-from laion.dalle.codebook import PictureCoder
+from laion.dalle.image_coder import ImageCoder
 from laion.dalle.phases import casting
 from laion.dalle.transformer import Transformer
 
@@ -39,10 +39,10 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class Sampler:
     """How pictures are drawn from a model: see the flags of the same names."""
 
-    coder: PictureCoder
+    coder: ImageCoder
     transformer: Transformer
     temperature: float = 1.0
     top_k: int | None = None

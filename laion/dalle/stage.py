@@ -20,7 +20,7 @@ from laion.dalle.options import DalleOptions
 if TYPE_CHECKING:
     from laion.clip.embed import Embedder
     from laion.dalle.sample import Sample
-    from laion.dalle.train import Trainer
+    from laion.dalle.trainer import Trainer
 
 #: Prompts that held-out captions stand in for.
 PROMPTS = 8
@@ -95,8 +95,8 @@ def _work(
     spec: ModelSpec | None, prompts: list[str], stop: StopSwitch, report: DalleReport,
 ) -> None:  # fmt: skip
     from laion.dalle.figures import draw_curves
-    from laion.dalle.page import trained
-    from laion.dalle.train import Trainer
+    from laion.dalle.readme import trained
+    from laion.dalle.trainer import Trainer
 
     if options.incremental_mode == "overwrite":
         folder.remove(FILES)
@@ -127,7 +127,7 @@ def _work(
         )
         return
     _publish(options, folder, trainer, prompts, samples, notes, device)
-    from laion.dalle.page import summary
+    from laion.dalle.readme import summary
 
     report.lines += [*summary(samples), *notes]
     report.lines.append(
@@ -159,11 +159,11 @@ def _draw(
 ) -> list[list[Sample]]:
     import torch
 
-    from laion.dalle.sample import Drawing, as_samples
+    from laion.dalle.sample import Sampler, as_samples
 
     assert trainer.transformer is not None
     assert trainer.vocabulary is not None
-    drawing = Drawing(
+    drawing = Sampler(
         trainer.coder, trainer.transformer, options.temperature, options.top_k, trainer.half
     )
     text = torch.from_numpy(trainer.vocabulary(trainer.pieces(prompts)))
@@ -192,7 +192,7 @@ def _publish(
 ) -> None:  # fmt: skip
     """Samples, sheet and page. Those of an earlier run go first. Raises OSError."""
     from laion.dalle.figures import draw_sheet
-    from laion.dalle.page import page
+    from laion.dalle.readme import page
 
     assert trainer.transformer is not None
     folder.remove(["README.md", "samples.png", "samples.json", "samples"])

@@ -36,7 +36,7 @@ class Shape:
         return self.grid * self.grid
 
 
-class Memory:
+class KeyValueCache:
     """Keys and values of one layer for the positions so far: float [n, heads, length, depth]."""
 
     def __init__(self, length: int) -> None:
@@ -70,7 +70,7 @@ class Layer(nn.Module):
         self.wide = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+    def forward(self, x: Tensor, memory: KeyValueCache | None = None) -> Tensor:
         """float [n, length, width] to the same; with a memory, positions that follow its own.
 
         More than one position goes in only while the memory is empty.
@@ -132,7 +132,7 @@ class Transformer(nn.Module):
             choose: the codes int64 [n], given logits float32 [n, codes].
         """
         length = self.shape.text_length + self.shape.image_length
-        memories = [Memory(length) for _ in self.layers]
+        memories = [KeyValueCache(length) for _ in self.layers]
         x = self._text(text)
         found: list[Tensor] = []
         while True:

@@ -1,16 +1,19 @@
-"""A candidate: one image URL with its text, and the digest that tells equal pairs. Pure."""
+"""A candidate: one image URL with its text, and the columns of candidate files. Pure.
+
+`laion extract` writes them, `laion dedup` reads and writes them, `img2ds` downloads from them.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from xxhash import xxh3_128_digest
+import pyarrow as pa
 
-from laion.data.candidate_columns import PARTITION_BITS
+from laion.data.digest import DIGEST_BYTES
 
 
 class Candidate(NamedTuple):
-    """One row of a candidate file, in the order of `CANDIDATE_SCHEMA`."""
+    """One row of a candidate file. Unknown texts are "", never null."""
 
     url: str
     text: str
@@ -22,11 +25,10 @@ class Candidate(NamedTuple):
     digest: bytes
 
 
-def pair_digest(url: str, text: str) -> bytes:
-    """16 bytes by which (url, text) is told from other pairs; `url` has no line feed."""
-    return xxh3_128_digest(f"{url}\n{text}".encode())
-
-
-def partition_of(digest: bytes) -> int:
-    """The partition that a pair belongs to, whichever WAT file it comes from."""
-    return digest[0] >> (8 - PARTITION_BITS)
+#: The columns of a candidate file.
+CANDIDATE_SCHEMA = pa.schema(
+    [
+        (name, pa.binary(DIGEST_BYTES) if name == "digest" else pa.string())
+        for name in Candidate._fields
+    ]
+)

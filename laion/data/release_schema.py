@@ -1,58 +1,74 @@
-"""The columns of a LAION-400M parquet part, and how a scored pair becomes a row of it."""
+"""The columns of a LAION-400M parquet file, and how a row of an embedding folder becomes one."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-#: The release's columns: names, types and order as in LAION-400M, every one nullable.
-RELEASE_SCHEMA = pa.schema(
-    [
-        pa.field("SAMPLE_ID", pa.int64()),
-        pa.field("URL", pa.string()),
-        pa.field("TEXT", pa.string()),
-        pa.field("HEIGHT", pa.int32()),
-        pa.field("WIDTH", pa.int32()),
-        pa.field("LICENSE", pa.string()),
-        pa.field("NSFW", pa.string()),
-        pa.field("similarity", pa.float64()),
-    ]
-)
-
-#: What LAION-400M says where no licence is known.
+#: What LAION-400M writes where no licence is known.
 NO_LICENSE = "?"
 
-#: Columns of the release, what they are made of, and what stands in for a missing value.
-_SOURCES: tuple[tuple[str, str, str | None], ...] = (
-    ("URL", "url", None),
-    ("TEXT", "caption", ""),
-    ("HEIGHT", "original_height", None),
-    ("WIDTH", "original_width", None),
-    ("LICENSE", "license", NO_LICENSE),
-    ("NSFW", "nsfw", ""),
-    ("similarity", "similarity", None),
-)
-
-#: The columns of a scored table that a release row is made of, where the table has them.
-WANTED = tuple(source for _, source, _ in _SOURCES)
+SAMPLE_ID = "SAMPLE_ID"
 
 
-def release_rows(scored: pa.Table, sample_ids: npt.NDArray[np.int64]) -> pa.Table:
-    """Rows of the release for the rows of a scored table.
+class ReleaseColumn(NamedTuple):
+    """A column of the release.
 
-    HEIGHT and WIDTH are those of the original picture. An untagged pair's NSFW is empty.
+    `source` is the metadata column that it is made of, `default` the value where that is null.
+    """
+
+    name: str
+    type: pa.DataType
+    description: str
+    source: str | None
+    default: str | None = None
+
+
+#: Names, types and order as in LAION-400M; every column is nullable.
+RELEASE_COLUMNS = (
+    ReleaseColumn(
+        SAMPLE_ID, pa.int64(),
+        "from a hash of URL and text: the same pair has the same ID in every run", None,
+    ),
+    ReleaseColumn("URL", pa.string(), "where the image was found", "url"),
+    ReleaseColumn("TEXT", pa.string(), "the alt text", "caption", ""),
+    ReleaseColumn(
+        "HEIGHT", pa.int32(), "height of the original image in pixels", "original_height"
+    ),
+    ReleaseColumn("WIDTH", pa.int32(), "width of the original image in pixels", "original_width"),
+    ReleaseColumn(
+        "LICENSE", pa.string(), "a Creative Commons URL that the page links to, else `?`",
+        "license", NO_LICENSE,
+    ),
+    ReleaseColumn(
+        "NSFW", pa.string(), "`UNLIKELY`, `UNSURE` or `NSFW`; empty where pairs were not tagged",
+        "nsfw", "",
+    ),
+    ReleaseColumn(
+        "similarity", pa.float64(), "cosine of the CLIP embeddings of image and text", "similarity"
+    ),
+)  # fmt: skip
+
+RELEASE_SCHEMA = pa.schema([(column.name, column.type) for column in RELEASE_COLUMNS])
+
+
+def release_rows(metadata: pa.Table, sample_ids: npt.NDArray[np.int64]) -> pa.Table:
+    """Return the release's rows for the metadata of pairs; columns that it lacks are null.
 
     Raises:
         pyarrow.ArrowException: a value does not fit its column.
     """
-    columns = [pa.array(sample_ids, pa.int64())]
-    for name, source, missing in _SOURCES:
-        kind = RELEASE_SCHEMA.field(name).type
-        if source in scored.column_names:
-            column = scored.column(source).cast(kind)
+    arrays = []
+    for column in RELEASE_COLUMNS:
+        if column.source is None:
+            values = pa.array(sample_ids, column.type)
+        elif column.source in metadata.column_names:
+            values = metadata.column(column.source).cast(column.type)
         else:
-            column = pa.nulls(scored.num_rows, kind)
-        columns.append(column if missing is None else pc.fill_null(column, missing))
-    return pa.Table.from_arrays(columns, schema=RELEASE_SCHEMA)
+            values = pa.nulls(metadata.num_rows, column.type)
+        arrays.append(values if column.default is None else pc.fill_null(values, column.default))
+    return pa.Table.from_arrays(arrays, schema=RELEASE_SCHEMA)

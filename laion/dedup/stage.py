@@ -1,8 +1,8 @@
 """`laion dedup`: candidate folders in, the same columns out, each pair of URL and text once.
 
-A task is one partition of the digests over all input files. Each shard is a parquet file and the
-filter that has seen it; one commit marker stands for both, so there is no filter without its rows.
-Filters are never changed in place: the next crawl's shard reads them and writes its own.
+A task is one partition of the digests over all input files. Each part is a parquet file and the
+filter that has seen it; both count from the same mark on, so there is no filter without its rows.
+Filters are never changed in place: the next crawl's part reads them and writes its own.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from img2ds.core.naming import committed_shards, stats_name
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import DIGITS, ShardOutput
 from img2ds.storage import OutputFolder, open_seekable
-from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
-from laion.dedup.bloom import Bloom, Shape, file_name, merged, read_header
-from laion.dedup.digest import halves
+from laion.data.candidate import CANDIDATE_SCHEMA
+from laion.data.digest import digest_words
+from laion.data.partition import PARTITION_COUNT, partitions_metadata
+from laion.dedup.bloom import BloomFilter, FilterSize, filter_name, merged, read_header
+from laion.dedup.candidate_files import CandidateFile, find_candidates, read_partition
+from laion.dedup.deduplicator import BloomDeduplicator, ExactDeduplicator
 from laion.dedup.shuffle import Shuffle
-from laion.dedup.sieve import BloomSieve, ExactSieve
-from laion.dedup.source import CandidateFile, find_candidates, read_partition
 from laion.stage import StageOptions, StageReport, StageSpec, file_fingerprint, open_stage
 
 #: Rows read together: some 15 MB.
@@ -49,11 +50,9 @@ class DedupOptions(StageOptions):
     """The flags of `laion dedup`."""
 
     input: tuple[str, ...] = flag(
-        (),
-        "list",
-        "candidate folders, made by laion extract or laion dedup; several, or a,b",
+        (), "list", "candidate folders, made by laion extract or laion dedup; several, or a,b",
         identity=False,
-    )
+    )  # fmt: skip
     bloom: tuple[str, ...] = flag(
         (), "list", "folders of earlier laion dedup runs, whose pairs are dropped"
     )
@@ -106,14 +105,14 @@ class Dedup:
 
     options: DedupOptions
     files: tuple[str, ...]
-    shape: Shape
+    size: FilterSize
 
     def __call__(self, task: Partition, shard: ShardOutput) -> None:
-        bloom = _earlier(task.earlier) or Bloom(self.shape)
+        bloom = _earlier(task.earlier) or BloomFilter(self.size)
         before = bloom.added
         path = shard.path(f"{shard.name}.parquet")
         shuffle = Shuffle(self.options.shuffle_rows, self.options.seed)
-        sieve = self._sieve(bloom, task, path)
+        deduplicator = self._deduplicator(bloom, task, path)
         schema = CANDIDATE_SCHEMA
         groups = 0
         with pq.ParquetWriter(
@@ -132,43 +131,44 @@ class Dedup:
                     groups += -(-window.num_rows // GROUP_ROWS)
 
             for table in read_partition(self.files, task.number, schema.names, READ_ROWS):
-                kept = sieve.keep(*halves(table["digest"]))
+                kept = deduplicator.keep(*digest_words(table["digest"]))
                 count = int(kept.sum())
                 shard.counts.successes += count
                 shard.counts.drop(DUPLICATE, len(kept) - count)
                 shard.report_progress()
-                write(shuffle.put(table.filter(pa.array(kept))))
-            write(shuffle.end())
-            numbers = str([task.number] * groups)
-            writer.add_key_value_metadata({PARTITIONS_KEY.decode(): numbers})
-        bloom.write(shard.path(file_name(shard.number)))
+                write(shuffle.add(table.filter(pa.array(kept))))
+            write(shuffle.flush())
+            writer.add_key_value_metadata(partitions_metadata([task.number] * groups))
+        bloom.write(shard.path(filter_name(shard.number)))
         metrics = shard.counts.metrics
         metrics["filter_before"] = before
         metrics["filter_added"] = bloom.added - before
         metrics["partition"] = task.number
-        if isinstance(sieve, ExactSieve):
-            metrics["filter_would_drop_wrongly"] = sieve.wrong
-            sieve = sieve.bloom_sieve
+        if isinstance(deduplicator, ExactDeduplicator):
+            metrics["filter_would_drop_wrongly"] = deduplicator.wrong
+            deduplicator = deduplicator.approximate
         # Sums over shards are whole numbers: in millionths.
-        metrics["expected_wrong_millionths"] = round(1e6 * sieve.expected_wrong)
+        metrics["expected_wrong_millionths"] = round(1e6 * deduplicator.expected_wrong)
         self._look_at_load(shard, bloom)
 
-    def _sieve(self, bloom: Bloom, task: Partition, path: str) -> BloomSieve | ExactSieve:
+    def _deduplicator(
+        self, bloom: BloomFilter, task: Partition, path: str
+    ) -> BloomDeduplicator | ExactDeduplicator:
         if not self.options.exact:
-            return BloomSieve(bloom)
-        sieve = ExactSieve(bloom, Path(f"{path}.digests"))
+            return BloomDeduplicator(bloom)
+        deduplicator = ExactDeduplicator(bloom, Path(f"{path}.digests"))
         # In the same pieces as the rows will come: what the filter would do depends on them.
         for table in read_partition(self.files, task.number, ["digest"], READ_ROWS):
-            sieve.see(*halves(table["digest"]))
-        sieve.settle()
-        return sieve
+            deduplicator.scan(*digest_words(table["digest"]))
+        deduplicator.resolve()
+        return deduplicator
 
     @staticmethod
-    def _look_at_load(shard: ShardOutput, bloom: Bloom) -> None:
-        rate = bloom.rate()
-        if rate > TOLERANCE * bloom.shape.rate:
+    def _look_at_load(shard: ShardOutput, bloom: BloomFilter) -> None:
+        rate = bloom.current_rate()
+        if rate > TOLERANCE * bloom.size.rate:
             shard.notes.append(
-                f"shard {shard.name}: the filter was made for {bloom.shape.expected} pairs and "
+                f"shard {shard.name}: the filter was made for {bloom.size.expected} pairs and "
                 f"holds {bloom.added}, so that {rate:.2%} of new pairs look known; a larger "
                 "--expected at the first crawl avoids that"
             )
@@ -206,7 +206,7 @@ def run(options: DedupOptions) -> DedupReport:
                 "--output_folder"
             )
     given = [_filters(place) for place in options.bloom]
-    shape = _shape(options, candidates, [there[0] for there in given])
+    size = _size(options, candidates, [there[0] for there in given])
     spec = StageSpec(
         stage="dedup",
         options=options,
@@ -218,7 +218,7 @@ def run(options: DedupOptions) -> DedupReport:
         shard_count=PARTITION_COUNT,
         subfolders=(FILTERS,),
     )
-    make = Dedup(options, tuple(candidate.file.path for candidate in candidates), shape)
+    make = Dedup(options, tuple(candidate.file.path for candidate in candidates), size)
     lines: list[str] = []
     with open_stage(spec) as build:
         tasks = _tasks(build.folder, build.first_shard, given)
@@ -240,33 +240,33 @@ def _tasks(folder: OutputFolder, first: int, given: Sequence[tuple[str, ...]]) -
     ]
 
 
-def _shape(
+def _size(
     options: DedupOptions, candidates: Sequence[CandidateFile], earlier: Sequence[str]
-) -> Shape:
+) -> FilterSize:
     """The size of one partition's filter: that of the earlier ones, else as the flags say."""
     if earlier:
-        shapes = [_shape_of(path) for path in earlier]
-        if len({shape.blocks for shape in shapes}) > 1:
+        sizes = [_size_of(path) for path in earlier]
+        if len({size.blocks for size in sizes}) > 1:
             raise UsageError(
                 "the filters of --bloom are of several sizes: merge those of one --expected and "
                 "one --false_positive_rate"
             )
-        return shapes[0]
+        return sizes[0]
     if options.expected is None:
         rows = np.sum([candidate.rows for candidate in candidates], axis=0)
-        return Shape.for_(max(int(rows.max()), 1), options.false_positive_rate)
+        return FilterSize.fit(max(int(rows.max()), 1), options.false_positive_rate)
     # Digests fall into partitions by chance: five standard deviations hold for all of them.
     mean = options.expected / PARTITION_COUNT
-    return Shape.for_(math.ceil(mean + 5 * math.sqrt(mean)), options.false_positive_rate)
+    return FilterSize.fit(math.ceil(mean + 5 * math.sqrt(mean)), options.false_positive_rate)
 
 
-def _shape_of(path: str) -> Shape:
+def _size_of(path: str) -> FilterSize:
     header = _header(path)
-    return Shape(header["blocks"], header["expected"], header["rate"])
+    return FilterSize(header["blocks"], header["expected"], header["rate"])
 
 
-def _earlier(paths: Sequence[str]) -> Bloom | None:
-    return merged([Bloom.read(open_seekable(path)) for path in paths]) if paths else None
+def _earlier(paths: Sequence[str]) -> BloomFilter | None:
+    return merged([BloomFilter.read(open_seekable(path)) for path in paths]) if paths else None
 
 
 def _filters(place: str) -> tuple[str, ...]:
@@ -281,7 +281,7 @@ def _filters(place: str) -> tuple[str, ...]:
     newest = range(last, last + PARTITION_COUNT)
     if not committed.issuperset(newest):
         raise UsageError(f"--bloom: {place} is no finished output folder of laion dedup")
-    return tuple(f"{folder.path}/{file_name(number)}" for number in newest)
+    return tuple(f"{folder.path}/{filter_name(number)}" for number in newest)
 
 
 def _own_filters(folder: OutputFolder, first: int) -> tuple[str, ...]:
@@ -293,7 +293,7 @@ def _own_filters(folder: OutputFolder, first: int) -> tuple[str, ...]:
             f"{folder.path} lacks shard {missing[0]:0{DIGITS}d} of the input before this one: "
             "finish that first, with its own --input"
         )
-    return tuple(f"{folder.path}/{file_name(number)}" for number in before)
+    return tuple(f"{folder.path}/{filter_name(number)}" for number in before)
 
 
 def _header(path: str) -> dict[str, Any]:
@@ -315,7 +315,7 @@ def _about_filter(folder: OutputFolder, report: StageReport) -> list[str]:
     """What the filters hold and how often they are wrong, from their bits."""
     last = max(committed_shards(folder.names())) // PARTITION_COUNT * PARTITION_COUNT
     headers = [
-        _header(f"{folder.path}/{file_name(number)}")
+        _header(f"{folder.path}/{filter_name(number)}")
         for number in range(last, last + PARTITION_COUNT)
     ]
     added = sum(header["added"] for header in headers)

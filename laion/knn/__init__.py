@@ -1,1 +1,1 @@
-"""kNN indices over embeddings: built part by part, searched from memory-mapped files."""
+"""kNN indices over embeddings: built shard by shard, searched from memory-mapped files."""

@@ -1,4 +1,4 @@
-"""`index.json`: what an index folder holds, and how it is to be asked. It is written last."""
+"""The contents of an index folder: its file names, and `index.json`, which is written last."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class IndexDescription:
-    """One faiss index: its kind, and the setting at which it reached `recall` (recall@10)."""
+    """One index: its kind, and the search setting at which it reached `recall` (recall@10)."""
 
     file: str
     kind: str
@@ -39,16 +39,16 @@ class IndexDescription:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The folder.
+    """The document in `index.json`.
 
     Attributes:
-        rows: rows of every index, which number them from 0 on.
-        parts: numbers of the parts, in the order of their rows.
+        rows: rows of every index, which number them from 0.
+        parts: numbers of the shards, in the order of their rows.
         indices: by `image` and `text`.
-        model: the CLIP model and weights that questions are embedded with; None if unknown.
-        embedding: how the embeddings were made, as their maker recorded it.
+        model: the CLIP model that embeds queries, with its weights; None if unknown.
+        embedding: how the embeddings were made, as recorded by the stage that made them.
         tagged: whether any row has an NSFW tag.
-        build: what decides what is built, to know whether it still holds.
+        build: what the indices depend on, to tell whether they are up to date.
     """
 
     rows: int
@@ -62,28 +62,29 @@ class Description:
     build: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: OutputFolder) -> None:
-        """Publish it. Raises OSError."""
+        """Write it to the index folder. Raises OSError."""
         document = {"version": FORMAT_VERSION, **asdict(self)}
         folder.write_bytes(NAME, json.dumps(document, indent=1).encode())
 
 
 def read_description(folder: str) -> Description:
-    """What the index folder says of itself.
+    """Read `index.json` of an index folder.
 
     Raises:
-        UsageError: there is no finished index, or it is of another version.
+        UsageError: the index is missing, not finished, damaged or of another version.
+        OSError: the file cannot be read.
     """
     path = os.path.join(folder, NAME)
     if not os.path.isdir(folder):
-        raise UsageError(f"--index: there is no folder {folder}")
+        raise UsageError(f"--index: no such folder '{folder}'")
     try:
         with open(path, "rb") as file:
             document = json.load(file)
         version = document.pop("version")
         if version != FORMAT_VERSION:
             raise UsageError(
-                f"{path} was made by another version of laion (format {version}, this one knows "
-                f"{FORMAT_VERSION}): make the index again"
+                f"'{path}' has format {version}, but this version of laion reads format "
+                f"{FORMAT_VERSION}: rebuild the index"
             )
         document["parts"] = tuple(document["parts"])
         document["indices"] = {
@@ -92,19 +93,19 @@ def read_description(folder: str) -> Description:
         return Description(**document)
     except FileNotFoundError:
         raise UsageError(
-            f"{folder} holds no finished index: make it with laion index --output_folder {folder}"
+            f"'{folder}' has no finished index: build it with laion index --output_folder {folder}"
         ) from None
+    except UsageError:  # which is a ValueError
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{path} is damaged ({error}): make the index again") from None
+        raise UsageError(f"'{path}' is damaged ({error}): rebuild the index") from None
 
 
 def array_name(kind: str, number: int) -> str:
-    """The file of a part's vectors of a kind."""
+    """The file of a shard's vectors of a kind."""
     return f"{FOLDERS[kind]}/{FOLDERS[kind]}_{shard_name(number, DIGITS)}.npy"
 
 
 def rows_name(number: int) -> str:
-    """The file of a part's metadata."""
+    """The file of a shard's metadata."""
     return f"metadata/metadata_{shard_name(number, DIGITS)}.arrow"

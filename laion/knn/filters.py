@@ -1,4 +1,4 @@
-"""Which rows a search may show. Pure, on whole arrays of candidates."""
+"""Which candidate rows a search may show. Pure, on whole arrays of candidates."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from laion.knn.rows import CC, COMMERCIAL, DERIVATIVES
+from laion.knn.metadata_schema import CC, COMMERCIAL, DERIVATIVES
 
-#: What a licence must permit, by the name that people choose it by.
+#: What a licence must permit, by the name of the choice.
 LICENCES = {
     "any": 0,
     "cc": CC,
@@ -20,13 +20,19 @@ LICENCES = {
     "free": CC | COMMERCIAL | DERIVATIVES,
 }
 
-#: Cosine from which two pictures count as the same one: clip-retrieval's value.
-NEAR = 0.94
+#: Cosine from which two images count as near-duplicates: clip-retrieval's value.
+NEAR_DUPLICATE = 0.94
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """`min_size` is in pixels of the shorter side; rows of unknown size are below any but 0."""
+    """What a row must satisfy.
+
+    Attributes:
+        safe: its NSFW tag is UNLIKELY.
+        min_size: pixels of its shorter side, at least; a row of unknown size passes only 0.
+        license: what its licence permits, a name in `LICENCES`.
+    """
 
     safe: bool = True
     min_size: int = 0
@@ -34,45 +40,44 @@ class Filters:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The filter columns (see `rows`) that are needed."""
-        wanted = ("safe" if self.safe else "", "side" if self.min_size else "",
-                  "rights" if LICENCES[self.license] else "")  # fmt: skip
-        return tuple(filter(None, wanted))
+        """The filter columns (see `metadata_schema`) that `passed` needs."""
+        needed = {"safe": self.safe, "side": self.min_size, "rights": LICENCES[self.license]}
+        return tuple(name for name, is_needed in needed.items() if is_needed)
 
     def passed(self, columns: dict[str, npt.NDArray[Any]], count: int) -> npt.NDArray[np.bool_]:
-        """Which of `count` rows may be shown, given their `columns`."""
-        good = np.ones(count, bool)
+        """Return a mask of the rows that pass, given `columns` of `count` rows."""
+        mask = np.ones(count, bool)
         if self.safe:
-            good &= columns["safe"] == 1
+            mask &= columns["safe"] == 1
         if self.min_size:
-            good &= columns["side"] >= self.min_size
+            mask &= columns["side"] >= self.min_size
         if needed := LICENCES[self.license]:
-            good &= columns["rights"] & needed == needed
-        return good
+            mask &= columns["rights"] & needed == needed
+        return mask
 
 
-def first_of_its_kind(
-    blocks: Iterable[npt.NDArray[np.float32]], limit: int, near: float = NEAR
+def without_near_duplicates(
+    blocks: Iterable[npt.NDArray[np.float32]], limit: int, threshold: float = NEAR_DUPLICATE
 ) -> list[int]:
-    """Places of the first `limit` vectors that are not near to an earlier one that is kept.
+    """Return positions of the first `limit` vectors that are no near-duplicate of a kept one.
 
-    Each one hidden is near to the best of its group, not to the last: a chain of small steps
-    from one picture to another does not hide the other.
+    A vector is compared with the kept ones only: a chain of small steps from one image to another
+    does not hide the other.
 
     Args:
-        blocks: the vectors, best first; no more blocks are taken than are needed.
+        blocks: the vectors, best first; only as many blocks as needed are taken.
     """
-    kept: list[int] = []
-    chosen = np.empty((0, 0), np.float32)
-    place = 0
+    positions: list[int] = []
+    kept = np.empty((0, 0), np.float32)
+    position = 0
     for block in blocks:
-        if not chosen.size:
-            chosen = np.empty((limit, block.shape[1]), np.float32)
+        if not kept.size:
+            kept = np.empty((limit, block.shape[1]), np.float32)
         for vector in block:
-            if not kept or float((chosen[: len(kept)] @ vector).max()) < near:
-                chosen[len(kept)] = vector
-                kept.append(place)
-                if len(kept) == limit:
-                    return kept
-            place += 1
-    return kept
+            if not positions or float((kept[: len(positions)] @ vector).max()) < threshold:
+                kept[len(positions)] = vector
+                positions.append(position)
+                if len(positions) == limit:
+                    return positions
+            position += 1
+    return positions

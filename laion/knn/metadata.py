@@ -1,6 +1,6 @@
-"""Rows by number from memory-mapped Arrow files: captions of any number of rows cost no memory.
+"""Metadata rows by number, from memory-mapped Arrow files: they take disk, not memory.
 
-One file a part, uncompressed, in batches; what is not looked at is never read.
+One uncompressed file a shard, in batches; only the batches looked up are read.
 """
 
 from __future__ import annotations
@@ -15,26 +15,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from img2ds.storage import InputFile, open_seekable
-from laion.knn.rows import SCHEMA, SHOWN, shown_rows, source_columns
+from laion.knn.ann_index import Ids
+from laion.knn.metadata_schema import SCHEMA, SHOWN, source_columns, to_schema
 
-#: Rows in a batch: enough that a part has few of them, and few enough to be held while written.
+#: Rows in a batch: a shard has few batches, and one batch fits in memory while it is written.
 BATCH_ROWS = 65_536
 
-#: Batches whose places in their files are remembered; a few kB each.
-_REMEMBERED = 4096
-
-Ids = npt.NDArray[np.int64]
+#: Batches whose buffers are cached; a few kB each.
+_CACHED_BATCHES = 4096
 
 
 def write_rows(file: InputFile, path: str, keep: npt.NDArray[np.bool_]) -> dict[str, int]:
-    """The rows of the parquet file for which `keep` holds, as an Arrow file at `path`.
+    """Write the rows of a parquet file where `keep` is True as an Arrow file at `path`.
 
     Returns:
-        How many of the rows kept have an NSFW tag, as `tagged`, and a size, as `sized`.
+        How many of the kept rows have an NSFW tag, as `tagged`, and a size, as `sized`.
 
     Raises:
         UsageError: there is no column of URLs.
-        OSError, pa.ArrowException: it cannot be read.
+        OSError, pa.ArrowException: the file cannot be read.
     """
     counts = {"tagged": 0, "sized": 0}
     start = 0
@@ -43,11 +42,11 @@ def write_rows(file: InputFile, path: str, keep: npt.NDArray[np.bool_]) -> dict[
         with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             columns = sorted(set(sources.values()))
             for batch in reader.iter_batches(BATCH_ROWS, columns=columns):
-                here = keep[start : start + batch.num_rows]
+                mask = keep[start : start + batch.num_rows]
                 start += batch.num_rows
-                if not here.all():
-                    batch = batch.filter(pa.array(here))
-                shown = shown_rows(batch, sources)
+                if not mask.all():
+                    batch = batch.filter(pa.array(mask))
+                shown = to_schema(batch, sources)
                 counts["tagged"] += shown.num_rows - shown.column("nsfw").null_count
                 counts["sized"] += shown.num_rows - shown.column("width").null_count
                 writer.write_batch(shown)
@@ -55,7 +54,7 @@ def write_rows(file: InputFile, path: str, keep: npt.NDArray[np.bool_]) -> dict[
 
 
 class Metadata:
-    """Rows `0 .. len - 1` over the Arrow files at `paths`, in their order.
+    """Rows `0 .. len - 1` of the Arrow files at `paths`, in their order.
 
     Raises:
         OSError, pa.ArrowException: a file is missing or damaged.
@@ -63,7 +62,7 @@ class Metadata:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._readers: list[Any] = []
-        #: The first row of each batch, and where that batch is.
+        #: The first row of each batch, with its reader and its number in that file.
         self._starts: list[int] = []
         self._places: list[tuple[int, int]] = []
         rows = 0
@@ -78,7 +77,7 @@ class Metadata:
                     rows += count
         self._rows = rows
         # Cached per object, which lru_cache on a method would not be.
-        self._batch = lru_cache(_REMEMBERED)(self._open_batch)
+        self._batch = lru_cache(_CACHED_BATCHES)(self._open_batch)
 
     def __len__(self) -> int:
         return self._rows
@@ -88,24 +87,24 @@ class Metadata:
         return self._readers[reader].get_batch(place)
 
     def _batches(self, ids: Ids) -> Iterator[tuple[npt.NDArray[np.intp], pa.RecordBatch, Ids]]:
-        """For each batch that holds some of `ids`: their places in it, and those in `ids`."""
+        """For each batch with some of `ids`: their positions in `ids`, it, their rows in it."""
         numbers = np.searchsorted(np.asarray(self._starts), ids, side="right") - 1
         for number in np.unique(numbers):
             where = np.flatnonzero(numbers == number)
             yield where, self._batch(int(number)), ids[where] - self._starts[number]
 
-    def numbers(self, ids: Ids, column: str) -> npt.NDArray[Any]:
-        """A fixed-width column without nulls of the rows `ids`, which must exist."""
-        found = np.empty(len(ids), SCHEMA.field(column).type.to_pandas_dtype())
+    def column(self, ids: Ids, name: str) -> npt.NDArray[Any]:
+        """Return a filter column of the rows `ids`, which must exist."""
+        values = np.empty(len(ids), SCHEMA.field(name).type.to_pandas_dtype())
         for where, batch, places in self._batches(ids):
-            found[where] = batch.column(column).to_numpy(zero_copy_only=True)[places]
-        return found
+            values[where] = batch.column(name).to_numpy(zero_copy_only=True)[places]
+        return values
 
     def rows(self, ids: Sequence[int] | Ids) -> list[dict[str, Any]]:
-        """What is shown of the rows `ids`, in their order. Raises IndexError for one too many."""
+        """Return the shown columns of the rows `ids`, in their order. Raises IndexError."""
         wanted = np.asarray(ids, np.int64)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < self._rows:
-            raise IndexError(f"rows are numbered from 0 to {self._rows - 1}")
+            raise IndexError(f"rows are numbered 0 to {self._rows - 1}")
         found: list[dict[str, Any]] = [{}] * len(wanted)
         for where, batch, places in self._batches(wanted):
             table = batch.select(SHOWN).take(pa.array(places)).to_pylist()
@@ -114,5 +113,5 @@ class Metadata:
         return found
 
     def row(self, row_id: int) -> dict[str, Any]:
-        """What is shown of one row. Raises IndexError."""
+        """Return the shown columns of one row. Raises IndexError."""
         return self.rows([row_id])[0]

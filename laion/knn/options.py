@@ -13,7 +13,7 @@ from laion.stage import StageOptions
 
 
 def half_of_memory() -> int:
-    """Bytes: half of what this machine has."""
+    """Return half of this machine's memory, in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
@@ -23,21 +23,21 @@ class IndexOptions(StageOptions):
 
     input: str = flag(
         MISSING, "str",
-        "a release, or any folder with img_emb/, text_emb/ and metadata/ as clip-retrieval has it",
+        "a release, or any folder with img_emb/, text_emb/ and metadata/ as in clip-retrieval",
     )  # fmt: skip
     kind: str | None = flag(
         None, "str?",
-        "flat, hnsw, ivfpq, or a factory string of faiss (default: the best that fits max_memory)",
+        "flat, hnsw, ivfpq or a faiss factory string (default: the best that fits --max_memory)",
     )  # fmt: skip
     max_memory: int | None = flag(
-        None, "size?", "bytes an index may take, such as 16GB (default: half of the machine's)"
+        None, "size?", "memory for one index, such as 16GB (default: half of the machine's)"
     )
     recall: float = flag(
-        0.95, "float", "recall@10 to set the search's effort for, measured against exact search"
+        0.95, "float", "recall@10 to tune the search for, measured against exact search"
     )
     model: str | None = flag(
         None, "str?",
-        "CLIP model of the embeddings, for searching (default: what the input's maker recorded)",
+        "CLIP model of the embeddings, for queries (default: what the input folder records)",
     )  # fmt: skip
     pretrained: str | None = flag(None, "str?", "weights of the model")
 
@@ -50,12 +50,12 @@ class IndexOptions(StageOptions):
         at_least("max_memory", self.max_memory, 1)
         positive("recall", self.recall)
         if self.recall > 1:
-            raise UsageError(f"--recall is a share of at most 1, got {self.recall}")
+            raise UsageError(f"--recall must be at most 1, got {self.recall}")
         if self.pretrained is not None and self.model is None:
-            raise UsageError("--pretrained names weights of a --model: give both")
+            raise UsageError("--pretrained without --model: give both")
 
     def identity(self) -> dict[str, Any]:
-        """Nothing: parts are the same whatever index is built on them."""
+        """Return nothing: shards do not depend on the index that is built from them."""
         return {}
 
     @property
@@ -70,21 +70,21 @@ class SearchOptions:
     SOURCES: ClassVar[tuple[str, ...]] = ("text", "image", "url", "id")
 
     index: str = flag(MISSING, "str", "the folder that `laion index` made")
-    text: str | None = flag(None, "str?", "find what this text says")
-    image: str | None = flag(None, "str?", "find what looks like the picture in this file")
-    url: str | None = flag(None, "str?", "find what looks like the picture at this URL")
-    id: int | None = flag(None, "int?", "find what looks like this row")
-    k: int = flag(20, "int", "results")
-    by: str = flag("image", "choice", "search among the pictures or the texts", "image", "text")
+    text: str | None = flag(None, "str?", "search by this text")
+    image: str | None = flag(None, "str?", "search by the image in this file")
+    url: str | None = flag(None, "str?", "search by the image at this URL")
+    id: int | None = flag(None, "int?", "search by this row of the index")
+    k: int = flag(20, "int", "number of results")
+    by: str = flag("image", "choice", "search the images or the texts", "image", "text")
     safe: bool = flag(True, "bool", "only rows whose NSFW tag is UNLIKELY")
-    min_size: int = flag(0, "int", "pixels that the shorter side has at least")
+    min_size: int = flag(0, "int", "least length of the shorter side, in pixels")
     license: str = flag("any", "choice", "what the licence permits", *LICENCES)
-    deduplicate: bool = flag(False, "bool", "of near-duplicates only the best one")
+    deduplicate: bool = flag(False, "bool", "show only the best of several near-duplicates")
     json: bool = flag(False, "bool", "print JSON instead of a table")
     model: str | None = flag(None, "str?", "CLIP model (default: the one the index names)")
     pretrained: str | None = flag(None, "str?", "weights of the model")
     allow_private_addresses: bool = flag(
-        False, "bool", "allow --url to lead to loopback, private and link-local addresses"
+        False, "bool", "let --url reach loopback, private and link-local addresses"
     )
 
     def __post_init__(self) -> None:

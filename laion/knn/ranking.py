@@ -1,26 +1,25 @@
-"""The rows nearest to a vector: asked of an index, and put in their true order where it guesses."""
+"""The rows nearest to a vector: candidates of an index, reranked by their exact similarity."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from laion.knn.ann import Ann
-from laion.knn.vectors import VectorFiles, Vectors
+from laion.knn.ann_index import AnnIndex, Ids, Vectors
+from laion.knn.vectors import VectorFiles
 
 #: Rows whose vectors are read at once: 32 MB at 512 dimensions.
-_GATHERED = 16_384
+_GATHERED_ROWS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How much an index is asked to do.
+    """How an index is searched.
 
     Attributes:
-        effort: see `Ann.effort_name`.
-        rerank: how many times the rows wanted are compared by their true vectors; 1 for none.
+        effort: see `AnnIndex.effort_name`.
+        rerank: candidates for each wanted row, compared by their exact vectors; 1 for no reranking.
     """
 
     effort: int | None
@@ -28,9 +27,13 @@ class Setting:
 
 
 def nearest(
-    index: Ann, vectors: VectorFiles, queries: Vectors, k: int, setting: Setting
-) -> tuple[Vectors, npt.NDArray[np.int64]]:
-    """Similarities and rows, each [len(queries), k], best first; row -1 where there are fewer."""
+    index: AnnIndex, vectors: VectorFiles, queries: Vectors, k: int, setting: Setting
+) -> tuple[Vectors, Ids]:
+    """Find the `k` rows nearest to each query.
+
+    Returns:
+        Similarities and rows, each [len(queries), k], best first; row -1 where there are fewer.
+    """
     if setting.rerank <= 1:
         return index.search(queries, k, setting.effort)
     _, ids = index.search(queries, min(k * setting.rerank, max(len(index), k)), setting.effort)
@@ -39,10 +42,10 @@ def nearest(
     return np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
 
 
-def similarities(vectors: VectorFiles, queries: Vectors, ids: npt.NDArray[np.int64]) -> Vectors:
-    """Of each query with each row on its line of `ids`; -inf for row -1. The shape of `ids`."""
+def similarities(vectors: VectorFiles, queries: Vectors, ids: Ids) -> Vectors:
+    """Compute the similarity of each query with each row on its line of `ids`; -inf for row -1."""
     scores = np.empty(ids.shape, np.float32)
-    step = max(_GATHERED // max(ids.shape[1], 1), 1)
+    step = max(_GATHERED_ROWS // max(ids.shape[1], 1), 1)
     for start in range(0, len(ids), step):
         lines = ids[start : start + step]
         rows = vectors.rows(np.maximum(lines, 0).ravel()).reshape(*lines.shape, -1)

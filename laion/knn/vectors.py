@@ -1,7 +1,7 @@
-"""The embeddings themselves, memory-mapped: exact similarities, and the vector of any row.
+"""The embeddings of an index folder, memory-mapped: for exact similarities, and to search by a row.
 
-Kept beside an index whatever that index holds, since a compressed one can neither say how
-similar two rows are nor search by a row. Where the input is good as it is they are hard links.
+Every index folder has them, because a compressed index cannot give exact similarities or return a
+row's vector. Input files that need no change are hard-linked.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ import numpy as np
 import numpy.typing as npt
 
 from img2ds.storage import InputFile
+from laion.knn.ann_index import Ids, Vectors
 from laion.knn.layout import local_file, read_blocks
-
-Vectors = npt.NDArray[np.float32]
 
 #: Rows converted at once: 128 MB of float32 at 512 dimensions.
 BLOCK_ROWS = 65_536
 
-#: How far a row's length may be from 1 and count as a unit row: float16 rounds to 5e-4.
+#: How far the norm of a unit row may be from 1: float16 rounds to 5e-4.
 UNIT_TOLERANCE = 2e-3
 
 
 def usable_rows(file: InputFile) -> tuple[npt.NDArray[np.bool_], bool]:
-    """Which rows of an array are vectors: finite, and not zero; and whether all are unit rows."""
+    """Find the rows of an array that are vectors: finite, and not zero.
+
+    Returns:
+        A mask of these rows, and whether all of them are unit vectors.
+    """
     masks, unit = [], True
     for block in read_blocks(file, BLOCK_ROWS):
         lengths = np.linalg.norm(block.astype(np.float32), axis=1)
@@ -37,18 +40,21 @@ def usable_rows(file: InputFile) -> tuple[npt.NDArray[np.bool_], bool]:
     return np.concatenate(masks) if masks else np.zeros(0, bool), unit
 
 
-def keep_vectors(file: InputFile, path: str, keep: npt.NDArray[np.bool_], unit: bool) -> None:
-    """The rows of an array for which `keep` holds, as unit rows at `path`. Raises OSError.
+def write_vectors(file: InputFile, path: str, keep: npt.NDArray[np.bool_], unit: bool) -> None:
+    """Write the rows of an array where `keep` is True, as unit rows, to `path`. Raises OSError.
 
-    A hard link where nothing has to be changed; float32 stays float32, all else becomes float16.
+    If nothing changes, `path` becomes a hard link. float32 is kept, other types become float16.
+
+    Args:
+        unit: whether the kept rows are unit vectors.
     """
     local = local_file(file)
     first = next(iter(read_blocks(file, 1)), np.zeros((0, 0), np.float16))
-    as_it_is = unit and bool(keep.all()) and first.dtype in (np.float16, np.float32)
-    if as_it_is and local is not None:
+    unchanged = unit and bool(keep.all()) and first.dtype in (np.float16, np.float32)
+    if unchanged and local is not None:
         try:
             os.link(local, path)
-        except OSError:  # another file system, or one without links
+        except OSError:  # another file system, or one without hard links
             shutil.copyfile(local, path)
         return
     kind = np.dtype(np.float32 if first.dtype == np.float32 else np.float16)
@@ -65,7 +71,7 @@ def keep_vectors(file: InputFile, path: str, keep: npt.NDArray[np.bool_], unit: 
 
 
 class VectorFiles:
-    """Rows `0 .. len - 1` over the arrays at `paths`, in order. Raises OSError, ValueError."""
+    """Rows `0 .. len - 1` of the arrays at `paths`, in their order. Raises OSError, ValueError."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._arrays: list[np.ndarray[Any, Any]] = [_mapped(path) for path in paths]
@@ -76,13 +82,13 @@ class VectorFiles:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def rows(self, ids: npt.NDArray[np.int64]) -> Vectors:
-        """The vectors of rows that exist, float32 [len(ids), dimension]."""
+    def rows(self, ids: Ids) -> Vectors:
+        """Return the vectors of rows, which must exist: float32 [len(ids), dimension]."""
         found = np.empty((len(ids), self.dimension), np.float32)
         numbers = np.searchsorted(self._starts, ids, side="right") - 1
         for number in np.unique(numbers):
             where = np.flatnonzero(numbers == number)
-            # Reading upwards is what disks do best.
+            # Disks are fastest when read in ascending order.
             where = where[np.argsort(ids[where], kind="stable")]
             found[where] = self._arrays[number][ids[where] - self._starts[number]]
         return found
@@ -90,9 +96,9 @@ class VectorFiles:
     def blocks(
         self, start: int, stop: int, rows: int = BLOCK_ROWS
     ) -> Iterator[tuple[int, Vectors]]:
-        """Rows from `start` up to `stop` in order, float32, with the number of each block's first.
+        """Yield blocks of the rows from `start` up to `stop`: the first row's number, and float32.
 
-        A block is at most `rows` long and never crosses a file.
+        A block has at most `rows` rows, all of one file.
         """
         for number, array in enumerate(self._arrays):
             first = int(self._starts[number])
@@ -106,6 +112,6 @@ def _mapped(path: str) -> np.ndarray[Any, Any]:
     array: np.ndarray[Any, Any]
     try:
         array = np.load(path, mmap_mode="r")
-    except ValueError:  # nothing can be mapped of a file without rows
+    except ValueError:  # a file without rows cannot be mapped
         array = np.load(path)
     return array

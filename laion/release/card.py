@@ -1,4 +1,4 @@
-"""The release's `README.md`: what is in it, how it was made, and what each stage dropped."""
+"""The dataset card of a release, `README.md`: content, origin, and what each stage dropped."""
 
 from __future__ import annotations
 
@@ -7,38 +7,28 @@ from dataclasses import dataclass
 
 import img2ds
 from img2ds.report.console import share
-from laion.data.release_schema import RELEASE_SCHEMA
+from laion.data.embedding_layout import IMAGES, METADATA, TEXTS
+from laion.data.release_schema import RELEASE_COLUMNS
 from laion.provenance import StageCounts
-from laion.release.table1 import PAPER, Contents
-
-_COLUMNS = {
-    "SAMPLE_ID": "from a hash of URL and text: the same pair has the same one in every run",
-    "URL": "where the picture was found",
-    "TEXT": "the alt text",
-    "HEIGHT": "of the original picture, in pixels",
-    "WIDTH": "of the original picture, in pixels",
-    "LICENSE": "a Creative Commons URL that the page links to, else `?`",
-    "NSFW": "`UNLIKELY`, `UNSURE` or `NSFW`; empty where pairs were not tagged",
-    "similarity": "cosine of the CLIP embeddings of picture and text",
-}
+from laion.release.contents import PAPER, Contents
 
 _WARNING = (
-    "The pairs are from web pages and were not looked at by people. Pairs tagged `NSFW` or "
-    "`UNSURE` are among them. The pictures belong to their owners; only their URLs are here."
+    "The pairs come from web pages and were not reviewed by people. Pairs tagged `NSFW` or "
+    "`UNSURE` are included. The images belong to their owners; the release holds only their URLs."
 )
 
-#: Values of options that go without saying.
-_UNSAID: tuple[object, ...] = (None, False, [], "inf")
+#: Values of options that the card leaves out.
+_OMITTED: tuple[object, ...] = (None, False, [], "inf")
 
 _ALIGNED = (
-    "`img_emb/img_emb_N.npy` and `text_emb/text_emb_N.npy` hold the CLIP embeddings of part N, and "
-    "`metadata/metadata_N.parquet` all that is known of its pairs: row i is the same pair in each."
+    f"`{IMAGES.format('N')}` and `{TEXTS.format('N')}` hold the CLIP embeddings of part N, and "
+    f"`{METADATA.format('N')}` all metadata of its pairs: row i is the same pair in each file."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CardFacts:
-    """What a card is made of. `figures` are names of PNG files in the release."""
+    """The content of a card; `figures` are names of PNG files in the release."""
 
     contents: Contents
     stages: Sequence[StageCounts]
@@ -48,7 +38,7 @@ class CardFacts:
 
 
 def dataset_card(facts: CardFacts) -> str:
-    """The card, with the head that Hugging Face `datasets` finds the parts by."""
+    """Return the card, with the header by which Hugging Face `datasets` finds the parts."""
     contents = facts.contents
     lines = [
         "---",
@@ -70,7 +60,7 @@ def dataset_card(facts: CardFacts) -> str:
         "",
         "| column | type | |",
         "|---|---|---|",
-        *(f"| `{c.name}` | {c.type} | {_COLUMNS[c.name]} |" for c in RELEASE_SCHEMA),
+        *(f"| `{c.name}` | {c.type} | {c.description} |" for c in RELEASE_COLUMNS),
         "",
         _ALIGNED,
         "",
@@ -109,11 +99,11 @@ def dataset_card(facts: CardFacts) -> str:
 
 def _introduction(facts: CardFacts) -> str:
     return (
-        f"{facts.contents.rows} pairs of picture URL and alt text in {facts.parts} parquet parts, "
+        f"{facts.contents.rows} pairs of image URL and alt text in {facts.parts} parquet parts, "
         f"made with laion (img2ds {img2ds.__version__}) by the method of LAION-400M "
-        "([arXiv:2111.02114](https://arxiv.org/abs/2111.02114)). A pair is here when the "
-        f"similarity of its CLIP embeddings is at least {facts.threshold:g}; every pair of URL "
-        "and text is here once."
+        "([arXiv:2111.02114](https://arxiv.org/abs/2111.02114)). It holds the pairs "
+        f"whose CLIP embeddings have a similarity of at least {facts.threshold:g}; every pair of "
+        "URL and text occurs once."
     )
 
 
@@ -139,10 +129,10 @@ def _stages(stages: Sequence[StageCounts]) -> list[str]:
         for reason, n in stage.reasons.most_common():
             lines.append(f"| {stage.stage} | {reason} | {n} | {share(n, stage.count)} |")
     for stage in stages:
-        options = {k: v for k, v in stage.options.items() if v not in _UNSAID}
+        options = {k: v for k, v in stage.options.items() if v not in _OMITTED}
         if options:
-            told = ", ".join(f"{name} {_said(value)}" for name, value in options.items())
-            lines += ["", f"`{stage.stage}` ran with {told}."]
+            said = ", ".join(f"{name} {_said(value)}" for name, value in options.items())
+            lines += ["", f"`{stage.stage}` ran with {said}."]
     return lines
 
 
@@ -151,7 +141,7 @@ def _said(value: object) -> str:
 
 
 def _size_category(rows: int) -> str:
-    """Hugging Face's names for sizes."""
+    """Return Hugging Face's name for a number of rows."""
     borders = [
         (10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"),
         (10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B"),

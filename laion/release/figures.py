@@ -1,19 +1,15 @@
-"""The pictures of a release."""
+"""The figures of a release."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from img2ds.core.failure import UsageError
-from laion.release.table1 import BINS, Contents
+from laion.release.contents import BINS, Contents
 
 
 def check_figures() -> None:
-    """Whether pictures can be drawn.
-
-    Raises:
-        UsageError: matplotlib is not installed.
-    """
+    """Raise UsageError when matplotlib is not installed."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
@@ -23,7 +19,7 @@ def check_figures() -> None:
 
 
 def draw_similarities(path: str, contents: Contents, threshold: float | None) -> None:
-    """The histogram of similarities as a PNG of 1200 by 700 pixels. Raises OSError."""
+    """Write the histogram of similarities as a PNG of 1200 by 700 pixels. Raises OSError."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -47,7 +43,7 @@ def draw_similarities(path: str, contents: Contents, threshold: float | None) ->
             f"threshold {threshold:g}", (threshold, 1), xycoords=("data", "axes fraction"),
             xytext=(4, -12), textcoords="offset points", color="#aa3377",
         )  # fmt: skip
-    axes.margins(y=0.1)  # room for the threshold's name
+    axes.margins(y=0.1)  # room for the label of the threshold
     axes.set_xlabel("cosine similarity of image and text")
     axes.set_ylabel("pairs")
     axes.set_title(f"{contents.scored} pairs, bins of 0.01")

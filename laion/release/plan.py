@@ -1,8 +1,8 @@
-"""Which rows of a scored folder are released, and in which part each goes.
+"""Plans a release: which rows of an embedding folder it holds, and in which part each goes.
 
-The plan is made before a part is: which pairs are repeated is known only when all were seen, and
-the names of parts tell how many there are. It is one bit a scored pair, and one pass over their
-URLs, captions and similarities.
+The whole plan comes before the first part: only a pass over all pairs finds the repeated ones, and
+the names of parts contain their number. It reads URLs, captions and similarities once and keeps
+one bit a row.
 """
 
 from __future__ import annotations
@@ -19,46 +19,48 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from img2ds.core.failure import UsageError
-from laion.data.embedding_folder import ScoredPart
-from laion.release.unique import UniquePairs, pair_digests
+from laion.data.digest import pair_digests
+from laion.data.embedding_folder import EmbeddingShard
+from laion.release.unique import UniquePairs
 
-#: Reasons for which a scored pair is not released.
+#: Reasons for which a pair is not released.
 LOW_SIMILARITY = "low_similarity"
 NO_SIMILARITY = "no_similarity"
 DUPLICATE = "duplicate"
 
-#: Seconds between two lines of how far the plan is.
-_TELL_INTERVAL = 10.0
+#: Seconds between two progress lines.
+_PROGRESS_INTERVAL = 10.0
 
 Mask = npt.NDArray[np.bool_]
+Bits = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The rows of one scored part that go into one part of the release.
+    """The rows of one shard that go into one part of the release.
 
     Attributes:
-        rows: rows of the scored part.
-        kept: a bit for each of them, packed.
-        dropped: how many of them are not released, by reason.
-        moved: rows whose SAMPLE_ID is another pair's, and the ID they have instead.
+        rows: rows of the shard.
+        kept: one bit for each of them, packed.
+        dropped: rows that are not released, by reason.
+        moved: SAMPLE_IDs by row, where another pair has the ID that the digest gives.
     """
 
-    part: ScoredPart
+    shard: EmbeddingShard
     rows: int
     kept: bytes
     dropped: Counter[str]
     moved: dict[int, int]
 
     def mask(self) -> Mask:
-        """`kept` as one truth value a row."""
+        """Return `kept` as booleans [rows]."""
         bits = np.frombuffer(self.kept, np.uint8)
         return np.unpackbits(bits, count=self.rows).astype(np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseTask:
-    """One part of the release; `number` of `total`."""
+    """Part `number` of `total` of the release."""
 
     shard_id: int
     number: int
@@ -67,109 +69,118 @@ class ReleaseTask:
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What the pass over a scored part found."""
+class _Scan:
+    """What the pass over one shard found; its rows have the places from `first_place` on."""
 
-    part: ScoredPart
+    shard: EmbeddingShard
     rows: int
     first_place: int
     dropped: Counter[str]
 
+    def piece(self, bits: Bits, moved: dict[int, int], moved_places: list[int]) -> Piece:
+        """Return the rows to release, given all repeated pairs and moved IDs."""
+        start = self.first_place // 8
+        packed = bits[start : start + (self.rows + 7) // 8]
+        duplicates = self.rows - self.dropped.total() - int(np.unpackbits(packed).sum())
+        if duplicates:
+            self.dropped[DUPLICATE] = duplicates
+        low, high = np.searchsorted(
+            moved_places, (self.first_place, self.first_place + self.rows)
+        ).tolist()
+        own = {place - self.first_place: moved[place] for place in moved_places[low:high]}
+        return Piece(self.shard, self.rows, packed.tobytes(), self.dropped, own)
+
 
 def above(table: pa.Table, threshold: float) -> tuple[Mask, Counter[str]]:
-    """The rows at or above `threshold`, and how many are not, by reason."""
+    """Return the mask of rows at or above `threshold`, and the number of the others by reason."""
     similarity = table.column("similarity").cast(pa.float64())
     known = ~np.asarray(pc.is_null(similarity, nan_is_null=True))
     values = np.asarray(pc.fill_null(similarity, np.nan))
     kept = known & (values >= threshold)
-    dropped: Counter[str] = Counter()
-    unknown, below = int((~known).sum()), int((known & ~kept).sum())
-    if unknown:
-        dropped[NO_SIMILARITY] = unknown
-    if below:
-        dropped[LOW_SIMILARITY] = below
-    return kept, dropped
+    dropped = {
+        NO_SIMILARITY: int((~known).sum()),
+        LOW_SIMILARITY: int((known & ~kept).sum()),
+    }
+    return kept, Counter({reason: count for reason, count in dropped.items() if count})
 
 
 def plan_release(
-    parts: Sequence[ScoredPart],
+    shards: Sequence[EmbeddingShard],
     threshold: float,
     rows_per_part: int,
     scratch: str,
-    tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    report_progress: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> list[ReleaseTask]:
-    """The parts of the release, numbered from 0.
+    """Return the parts of the release, numbered from 0.
 
-    A part takes whole scored parts, one after the other, until it has `rows_per_part` rows.
+    A part takes whole shards, one after the other, until it has `rows_per_part` rows.
 
     Args:
-        scratch: an existing local folder; 24 bytes a pair above the threshold are written there.
-        tell: is given a line now and then while a long pass goes on.
+        scratch: an existing local folder; the plan writes 24 bytes a pair above the threshold.
+        report_progress: receives a line of text from time to time.
 
     Raises:
-        UsageError: a part cannot be read, or the scratch folder is full.
+        UsageError: a shard cannot be read, or the scratch folder is full.
     """
     try:
-        seen, bits, moved = _look(parts, threshold, scratch, tell)
+        scans, bits, moved = _scan(shards, threshold, scratch, report_progress)
     except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"the scored pairs cannot be looked through: {error}") from None
-    pieces: list[list[Piece]] = [[]]
-    gathered = 0
-    places = sorted(moved)
-    for entry in seen:
-        start = entry.first_place // 8
-        packed = bits[start : start + (entry.rows + 7) // 8]
-        kept = int(np.unpackbits(packed).sum())
-        repeated = entry.rows - entry.dropped.total() - kept
-        if repeated:
-            entry.dropped[DUPLICATE] = repeated
-        low = np.searchsorted(places, entry.first_place)
-        high = np.searchsorted(places, entry.first_place + entry.rows)
-        own = {place - entry.first_place: moved[place] for place in places[low:high]}
-        if gathered >= rows_per_part:
-            pieces.append([])
-            gathered = 0
-        piece = Piece(entry.part, entry.rows, packed.tobytes(), entry.dropped, own)
-        pieces[-1].append(piece)
-        gathered += kept
-    total = len(pieces)
-    return [ReleaseTask(number, number, total, tuple(own)) for number, own in enumerate(pieces)]
+        raise UsageError(f"cannot read the input to find repeated pairs: {error}") from None
+    parts: list[list[Piece]] = [[]]
+    rows = 0
+    moved_places = sorted(moved)
+    for scan in scans:
+        piece = scan.piece(bits, moved, moved_places)
+        if rows >= rows_per_part:
+            parts.append([])
+            rows = 0
+        parts[-1].append(piece)
+        rows += piece.rows - piece.dropped.total()
+    return [
+        ReleaseTask(number, number, len(parts), tuple(pieces))
+        for number, pieces in enumerate(parts)
+    ]
 
 
-def _look(
-    parts: Sequence[ScoredPart], threshold: float, scratch: str, tell: Callable[[str], None]
-) -> tuple[list[_Seen], npt.NDArray[np.uint8], dict[int, int]]:
-    """What is in each part; a bit for each place, set where its pair is released; moved IDs.
+def _scan(
+    shards: Sequence[EmbeddingShard],
+    threshold: float,
+    scratch: str,
+    report_progress: Callable[[str], None],
+) -> tuple[list[_Scan], Bits, dict[int, int]]:
+    """Return what each shard holds, a bit a place that is set for released rows, and moved IDs.
 
-    Each part's places start at a multiple of eight, so that it has bytes of its own.
+    The places of a shard start at a multiple of eight, so that no two shards share a byte.
     """
-    counts = [part.rows() for part in parts]
-    unique = UniquePairs(scratch, sum(counts))
-    seen: list[_Seen] = []
-    masks: list[npt.NDArray[np.uint8]] = []
+    unique = UniquePairs(scratch, sum(shard.rows() for shard in shards))
+    scans: list[_Scan] = []
+    masks: list[Bits] = []
     place = 0
-    told = time.monotonic()
+    last_report = time.monotonic()
     try:
-        for number, part in enumerate(parts):
-            table = part.table(["url", "caption", "similarity"])
+        for number, shard in enumerate(shards):
+            table = shard.table(["url", "caption", "similarity"])
             kept, dropped = above(table, threshold)
             chosen = table.select(["url", "caption"]).filter(pa.array(kept))
             digests = pair_digests(*(column.to_pylist() for column in chosen.columns))
             unique.add(place + np.flatnonzero(kept).astype(np.uint64), digests)
-            seen.append(_Seen(part, table.num_rows, place, dropped))
+            scans.append(_Scan(shard, table.num_rows, place, dropped))
             masks.append(np.packbits(kept))
             place += 8 * len(masks[-1])
-            if time.monotonic() - told > _TELL_INTERVAL:
-                told = time.monotonic()
-                tell(f"looking for repeated pairs: {number + 1} of {len(parts)} parts read")
+            if time.monotonic() - last_report > _PROGRESS_INTERVAL:
+                last_report = time.monotonic()
+                report_progress(f"finding repeated pairs: {number + 1} of {len(shards)} shards")
         bits = np.concatenate(masks) if masks else np.empty(0, np.uint8)
         moved: dict[int, int] = {}
         for resolved in unique.resolve():
-            repeated = resolved.repeated
-            byte = (repeated >> np.uint64(3)).astype(np.int64)
-            clear = ~(np.uint8(0x80) >> (repeated & np.uint64(7)).astype(np.uint8))
-            np.bitwise_and.at(bits, byte, clear)
+            _clear(bits, resolved.repeated)
             moved.update(resolved.moved)
     finally:
         unique.close()
-    return seen, bits, moved
+    return scans, bits, moved
+
+
+def _clear(bits: Bits, places: npt.NDArray[np.uint64]) -> None:
+    """Clear the bits at `places`, the highest bit of a byte being the first."""
+    byte = (places >> np.uint64(3)).astype(np.int64)
+    np.bitwise_and.at(bits, byte, ~(np.uint8(0x80) >> (places & np.uint64(7)).astype(np.uint8)))

@@ -19,23 +19,18 @@ from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.storage import OutputFolder, find_inputs
-from laion.data.embedding_folder import (
-    IMAGES,
-    METADATA,
-    TEXTS,
-    ArrayFile,
-    as_schema,
-    check_aligned,
-    open_scored,
-    unified_schema,
-)
-from laion.data.release_schema import RELEASE_SCHEMA, WANTED, release_rows
-from laion.provenance import SUBFOLDERS, StageCounts, trace_stages
+from laion.data.digest import pair_digests
+from laion.data.embedding_folder import open_embedding_folder
+from laion.data.embedding_layout import FOLDERS, IMAGES, METADATA, TEXTS
+from laion.data.embedding_writer import NpyWriter
+from laion.data.release_schema import RELEASE_SCHEMA, release_rows
+from laion.provenance import StageCounts, trace_stages
 from laion.release.card import CardFacts, dataset_card
 from laion.release.figures import check_figures, draw_similarities
 from laion.release.plan import Mask, Piece, ReleaseTask, plan_release
 from laion.release.stats import count_files, describe
-from laion.release.unique import pair_digests, sample_ids, scratch_folder
+from laion.release.unified_schema import as_schema, unified_schema
+from laion.release.unique import sample_ids, scratch_folder
 from laion.stage import StageOptions, StageReport, StageSpec, open_stage
 
 #: Where the histogram of similarities goes.
@@ -85,19 +80,19 @@ def check(options: ReleaseOptions) -> None:
 
 def run(options: ReleaseOptions) -> ReleaseReport:
     """Make the release. Raises UsageError when something about it cannot work."""
-    scored = open_scored(options.input)
+    scored = open_embedding_folder(options.input)
     stages = trace_stages(scored.path, options.stages)
     check(options)
     source = scored.fingerprint()
     with scratch_folder(options.tmp_dir) as scratch:
-        plan = plan_release(scored.parts, options.threshold, options.rows_per_part, scratch)
+        plan = plan_release(scored.shards, options.threshold, options.rows_per_part, scratch)
     spec = StageSpec(
         stage="release",
         options=options,
         fingerprint=source,
         shard_count=len(plan),
         labels=LABELS,
-        subfolders=(*SUBFOLDERS, "figures"),
+        subfolders=(*FOLDERS, "figures"),
         model=scored.model,
     )
     contents = ""
@@ -133,10 +128,10 @@ def make_shard(task: ReleaseTask, shard: ShardOutput) -> None:
     """Write one shard of the release, a scored shard after the other."""
     pieces = [(piece, piece.mask()) for piece in task.pieces]
     rows = sum(int(mask.sum()) for _, mask in pieces)
-    first = pieces[0][0].part
-    schema = unified_schema([piece.part.schema() for piece, _ in pieces])
+    first = pieces[0][0].shard
+    schema = unified_schema([piece.shard.schema() for piece, _ in pieces])
     arrays = {
-        kind: ArrayFile(shard.path(kind.format(shard.name)), rows, first.embeddings(kind))
+        kind: NpyWriter(shard.path(kind.format(shard.name)), rows, first.embeddings(kind))
         for kind in (IMAGES, TEXTS)
     }
     with (
@@ -145,11 +140,9 @@ def make_shard(task: ReleaseTask, shard: ShardOutput) -> None:
     ):
         waiting: list[pa.Table] = []
         for piece, mask in pieces:
-            table = piece.part.table()
+            table = piece.shard.table()
             for kind, array in arrays.items():
-                source = piece.part.embeddings(kind)
-                check_aligned(piece.part, kind, source, table.num_rows)
-                array.add(source, mask)
+                array.add(piece.shard.embeddings(kind, table.num_rows), mask)
             kept = table.filter(pa.array(mask))
             metadata.write_table(as_schema(kept, schema))
             waiting.append(_released(kept, piece, mask))
@@ -166,14 +159,14 @@ def make_shard(task: ReleaseTask, shard: ShardOutput) -> None:
 
 
 def _released(kept: pa.Table, piece: Piece, mask: Mask) -> pa.Table:
-    """The release's rows of what a scored part keeps."""
+    """Return the release's rows of what a scored shard keeps."""
     urls, texts = (kept.column(name).to_pylist() for name in ("url", "caption"))
     ids = sample_ids(pair_digests(urls, texts))
     if piece.moved:
         places = np.flatnonzero(mask)
         for row, moved in piece.moved.items():
             ids[np.searchsorted(places, row)] = moved
-    return release_rows(kept.select([n for n in WANTED if n in kept.column_names]), ids)
+    return release_rows(kept, ids)
 
 
 def _finish(

@@ -1,4 +1,4 @@
-"""`laion stats`: what is in any LAION-style parquet, beside the paper's figures. Writes nothing."""
+"""`laion stats`: counts what LAION-style parquet files contain, beside the numbers of the paper."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from img2ds.config.flags import flag
 from img2ds.core.failure import UsageError
 from img2ds.report.console import share
 from img2ds.storage import InputFile, find_inputs, open_seekable
-from laion.release.table1 import PAPER, TAGS, Contents
-from laion.release.unique import UniquePairs, pair_digests, scratch_folder
+from laion.data.digest import pair_digests
+from laion.data.release_schema import RELEASE_SCHEMA, SAMPLE_ID
+from laion.release.contents import PAPER, TAGS, Contents
+from laion.release.unique import UniquePairs, scratch_folder
 
-#: Columns that are read; any of them may be missing but URL.
-_COLUMNS = ("URL", "TEXT", "HEIGHT", "WIDTH", "LICENSE", "NSFW", "similarity")
-#: Rows that are read at once.
+#: Rows read at once.
 _BATCH = 65_536
 
-#: Pairs that LAION annotated by hand, those tagged NSFW, and those that were NSFW
+#: Pairs that LAION annotated by hand, those of them tagged NSFW, and those that are NSFW
 #: (https://laion.ai/blog/laion-400-open-dataset/, Analysis of the LAION-400M data).
 ANNOTATED, ANNOTATED_TAGGED, ANNOTATED_NSFW = 3456, 4 + 73, 4 + 8
 
@@ -39,20 +39,20 @@ class StatsOptions:
     )
     json: bool = flag(False, "bool", "print one JSON object instead of tables")
     tmp_dir: str | None = flag(
-        None, "str?", "local folder for 24 bytes a pair (default: the system's)"
+        None, "str?", "local folder for temporary files, 24 bytes a pair (default: the system's)"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class StatsReport:
-    """What was found, as text."""
+    """The tables or the JSON object to print."""
 
     text: str
     exit_code: int = 0
 
 
 def run(options: StatsOptions) -> StatsReport:
-    """Look at all rows, in bounded memory. Raises UsageError when they cannot be read."""
+    """Count all rows in bounded memory. Raises UsageError when they cannot be read."""
     files = find_inputs(options.input, (".parquet",))
     contents = count_files(files, options.swapped_sizes, options.tmp_dir)
     if options.json:
@@ -66,11 +66,12 @@ def count_files(
     tmp_dir: str | None = None,
     unique: int | None = None,
 ) -> Contents:
-    """The contents of parquet files together.
+    """Count the contents of parquet files together.
 
     Args:
-        unique: the number of different pairs where it is known; else it is counted, exactly, which
-            takes 24 bytes a pair in `tmp_dir`.
+        swapped_sizes: HEIGHT holds widths and WIDTH heights, as in the files of LAION-400M.
+        tmp_dir: local folder for counting unique pairs, 24 bytes a pair.
+        unique: the number of different pairs; None counts them.
 
     Raises:
         UsageError: a file cannot be read, or has no column URL.
@@ -78,7 +79,7 @@ def count_files(
     contents = Contents(unique=unique)
     try:
         total = 0
-        for file in files:  # one after the other: a data set may have more parts than descriptors
+        for file in files:  # one by one: a dataset may have more parts than file descriptors
             with _open(file) as reader:
                 total += reader.metadata.num_rows
         with scratch_folder(tmp_dir) as scratch:
@@ -90,7 +91,7 @@ def count_files(
                 repeated = sum(len(resolved.repeated) for resolved in pairs.resolve())
                 contents.unique = contents.rows - repeated
     except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"cannot read the data set: {error}") from None
+        raise UsageError(f"cannot read the dataset: {error}") from None
     return contents
 
 
@@ -108,9 +109,9 @@ def _open(file: InputFile) -> pq.ParquetFile:
 def _count(
     reader: pq.ParquetFile, contents: Contents, swapped: bool, pairs: UniquePairs | None
 ) -> None:
-    wanted = [name for name in _COLUMNS if name in reader.schema_arrow.names]
-    if pairs is None:
-        wanted = [name for name in wanted if name not in ("URL", "TEXT")]
+    unread = {SAMPLE_ID} if pairs is not None else {SAMPLE_ID, "URL", "TEXT"}
+    available = set(reader.schema_arrow.names) - unread
+    wanted = [name for name in RELEASE_SCHEMA.names if name in available]
     for batch in reader.iter_batches(_BATCH, columns=wanted):
         if pairs is not None:
             urls = batch.column("URL").to_pylist()
@@ -121,7 +122,7 @@ def _count(
 
 
 def describe(contents: Contents, swapped_sizes: bool = False) -> str:
-    """The tables that people read: plain integers, the paper's beside them."""
+    """Return tables for people: plain integers, with those of the paper beside them."""
     lines = [f"{'':<40}{'here':>14}{'share':>9}{'paper':>14}{'share':>9}"]
     every = next(iter(PAPER.values()))
     for name, count in contents.table1().items():
@@ -131,8 +132,8 @@ def describe(contents: Contents, swapped_sizes: bool = False) -> str:
         lines.append(f"{name:<40}{here:>14}{part:>9}{paper:>14}{share(paper, every):>9}")
     lines.append(f"{'Number of rows':<40}{contents.rows:>14}")
     if contents.shapes.total():
-        words = " (HEIGHT and WIDTH taken for each other)" if swapped_sizes else ""
-        lines += ["", *_counts(f"shape{words}", dict(contents.shapes), contents.rows)]
+        swapped = " (HEIGHT and WIDTH swapped)" if swapped_sizes else ""
+        lines += ["", *_counts(f"shape{swapped}", dict(contents.shapes), contents.rows)]
     if contents.tags():
         lines += ["", *_counts("NSFW tag", contents.tags(), contents.rows)]
     if any(contents.tags().get(tag) for tag in TAGS):
@@ -150,7 +151,7 @@ def describe(contents: Contents, swapped_sizes: bool = False) -> str:
             f"similarity: mean {contents.mean_similarity:.4f}, all from {low:.2f} to {high:.2f}",
         ]
     if contents.absent:
-        lines += ["", f"columns that are not there: {', '.join(sorted(contents.absent))}"]
+        lines += ["", f"missing columns: {', '.join(sorted(contents.absent))}"]
     return "\n".join(lines)
 
 

@@ -1,14 +1,14 @@
-"""Unique pairs and their SAMPLE_IDs, out of memory's reach: partitions on disk, one at a time.
+"""Finds unique pairs and gives them SAMPLE_IDs, in partitions on disk, one at a time.
 
-A pair is its URL and its text. Of equal pairs the first one counts. Disk: 24 bytes a pair; memory:
-some 60 bytes a pair of one partition.
+A pair is its URL and its text. Of equal pairs the first one counts. This needs 24 bytes of disk a
+pair, and some 60 bytes of memory a pair of one partition.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,27 +17,26 @@ import numpy as np
 import numpy.typing as npt
 
 from img2ds.core.failure import UsageError
-from laion.data.candidate import pair_digest
+from laion.data.digest import Words
 
-#: Pairs a partition should have: its working memory is then some 120 MB.
+#: Pairs of a partition: working memory is then some 120 MB.
 PARTITION_PAIRS = 2_000_000
-#: Most partitions, each of which is an open file.
+#: Upper limit of partitions; each is an open file.
 MAX_PARTITIONS = 512
-#: Bytes gathered for a partition before they are written.
+#: Bytes buffered for a partition.
 _BUFFER = 1 << 16
 
 _RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("place", "<u8")])
 
-Digests = npt.NDArray[np.uint64]
 Records = npt.NDArray[Any]
 
 
 @contextmanager
 def scratch_folder(tmp_dir: str | None) -> Iterator[str]:
-    """A local folder for partitions, in `tmp_dir` or the system's, that goes at the end.
+    """Make a local folder, in `tmp_dir` or the system's, for the length of a `with` block.
 
     Raises:
-        UsageError: it cannot be made.
+        UsageError: it cannot be created.
     """
     try:
         if tmp_dir is not None:
@@ -49,27 +48,19 @@ def scratch_folder(tmp_dir: str | None) -> Iterator[str]:
         yield path
 
 
-def pair_digests(urls: Sequence[str | None], texts: Sequence[str | None]) -> Digests:
-    """The digests of pairs, as candidates have them: n rows of two 64-bit halves."""
-    joined = b"".join(
-        [pair_digest(url or "", text or "") for url, text in zip(urls, texts, strict=True)]
-    )
-    return np.frombuffer(joined, ">u8").astype(np.uint64).reshape(-1, 2)
-
-
-def sample_ids(digests: Digests) -> npt.NDArray[np.int64]:
-    """The SAMPLE_IDs that digests stand for, but for the few that meet: the first 63 bits."""
+def sample_ids(digests: Words) -> npt.NDArray[np.int64]:
+    """Return the first 63 bits of digests [n, 2]: their SAMPLE_IDs, but for collisions."""
     bits: npt.NDArray[np.uint64] = digests[:, 0] >> np.uint64(1)
     return bits.astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What one partition came to.
+    """The result of one partition.
 
     Attributes:
-        repeated: places of pairs that stand at an earlier place already.
-        moved: places of pairs whose SAMPLE_ID is another pair's, and the ID they have instead.
+        repeated: places of pairs that occur at an earlier place already.
+        moved: SAMPLE_IDs by place, where another pair has the ID that the digest gives.
     """
 
     repeated: npt.NDArray[np.uint64]
@@ -77,11 +68,11 @@ class Resolved:
 
 
 class UniquePairs:
-    """Takes the digests of pairs at numbered places, and tells which are repeated.
+    """Takes the digests of pairs at numbered places, and finds the repeated ones.
 
     Args:
         folder: an existing local folder for the partitions.
-        expected: how many pairs there will be, at most.
+        expected: the number of pairs, at most.
     """
 
     def __init__(self, folder: str, expected: int) -> None:
@@ -92,8 +83,8 @@ class UniquePairs:
         self._paths = [os.path.join(folder, f"{number}.pairs") for number in range(count)]
         self._files = [open(path, "wb", buffering=_BUFFER) for path in self._paths]  # noqa: SIM115
 
-    def add(self, places: npt.NDArray[np.uint64], digests: Digests) -> None:
-        """The pairs at `places`, which are above all places before. Raises OSError."""
+    def add(self, places: npt.NDArray[np.uint64], digests: Words) -> None:
+        """Add the pairs at `places`, which are above all places before. Raises OSError."""
         records = np.empty(len(places), _RECORD)
         records["high"], records["low"] = digests[:, 0], digests[:, 1]
         records["place"] = places
@@ -109,27 +100,27 @@ class UniquePairs:
                 file.write(records[borders[number] : borders[number + 1]].tobytes())
 
     def resolve(self) -> Iterator[Resolved]:
-        """What each partition comes to; its file is gone afterwards. Raises OSError."""
+        """Yield the result of each partition, and remove its file. Raises OSError."""
         self.close()
         for number, path in enumerate(self._paths):
             records = np.fromfile(path, _RECORD)
             os.unlink(path)
             if len(records):
-                # An ID is a digest's bits but the last, so partitions do not share IDs.
+                # An ID begins with the bits of its partition, so partitions do not share IDs.
                 width = 63 - self._bits
                 yield resolve(records, ((number + 1) << width) - 1)
 
     def close(self) -> None:
-        """Close the files. Raises OSError when the disk does not take their last bytes."""
+        """Close the files. Raises OSError when the disk is full."""
         for file in self._files:
             file.close()
 
 
 def resolve(records: Records, highest: int) -> Resolved:
-    """Find the repeated pairs among `records`, and different ones that share an ID.
+    """Find the repeated pairs among `records`, and give colliding IDs another value.
 
-    IDs that meet move up to the next free one, in the order of the digests: which ID a pair
-    has follows from the set of pairs alone, not from their order or from the run.
+    Colliding IDs move up to the next free one, in the order of the digests. The ID of a pair
+    therefore depends only on the set of pairs, not on their order or on the run.
 
     Args:
         records: as `UniquePairs` writes them.
@@ -144,7 +135,7 @@ def resolve(records: Records, highest: int) -> Resolved:
     unique = records[new]
     plain = (unique["high"] >> np.uint64(1)).astype(np.int64)
     steps = np.arange(len(plain), dtype=np.int64)
-    # Strictly ascending from below, then pushed back below the partition's end.
+    # Strictly ascending from below, then pushed back under the upper end of the partition.
     free = np.maximum.accumulate(plain - steps) + steps
     free = np.minimum(free, highest - steps[::-1])
     moved = free != plain

@@ -28,14 +28,14 @@ REPORT = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
-class ChainReport:
+class RunResult:
     """What a run came to."""
 
     exit_code: int
     text: str
 
 
-def run(options: RunOptions) -> ChainReport:
+def run(options: RunOptions) -> RunResult:
     """Run all stages that are not complete. Blocks.
 
     Raises:
@@ -48,7 +48,7 @@ def run(options: RunOptions) -> ChainReport:
         except UsageError as error:
             raise UsageError(f"--config {options.config}: {step.stage}: {error}") from None
     if options.dry_run:
-        return ChainReport(0, "\n".join(_planned(plan)))
+        return RunResult(0, "\n".join(_planned(plan)))
     folder = OutputFolder.open(plan.folder)
     folder.check_writable()
     try:
@@ -65,7 +65,7 @@ def _planned(plan: Plan) -> list[str]:
     return lines
 
 
-def _run(plan: Plan, folder: OutputFolder) -> ChainReport:
+def _run(plan: Plan, folder: OutputFolder) -> RunResult:
     record = _read_record(folder)
     for number, step in enumerate(plan.steps, 1):
         print(f"== {number} of {len(plan.steps)}: laion {step.stage} -> {step.folder}", flush=True)
@@ -78,9 +78,9 @@ def _run(plan: Plan, folder: OutputFolder) -> ChainReport:
             print(text, "\n", flush=True)
         if code:
             end = f"laion run ended with {step.stage}; rerun the same command to resume"
-            return ChainReport(code, end)
+            return RunResult(code, end)
     spent = sum(step["wall"] for step in record.values())
-    return ChainReport(0, f"all {len(plan.steps)} stages are done, in {duration(spent)}; "
+    return RunResult(0, f"all {len(plan.steps)} stages are done, in {duration(spent)}; "
                           f"the report is {folder.path}/{REPORT}")  # fmt: skip
 
 

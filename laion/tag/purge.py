@@ -36,7 +36,9 @@ from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import ShardReport
 from img2ds.storage import OutputFolder, file_record, open_seekable
-from laion.data.embedding_folder import IMAGES, METADATA, TEXTS, ArrayFile, ScoredPart
+from laion.data.embedding_folder import EmbeddingShard
+from laion.data.embedding_layout import IMAGES, METADATA, TEXTS
+from laion.data.embedding_writer import copy_array
 from laion.provenance import options_of
 from laion.stage import StageOptions
 
@@ -57,8 +59,8 @@ class PurgeTask:
     """A scored shard whose dropped rows are to be removed."""
 
     shard_id: int
-    scored: ScoredPart
-    tagged: ScoredPart
+    scored: EmbeddingShard
+    tagged: EmbeddingShard
 
 
 @dataclass(slots=True)
@@ -92,7 +94,7 @@ def open_shards(path: str) -> ImageShards:
     return ImageShards(folder, options["number_sample_per_shard"], options["oom_shard_count"])
 
 
-def pending(parts: Sequence[ScoredPart], tagged: OutputFolder) -> list[PurgeTask]:
+def pending(parts: Sequence[EmbeddingShard], tagged: OutputFolder) -> list[PurgeTask]:
     """Return the shards that are not purged yet; tagged shard i is made of the i-th of `parts`.
 
     Raises OSError.
@@ -106,7 +108,7 @@ def pending(parts: Sequence[ScoredPart], tagged: OutputFolder) -> list[PurgeTask
         there = _successes(scored, part.number) if part.number in committed else part.rows()
         if there != kept:
             tasks.append(
-                PurgeTask(part.number, part, ScoredPart(tagged.path, shard_name(place, DIGITS)))
+                PurgeTask(part.number, part, EmbeddingShard(tagged.path, shard_name(place, DIGITS)))
             )
     return tasks
 
@@ -181,9 +183,7 @@ class Purger:
             if len(source) == int(mask.sum()):
                 continue  # a run that was cut off came this far
             name = kind.format(own)
-            file = ArrayFile(folder.staging_path(name), int(mask.sum()), source)
-            file.add(source, mask)
-            file.close()
+            copy_array(source, mask, folder.staging_path(name))
             folder.publish(name)
         if gone:
             name = METADATA.format(own)

@@ -14,16 +14,10 @@ from img2ds.core.failure import UsageError
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels, counted
-from laion.data.embedding_folder import (
-    IMAGES,
-    TEXTS,
-    ScoredFolder,
-    ScoredPart,
-    check_aligned,
-    copy_part,
-    open_scored,
-)
-from laion.provenance import SUBFOLDERS, ModelNames, named
+from laion.data.embedding_folder import EmbeddingFolder, EmbeddingShard, open_embedding_folder
+from laion.data.embedding_layout import FOLDERS, IMAGES, TEXTS
+from laion.data.embedding_writer import copy_rows
+from laion.provenance import ModelNames, named
 from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.classifier import load_classifier
 from laion.tag.options import TagOptions
@@ -36,10 +30,10 @@ LABELS = Labels("shard", "pairs", "pairs/s", "kept")
 
 @dataclass(frozen=True, slots=True)
 class TagTask:
-    """One scored shard to tag."""
+    """One scored part to tag."""
 
     shard_id: int
-    part: ScoredPart
+    source: EmbeddingShard
     rules: Rules
 
 
@@ -85,7 +79,7 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
     Raises:
         UsageError: something about it cannot work; nothing was done.
     """
-    scored = open_scored(options.input)
+    scored = open_embedding_folder(options.input)
     prompts = load_prompts(options.prompts)
     model, pretrained = _model(options, scored)
     options = replace(options, model=model, pretrained=pretrained)
@@ -96,41 +90,39 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
 
         embed = Embedder(fetch(ModelSpec(model, pretrained)), device="cpu").texts
     rules = make_rules(prompts, embed, options.classifier)
-    _check_dim(rules, scored.parts[0])
+    _check_dim(rules, scored.shards[0])
     spec = StageSpec(
         stage="tag",
         options=options,
         fingerprint=scored.fingerprint(),
-        shard_count=len(scored.parts),
+        shard_count=len(scored.shards),
         labels=LABELS,
-        subfolders=SUBFOLDERS,
+        subfolders=FOLDERS,
         model=ModelNames(named(model), named(pretrained)),
     )
     purged = None
     with open_stage(spec) as build:
         first = build.first_shard
         # In their order: where the input's numbers have no gaps, shards keep them.
-        tasks = [TagTask(first + n, part, rules) for n, part in enumerate(scored.parts)]
+        tasks = [TagTask(first + n, source, rules) for n, source in enumerate(scored.shards)]
         if build.run(SequentialWorker(build.folder, make_shard), tasks) and options.purge:
-            purged = purge(pending(scored.parts, build.folder), shards, options)
+            purged = purge(pending(scored.shards, build.folder), shards, options)
     return TagReport(build.report, purged)
 
 
 def make_shard(task: TagTask, shard: ShardOutput) -> None:
     """Tag one scored shard."""
-    table = task.part.table()
-    images, texts = (task.part.embeddings(kind) for kind in (IMAGES, TEXTS))
-    for kind, array in ((IMAGES, images), (TEXTS, texts)):
-        check_aligned(task.part, kind, array, table.num_rows)
+    table = task.source.table()
+    images, texts = (task.source.embeddings(kind, table.num_rows) for kind in (IMAGES, TEXTS))
     captions = table["caption"].cast(pa.string()).to_pylist()
     tagged = tag_rows(task.rules, images, texts, captions)
-    copy_part(task.part, tagged.add_to(table), tagged.kept, shard.name, shard.path)
+    copy_rows(task.source, tagged.add_to(table), tagged.kept, shard.name, shard.path)
     shard.counts.successes += int(tagged.kept.sum())
     shard.counts.reasons.update(tagged.dropped)
     shard.counts.metrics.update(tagged.metrics())
 
 
-def _model(options: TagOptions, scored: ScoredFolder) -> tuple[str, str | None]:
+def _model(options: TagOptions, scored: EmbeddingFolder) -> tuple[str, str | None]:
     """The model to embed prompts with: it must be the one that scored the pairs."""
     there = scored.model
     given = (options.model or there.model, options.pretrained or there.pretrained)
@@ -148,7 +140,7 @@ def _model(options: TagOptions, scored: ScoredFolder) -> tuple[str, str | None]:
     return given[0], given[1]
 
 
-def _shards(options: TagOptions, scored: ScoredFolder) -> ImageShards:
+def _shards(options: TagOptions, scored: EmbeddingFolder) -> ImageShards:
     path = options.shards or scored.made_from
     if path is None:
         raise UsageError(
@@ -158,7 +150,7 @@ def _shards(options: TagOptions, scored: ScoredFolder) -> ImageShards:
     return open_shards(path)
 
 
-def _check_dim(rules: Rules, part: ScoredPart) -> None:
+def _check_dim(rules: Rules, part: EmbeddingShard) -> None:
     dim = part.embeddings(IMAGES).shape[1]
     if dim != rules.dim:
         raise UsageError(

@@ -1,1 +1,1 @@
-"""From Common Crawl's WAT files to candidates: image URLs with their alt texts."""
+"""Extract candidates, image URLs with their alt texts, from Common Crawl's WAT files."""

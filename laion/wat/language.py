@@ -1,7 +1,7 @@
-"""The language of a text, told by CLD2; and what a crawl says of a page's.
+"""Detect the language of a text with CLD2; read that of a page from the crawl.
 
-The only importer of pycld2. CLD2 is what LAION-400M's workers and Common Crawl itself use, so a
-text's language and its page's are told by one measure.
+LAION-400M's workers and Common Crawl use CLD2 too, so the languages of a text and of its page are
+comparable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ try:
 except ImportError:
     raise UsageError("laion extract needs pycld2: pip install 'img2ds[extract]'") from None
 
-#: What CLD2 says of texts that it cannot tell.
+#: CLD2's code for a language that it does not recognise.
 UNKNOWN = "un"
 
 _detect = pycld2.detect
@@ -25,16 +25,16 @@ _error = pycld2.error
 
 
 def detect(text: str) -> str:
-    """The code of the text's first language, as `en`; `un` when it cannot be told."""
+    """Return the code of the text's main language, as `en`; `un` if it is not recognised."""
     try:
         code: str = _detect(text)[2][0][1]
-    except _error:  # it takes no control characters and no unassigned code points
+    except _error:  # it refuses control characters and unassigned code points
         return UNKNOWN
     return code
 
 
 def page_language(languages: str | None) -> str:
-    """The code of the language that most of a page is in, of its `languages-cld2`; "" for none."""
+    """Return the main language's code from a page's `languages-cld2`; "" if there is none."""
     if not languages:
         return ""
     try:
@@ -45,5 +45,5 @@ def page_language(languages: str | None) -> str:
 
 
 def known_codes() -> frozenset[str]:
-    """Every code that `detect` may give."""
+    """Return all codes that `detect` can return."""
     return frozenset(code for _, code in pycld2.LANGUAGES)

@@ -1,14 +1,14 @@
-"""Which Creative Commons licence a page states. It holds for the whole page. Pure."""
+"""Find the Creative Commons license that a page states. It holds for the whole page. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
-#: What stands in the column when a page states none: LAION-400M's convention.
+#: The column's value if a page states no license: LAION-400M's convention.
 UNKNOWN = "?"
 
-# A link to the licence itself; the address may also stand inside that of a button for sharing.
+# A link to the license itself. Links for sharing have its address within theirs.
 _LICENSE = re.compile(
     r"\s*(?:(https?):)?//((?:[a-z0-9-]+\.)*creativecommons\.org/licenses/[^\s/][^\s]*)", re.I
 )
@@ -20,13 +20,13 @@ def page_license(
     links: Sequence[tuple[str, str | None]],
     page_url: str,
 ) -> str:
-    """The licence's URL, or `?`.
+    """Return the URL of the license, or `?`.
 
-    A link with rel=license states the page's own licence, so it comes before others that a
-    page may have to a text on licences: first those of the head, then those of the body.
+    A link with rel=license states the page's own license. It takes precedence over links without,
+    which may be in a text about licenses, and the head over the body.
 
     Args:
-        head, links: (url, rel) of the links that have a licence's address in them.
+        head, links: (url, rel) of the links to licenses in the head and in the body.
     """
     stated = [url for url, rel in (*head, *links) if _says_license(rel)]
     for url in (*stated, *(url for url, _ in links)):
@@ -38,7 +38,7 @@ def page_license(
 
 
 def license_kind(license_url: str) -> str:
-    """`by-nc-sa` for its URL; `?` for none. What people count licences by."""
+    """Return the kind of a license from its URL, as `by-nc-sa`; `?` for none."""
     match = _KIND.search(license_url)
     return match[1].lower() if match else UNKNOWN
 

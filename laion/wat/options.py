@@ -11,7 +11,7 @@ from laion.stage import StageOptions
 from laion.wat.catalog import BUCKET
 from laion.wat.rules import MIN_TEXT_LENGTH
 
-#: What keeps texts of every language.
+#: The value of `--languages` that keeps every language.
 ALL = "all"
 _ATTRIBUTE = re.compile(r"[a-z][a-z0-9_:.-]*")
 
@@ -26,20 +26,18 @@ class ExtractOptions(StageOptions):
         identity=False,
     )  # fmt: skip
     languages: tuple[str, ...] = flag(
-        ("en",), "list", "codes of the texts' languages that are kept, by CLD2; all keeps every one"
+        ("en",), "list", "languages of texts to keep, codes of CLD2; all keeps every language"
     )
-    min_text_length: int = flag(MIN_TEXT_LENGTH, "int", "characters that a text must have at least")
+    min_text_length: int = flag(MIN_TEXT_LENGTH, "int", "least characters of a text")
     attributes: tuple[str, ...] = flag(
         ("src",), "list",
-        "attributes of img that hold pictures, as src,data-src,srcset: where the WAT has them",
+        "attributes of img with image URLs, as src,data-src,srcset, if the WAT files have them",
     )  # fmt: skip
-    first: int | None = flag(None, "int?", "take the first so many WAT files only", identity=False)
-    sample: int | None = flag(
-        None, "int?", "take so many WAT files at random, none twice", identity=False
-    )
-    seed: int = flag(0, "int", "which random sample", identity=False)
+    first: int | None = flag(None, "int?", "read only the first N WAT files", identity=False)
+    sample: int | None = flag(None, "int?", "read N WAT files chosen at random", identity=False)
+    seed: int = flag(0, "int", "seed of --sample", identity=False)
     bucket: str = flag(
-        BUCKET, "str", "where paths of crawls begin; s3://commoncrawl inside AWS", identity=False
+        BUCKET, "str", "prefix of the crawls' paths; s3://commoncrawl within AWS", identity=False
     )
 
     def __post_init__(self) -> None:
@@ -52,12 +50,14 @@ class ExtractOptions(StageOptions):
         if self.first is not None and self.sample is not None:
             raise UsageError("--first and --sample exclude each other: give one of them")
         if not self.languages:
-            raise UsageError("--languages is empty: name codes such as en,fr, or all")
+            raise UsageError("--languages is empty: give codes such as en,fr, or all")
         if not self.attributes:
-            raise UsageError("--attributes is empty: name attributes of img such as src,data-src")
+            raise UsageError("--attributes is empty: give attributes of img such as src,data-src")
         for name in self.attributes:
             if not _ATTRIBUTE.fullmatch(name):
-                raise UsageError(f"--attributes: {name!r} is no attribute of img, such as data-src")
+                raise UsageError(
+                    f"--attributes: {name!r} is not an attribute of img, such as data-src"
+                )
 
     @property
     def kept_languages(self) -> frozenset[str] | None:

@@ -1,6 +1,6 @@
-"""Which images of a page are candidates: the rules of LAION-400M's paper and workers, in order.
+"""The rules by which an image is a candidate: those of LAION-400M's paper and workers. Pure.
 
-Every image has one outcome: it is kept, or dropped for the first rule that it breaks. Pure.
+Every image has one outcome: it is kept, or dropped for the first rule that it violates.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-#: Characters that an alt text must have at least (paper, 2.1.1).
+#: Least characters of an alt text (paper, 2.1.1).
 MIN_TEXT_LENGTH = 5
-#: Characters that a URL may have at most (workers).
+#: Most characters of a URL (workers).
 MAX_URL_LENGTH = 2048
-#: Ends of paths that are not photographs (workers).
+#: Extensions of files that are not photographs (workers).
 EXTENSIONS = frozenset({".svg", ".gif", ".ico"})
 
 _HTTP = ("http://", "https://")
 _any_http = re.compile(r"https?://[^/?#]", re.I).match
 _NO_HOST = frozenset({"", "/", "?", "#"})
-# A URL up to white space, and a descriptor up to a comma unless the URL ends in one
+# A URL up to white space, then a descriptor up to a comma unless the URL ends in one
 # (WHATWG HTML, "parse a srcset attribute").
 _CANDIDATE = re.compile(r"[\s,]*(?:([^\s,](?:\S*[^\s,])?),+(?!\S)|([^\s,]\S*)([^,]*))")
 
 
 class Drop(str, Enum):
-    """Why an image is no candidate, in the order in which the rules are asked."""
+    """Why an image is not a candidate, in the order in which the rules apply."""
 
     NO_ALT = "no_alt"
     TEXT_TOO_SHORT = "text_too_short"
@@ -37,7 +37,7 @@ class Drop(str, Enum):
 
 
 def drop_of_url(url: str) -> Drop | None:
-    """The rule that a joined URL breaks, None for none."""
+    """Return the rule that an absolute URL violates; None if it violates none."""
     if url.startswith(_HTTP):
         host = url.index("/") + 2
         if url[host : host + 1] in _NO_HOST:
@@ -55,9 +55,9 @@ def drop_of_url(url: str) -> Drop | None:
 
 
 def largest_candidate(srcset: str) -> str:
-    """The URL in a `srcset` with the greatest width or density; "" when there is none.
+    """Return the URL in a `srcset` with the largest width or density; "" if there is none.
 
-    A candidate without a descriptor has density 1 (WHATWG HTML, 4.8.4.2.3).
+    A URL without a descriptor has density 1 (WHATWG HTML, 4.8.4.2.3).
     """
     best, greatest = "", -1.0
     for match in _CANDIDATE.finditer(srcset):
@@ -75,10 +75,10 @@ def largest_candidate(srcset: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules that can be set.
+    """The rules that the user can set.
 
     Attributes:
-        languages: codes that are kept, None for all.
+        languages: codes of the languages that are kept, None for all.
     """
 
     min_text_length: int = MIN_TEXT_LENGTH

@@ -13,18 +13,20 @@ from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
 from img2ds.storage import InputFile, PatientFile
-from laion.data.candidate import Candidate, pair_digest
+from laion.data.candidate import Candidate
+from laion.data.digest import pair_digest
 from laion.stage import StageReport, StageSpec, file_fingerprint, open_stage
-from laion.wat.archive import Records, read_records
+from laion.wat.archive import read_records
+from laion.wat.candidate_file import CandidateWriter
 from laion.wat.catalog import choose, digest, find_wats
 from laion.wat.language import detect, known_codes, page_language
 from laion.wat.license import license_kind, page_license
-from laion.wat.links import Page, read_page
 from laion.wat.options import ALL, ExtractOptions
-from laion.wat.parts import CandidateWriter
+from laion.wat.page import Page, read_page
 from laion.wat.rules import Drop, Rules, drop_of_url, largest_candidate
 from laion.wat.text import clean
 from laion.wat.urljoin import BLANKS, Joiner
+from laion.wat.warc import Records
 
 #: Pages between two reports of progress.
 REPORT_EVERY = 3000

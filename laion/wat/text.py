@@ -1,8 +1,8 @@
-"""Alt texts made clean, as LAION-400M's workers did it.
+"""Clean alt texts as LAION-400M's workers did.
 
-`ftfy.fix_text`, then every run of white space becomes one space, then what cannot be printed
-goes, then the ends are stripped. ftfy takes 16 us a text; texts that it provably leaves alone
-do not go through it.
+`ftfy.fix_text`, then white space is collapsed to single spaces, then characters that are not
+printable are removed, then the ends are stripped. ftfy takes 16 us a text; it is skipped for texts
+that it provably does not change.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ try:
 except ImportError:
     raise UsageError("laion extract needs ftfy: pip install 'img2ds[extract]'") from None
 
-# ASCII that no step of ftfy changes; entities need an ampersand and a semicolon.
+# ASCII that no step of ftfy changes. Entities have an ampersand and a semicolon.
 _plain = re.compile(r"[\t\n -%'-~]*").fullmatch
 _CURLED = re.compile("[\u02bc\u2018-\u201f]")
 _STRAIGHT = {
@@ -30,11 +30,11 @@ _STRAIGHT = {
 
 
 def _suspicious() -> re.Pattern[str]:
-    """Finds something in every text that ftfy takes for mojibake, and in few others.
+    """Return a pattern that is in every text that ftfy takes for mojibake, and in few others.
 
-    `BADNESS_RE` asks for pairs: two characters of those that mojibake is made of, side by side.
-    Only four letters and the C1 controls are enough by themselves. It takes 4-6 us a text; two
-    classes instead of its fifty take 0.3.
+    `BADNESS_RE` matches pairs of characters that mojibake consists of; only four letters and the C1
+    controls match alone. It takes 4-6 us a text. This has two classes in place of its fifty, and
+    takes 0.3 us.
     """
     categories = "".join(MOJIBAKE_CATEGORIES.values())
     others = "".join({c for c in BADNESS_RE.pattern if ord(c) > 0x7F and c not in categories})
@@ -42,9 +42,9 @@ def _suspicious() -> re.Pattern[str]:
 
 
 def _touched() -> re.Pattern[str]:
-    """Finds what some step of ftfy besides `fix_encoding` changes, quotes apart.
+    """Return a pattern of what steps of ftfy other than `fix_encoding` change, quotes excepted.
 
-    Line breaks are among it, because ftfy takes a text line by line.
+    Line breaks are included, because ftfy processes a text line by line.
     """
     codes = {
         *CONTROL_CHARS, *LIGATURES, *WIDTH_MAP, ord("\n"), ord("\r"), 0x2028, 0x2029,
@@ -58,7 +58,7 @@ _touch = _touched().search
 
 
 def fix(text: str) -> str:
-    """`ftfy.fix_text(text)`."""
+    """Return `ftfy.fix_text(text)`."""
     if _plain(text):
         return text
     if "&" in text and ";" in text:
@@ -69,14 +69,14 @@ def fix(text: str) -> str:
     if _suspicion(text) and is_bad(text):
         return fix_text(text)
     if _CURLED.search(text):
-        text = text.translate(_STRAIGHT)  # straight quotes are in none of ftfy's suspicious pairs
+        text = text.translate(_STRAIGHT)  # no pair of BADNESS_RE has straight quotes
     return text if is_normalized("NFC", text) else fix_text(text)
 
 
 def _without_entities(text: str) -> str | None:
-    """What ftfy makes of ASCII that stays printable ASCII without its entities, else None.
+    """Unescape the entities of ASCII text as ftfy does; None if the result is not printable ASCII.
 
-    Like ftfy it goes on until nothing changes, and leaves text alone that has HTML's `<` in it.
+    As in ftfy, that is repeated until nothing changes, and text with a `<` is left alone.
     """
     if "<" in text:
         return None
@@ -89,9 +89,9 @@ def _without_entities(text: str) -> str | None:
 
 
 def clean(text: str) -> str:
-    """The text as it stands in the data set; what is not worth keeping is not judged here."""
+    """Clean a text. The rules on what is kept apply to the result."""
     if text.isascii() and text.isprintable() and not ("&" in text and ";" in text):
-        # ftfy leaves it alone, and it has no white space but blanks.
+        # ftfy does not change it, and its only white space is spaces.
         return " ".join(text.split()) if "  " in text else text.strip()
     text = " ".join(fix(text).split())
     if text.isprintable():

@@ -1,7 +1,7 @@
-"""URLs of a page made absolute: `urllib.parse.urljoin`'s answers, most of them without its cost.
+"""Resolve the URLs of a page: the results of `urllib.parse.urljoin`, faster.
 
-urljoin cuts both URLs apart and puts them together again, 5-10 us an image. Nearly all image URLs
-have one of four simple shapes, for which its answer is a concatenation.
+urljoin parses both URLs and takes 5-10 us an image. Nearly all image URLs have one of four simple
+forms, for which its result is a concatenation.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import re
 from contextlib import suppress
 from urllib.parse import urljoin
 
-from laion.wat import compiled
+from laion.wat.native import load
 
-_join = compiled.join
+_join = load("join")
 
-#: What HTML strips around a URL: ASCII white space (WHATWG HTML, 2.4.2).
+#: ASCII white space, which HTML strips from URLs (WHATWG HTML, 2.4.2).
 BLANKS = " \t\n\r\f"
 
-# Shapes whose parts urljoin gives back as they are: no characters that it removes (controls),
-# no empty query, parameters or fragment (it drops them), no brackets (it checks them).
+# Forms that urljoin does not change: without control characters (which it removes), empty queries,
+# parameters or fragments (which it drops) and brackets (which it checks).
 _HOST = r"[A-Za-z0-9.:@_~%-]+"
 _PATH = r"[^\x00-\x1f;?#\[\]\\]*"
 _QUERY = r"(?:\?[^\x00-\x1f#\[\]]+)?"
 _absolute = re.compile(rf"https?://{_HOST}(?:/{_PATH})?{_QUERY}").fullmatch
 _same_scheme = re.compile(rf"//{_HOST}/{_PATH}{_QUERY}").fullmatch
-# Of another scheme than any page, which urljoin leaves alone.
-_picture = re.compile(r"data:image/[\x21-\x7e]*").fullmatch
-# No segment that starts with a dot, so that there are none to resolve.
+# A scheme that no page has, so urljoin does not change it.
+_data_image = re.compile(r"data:image/[\x21-\x7e]*").fullmatch
+# No segment starts with a dot, so there are no dot segments to resolve.
 _SEGMENT = r"[^\x00-\x1f;?#\[\]\\/:.][^\x00-\x1f;?#\[\]\\/:]*"
 _from_root = re.compile(rf"(?:/{_SEGMENT})+{_QUERY}").fullmatch
 _plain_base = re.compile(
@@ -36,11 +36,11 @@ _from_folder = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*{_QUERY}").fullmatch
 
 
 class Joiner:
-    """Joins URLs to one page's base.
+    """Resolves URLs against the base of one page.
 
     Args:
-        page_url: the page's own URL.
-        base: what its `<base href>` says, or None.
+        page_url: the URL of the page.
+        base: the `href` of its `<base>`, or None.
     """
 
     __slots__ = ("_folder", "_root", "_scheme", "base")
@@ -48,7 +48,7 @@ class Joiner:
     def __init__(self, page_url: str, base: str | None = None) -> None:
         self.base = page_url
         if base:
-            with suppress(ValueError):  # a base that cannot be read is none
+            with suppress(ValueError):  # an invalid base is ignored
                 self.base = urljoin(page_url, base.strip(BLANKS))
         self._scheme = self._root = self._folder = ""
         plain = _plain_base(self.base)
@@ -57,13 +57,13 @@ class Joiner:
             self._folder = self._root + (path or "/")
 
     def join(self, url: str) -> str:
-        """`urljoin(base, url)`, `url` being stripped of blanks first.
+        """Return `urljoin(base, url)`, white space around `url` removed.
 
         Raises:
-            ValueError: as urljoin, for what it cannot cut apart.
+            ValueError: urljoin cannot parse it.
         """
         url = url.strip(BLANKS)
-        if _absolute(url) or _picture(url):
+        if _absolute(url) or _data_image(url):
             return url
         if self._scheme:
             if url[:1] == "/":
@@ -76,11 +76,12 @@ class Joiner:
         return urljoin(self.base, url)
 
     def join_all(self, urls: list[str]) -> list[str | None]:
-        """Every one of a page's URLs joined; None where urljoin cannot cut it apart."""
+        """Resolve all URLs of a page; None in place of those that urljoin cannot parse."""
+        joined: list[str | None]
         if _join is None:
-            joined: list[str | None] = [None] * len(urls)
+            joined = [None] * len(urls)
         else:
-            joined = _join(urls, self._scheme, self._root, self._folder)
+            joined = _join.join(urls, self._scheme, self._root, self._folder)
         for n, one in enumerate(joined):
             if one is None:
                 with suppress(ValueError):

@@ -1,1 +1,1 @@
-"""The search page and its API."""
+"""The search page and its JSON API."""

@@ -1,4 +1,4 @@
-"""The ASGI application: the API, the page, and the guards around both."""
+"""The ASGI application: routes for the API and the page, inside the middlewares."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from laion.web.guard import KnownHosts, RateLimit, SameSite, SecurityHeaders, error
+from laion.web.middleware import (
+    AllowedHosts,
+    RateLimit,
+    SameSite,
+    SecurityHeaders,
+    error_response,
+)
 from laion.web.routes import Api
 from laion.web.service import Service
 
@@ -23,12 +29,12 @@ STATIC = Path(__file__).parent / "static"
 def build_app(
     service: Service, max_upload: int, rate_limit: int, hosts: Sequence[str] = ()
 ) -> ASGIApp:
-    """The whole application.
+    """Build the application.
 
     Args:
-        max_upload: bytes of a picture to ask with.
-        rate_limit: searches a minute of one client, 0 for no limit.
-        hosts: names that this server is reached by, besides addresses and localhost.
+        max_upload: bytes of an uploaded image, at most.
+        rate_limit: searches a minute for each client; 0 for no limit.
+        hosts: names of this server, besides addresses and localhost.
     """
     api = Api(service, max_upload)
     app = Starlette(
@@ -38,26 +44,26 @@ def build_app(
             Route("/api/health", api.health),
             Route("/api/search", api.search, methods=["GET"]),
             Route("/api/search", api.search_by_upload, methods=["POST"]),
-            Route("/api/picture/{id}", api.picture),
+            Route("/api/picture/{id}", api.image),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
-        exception_handlers={HTTPException: _refused, Exception: _broken},
+        exception_handlers={HTTPException: _http_error, Exception: _internal_error},
     )
     limited = RateLimit(app, rate_limit)
-    return SecurityHeaders(KnownHosts(SameSite(limited), hosts))
+    return SecurityHeaders(AllowedHosts(SameSite(limited), hosts))
 
 
 async def _page(request: Request) -> Response:
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
 
-async def _refused(request: Request, raised: Exception) -> Response:
+async def _http_error(request: Request, raised: Exception) -> Response:
     assert isinstance(raised, HTTPException)
-    answer = error(raised.status_code, raised.detail)
-    answer.headers.update(raised.headers or {})
-    return answer
+    response = error_response(raised.status_code, raised.detail)
+    response.headers.update(raised.headers or {})
+    return response
 
 
-async def _broken(request: Request, raised: Exception) -> Response:
-    """The server's log has the trace; the client gets a word."""
-    return error(500, "something broke on the server; its log says what")
+async def _internal_error(request: Request, raised: Exception) -> Response:
+    """Hide the traceback from clients; it is in the server's log."""
+    return error_response(500, "internal error: see the server's log")

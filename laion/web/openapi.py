@@ -1,11 +1,11 @@
-"""The API's OpenAPI document. What requests are read by is where its parameters come from."""
+"""The OpenAPI document of the API; its parameters are those that `parameters` reads."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import img2ds
-from laion.web.parameters import ASKED, WANTED
+from laion.web.parameters import QUERY_PARAMETERS, RESULT_PARAMETERS
 
 _NULLABLE_TEXT = {"type": ["string", "null"]}
 _NULLABLE_NUMBER = {"type": ["integer", "null"]}
@@ -18,17 +18,17 @@ _RESULT = {
     ],
     "additionalProperties": False,
     "properties": {
-        "id": {"type": "integer", "description": "The row's number, for searching by it."},
+        "id": {"type": "integer", "description": "Number of the row, to search by it."},
         "url": _NULLABLE_TEXT,
-        "text": {**_NULLABLE_TEXT, "description": "The caption, as it was found."},
-        "similarity": {"type": "number", "description": "Cosine of the question and the row."},
-        "width": {**_NULLABLE_NUMBER, "description": "Of the original picture, in pixels."},
+        "text": {**_NULLABLE_TEXT, "description": "Caption, as found on the web."},
+        "similarity": {"type": "number", "description": "Cosine of the query and the row."},
+        "width": {**_NULLABLE_NUMBER, "description": "Width of the original image in pixels."},
         "height": _NULLABLE_NUMBER,
         "license": {**_NULLABLE_TEXT, "description": "?, empty, or a Creative Commons URL."},
         "nsfw": {**_NULLABLE_TEXT, "description": "UNLIKELY, UNSURE or NSFW."},
         "picture": {
             **_NULLABLE_TEXT,
-            "description": "Path of the picture on this server, null when it is not here.",
+            "description": "Path of the image on this server; null if it is not stored here.",
         },
     },
 }  # fmt: skip
@@ -41,13 +41,13 @@ _ANSWER = {
         "results": {"type": "array", "items": {"$ref": "#/components/schemas/Result"}},
         "next_offset": {
             **_NULLABLE_NUMBER,
-            "description": "The offset of the results that follow, null after the last ones.",
+            "description": "Offset of the next page; null on the last page.",
         },
         "safe": {
             "type": "boolean",
-            "description": "Whether unsafe rows were left out: asked for, and there are tags.",
+            "description": "Whether unsafe rows were left out: safe was true and rows have tags.",
         },
-        "took_ms": {"type": "number", "description": "Milliseconds that searching took."},
+        "took_ms": {"type": "number", "description": "Duration of the search in milliseconds."},
     },
 }
 
@@ -68,7 +68,7 @@ _ERROR = {
     "type": "object",
     "required": ["error"],
     "additionalProperties": False,
-    "properties": {"error": {"type": "string", "description": "What to change, in a line."}},
+    "properties": {"error": {"type": "string", "description": "The reason, and what to change."}},
 }
 
 
@@ -78,39 +78,39 @@ def _json(schema: str, description: str) -> dict[str, Any]:
 
 
 _ERRORS = {
-    "400": _json("Error", "The request is wrong; the message says how."),
-    "403": _json("Error", "Another site's page made the request."),
-    "429": _json("Error", "Too many searches; Retry-After says when to go on."),
+    "400": _json("Error", "The request is invalid; the message gives the reason."),
+    "403": _json("Error", "The request came from a page of another site."),
+    "429": _json("Error", "Too many searches; wait for the seconds in Retry-After."),
 }
-_NOT_FOUND = {"404": _json("Error", "There is no such row, or no picture of it here.")}
+_NOT_FOUND = {"404": _json("Error", "There is no such row, or its image is not stored here.")}
 
-_FOUND = _json("Answer", "Rows, the most similar first.")
+_FOUND = _json("Answer", "Rows, most similar first.")
 _FOUND["content"]["application/vnd.apache.parquet"] = {
     "schema": {"type": "string", "contentMediaType": "application/vnd.apache.parquet"}
 }
 
 
 def openapi_document() -> dict[str, Any]:
-    """The document, OpenAPI 3.1."""
+    """Build the document, OpenAPI 3.1."""
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "laion search",
             "version": img2ds.__version__,
-            "description": "Search an image-text data set by its CLIP embeddings.",
+            "description": "Search an image-text dataset by its CLIP embeddings.",
         },
         "paths": {
             "/api/search": {
                 "get": {
                     "operationId": "search",
-                    "summary": "Search by a text, a picture's URL or a row: exactly one of them.",
-                    "parameters": [p.document() for p in (*ASKED, *WANTED)],
+                    "summary": "Search by exactly one of a text, an image URL and a row.",
+                    "parameters": [p.document() for p in (*QUERY_PARAMETERS, *RESULT_PARAMETERS)],
                     "responses": {"200": _FOUND, **_ERRORS, **_NOT_FOUND},
                 },
                 "post": {
                     "operationId": "searchByUpload",
-                    "summary": "Search by an uploaded picture.",
-                    "parameters": [p.document() for p in WANTED],
+                    "summary": "Search by an uploaded image.",
+                    "parameters": [p.document() for p in RESULT_PARAMETERS],
                     "requestBody": {
                         "required": True,
                         "content": {"multipart/form-data": {"schema": _upload()}},
@@ -119,16 +119,16 @@ def openapi_document() -> dict[str, Any]:
                         "200": _FOUND,
                         **_ERRORS,
                         **_NOT_FOUND,
-                        "408": _json("Error", "The picture took too long to arrive."),
-                        "413": _json("Error", "The picture is larger than --max_upload_bytes."),
-                        "415": _json("Error", "The body is no multipart/form-data."),
+                        "408": _json("Error", "The upload took too long."),
+                        "413": _json("Error", "The image is larger than --max_upload_bytes."),
+                        "415": _json("Error", "The body is not multipart/form-data."),
                     },
                 },
             },
             "/api/picture/{id}": {
                 "get": {
                     "operationId": "picture",
-                    "summary": "The picture of a row, where the server has its shard.",
+                    "summary": "Get the image of a row, if the server has its shard.",
                     "parameters": [
                         {
                             "name": "id",
@@ -162,10 +162,11 @@ def openapi_document() -> dict[str, Any]:
 
 
 def _upload() -> dict[str, Any]:
-    picture = {"type": "string", "contentMediaType": "image/*"}
     return {
         "type": "object",
         "required": ["image"],
         "additionalProperties": False,
-        "properties": {"image": {**picture, "format": "binary"}},
+        "properties": {
+            "image": {"type": "string", "contentMediaType": "image/*", "format": "binary"}
+        },
     }

@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
-from laion.knn.question import MAX_BYTES, MAX_PIXELS
+from laion.knn.query_image import MAX_BYTES, MAX_PIXELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,31 +15,31 @@ class ServeOptions:
 
     index: str = flag(MISSING, "str", "the folder that `laion index` made")
     port: int = flag(1234, "int", "TCP port; 0 for any that is free")
-    host: str = flag("127.0.0.1", "str", "address to listen on; 0.0.0.0 opens it to the network")
+    host: str = flag("127.0.0.1", "str", "address to listen on; 0.0.0.0 for all networks")
     shards: str | None = flag(
-        None, "str?", "folder of webdataset tars to show pictures from (default: by their URLs)"
+        None, "str?", "folder of webdataset tars to show images from (default: load them by URL)"
     )
     model: str | None = flag(None, "str?", "CLIP model (default: the one the index names)")
     pretrained: str | None = flag(None, "str?", "weights of the model")
-    max_upload_bytes: int = flag(MAX_BYTES, "size", "largest picture to ask with")
-    max_pixels: int = flag(MAX_PIXELS, "int", "most pixels of a picture to ask with")
-    rate_limit: int = flag(120, "int", "searches a minute of one client; 0 for no limit")
+    max_upload_bytes: int = flag(MAX_BYTES, "size", "largest image to search by")
+    max_pixels: int = flag(MAX_PIXELS, "int", "most pixels of an image to search by")
+    rate_limit: int = flag(120, "int", "searches a minute for each client; 0 for no limit")
     allowed_hosts: tuple[str, ...] = flag(
         (), "list",
-        "names this is reached by, besides localhost, this machine's and addresses; * for any",
+        "host names of this server, besides localhost and this machine's; * for any",
     )  # fmt: skip
     behind_proxy: bool = flag(
-        False, "bool", "a proxy on this machine tells clients apart (X-Forwarded-For)"
+        False, "bool", "take client addresses from X-Forwarded-For of a proxy on this machine"
     )
     allow_private_addresses: bool = flag(
-        False, "bool", "let picture URLs lead to loopback, private and link-local addresses"
+        False, "bool", "let image URLs reach loopback, private and link-local addresses"
     )
 
     def __post_init__(self) -> None:
         if not self.index:
             raise UsageError("--index is required: the folder that `laion index` made")
         if not 0 <= self.port < 65536:
-            raise UsageError(f"--port is from 0 to 65535, got {self.port}")
+            raise UsageError(f"--port must be from 0 to 65535, got {self.port}")
         at_least("rate_limit", self.rate_limit, 0)
         at_least("max_upload_bytes", self.max_upload_bytes, 1)
         at_least("max_pixels", self.max_pixels, 1)

@@ -1,4 +1,4 @@
-"""`laion serve`: opens an index folder and serves the page until it is stopped."""
+"""`laion serve`: serve the search page of an index folder until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from img2ds.core.failure import UsageError
-from laion.knn.question import Asker, picture_network
-from laion.knn.search import Searcher
+from laion.knn.query_embedder import QueryEmbedder
+from laion.knn.query_image import query_network
+from laion.knn.searcher import Searcher
 from laion.web.options import ServeOptions
 
-#: Connections at once; more are told to come again.
+#: Connections at once; further ones get status 503.
 CONNECTIONS = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """The server was stopped, which is how it ends."""
+class ServeResult:
+    """The outcome of serving, which ends only when it is stopped."""
 
     text: str = ""
     exit_code: int = 0
 
 
-def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Served:
+def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> ServeResult:
     """Serve until Ctrl-C.
 
     Args:
-        ready: called with the address once requests are answered.
+        ready: called with the address once the server listens.
 
     Raises:
         UsageError: the index, the model, the shards or the port cannot be used.
@@ -38,19 +39,19 @@ def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Se
         import uvicorn
 
         from laion.web.app import build_app
-        from laion.web.service import Service, open_pictures
+        from laion.web.service import Service, open_shard_images
     except ModuleNotFoundError as error:
         raise UsageError(
             f"laion serve needs {error.name}, which is not installed: pip install 'img2ds[laion]'"
         ) from None
     searcher = Searcher(options.index)
-    pictures = None
+    images = None
     if options.shards is not None:
-        pictures = open_pictures(options.shards, searcher, _tell)
+        images = open_shard_images(options.shards, searcher, _report)
     listener = _listen(options)
-    asker = Asker(searcher.description, options.model, options.pretrained)
-    network = picture_network(options.max_upload_bytes, options.allow_private_addresses)
-    service = Service(searcher, asker, pictures, network, options.max_pixels)
+    embedder = QueryEmbedder(searcher.description, options.model, options.pretrained)
+    network = query_network(options.max_upload_bytes, options.allow_private_addresses)
+    service = Service(searcher, embedder, images, network, options.max_pixels)
     app = build_app(
         service,
         options.max_upload_bytes,
@@ -69,11 +70,11 @@ def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Se
     )
     shown = f"[{options.host}]" if ":" in options.host else options.host
     address = f"http://{shown}:{listener.getsockname()[1]}"
-    rows = f"{len(searcher):,}".replace(",", " ")
-    print(f"{rows} rows, {' and '.join(searcher.kinds)} index: {address} (Ctrl-C ends)", flush=True)
+    kinds = " and ".join(searcher.kinds)
+    print(f"{len(searcher):,} rows, {kinds} index: {address} (Ctrl-C to stop)", flush=True)
     with listener:
         _serve(uvicorn.Server(config), listener, address, ready)
-    return Served()
+    return ServeResult()
 
 
 def _serve(
@@ -83,22 +84,22 @@ def _serve(
         ready(address)
     try:
         server.run(sockets=[listener])
-    except KeyboardInterrupt:  # uvicorn passes it on once it has shut down
+    except KeyboardInterrupt:  # uvicorn raises it again after shutting down
         return
 
 
 def _listen(options: ServeOptions) -> socket.socket:
-    """The port is taken before the model is loaded: that takes seconds, and may be in vain."""
+    """Bind the port, before the model is loaded: a used port is reported without that delay."""
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
         return socket.create_server((options.host, options.port), family=family, backlog=128)
     except (OSError, OverflowError) as error:
-        words = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0].lower()
+        reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0].lower()
         raise UsageError(
-            f"cannot listen on {options.host} port {options.port} ({words}): choose another --port"
+            f"cannot listen on {options.host} port {options.port} ({reason}): choose another --port"
         ) from None
 
 
-def _tell(done: int, count: int) -> None:
+def _report(done: int, count: int) -> None:
     if done == count or done % 100 == 0:
-        print(f"pictures: {done} of {count} shards looked through", file=sys.stderr, flush=True)
+        print(f"images: {done} of {count} shards scanned", file=sys.stderr, flush=True)

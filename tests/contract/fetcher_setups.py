@@ -18,7 +18,8 @@ import trio
 from img2ds.config.options import NetworkOptions
 from img2ds.core.failure import Failure
 from img2ds.core.sample import Fetched
-from img2ds.net.budget import Budget
+from img2ds.net.budget import Budget, Lease
+from img2ds.net.context import FetchContext
 from img2ds.net.fetcher import Fetcher, open_fetcher
 from tests.run_on_virtual_clock import serving
 from tests.server import certificates
@@ -91,13 +92,18 @@ class World:
     http: Server
     https: Server
     fetcher: Fetcher
+    options: NetworkOptions
     budget: Budget
     proxy: ProxyServer
+
+    def context(self, lease: Lease) -> FetchContext:
+        """The surroundings of an attempt that starts now."""
+        return FetchContext.start(self.options, lease)
 
     async def get(self, url: str) -> Fetched | Failure:
         """One attempt. The lease is given back, and must have counted what was held."""
         with self.budget.lease() as lease:
-            fetched = await self.fetcher.fetch(url, lease)
+            fetched = await self.fetcher.fetch(url, self.context(lease))
             if isinstance(fetched, Fetched):
                 assert lease.held > 0
         return fetched
@@ -146,7 +152,8 @@ async def world(
     http = Server(behaviours, greeting=greeting)
     https = Server(behaviours, tls=certificates.server_context(identity), greeting=greeting)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("img2ds.net.connector.is_public", lambda address: address in public)
+        for module in ("connector", "routes"):
+            patch.setattr(f"img2ds.net.{module}.is_public", lambda address: address in public)
         used = proxy is not None
         proxy = proxy or ProxyServer()
         proxy.servers = {80: http, 443: https}
@@ -158,8 +165,9 @@ async def world(
             for host in hosts:
                 ways += (f"{host}:80:127.0.0.1:{http.port}", f"{host}:443:127.0.0.1:{https.port}")
             options.setdefault("ca_bundle", certificates.bundle())
-            fetcher = open_fetcher(NetworkOptions(fetcher=kind, connect_to=ways, **options))
+            network = NetworkOptions(fetcher=kind, connect_to=ways, **options)
+            fetcher = open_fetcher(network)
             try:
-                yield World(http, https, fetcher, Budget(1 << 30), proxy)
+                yield World(http, https, fetcher, network, Budget(1 << 30), proxy)
             finally:
                 await fetcher.aclose()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from img2ds.core.failure import Failure
 from img2ds.core.sample import Fetched
 from tests.contract.fetcher_setups import (
     FETCHERS,
@@ -63,11 +65,40 @@ def test_whoever_asks_learns_when_a_row_waits_for_a_connection(kind: str, scheme
                 notes.append(("goes on", server.connections, server.requests))
 
             for path in ("/good.jpg", "/good.jpg"):
-                with there.budget.lease(None, connecting()) as lease:
-                    await there.fetcher.fetch(f"{scheme}://{HOST}{path}", lease)
+                with there.budget.lease() as lease:
+                    context = replace(there.context(lease), connecting=connecting())
+                    await there.fetcher.fetch(f"{scheme}://{HOST}{path}", context)
         first = [("waits", 0, 0), ("goes on", 1, 0)]
         again = [("waits", 1, 1), ("goes on", 2, 1)]
         assert notes == (first if KEEPS_CONNECTIONS[kind] else first + again)
+
+    run(main)
+
+
+@both_schemes
+def test_a_response_is_reported_before_its_body(kind: str, scheme: str) -> None:
+    """Once for each head, also that of a redirect, and not for silence."""
+
+    async def main() -> None:
+        async with world(kind) as there:
+            reported: list[float] = []
+            for path, count in (("/redirect-chain?hops=2", 3), ("/slow-but-steady?seconds=2", 1)):
+                reported.clear()
+                with there.budget.lease() as lease:
+                    context = replace(
+                        there.context(lease),
+                        on_response=lambda: reported.append(trio.current_time()),
+                    )
+                    await there.fetcher.fetch(f"{scheme}://{HOST}{path}", context)
+                assert len(reported) == count
+            assert trio.current_time() - reported[0] > 10  # the body took its time
+            reported.clear()
+            with there.budget.lease() as lease:
+                context = replace(there.context(lease), on_response=lambda: reported.append(0))
+                url = f"{scheme}://{HOST}/slow-to-answer?seconds=11"
+                outcome = await there.fetcher.fetch(url, context)
+            assert isinstance(outcome, Failure)
+            assert not reported
 
     run(main)
 
@@ -81,9 +112,10 @@ def test_time_until_there_is_a_slot_is_not_the_servers(kind: str) -> None:
                 yield
                 await trio.sleep(29)
 
-            with there.budget.lease(None, connecting()) as lease:
+            with there.budget.lease() as lease:
+                context = replace(there.context(lease), connecting=connecting())
                 url = f"http://{HOST}/slow-to-answer?seconds=9"
-                assert isinstance(await there.fetcher.fetch(url, lease), Fetched)
+                assert isinstance(await there.fetcher.fetch(url, context), Fetched)
 
     run(main)
 

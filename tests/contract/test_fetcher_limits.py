@@ -63,7 +63,7 @@ def test_no_more_is_received_than_the_cap(kind: str, path: str) -> None:
     async def main() -> None:
         async with world(kind, max_image_bytes=200_000) as there:
             with there.budget.lease() as lease:
-                outcome = await there.fetcher.fetch(f"http://{HOST}{path}", lease)
+                outcome = await there.fetcher.fetch(f"http://{HOST}{path}", there.context(lease))
                 assert isinstance(outcome, Failure)
                 assert outcome.reason == "too_large"
                 assert lease.held < 200_000 + 2 * 65_536

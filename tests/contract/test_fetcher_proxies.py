@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -227,7 +228,7 @@ def test_names_are_the_proxys_to_look_up(kind: str, scheme: str) -> None:
             )
             fetcher = open_fetcher(options)
             with there.budget.lease() as lease:
-                outcome = await fetcher.fetch(f"{scheme}://{HOST}/good.jpg", lease)
+                outcome = await fetcher.fetch(f"{scheme}://{HOST}/good.jpg", there.context(lease))
                 assert isinstance(outcome, Fetched), outcome
             await fetcher.aclose()
             assert {name for name, _ in names.asked} == {"proxy.example"}
@@ -243,9 +244,9 @@ def test_a_proxy_that_nobody_knows(kind: str) -> None:
                 fetcher=kind, proxy="http://proxy.example", dns_servers=(names.text,)
             )
             with there.budget.lease() as lease:
-                outcome = await open_fetcher(options).fetch(f"http://{HOST}/", lease)
+                outcome = await open_fetcher(options).fetch(f"http://{HOST}/", there.context(lease))
             words = "proxy: host not found"
-            assert outcome == Failure("proxy_error", words, elsewhere=True)
+            assert outcome == Failure("proxy_error", words, via_other_host=True)
 
     run(main)
 
@@ -283,10 +284,10 @@ def test_the_environment_says_which(
                     )
                 )  # fmt: skip
                 with there.budget.lease() as lease:
-                    outcome = await fetcher.fetch(url, lease)
+                    outcome = await fetcher.fetch(url, there.context(lease))
                 assert isinstance(outcome, Fetched) == bool(asked)
                 with there.budget.lease() as lease:
-                    assert isinstance(await fetcher.fetch(direct, lease), Fetched)
+                    assert isinstance(await fetcher.fetch(direct, there.context(lease)), Fetched)
                 assert len(proxy.asked) == asked
                 await fetcher.aclose()
 
@@ -323,8 +324,9 @@ def test_a_row_that_waits_for_a_tunnel_waits_for_a_connection(kind: str, scheme:
                 await wait_all_tasks_blocked()
                 notes.append(len(there.proxy.asked))
 
-            with there.budget.lease(None, connecting()) as lease:
-                await there.fetcher.fetch(f"{scheme}://{HOST}/good.jpg", lease)
+            with there.budget.lease() as lease:
+                context = replace(there.context(lease), connecting=connecting())
+                await there.fetcher.fetch(f"{scheme}://{HOST}/good.jpg", context)
 
     run(main)
     assert notes == ([0, 0] if scheme == "http" else [0, 1])

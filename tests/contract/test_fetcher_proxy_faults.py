@@ -71,7 +71,7 @@ def test_a_misbehaving_proxy(kind: str, scheme: str, case: Case) -> None:
     wanted = case.http if scheme == "http" else case.https
     assert (outcome.reason if isinstance(outcome, Failure) else None) == wanted
     if isinstance(outcome, Failure):
-        assert outcome.elsewhere or outcome.reason not in SILENCE, "the host is blamed"
+        assert outcome.via_other_host or outcome.reason not in SILENCE, "the host is blamed"
         if wanted == "proxy_error":
             assert "proxy" in outcome.message
 
@@ -91,7 +91,7 @@ def test_no_tls_with_the_proxy(kind: str, scheme: str, greeting: Callable[..., A
 
     outcome = run(main)
     assert isinstance(outcome, Failure)
-    assert (outcome.reason, outcome.elsewhere) == ("proxy_error", True)
+    assert (outcome.reason, outcome.via_other_host) == ("proxy_error", True)
 
 
 @both_schemes
@@ -100,10 +100,10 @@ def test_a_proxy_that_is_not_there(kind: str, scheme: str) -> None:
         async with world(kind, hosts=(), proxy=None) as there:
             fetcher = open_fetcher(NetworkOptions(fetcher=kind, proxy=DEAD_PROXY))
             with there.budget.lease() as lease:
-                return await fetcher.fetch(f"{scheme}://{HOST}/good.jpg", lease)
+                return await fetcher.fetch(f"{scheme}://{HOST}/good.jpg", there.context(lease))
 
     outcome = run(main)
-    assert outcome == Failure("proxy_error", "proxy: connection refused", elsewhere=True)
+    assert outcome == Failure("proxy_error", "proxy: connection refused", via_other_host=True)
 
 
 @both_schemes
@@ -167,4 +167,4 @@ def test_a_tunnel_that_dies_in_the_handshake(kind: str, way: str) -> None:
     outcome = run(main)
     assert isinstance(outcome, Failure)
     assert outcome.reason == ("tls_error" if way == "closes" else "connect_timeout")
-    assert outcome.elsewhere, "a silent host would be blamed"
+    assert outcome.via_other_host, "a silent host would be blamed"

@@ -151,7 +151,7 @@ def test_urls_that_cannot_be_asked_for(kind: str, url: str | None, reason: str) 
     async def main() -> None:
         async with world(kind, Everywhere(Notes()), hosts=["*"]) as there:
             with there.budget.lease() as lease:
-                failed = await there.fetcher.fetch(url, lease)
+                failed = await there.fetcher.fetch(url, there.context(lease))
             assert isinstance(failed, Failure)
             assert failed.reason == reason
             assert there.http.connections == 0

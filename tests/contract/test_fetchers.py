@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from img2ds.config.options import ImageOptions
-from img2ds.core.failure import Failure, Reason, Status, failure
+from img2ds.core.failure import Failure, Status, status_of
 from img2ds.core.sample import Body, Fetched
-from img2ds.image.transform import Picture, Transformer
+from img2ds.image.transform import InspectedImage, Transformer
 from tests.contract.fetcher_setups import FETCHERS, HOST, world
 from tests.run_on_virtual_clock import run
 from tests.server import greetings
@@ -46,15 +46,13 @@ def test_behaviour(kind: str, scheme: str, path: str) -> None:
 
 def _is_the_pictures_fault(reason: str) -> bool:
     """Whether it is the transformer that finds out."""
-    return (
-        not reason.startswith("http_") and failure(Reason(reason)).status is Status.FAILED_TO_RESIZE
-    )
+    return status_of(reason) is Status.FAILED_TO_RESIZE
 
 
 def _transform(body: Body) -> str | None:
     transformer = Transformer(ImageOptions())
     outcome = transformer.inspect(body)
-    if isinstance(outcome, Picture):
+    if isinstance(outcome, InspectedImage):
         rendered = transformer.render(outcome)
         return rendered.reason if isinstance(rendered, Failure) else None
     return outcome.reason

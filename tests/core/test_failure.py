@@ -1,6 +1,9 @@
-"""Every reason has one status and one nature, and the list is the one that is documented."""
+"""Every reason has one status and one retryability, and the list is the one that is documented."""
 
 from __future__ import annotations
+
+import pickle
+from typing import Any
 
 import pytest
 
@@ -40,7 +43,7 @@ def test_the_list_is_the_contracts() -> None:
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_status_and_nature(reason: Reason) -> None:
+def test_status_and_retryability(reason: Reason) -> None:
     made = failure(reason)
     wanted = Status.FAILED_TO_RESIZE if reason in RESIZE else Status.FAILED_TO_DOWNLOAD
     assert made.status is wanted
@@ -50,6 +53,33 @@ def test_status_and_nature(reason: Reason) -> None:
         assert retryability(reason) is Retryability.TRANSIENT
     else:
         assert retryability(reason) is Retryability.PERMANENT
+
+
+@pytest.mark.parametrize("incomplete", [("new",), ("new", Status.FAILED_TO_RESIZE)])
+def test_a_reason_needs_a_status_and_a_retryability(incomplete: tuple[Any, ...]) -> None:
+    create = vars(Reason)["__new_member__"]  # what Enum calls for each line of the table
+    with pytest.raises(TypeError, match="required positional argument"):
+        create(Reason, *incomplete)
+
+
+def test_hints_say_what_to_do() -> None:
+    hints = {reason.value: reason.hint for reason in Reason if reason.hint}
+    assert set(hints) == {
+        "blocked_address", "dns_timeout", "dns_failure", "proxy_error", "tls_error", "stalled",
+        "max_time", "bad_boxes", "no_descriptors", "internal_error",
+    }  # fmt: skip
+    for hint in hints.values():
+        assert "--" in hint or "report" in hint
+
+
+def test_unknown_reasons_are_permanent_download_failures() -> None:
+    assert retryability("other") is Retryability.PERMANENT
+    assert Failure("other", "").status is Status.FAILED_TO_DOWNLOAD
+
+
+def test_reasons_survive_pickling() -> None:
+    for reason in Reason:
+        assert pickle.loads(pickle.dumps(reason)) is reason
 
 
 def test_http_reasons_carry_their_number() -> None:

@@ -14,7 +14,7 @@ from img2ds.core.failure import Failure, Reason, failure
 from img2ds.core.sample import Fetched
 from img2ds.downloader.pipeline import Pipeline
 from img2ds.downloader.shard import Shard
-from img2ds.net.budget import Lease
+from img2ds.net.context import FetchContext
 from img2ds.report.tally import Tally
 from tests.run_on_virtual_clock import run
 
@@ -49,11 +49,11 @@ class Fetcher:
         self.asked: list[str] = []
         self._outcome = outcome
 
-    async def fetch(self, url: str | None, lease: Lease) -> Fetched | Failure:
+    async def fetch(self, url: str | None, context: FetchContext) -> Fetched | Failure:
         assert url is not None
         self.asked.append(url)
         number = len(self.asked)
-        async with lease.connecting:
+        async with context.connecting:
             await trio.sleep(0 if "quick" in url else 10)
         return self._outcome(url, number)
 
@@ -114,7 +114,7 @@ def test_a_host_that_answers_the_second_time_loses_nothing() -> None:
 
 def test_a_silence_behind_a_redirect_is_not_the_hosts() -> None:
     """And an answer lets the host have its whole share."""
-    elsewhere = Failure(SILENT.reason, SILENT.message, elsewhere=True)
+    elsewhere = Failure(SILENT.reason, SILENT.message, via_other_host=True)
     rows = Rows([f"http://shortener/{number}" for number in range(6)])
     fetcher = Fetcher(lambda url, number: elsewhere)
     assert download(rows, fetcher) == pytest.approx(20)

@@ -1,4 +1,4 @@
-"""Folders that the first version wrote are resumed, verified, retried and packed; see tests/data."""
+"""Folders of the first version are resumed, verified, retried and packed; see tests/data."""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from img2ds.config.options import ImageOptions
 from img2ds.core.sample import Encoded
-from img2ds.image.blur import MAX_BOXES, BoxError, blur, read_boxes, turned
+from img2ds.image.blur import blur
+from img2ds.image.boxes import MAX_BOXES, BoxError, orient_boxes, read_boxes
 from img2ds.image.orient import upright
-from img2ds.image.transform import Picture, Transformer
+from img2ds.image.transform import InspectedImage, Transformer
 from tests.image.reference import Floats, Pixels, distance, opened, rendered
 from tests.image.reference import upright as decoded
 from tests.image.reference_blur import blurred
@@ -64,7 +65,7 @@ def test_what_is_no_box_is_never_left_out(cell: Any, words: str) -> None:
 def test_boxes_turn_with_their_picture(orientation: int) -> None:
     pixels = np.zeros((16, 8, 3), np.uint8)
     pixels[2:12, 2:4] = 255
-    (box,) = turned((BOX,), orientation)
+    (box,) = orient_boxes((BOX,), orientation)
     shown = upright(pixels, orientation)
     height, width = shown.shape[:2]
     left, top, right, bottom = (
@@ -149,7 +150,7 @@ def test_pixels_that_may_not_be_written_to_are_copied() -> None:
 def transformed(body: bytes, *boxes: tuple[float, ...], **options: Any) -> Encoded:
     transformer = Transformer(ImageOptions(**{"encode_format": "png", **options}))
     picture = transformer.inspect(body, read_boxes(list(boxes)))
-    assert isinstance(picture, Picture)
+    assert isinstance(picture, InspectedImage)
     encoded = transformer.render(picture)
     assert isinstance(encoded, Encoded)
     return encoded
@@ -239,6 +240,6 @@ def test_pictures_without_boxes_are_what_they_were() -> None:
     body = jpeg(photo(5, WIDTH, HEIGHT))
     transformer = Transformer(ImageOptions())
     one, other = transformer.inspect(body), transformer.inspect(body, read_boxes([]))
-    assert isinstance(one, Picture)
-    assert isinstance(other, Picture)
+    assert isinstance(one, InspectedImage)
+    assert isinstance(other, InspectedImage)
     assert transformer.render(one) == transformer.render(other)

@@ -14,9 +14,10 @@ from PIL.TiffImagePlugin import IFDRational
 from img2ds.config.options import ImageOptions
 from img2ds.core.sample import Encoded
 from img2ds.image.exif import exif_json
+from img2ds.image.header import Header
 from img2ds.image.orient import read_orientation
-from img2ds.image.sniff import Header, sniff
-from img2ds.image.transform import Picture, Transformer
+from img2ds.image.sniff import sniff
+from img2ds.image.transform import InspectedImage, Transformer
 from tests.server.encodings import jpeg, jpeg_oriented
 from tests.server.photos import photo
 
@@ -117,7 +118,7 @@ def test_broken_exif_costs_no_row() -> None:
     for rubbish in (bytes(length), b"\xff" * length, b"II*\0" + b"\x08\0\0\0" + b"\xff" * length):
         broken = body[:at] + rubbish[:length] + body[at + length :]
         picture = transformer.inspect(broken)
-        assert isinstance(picture, Picture)
+        assert isinstance(picture, InspectedImage)
         result = transformer.render(picture)
         assert isinstance(result, Encoded)
         assert result.exif == "{}"

@@ -15,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from img2ds.image.header import Header
 from img2ds.image.jpeg import decode_planes, decode_rgb, reduction
 from img2ds.image.orient import Pixels
-from img2ds.image.sniff import Header, sniff
+from img2ds.image.sniff import sniff
+from tests.image.extension import require
 from tests.server.photos import photo
 
-_jpeg = pytest.importorskip("img2ds.image.native._jpeg", reason="not built for this machine")
+_jpeg = require("jpeg")
 
 SCALES = (1, 2, 4, 8)
 SUBSAMPLINGS = {0: (1, 1), 1: (2, 1), 2: (2, 2)}

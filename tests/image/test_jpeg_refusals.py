@@ -14,12 +14,13 @@ from img2ds.config.options import ImageOptions
 from img2ds.core.failure import Failure, Reason
 from img2ds.core.sample import Encoded
 from img2ds.image import decode
-from img2ds.image.transform import Picture, Transformer
+from img2ds.image.transform import InspectedImage, Transformer
+from tests.image.extension import require
 from tests.image.reference import opened
 from tests.server.encodings import jpeg
 from tests.server.photos import photo
 
-_jpeg = pytest.importorskip("img2ds.image.native._jpeg", reason="not built for this machine")
+_jpeg = require("jpeg")
 
 
 def segment(marker: int, payload: bytes) -> bytes:
@@ -149,7 +150,7 @@ def test_what_is_declined_is_not_tried_twice(monkeypatch: pytest.MonkeyPatch) ->
     transformer = Transformer(ImageOptions(image_size=32))
     body = jpeg(photo(5, 48, 32))
     found = transformer.inspect(body[: len(body) // 2])
-    assert isinstance(found, Picture)
+    assert isinstance(found, InspectedImage)
     monkeypatch.setattr(decode, "decode_rgb", tried)
     result = transformer.render(found)
     assert isinstance(result, Failure)
@@ -165,7 +166,7 @@ def test_odd_sampling_of_chroma_is_left_to_pillow(sampling: tuple[int, int, int]
     body = picture(quantisation(1), colour, ZEROS, scan("00" * blocks, components=3))
     transformer = Transformer(ImageOptions(encode_format="png", encode_quality=1, image_size=16))
     found = transformer.inspect(body)
-    assert isinstance(found, Picture)
+    assert isinstance(found, InspectedImage)
     result = transformer.render(found)
     assert isinstance(result, Encoded)
     assert (opened(bytes(result.data)) == 128).all()

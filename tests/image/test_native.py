@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from img2ds.config.options import ImageOptions
 from img2ds.core.sample import Encoded
 from img2ds.image import jpeg, planes, png, resize
+from img2ds.image.header import Header
 from img2ds.image.orient import Pixels
-from img2ds.image.sniff import Header, sniff
-from img2ds.image.transform import Picture, Transformer
+from img2ds.image.sniff import sniff
+from img2ds.image.transform import InspectedImage, Transformer
+from tests.image.extension import require
 from tests.image.reference import distance, opened
 from tests.server.encodings import ENCODINGS
 from tests.server.image import png_chunk
 from tests.server.photos import photo
 
-_resample = pytest.importorskip(
-    "img2ds.image.native._resample", reason="built without a C compiler"
-)
-_png = pytest.importorskip("img2ds.image.native._png", reason="built without a C compiler")
+_resample = require("resample")
+_png = require("png")
 
 CHANNELS = {1: 0, 3: 2, 4: 6}
 
@@ -173,7 +173,7 @@ def test_without_the_compiled_loops_the_pictures_are_the_same(
         pictures = []
         for body in bodies:
             picture = transformer.inspect(body)
-            assert isinstance(picture, Picture)
+            assert isinstance(picture, InspectedImage)
             image = transformer.render(picture)
             assert isinstance(image, Encoded)
             found: Pixels = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR)  # type: ignore[assignment]
@@ -200,7 +200,7 @@ def test_jpegs_through_rgb_look_the_same(
         found = []
         for body in bodies:
             picture = transformer.inspect(body)
-            assert isinstance(picture, Picture)
+            assert isinstance(picture, InspectedImage)
             image = transformer.render(picture)
             assert isinstance(image, Encoded)
             found.append(opened(image.data))

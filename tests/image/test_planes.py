@@ -25,12 +25,13 @@ from img2ds.image.jpeg import decode_planes
 from img2ds.image.orient import swaps_sides
 from img2ds.image.planes import Planes, can_resize, resize_planes
 from img2ds.image.resize import resize
+from tests.image.extension import require
 from tests.image.reference import Pixels, distance, opened
 from tests.image.reference_planes import planes_of, resized_planes
 from tests.server.encodings import jpeg_grey
 from tests.server.photos import photo
 
-_planes = pytest.importorskip("img2ds.image.native._planes", reason="built without a C compiler")
+_planes = require("planes")
 
 MODES = ("border", "no", "keep_ratio", "keep_ratio_largest", "center_crop")
 PITCHES = ((1, 1), (2, 1), (1, 2), (2, 2))
@@ -299,7 +300,7 @@ def plain_build(folder: Path) -> ModuleType:
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
     if compiler is None or not header.exists():
         pytest.skip("needs a C compiler and Python's headers")
-    source = Path(_planes.__file__).with_name("_planes.c")
+    source = Path(str(_planes.__file__)).with_name("_planes.c")
     built = folder / "_planes.so"
     flags = ["-shared", "-fPIC", "-O1", "-ffp-contract=off", "-DWIDE=", "-U__SSE2__"]
     subprocess.run(

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from img2ds.config.options import IMAGE_FORMATS
 from img2ds.core.failure import Failure, Reason
-from img2ds.image.sniff import MAX_ICC, Header, sniff
+from img2ds.image.header import MAX_ICC, Header
+from img2ds.image.sniff import FORMATS, sniff
 from tests.server.encodings import ENCODINGS, alpha, jpeg, jpeg_oriented, png, webp
 from tests.server.image import png_chunk
 from tests.server.photos import photo
@@ -24,6 +26,10 @@ def header(body: bytes | bytearray) -> Header:
     found = sniff(body)
     assert isinstance(found, Header), found
     return found
+
+
+def test_formats_of_the_flag_are_those_that_can_be_read() -> None:
+    assert set(FORMATS) == set(IMAGE_FORMATS)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

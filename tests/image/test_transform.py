@@ -13,7 +13,7 @@ from PIL import Image
 from img2ds.config.options import ImageOptions
 from img2ds.core.failure import Failure, Reason, Status, UsageError
 from img2ds.core.sample import Body, Encoded
-from img2ds.image.transform import Picture, Transformer
+from img2ds.image.transform import InspectedImage, Transformer
 from tests.image.reference import opened
 from tests.server.encodings import ENCODINGS, gif, jpeg, jpeg_oriented, png, webp, webp_alpha
 from tests.server.photos import photo
@@ -235,7 +235,7 @@ def test_exif_is_told_when_it_is_asked_for() -> None:
 def test_costly_pictures_are_told_by_their_header() -> None:
     def costly(body: bytes, **options: Any) -> bool:
         picture = Transformer(ImageOptions(**options)).inspect(body)
-        assert isinstance(picture, Picture)
+        assert isinstance(picture, InspectedImage)
         return picture.costly
 
     assert not costly(jpeg(SOURCE))

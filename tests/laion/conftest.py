@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +20,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     `--pretrained`.
     """
     pytest.importorskip("open_clip")
-    folder: Path = tmp_path_factory.mktemp("tiny")
-    return train_tiny(folder)
+    folder: Path = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of one run share the model
+        folder = folder.parent
+    folder /= "tiny"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        trained = folder / "trained.json"
+        if not trained.exists():
+            trained.write_text(json.dumps(train_tiny(folder)))
+        model, weights = json.loads(trained.read_text())
+    return model, weights
 
 
 @pytest.fixture(scope="session")

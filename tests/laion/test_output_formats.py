@@ -10,7 +10,7 @@ import pytest
 from img2ds.core.failure import UsageError
 from laion.cli import run
 from laion.tag.purge import open_shards
-from laion.web.pictures import ShardPictures
+from laion.web.shard_images import ShardImages
 
 
 @pytest.fixture(params=["files", "parquet", "tfrecord"])
@@ -39,7 +39,7 @@ def test_scoring_says_what_it_reads(images: Path, capsys: pytest.CaptureFixture[
 
 def test_the_page_says_what_it_reads(images: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="was downloaded with --output_format"):
-        ShardPictures(str(images), str(tmp_path), False, lambda *_: None)
+        ShardImages(str(images), str(tmp_path), False, lambda *_: None)
 
 
 def test_purging_says_what_it_reads(images: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 from img2ds.config.options import NetworkOptions
 from img2ds.net.connector import Connector
+from img2ds.net.deadline import Deadline
+from img2ds.net.dns_config import DnsConfig
 from img2ds.net.error import FetchError
-from img2ds.net.resolver import DnsConfig, Resolver
-from img2ds.net.sockets import Deadline
+from img2ds.net.resolver import Resolver
 from tests.run_on_virtual_clock import serving
 from tests.server import certificates
 from tests.server.registry import BEHAVIOURS
@@ -32,7 +33,7 @@ def connector(*, hosts: Mapping[str, tuple[str, ...]] | None = None, **options: 
 async def attempt(opened: Connector, host: str, port: int) -> str:
     """The address reached, or the reason for none."""
     try:
-        sock = await opened.connect_tcp(host, port, Deadline(10.0, 60.0))
+        sock = await opened.connect_to_host(host, port, Deadline(10.0, 60.0))
     except FetchError as error:
         return error.failure.reason
     with sock:

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from img2ds.net.dns_config import DnsConfig
 from img2ds.net.error import FetchError
-from img2ds.net.resolver import DnsConfig, Resolver
+from img2ds.net.resolver import Resolver
 from tests.run_on_virtual_clock import serving
 from tests.server.names import (
     AAAA,

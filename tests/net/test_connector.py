@@ -15,10 +15,13 @@ import trio
 
 from img2ds.config.options import NetworkOptions
 from img2ds.core.failure import UsageError
-from img2ds.net.connector import HEAD_START, MAX_ADDRESSES, Connector, open_context
+from img2ds.net.connector import Connector
+from img2ds.net.deadline import Deadline
+from img2ds.net.dns_config import DnsConfig
 from img2ds.net.error import FetchError
-from img2ds.net.resolver import DnsConfig, Resolver
-from img2ds.net.sockets import Deadline
+from img2ds.net.resolver import Resolver
+from img2ds.net.tcp import HEAD_START, MAX_ADDRESSES
+from img2ds.net.tls import open_context
 from img2ds.net.url import parse_url
 from tests.net.local_connector import DISCARD, PUBLIC, attempt, connector, listening
 from tests.run_on_virtual_clock import run, serving
@@ -80,7 +83,7 @@ def test_an_address_family_that_is_missing_is_passed_over(monkeypatch: pytest.Mo
     async def main() -> None:
         async with listening("127.0.0.1") as server:
             opened = connector(hosts={"a.example": ("::1", "127.0.0.1")})
-            monkeypatch.setattr("img2ds.net.connector.socket.socket", Only4)
+            monkeypatch.setattr("img2ds.net.tcp.socket.socket", Only4)
             assert await attempt(opened, "a.example", server.port) == "127.0.0.1"
             monkeypatch.undo()
 
@@ -122,7 +125,7 @@ def test_nobody_answers(silence: float, max_time: float, reason: str, seconds: f
         with full("127.0.0.1") as (host, port):
             began = trio.current_time()
             with pytest.raises(FetchError) as caught:
-                await connector().connect_tcp(host, port, Deadline(silence, max_time))
+                await connector().connect_to_host(host, port, Deadline(silence, max_time))
             assert caught.value.failure.reason == reason
             assert trio.current_time() - began == pytest.approx(seconds)
 
@@ -137,7 +140,7 @@ def test_waiting_for_a_name_counts_as_well() -> None:
             opened = Connector(NetworkOptions(ca_bundle=certificates.bundle()), resolver)
             began = trio.current_time()
             with pytest.raises(FetchError) as caught:
-                await opened.connect_tcp("a.example", 80, Deadline(30.0, 12.0))
+                await opened.connect_to_host("a.example", 80, Deadline(30.0, 12.0))
             assert caught.value.failure.reason == "max_time"
             assert trio.current_time() - began == pytest.approx(12.0)
 
@@ -155,7 +158,7 @@ def test_want_of_descriptors_is_our_own_fault(
     async def main() -> str:
         opened = connector(hosts={"a.example": hosts})
         with monkeypatch.context() as patch:
-            patch.setattr("img2ds.net.connector.socket.socket", none_left)
+            patch.setattr("img2ds.net.tcp.socket.socket", none_left)
             return await attempt(opened, "a.example", 80)
 
     assert run(main) == "no_descriptors"

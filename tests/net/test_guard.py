@@ -9,8 +9,10 @@ from img2ds.config.options import NetworkOptions
 from img2ds.core.failure import Failure
 from img2ds.net.budget import Budget
 from img2ds.net.connector import Connector
-from img2ds.net.resolver import DnsConfig, Resolver
-from img2ds.net.trio_fetcher import TrioFetcher
+from img2ds.net.context import FetchContext
+from img2ds.net.dns_config import DnsConfig
+from img2ds.net.fetcher import open_fetcher
+from img2ds.net.resolver import Resolver
 from tests.net.local_connector import PUBLIC, attempt, connector, listening
 from tests.run_on_virtual_clock import run, serving
 from tests.server import certificates
@@ -78,11 +80,12 @@ def test_a_name_that_leads_inside(allowed: bool) -> None:
                 allow_private_addresses=allowed, ca_bundle=certificates.bundle()
             )
             resolver = Resolver(DnsConfig((names.address,), {}), 10.0, ipv6=False)
-            fetcher = TrioFetcher(options, resolver)
+            fetcher = open_fetcher(options, resolver)
             goal = f"http://in.example:{inside.port}/good.jpg"
             hop = f"http://out.example:{outside.port}/redirect?to={goal}"
             for url in (goal, hop):
-                outcome = await fetcher.fetch(url, Budget(1 << 30).lease())
+                context = FetchContext.start(options, Budget(1 << 30).lease())
+                outcome = await fetcher.fetch(url, context)
                 if allowed:
                     assert not isinstance(outcome, Failure), outcome
                 else:

@@ -6,8 +6,9 @@ import socket
 
 import trio
 
-from img2ds.net.connection import Connection
+from img2ds.net.http11 import Http11Connection
 from img2ds.net.pool import MAX_IDLE, Pool
+from img2ds.net.stream import ByteStream
 from tests.run_on_virtual_clock import run
 
 A, B = ("http", "a.example", 80), ("http", "b.example", 80)
@@ -19,11 +20,12 @@ class Pair:
     def __init__(self) -> None:
         ours, self.peer = socket.socketpair()
         ours.setblocking(False)
-        self.connection = Connection(ours)
+        self._ours = ours
+        self.connection = Http11Connection(ByteStream(ours), b"", 0, bytearray())
 
     @property
     def is_closed(self) -> bool:
-        return self.connection.sock.fileno() < 0
+        return self._ours.fileno() < 0
 
     def close(self) -> None:
         self.connection.close()

@@ -18,7 +18,7 @@ from img2ds.core.failure import Reason, Retryability, UsageError, retryability
 from img2ds.net.address import is_literal, is_public_name
 from img2ds.net.error import FetchError
 from img2ds.net.no_proxy import NoProxy
-from img2ds.net.proxy import Proxy, blamed, parse_proxy, read_rules, refusal
+from img2ds.net.proxies import Proxy, blamed, parse_proxy, read_rules, refusal
 from img2ds.net.url import parse_url
 
 

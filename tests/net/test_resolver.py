@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 import trio
 
-from img2ds.net.resolver import (
-    LATE_ANSWER,
-    DnsConfig,
-    Resolver,
-)
+from img2ds.net.dns_config import DnsConfig
+from img2ds.net.dns_exchange import LATE_ANSWER
+from img2ds.net.resolver import Resolver
 from tests.net.local_resolver import TIMEOUT, ZONE, outcome, resolving
 from tests.run_on_virtual_clock import run, serving
 from tests.server.names import AAAA, REFUSED, SERVFAIL, A, Entry, NameServer

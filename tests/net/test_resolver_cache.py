@@ -8,15 +8,13 @@ import pytest
 import trio
 
 from img2ds.core.failure import UsageError
+from img2ds.net.dns_config import read_hosts, read_resolv_conf, system_config
 from img2ds.net.resolver import (
     FAILURE_TTL,
     MAX_QUESTIONS,
     MAX_TTL,
     MIN_TTL,
     NOT_FOUND_TTL,
-    _hosts_file,
-    _resolv_conf,
-    system_config,
 )
 from tests.net.local_resolver import ZONE, outcome, resolving
 from tests.run_on_virtual_clock import run
@@ -138,12 +136,12 @@ def test_system_files(tmp_path: Path) -> None:
     resolv.write_text(
         "# none\nsearch example\nnameserver 127.0.0.3\nnameserver bad\nnameserver ::1\n"
     )
-    assert _resolv_conf(resolv) == (("127.0.0.3", 53), ("::1", 53))
+    assert read_resolv_conf(resolv) == (("127.0.0.3", 53), ("::1", 53))
     hosts.write_text("127.0.0.4 One one.Example # four\n\n::4 one\nnonsense two\n127.0.0.5\n")
-    assert _hosts_file(hosts) == {"one": ("127.0.0.4", "::4"), "one.example": ("127.0.0.4",)}
+    assert read_hosts(hosts) == {"one": ("127.0.0.4", "::4"), "one.example": ("127.0.0.4",)}
     missing = tmp_path / "missing"
-    assert _resolv_conf(missing) == (("127.0.0.1", 53),)
-    assert _hosts_file(missing) == {}
+    assert read_resolv_conf(missing) == (("127.0.0.1", 53),)
+    assert read_hosts(missing) == {}
 
 
 def test_given_servers() -> None:

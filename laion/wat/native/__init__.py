@@ -1,1 +1,24 @@
-"""C extensions that scan WAT files; all optional."""
+"""Compiled extensions of `laion extract`: gzip members, JSON of WAT records, URLs.
+
+Every one is optional. Set the environment variable `IMG2DS_NATIVE=0` to run without them; the
+candidates are the same.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from img2ds.core.native import load_extension
+
+#: Names of the extensions.
+EXTENSIONS = ("join", "members", "scan")
+
+
+def load(name: str) -> ModuleType | None:
+    """Return the extension `_NAME`; None if it is turned off or not built."""
+    return load_extension(__name__, name)
+
+
+def loaded() -> list[str]:
+    """Return the names of the extensions that are in use, sorted."""
+    return [name for name in EXTENSIONS if load(name) is not None]

@@ -1,7 +1,7 @@
 /* One WAT record's JSON to what a candidate needs of it, in one pass and without a tree.
 
    It takes and refuses the same texts as Python's json.loads(strict=False) on the record decoded
-   with errors="replace", and gives what laion/wat/plain.py gives: the tests compare the two. */
+   with errors="replace", and gives what laion/wat/page_json.py gives: the tests compare the two. */
 
 #include "_json.h"
 

@@ -1,11 +1,11 @@
-// The results: cards in rows, without holes where pictures fail, and moved through by keys.
+// The results: cards in rows, without gaps where images fail to load, and keyboard navigation.
 
-// Ratios of sides beyond these are cropped: a banner would take a row of its own.
+// Aspect ratios beyond these are cropped: a banner would take a whole row.
 const NARROWEST = 0.6;
 const WIDEST = 2.4;
 
 export class Grid {
-  // `lost` is called after pictures could not be loaded, with how many so far.
+  // `lost` is called with the number of images that could not be loaded so far.
   constructor(element, lost) {
     this.element = element;
     this.lost = lost;
@@ -19,7 +19,7 @@ export class Grid {
     this.lostCount = 0;
   }
 
-  // Grey cards while the first results are on their way.
+  // Show grey cards until the first results arrive.
   showBlanks() {
     this.clear();
     for (const ratio of [1.4, 0.8, 1.2, 1, 1.6, 1.1, 0.75, 1.3, 1, 1.5]) {
@@ -31,7 +31,7 @@ export class Grid {
     }
   }
 
-  // Pages of one question may overlap where an index guesses: each row is shown once.
+  // Pages of an approximate search may overlap: show each row once.
   add(results, hrefOf) {
     for (const result of results) {
       if (this.seen.has(result.id)) continue;
@@ -50,7 +50,7 @@ export class Grid {
     const link = make("a");
     link.href = href;
     link.dataset.id = result.id;
-    link.title = "Find more like this";
+    link.title = "Find similar images";
     const image = make("img");
     image.alt = caption;
     image.loading = "lazy";
@@ -107,7 +107,7 @@ export class Grid {
   }
 }
 
-// Of the next row in a direction, the link whose middle is nearest; `links` start at the near end.
+// The link of the next row in a direction whose center is nearest; `links` start at the near end.
 function nearest(links, from, direction) {
   const box = from.getBoundingClientRect();
   const middle = box.left + box.width / 2;
@@ -140,7 +140,7 @@ function facts(result) {
   return line;
 }
 
-// Rows come from strangers: only http and https addresses become links.
+// URLs in rows are untrusted: only http and https become links.
 export function webAddress(text) {
   try {
     const url = new URL(text);
@@ -157,8 +157,8 @@ export function licenceName(license) {
   return `CC ${match[1].toUpperCase()}`;
 }
 
-function outside(href, words) {
-  const link = make("a", "", words);
+function outside(href, text) {
+  const link = make("a", "", text);
   link.href = href;
   link.target = "_blank";
   link.rel = "noopener noreferrer nofollow";
@@ -171,7 +171,7 @@ function ratioOf(width, height) {
   return Math.min(Math.max(width / height, NARROWEST), WIDEST).toFixed(3);
 }
 
-// Texts go in as text nodes, never as markup.
+// Text is added as a text node, never as markup.
 export function make(tag, className = "", text = "") {
   const element = document.createElement(tag);
   if (className) element.className = className;

@@ -1,16 +1,16 @@
-// The page: a query in the address, its results in the grid, and everything that changes either.
+// The search page: the query is in the address, its results are in the grid.
 
 import { Grid, make, webAddress } from "/static/grid.js";
-import { watchPictures } from "/static/picture.js";
+import { watchImageQueries } from "/static/image_query.js";
 import { DEFAULTS, fromAddress, hasFilters, search, toAddress } from "/static/query.js";
 import { watchTheme } from "/static/theme.js";
 
 const PAGE = 40;
-// Milliseconds after which an answer counts as slow.
+// Milliseconds after which a response counts as slow.
 const SLOW = 200;
-// The API's limits on one answer and on how far one can page.
-const MOST_RESULTS = 1000;
-const MOST_OFFSET = 5000;
+// The API's limits on one response and on paging.
+const MAX_RESULTS = 1000;
+const MAX_OFFSET = 5000;
 
 const $ = (id) => document.getElementById(id);
 const text = $("text");
@@ -19,19 +19,19 @@ const filters = ["min_size", "license", "deduplicate", "safe"];
 
 let query = fromAddress(location.search);
 let health = null;
-let next = 0; // offset of the page to come, null after the last one
+let next = 0; // offset of the next page, null after the last one
 let asking = null; // AbortController of the request in flight
 let took = 0;
-let waiting = 0; // timer of a slow answer
-const uploads = new Map(); // pictures asked with, for going back to
+let waiting = 0; // timer for a slow response
+const uploads = new Map(); // uploaded images, for the browser's back button
 
 const grid = new Grid($("results"), () => {
   say();
-  // Where cards went away there may be room for more.
+  // Removed cards leave room for more.
   if (!asking) fill();
 });
 
-// Asking.
+// Searching.
 
 function ask(question) {
   query = { ...query, question };
@@ -47,8 +47,7 @@ function change(values) {
 
 function remember() {
   let state = null;
-  const picture = query.question?.upload;
-  if (picture) {
+  if (query.question?.upload) {
     const key = `${Date.now()}-${uploads.size}`;
     uploads.set(key, query.question);
     state = { upload: key };
@@ -67,7 +66,7 @@ async function begin() {
   await load();
 }
 
-// Most answers come at once: what is there stays until then, and only slow ones show grey cards.
+// Most responses are fast: old results stay until then, and only slow ones show grey cards.
 function busy(wanted) {
   clearTimeout(waiting);
   $("results").setAttribute("aria-busy", String(wanted));
@@ -88,7 +87,7 @@ async function load() {
     }
     grid.add(answer.results, (result) => toAddress({ ...query, question: { id: result.id } }));
     took = first ? answer.took_ms : took;
-    next = answer.next_offset === null || answer.next_offset > MOST_OFFSET ? null : answer.next_offset;
+    next = answer.next_offset === null || answer.next_offset > MAX_OFFSET ? null : answer.next_offset;
     if (first) showAsked(answer.results);
     more.textContent = "More results";
   } catch (error) {
@@ -97,7 +96,7 @@ async function load() {
       busy(false);
       grid.clear();
       next = null;
-      tell("That did not work", error.message, "Try again", begin);
+      tell("Search failed", error.message, "Try again", begin);
     } else {
       more.textContent = `${error.message} Try again`;
     }
@@ -117,7 +116,7 @@ function finish() {
   say();
 }
 
-// As long as the end of the list is in sight, there is room for more.
+// Load more while the end of the list is near the window.
 function fill() {
   if (next === null || asking || more.textContent !== "More results") return;
   if (more.getBoundingClientRect().top < innerHeight + 600) load();
@@ -153,17 +152,17 @@ function reflect() {
 function showNotice() {
   const idle = health && !health.tagged && query.safe && query.question;
   $("notice").hidden = !idle;
-  $("notice").textContent = idle ? "The rows of this index have no NSFW tags: safe mode has no effect." : "";
+  $("notice").textContent = idle ? "This index has no NSFW tags: safe mode has no effect." : "";
 }
 
-// The picture that was asked with, and a way out.
+// Show the image of the query, with a button to start over.
 function showAsked(results) {
   const question = query.question;
   if (question.text !== undefined) return;
   const image = make("img");
   image.alt = "";
   image.referrerPolicy = "no-referrer";
-  let words = "Pictures like this one";
+  let words = "Images like this one";
   if (question.upload) {
     image.src = URL.createObjectURL(question.upload);
     image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
@@ -199,19 +198,19 @@ function say(words) {
     if (!count && next === null && $("message").hidden) sayNothing();
     const lost = grid.lostCount;
     words = count ? `${count}${next === null ? "" : "+"} results in ${Math.max(1, Math.round(took))} ms` : "";
-    if (lost) words += `${words ? " · " : ""}${lost} ${lost === 1 ? "picture" : "pictures"} could not be loaded`;
+    if (lost) words += `${words ? " · " : ""}${lost} ${lost === 1 ? "image" : "images"} could not be loaded`;
   }
   $("status").textContent = words;
 }
 
 function sayNothing() {
   if (grid.lostCount) {
-    tell("None of the pictures can be loaded", "They are gone from where they were, or this machine is offline.");
+    tell("No image could be loaded", "The images are no longer at their URLs, or this computer is offline.");
   } else if (hasFilters(query)) {
     const plain = { min_size: 0, license: "any", deduplicate: false };
     tell("Nothing found", "No result passes the filters.", "Remove the filters", () => change(plain));
   } else {
-    tell("Nothing found", "Try other words, or a picture.");
+    tell("Nothing found", "Try another text or an image.");
   }
 }
 
@@ -231,7 +230,7 @@ async function download() {
   const button = $("download");
   button.disabled = true;
   try {
-    const k = Math.min(grid.seen.size, MOST_RESULTS);
+    const k = Math.min(grid.seen.size, MAX_RESULTS);
     const table = await search(query, { k, offset: 0, format: "parquet" });
     const link = make("a");
     link.href = URL.createObjectURL(table);
@@ -244,10 +243,10 @@ async function download() {
   button.disabled = false;
 }
 
-// What people do.
+// Events.
 
-const pictures = watchPictures({
-  panel: $("picture"), opener: $("open-picture"), file: $("file"), address: $("address"),
+const imageQueries = watchImageQueries({
+  panel: $("image-query"), opener: $("open-image-query"), file: $("file"), address: $("address"),
   url: $("url"), overlay: $("dropping"), ask, refuse: (words) => {
     if (!query.question) $("rows").textContent = words;
     else say(words);
@@ -259,7 +258,7 @@ $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   const words = text.value.trim();
   if (!words) return;
-  text.blur(); // puts away the keyboard of a phone
+  text.blur(); // hides the keyboard of a phone
   ask({ text: words });
 });
 $("results").addEventListener("click", (event) => {
@@ -294,16 +293,16 @@ addEventListener("popstate", (event) => {
 });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox]):not([type=radio]), select, textarea");
-  // Into an empty box too: it has the focus at first, and shows the key as a hint.
+  // Also in an empty box: it has the focus at first, and shows the key as a hint.
   const free = !typing || (event.target === text && !text.value);
   if (event.key === "/" && free && !event.ctrlKey && !event.metaKey && !event.altKey) {
     event.preventDefault();
     text.focus();
     text.select();
   } else if (event.key === "Escape") {
-    if (pictures.isOpen()) {
-      pictures.close();
-      $("open-picture").focus();
+    if (imageQueries.isOpen()) {
+      imageQueries.close();
+      $("open-image-query").focus();
     } else if (event.target === text) {
       text.blur();
     }
@@ -322,10 +321,10 @@ async function start() {
   try {
     health = await (await fetch("/api/health")).json();
   } catch {
-    return; // the first search will say what is wrong
+    return; // the first search will show the error
   }
-  const count = health.rows.toLocaleString("en").replaceAll(",", "\u202f");
-  $("rows").textContent = `${count} ${health.rows === 1 ? "picture" : "pictures"} with captions`;
+  const count = health.rows.toLocaleString("en");
+  $("rows").textContent = `${count} ${health.rows === 1 ? "image" : "images"} with captions`;
   document.querySelector(".segments").hidden = health.indices.length < 2;
   if (health.indices.length === 1 && DEFAULTS.index !== health.indices[0]) {
     DEFAULTS.index = query.index = health.indices[0];

@@ -1,4 +1,4 @@
-// What is asked for: as the page's address, as a request to the API, and back.
+// A query: as the page's address, and as a request to the API.
 
 export const DEFAULTS = { index: "image", safe: true, min_size: 0, license: "any", deduplicate: false };
 const QUESTIONS = ["text", "image_url", "id"];
@@ -20,7 +20,7 @@ export function fromAddress(search) {
   return query;
 }
 
-// Only what differs from the defaults, so that addresses stay short; uploads have none.
+// Parameters that differ from the defaults, to keep addresses short; uploads have none.
 export function parameters(query) {
   const found = new URLSearchParams();
   for (const name of QUESTIONS) {
@@ -41,7 +41,7 @@ export function hasFilters(query) {
   return query.min_size > 0 || query.license !== "any" || query.deduplicate;
 }
 
-// An answer of the API; an Error with its message where there is none.
+// Send a query to the API. Throws an Error with the API's message when it fails.
 export async function search(query, { k, offset, format = "json", signal }) {
   const wanted = parameters(query);
   wanted.set("k", k);
@@ -51,7 +51,7 @@ export async function search(query, { k, offset, format = "json", signal }) {
   if (query.question.upload) {
     request.method = "POST";
     request.body = new FormData();
-    request.body.set("image", query.question.upload, "picture");
+    request.body.set("image", query.question.upload, "image");
   }
   let response;
   try {
@@ -61,8 +61,8 @@ export async function search(query, { k, offset, format = "json", signal }) {
     throw new Error("The server cannot be reached.");
   }
   if (!response.ok) {
-    const refusal = await response.json().catch(() => ({}));
-    throw new Error(refusal.error ?? `The server answered ${response.status}.`);
+    const body = await response.json().catch(() => ({}));
+    throw new Error(body.error ?? `The server answered ${response.status}.`);
   }
   return format === "json" ? response.json() : response.blob();
 }

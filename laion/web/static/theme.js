@@ -1,4 +1,4 @@
-// Dark or light: the system's choice until somebody makes another, which is remembered.
+// Dark or light: the system's setting, unless the visitor has chosen; the choice is remembered.
 
 const KEY = "theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
@@ -7,7 +7,7 @@ function stored() {
   try {
     return localStorage.getItem(KEY);
   } catch {
-    return null; // storage may be forbidden
+    return null; // storage may be disabled
   }
 }
 
@@ -21,7 +21,7 @@ export function watchTheme(button) {
     try {
       localStorage.setItem(KEY, root.dataset.theme);
     } catch {
-      // then it holds for this visit
+      // then the choice lasts for this visit
     }
   });
 }

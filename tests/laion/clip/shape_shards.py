@@ -14,7 +14,7 @@ import orjson
 from img2ds.config.options import ImageOptions
 from img2ds.core.sample import Encoded
 from img2ds.image.encode import make_encoder
-from img2ds.image.transform import Picture, Transformer
+from img2ds.image.transform import InspectedImage, Transformer
 from laion.clip.shapes import ShapePicture, pictures
 
 
@@ -48,7 +48,7 @@ def downloaded(picture: ShapePicture, encode_format: str = "jpg") -> Encoded:
     quality = 6 if encode_format == "png" else 95
     transformer = Transformer(ImageOptions(encode_format=encode_format, encode_quality=quality))
     inspected = transformer.inspect(make_encoder("jpg", 85)(picture.pixels))
-    assert isinstance(inspected, Picture)
+    assert isinstance(inspected, InspectedImage)
     encoded = transformer.render(inspected)
     assert isinstance(encoded, Encoded)
     return encoded

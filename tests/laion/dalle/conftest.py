@@ -11,8 +11,8 @@ import pytest
 def one_thread() -> Iterator[None]:
     """Models of this size gain nothing from a second thread, which would wait for other tests."""
     pytest.importorskip("torch")
-    from laion.dalle import train
+    from laion.dalle import trainer
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "usable_cores", lambda: 1)
+        patch.setattr(trainer, "usable_cores", lambda: 1)
         yield

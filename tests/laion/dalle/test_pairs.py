@@ -16,8 +16,8 @@ from img2ds.core.failure import UsageError
 from img2ds.image.encode import make_encoder
 from img2ds.storage import find_inputs
 from laion.dalle import pairs as module
-from laion.dalle.ahead import Ahead
 from laion.dalle.pairs import PairBatch, Pairs, Position
+from laion.dalle.prefetch import Prefetcher
 from tests.laion.clip.shape_shards import Pair, write_shard
 
 EACH = (40, 25, 33)
@@ -133,8 +133,8 @@ def test_running_ahead_ends_with_its_user_and_raises_where_items_are_wanted() ->
         yield from range(100)
         raise UsageError("no more")
 
-    with Ahead(count(), 2) as items:
+    with Prefetcher(count(), 2) as items:
         assert list(islice(items, 5)) == [0, 1, 2, 3, 4]
     assert not items._thread.is_alive()
-    with Ahead(count(), 2) as items, pytest.raises(UsageError, match="no more"):
+    with Prefetcher(count(), 2) as items, pytest.raises(UsageError, match="no more"):
         list(items)

@@ -16,8 +16,8 @@ from laion import cli
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec
 from laion.clip.shapes import COLOURS, draw
-from laion.dalle.codebook import PictureCoder
-from laion.dalle.sample import Drawing, as_samples, rank
+from laion.dalle.image_coder import ImageCoder
+from laion.dalle.sample import Sampler, as_samples, rank
 from laion.dalle.transformer import Shape, Transformer
 from tests.laion.dalle.small_training import typed, write_shapes
 
@@ -38,14 +38,14 @@ def test_ranking_puts_what_fits_first(tiny_model: tuple[str, str]) -> None:
     assert not star_for_circle.nearest
 
 
-def drawing(**how: float) -> Drawing:
+def drawing(**how: float) -> Sampler:
     torch.manual_seed(0)
     shape = Shape(vocabulary=9, text_length=4, codes=16, grid=4, width=16, layers=1, heads=2)
-    coder, transformer = PictureCoder(16, 4, 8).eval(), Transformer(shape).eval()
-    return Drawing(coder, transformer, **how)  # type: ignore[arg-type]
+    coder, transformer = ImageCoder(16, 4, 8).eval(), Transformer(shape).eval()
+    return Sampler(coder, transformer, **how)  # type: ignore[arg-type]
 
 
-def drawn(how: Drawing, seed: int, count: int = 6) -> np.ndarray:
+def drawn(how: Sampler, seed: int, count: int = 6) -> np.ndarray:
     text = torch.ones((count, 4), dtype=torch.long)
     return np.concatenate(list(how.pictures(text, seed)))
 

@@ -14,10 +14,11 @@ pytest.importorskip("open_clip")
 pytest.importorskip("matplotlib")
 
 from img2ds.image.decode import decode
-from img2ds.image.sniff import Header, sniff
+from img2ds.image.header import Header
+from img2ds.image.sniff import sniff
 from laion import cli
 from laion.dalle import checkpoint
-from laion.dalle.train import Trainer
+from laion.dalle.trainer import Trainer
 from tests.laion.dalle.small_training import typed, write_shapes
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from laion.data.candidate import Candidate, pair_digest, partition_of
-from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
+from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
+from laion.data.digest import pair_digest
+from laion.data.partition import PARTITION_COUNT, PARTITIONS_KEY, partition_of
 
 
 def rows(count: int, seed: int, wat: str, pool: int) -> list[Candidate]:

@@ -14,8 +14,9 @@ from img2ds.config.options import InputOptions
 from img2ds.core.failure import UsageError
 from img2ds.downloader.planner import open_input
 from laion import cli
-from laion.data.candidate import Candidate, pair_digest, partition_of
-from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT
+from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
+from laion.data.digest import pair_digest
+from laion.data.partition import PARTITION_COUNT, partition_of
 from laion.dedup.stage import DedupOptions, run
 from tests.laion.dedup.candidate_folders import read_rows, rows, write_folder
 
@@ -283,14 +284,14 @@ def test_wrong_use_is_refused(tmp_path: Path) -> None:
     refused("there is no file or folder", output_folder=out, input=(str(tmp_path / "nowhere"),))
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "00000.parquet").touch()
-    refused("no committed parts", output_folder=out, input=(str(tmp_path / "empty"),))
+    refused("no committed shards", output_folder=out, input=(str(tmp_path / "empty"),))
     refused("no finished output folder", output_folder=out, input=here, bloom=here)
     refused("is an input too", output_folder=here[0], input=here)
     table = pq.read_table(folder / "00000.parquet")
     pq.write_table(table.replace_schema_metadata(None), folder / "00000.parquet")
-    refused("does not say which partition", output_folder=out, input=here)
+    refused("does not record the partitions", output_folder=out, input=here)
     pq.write_table(table.drop_columns(["digest"]), folder / "00000.parquet")
-    refused("is no candidate file", output_folder=out, input=here)
+    refused("is not a candidate file", output_folder=out, input=here)
     assert not (tmp_path / "out").exists()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from laion.knn.search import Searcher
+from laion.knn.searcher import Searcher
 from tests.laion.knn.embedding_folders import index, make_embeddings
 
 

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from laion.knn.indexer import IndexReport
 from laion.knn.options import IndexOptions
-from laion.knn.stage import IndexReport, run
+from laion.knn.stage import run
 
 DIMENSION = 16
 CLUSTERS = 25

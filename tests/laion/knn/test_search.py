@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -15,10 +17,17 @@ from hypothesis import strategies as st
 
 from img2ds.core.failure import UsageError
 from laion import cli
-from laion.knn.filters import LICENCES, Filters, first_of_its_kind
-from laion.knn.kinds import choose_kind
-from laion.knn.rows import CC, COMMERCIAL, DERIVATIVES, rights_of, shown_rows, source_columns
-from laion.knn.search import Searcher, Wanted
+from laion.knn.filters import LICENCES, Filters, without_near_duplicates
+from laion.knn.index_kinds import choose_plan
+from laion.knn.metadata_schema import (
+    CC,
+    COMMERCIAL,
+    DERIVATIVES,
+    license_rights,
+    source_columns,
+    to_schema,
+)
+from laion.knn.searcher import Searcher, SearchParams
 from tests.laion.knn.embedding_folders import columns, index, make_embeddings, vectors
 
 ALL = np.concatenate([vectors(300, 0)[0], vectors(200, 1)[0]])
@@ -41,11 +50,11 @@ def interrupted(row: int, keep: Any) -> list[int]:
 
 def found(searcher: Searcher, row: int, **wanted: Any) -> list[int]:
     wanted.setdefault("filters", EVERYTHING)
-    return [r.id for r in searcher.find(searcher.vector(row), Wanted(**wanted)).results]
+    return [r.id for r in searcher.search(searcher.vector(row), SearchParams(**wanted)).results]
 
 
 def test_results_are_in_the_order_of_exact_similarity(searcher: Searcher) -> None:
-    results = searcher.find(searcher.vector(42), Wanted(k=50, filters=EVERYTHING)).results
+    results = searcher.search(searcher.vector(42), SearchParams(k=50, filters=EVERYTHING)).results
     assert [r.id for r in results][:10] == interrupted(42, lambda _: True)[:10]
     assert results[0].similarity == pytest.approx(1, abs=1e-3)
     assert all(a.similarity >= b.similarity for a, b in pairwise(results))
@@ -85,13 +94,15 @@ def test_pages_join_without_gaps_or_repeats(searcher: Searcher) -> None:
     pages: list[int] = []
     offsets: list[int | None] = [0]
     while (offset := offsets[-1]) is not None:
-        page = searcher.find(searcher.vector(9), Wanted(k=70, offset=offset, filters=EVERYTHING))
+        page = searcher.search(
+            searcher.vector(9), SearchParams(k=70, offset=offset, filters=EVERYTHING)
+        )
         pages += [r.id for r in page.results]
         offsets.append(page.next_offset)
     assert offsets == [*range(0, 500, 70), None]
     assert pages == whole
     assert len(set(pages)) == 500
-    assert searcher.find(searcher.vector(9), Wanted(offset=500)).results == []
+    assert searcher.search(searcher.vector(9), SearchParams(offset=500)).results == []
 
 
 def test_the_text_index_is_searched_by_texts(searcher: Searcher) -> None:
@@ -117,8 +128,8 @@ def test_of_near_duplicates_the_best_is_shown(tmp_path: Path) -> None:
 def test_a_chain_of_small_steps_hides_no_other_picture() -> None:
     angles = np.radians(np.arange(0, 90, 10))
     chain = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
-    assert first_of_its_kind([chain], 10) == [0, 2, 4, 6, 8]
-    assert first_of_its_kind([chain[:3], chain[3:]], 3) == [0, 2, 4]
+    assert without_near_duplicates([chain], 10) == [0, 2, 4, 6, 8]
+    assert without_near_duplicates([chain[:3], chain[3:]], 3) == [0, 2, 4]
 
 
 def test_untagged_rows_are_hidden_among_tagged_ones_only(tmp_path: Path) -> None:
@@ -148,7 +159,7 @@ def test_untagged_rows_are_hidden_among_tagged_ones_only(tmp_path: Path) -> None
     ],
 )
 def test_what_a_licence_permits(license: str | None, rights: int) -> None:
-    assert rights_of(license) == rights
+    assert license_rights(license) == rights
     assert (rights & LICENCES["free"] == LICENCES["free"]) == (rights == 7)
 
 
@@ -163,13 +174,13 @@ def test_metadata_of_other_makers_are_read() -> None:
             "NSFW": ["unlikely", None, "NSFW"],
         }
     )
-    table = shown_rows(batch, source_columns(batch.schema.names)).to_pydict()
+    table = to_schema(batch, source_columns(batch.schema.names)).to_pydict()
     assert table["width"] == [100, None, 7]
     assert table["side"] == [50, 0, 7]
     assert table["safe"] == [1, 0, 0]
     assert table["rights"] == [0, 0, 0]
     assert table["text"] == [None, "x", ""]
-    with pytest.raises(UsageError, match="no column url or URL; there are: link"):
+    with pytest.raises(UsageError, match="no column url or URL; they have: link"):
         source_columns(["link"])
 
 
@@ -182,7 +193,7 @@ def test_rows_are_found_by_number_over_batches_and_files(searcher: Searcher) -> 
     for row in (-1, 500):
         with pytest.raises(IndexError):
             searcher.metadata.rows([row])
-        with pytest.raises(IndexError, match="from 0 to 499"):
+        with pytest.raises(IndexError, match="numbered 0 to 499"):
             searcher.vector(row)
 
 
@@ -191,10 +202,10 @@ def test_rows_are_found_by_number_over_batches_and_files(searcher: Searcher) -> 
 def test_the_kind_chosen_fits_the_memory(rows: int, dimension: int, memory: int) -> None:
     least = rows * (dimension // 32 + 8) if rows >= 1024 else 4 * rows * dimension
     if least > memory:
-        with pytest.raises(UsageError, match="give it more"):
-            choose_kind(None, rows, dimension, memory)
+        with pytest.raises(UsageError, match="raise --max_memory"):
+            choose_plan(None, rows, dimension, memory)
     else:
-        kind = choose_kind(None, rows, dimension, memory)
+        kind = choose_plan(None, rows, dimension, memory)
         assert kind.memory is not None
         assert kind.memory <= memory
         assert kind.train_rows <= rows
@@ -202,10 +213,10 @@ def test_the_kind_chosen_fits_the_memory(rows: int, dimension: int, memory: int)
 
 def test_kinds_by_size() -> None:
     gigabyte = 10**9
-    assert choose_kind(None, 5_000, 512, 8 * gigabyte).name == "flat"
-    assert choose_kind(None, 1_000_000, 512, 8 * gigabyte).factory == "HNSW32,Flat"
-    assert choose_kind(None, 10_000_000, 512, 8 * gigabyte).factory == "IVF16384_HNSW32,PQ128x8np"
-    assert choose_kind(None, 400_000_000, 512, 32 * gigabyte).factory == "IVF65536_HNSW32,PQ64x8np"
+    assert choose_plan(None, 5_000, 512, 8 * gigabyte).kind == "flat"
+    assert choose_plan(None, 1_000_000, 512, 8 * gigabyte).factory == "HNSW32,Flat"
+    assert choose_plan(None, 10_000_000, 512, 8 * gigabyte).factory == "IVF16384_HNSW32,PQ128x8np"
+    assert choose_plan(None, 400_000_000, 512, 32 * gigabyte).factory == "IVF65536_HNSW32,PQ64x8np"
 
 
 def test_the_command_prints_a_table_and_json(
@@ -256,6 +267,26 @@ def test_captions_cannot_drive_the_terminal(
     capsys.readouterr()
     assert cli.run(["search", "--index", str(tmp_path / "out"), "--id", "1"]) == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["metadata", "vectors", "index"])
+def test_too_many_open_files_is_the_reason_given(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        if what == "index":  # as faiss reports it
+            raise RuntimeError("Error in mapped_io.cpp:46: could not open x: Too many open files")
+        raise OSError(errno.EMFILE, "Failed to open local file. Too many open files")
+
+    module, name = {"metadata": (pa, "memory_map"), "vectors": (np, "load"),
+                    "index": (faiss, "read_index")}[what]  # fmt: skip
+    monkeypatch.setattr(module, name, refuse)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
+    with pytest.raises(UsageError) as caught:
+        Searcher(searcher.folder)
+    assert str(caught.value) == (
+        "too many open files while reading the index (limit 1024): raise it with `ulimit -n 4096`"
+    )
 
 
 @pytest.mark.parametrize("name", ["index.json", "image.index", "metadata/metadata_00001.arrow"])

@@ -18,10 +18,10 @@ import pytest
 
 from img2ds.core.failure import UsageError
 from laion import cli
-from laion.knn import build as building
-from laion.knn.ann import Ann
+from laion.knn import index_builder
+from laion.knn.faiss_index import FaissIndex
 from laion.knn.recall import held_out_rows
-from laion.knn.search import Searcher, Wanted
+from laion.knn.searcher import Searcher, SearchParams
 from tests.laion.knn.embedding_folders import (
     columns,
     index,
@@ -52,7 +52,7 @@ def test_every_kind_finds_a_row_by_its_own_vector(tmp_path: Path, kind: str, lea
     searcher = Searcher(str(tmp_path / "out"))
     assert len(searcher) == 2000
     rows = range(0, 2000, 97)
-    found = [searcher.find(searcher.vector(row), Wanted(k=1)).results[0] for row in rows]
+    found = [searcher.search(searcher.vector(row), SearchParams(k=1)).results[0] for row in rows]
     # In safe mode a row that is hidden is not found; those that may be are found first.
     own = [f.id == row for f, row in zip(found, rows, strict=True) if row % 900 % 5 < 2]
     assert sum(own) >= 0.9 * len(own)
@@ -70,7 +70,7 @@ def test_recall_is_what_counting_by_hand_gives(tmp_path: Path) -> None:
     index(source, tmp_path / "out", kind="HNSW4,Flat", recall=0.01)
     measured = json.loads((tmp_path / "out" / "recall.json").read_text())["image"]["measured"]
     assert len(measured) == 1, "the first effort reaches a target that low"
-    graph = Ann.load(str(tmp_path / "out" / "image.index"))
+    graph = FaissIndex.load(str(tmp_path / "out" / "image.index"))
     all_rows = images(1500)
     queries = held_out_rows(1500)
     hits = 0
@@ -102,7 +102,7 @@ def test_a_release_works_and_so_does_one_kind_alone(tmp_path: Path) -> None:
     assert (row["url"], row["width"]) == ("http://pictures.example/0/7.jpg", 359)
     assert row["sample_id"] == 10**12 + 7
     with pytest.raises(UsageError, match="no text index"):
-        searcher.find(searcher.vector(1), Wanted(index="text"))
+        searcher.search(searcher.vector(1), SearchParams(index="text"))
 
 
 def test_rows_without_a_vector_are_dropped_and_counted(tmp_path: Path) -> None:
@@ -210,10 +210,10 @@ def test_a_folder_that_does_not_fit_together_is_refused(tmp_path: Path, what: st
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"kind": "Foo7"}, "neither flat, hnsw nor ivfpq"),
+        ({"kind": "Foo7"}, "neither flat, hnsw, ivfpq nor a faiss factory string"),
         ({"kind": "hnsw", "max_memory": 1000}, "above --max_memory 0 MB"),
         ({"kind": "ivfpq"}, "use --kind flat"),
-        ({"recall": 1.5}, "--recall is a share"),
+        ({"recall": 1.5}, "--recall must be at most 1, got 1.5"),
         ({"pretrained": "openai"}, "give both"),
     ],
 )
@@ -254,17 +254,17 @@ def test_the_model_is_the_one_that_the_stage_recorded(tmp_path: Path) -> None:
     report = index(source, tmp_path / "out")
     described = Searcher(str(tmp_path / "out")).description
     assert (described.model, described.pretrained) == ("ViT-B-16", "openai")
-    assert "questions are embedded with ViT-B-16 openai" in report.text
+    assert "queries are embedded with ViT-B-16 openai" in report.text
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "IVF16,PQ8x4np"])
 def test_a_build_that_was_cut_off_goes_on_from_its_last_step(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(building, "ADD_ROWS", 100)
-    monkeypatch.setattr(building, "CHECKPOINT_ROWS", 300)
-    monkeypatch.setattr(building, "CHECKPOINT_SHARE", 0.1)
-    monkeypatch.setattr(building, "SEGMENT_ROWS", 400)
+    monkeypatch.setattr(index_builder, "ADD_ROWS", 100)
+    monkeypatch.setattr(index_builder, "CHECKPOINT_ROWS", 300)
+    monkeypatch.setattr(index_builder, "CHECKPOINT_SHARE", 0.1)
+    monkeypatch.setattr(index_builder, "SEGMENT_ROWS", 400)
     source, whole, out = (
         make_embeddings(tmp_path / "in", (500, 500)),
         tmp_path / "w",
@@ -276,9 +276,9 @@ def test_a_build_that_was_cut_off_goes_on_from_its_last_step(
         pass
 
     added: list[int] = []
-    add = Ann.add
+    add = FaissIndex.add
 
-    def dying_add(self: Ann, rows: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+    def dying_add(self: FaissIndex, rows: np.ndarray[tuple[int, int], np.dtype[np.float32]],
                   ids: object = None) -> None:  # fmt: skip
         added.append(len(rows))
         if sum(added) > 650:
@@ -286,20 +286,20 @@ def test_a_build_that_was_cut_off_goes_on_from_its_last_step(
         add(self, rows, ids)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ann, "add", dying_add)
+        patch.setattr(FaissIndex, "add", dying_add)
         with pytest.raises(Killed):
             index(source, out, kind=kind)
     assert not (out / "index.json").exists()
-    with pytest.raises(UsageError, match="holds no finished index"):
+    with pytest.raises(UsageError, match="has no finished index"):
         Searcher(str(out))
     again: list[int] = []
 
-    def counting_add(self: Ann, rows: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+    def counting_add(self: FaissIndex, rows: np.ndarray[tuple[int, int], np.dtype[np.float32]],
                      ids: object = None) -> None:  # fmt: skip
         again.append(len(rows))
         add(self, rows, ids)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Ann, "add", counting_add)
+    monkeypatch.setattr(FaissIndex, "add", counting_add)
     assert index(source, out, kind=kind).exit_code == 0
     assert sum(again) < 2 * 1000 - 250, "the rows of the steps kept are not added again"
     assert len(Searcher(str(out))) == 1000
@@ -316,13 +316,14 @@ def test_a_killed_process_leaves_a_folder_that_the_next_run_completes(tmp_path: 
     script = (
         "import os, signal\n"
         "from laion import cli\n"
-        "from laion.knn import build\n"
-        "build.ADD_ROWS = 500\n"
-        "add = build.Ann.add\n"
+        "from laion.knn import index_builder\n"
+        "from laion.knn.faiss_index import FaissIndex\n"
+        "index_builder.ADD_ROWS = 500\n"
+        "add = FaissIndex.add\n"
         "def last(self, rows, ids=None):\n"
         "    add(self, rows, ids)\n"
         "    if len(self) > 4000: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "build.Ann.add = last\n"
+        "FaissIndex.add = last\n"
         f"cli.run(['index', '--input', {str(source)!r}, '--output_folder', {str(out)!r},\n"
         "         '--kind', 'hnsw', '--processes_count', '1'])\n"
     )
@@ -334,17 +335,17 @@ def test_a_killed_process_leaves_a_folder_that_the_next_run_completes(tmp_path: 
 
 
 def test_ctrl_c_stops_between_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "ADD_ROWS", 50)
+    monkeypatch.setattr(index_builder, "ADD_ROWS", 50)
     source, out = make_embeddings(tmp_path / "in"), tmp_path / "out"
-    add = Ann.add
+    add = FaissIndex.add
 
-    def interrupting_add(self: Ann, rows: np.ndarray[tuple[int, int],
+    def interrupting_add(self: FaissIndex, rows: np.ndarray[tuple[int, int],
                          np.dtype[np.float32]], ids: object = None) -> None:  # fmt: skip
         add(self, rows, ids)  # type: ignore[arg-type]
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ann, "add", interrupting_add)
+        patch.setattr(FaissIndex, "add", interrupting_add)
         report = index(source, out, kind="flat")
     assert report.exit_code == 130
     assert "rerun the same command to resume" in report.text
@@ -378,9 +379,9 @@ def test_a_full_disk_is_told_in_a_line_and_what_is_done_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, out = make_embeddings(tmp_path / "in", (40,)), tmp_path / "out"
-    store = Ann.store
+    store = FaissIndex.store
     with monkeypatch.context() as patch:
-        patch.setattr(Ann, "store", lambda self, path: store(self, "/dev/full"))
+        patch.setattr(FaissIndex, "store", lambda self, path: store(self, "/dev/full"))
         report = index(source, out, kind="flat")
     assert report.exit_code == 1
     assert "no space left on device: completed shards are kept" in report.text

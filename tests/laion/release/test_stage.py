@@ -221,7 +221,7 @@ def test_nothing_above_the_threshold_is_an_empty_release(tmp_path: Path) -> None
 def test_an_unfinished_stage_is_not_released(tmp_path: Path) -> None:
     write_tree(tmp_path / "scored", planted())
     (tmp_path / "scored" / "00001_stats.json").unlink()
-    with pytest.raises(UsageError, match="not finished, 1 of its parts"):
+    with pytest.raises(UsageError, match="not finished, 1 of its shards"):
         release(tmp_path / "out", tmp_path / "scored")
 
 

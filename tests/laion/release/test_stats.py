@@ -14,8 +14,8 @@ import pytest
 from laion import cli
 from laion.data.release_schema import RELEASE_SCHEMA
 from laion.release import stats
+from laion.release.contents import PAPER, Contents, similarity_histogram
 from laion.release.stats import StatsOptions, run
-from laion.release.table1 import PAPER, Contents, similarity_histogram
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 
@@ -118,7 +118,7 @@ def test_a_list_without_sizes_says_what_it_lacks(tmp_path: Path) -> None:
     text = run(StatsOptions(input=str(tmp_path / "a.parquet"))).text
     assert "Number of unique samples 1 50.0 %" in _blanks(text)
     assert "Number with height or width >= 1024 - - 26000000" in _blanks(text)
-    assert "not there: HEIGHT, LICENSE, NSFW, WIDTH, similarity" in text
+    assert "missing columns: HEIGHT, LICENSE, NSFW, WIDTH, similarity" in text
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="shared data is absent")

@@ -10,8 +10,9 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laion.data.digest import pair_digests
 from laion.release import unique
-from laion.release.unique import UniquePairs, pair_digests, resolve, sample_ids
+from laion.release.unique import UniquePairs, resolve, sample_ids
 
 
 def test_a_pair_is_its_url_and_its_text() -> None:

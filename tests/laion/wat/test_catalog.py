@@ -50,7 +50,7 @@ def test_a_list_here(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is empty"):
         find_wats(f"{tmp_path}/none.paths")
     (tmp_path / "bad.paths.gz").write_bytes(LIST[:50])
-    with pytest.raises(UsageError, match="cut off or damaged"):
+    with pytest.raises(UsageError, match="truncated or damaged"):
         find_wats(f"{tmp_path}/bad.paths.gz")
 
 
@@ -67,7 +67,7 @@ def test_a_crawl_by_its_name_from_a_busy_server(
     with pytest.raises(UsageError, match=r"cannot read the list http.*503.*asked 5 times"):
         find_wats("CC-MAIN-2024-10", server.url)
     server.calm()
-    with pytest.raises(UsageError, match="is the crawl's name right"):
+    with pytest.raises(UsageError, match="check the name of the crawl"):
         find_wats("CC-MAIN-1999-01", server.url)
 
 
@@ -79,7 +79,7 @@ def test_choices() -> None:
     assert len({file.path for file in sample}) == 30
     assert sample == sorted(sample, key=lambda file: file.path)
     assert sample == choose(files, None, 30, 1) != choose(files, None, 30, 2)
-    with pytest.raises(UsageError, match="--sample 41 is more than the 40"):
+    with pytest.raises(UsageError, match="--sample 41 is too large: there are 40"):
         choose(files, None, 41, 0)
     with pytest.raises(UsageError, match="--first 41"):
         choose(files, 41, None, 0)

@@ -17,10 +17,11 @@ from xxhash import xxh3_128
 from img2ds.report.counters import Counts
 from img2ds.storage import patient
 from laion import cli
-from laion.data.candidate import Candidate, pair_digest, partition_of
-from laion.data.candidate_columns import CANDIDATE_SCHEMA, PARTITION_COUNT, PARTITIONS_KEY
+from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
+from laion.data.digest import pair_digest
+from laion.data.partition import PARTITION_COUNT, PARTITIONS_KEY, partition_of
 from laion.wat.archive import read_records
-from laion.wat.parts import CandidateWriter
+from laion.wat.candidate_file import CandidateWriter
 from laion.wat.rules import Rules
 from laion.wat.stage import Extractor
 from tests.laion.wat.wat_records import image, member, metadata, response, wat
@@ -228,9 +229,9 @@ def test_a_crawl_from_a_busy_bucket(
     ("flags", "words"),
     [
         (["--languages", "english"], "knows no language 'english'"),
-        (["--first", "9"], "--first 9 is more than the 3 WAT files"),
+        (["--first", "9"], "--first 9 is too large: there are 3 WAT files"),
         (["--first", "1", "--sample", "1"], "exclude each other"),
-        (["--attributes", "IMG@/src"], "is no attribute of img"),
+        (["--attributes", "IMG@/src"], "is not an attribute of img"),
         (["--min_text_length", "-1"], "--min_text_length must be at least 0"),
         (["--langauges", "en"], "--languages"),
     ],

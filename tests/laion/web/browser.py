@@ -1,4 +1,4 @@
-"""Chromium without a head, against the real `laion serve` on loopback and nothing else."""
+"""Headless Chromium against a real `laion serve` on loopback."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import Any
 
 import pytest
 
-#: Nothing of the browser's own goes out to the network.
+#: No background requests of the browser itself.
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 
-#: Milliseconds after which something that should show up counts as missing.
-LEND_SLOT_AFTER = 10_000
+#: Milliseconds to wait for an element.
+TIMEOUT = 10_000
 
 
 def chromium() -> str:
-    """The browser's path; the test is skipped where there is none and none can be installed."""
+    """Return the browser's path; skip the test if it is not installed."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         pytest.skip("no chromium: scripts/apt-packages.sh chromium installs it (needs root)")
@@ -35,7 +35,7 @@ def chromium() -> str:
 
 @contextmanager
 def serving(index: Path, *flags: str) -> Iterator[str]:
-    """`laion serve` in a process of its own; its address. Ctrl-C ends it, with exit code 0."""
+    """Run `laion serve` in a process, yield its address, and stop it by Ctrl-C (exit code 0)."""
     command = [
         sys.executable, "-c", "from laion.cli import main; main()",
         "serve", "--index", str(index), "--port", "0", "--rate_limit", "0", *flags,
@@ -58,7 +58,7 @@ def serving(index: Path, *flags: str) -> Iterator[str]:
 
 @contextmanager
 def browser() -> Iterator[Any]:
-    """A running browser."""
+    """Start a browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -70,27 +70,27 @@ def browser() -> Iterator[Any]:
 
 
 class Visit:
-    """One page of one visitor, and what it did that it should not.
+    """One page of one visitor, and what it must not do.
 
     Attributes:
         page: Playwright's page.
-        faults: errors of scripts, and violations of the content policy.
+        faults: script errors, and violations of the content policy.
         outside: requests to other servers, with their headers; all of them fail.
     """
 
     def __init__(self, running: Any, address: str, **context: Any) -> None:
         self._context = running.new_context(base_url=address, **context)
-        self._context.set_default_timeout(LEND_SLOT_AFTER)
+        self._context.set_default_timeout(TIMEOUT)
         self._address = address
         self.page = self._context.new_page()
         self.faults: list[str] = []
         self.outside: list[tuple[str, dict[str, str]]] = []
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("console", self._heard)
+        self.page.on("console", self._on_console)
         self._context.route(lambda url: not url.startswith(address), self._refuse)
 
-    def _heard(self, message: Any) -> None:
-        # A picture that cannot be loaded is what some tests are about.
+    def _on_console(self, message: Any) -> None:
+        # Some tests load images that do not exist.
         if message.type == "error" and "Failed to load resource" not in message.text:
             self.faults.append(message.text)
 
@@ -99,14 +99,14 @@ class Visit:
         route.abort()
 
     def open(self, path: str = "/") -> Any:
-        """Go to a path and wait for its results, when there are to be any."""
+        """Open a path and wait for its results, if it is a search."""
         self.page.goto(path)
         if "?" in path:
             self.settle()
         return self.page
 
     def settle(self) -> None:
-        """Wait until an answer is shown: cards, or a message."""
+        """Wait until cards or a message are shown."""
         self.page.wait_for_function(
             "() => document.getElementById('results').ariaBusy !== 'true'"
             " && (document.querySelector('.card:not(.blank)')"
@@ -114,7 +114,7 @@ class Visit:
         )
 
     def ids(self) -> list[int]:
-        """Rows whose cards are shown, in order."""
+        """Return the rows of the shown cards, in order."""
         found: list[int] = self.page.eval_on_selector_all(
             ".card > a", "links => links.map(link => Number(link.dataset.id))"
         )

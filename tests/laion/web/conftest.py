@@ -1,23 +1,24 @@
-"""One data set of shapes, served by the tiny model, for all tests of the web part."""
+"""One dataset of shapes, and an app that serves it with the tiny model, for all web tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from laion.knn.question import Asker, picture_network
-from laion.knn.search import Searcher
+from laion.knn.query_embedder import QueryEmbedder
+from laion.knn.query_image import query_network
+from laion.knn.searcher import Searcher
 from laion.web.app import build_app
-from laion.web.service import Service, open_pictures
+from laion.web.service import Service, open_shard_images
+from tests.laion.web.browser import serving
 from tests.laion.web.shape_dataset import ShapeSet, make_shapes
 
 MAX_UPLOAD = 200_000
 MAX_PIXELS = 1_000_000
 
-#: Where picture URLs of tests lead to, so that nothing leaves this machine.
 Make = Callable[..., TestClient]
 
 
@@ -27,13 +28,13 @@ def shapes(tmp_path_factory: pytest.TempPathFactory, tiny_model: tuple[str, str]
 
 
 @pytest.fixture(scope="session")
-def asker(shapes: ShapeSet) -> Asker:
-    return Asker(Searcher(str(shapes.index)).description)
+def embedder(shapes: ShapeSet) -> QueryEmbedder:
+    return QueryEmbedder(Searcher(str(shapes.index)).description)
 
 
 @pytest.fixture(scope="session")
-def make_client(shapes: ShapeSet, asker: Asker) -> Make:
-    """Build a client of an app; `connect_to` and `allow_private` say where picture URLs lead."""
+def make_client(shapes: ShapeSet, embedder: QueryEmbedder) -> Make:
+    """Build a client of an app; `connect_to` and `allow_private` apply to image URLs in queries."""
 
     def make(
         rate_limit: int = 0,
@@ -42,13 +43,20 @@ def make_client(shapes: ShapeSet, asker: Asker) -> Make:
         **client: Any,
     ) -> TestClient:
         searcher = Searcher(str(shapes.index))
-        pictures = open_pictures(str(shapes.shards), searcher, lambda *_: None)
-        network = picture_network(MAX_UPLOAD, allow_private, connect_to)
-        service = Service(searcher, asker, pictures, network, MAX_PIXELS)
+        images = open_shard_images(str(shapes.shards), searcher, lambda *_: None)
+        network = query_network(MAX_UPLOAD, allow_private, connect_to)
+        service = Service(searcher, embedder, images, network, MAX_PIXELS)
         app = build_app(service, MAX_UPLOAD, rate_limit, ("search.example",))
         return TestClient(app, base_url="http://127.0.0.1:1234", **client)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def address(shapes: ShapeSet) -> Iterator[str]:
+    """The address of a real `laion serve`."""
+    with serving(shapes.index, "--shards", str(shapes.shards)) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Pictures of shapes as a data set to search: shards, embeddings of the tiny model, an index."""
+"""Images of shapes as a dataset to search: shards, embeddings of the tiny model, an index."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ LICENCES = (
     "https://creativecommons.org/licenses/by-nc-nd/3.0/",
 )
 
-#: A caption that would be markup if it were not escaped.
+#: A caption that is HTML unless it is escaped.
 HOSTILE = '<img src=x onerror="document.title=`owned`"><script>document.title="owned"</script>'
 
 
 @dataclass(frozen=True, slots=True)
 class ShapeSet:
-    """Where the data set lies, and what is in it: `pictures[i]` is row i of the index."""
+    """The folders of the dataset, and its content: `images[i]` is row i of the index."""
 
     shards: Path
     embeddings: Path
     index: Path
     model: tuple[str, str]
-    pictures: list[ShapePicture]
+    images: list[ShapePicture]
     bodies: list[bytes]
     rows: dict[str, list[Any]]
 
 
 def make_shapes(folder: Path, model: tuple[str, str]) -> ShapeSet:
-    """Draw, embed and index. Row 0 has a hostile caption, row 1's picture is in no shard."""
+    """Draw, embed and index. Row 0 has a hostile caption; the image of row 1 is in no shard."""
     embedder = Embedder(ModelSpec(*model), device="cpu")
     encode = make_encoder("jpg", 90)
     shards, embeddings = folder / "shards", folder / "embeddings"

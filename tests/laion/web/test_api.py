@@ -1,4 +1,4 @@
-"""The API: what it answers, what it refuses, and that its document says so."""
+"""The API: responses, errors, and their agreement with the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def ask(client: TestClient, **query: Any) -> list[dict[str, Any]]:
 
 
 def test_texts_find_what_they_say(client: TestClient, shapes: ShapeSet) -> None:
-    """Over all colours and shapes: as many of each as there are, at most ten."""
+    """Over all colours and shapes: at most ten of each, as many as exist."""
     shares = []
     for colour in COLOURS:
         for shape in SHAPES:
-            there = sum((p.colour, p.shape) == (colour, shape) for p in shapes.pictures)
+            there = sum((p.colour, p.shape) == (colour, shape) for p in shapes.images)
             results = ask(client, text=f"a {colour} {shape}", k=min(10, there), safe="false")
-            right = [shapes.pictures[r["id"]] for r in results]
+            right = [shapes.images[r["id"]] for r in results]
             shares.append(sum((p.colour, p.shape) == (colour, shape) for p in right) / len(results))
     assert np.mean(shares) >= 0.8
     assert min(shares) > 0
 
 
-def test_an_answer_has_what_the_document_says(client: TestClient, shapes: ShapeSet) -> None:
+def test_a_response_has_every_field_of_the_document(client: TestClient, shapes: ShapeSet) -> None:
     answer = client.get("/api/search", params={"text": "a red circle", "k": 3}).json()
     assert set(answer) == {"results", "next_offset", "safe", "took_ms"}
     assert (len(answer["results"]), answer["next_offset"], answer["safe"]) == (3, 3, True)
@@ -68,7 +68,7 @@ def test_an_answer_has_what_the_document_says(client: TestClient, shapes: ShapeS
     assert 0 < first["similarity"] < 1
 
 
-def test_a_row_an_upload_and_a_url_of_one_picture_find_the_same(
+def test_a_row_an_upload_and_a_url_of_one_image_find_the_same(
     make_client: Make, client: TestClient, shapes: ShapeSet
 ) -> None:
     by_row = [r["id"] for r in ask(client, id=20, k=5)]
@@ -113,7 +113,7 @@ def test_results_as_parquet_feed_img2ds(client: TestClient, shapes: ShapeSet) ->
     assert table["TEXT"].to_pylist() == [r["text"] for r in shown]
 
 
-def test_pictures_come_out_of_the_shards(client: TestClient, shapes: ShapeSet) -> None:
+def test_images_are_read_from_the_shards(client: TestClient, shapes: ShapeSet) -> None:
     for row in (0, 7, 319):
         answer = client.get(f"/api/picture/{row}")
         assert answer.content == shapes.bodies[row]
@@ -125,7 +125,7 @@ def test_pictures_come_out_of_the_shards(client: TestClient, shapes: ShapeSet) -
     assert client.get("/api/picture/-1").status_code == 400
 
 
-def test_captions_come_as_they_are_in_json_and_nowhere_in_the_page(client: TestClient) -> None:
+def test_captions_are_in_the_json_and_not_in_the_html(client: TestClient) -> None:
     answer = client.get("/api/search", params={"id": 0, "k": 1})
     assert answer.json()["results"][0]["text"] == HOSTILE
     assert answer.headers["content-type"] == "application/json"
@@ -155,14 +155,14 @@ def test_health(client: TestClient) -> None:
         ("id=1.5", 400, "whole number"),
         ("id=%D9%A1", 400, "whole number"),
         ("id=99999999999999999999999", 400, "whole number"),
-        ("text=a&k=0", 400, "k is at least 1"),
-        ("text=a&k=1001", 400, "k is at most 1000"),
-        ("text=a&offset=5001", 400, "offset is at most 5000"),
-        ("text=a&safe=maybe", 400, "safe is true or false"),
-        ("text=a&index=audio", 400, "index is one of image, text"),
+        ("text=a&k=0", 400, "k must be at least 1"),
+        ("text=a&k=1001", 400, "k must be at most 1000"),
+        ("text=a&offset=5001", 400, "offset must be at most 5000"),
+        ("text=a&safe=maybe", 400, "safe must be true or false"),
+        ("text=a&index=audio", 400, "index must be one of image, text"),
         ("text=a&licence=cc", 400, "did you mean license?"),
         ("text=a&text=b", 400, "text is given twice"),
-        ("text=a&format=csv", 400, "format is one of json, parquet"),
+        ("text=a&format=csv", 400, "format must be one of json, parquet"),
         ("image_url=ftp://x.example/a.jpg", 400, "unsupported_scheme"),
         ("image_url=nonsense", 400, "image_url: "),
         ("image_url=http://127.0.0.1/a.jpg", 400, "blocked_address"),
@@ -171,7 +171,7 @@ def test_health(client: TestClient) -> None:
         ("image_url=http://2130706433/a.jpg", 400, "blocked_address"),
     ],
 )
-def test_wrong_questions_get_a_4xx_that_says_why(
+def test_wrong_queries_get_a_4xx_with_the_reason(
     make_client: Make, query: str, status: int, words: str
 ) -> None:
     direct = make_client(connect_to=())
@@ -184,7 +184,7 @@ def test_wrong_questions_get_a_4xx_that_says_why(
 def test_a_redirect_to_a_private_address_is_not_followed(
     make_client: Make, shapes: ShapeSet
 ) -> None:
-    """The guard holds at every hop: only the first one is led to the test's server here."""
+    """Addresses are checked at every hop; only the first one is redirected to the test server."""
     with BackgroundWeb([shapes.bodies[0]]) as address:
         near = make_client(connect_to=(f"public.example:80:{address}",))
         answer = near.get("/api/search", params={"image_url": "http://public.example/photo/0.jpeg"})
@@ -262,7 +262,7 @@ def test_broken_bodies(client: TestClient, kind: str, body: bytes, status: int) 
     assert list(answer.json()) == ["error"]
 
 
-def test_the_document_is_what_is_served_and_names_every_route(client: TestClient) -> None:
+def test_the_document_is_served_and_names_every_route(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     assert document == openapi_document()
     assert set(document["paths"]) == {"/api/search", "/api/picture/{id}", "/api/health"}
@@ -281,10 +281,10 @@ def test_schemathesis_finds_no_fault(make_client: Make) -> None:
     for result in schema.get_all_operations():
         assert isinstance(result, Ok)
         operation = result.ok()
-        takes_something = operation.path_parameters or operation.query or operation.body
+        has_input = operation.path_parameters or operation.query or operation.body
         for mode in (GenerationMode("positive"), GenerationMode("negative")):
-            if mode.is_negative and not takes_something:
-                continue  # nothing about it can be wrong
+            if mode.is_negative and not has_input:
+                continue  # there is no invalid request
             strategy = operation.as_strategy(generation_mode=mode)
 
             @seed(400)

@@ -1,4 +1,4 @@
-"""The page in a real browser: asking in every way, paging, keys, narrow and dark, and failures."""
+"""The page in a real browser: all kinds of queries, paging, keyboard, phones, dark mode, errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.laion.web.browser import Visit, browser, serving
+from tests.laion.web.browser import Visit, browser
 from tests.laion.web.shape_dataset import HOSTILE, ShapeSet
 
 pytest.importorskip("playwright", reason="pip install 'img2ds[dev]'")
@@ -22,12 +22,6 @@ Open = Callable[..., Visit]
 def running() -> Iterator[Any]:
     with browser() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def address(running: Any, shapes: ShapeSet) -> Iterator[str]:
-    with serving(shapes.index, "--shards", str(shapes.shards)) as address:
-        yield address
 
 
 @pytest.fixture
@@ -44,14 +38,14 @@ def visit(running: Any, address: str) -> Iterator[Open]:
         each.close()
 
 
-def test_typing_a_text_shows_what_it_says(visit: Open, shapes: ShapeSet) -> None:
+def test_typing_a_text_shows_matching_images(visit: Open, shapes: ShapeSet) -> None:
     here = visit()
     page = here.open()
     page.wait_for_function("() => document.getElementById('rows').textContent.includes('320')")
     page.keyboard.type("a red circle")  # the box has the focus
     page.keyboard.press("Enter")
     here.settle()
-    first = [shapes.pictures[row] for row in here.ids()[:5]]
+    first = [shapes.images[row] for row in here.ids()[:5]]
     assert sum((p.colour, p.shape) == ("red", "circle") for p in first) >= 4
     assert page.url.endswith("/?text=a+red+circle")
     assert page.title() == "a red circle – laion search"
@@ -60,10 +54,10 @@ def test_typing_a_text_shows_what_it_says(visit: Open, shapes: ShapeSet) -> None
     )
     assert page.inner_text(".card .score").startswith("0.")
     assert "results in" in page.inner_text("#status")
-    assert here.outside == [], "everything comes from the server itself"
+    assert here.outside == [], "everything is loaded from the server itself"
 
 
-def test_a_caption_is_a_text_whatever_it_holds(visit: Open) -> None:
+def test_a_caption_is_never_markup(visit: Open) -> None:
     here = visit()
     page = here.open("/?id=0")
     assert page.inner_text(".card .caption") == HOSTILE
@@ -73,7 +67,7 @@ def test_a_caption_is_a_text_whatever_it_holds(visit: Open) -> None:
     assert page.locator(".card script").count() == 0
 
 
-def test_choosing_a_result_searches_by_it_and_back_goes_back(visit: Open) -> None:
+def test_clicking_a_result_searches_by_it_and_back_returns(visit: Open) -> None:
     here = visit()
     page = here.open("/?text=a+blue+star")
     before = here.ids()
@@ -92,25 +86,23 @@ def test_choosing_a_result_searches_by_it_and_back_goes_back(visit: Open) -> Non
     page.wait_for_function("() => document.body.classList.contains('landing')")
 
 
-def test_a_picture_is_asked_with_by_choosing_dropping_and_pasting(
-    visit: Open, shapes: ShapeSet
-) -> None:
+def test_search_by_a_chosen_a_dropped_and_a_pasted_image(visit: Open, shapes: ShapeSet) -> None:
     here = visit()
     page = here.open()
     body = shapes.bodies[30]
-    page.click("#open-picture")
+    page.click("#open-image-query")
     page.set_input_files("#file", {"name": "mine.jpg", "mimeType": "image/jpeg", "buffer": body})
     here.settle()
     assert here.ids()[0] == 30
     assert page.inner_text("#asked") == "Like mine.jpg\nStart over"
-    assert page.is_hidden("#picture")
+    assert page.is_hidden("#image-query")
     for kind in ("drop", "paste"):
         page.goto("/")
         page.evaluate(
             """([kind, bytes]) => {
                 const data = new DataTransfer();
-                const picture = new Blob([new Uint8Array(bytes)], {type: "image/jpeg"});
-                data.items.add(new File([picture], `${kind}.jpg`, {type: "image/jpeg"}));
+                const image = new Blob([new Uint8Array(bytes)], {type: "image/jpeg"});
+                data.items.add(new File([image], `${kind}.jpg`, {type: "image/jpeg"}));
                 const over = new DragEvent("dragenter", {bubbles: true, dataTransfer: data});
                 const event = kind === "drop"
                     ? new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer: data})
@@ -127,22 +119,22 @@ def test_a_picture_is_asked_with_by_choosing_dropping_and_pasting(
         assert page.is_hidden("#dropping")
 
 
-def test_a_picture_that_cannot_be_had_is_told(visit: Open) -> None:
+def test_an_unusable_image_is_reported(visit: Open) -> None:
     here = visit()
     page = here.open()
-    page.click("#open-picture")
+    page.click("#open-image-query")
     page.fill("#url", "http://127.0.0.1/private.jpg")
     page.keyboard.press("Enter")
     here.settle()
     assert "blocked_address" in page.inner_text("#message")
     assert page.is_disabled("#download")
     page.set_input_files(
-        "#file", {"name": "x.png", "mimeType": "image/png", "buffer": b"not a picture"}
+        "#file", {"name": "x.png", "mimeType": "image/png", "buffer": b"not an image"}
     )
     page.wait_for_function("() => document.getElementById('message').innerText.includes('not an')")
 
 
-def test_safe_mode_hides_what_it_must_until_it_is_turned_off(visit: Open) -> None:
+def test_safe_mode_hides_tagged_rows_until_it_is_turned_off(visit: Open) -> None:
     here = visit()
     page = here.open("/?text=a+star")
     assert page.is_checked("#safe")
@@ -173,7 +165,7 @@ def test_filters_and_the_empty_state(visit: Open, shapes: ShapeSet) -> None:
     page.wait_for_url("**deduplicate=true")
 
 
-def test_captions_can_be_searched_instead(visit: Open, shapes: ShapeSet) -> None:
+def test_captions_can_be_searched(visit: Open, shapes: ShapeSet) -> None:
     here = visit()
     page = here.open("/?text=a+green+triangle")
     page.click("text=Captions")
@@ -183,11 +175,11 @@ def test_captions_can_be_searched_instead(visit: Open, shapes: ShapeSet) -> None
     assert all("green" in caption and "triangle" in caption for caption in captions)
 
 
-def test_a_picture_that_fails_leaves_no_hole(visit: Open) -> None:
+def test_an_image_that_fails_to_load_leaves_no_gap(visit: Open) -> None:
     here = visit()
-    page = here.open("/?id=1")  # whose picture is in no shard, and whose host does not exist
+    page = here.open("/?id=1")  # its image is in no shard, and its host does not exist
     page.wait_for_function(
-        "() => document.getElementById('status').textContent.includes('1 picture could not')"
+        "() => document.getElementById('status').textContent.includes('1 image could not')"
     )
     assert 1 not in here.ids()
     assert [url for url, _ in here.outside] == ["http://shapes.invalid/0/1.jpg"] * len(here.outside)
@@ -201,10 +193,10 @@ def test_a_picture_that_fails_leaves_no_hole(visit: Open) -> None:
     assert all(abs(b[0] - sum(a) - gap) <= 1 for a, b in pairwise(first_row))
 
 
-def test_scrolling_brings_every_result_once(visit: Open, shapes: ShapeSet) -> None:
+def test_scrolling_loads_every_result_once(visit: Open, shapes: ShapeSet) -> None:
     here = visit()
     page = here.open("/?text=a+circle&safe=false")
-    expected = 320 - 1  # the picture that is in no shard
+    expected = 320 - 1  # one image is in no shard
     for _ in range(60):
         page.mouse.wheel(0, 4000)
         if page.is_hidden("#more"):
@@ -216,7 +208,7 @@ def test_scrolling_brings_every_result_once(visit: Open, shapes: ShapeSet) -> No
     assert page.inner_text("#status").startswith("319 results")
 
 
-def test_the_list_is_downloaded_as_it_is_shown(
+def test_the_downloaded_list_is_the_shown_one(
     visit: Open, shapes: ShapeSet, tmp_path: Path
 ) -> None:
     here = visit(height=500)
@@ -226,13 +218,13 @@ def test_the_list_is_downloaded_as_it_is_shown(
     started.value.save_as(tmp_path / "results.parquet")
     table = pq.read_table(tmp_path / "results.parquet")
     shown = [shapes.rows["url"][row] for row in here.ids()]
-    # The list also holds the row whose picture cannot be shown.
+    # The list also has the row whose image cannot be shown.
     urls = [url for url in table["URL"].to_pylist() if url != shapes.rows["url"][1]]
     assert urls[: len(shown)] == shown
     assert started.value.suggested_filename == "results.parquet"
 
 
-def test_a_slash_in_the_empty_box_is_the_shortcut_and_in_a_text_a_slash(visit: Open) -> None:
+def test_a_slash_focuses_the_empty_box_and_is_typed_into_a_text(visit: Open) -> None:
     page = visit().page
     page.goto("/")
     page.focus("#text")
@@ -265,19 +257,19 @@ def test_everything_can_be_done_with_keys(visit: Open) -> None:
     page.keyboard.press("Home")
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/?id={ids[0]}")
-    page.focus("#open-picture")
+    page.focus("#open-image-query")
     page.keyboard.press("Enter")
     assert page.evaluate(focused) == "file"
     page.keyboard.press("Escape")
-    assert page.is_hidden("#picture")
-    assert page.evaluate(focused) == "open-picture"
+    assert page.is_hidden("#image-query")
+    assert page.evaluate(focused) == "open-image-query"
 
 
 @pytest.mark.parametrize("path", ["/", "/?text=a+red+circle", "/?id=0"])
-def test_a_phone_is_wide_enough(visit: Open, path: str) -> None:
+def test_the_page_fits_a_phone(visit: Open, path: str) -> None:
     here = visit(360, 740)
     page = here.open(path)
-    page.click("#open-picture")
+    page.click("#open-image-query")
     if "?" in path:
         assert page.is_hidden("#license")
         page.click("#open-filters")
@@ -292,7 +284,7 @@ def test_a_phone_is_wide_enough(visit: Open, path: str) -> None:
     assert small == [], "too small for a finger"
 
 
-#: Contrast of every visible text with what is behind it (WCAG 2.2, 1.4.3).
+#: The contrast of every visible text with its background (WCAG 2.2, 1.4.3).
 CONTRAST = """() => {
   const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
   const rgba = (colour) => {
@@ -326,10 +318,10 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_texts_stand_out_and_controls_have_names(visit: Open, scheme: str) -> None:
+def test_texts_have_contrast_and_controls_have_names(visit: Open, scheme: str) -> None:
     here = visit(scheme=scheme)
     page = here.open("/?id=4&safe=false")
-    page.click("#open-picture")
+    page.click("#open-image-query")
     assert page.evaluate(CONTRAST) == []
     page.goto("/")
     page.wait_for_function("() => document.getElementById('rows').textContent.includes('320')")
@@ -342,7 +334,7 @@ def test_texts_stand_out_and_controls_have_names(visit: Open, scheme: str) -> No
     assert nameless == []
 
 
-def test_dark_and_light_can_be_switched_and_are_remembered(visit: Open) -> None:
+def test_the_chosen_theme_is_remembered(visit: Open) -> None:
     here = visit(scheme="light")
     page = here.open()
     ground = "getComputedStyle(document.body).backgroundColor"
@@ -356,7 +348,7 @@ def test_dark_and_light_can_be_switched_and_are_remembered(visit: Open) -> None:
     assert page.evaluate(ground) == light
 
 
-def test_a_server_that_is_gone_is_told_and_tried_again(visit: Open) -> None:
+def test_an_unreachable_server_is_reported_and_retried(visit: Open) -> None:
     here = visit()
     page = here.open()
     page.route("**/api/search*", lambda route: route.abort())

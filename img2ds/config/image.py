@@ -1,0 +1,91 @@
+"""What becomes of each image: the flags of the transformation, a group that validates itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from img2ds.config.flags import at_least, flag, positive
+from img2ds.core.failure import UsageError
+
+RESIZE_MODES = ("border", "no", "keep_ratio", "keep_ratio_largest", "center_crop")
+INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos", "lanczos4")
+ENCODE_FORMATS = ("jpg", "png", "webp")
+#: Formats of originals that can be decoded.
+IMAGE_FORMATS = ("jpeg", "png", "webp", "gif")
+HASHES = ("sha256", "md5", "sha512")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """What becomes of each image."""
+
+    TITLE: ClassVar[str] = "Images"
+
+    image_size: int = flag(256, "int", "size of the result in pixels, see --resize_mode")
+    resize_mode: str = flag(
+        "border", "choice",
+        "border pads to a square, center_crop crops to a square, keep_ratio resizes the shorter "
+        "side to --image_size, keep_ratio_largest the longer side, no keeps the size",
+        *RESIZE_MODES,
+    )  # fmt: skip
+    resize_only_if_bigger: bool = flag(
+        False, "bool", "resize only images that are larger than --image_size"
+    )
+    upscale_interpolation: str = flag("lanczos", "choice", "filter for enlarging", *INTERPOLATIONS)
+    downscale_interpolation: str = flag("area", "choice", "filter for shrinking", *INTERPOLATIONS)
+    encode_format: str = flag("jpg", "choice", "format of the result", *ENCODE_FORMATS)
+    encode_quality: int | None = flag(
+        None, "int?",
+        "1 to 100 for jpg and webp (default: 95); compression level 0 to 9 for png (default: 6)",
+    )  # fmt: skip
+    skip_reencode: bool = flag(
+        False, "bool", "keep the original bytes of images already in the target format and size"
+    )
+    disable_all_reencoding: bool = flag(
+        False, "bool", "always keep the original bytes, in any format"
+    )
+    image_formats: tuple[str, ...] = flag(
+        IMAGE_FORMATS, "list", "formats of originals to keep: any of jpeg, png, webp, gif"
+    )
+    min_image_size: int = flag(
+        0, "int", "drop images whose shorter side is less than this, in pixels"
+    )
+    max_image_area: float = flag(math.inf, "float", "drop images with more pixels than this")
+    max_aspect_ratio: float = flag(
+        math.inf, "float", "drop images whose longer side exceeds this many times the shorter side"
+    )
+    max_decoded_pixels: int = flag(
+        89_478_484, "int", "never decode an image with more pixels than this"
+    )
+    extract_exif: bool = flag(True, "bool", "keep EXIF data in the metadata")
+    compute_hash: str | None = flag(
+        "sha256", "choice?", "hash of the original bytes, None for no hash", *HASHES
+    )
+
+    def __post_init__(self) -> None:
+        at_least("image_size", self.image_size, 1)
+        unknown = sorted(set(self.image_formats) - set(IMAGE_FORMATS))
+        if unknown or not self.image_formats:
+            raise UsageError(
+                f"--image_formats takes any of {', '.join(IMAGE_FORMATS)}, "
+                f"got {repr(unknown[0]) if unknown else 'none'}"
+            )
+        at_least("min_image_size", self.min_image_size, 0)
+        at_least("max_decoded_pixels", self.max_decoded_pixels, 1)
+        positive("max_image_area", self.max_image_area)
+        at_least("max_aspect_ratio", self.max_aspect_ratio, 1)
+        low, high = (0, 9) if self.encode_format == "png" else (1, 100)
+        if not low <= self.quality <= high:
+            raise UsageError(
+                f"--encode_quality must be {low}-{high} for {self.encode_format}, "
+                f"got {self.encode_quality}"
+            )
+
+    @property
+    def quality(self) -> int:
+        """The quality given, else 95, or compression level 6 for png."""
+        if self.encode_quality is not None:
+            return self.encode_quality
+        return 6 if self.encode_format == "png" else 95

@@ -1,0 +1,49 @@
+"""How to run: the flags of processes and retries, a group that validates itself."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import ClassVar
+
+from img2ds.config.flags import at_least, flag, positive
+from img2ds.core.failure import UsageError
+
+DISTRIBUTORS = ("multiprocessing", "pyspark", "ray")
+
+#: How a run is carried out is not part of a dataset's identity.
+_flag = functools.partial(flag, identity=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run."""
+
+    TITLE: ClassVar[str] = "Run"
+
+    processes_count: int | None = _flag(
+        None, "int?",
+        "worker processes (default: one per core of the machine, container or cluster)",
+    )  # fmt: skip
+    memory_budget: int = _flag(
+        128_000_000, "size", "maximum bytes of responses held in memory, per process"
+    )
+    distributor: str = _flag(
+        "multiprocessing", "choice", "what runs the worker processes", *DISTRIBUTORS
+    )
+    subjob_size: int = _flag(1000, "int", "shards per pyspark job; other distributors ignore it")
+    max_shard_retry: int = _flag(1, "int", "further attempts at a shard that failed")
+    max_runtime: float | None = _flag(None, "float?", "seconds after which no new shard is started")
+    dry_run: bool = _flag(False, "bool", "check everything, print the plan, and download nothing")
+    enable_wandb: bool = _flag(False, "bool", "log to Weights & Biases, as img2dataset does")
+    wandb_project: str = _flag("img2dataset", "str", "Weights & Biases project to log to")
+
+    def __post_init__(self) -> None:
+        at_least("processes_count", self.processes_count, 1)
+        at_least("memory_budget", self.memory_budget, 1)
+        at_least("subjob_size", self.subjob_size, 1)
+        at_least("max_shard_retry", self.max_shard_retry, 0)
+        if self.max_runtime is not None:
+            positive("max_runtime", self.max_runtime)
+        if not self.wandb_project:
+            raise UsageError("--wandb_project must not be empty")

@@ -1,3 +1,0 @@
-from img2ds.image.orient import Pixels
-
-def unfilter(raw: bytes, pixels: Pixels) -> bool: ...

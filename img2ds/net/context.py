@@ -1,0 +1,40 @@
+"""What one attempt at a URL may use, and whom it tells what happens on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+
+from img2ds.config.options import NetworkOptions
+from img2ds.net.budget import Lease
+from img2ds.net.deadline import Deadline
+
+_NO_SLOT = nullcontext()
+
+
+def _ignore() -> None:
+    pass
+
+
+@dataclass(slots=True)
+class FetchContext:
+    """The surroundings of one attempt at a URL, redirects included.
+
+    Attributes:
+        lease: counts body bytes as they arrive.
+        deadline: the attempt's time limits.
+        connecting: entered while the attempt waits for a connection; leaving it may take time,
+            which the deadline gives back.
+        on_response: called when the head of a response has arrived, once for each request.
+    """
+
+    lease: Lease
+    deadline: Deadline
+    connecting: AbstractAsyncContextManager[None] = _NO_SLOT
+    on_response: Callable[[], None] = _ignore
+
+    @classmethod
+    def start(cls, options: NetworkOptions, lease: Lease) -> FetchContext:
+        """Return a context whose time starts now, without a slot to lend or a callback."""
+        return cls(lease, Deadline(options.timeout, options.max_time))

@@ -1,0 +1,32 @@
+"""The retry rule: whether and when a failed URL is tried again. Pure but for the random part."""
+
+from __future__ import annotations
+
+from random import Random
+
+from img2ds.core.failure import Failure, Retryability, retryability
+
+#: Seconds before the first further attempt; doubles with each one.
+BASE_DELAY = 0.5
+#: Longest pause in seconds. A server that names a longer Retry-After is not waited for.
+MAX_DELAY = 30.0
+
+
+def retry_delay(failure: Failure, attempts: int, retries: int, random: Random) -> float | None:
+    """Return the seconds before attempt number `attempts + 1`, None when there will be none.
+
+    Exponential with full jitter, so that the rows of one overloaded host do not come back
+    together; a Retry-After (RFC 9110 10.2.3) is a lower bound.
+    """
+    if attempts > retries or retryability(failure.reason) is not Retryability.TRANSIENT:
+        return None
+    if failure.retry_after is not None and failure.retry_after > MAX_DELAY:
+        return None
+    ceiling: float = min(MAX_DELAY, BASE_DELAY * 2**attempts)
+    return max(random.uniform(BASE_DELAY, ceiling), failure.retry_after or 0.0)
+
+
+def parse_retry_after(value: bytes) -> float | None:
+    """Return the seconds of a Retry-After header, None for its date form: clocks differ."""
+    text = value.strip()
+    return float(text) if text.isdigit() and len(text) < 10 else None

@@ -1,0 +1,118 @@
+"""TCP connections to the addresses of a host, by happy eyeballs (RFC 8305).
+
+The next address is tried when one fails, or has not answered for a quarter of a second. With one
+address, or a quick one, that costs nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+
+import trio
+
+from img2ds.core.failure import Reason
+from img2ds.net.deadline import Deadline
+from img2ds.net.error import FetchError
+
+#: Seconds before the next address is tried beside a silent one (RFC 8305 5).
+HEAD_START = 0.25
+#: Addresses of one name that are tried; a name server may give thousands, a socket each.
+MAX_ADDRESSES = 8
+
+_MEMORY_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+#: EADDRNOTAVAIL on connect means that this machine has run out of local ports.
+_LOCAL_ERRORS = (*_MEMORY_ERRORS, errno.EADDRNOTAVAIL)
+
+
+async def connect_tcp(addresses: Sequence[str], port: int, deadline: Deadline) -> socket.socket:
+    """Return a connected non-blocking socket: that of the first address to answer.
+
+    Raises:
+        FetchError: the last error when no address answers; connect_refused, connect_timeout,
+            connect_reset, no_descriptors or max_time.
+    """
+    if len(addresses) == 1:
+        return await _Attempt(addresses[0], port).finish(deadline)
+    return await _race(addresses[:MAX_ADDRESSES], port, deadline)
+
+
+class _Attempt:
+    """One connect() under way."""
+
+    def __init__(self, address: str, port: int) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            raise _connect_error(error.errno) from None
+        try:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._code = self.sock.connect_ex((address, port))
+        except BaseException:
+            self.sock.close()
+            raise
+
+    async def finish(self, deadline: Deadline) -> socket.socket:
+        """Return the connected socket; closes it when there is an error."""
+        try:
+            if self._code == errno.EINPROGRESS:
+                await deadline.wait(
+                    trio.lowlevel.wait_writable,
+                    self.sock,
+                    Reason.CONNECT_TIMEOUT,
+                    "no answer to the connection attempt",
+                )
+                self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if self._code:
+                raise _connect_error(self._code)
+        except BaseException:
+            self.sock.close()
+            raise
+        return self.sock
+
+
+async def _race(addresses: Sequence[str], port: int, deadline: Deadline) -> socket.socket:
+    won: list[socket.socket] = []
+    error: FetchError | None = None
+
+    async def attempt(address: str, failed: trio.Event, nursery: trio.Nursery) -> None:
+        nonlocal error
+        try:
+            sock = await _Attempt(address, port).finish(deadline)
+        except FetchError as fault:
+            error = fault
+            failed.set()
+            return
+        if won:
+            sock.close()
+        else:
+            won.append(sock)
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for address in addresses:
+            failed = trio.Event()
+            nursery.start_soon(attempt, address, failed, nursery)
+            with trio.move_on_after(HEAD_START):
+                await failed.wait()
+    if won:
+        return won[0]
+    assert error is not None
+    raise error
+
+
+def _connect_error(code: int | None) -> FetchError:
+    if code == errno.ECONNREFUSED:
+        return FetchError(Reason.CONNECT_REFUSED, "connection refused")
+    if code == errno.ETIMEDOUT:
+        return FetchError(Reason.CONNECT_TIMEOUT, "no answer to the connection attempt")
+    if code in (errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE):
+        return FetchError(Reason.CONNECT_RESET, "connection reset")
+    if code in _LOCAL_ERRORS:
+        full = code in (errno.EMFILE, errno.ENFILE)
+        message = "too many open files" if full else os.strerror(code)
+        return FetchError(Reason.NO_DESCRIPTORS, message.lower())
+    return FetchError(Reason.CONNECT_REFUSED, f"cannot connect: {os.strerror(code or 0).lower()}")

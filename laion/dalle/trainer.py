@@ -1,0 +1,299 @@
+"""The training: batch after batch through both phases, saved so that it can go on. Needs torch.
+
+On a CPU a seed decides everything: a run that was killed and gone on with ends as an
+undisturbed one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from img2ds.engine.cores import usable_cores
+from img2ds.engine.stop import StopSwitch
+from img2ds.storage import InputFile, OutputFolder
+from laion.dalle import checkpoint
+from laion.dalle.checkpoint import CODEBOOK, DONE, TRANSFORMER, Progress
+from laion.dalle.image_coder import ImageCoder
+from laion.dalle.options import DalleOptions
+from laion.dalle.pairs import PairBatch, Pairs, Position
+from laion.dalle.phases import CodebookPhase, HeldOut, Phase, TransformerPhase
+from laion.dalle.prefetch import Prefetcher
+from laion.dalle.transformer import Shape, Transformer
+from laion.dalle.vocabulary import PIECES, Pieces, Tokens, Vocabulary, count_pieces
+
+CURVES = "curves.jsonl"
+
+#: The rate rises over this share of a phase, at least so many steps, and falls to that share of
+#: the highest along a half wave.
+WARM_UP, WARM_UP_STEPS, LOWEST = 0.03, 20, 0.05
+
+#: Of AdamW; betas and clipping as in DALL-E (arXiv:2102.12092, B.2), whose gradients are rarely
+#: longer.
+WEIGHT_DECAY, BETAS, LONGEST_GRADIENT = 0.01, (0.9, 0.96), 1.0
+
+
+class Trainer:
+    """A training in a folder.
+
+    Attributes:
+        progress: how far it has come.
+        coder, transformer: the models, on the device; no transformer before its phase.
+        captions: of the held-out pairs.
+    """
+
+    def __init__(
+        self,
+        options: DalleOptions,
+        files: Sequence[InputFile],
+        folder: OutputFolder,
+        device: str,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        """Go on from what the folder holds, or begin.
+
+        Raises:
+            UsageError: the folder holds another training, or the shards have no pairs.
+        """
+        self._options = options
+        self._sizes = options.sizes
+        self._folder = folder
+        self._say = say or (lambda line: print(line, file=sys.stderr, flush=True))
+        self.device = torch.device(device)
+        self._made_from = made_from(options, files)
+        state = checkpoint.load(folder, self._made_from)
+        self.half = _halves(options.precision, self.device)
+        self.pieces = Pieces(self._sizes["text_length"])
+        self._pairs = Pairs(
+            files, self._sizes["image_size"], self._sizes["held_out"], options.seed,
+            options.decoders or usable_cores(),
+        )  # fmt: skip
+        pictures, self.captions = self._pairs.held_out(self._sizes["held_out_pairs"])
+        self._held_out = HeldOut(
+            torch.from_numpy(pictures).to(self.device),
+            self.pieces(self.captions),
+            self._sizes["batch_size"],
+        )
+        self.progress = Progress.from_dict(state["progress"]) if state else Progress()
+        self._counts: Tokens = torch.zeros(PIECES, dtype=torch.long).numpy()
+        self._sums: dict[str, Tensor] = {}
+        self._state = state
+        if state:
+            self._counts = state["counts"].numpy()
+            self._sums = {name: value.to(self.device) for name, value in state["sums"].items()}
+        self.coder: ImageCoder
+        self.transformer: Transformer | None = None
+        self.vocabulary: Vocabulary | None = None
+
+    def run(self, stop: StopSwitch) -> bool:
+        """Train until it is done or to be stopped; whether it is done. Raises OSError."""
+        with _seeded(self._options.seed, self.device):
+            sizes = self._sizes
+            self.coder = ImageCoder(sizes["codes"], sizes["coder_width"], sizes["downsampling"]).to(
+                self.device
+            )
+            state = self._state
+            if state:
+                self.coder.load_state_dict(state["coder"])
+            progress = self.progress
+            if progress.phase == CODEBOOK:
+                phase: Phase = CodebookPhase(self.coder, self._held_out, self.half)
+                if not self._phase(phase, sizes["codebook_rate"], stop, state):
+                    return False
+                progress.phase, progress.step = TRANSFORMER, 0
+                # Epochs of the transformer are whole ones.
+                progress.first_epoch = progress.position.epoch + 1
+                progress.position = Position(progress.first_epoch)
+                self._sums, state = {}, None
+            self.vocabulary = Vocabulary(self._counts, sizes["vocabulary"])
+            shape = Shape(
+                self.vocabulary.size, sizes["text_length"], sizes["codes"], self._options.grid,
+                sizes["width"], sizes["layers"], sizes["heads"],
+            )  # fmt: skip
+            self.transformer = Transformer(shape).to(self.device)
+            if state:
+                self.transformer.load_state_dict(state["transformer"])
+            if progress.phase == TRANSFORMER:
+                phase = TransformerPhase(
+                    self.coder, self.transformer, self.vocabulary, self._held_out, self.half
+                )
+                if not self._phase(phase, sizes["rate"], stop, state):
+                    return False
+                progress.phase = DONE
+                self._save(None)
+            self.coder.eval()
+            self.transformer.eval()
+            self._state = None
+            return True
+
+    def _phase(
+        self, phase: Phase, rate: float, stop: StopSwitch, state: dict[str, Any] | None
+    ) -> bool:
+        progress, sizes = self.progress, self._sizes
+        optimizer = torch.optim.AdamW(
+            [p for p in phase.module.parameters() if p.requires_grad],
+            lr=rate, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True,
+        )  # fmt: skip
+        if state:
+            optimizer.load_state_dict(state["optimizer"])
+            _set_random(state["random"], self.device)
+        phase.module.train()
+        seconds = progress.seconds.get(phase.name, 0.0)
+        started = time.monotonic()
+
+        def save() -> None:
+            progress.seconds[phase.name] = seconds + time.monotonic() - started
+            self._save(optimizer)
+
+        over = self._over()
+        with Prefetcher(self._batches()) as batches:
+            for batch, pieces in batches if not over else ():
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * self._share(batch.done - progress.first_epoch)
+                pictures = torch.from_numpy(batch.pictures).to(self.device)
+                losses = phase.learn(pictures, pieces)
+                optimizer.zero_grad(set_to_none=True)
+                losses["loss"].backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_(phase.module.parameters(), LONGEST_GRADIENT)
+                optimizer.step()
+                self._count(batch, pieces, losses)
+                over = self._over()
+                if progress.step % sizes["log_every"] == 0 or over:
+                    progress.seconds[phase.name] = seconds + time.monotonic() - started
+                    self._point(phase, optimizer.param_groups[0]["lr"])
+                if over:
+                    break
+                if stop.is_set():
+                    save()
+                    return False
+                if progress.step % sizes["save_every"] == 0:
+                    save()
+        progress.seconds[phase.name] = seconds + time.monotonic() - started
+        return True
+
+    def _batches(self) -> Iterator[tuple[PairBatch, Tokens]]:
+        size, start = self._sizes["batch_size"], self.progress.position
+        for batch in self._pairs.batches(size, start):
+            yield batch, self.pieces(batch.captions)
+
+    @property
+    def _steps(self) -> int | None:
+        """Of this phase; None where epochs count."""
+        if self.progress.phase == CODEBOOK:
+            return int(self._sizes["codebook_steps"])
+        return self._options.steps
+
+    def _over(self) -> bool:
+        if self._steps is not None:
+            return self.progress.step >= self._steps
+        epochs = self.progress.position.epoch - self.progress.first_epoch
+        return epochs >= (self._options.epochs or 1)
+
+    def _share(self, epochs: float) -> float:
+        """Of the highest rate, for the next step."""
+        step, steps = self.progress.step, self._steps
+        done = step / steps if steps else epochs / (self._options.epochs or 1)
+        rising = max(WARM_UP_STEPS, WARM_UP * step / done if done else 0)
+        wave = 0.5 + 0.5 * math.cos(math.pi * min(done, 1.0))
+        return min(1.0, (step + 1) / rising) * (LOWEST + (1 - LOWEST) * wave)
+
+    def _count(self, batch: PairBatch, pieces: Tokens, losses: dict[str, Tensor]) -> None:
+        progress = self.progress
+        progress.step += 1
+        progress.position = batch.position
+        progress.pairs[progress.phase] += len(batch.captions)
+        progress.epochs[progress.phase] = batch.done - progress.first_epoch
+        progress.dropped += batch.dropped
+        if progress.phase == CODEBOOK:
+            self._counts += count_pieces(pieces)
+        losses["batches"] = torch.ones((), device=self.device)
+        for name, value in losses.items():
+            if name != "loss":
+                self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
+
+    def _point(self, phase: Phase, rate: float) -> None:
+        """A point of the curves: means since the one before, and the held-out pairs."""
+        progress = self.progress
+        sums = {name: float(value) for name, value in self._sums.items()}
+        batches = sums.pop("batches")
+        self._sums = {}
+        train = {f"train_{name}": value / batches for name, value in sums.items()}
+        held_out = {f"held_out_{name}": value for name, value in phase.judge().items()}
+        told = {name: float(f"{value:.6g}") for name, value in (train | held_out).items()}
+        point = {
+            "phase": phase.name,
+            "step": progress.step,
+            "pairs": progress.pairs[phase.name],
+            "epochs": round(progress.epochs[phase.name], 4),
+            "seconds": round(progress.seconds[phase.name], 1),
+            "rate": float(f"{rate:.3g}"),
+            **told,
+        }
+        progress.points.append(point)
+        self._write_curves()
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
+        self._say(f"{phase.name} step {progress.step}: {figures}")
+
+    def _write_curves(self) -> None:
+        lines = "".join(json.dumps(point) + "\n" for point in self.progress.points)
+        self._folder.write_bytes(CURVES, lines.encode())
+
+    def _save(self, optimizer: torch.optim.Optimizer | None) -> None:
+        state = {
+            "progress": self.progress.as_dict(),
+            "counts": torch.from_numpy(self._counts),
+            "sums": self._sums,
+            "coder": self.coder.state_dict(),
+            "transformer": self.transformer.state_dict() if self.transformer else None,
+            "optimizer": optimizer.state_dict() if optimizer else None,
+            "random": _random(self.device),
+        }
+        checkpoint.save(self._folder, self._made_from, state)
+
+
+def made_from(options: DalleOptions, files: Sequence[InputFile]) -> dict[str, Any]:
+    """What a training cannot go on without: its flags, and shards of the same names and sizes."""
+    return {**options.identity(), "input": [[file.name, file.size] for file in files]}
+
+
+def _halves(precision: str, device: torch.device) -> bool:
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bf16"
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """torch's random numbers from a seed, on as many threads as there are cores; the caller's
+    are as before afterwards.
+    """
+    threads = torch.get_num_threads()
+    devices = [device] if device.type == "cuda" else []
+    torch.set_num_threads(usable_cores())
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _random(device: torch.device) -> dict[str, Tensor]:
+    found = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    return found
+
+
+def _set_random(state: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

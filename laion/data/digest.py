@@ -1,0 +1,48 @@
+"""Digests that identify a pair of URL and text: 16 bytes, or two 64-bit words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from xxhash import xxh3_128_digest
+
+#: Bytes of a digest: xxh3_128 of URL, line feed and text, big-endian.
+DIGEST_BYTES = 16
+
+Words = npt.NDArray[np.uint64]
+
+
+def pair_digest(url: str, text: str) -> bytes:
+    """Return the digest of a pair; `url` must not contain a line feed."""
+    return xxh3_128_digest(f"{url}\n{text}".encode())
+
+
+def pair_digests(urls: Sequence[str | None], texts: Sequence[str | None]) -> Words:
+    """Return the digests of pairs as words [n, 2], the high word first; None counts as ""."""
+    joined = b"".join(
+        [pair_digest(url or "", text or "") for url, text in zip(urls, texts, strict=True)]
+    )
+    return np.frombuffer(joined, ">u8").astype(np.uint64).reshape(-1, 2)
+
+
+def digest_words(column: pa.ChunkedArray | pa.Array) -> tuple[Words, Words]:
+    """Return the high and the low word of each digest in a column.
+
+    Args:
+        column: fixed-size binary of 16 bytes, without nulls.
+    """
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    words = [_chunk_words(chunk) for chunk in chunks if len(chunk)]
+    if not words:
+        return np.empty(0, np.uint64), np.empty(0, np.uint64)
+    pairs = np.concatenate(words)
+    return pairs[:, 0].astype(np.uint64), pairs[:, 1].astype(np.uint64)
+
+
+def _chunk_words(chunk: pa.Array) -> npt.NDArray[Any]:
+    words = np.frombuffer(chunk.buffers()[1], ">u8").reshape(-1, DIGEST_BYTES // 8)
+    return words[chunk.offset : chunk.offset + len(chunk)]

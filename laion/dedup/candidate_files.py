@@ -1,0 +1,134 @@
+"""Reads candidate folders: their committed files, in the order that decides which pair is first.
+
+Files are ordered by the names of their WAT files, whatever folder or shard they are in; rows keep
+their order in the file. The result therefore depends neither on the number of workers nor on the
+names of folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from img2ds.core.failure import UsageError
+from img2ds.core.naming import committed_shards, shard_name
+from img2ds.engine.shard_output import DIGITS
+from img2ds.storage import InputFile, OutputFolder, find_inputs, open_seekable
+from laion.data.candidate import CANDIDATE_SCHEMA
+from laion.data.partition import PARTITION_COUNT, row_group_partitions
+
+#: Footers read at once: with remote files reading is mostly waiting.
+PARALLEL_FILES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateFile:
+    """A shard of candidates: its rows by partition, and the name of its first WAT file."""
+
+    file: InputFile
+    wat: str
+    rows: tuple[int, ...]
+
+
+def find_candidates(folders: Sequence[str]) -> list[CandidateFile]:
+    """Return the committed files of candidate folders, in order.
+
+    Raises:
+        UsageError: a folder has none or is given twice, or a file has other content.
+    """
+    files: list[InputFile] = []
+    for folder in folders:
+        committed = {
+            f"{shard_name(number, DIGITS)}.parquet"
+            for number in committed_shards(OutputFolder.open(folder).names())
+        }
+        found = [file for file in find_inputs(folder, [".parquet"]) if file.name in committed]
+        if not found:
+            raise UsageError(f"{folder} has no committed shards: run laion extract, which makes it")
+        files += found
+    if len({file.path for file in files}) < len(files):
+        raise UsageError(
+            "a folder is given twice, and all its pairs would be duplicates: name it once"
+        )
+    with ThreadPoolExecutor(PARALLEL_FILES) as pool:
+        candidates = list(pool.map(_inspect, files))
+    return sorted(candidates, key=lambda candidate: (candidate.wat, candidate.file.path))
+
+
+def read_partition(
+    paths: Sequence[str], partition: int, columns: Sequence[str], rows: int
+) -> Iterator[pa.Table]:
+    """Yield the rows of one partition in order, at least `rows` at once except at the end.
+
+    Raises:
+        UsageError, OSError, pyarrow.ArrowException: a file is gone or damaged.
+    """
+    held: list[pa.Table] = []
+    count = 0
+    for path in paths:
+        with _open(path) as file:
+            groups = [n for n, number in enumerate(_partitions(file, path)) if number == partition]
+            for group in groups:
+                table = file.read_row_group(group, columns=list(columns), use_threads=False)
+                table = table.replace_schema_metadata(None)
+                held.append(table)
+                count += table.num_rows
+                if count >= rows:
+                    yield pa.concat_tables(held)
+                    held, count = [], 0
+    if count:
+        yield pa.concat_tables(held)
+
+
+@contextmanager
+def _open(path: str) -> Iterator[pq.ParquetFile]:
+    source = open_seekable(path)
+    try:
+        with pq.ParquetFile(source) as file:
+            yield file
+    finally:
+        if not isinstance(source, str):
+            source.close()
+
+
+def _inspect(file: InputFile) -> CandidateFile:
+    try:
+        with _open(file.path) as parquet:
+            if not parquet.schema_arrow.remove_metadata().equals(CANDIDATE_SCHEMA):
+                raise UsageError(
+                    f"{file.path} is not a candidate file of laion extract; its columns are: "
+                    f"{', '.join(parquet.schema_arrow.names)}"
+                )
+            rows = [0] * PARTITION_COUNT
+            for group, partition in enumerate(_partitions(parquet, file.path)):
+                rows[partition] += parquet.metadata.row_group(group).num_rows
+            return CandidateFile(file, _first_wat(parquet), tuple(rows))
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"cannot read {file.path}: {error}") from None
+
+
+def _partitions(file: pq.ParquetFile, path: str) -> list[int]:
+    try:
+        return row_group_partitions(file)
+    except ValueError:
+        raise UsageError(
+            f"{path} does not record the partitions of its row groups: run this version of "
+            "laion extract again"
+        ) from None
+
+
+def _first_wat(file: pq.ParquetFile) -> str:
+    column = CANDIDATE_SCHEMA.get_field_index("wat")
+    for group in range(file.num_row_groups):
+        statistics = file.metadata.row_group(group).column(column).statistics
+        if statistics is not None and statistics.has_min_max:
+            return str(statistics.min)
+        table = file.read_row_group(group, columns=["wat"])
+        if table.num_rows:
+            return str(table["wat"][0])
+    return ""

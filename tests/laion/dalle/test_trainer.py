@@ -1,0 +1,153 @@
+"""Training: it learns, it goes on where it was stopped or killed, and refuses another's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("open_clip")
+
+import torch
+
+from img2ds.core.failure import UsageError
+from img2ds.engine.stop import StopSwitch
+from img2ds.storage import OutputFolder, find_inputs
+from laion.dalle import checkpoint
+from laion.dalle.options import DalleOptions
+from laion.dalle.trainer import CURVES, Trainer
+from tests.laion.dalle.small_training import quick, write_shapes
+
+
+class Killed(Exception):
+    """In place of a signal that leaves no time for anything."""
+
+
+class After(StopSwitch):
+    """A switch that is set, or that kills, after so many steps."""
+
+    def __init__(self, steps: int, kills: bool = False) -> None:
+        super().__init__()
+        self._left = steps
+        self._kills = kills
+
+    def is_set(self) -> bool:
+        self._left -= 1
+        if self._left == 0:
+            if self._kills:
+                raise Killed
+            self.set("stopped by the test")
+        return super().is_set()
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shapes(tmp_path_factory.mktemp("shapes") / "shards", 2, 70)
+
+
+def train(options: DalleOptions, stop: StopSwitch | None = None) -> tuple[Trainer, bool]:
+    folder = OutputFolder.open(options.output_folder)
+    folder.check_writable()
+    files = find_inputs(options.input, [".tar"])
+    trainer = Trainer(options, files, folder, "cpu", lambda line: None)
+    return trainer, trainer.run(stop or StopSwitch())
+
+
+def points(folder: Path) -> list[dict[str, Any]]:
+    """Of the curves, but for how long they took."""
+    lines = (folder / CURVES).read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, Path]:
+    output = tmp_path_factory.mktemp("undisturbed")
+    trainer, done = train(quick(shards, output))
+    assert done
+    return trainer, output
+
+
+def assert_equal_models(first: Trainer, other: Trainer) -> None:
+    for name in ("coder", "transformer"):
+        wanted = getattr(first, name).state_dict()
+        found = getattr(other, name).state_dict()
+        assert all(torch.equal(wanted[key], found[key]) for key in wanted), name
+
+
+def test_curves(undisturbed: tuple[Trainer, Path]) -> None:
+    found = points(undisturbed[1])
+    assert [(point["phase"], point["step"]) for point in found] == [
+        (phase, step) for phase in ("codebook", "transformer") for step in (4, 8, 12)
+    ]
+    assert found[0]["pairs"] == 32
+    for phase, name in (("codebook", "error"), ("transformer", "image"), ("transformer", "text")):
+        first, _, last = (point for point in found if point["phase"] == phase)
+        for kind in ("train", "held_out"):
+            assert last[f"{kind}_{name}"] < first[f"{kind}_{name}"]
+
+
+@pytest.mark.parametrize("steps", [1, 7, 13, 21])
+@pytest.mark.parametrize("kills", [False, True])
+def test_going_on_equals_an_undisturbed_training(
+    shards: Path, undisturbed: tuple[Trainer, Path], tmp_path: Path, steps: int, kills: bool
+) -> None:
+    options = quick(shards, tmp_path)
+    if kills:
+        with pytest.raises(Killed):
+            train(options, After(steps, kills=True))
+    else:
+        trainer, done = train(options, After(steps))
+        assert not done
+        # The last step of a phase is followed by the next phase's, not by a look at the switch.
+        assert trainer.progress.step == (steps if steps < 12 else steps - 11)
+    trainer, done = train(options)
+    assert done
+    assert points(tmp_path) == points(undisturbed[1])
+    assert_equal_models(trainer, undisturbed[0])
+
+
+def test_epochs_end_the_training(shards: Path, tmp_path: Path) -> None:
+    options = quick(shards, tmp_path, steps=None, epochs=2)
+    trainer, done = train(options, After(20))
+    assert not done
+    trainer, done = train(options)
+    assert done
+    pairs = trainer.progress.pairs["transformer"]
+    held = sum(trainer._pairs.is_held_out(f"{s:05d}{n:04d}") for s in range(2) for n in range(70))
+    assert 0 <= pairs - 2 * (140 - held) < 8
+    assert 2 <= trainer.progress.epochs["transformer"] < 2.2
+    rates = [p["rate"] for p in points(tmp_path) if p["phase"] == "transformer"]
+    assert rates[-1] < 0.2 * max(rates), "the rate falls by the epochs that are done"
+
+
+def test_a_trained_folder_is_not_trained_again(
+    undisturbed: tuple[Trainer, Path], shards: Path
+) -> None:
+    before = (undisturbed[1] / checkpoint.NAME).stat().st_mtime_ns
+    trainer, done = train(quick(shards, undisturbed[1], seed=0, samples=5, temperature=0.5))
+    assert done
+    assert (undisturbed[1] / checkpoint.NAME).stat().st_mtime_ns == before
+    assert_equal_models(trainer, undisturbed[0])
+
+
+def test_another_training_is_refused(
+    undisturbed: tuple[Trainer, Path], shards: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"a training with --width 32, not 64: .*overwrite"):
+        train(quick(shards, undisturbed[1], width=64))
+    others = write_shapes(tmp_path / "others", 1, 40)
+    with pytest.raises(UsageError, match="a training with other shards"):
+        train(quick(others, undisturbed[1]))
+
+
+def test_a_damaged_save_is_told(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / checkpoint.NAME).write_bytes(b"PK\3\4 nothing of the kind")
+    with pytest.raises(UsageError, match=r"dalle\.pt cannot be read"):
+        train(quick(shards, tmp_path))
+
+
+def test_seeds_differ(undisturbed: tuple[Trainer, Path], shards: Path, tmp_path: Path) -> None:
+    train(quick(shards, tmp_path, seed=1))
+    assert points(tmp_path)[0] != points(undisturbed[1])[0]

@@ -1,0 +1,224 @@
+"""The cores of dedup, against Python's sets: digests, filters, sieves, and the order of rows."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from img2ds.core.failure import UsageError
+from laion.data.digest import DIGEST_BYTES, Words, digest_words, pair_digest
+from laion.dedup import deduplicator
+from laion.dedup.bloom import BloomFilter, FilterSize, merged, predicted_rate, read_header
+from laion.dedup.deduplicator import BloomDeduplicator, ExactDeduplicator, first_occurrences
+from laion.dedup.shuffle import Shuffle, host_codes, mix, spread
+
+Pairs = list[tuple[int, int]]
+#: Few values, so that there are duplicates, and ones that differ in one half alone.
+NARROW = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=60)
+WIDE = st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), max_size=60)
+
+
+def arrays(pairs: Pairs) -> tuple[Words, Words]:
+    both = np.array(pairs, np.uint64).reshape(-1, 2)
+    return both[:, 0].copy(), both[:, 1].copy()
+
+
+def draw(count: int, seed: int) -> tuple[Words, Words]:
+    rng = np.random.default_rng(seed)
+    high, low = rng.integers(0, 2**64, (2, count), dtype=np.uint64)
+    return high, low
+
+
+def oracle(high: Words, low: Words) -> list[bool]:
+    seen: set[tuple[int, int]] = set()
+    first = []
+    for pair in zip(high.tolist(), low.tolist(), strict=True):
+        first.append(pair not in seen)
+        seen.add(pair)
+    return first
+
+
+def test_halves_are_the_digests_bytes() -> None:
+    digests = [pair_digest(f"http://h/{n}", "text") for n in range(10)]
+    column = pa.chunked_array(
+        [pa.array(digests[:4], pa.binary(DIGEST_BYTES)),
+         pa.array(digests, pa.binary(DIGEST_BYTES)).slice(4)]
+    )  # fmt: skip
+    high, low = digest_words(column)
+    whole = [(h << 64 | lo).to_bytes(16, "big") for h, lo in zip(high.tolist(), low.tolist())]  # noqa: B905
+    assert whole == digests
+    assert [len(half) for half in digest_words(pa.chunked_array([], pa.binary(16)))] == [0, 0]
+
+
+@given(NARROW | WIDE)
+def test_firsts_are_those_of_a_set(pairs: Pairs) -> None:
+    high, low = arrays(pairs)
+    assert first_occurrences(high, low).tolist() == oracle(high, low)
+
+
+@settings(deadline=None)
+@given(NARROW | WIDE, st.integers(1, 40), st.floats(1e-6, 0.5))
+def test_what_was_added_is_found(pairs: Pairs, expected: int, rate: float) -> None:
+    bloom = BloomFilter(FilterSize.fit(expected, rate))
+    high, low = arrays(sorted(set(pairs)))
+    for start in range(0, len(high), 7):
+        bloom.add(high[start : start + 7], low[start : start + 7])
+        assert bloom.contains(high[: start + 7], low[: start + 7]).all()
+    assert bloom.added == len(high)
+
+
+@pytest.mark.parametrize(("expected", "rate"), [(1000, 0.05), (20_000, 1e-2), (100_000, 1e-3)])
+def test_the_rate_is_within_its_bound(expected: int, rate: float) -> None:
+    bloom = BloomFilter(FilterSize.fit(expected, rate))
+    bloom.add(*draw(expected, 1))
+    trials = 400_000
+    measured = bloom.contains(*draw(trials, 2)).mean()
+    # Four standard deviations of the trials, and the filter's own scatter where it is small.
+    assert measured <= rate * (1 + 2 / expected**0.5) + 4 * (rate / trials) ** 0.5
+    assert measured == pytest.approx(bloom.current_rate(), rel=0.15)
+    assert predicted_rate(expected, bloom.size.blocks) <= rate
+    assert predicted_rate(expected, bloom.size.blocks - 1) > rate, "and it is no larger than that"
+
+
+@given(NARROW | WIDE, NARROW | WIDE)
+def test_merging_is_a_union(one: Pairs, two: Pairs) -> None:
+    size = FilterSize.fit(100, 0.01)
+    blooms = []
+    for pairs in (one, two, sorted({*one, *two})):
+        blooms.append(BloomFilter(size))
+        blooms[-1].add(*arrays(sorted(set(pairs))))
+    both = merged(blooms[:2])
+    assert (both.words == blooms[2].words).all()
+
+
+def test_only_filters_of_one_size_merge() -> None:
+    with pytest.raises(UsageError, match="cannot be merged"):
+        merged([BloomFilter(FilterSize(3, 10, 0.1)), BloomFilter(FilterSize(4, 10, 0.1))])
+
+
+def test_a_filter_is_read_as_it_was_written(tmp_path: Path) -> None:
+    bloom = BloomFilter(FilterSize.fit(1000, 0.01))
+    bloom.add(*draw(700, 3))
+    path = tmp_path / "a.bloom"
+    bloom.write(str(path))
+    for source in (str(path), io.BytesIO(path.read_bytes())):
+        again = BloomFilter.read(source)
+        assert (again.size, again.added) == (bloom.size, 700)
+        assert (again.words == bloom.words).all()
+    assert read_header(str(path))["current_rate"] == pytest.approx(bloom.current_rate())
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(UsageError, match="cut short"):
+        BloomFilter.read(str(path))
+    path.write_bytes(b"PAR1" * 2000)
+    with pytest.raises(UsageError, match="not a bloom filter"):
+        BloomFilter.read(str(path))
+
+
+@settings(deadline=None)
+@given(NARROW | WIDE, st.lists(st.integers(1, 20), min_size=1, max_size=9), st.integers(1, 30))
+def test_the_exact_sieve_is_a_set(pairs: Pairs, sizes: list[int], at_once: int) -> None:
+    high, low = arrays(pairs)
+    ends = np.unique(np.minimum(np.cumsum(sizes), len(high))).tolist()
+    pieces = [slice(a, b) for a, b in zip([0, *ends], [*ends, len(high)], strict=True)]
+    path = Path("/dev/shm" if Path("/dev/shm").is_dir() else "/tmp") / "img2ds-test.digests"
+    exact = ExactDeduplicator(BloomFilter(FilterSize.fit(1000, 1e-9)), path)
+    for piece in pieces:
+        exact.scan(high[piece], low[piece])
+    exact.resolve(at_once)
+    kept = np.concatenate([exact.keep(high[piece], low[piece]) for piece in pieces])
+    assert kept.tolist() == oracle(high, low)
+    assert not path.exists()
+
+
+@given(NARROW, st.integers(1, 20))
+def test_the_bloom_sieve_keeps_no_pair_twice(pairs: Pairs, batch: int) -> None:
+    """Within a batch and across them; with a filter this sparse it is right as well."""
+    high, low = arrays(pairs)
+    high = mix(high, 0)  # the filter takes digests to be spread
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deduplicator, "BATCH", batch)
+        kept = BloomDeduplicator(BloomFilter(FilterSize.fit(1_000, 1e-9))).keep(high, mix(low, 0))
+    assert kept.tolist() == oracle(high, low)
+
+
+def test_sieves_agree_on_what_the_filter_gets_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deduplicator, "BATCH", 100)
+    count = 20_000
+    high, low = draw(count, 4)
+    high[count // 2 :: 3], low[count // 2 :: 3] = (
+        high[: len(high[count // 2 :: 3])],
+        low[: len(low[count // 2 :: 3])],
+    )
+    size = FilterSize.fit(5000, 0.01)
+    bloom = BloomDeduplicator(BloomFilter(size))
+    kept = bloom.keep(high, low)
+    first = np.array(oracle(high, low))
+    assert not (kept & ~first).any(), "no duplicate is kept"
+    wrong = int((first & ~kept).sum())
+    assert wrong > 200
+    assert bloom.expected_wrong == pytest.approx(wrong, rel=0.15)
+    exact = ExactDeduplicator(BloomFilter(size), tmp_path / "digests")
+    exact.scan(high, low)
+    exact.resolve()
+    assert exact.keep(high, low).tolist() == first.tolist()
+    assert exact.wrong == wrong
+    assert (exact.approximate.bloom.words == bloom.bloom.words).all()
+
+
+def test_mixing_looks_drawn_and_depends_on_the_seed() -> None:
+    numbers = np.arange(10_000, dtype=np.uint64)
+    one, two = mix(numbers, 0), mix(numbers, 1)
+    assert len(set(one.tolist())) == 10_000
+    assert not (one == two).any()
+    assert abs(float((one / 2.0**64).mean()) - 0.5) < 0.02
+
+
+@given(st.lists(st.integers(0, 8), max_size=120), st.integers(0, 2**32))
+def test_spreading_puts_each_host_at_even_distances(hosts: list[int], seed: int) -> None:
+    codes = np.array(hosts, np.int64)
+    order = spread(codes, draw(len(hosts), seed)[0])
+    assert sorted(order.tolist()) == list(range(len(hosts)))
+    spread_hosts: npt.NDArray[np.int64] = codes[order]
+    for host in set(hosts):
+        places = np.flatnonzero(spread_hosts == host)
+        ideal = len(hosts) / len(places)
+        others = len(set(hosts))
+        assert (np.diff(places) >= ideal - others - 1).all()
+
+
+def test_hosts_of_urls() -> None:
+    urls = ["http://a.example/x", "https://a.example?q", "http://b.example:80/", "no url", ""]
+    codes = host_codes(pa.chunked_array([urls[:2], urls[2:]])).tolist()
+    assert codes[0] == codes[1] != codes[2]
+    assert codes[3] == codes[4]
+
+
+@given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 40))
+def test_windows_hold_every_row_once(sizes: list[int], window: int) -> None:
+    shuffle = Shuffle(window, 7)
+    given, windows = 0, []
+    for size in sizes:
+        numbers = range(given, given + size)
+        given += size
+        table = pa.table(
+            {
+                "url": pa.array([f"http://h{n % 3}/{n}" for n in numbers], pa.string()),
+                "digest": pa.array([n.to_bytes(16, "big") for n in numbers], pa.binary(16)),
+            }
+        )
+        windows += list(shuffle.add(table))
+    windows += list(shuffle.flush())
+    urls = [[int(u.rpartition("/")[2]) for u in w["url"].to_pylist()] for w in windows]
+    assert all(len(w) == window for w in urls[:-1])
+    assert sorted(n for w in urls for n in w) == list(range(given))
+    for place, numbers_there in enumerate(urls):
+        assert set(numbers_there) == set(range(place * window, min((place + 1) * window, given)))

@@ -1,0 +1,266 @@
+"""One exchange on a socket pair: what the suite over the fetchers does not reach."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import tracemalloc
+
+import pytest
+import trio
+
+from img2ds.net.budget import Budget, Lease
+from img2ds.net.context import FetchContext
+from img2ds.net.deadline import Deadline
+from img2ds.net.error import ClosedEarly, FetchError
+from img2ds.net.http11 import MAX_DRAIN, MAX_HEAD, Exchange
+from img2ds.net.stream import ByteStream
+from tests.run_on_virtual_clock import run
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
+
+
+def context(lease: Lease | None = None) -> FetchContext:
+    return FetchContext(lease or Budget(1 << 30).lease(), Deadline(10.0, 60.0))
+
+
+class Line:
+    """An exchange and the server's end of its connection; a context manager."""
+
+    def __init__(self, lease: Lease | None = None) -> None:
+        ours, self.peer = socket.socketpair()
+        ours.setblocking(False)
+        self.peer.settimeout(0)
+        self.stream = ByteStream(ours)
+        self.exchange = Exchange(self.stream, context(lease), bytearray(MAX_HEAD))
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stream.close()
+        self.peer.close()
+
+    def say(self, data: bytes) -> None:
+        assert self.peer.send(data) == len(data)
+
+
+def head_of(size: int) -> bytes:
+    """A whole head of `size` bytes."""
+    start, end = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX: ", b"\r\n\r\n"
+    return start + b"x" * (size - len(start) - len(end)) + end
+
+
+def test_the_largest_head() -> None:
+    async def main() -> None:
+        with Line() as line:
+            line.say(head_of(MAX_HEAD) + b"body")
+            head = await line.exchange.request(REQUEST)
+            assert bytes(await line.exchange.body(head, 100)) == b"body"
+            assert line.exchange.reusable
+        with Line() as line:
+            line.say(head_of(MAX_HEAD + 1) + b"body")
+            with pytest.raises(FetchError) as caught:
+                await line.exchange.request(REQUEST)
+        assert caught.value.failure.reason == "header_too_large"
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    ],
+)
+def test_a_switch_of_protocols_nobody_asked_for(said: bytes) -> None:
+    async def main() -> None:
+        with Line() as line:
+            line.say(said)
+            with pytest.raises(FetchError) as caught:
+                await line.exchange.request(REQUEST)
+        assert caught.value.failure.reason == "protocol_error"
+
+    run(main)
+
+
+def test_an_end_before_the_first_byte_is_told_from_a_later_one() -> None:
+    async def main() -> None:
+        for said, early in ((b"", True), (b"HTTP/1.1 20", False)):
+            with Line() as line:
+                line.say(said)
+                line.peer.shutdown(socket.SHUT_WR)
+                with pytest.raises(FetchError) as caught:
+                    await line.exchange.request(REQUEST)
+                assert caught.value.failure.reason == "closed_before_reply"
+                assert isinstance(caught.value, ClosedEarly) is early
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("linger", "reason"), [(True, "connect_reset"), (False, "closed_before_reply")]
+)
+def test_a_connection_that_is_gone_before_the_request_is_sent(linger: bool, reason: str) -> None:
+    """A reset is told apart from a close, whichever call finds it first."""
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            peer, _ = listener.accept()
+        with ours, peer:
+            ours.setblocking(False)
+            if linger:  # close() sends a reset
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+            exchange = Exchange(ByteStream(ours), context(), bytearray(MAX_HEAD))
+            with pytest.raises(ClosedEarly) as caught:
+                await exchange.request(REQUEST)
+            assert caught.value.failure.reason == reason
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("said", "reusable"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone", True),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngon", False),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone!", False),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\nConnection: Close\r\n\r\ngone", False),
+        (b"HTTP/1.0 404 Not Found\r\nContent-Length: 4\r\n\r\ngone", False),
+        (b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", False),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", False),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9999\r\n\r\n", True),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n" % (MAX_DRAIN + 1), False),
+    ],
+)
+def test_what_is_not_wanted_is_skipped_where_that_costs_nothing(
+    said: bytes, reusable: bool
+) -> None:
+    async def main() -> None:
+        with Line() as line:
+            line.say(said)
+            head = await line.exchange.request(REQUEST)
+            line.exchange.skip(head)
+            assert line.exchange.reusable is reusable
+
+    run(main)
+
+
+def test_a_skipped_body_is_taken_from_the_socket() -> None:
+    async def main() -> None:
+        with Line() as line:
+            line.say(b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n")
+            head = await line.exchange.request(REQUEST)
+            line.say(b"not there")
+            line.exchange.skip(head)
+            assert line.exchange.reusable
+            assert line.stream.receive_now(1) is None
+
+    run(main)
+
+
+def test_waiting_for_the_budget_is_not_the_servers_time() -> None:
+    """Half a body is there; the other half may be read 100 s later, when there is room."""
+
+    async def main() -> None:
+        budget = Budget(10)
+        other = budget.lease()
+        with Line(budget.lease()) as line:
+            line.say(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")
+            head = await line.exchange.request(REQUEST)
+            line.say(b"half")
+            other.add(10)
+            got: list[bytes] = []
+
+            async def read() -> None:
+                got.append(bytes(await line.exchange.body(head, 100)))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read)
+                await trio.sleep(100)
+                assert got == []
+                other.release()
+            assert got == [b"halfhalf"]
+
+    run(main)
+
+
+BODY = b"ab\r\n\r\ncd\n\nef"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\nContent-Length: 12\n\n",
+        b"HTTP/1.1 200 OK\nContent-Length: 12\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nContent-Length: 12\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno header at all\r\nContent-Length: 12\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 12\r\nContent-Length: 12\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length : 12\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: h2,h2c\r\nContent-Length: 12\r\n\r\n",
+    ],
+)
+def test_heads_that_are_not_as_they_should_be(head: bytes) -> None:
+    async def main() -> None:
+        with Line() as line:
+            line.say(head + BODY)
+            found = await line.exchange.request(REQUEST)
+            assert bytes(await line.exchange.body(found, 100)) == BODY
+            assert line.exchange.reusable
+
+    run(main)
+
+
+def test_lengths_that_differ_are_not_chosen_from() -> None:
+    async def main() -> None:
+        with Line() as line:
+            line.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nbody")
+            with pytest.raises(FetchError) as caught:
+                await line.exchange.request(REQUEST)
+        assert caught.value.failure.reason == "protocol_error"
+
+    run(main)
+
+
+def test_codings_in_two_headers_are_two() -> None:
+    async def main() -> None:
+        with Line() as line:
+            line.say(
+                b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Encoding: gzip\r\n\r\n"
+            )
+            found = await line.exchange.request(REQUEST)
+            assert found.fields[b"content-encoding"] == b"deflate,gzip"
+
+    run(main)
+
+
+def test_tiny_chunks_take_no_more_memory_than_large_ones() -> None:
+    size = 100_000
+
+    async def main() -> None:
+        with Line() as line:
+            line.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            head = await line.exchange.request(REQUEST)
+
+            async def send() -> None:
+                peer = trio.socket.from_stdlib_socket(line.peer)
+                data = memoryview(b"2\r\nab\r\n" * (size // 2) + b"0\r\n\r\n")
+                while data:
+                    data = data[await peer.send(data) :]
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send)
+                tracemalloc.start()
+                try:
+                    assert len(await line.exchange.body(head, 4 * size)) == size
+                    # The stream itself, seven bytes a chunk, is in the sender's hands.
+                    assert tracemalloc.get_traced_memory()[1] < 1_500_000
+                finally:
+                    tracemalloc.stop()
+
+    run(main)

@@ -190,7 +190,7 @@ class Shards:
         shard = Shard(ShardTask(0, len(self.images), table), table, options, sink)
         for n, image in enumerate(self.images):
             shard.digest(n, self.digests[n])
-            shard.succeed(n, image)
+            shard.store(n, image)
         report = shard.commit()
         assert report.error is None, report.error
         out.close()

@@ -21,8 +21,9 @@ from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
 from img2ds.downloader import job
 from img2ds.downloader.planner import open_input
+from img2ds.downloader.process import check_descriptors
 from img2ds.downloader.shard import Shard, ShardSink
-from img2ds.downloader.worker import Opener, ShardWorker, check_descriptors
+from img2ds.downloader.worker import Opener, ShardWorker
 from img2ds.engine.distributors.contract import Worker
 from img2ds.net.fetcher import open_fetcher
 from img2ds.source import RangeReader, read_rows

@@ -10,8 +10,8 @@ import pyarrow as pa
 from img2ds.config.options import Options
 from img2ds.core.sample import Sample
 from img2ds.engine.shard_output import ShardOutput
-from img2ds.formats.contract import open_writer
 from img2ds.formats.metadata_table import write_metadata
+from img2ds.formats.table import open_writer
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
 

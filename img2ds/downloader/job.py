@@ -13,15 +13,17 @@ from typing import Any
 
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
+from img2ds.core.naming import OUTPUT_FORMATS
 from img2ds.downloader import img2dataset_compat
 from img2ds.downloader.planner import Input, Plan, open_input
-from img2ds.downloader.worker import ShardWorker, check_descriptors
+from img2ds.downloader.process import check_descriptors
+from img2ds.downloader.worker import ShardWorker
 from img2ds.engine.build import Build, BuildSpec, open_build, read_manifest
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.factory import check_distributor
 from img2ds.engine.manifest import SegmentSpec
 from img2ds.engine.run_report import RunReport, describe_end
-from img2ds.formats.contract import check_format
+from img2ds.formats.table import check_format
 from img2ds.net.fetcher import check_proxy, open_fetcher
 from img2ds.report.console import counted
 from img2ds.report.summary import hints, speed, table
@@ -82,6 +84,7 @@ def run(options: Options, provenance: Mapping[str, Any] | None = None) -> Report
 
 def _spec(options: Options, source: Input, provenance: Mapping[str, Any]) -> BuildSpec:
     wanted, output = options.run, options.output
+    folders = OUTPUT_FORMATS[output.output_format].suffix == ""
     return BuildSpec(
         output_folder=output.output_folder,
         segment=SegmentSpec(
@@ -89,7 +92,7 @@ def _spec(options: Options, source: Input, provenance: Mapping[str, Any]) -> Bui
             options=options.shard_identity(),
             shard_count=source.shard_count(output.number_sample_per_shard),
             mode=output.incremental_mode,
-            folder_digits=output.oom_shard_count if output.output_format == "files" else None,
+            folder_digits=output.oom_shard_count if folders else None,
             foreign=partial(img2dataset_compat.difference, source, options),
         ),
         tmp_dir=output.tmp_dir,

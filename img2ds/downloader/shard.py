@@ -58,7 +58,7 @@ class Shard:
         count = table.num_rows
         self.id = task.shard_id
         self.count = count
-        self.pending = count
+        self._unended = count
         self.tally = Tally()
         self.notes: list[str] = []
         self.error: OSError | None = None
@@ -93,7 +93,7 @@ class Shard:
         self._columns["url"] = self.urls
         if self._captions is not None:
             self._columns["caption"] = self._captions
-        # Most failed rows set these and nothing else: see `fail`.
+        # The columns that `fail` writes, looked up once.
         self._status: list[str | None] = self._columns["status"]
         self._messages: list[str | None] = self._columns["error_message"]
         self._reasons: list[str | None] = self._columns["reason"]
@@ -103,23 +103,22 @@ class Shard:
         self._names = self._schema.names
 
     def digest(self, index: int, value: str) -> None:
-        """Set the hash of the original bytes of row `index`."""
+        """Record the hash of the original bytes of row `index`."""
         if self._digests is not None:
             self._digests[index] = value
 
     def fail(self, index: int, failure: Failure) -> None:
-        """End row `index` without an image."""
+        """Record why row `index` has no image."""
         self._status[index] = failure.status.value
         self._messages[index] = failure.message
         self._reasons[index] = failure.reason
         self.tally.add_failure(failure)
-        self.pending -= 1
 
-    def succeed(self, index: int, image: Encoded) -> None:
-        """End row `index` with an image, which is written.
+    def store(self, index: int, image: Encoded) -> None:
+        """Write the sample of row `index`.
 
         Raises:
-            OSError: the disk does not take it; the shard cannot be committed any more.
+            OSError: it cannot be written; the shard cannot be committed any more.
         """
         columns = self._columns
         columns["status"][index] = Status.SUCCESS.value
@@ -138,7 +137,11 @@ class Shard:
             caption = self._captions[index] or ""
         self._sink.add(Sample(index, self.keys[index], image.data, caption, metadata))
         self.tally.add_success(len(image.data))
-        self.pending -= 1
+
+    def end_row(self) -> bool:
+        """Count one row as ended, whatever its end. Returns whether it was the last one."""
+        self._unended -= 1
+        return not self._unended
 
     def commit(self) -> ShardReport[Any]:
         """Commit the shard. Blocks: call it from a thread.

@@ -12,17 +12,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from img2ds.config.options import ENCODE_FORMATS, ImageOptions, OutputOptions
+from img2ds.config.options import ImageOptions, OutputOptions
 from img2ds.core.failure import UsageError
+from img2ds.core.naming import ENCODE_FORMATS
 from img2ds.engine.build import BuildSpec, open_build
 from img2ds.engine.fingerprint import FileFingerprint, fingerprint
 from img2ds.engine.manifest import SegmentSpec
 from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.engine.sequential import SequentialWorker
-from img2ds.formats.contract import check_format
-from img2ds.formats.readers import Layout, layout_of, open_stored
-from img2ds.formats.stored import DamagedShardError
+from img2ds.formats.contract import DamagedShardError
+from img2ds.formats.table import check_format
 from img2ds.manage.dataset import RESHARDED, Dataset
+from img2ds.manage.layout import Layout, layout_of, open_stored
 from img2ds.manage.options import ReshardOptions
 from img2ds.manage.pack import Packer, PackTask, Piece
 from img2ds.report.console import Labels, counted, duration

@@ -12,9 +12,9 @@ from typing import Any
 from img2ds.core.naming import STATS_SUFFIX
 from img2ds.engine.build import BuildSpec, open_build
 from img2ds.engine.run_report import RunReport
-from img2ds.formats.readers import Layout, layout_of, open_stored
 from img2ds.manage.check import ShardCheck
 from img2ds.manage.dataset import Dataset
+from img2ds.manage.layout import Layout, layout_of, open_stored
 from img2ds.manage.options import VerifyOptions
 from img2ds.manage.status_page import LISTED, numbers
 from img2ds.manage.verdict import Problem

@@ -73,7 +73,7 @@ VALUES: list[tuple[Any, Any]] = [
 def test_additional_columns_of_any_type(tmp_path: Path, column: Any, expected: Any) -> None:
     folder = OutputFolder.open(str(tmp_path))
     made = shard(folder, column)
-    made.succeed(0, Encoded(b"image", 1, 1, 1, 1, "{}"))
+    made.store(0, Encoded(b"image", 1, 1, 1, 1, "{}"))
     for index in (1, 2):
         made.fail(index, failure(Reason.BAD_URL))
     assert made.commit().error is None

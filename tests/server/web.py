@@ -126,7 +126,7 @@ class Behaviour(ABC):
     """One way to answer. Stateless: what differs between requests comes with the request.
 
     `path` is where it is found. `reason` is the failure that contracts.md names for a client
-    with default options, None where the picture is to be had.
+    with default options, None where the image is to be had.
     """
 
     path: ClassVar[str]

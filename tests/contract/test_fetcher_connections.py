@@ -49,8 +49,8 @@ def test_a_connection_is_kept(kind: str, scheme: str) -> None:
 
 
 @both_schemes
-def test_whoever_asks_learns_when_a_row_waits_for_a_connection(kind: str, scheme: str) -> None:
-    """From before the connection is asked for until before the request is sent, each time."""
+def test_waiting_for_a_connection_is_reported(kind: str, scheme: str) -> None:
+    """From before the connection is opened until before the request is sent, each time."""
 
     async def main() -> None:
         notes: list[tuple[str, int, int]] = []
@@ -103,7 +103,7 @@ def test_a_response_is_reported_before_its_body(kind: str, scheme: str) -> None:
     run(main)
 
 
-def test_time_until_there_is_a_slot_is_not_the_servers(kind: str) -> None:
+def test_time_until_there_is_a_slot_does_not_count(kind: str) -> None:
     async def main() -> None:
         async with world(kind, max_time=30) as there:
 

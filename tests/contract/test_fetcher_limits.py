@@ -18,7 +18,7 @@ from tests.server.web import head, reply
 
 pytestmark = pytest.mark.parametrize("kind", FETCHERS)
 
-#: Much image in few bytes on the wire.
+#: A large body in few bytes on the wire.
 PLAIN = bytes(100_000)
 PACKED = gzip.compress(PLAIN, mtime=0)
 

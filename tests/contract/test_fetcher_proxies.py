@@ -36,7 +36,7 @@ both_schemes = pytest.mark.parametrize("scheme", ["http", "https"])
 
 
 @both_schemes
-def test_how_it_is_asked(kind: str, scheme: str) -> None:
+def test_how_a_proxy_is_asked(kind: str, scheme: str) -> None:
     async def main() -> None:
         async with world(kind, proxy=ProxyServer(), headers={"Referer": "x"}) as there:
             assert await there.body(f"{scheme}://{HOST}/good.jpg?a=b") == good_image()
@@ -69,7 +69,7 @@ def test_addresses_are_asked_for_in_brackets(kind: str, url: str) -> None:
 
 @pytest.mark.parametrize("make", [ProxyServer, tls_proxy])
 def test_connections_are_kept(kind: str, make: Callable[[], ProxyServer]) -> None:
-    """One a host, also where the proxy is asked for URLs and says that it keeps them.
+    """One for each host, also where a proxy that relays says that it keeps them.
 
     A proxy that passes what follows a first request on to its host, as tinyproxy does, would
     have that host answer for others.
@@ -91,7 +91,7 @@ def test_connections_are_kept(kind: str, make: Callable[[], ProxyServer]) -> Non
     run(main)
 
 
-def test_a_relayed_connection_of_which_nothing_is_said_is_not_kept(kind: str) -> None:
+def test_a_relayed_connection_without_keep_alive_is_not_kept(kind: str) -> None:
     async def main() -> None:
         async with world(kind, proxy=ProxyServer()) as there:
             for _ in range(2):
@@ -218,7 +218,7 @@ def test_private_addresses_where_they_are_allowed(kind: str) -> None:
 
 
 @both_schemes
-def test_names_are_the_proxys_to_look_up(kind: str, scheme: str) -> None:
+def test_the_proxy_looks_names_up(kind: str, scheme: str) -> None:
     async def main() -> None:
         names = NameServer({"proxy.example": addresses("127.0.0.1")})
         async with serving(names), world(kind, proxy=ProxyServer()) as there:
@@ -236,7 +236,7 @@ def test_names_are_the_proxys_to_look_up(kind: str, scheme: str) -> None:
     run(main)
 
 
-def test_a_proxy_that_nobody_knows(kind: str) -> None:
+def test_a_proxy_whose_name_is_unknown(kind: str) -> None:
     async def main() -> None:
         names = NameServer()
         async with serving(names), world(kind) as there:
@@ -252,7 +252,7 @@ def test_a_proxy_that_nobody_knows(kind: str) -> None:
 
 
 @both_schemes
-def test_a_rule_that_says_where_goes_before_it(kind: str, scheme: str) -> None:
+def test_a_connect_to_rule_comes_before_a_proxy(kind: str, scheme: str) -> None:
     async def main() -> None:
         # The world's own rules lead to its servers; nothing listens at the proxy.
         with pytest.MonkeyPatch.context() as patch:
@@ -265,7 +265,7 @@ def test_a_rule_that_says_where_goes_before_it(kind: str, scheme: str) -> None:
 
 
 @both_schemes
-def test_the_environment_says_which(
+def test_proxies_of_the_environment(
     kind: str, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
@@ -299,7 +299,7 @@ def test_the_environment_says_which(
     [("proxy", "socks5://me:secret@127.0.0.1:1080"), ("proxy", "http://me:secret#x@127.0.0.1:1"),
      ("all_proxy", "socks5h://me:secret@127.0.0.1"), ("https_proxy", "me:secret@")],
 )  # fmt: skip
-def test_one_that_cannot_be_used_is_told_at_once(
+def test_a_proxy_that_cannot_be_used_is_refused_at_once(
     kind: str, name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: dict[str, Any] = {"proxy": value} if name == "proxy" else {}

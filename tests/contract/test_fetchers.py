@@ -45,7 +45,7 @@ def test_behaviour(kind: str, scheme: str, path: str) -> None:
 
 
 def _is_the_images_fault(reason: str) -> bool:
-    """Whether it is the transformer that finds out."""
+    """Return whether a reason is found by the transformer, not by the fetcher."""
     return status_of(reason) is Status.FAILED_TO_RESIZE
 
 

@@ -1,4 +1,4 @@
-"""The few small images that behaviours answer with, made once a process."""
+"""The small image that good replies carry, made once a process."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ SEED, WIDTH, HEIGHT = 7, 320, 240
 
 @cache
 def good_image() -> bytes:
-    """The good image as JPEG, about 20 kB."""
+    """Return the image as JPEG, about 20 kB."""
     return jpeg(photo(SEED, WIDTH, HEIGHT))

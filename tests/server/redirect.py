@@ -174,7 +174,7 @@ class RedirectToData(_To):
 
 @behaviour
 class RedirectToPlainHttp(Behaviour):
-    """From https to http on `?port=`: browsers follow it for images' pages, so do we."""
+    """From https to http on `?port=`: browsers follow it, so do we."""
 
     path = "/redirect-to-plain-http"
 

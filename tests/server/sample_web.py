@@ -13,7 +13,7 @@ from multiprocessing import get_context
 
 import trio
 
-# Importing them enters their behaviours in the table.
+# Importing them registers their behaviours.
 from tests.server import body, connection, header, image, redirect, status  # noqa: F401
 from tests.server.encodings import ENCODINGS, content_type
 from tests.server.photos import photo, scene
@@ -31,7 +31,7 @@ HOSTS = tuple(
 _SPECIAL_EVERY = 3
 _SPECIAL = tuple(name for name in ENCODINGS if name != "jpeg")
 
-#: Broken links: a path of a misbehaviour that needs no time to show, and what it has to become.
+#: Broken links: the path of a misbehaviour that shows at once, and the reason it must get.
 BROKEN = (
     "/404", "/410", "/403", "/500", "/html-as-image", "/truncated-jpeg", "/png-bomb",
     "/redirect-loop", "/resets-without-reply", "/404", "/robots-noai", "/204",
@@ -40,7 +40,7 @@ BROKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One row of the list; `reason` is None where there is an image to be had."""
+    """One row of the list; `reason` is None where the link is good."""
 
     url: str
     caption: str

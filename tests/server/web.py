@@ -197,7 +197,7 @@ class Server:
         try:
             await self._converse(peer)
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
-            pass  # the client went away, or the behaviour broke the connection off: daily bread
+            pass  # the client went away, or the behaviour broke the connection off: normal here
         finally:
             self.open -= 1
             peer.cut()

@@ -15,7 +15,7 @@ from typing import Any
 
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import shard_name, stats_name
+from img2ds.core.naming import OUTPUT_FORMATS, shard_name, stats_name
 from img2ds.downloader import img2dataset_compat
 from img2ds.downloader.planner import Input, Plan, open_input
 from img2ds.downloader.process import check_descriptors
@@ -25,7 +25,7 @@ from img2ds.engine.distributors.factory import open_distributor
 from img2ds.engine.manifest import Manifest, open_manifest
 from img2ds.engine.runner import Runner, RunReport, cpu_time, describe_end
 from img2ds.engine.stop import StopSwitch
-from img2ds.formats.contract import check_format
+from img2ds.formats.table import check_format
 from img2ds.net.fetcher import check_proxy, open_fetcher
 from img2ds.report.console import Console, counted
 from img2ds.report.summary import hints, speed, table
@@ -159,7 +159,7 @@ def _open_manifest(
         )
     except OSError as error:
         raise _unusable(folder, error) from None
-    if options.output.output_format == "files":
+    if OUTPUT_FORMATS[options.output.output_format].suffix == "":
         for name in manifest.unrecognized:
             # Publishing a folder takes the place of what is there.
             if name == shard_name(int(name), options.output.oom_shard_count):

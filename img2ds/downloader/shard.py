@@ -18,8 +18,9 @@ from img2ds.core.naming import sample_keys, shard_name, stats_name
 from img2ds.core.sample import Encoded, Sample, ShardTask
 from img2ds.core.schema import metadata_schema, metadata_table
 from img2ds.engine.marker import marker_json
-from img2ds.formats.contract import ShardWriter, open_writer
+from img2ds.formats.contract import ShardWriter
 from img2ds.formats.metadata_table import write_metadata
+from img2ds.formats.table import open_writer
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder, commit

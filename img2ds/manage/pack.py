@@ -20,14 +20,14 @@ from img2ds.core.img2dataset import read_json
 from img2ds.core.naming import sample_keys, shard_name, stats_name
 from img2ds.core.sample import Sample
 from img2ds.engine.marker import marker_json
-from img2ds.formats.contract import ShardWriter, open_writer
+from img2ds.formats.contract import DamagedShardError, ShardWriter, StoredSample
 from img2ds.formats.metadata_table import write_metadata
-from img2ds.formats.readers import Layout, open_stored
-from img2ds.formats.stored import DamagedShardError, StoredSample
+from img2ds.formats.table import open_writer
+from img2ds.manage.layout import Layout, open_stored
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.report.tally import Tally
-from img2ds.source.parquet import open_parquet
 from img2ds.storage import OutputFolder, commit
+from img2ds.storage.parquet import open_parquet
 
 
 @dataclass(frozen=True, slots=True)

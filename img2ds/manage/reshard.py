@@ -13,17 +13,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from img2ds.config.options import ENCODE_FORMATS, ImageOptions, OutputOptions
+from img2ds.config.options import ImageOptions, OutputOptions
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import shard_name
+from img2ds.core.naming import ENCODE_FORMATS, shard_name
 from img2ds.engine.distributors.factory import open_distributor
 from img2ds.engine.manifest import Manifest, open_manifest
 from img2ds.engine.runner import Runner, RunReport, cpu_time, describe_end
 from img2ds.engine.stop import StopSwitch
-from img2ds.formats.contract import check_format
-from img2ds.formats.readers import Layout, layout_of, open_stored
-from img2ds.formats.stored import DamagedShardError
+from img2ds.formats.contract import DamagedShardError
+from img2ds.formats.table import check_format
 from img2ds.manage.dataset import RESHARDED, Dataset, span
+from img2ds.manage.layout import Layout, layout_of, open_stored
 from img2ds.manage.options import ReshardOptions
 from img2ds.manage.pack import PackTask, PackWorker, Piece
 from img2ds.report.console import Console, Labels, counted, duration

@@ -162,7 +162,7 @@ def look(dataset: Dataset) -> Status:
     folder = dataset.folder
     status = Status(folder.path, dataset.output_format, dataset.options)
     status.holder = lock_holder(folder.path, folder.local)
-    status.making = dataset.in_the_making() if status.holder is not None else []
+    status.making = dataset.in_progress() if status.holder is not None else []
     status.leftovers = [n for n in dataset.leftovers() if n not in status.making]
     last = dataset.last_shard()
     lists: list[RetryList | None] = []

@@ -16,9 +16,9 @@ from img2ds.core.naming import STATS_SUFFIX
 from img2ds.engine.distributors.factory import open_distributor
 from img2ds.engine.runner import Runner, RunReport
 from img2ds.engine.stop import StopSwitch
-from img2ds.formats.readers import Layout, layout_of, open_stored
 from img2ds.manage.check import ShardCheck
 from img2ds.manage.dataset import Dataset, span
+from img2ds.manage.layout import Layout, layout_of, open_stored
 from img2ds.manage.options import VerifyOptions
 from img2ds.manage.status_page import LISTED, numbers
 from img2ds.manage.verdict import Problem

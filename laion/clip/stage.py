@@ -21,19 +21,15 @@ from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.contract import Worker
 from img2ds.report.console import Labels
 from img2ds.storage import InputFile, OutputFolder, find_inputs
-from laion.clip.decoder import Row, Shard, Work
-from laion.clip.device import (
-    Lane,
-    check_devices,
-    claim_device,
-    pick_devices,
-)
+from laion.clip.decoder import DecoderConfig, Shard
+from laion.clip.device import check_devices, claim_device, pick_devices
 from laion.clip.embed import Embedder
-from laion.clip.loader import Loaded, Loader, ShardEnd
+from laion.clip.embedding_queue import EmbeddingQueue
+from laion.clip.loader import LoadedBatch, Loader, ShardEnd
+from laion.clip.metadata_table import PairRow, metadata_table
 from laion.clip.model import ModelSpec, check_files, fetch
 from laion.clip.options import ScoreOptions
 from laion.clip.samples import read_samples
-from laion.clip.table import metadata_table
 from laion.data.embedding_layout import FOLDERS
 from laion.data.embedding_writer import write_embedding_shard
 from laion.part import DIGITS, Part, committed_report
@@ -152,9 +148,9 @@ class Scorer:
             self.spec, device, self.options.precision, self.options.batch_size,
             compiled=self.options.compile, threads=threads,
         )  # fmt: skip
-        lane = Lane(embedder)
-        work = Work(
-            embedder.model.settings,
+        queue = EmbeddingQueue(embedder)
+        config = DecoderConfig(
+            embedder.model.config,
             None if on_cpu else self.spec,
             self.options.preprocess == "open_clip",
         )
@@ -172,35 +168,35 @@ class Scorer:
 
         tokenize = embedder.model.tokenize if on_cpu else None
         with (
-            Loader(work, embedder.batch_size, decoders, not on_cpu, tokenize) as loader,
-            lane.pinned(loader.pixels),
+            Loader(config, embedder.batch_size, decoders, not on_cpu, tokenize) as loader,
+            queue.pinned(loader.pixels),
         ):
-            waiting: deque[Loaded | ShardEnd] = deque()
+            waiting: deque[LoadedBatch | ShardEnd] = deque()
             for item in loader.run(shards()):
-                if isinstance(item, Loaded):
-                    lane.submit(item)
+                if isinstance(item, LoadedBatch):
+                    queue.submit(item)
                 waiting.append(item)
-                while lane.under_way > _UNDER_WAY or isinstance(waiting[0], ShardEnd):
-                    self._settle(waiting.popleft(), lane, parts, emit)
+                while queue.in_flight > _UNDER_WAY or isinstance(waiting[0], ShardEnd):
+                    self._settle(waiting.popleft(), queue, parts, emit)
                     if not waiting:
                         break
             while waiting:
-                self._settle(waiting.popleft(), lane, parts, emit)
+                self._settle(waiting.popleft(), queue, parts, emit)
 
     def _settle(
         self,
-        item: Loaded | ShardEnd,
-        lane: Lane,
+        item: LoadedBatch | ShardEnd,
+        queue: EmbeddingQueue,
         parts: dict[int, Scores],
         emit: Callable[[Any], None],
     ) -> None:
-        if isinstance(item, Loaded):
-            image, text = lane.result()
+        if isinstance(item, LoadedBatch):
+            image, text = queue.result()
             similarity = (image * text).sum(axis=1)
             least = self.options.min_similarity
-            origins = np.array(item.origins)
-            for number in np.unique(origins).tolist():
-                places = np.flatnonzero(origins == number)
+            shard_numbers = np.array(item.shards)
+            for number in np.unique(shard_numbers).tolist():
+                places = np.flatnonzero(shard_numbers == number)
                 parts[number].add(item.rows, places, image, text, similarity, least)
             return
         scores = parts.pop(item.number)
@@ -222,7 +218,7 @@ class Scores:
     """What has come back of one shard's pairs."""
 
     part: Part
-    rows: list[Row] = field(default_factory=list)
+    rows: list[PairRow] = field(default_factory=list)
     image: list[npt.NDArray[np.float16]] = field(default_factory=list)
     text: list[npt.NDArray[np.float16]] = field(default_factory=list)
     similarity: list[npt.NDArray[np.float32]] = field(default_factory=list)
@@ -230,7 +226,7 @@ class Scores:
 
     def add(
         self,
-        rows: list[Row],
+        rows: list[PairRow],
         places: npt.NDArray[np.int64],
         image: npt.NDArray[np.float32],
         text: npt.NDArray[np.float32],

@@ -21,10 +21,9 @@ from img2ds.report.counters import Counts
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder
-from laion.clip.decoder import Row
 from laion.clip.embed import Embedder
+from laion.clip.metadata_table import PairRow, metadata_table
 from laion.clip.stage import BELOW
-from laion.clip.table import metadata_table
 from laion.data.embedding_writer import write_embedding_shard
 from laion.part import Part, cannot_write
 from laion.tag.tagging import Rules, tag_rows
@@ -37,7 +36,7 @@ MAX_BATCHES = 4
 class Kept:
     """A pair that passed: its row, embeddings [dim] float16, their cosine, and its tag."""
 
-    row: Row
+    row: PairRow
     image: np.ndarray[Any, Any]
     text: np.ndarray[Any, Any]
     similarity: np.float32
@@ -83,7 +82,7 @@ class Scorer:
             if kept[n]:
                 sample = samples[place]
                 size = (sample.metadata["width"], sample.metadata["height"])
-                row = Row(sample.key, captions[place], sample.metadata, size)
+                row = PairRow(sample.key, captions[place], sample.metadata, size)
                 sink.keep(Kept(row, images[n], texts[n], similarity[n], tags[n]), sample)
 
 

@@ -13,7 +13,8 @@ from img2ds.core.failure import UsageError
 from img2ds.engine.stop import StopNow, StopSwitch
 from img2ds.storage import InputFile, OutputFolder, find_inputs
 from laion.clip.device import check_devices, pick_devices
-from laion.clip.model import ModelSpec, check_files, fetch, require_open_clip
+from laion.clip.model import ModelSpec, check_files, fetch
+from laion.clip.open_clip_library import require_open_clip
 from laion.dalle.options import DalleOptions
 from laion.part import cannot_write
 

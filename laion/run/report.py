@@ -38,7 +38,7 @@ class Row:
         if not self.record:
             return "waiting" if self.counts is None else "begun"
         code = self.record["exit_code"]
-        return {0: "done", 130: "stopped by hand"}.get(code, "parts are missing")
+        return {0: "done", 130: "interrupted"}.get(code, "parts are missing")
 
     @property
     def rate(self) -> str:

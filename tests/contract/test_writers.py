@@ -21,8 +21,8 @@ from img2ds.config.options import FLAGS, ImageOptions, Options, OutputOptions
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import Encoded, ShardTask
 from img2ds.downloader.shard import Shard
-from img2ds.formats.contract import open_writer
 from img2ds.formats.metadata_table import write_metadata
+from img2ds.formats.table import open_writer
 from img2ds.storage import OutputFolder
 from tests.contract.samples_and_readers import (
     SCHEMA,

@@ -128,7 +128,9 @@ def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 2
-    words = "img2ds: --proxy: no connection to 127.0.0.1, port 9 (proxy: connection refused)\n"
+    words = (
+        "img2ds: error: --proxy: no connection to 127.0.0.1, port 9 (proxy: connection refused)\n"
+    )
     assert run.stderr == words
     assert not (tmp_path / "out").exists()
 

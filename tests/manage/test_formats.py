@@ -12,9 +12,9 @@ import pytest
 
 import img2ds
 from img2ds import cli
-from img2ds.config.options import OUTPUT_FORMATS
-from img2ds.formats.readers import layout_of, open_stored
+from img2ds.core.naming import OUTPUT_FORMATS
 from img2ds.manage.dataset import Dataset
+from img2ds.manage.layout import layout_of, open_stored
 from img2ds.manage.options import ReshardOptions, StatusOptions
 from img2ds.manage.reshard import run as reshard
 from img2ds.manage.status import run as look

@@ -119,7 +119,7 @@ def test_a_broken_shard_is_named_and_the_others_packed(
     report = packed(made, tmp_path / "packed", 5)
     assert report.exit_code == 1
     assert list(report.run.failed) == [5]
-    assert "shard 00003: it is cut off" in report.run.failed[5]
+    assert "shard 00003: truncated" in report.run.failed[5]
     assert not list((tmp_path / "packed").glob("00005*"))
 
 

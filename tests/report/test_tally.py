@@ -85,6 +85,17 @@ def test_a_tally_survives_the_way_to_another_process(rows: list[int | Failure]) 
     assert pickle.loads(pickle.dumps(tally)) == tally
 
 
+@steady
+@given(st.sampled_from([*(reason.value for reason in Reason), "http_404"]), st.integers(0, 3))
+def test_dropped_rows_are_failures_like_others(reason: str, times: int) -> None:
+    dropped, failed = Tally(), Tally()
+    dropped.drop(reason, times)
+    for _ in range(times):
+        failed.add_failure(Failure(reason, reason.replace("_", " ")))
+    assert dropped == failed
+    assert dropped.count == times
+
+
 def test_endless_messages_are_counted_and_not_kept() -> None:
     tally = Tally()
     for number in range(3 * MAX_MESSAGES):

@@ -23,8 +23,8 @@ import img2ds
 from img2ds.core.failure import UsageError
 from img2ds.downloader.job import Report
 from tests.server.encodings import png
+from tests.server.good_image import good_image
 from tests.server.photos import photo
-from tests.server.pictures import picture
 from tests.server.sample_web import BackgroundWeb, SampleWeb, links
 from tests.server.web import Peer, Request
 
@@ -51,7 +51,7 @@ class GatedWeb(SampleWeb):
 class Background(BackgroundWeb):
     def __init__(self, gate: int = 10**9) -> None:
         super().__init__([])
-        self.gated = GatedWeb([picture()] * PICTURES, gate)
+        self.gated = GatedWeb([good_image()] * PICTURES, gate)
         self.web = self.gated
 
     def open(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from img2ds.config.flags import flag
 from img2ds.core.failure import UsageError
@@ -17,9 +17,7 @@ from laion.tag.prompts import load_prompts
 class TagOptions(StageOptions):
     """The flags of `laion tag`."""
 
-    INPUTS: ClassVar[tuple[str, ...]] = ("input", "purge", "shards")
-
-    input: str = flag(MISSING, "str", "a folder that laion score wrote")
+    input: str = flag(MISSING, "str", "a folder that laion score wrote", identity=False)
     model: str | None = flag(
         None, "str?", "the model that scored the pairs (default: as recorded in the input)"
     )
@@ -30,9 +28,17 @@ class TagOptions(StageOptions):
     classifier: str | None = flag(
         None, "str?", "NSFW classifier on image embeddings (.npz), instead of prompts"
     )
-    purge: bool = flag(False, "bool", "remove dropped pairs from the input and from its shards too")
+    purge: bool = flag(
+        False,
+        "bool",
+        "remove dropped pairs from the input and from its shards too",
+        identity=False,
+    )
     shards: str | None = flag(
-        None, "str?", "the webdataset shards that were scored (default: as recorded in the input)"
+        None,
+        "str?",
+        "the webdataset shards that were scored (default: as recorded in the input)",
+        identity=False,
     )
 
     def __post_init__(self) -> None:

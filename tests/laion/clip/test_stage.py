@@ -162,7 +162,7 @@ def test_a_run_goes_on_with_what_is_missing(
     (output / "00001_stats.json").unlink()
     # Flags of speed alone may differ.
     assert score(tiny_model, shards, output, "--batch_size", "7") == 0
-    assert "1 shard committed by this run" in capfd.readouterr().out
+    assert "1 shard written in" in capfd.readouterr().out
     after = [name.stat().st_mtime_ns for name in names]
     assert before[0] == after[0]
     assert before[2] == after[2]

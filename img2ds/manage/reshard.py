@@ -29,7 +29,7 @@ from img2ds.manage.pack import PackTask, PackWorker, Piece
 from img2ds.report.console import Console, Labels, counted, duration
 from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder, lock_holder
-from img2ds.storage.filesystem import said_plainly
+from img2ds.storage.filesystem import as_usage_error
 
 _WORDS = Labels("shard", "samples", "samples/s", "packed")
 
@@ -65,7 +65,7 @@ def run(options: ReshardOptions) -> ReshardReport:
     """
     started, cpu = time.monotonic(), cpu_time()
     dataset = Dataset.open(options.output_folder)
-    with said_plainly(f"read {options.output_folder}"):
+    with as_usage_error(f"read {options.output_folder}"):
         source = _Source.read(dataset)
     image = ImageOptions(encode_format=source.extension)
     output = OutputOptions(
@@ -120,7 +120,7 @@ def _open_manifest(
     folder: OutputFolder, fingerprint: dict[str, Any], identity: dict[str, Any], count: int
 ) -> Manifest:
     """The manifest of the new folder, begun. Raises UsageError: it holds something else."""
-    with said_plainly(f"use the folder {folder.path}"):
+    with as_usage_error(f"use the folder {folder.path}"):
         try:
             manifest = open_manifest(
                 folder, "incremental", fingerprint, identity, count,

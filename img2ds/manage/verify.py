@@ -26,7 +26,7 @@ from img2ds.report.console import Console, Labels, counted, duration
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.storage import FolderLock, OutputFolder
-from img2ds.storage.filesystem import said_plainly
+from img2ds.storage.filesystem import as_usage_error
 
 #: Times a shard is checked again whose worker died.
 _RETRIES = 1
@@ -96,7 +96,7 @@ class _Quiet(Console):
             super().shard(name, report)
 
 
-class _NoLock:
+class _NoLock(FolderLock):
     """In place of a folder's lock, for looking alone."""
 
     lost = False
@@ -234,7 +234,7 @@ def run(options: VerifyOptions) -> VerifyReport:
             as_json=options.json,
         )  # fmt: skip
         if options.repair and not lock.lost:
-            with said_plainly(f"repair {options.output_folder}"):
+            with as_usage_error(f"repair {options.output_folder}"):
                 names = [dataset.committed[n] + STATS_SUFFIX for n in sorted(findings.broken)]
                 dataset.folder.remove(names)
             result.repaired = True

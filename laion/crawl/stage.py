@@ -20,7 +20,7 @@ from img2ds.engine.cores import usable_cores
 from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import ShardReport
-from img2ds.storage import InputFile, OutputFolder, PatientFile
+from img2ds.storage import InputFile, OutputFolder, RetryingFile
 from laion.clip.device import check_devices, claim_device, pick_devices
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec, fetch
@@ -118,7 +118,7 @@ def read_wat(task: WatTask, rules: Rules, attributes: Sequence[str], counts: Cou
     """
     found: dict[bytes, Candidate] = {}
     extractor = Extractor(task.name, rules, attributes, counts)
-    with PatientFile(task.path) as file:
+    with RetryingFile(task.path) as file:
         for page in extractor.pages(read_records(file, task.path)):
             for candidate in page:
                 found.setdefault(candidate.digest, candidate)

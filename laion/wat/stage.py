@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from img2ds.core.failure import UsageError
 from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
-from img2ds.storage import InputFile, PatientFile
+from img2ds.storage import InputFile, RetryingFile
 from laion.data.candidate import Candidate
 from laion.data.digest import pair_digest
 from laion.part import Part
@@ -161,7 +161,7 @@ class Extraction:
     def __call__(self, task: WatTask, part: Part) -> None:
         path = part.path(f"{part.name}.parquet")
         extractor = Extractor(task.name, self.rules, self.attributes, part.counts)
-        with PatientFile(task.path) as file, CandidateWriter(path, f"{path}.rows") as writer:
+        with RetryingFile(task.path) as file, CandidateWriter(path, f"{path}.rows") as writer:
             for n, rows in enumerate(extractor.pages(read_records(file, task.path))):
                 writer.add(rows)
                 if n % TELL_EVERY == 0:

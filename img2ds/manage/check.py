@@ -11,7 +11,7 @@ import pyarrow as pa
 from img2ds.core.failure import Failure, Status, UsageError
 from img2ds.core.img2dataset import read_json
 from img2ds.core.naming import OUTPUT_FORMATS, STATS_SUFFIX, TABLE_SUFFIX, data_name, sample_keys
-from img2ds.engine.marker_reader import CommitMarker, DamagedMarkerError, read_marker
+from img2ds.engine.marker import CommitMarker, DamagedMarkerError, read_image_marker
 from img2ds.formats.contract import DamagedShardError, Digest, ShardReader, StoredSample
 from img2ds.formats.tar import has_end
 from img2ds.image.decode import DecodeError, decode
@@ -56,7 +56,7 @@ class ShardCheck:
         verdict = Verdict()
         marker_name = shard + STATS_SUFFIX
         try:
-            marker = read_marker(self._folder.read_bytes(marker_name))
+            marker = read_image_marker(self._folder.read_bytes(marker_name))
         except DamagedMarkerError as error:
             verdict.problems.append(Problem("damaged_mark", f"{marker_name}: {error}"))
             return verdict

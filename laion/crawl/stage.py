@@ -21,7 +21,7 @@ from img2ds.engine.distributors.contract import Task
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
-from img2ds.storage import OutputFolder, PatientFile
+from img2ds.storage import OutputFolder, RetryingFile
 from laion.clip.device import check_devices, claim_device, pick_devices
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec, fetch
@@ -112,7 +112,7 @@ def read_wat(task: WatTask, rules: Rules, attributes: Sequence[str], counts: Cou
     """
     found: dict[bytes, Candidate] = {}
     extractor = Extractor(task.name, rules, attributes, counts)
-    with PatientFile(task.path) as file:
+    with RetryingFile(task.path) as file:
         for page in extractor.pages(read_records(file, task.path)):
             for candidate in page:
                 found.setdefault(candidate.digest, candidate)

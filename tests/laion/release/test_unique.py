@@ -49,7 +49,7 @@ HIGHEST = 7
 
 
 @given(DIGESTS, st.randoms(use_true_random=False))
-def test_ids_that_meet_are_told_apart_whatever_the_order(
+def test_ids_that_meet_are_distinguished_whatever_the_order(
     digests: list[tuple[int, int]], random: np.random.Generator
 ) -> None:
     """Which ID a pair has follows from the set of pairs alone."""

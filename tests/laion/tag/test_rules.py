@@ -190,7 +190,7 @@ def test_a_prompts_file_of_another_form_is_refused(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_prompts_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_prompts_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_prompts(str(tmp_path / "nowhere.json"))
     (tmp_path / "bad.json").write_text('{"nsfw": ["a" "b"]}')

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from img2ds.core.failure import UsageError
+from img2ds.engine.build import hold_folder
+from img2ds.engine.shard_output import cannot_write
 from img2ds.engine.stop import StopNow, StopSwitch
 from img2ds.storage import InputFile, OutputFolder, find_inputs
 from laion.clip.device import check_devices, pick_devices
-from laion.clip.model import ModelSpec, check_files, fetch, require_open_clip
+from laion.clip.model import ModelSpec, check_files, fetch
+from laion.clip.open_clip_library import require_open_clip
 from laion.dalle.options import DalleOptions
-from laion.part import cannot_write
 
 if TYPE_CHECKING:
     from laion.dalle.sample import Sample, SampleSet
@@ -85,11 +86,7 @@ def run(options: DalleOptions) -> DalleReport:
     files = find_inputs(options.input, [".tar"])
     resources = check(options)
     folder = OutputFolder.open(options.output_folder, options.tmp_dir)
-    with ExitStack() as stack:
-        stack.enter_context(folder.lock(options.force))
-        stack.callback(folder.close)
-        folder.clean_staging()
-        stop = stack.enter_context(StopSwitch())
+    with hold_folder(folder, options.force), StopSwitch() as stop:
         work = _Run(options, folder, resources, stop, DalleReport(folder.path))
         try:
             work.run(files)

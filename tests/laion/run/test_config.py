@@ -135,6 +135,6 @@ def test_errors_are_found_before_any_stage_starts(
     assert cli.run(["run", "--config", "run.yaml"]) == 2
     output = capsys.readouterr()
     assert words in output.err
-    assert output.err.startswith("laion: --config run.yaml: ")
+    assert output.err.startswith("laion: error: --config run.yaml: ")
     assert output.err.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before

@@ -99,7 +99,7 @@ def test_all_stages_and_the_report(
         config = write_config(chain, tmp_path, address, release={"threshold": 0.5})
         capsys.readouterr()
         assert cli.run(["run", "--config", config]) == 2
-        assert "laion: release: " in capsys.readouterr().err
+        assert "laion: error: release: " in capsys.readouterr().err
     shutil.rmtree(everything)
 
 

@@ -142,7 +142,7 @@ def test_a_full_disk_is_reported_in_one_line(
         ({"preset": "tinny"}, "did you mean tiny?"),
         ({"prompts": "/nowhere.txt"}, "--prompts '/nowhere.txt' cannot be read: No such file"),
         ({"prompts": "/dev/null"}, "--prompts '/dev/null' has no prompts"),
-        ({"model": "ViT-B-33", "pretrained": "x"}, "--model ViT-B-33 is no model"),
+        ({"model": "ViT-B-33", "pretrained": "x"}, "--model ViT-B-33 is not a model"),
         ({"input": "/nowhere"}, "/nowhere"),
         ({"image_sise": 32}, "did you mean --image_size?"),
         ({"held_out": 1e-9}, "no pair is held out"),

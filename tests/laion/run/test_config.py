@@ -111,7 +111,7 @@ BEGINNING = "output_folder: out\nextract: {wat: wats}\nmodel: MODEL\npretrained:
         ("", "expected a mapping of stages"),
         ("extract: {wat: [\n", "invalid YAML"),
         (BEGINNING + "download: {timeout: -1}\n", "download: --timeout must be above 0"),
-        (BEGINNING + "score: {model: ViT-B-33}\n", "score: --model ViT-B-33 is no model"),
+        (BEGINNING + "score: {model: ViT-B-33}\n", "score: --model ViT-B-33 is not a model"),
         (BEGINNING + "tag: {prompts: none.json}\n", "tag: --prompts none.json"),
         (
             BEGINNING.replace(" out", " s3://bucket/out"),

@@ -243,8 +243,8 @@ class OutputFolder:
     def clean_staging(self) -> None:
         """Remove the staging files of dead runs. Call it while the folder is locked.
 
-        Inside the output folder these are all other runs; elsewhere, those of this machine that have
-        ended.
+        Inside the output folder these are all other runs; elsewhere, those of this machine that
+        have ended.
         """
         self.staging.clean()
         if self.local:

@@ -32,8 +32,7 @@ from laion.fetch import candidate_rows, candidate_shards, crawling_worker, open_
 from laion.provenance import ModelNames, note_input
 from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.prompts import load_prompts
-from laion.tag.tagging import Rules as TagRules
-from laion.tag.tagging import make_rules
+from laion.tag.tagging import TagRules, make_rules
 from laion.wat.archive import read_records
 from laion.wat.catalog import choose, find_wats
 from laion.wat.rules import Rules

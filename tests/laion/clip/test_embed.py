@@ -94,7 +94,6 @@ def test_images_are_found_by_words(
     embedder: Embedder, shown: list[ShapeImage], encode_format: str
 ) -> None:
     """Precision at 10 of searching for a shape or a colour, over bordered, re-encoded images."""
-    shown = many
     images = embedder.images([bytes(downloaded(p, encode_format).data) for p in shown])
     kinds = {shape: [p.shape == shape for p in shown] for shape in SHAPES}
     kinds |= {colour: [p.colour == colour for p in shown] for colour in COLOURS}

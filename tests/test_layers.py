@@ -28,10 +28,7 @@ LAYERS: list[set[str]] = [
 ]
 
 #: What a package may import of its own layer or of a higher one, and why.
-PEERS: dict[str, set[str]] = {
-    # Stored tables are opened as input tables are.
-    "formats": {"source", "manage"},
-}
+PEERS: dict[str, set[str]] = {}
 
 PLACE = {name: place for place, layer in enumerate(LAYERS) for name in layer}
 
@@ -44,9 +41,11 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
     "laion/cli.py": {"image"},
     # The codecs and their headers: decoding is the same work as in a download.
     "laion/clip/": {"image"},
+    # Samples are read by img2ds's reader of tars.
+    "laion/clip/samples.py": {"formats"},
     # Samples are written as PNGs.
     "laion/dalle/sample.py": {"image"},
-    # Pictures that a crawl keeps go into the same tars.
+    # Images that a crawl keeps go into the same tars.
     "laion/crawl/pairs.py": {"formats"},
     # The search page fetches one picture that is asked about, under the same guards.
     "laion/knn/query_image.py": {"net", "image"},
@@ -60,14 +59,18 @@ HOMES = {
     "asks": ("img2ds/net/asks_client.py",),
     "simplejpeg": ("img2ds/image/",),
     "cv2": ("img2ds/image/",),
-    "PIL": ("img2ds/image/", "laion/clip/model.py"),
+    "PIL": ("img2ds/image/", "laion/clip/open_clip_transform.py"),
     "exifread": ("img2ds/image/exif.py",),
     "tqdm": ("img2ds/report/console.py",),
     "pycld2": ("laion/wat/language.py",),
     "ftfy": ("laion/wat/text.py",),
     "deflate": ("laion/wat/archive.py",),
     "xxhash": ("laion/data/digest.py",),
-    "open_clip": ("laion/clip/model.py",),
+    "open_clip": (
+        "laion/clip/open_clip_library.py",
+        "laion/clip/open_clip_transform.py",
+        "laion/clip/model.py",
+    ),
     "matplotlib": ("laion/release/figures.py", "laion/dalle/figures.py"),
     "wandb": ("img2ds/report/wandb.py",),
     "ray": ("img2ds/engine/distributors/ray.py",),

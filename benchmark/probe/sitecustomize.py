@@ -1,9 +1,8 @@
 """Counts the busy slots of img2ds's workers; on PYTHONPATH only while `hostile` measures them.
 
-A slot is busy from taking a row up to handing it back, but for the time in which the row waits for
-a connection beside the slots. Every worker appends to a file of its own
-in $IMG2DS_PROBE: monotonic seconds, the slot seconds that were busy since it started, and the
-rows that were taken up for the first time.
+A slot is busy from taking a row to handing it back, except while it is lent because the row waits
+to connect. Every worker appends to a file of its own in $IMG2DS_PROBE: monotonic seconds, the slot
+seconds that were busy since it started, and the rows that were taken for the first time.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ INTERVAL = 0.25
 
 
 def install(folder: Path) -> None:
-    """Wrap the one method that all of a slot's work is in, and those around what is beside."""
+    """Wrap the method that does all of a slot's work, and those around the overflow."""
     from img2ds.downloader.pipeline import Pipeline
     from img2ds.downloader.slots import Slot, Slots
 
-    row, lend, enter = Pipeline._row, Slots.lend, Slots.enter
+    attempt, lend, enter = Pipeline._attempt, Slots.lend, Slots.enter
     busy = 0
     fresh = 0
     spent = 0.0
@@ -43,7 +42,7 @@ def install(folder: Path) -> None:
         nonlocal fresh
         fresh += not taken.attempts
         try:
-            return await row(self, taken, context, boxes)
+            return await attempt(self, taken, context, boxes)
         finally:
             change(-context.connecting.held)
 
@@ -62,7 +61,7 @@ def install(folder: Path) -> None:
                 total = change(0)
                 file.write(f"{time.monotonic()} {total} {fresh}\n")
 
-    Pipeline._row = counted  # type: ignore[assignment, method-assign]
+    Pipeline._attempt = counted  # type: ignore[assignment, method-assign]
     Slots.lend = counted_lend  # type: ignore[method-assign]
     Slots.enter = counted_enter  # type: ignore[method-assign]
     threading.Thread(target=write, daemon=True).start()

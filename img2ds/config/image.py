@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from img2ds.config.flags import at_least, flag, positive
 from img2ds.core.failure import UsageError
+from img2ds.core.naming import ENCODE_FORMATS
 
 RESIZE_MODES = ("border", "no", "keep_ratio", "keep_ratio_largest", "center_crop")
 INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos", "lanczos4")
-ENCODE_FORMATS = ("jpg", "png", "webp")
 #: Formats of originals that can be decoded.
 IMAGE_FORMATS = ("jpeg", "png", "webp", "gif")
 HASHES = ("sha256", "md5", "sha512")

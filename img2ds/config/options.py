@@ -13,7 +13,6 @@ from typing import Any
 
 from img2ds.config.flags import Flags, identity_of
 from img2ds.config.image import (
-    ENCODE_FORMATS,
     HASHES,
     IMAGE_FORMATS,
     INTERPOLATIONS,
@@ -22,14 +21,14 @@ from img2ds.config.image import (
 )
 from img2ds.config.input import INPUT_FORMATS, InputOptions
 from img2ds.config.network import NetworkOptions
-from img2ds.config.output import INCREMENTAL_MODES, OUTPUT_FORMATS, OutputOptions
+from img2ds.config.output import INCREMENTAL_MODES, OutputOptions
 from img2ds.config.run import DISTRIBUTORS, RunOptions
 from img2ds.core.failure import UsageError
+from img2ds.core.naming import OUTPUT_FORMATS
 
 __all__ = [
     "COMMAND",
     "DISTRIBUTORS",
-    "ENCODE_FORMATS",
     "FLAGS",
     "GROUPS",
     "HASHES",
@@ -37,7 +36,6 @@ __all__ = [
     "INCREMENTAL_MODES",
     "INPUT_FORMATS",
     "INTERPOLATIONS",
-    "OUTPUT_FORMATS",
     "RESIZE_MODES",
     "ImageOptions",
     "InputOptions",
@@ -99,10 +97,11 @@ class Options:
             written.add("caption")
         if self.input.url_col != "url":
             written.add("url")
-        if self.output.output_format in ("parquet", "tfrecord"):
-            written.add(self.image.encode_format)  # the image's bytes
-        if self.output.output_format == "tfrecord" and self.input.caption_col is not None:
-            written.add("txt")
+        names = OUTPUT_FORMATS[self.output.output_format]
+        if names.image_is_field:
+            written.add(self.image.encode_format)
+        if names.caption_field is not None and self.input.caption_col is not None:
+            written.add(names.caption_field)
         return written
 
     def shard_identity(self) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
+from img2ds.core.naming import OUTPUT_FORMATS
 
-OUTPUT_FORMATS = ("files", "webdataset", "parquet", "tfrecord", "dummy")
 INCREMENTAL_MODES = ("incremental", "overwrite", "extend")
 
 

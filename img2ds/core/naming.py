@@ -1,4 +1,4 @@
-"""Names of shards and samples, and the way back from a name to its number. Pure.
+"""Names of shards, samples and output formats, and the way back from a name to its number. Pure.
 
 The rules are img2dataset's, so that keys agree: key = shard_id * 10**k + index with
 k = ceil(log10(number_sample_per_shard)), zero-padded to k + oom_shard_count digits.
@@ -8,21 +8,67 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
-_STATS = re.compile(r"(\d+)_stats\.json")
-#: Also `img_emb/img_emb_12.npy`, `metadata/metadata_12.parquet`: one folder a kind of file, and
-#: `part-00012-of-00032.parquet` of a release.
-_SHARD_FILE = re.compile(
-    r"(?:part-|[a-z_]+/[a-z_]+_)?(\d+)(?:-of-\d+)?"
-    r"(_stats\.json|\.tar|\.parquet|\.tfrecord|\.npy|\.arrow)"
-)
 
-#: What the data of a shard are called after its name, by output format; `files` has a folder.
-DATA_SUFFIXES = {"files": "", "webdataset": ".tar", "parquet": ".parquet", "tfrecord": ".tfrecord"}
+@dataclass(frozen=True, slots=True)
+class FormatNames:
+    """What the shards of one output format are called.
+
+    Attributes:
+        suffix: what follows the shard's name in the name of its data: "" where that is a folder,
+            None where there is no data.
+        image_is_field: whether the image stands among the metadata of its sample, under the name
+            of the encode format, which no other column may have then.
+        caption_field: the like for captions.
+    """
+
+    suffix: str | None
+    image_is_field: bool = False
+    caption_field: str | None = None
+
+
+#: Every output format, in the order in which users read them. `formats.table` says what writes and
+#: reads each.
+OUTPUT_FORMATS = {
+    "files": FormatNames(""),
+    "webdataset": FormatNames(".tar"),
+    "parquet": FormatNames(".parquet", image_is_field=True),
+    "tfrecord": FormatNames(".tfrecord", image_is_field=True, caption_field="txt"),
+    "dummy": FormatNames(None),
+}
+
+#: Formats that images are encoded in: also the extensions of their files.
+ENCODE_FORMATS = ("jpg", "png", "webp")
 
 #: The commit marker that makes a shard count; it is published last.
 STATS_SUFFIX = "_stats.json"
+#: The metadata table, in every format that writes data; in `parquet` it is the data as well.
+TABLE_SUFFIX = ".parquet"
+
+#: Names that tell a format, in the order in which they do: a folder may be the user's, and the
+#: data of `parquet` is called what the table of every other format is.
+_DETECTION = sorted(
+    (names.suffix in ("", TABLE_SUFFIX), names.suffix == TABLE_SUFFIX, name)
+    for name, names in OUTPUT_FORMATS.items()
+    if names.suffix is not None
+)
+
+_STATS = re.compile(r"(\d+)_stats\.json")
+#: Suffixes of files with a shard's number; the last two are those of laion's embeddings.
+_SUFFIXES = (
+    *{STATS_SUFFIX, TABLE_SUFFIX, *(n.suffix for n in OUTPUT_FORMATS.values() if n.suffix)},
+    ".npy",
+    ".arrow",
+)
+#: Also `img_emb/img_emb_12.npy`, `metadata/metadata_12.parquet`: one folder a kind of file, and
+#: `part-00012-of-00032.parquet` of a release.
+_SHARD_FILE = re.compile(
+    rf"(?:part-|[a-z_]+/[a-z_]+_)?(\d+)(?:-of-\d+)?(?:{'|'.join(map(re.escape, _SUFFIXES))})"
+)
+#: Extensions of the files of a sample.
+_SAMPLE_FILES = "|".join((*ENCODE_FORMATS, "txt", "json"))
 
 
 def index_digits(number_sample_per_shard: int) -> int:
@@ -36,8 +82,13 @@ def shard_name(shard_id: int, oom_shard_count: int) -> str:
 
 
 def data_name(shard: str, output_format: str) -> str:
-    """The file, or folder, that holds the samples of the shard called `shard`."""
-    return shard + DATA_SUFFIXES[output_format]
+    """The file, or folder, that holds the samples of the shard called `shard`, where any does."""
+    return shard + (OUTPUT_FORMATS[output_format].suffix or "")
+
+
+def format_of(shard: str, names: Collection[str]) -> str | None:
+    """The output format of the shard called `shard` whose files are `names`; None without data."""
+    return next((name for *_, name in _DETECTION if data_name(shard, name) in names), None)
 
 
 def stats_name(shard_id: int, oom_shard_count: int) -> str:
@@ -48,7 +99,7 @@ def stats_name(shard_id: int, oom_shard_count: int) -> str:
 def sample_key(
     shard_id: int, index: int, number_sample_per_shard: int, oom_shard_count: int
 ) -> str:
-    """The key of row `index` of shard `shard_id`, unique over the data set."""
+    """The key of row `index` of shard `shard_id`, unique over the dataset."""
     digits = index_digits(number_sample_per_shard)
     return f"{shard_id * 10**digits + index:0{digits + oom_shard_count}d}"
 
@@ -79,12 +130,12 @@ def committed_shards(names: Iterable[str]) -> set[int]:
 
 
 def is_shard_folder(name: str, inside: Iterable[str]) -> bool:
-    """Whether the folder `name` of the names `inside` is of the `files` format: all are samples'.
+    """Whether the folder `name` that holds `inside` is a shard of `files`: all belong to samples.
 
-    Somebody else's folder may be called 00012, or 2014, as well.
+    A folder of the user may be called 00012, or 2014, as well.
     """
     names = list(inside)
-    sample = re.compile(rf"{re.escape(name)}\d*\.(?:jpg|png|webp|txt|json)", re.ASCII)
+    sample = re.compile(rf"{re.escape(name)}\d*\.(?:{_SAMPLE_FILES})", re.ASCII)
     return is_number(name) and bool(names) and all(map(sample.fullmatch, names))
 
 

@@ -11,9 +11,17 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from img2ds.config.options import ENCODE_FORMATS, Options
+from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import data_name, sample_keys, shard_name
+from img2ds.core.naming import (
+    ENCODE_FORMATS,
+    OUTPUT_FORMATS,
+    TABLE_SUFFIX,
+    data_name,
+    format_of,
+    sample_keys,
+    shard_name,
+)
 from img2ds.core.sample import ShardTask
 from img2ds.downloader.planner import Input
 from img2ds.source import RangeReader, read_rows
@@ -90,11 +98,14 @@ def _differs(
 
 
 def _format(folder: OutputFolder, shard: str) -> str:
-    """The output format of a committed shard with no pictures in its table. Raises OSError."""
-    for made in ("webdataset", "tfrecord"):
-        if folder.exists(data_name(shard, made)):
-            return made
-    return "files"  # whose folder services do not have when no row succeeded
+    """The output format of a committed shard with no images in its table. Raises OSError."""
+    data = [
+        data_name(shard, name)
+        for name, names in OUTPUT_FORMATS.items()
+        if names.suffix not in (None, "", TABLE_SUFFIX)
+    ]
+    # On services there is no folder of `files` when no row succeeded.
+    return format_of(shard, list(filter(folder.exists, data))) or "files"
 
 
 def _texts(table: pa.Table, column: str) -> Sequence[str | None]:

@@ -1,8 +1,8 @@
 """The way of a row in a worker: fetch, transform, hand to the shard. One task a slot.
 
-A slot decodes its picture in the loop's own thread when the header says that this is cheap:
-handing every picture to a thread costs a tenth of all CPU. A costly one goes to a single
-thread, so that the loop goes on meanwhile, unless others wait for it already.
+A slot decodes its image in the loop's own thread when the header says that this is cheap: handing
+every image to a thread costs a tenth of all CPU. A costly image goes to a single thread, so that
+the loop runs meanwhile, unless others wait for the thread already.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import trio
 from img2ds.config.options import Options
 from img2ds.core.failure import Failure, Reason, Retryability, failure, retryability
 from img2ds.core.sample import Body
-from img2ds.downloader.scheduler import Row, Scheduler
+from img2ds.downloader.hosts import HostLimits
+from img2ds.downloader.scheduler import Row, RowEnd, Scheduler
 from img2ds.downloader.shard import Shard
 from img2ds.downloader.slots import Slot, Slots
 from img2ds.image.boxes import BoxError, Boxes, read_boxes
@@ -31,27 +32,30 @@ from img2ds.net.fetcher import Fetcher
 from img2ds.net.retry_rule import retry_delay
 from img2ds.report.tally import Tally
 
-#: Times a row is tried again after a failure of this machine itself, and the pause in seconds.
-LOCAL_RETRIES, LOCAL_PAUSE = 20, 1.0
-#: Costly pictures that wait for the thread; where there are more the loop itself decodes. It has
-#: no less to do than the thread, and a queue there would fill with slots and their bodies.
-MAX_WAITING = 2
-#: Rows out at once to a host that has not answered yet. The next one gains by the wait as well:
-#: it finds a connection to go on with.
-UNANSWERED = 1
-#: Rows a slot that may be parked with hosts that have not answered yet.
-PARKED = 4
+#: Times that a row is tried again after a failure of this machine itself, and the seconds between.
+LOCAL_RETRIES, LOCAL_RETRY_DELAY = 20, 1.0
+#: Costly images that wait for the thread. When there are more, the loop itself decodes: it has no
+#: less to do than the thread, and a queue there would fill with slots and their bodies.
+MAX_WAITING_FOR_THREAD = 2
+#: Rows active at once at a host that has not responded yet. The next row gains by the wait, too: it
+#: finds an open connection.
+FIRST_LIMIT = 1
+#: Rows a slot that may wait for hosts that have not responded yet.
+MAX_WAITING_PER_SLOT = 4
 #: Failures that are the host's, whatever its URL.
-SILENCE = frozenset((Reason.CONNECT_TIMEOUT.value, Reason.DNS_TIMEOUT.value))
+HOST_TIMEOUTS = frozenset((Reason.CONNECT_TIMEOUT.value, Reason.DNS_TIMEOUT.value))
 #: Tracebacks kept a shard: one shows the fault, a thousand hide it.
 MAX_NOTES = 3
 
 
 class Pipeline:
-    """Slots over a feed.
+    """Slots that work on the rows of a scheduler.
 
     Args:
-        finished: called once for each shard whose last row has ended.
+        finished: called once for each shard, when its last row has ended.
+
+    Attributes:
+        scheduler: add shards here, and close it in the end.
     """
 
     def __init__(
@@ -61,11 +65,13 @@ class Pipeline:
         finished: Callable[[Shard], None],
     ) -> None:
         network = options.network
-        self.feed = Scheduler(
-            network.per_host_concurrency, UNANSWERED, PARKED * network.thread_count
+        slots = network.thread_count
+        hosts: HostLimits[Row] = HostLimits(
+            network.per_host_concurrency, FIRST_LIMIT, MAX_WAITING_PER_SLOT * slots
         )
-        self._slots = Slots(network.thread_count, self.feed.next, self._attempt)
-        self._options = options
+        self.scheduler = Scheduler(hosts)
+        self._slots = Slots(slots, self.scheduler.next, self._work)
+        self._network = network
         self._fetcher = fetcher
         self._progress = Tally()
         self._finished = finished
@@ -80,106 +86,118 @@ class Pipeline:
         self._random = Random()
 
     def take_progress(self) -> Tally:
-        """What ended since the last call, for people who watch; exact counts are the shards'."""
+        """Return what ended since the last call, for people who watch; shards count exactly."""
         taken, self._progress = self._progress, Tally()
         return taken
 
     async def run(self) -> None:
-        """Run all slots until the feed is closed and every row has ended."""
+        """Run all slots until the scheduler is closed and every row has ended."""
         await self._slots.run()
 
-    async def _attempt(self, row: Row, slot: Slot) -> None:
+    async def _work(self, row: Row, slot: Slot) -> None:
+        """Bring a row to its end, or to its next attempt."""
         if row.shard.error is not None:
-            row.shard.pending -= 1  # the shard is lost already, and will be made again whole
-            self._end(row, None)
+            self._end(row, RowEnd.SHARD_LOST)
             return
         boxes: Boxes = ()
         if row.shard.boxes is not None:
             try:
                 boxes = read_boxes(row.shard.boxes[row.index])
-            except BoxError as error:  # nobody need send a picture that may not be kept
+            except BoxError as error:  # nobody has to send an image that may not be kept
                 self._end(row, failure(Reason.BAD_BOXES, str(error)))
                 return
-        network = self._options.network
         with self._budget.lease() as lease:
-            deadline = Deadline(network.timeout, network.max_time)
-            context = FetchContext(lease, deadline, slot, partial(self.feed.answered, row))
-            outcome = await self._row(row, context, boxes)
-        if outcome is not None and outcome.reason in SILENCE and not outcome.via_other_host:
-            for other in self.feed.silent(row):
-                self._end(other, outcome)
-        elif outcome is None or retryability(outcome.reason) is not Retryability.LOCAL:
-            self.feed.answered(row)
-        self._end(row, outcome)
+            deadline = Deadline(self._network.timeout, self._network.max_time)
+            on_response = partial(self.scheduler.record_response, row)
+            context = FetchContext(lease, deadline, slot, on_response)
+            outcome = await self._attempt(row, context, boxes)
+        self._inform_host(row, outcome)
+        self._end_or_retry(row, outcome)
 
-    def _end(self, row: Row, outcome: Failure | None) -> None:
-        """The row has ended, with this failure if any; or it is to be tried again."""
-        shard = row.shard
-        if outcome is not None:
-            delay = self._delay(row, outcome)
-            if delay is not None:
-                self.feed.again(row, delay)
-                return
-            shard.fail(row.index, outcome)
-            self._progress.add_failure(outcome)
-        self.feed.done(row)
-        if not shard.pending:
-            self._finished(shard)
-
-    def _delay(self, row: Row, outcome: Failure) -> float | None:
-        if retryability(outcome.reason) is Retryability.LOCAL:
-            if outcome.reason == Reason.INTERNAL_ERROR or row.local_failures >= LOCAL_RETRIES:
-                return None
-            row.local_failures += 1
-            return LOCAL_PAUSE
-        row.attempts += 1
-        # What other rows of a silent host have tried need not be tried again for this one.
-        attempts = max(row.attempts, self.feed.silences(row))
-        return retry_delay(outcome, attempts, self._options.network.retries, self._random)
-
-    async def _row(self, row: Row, context: FetchContext, boxes: Boxes) -> Failure | None:
-        """One attempt at a row. On success the shard has it and None is returned."""
+    async def _attempt(self, row: Row, context: FetchContext, boxes: Boxes) -> Failure | RowEnd:
+        """Make one attempt at a row."""
         shard = row.shard
         try:
             fetched = await self._fetcher.fetch(shard.urls[row.index], context)
             if isinstance(fetched, Failure):
                 return fetched
-            return await self._picture(shard, row.index, fetched.body, boxes)
+            return await self._transform(row, fetched.body, boxes)
         except Exception as fault:
-            # The one broad except of a worker: a fault of ours costs a row, is counted, and told.
+            # The only broad except of a worker: a fault of ours costs a row, is counted and logged.
             if len(shard.notes) < MAX_NOTES:
                 shard.notes.append(f"{shard.urls[row.index]}: {traceback.format_exc()}")
             return failure(Reason.INTERNAL_ERROR, f"internal error: {type(fault).__name__}")
 
-    async def _picture(self, shard: Shard, index: int, body: Body, boxes: Boxes) -> Failure | None:
+    async def _transform(self, row: Row, body: Body, boxes: Boxes) -> Failure | RowEnd:
+        """Turn a body into a sample and store it."""
+        shard = row.shard
         shard.tally.bytes_received += len(body)
         self._progress.bytes_received += len(body)
-        began = perf_counter()
+        started = perf_counter()
         if self._digest is not None:
-            shard.digest(index, self._digest(body))
+            shard.digest(row.index, self._digest(body))
         if self._verify is not None and shard.hashes is not None:
-            expected = shard.hashes[index]
+            expected = shard.hashes[row.index]
             if expected is None or self._verify(body) != expected.strip().lower():
                 return failure(Reason.HASH_MISMATCH, "hash differs from the list's")
-        picture = self._transformer.inspect(body, boxes)
-        if isinstance(picture, Failure):
-            return picture
-        if picture.costly and self._thread.statistics().tasks_waiting < MAX_WAITING:
+        image = self._transformer.inspect(body, boxes)
+        if isinstance(image, Failure):
+            return image
+        if image.costly and self._thread.statistics().tasks_waiting < MAX_WAITING_FOR_THREAD:
             encoded = await trio.to_thread.run_sync(
-                self._transformer.render, picture, limiter=self._thread
+                self._transformer.render, image, limiter=self._thread
             )
         else:
-            encoded = self._transformer.render(picture)
+            encoded = self._transformer.render(image)
         transformed = perf_counter()
-        self._progress.seconds["transform"] += transformed - began
+        self._progress.seconds["transform"] += transformed - started
         if isinstance(encoded, Failure):
             return encoded
         try:
-            shard.succeed(index, encoded)
+            shard.store(row.index, encoded)
         except OSError as fault:
             shard.error = fault
-            shard.pending -= 1
-            return None
+            return RowEnd.SHARD_LOST
         self._progress.add_success(len(encoded.data))
         self._progress.seconds["write"] += perf_counter() - transformed
-        return None
+        return RowEnd.STORED
+
+    def _inform_host(self, row: Row, outcome: Failure | RowEnd) -> None:
+        """Record what an attempt says of the row's host; rows may share a time-out."""
+        if isinstance(outcome, Failure):
+            if outcome.reason in HOST_TIMEOUTS and not outcome.via_other_host:
+                for other in self.scheduler.record_timeout(row):
+                    self._end_or_retry(other, outcome)
+                return
+            if retryability(outcome.reason) is Retryability.LOCAL:
+                return
+        self.scheduler.record_response(row)
+
+    def _end_or_retry(self, row: Row, outcome: Failure | RowEnd) -> None:
+        delay = self._retry_delay(row, outcome) if isinstance(outcome, Failure) else None
+        if delay is None:
+            self._end(row, outcome)
+        else:
+            self.scheduler.retry(row, delay)
+
+    def _retry_delay(self, row: Row, outcome: Failure) -> float | None:
+        """Count a failed attempt. Returns the seconds until the next, None without one."""
+        if retryability(outcome.reason) is Retryability.LOCAL:
+            if outcome.reason == Reason.INTERNAL_ERROR or row.local_failures >= LOCAL_RETRIES:
+                return None
+            row.local_failures += 1
+            return LOCAL_RETRY_DELAY
+        row.attempts += 1
+        # An attempt that timed out for other rows of the host need not be repeated for this one.
+        attempts = max(row.attempts, self.scheduler.timeouts(row))
+        return retry_delay(outcome, attempts, self._network.retries, self._random)
+
+    def _end(self, row: Row, outcome: Failure | RowEnd) -> None:
+        """End a row: the only place where rows end."""
+        shard = row.shard
+        if isinstance(outcome, Failure):
+            shard.fail(row.index, outcome)
+            self._progress.add_failure(outcome)
+        self.scheduler.end(row)
+        if shard.end_row():
+            self._finished(shard)

@@ -1,8 +1,8 @@
-"""Slots: how many rows a worker has under way at once, and who waits for an answer beside them.
+"""Slots: how many rows a worker has in progress at once, and the overflow that waits to connect.
 
-A row without a connection has no request in flight. Where getting one takes longer than a lost
-packet explains, the row lends its slot to another one, and takes the next free one when it is
-answered; else dead hosts would hold slots for as long as their time-outs last.
+A row without a connection has no request in flight. Where connecting takes longer than one lost
+packet explains, the row lends its slot to another row and waits on in the overflow. It takes the
+next free slot when it is connected. Otherwise dead hosts would hold slots until they time out.
 """
 
 from __future__ import annotations
@@ -18,24 +18,29 @@ T = TypeVar("T")
 #: Seconds that a row keeps its slot without a connection: a SYN that was lost is sent again after
 #: one second (RFC 6298 2), and its answer needs time to come.
 LEND_SLOT_AFTER = 1.5
-#: Seconds after which it is looked again whether there is room beside the slots.
-INTERVAL = 0.25
+#: Seconds between two checks for room in a full overflow.
+POLL_INTERVAL = 0.25
 
 
-def most_beside(count: int) -> int:
-    """Rows that may wait for a connection beside `count` slots; each may need a socket."""
+def max_overflow(count: int) -> int:
+    """Return how many rows may wait to connect without one of `count` slots, each with a socket."""
     return count // 2
 
 
 class Slot:
-    """A row's right to be under way. As a context manager: while it waits for a connection."""
+    """A row's right to be in progress. As a context manager it is entered while the row connects.
+
+    Attributes:
+        held: whether the row has a slot now; not while it is in the overflow.
+        since: when the row started to connect, on trio's clock.
+    """
 
     __slots__ = ("_slots", "held", "since")
 
     def __init__(self, slots: Slots[T]) -> None:
         self._slots = slots
         self.held = False
-        self.since = 0.0  # when it began to wait
+        self.since = 0.0
 
     async def __aenter__(self) -> None:
         self.since = trio.current_time()
@@ -47,17 +52,22 @@ class Slot:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._slots.answered(self) and error is None:
+        if self._slots.stop_connecting(self) and error is None:
             await self._slots.enter(self)
 
 
 class Slots(Generic[T]):
-    """So many rows under way at once, and no more.
+    """At most `count` rows in progress at once.
 
     Args:
         count: slots.
-        take: the next row, None when there will be none; may wait.
-        work: all that is done with a row, in a slot.
+        take: returns the next row, None when there will be none; may wait.
+        work: does all that is done with a row, in a slot.
+
+    Attributes:
+        connecting: slots whose rows wait to connect, in the order they started.
+        overflow: slots that are lent: their rows wait to connect without them.
+        held: slots in use.
     """
 
     def __init__(
@@ -67,22 +77,22 @@ class Slots(Generic[T]):
         work: Callable[[T, Slot], Awaitable[None]],
     ) -> None:
         self.count = count
-        self.connecting: dict[Slot, None] = {}  # in the order they began; none that is beside
-        self.beside: set[Slot] = set()
+        self.connecting: dict[Slot, None] = {}
+        self.overflow: set[Slot] = set()
         self.held = 0
         self._take = take
         self._work = work
-        self._tasks = 0  # but for those beside
-        self._next = trio.lowlevel.ParkingLot()  # for a slot that gets free
+        self._tasks = 0  # without those in the overflow
+        self._free = trio.lowlevel.ParkingLot()  # rows that wait for a free slot
 
     async def run(self) -> None:
-        """Until there are no more rows."""
-        async with trio.open_nursery() as watching:
+        """Work until there are no more rows."""
+        async with trio.open_nursery() as lending:
             async with trio.open_nursery() as nursery:
-                watching.start_soon(self._watch, nursery)
+                lending.start_soon(self._lend_late, nursery)
                 for _ in range(self.count):
                     self._start(nursery)
-            watching.cancel_scope.cancel()
+            lending.cancel_scope.cancel()
 
     def _start(self, nursery: trio.Nursery) -> None:
         self._tasks += 1
@@ -90,22 +100,22 @@ class Slots(Generic[T]):
 
     async def _serve(self) -> None:
         slot = Slot(self)
-        # There are too many for a while when rows come back from beside.
+        # There are too many tasks for a while when rows come back from the overflow.
         while self._tasks <= self.count and (row := await self._take()) is not None:
             await self.enter(slot)
             await self._work(row, slot)
             self._exit(slot)
         self._tasks -= 1
 
-    async def _watch(self, nursery: trio.Nursery) -> None:
-        """Have slots lent whose rows wait for too long."""
+    async def _lend_late(self, nursery: trio.Nursery) -> None:
+        """Lend the slots of rows that take long to connect."""
         while True:
             oldest = next(iter(self.connecting), None)
-            due = (oldest.since if oldest else trio.current_time()) + LEND_SLOT_AFTER
-            if due > trio.current_time():
-                await trio.sleep_until(due)
-            elif len(self.beside) >= most_beside(self.count):
-                await trio.sleep(INTERVAL)
+            lend_at = (oldest.since if oldest else trio.current_time()) + LEND_SLOT_AFTER
+            if lend_at > trio.current_time():
+                await trio.sleep_until(lend_at)
+            elif len(self.overflow) >= max_overflow(self.count):
+                await trio.sleep(POLL_INTERVAL)
             elif oldest is not None:
                 self.lend(oldest)
                 self._tasks -= 1
@@ -113,17 +123,17 @@ class Slots(Generic[T]):
                     self._start(nursery)
 
     def lend(self, slot: Slot) -> None:
-        """The row of `slot` goes on waiting for its connection beside the slots."""
+        """Move the row of `slot` to the overflow."""
         del self.connecting[slot]
-        self.beside.add(slot)
+        self.overflow.add(slot)
         self._exit(slot)
 
-    def answered(self, slot: Slot) -> bool:
-        """The row has its connection, or will have none: whether that was beside the slots."""
-        if slot not in self.beside:
+    def stop_connecting(self, slot: Slot) -> bool:
+        """Note that the row of `slot` is connected, or failed to. Returns whether it was lent."""
+        if slot not in self.overflow:
             del self.connecting[slot]
             return False
-        self.beside.remove(slot)
+        self.overflow.remove(slot)
         self._tasks += 1
         return True
 
@@ -132,13 +142,13 @@ class Slots(Generic[T]):
         if self.held < self.count:
             self.held += 1
         else:
-            await self._next.park()  # whoever leaves hands over
+            await self._free.park()  # `_exit` hands the slot over
         slot.held = True
 
     def _exit(self, slot: Slot) -> None:
         if slot.held:
             slot.held = False
-            if self._next:
-                self._next.unpark()
+            if self._free:
+                self._free.unpark()
             else:
                 self.held -= 1

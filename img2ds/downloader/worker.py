@@ -1,18 +1,13 @@
-"""A stream of shards in one process: owns the trio run, and wires what lives in it.
+"""A worker: makes a stream of shards in one process, in one trio run.
 
-Shards overlap: the next one's rows are loaded while the last slow downloads of this one run
-out, so that slots are never idle at a shard's end. Every row has a time limit, so every shard
-ends; none waits for another to be committed.
+Shards overlap: the next one's rows are loaded while the last slow downloads of this one finish, so
+that slots are never idle at the end of a shard. Every row has a time limit, so every shard ends;
+none waits for another to be committed.
 """
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import math
-import os
-import resource
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,41 +17,33 @@ import trio
 
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import stats_name
 from img2ds.core.sample import ShardTask
+from img2ds.downloader.dataset_sink import DatasetSink
 from img2ds.downloader.pipeline import Pipeline
-from img2ds.downloader.shard import Shard, committed_report
-from img2ds.downloader.slots import most_beside
+from img2ds.downloader.process import prepare_process
+from img2ds.downloader.shard import Shard
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.net.fetcher import open_fetcher
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.report.tally import Tally
 from img2ds.source import RangeReader, read_rows
 from img2ds.storage import OutputFolder
 
-#: Seconds between two words of progress.
+#: Seconds between two progress reports.
 PROGRESS_INTERVAL = 0.5
 #: Rows that open shards may hold together: a minute's downloads on one core, so that a URL that
-#: takes all of its time keeps its own shard waiting and no other.
+#: takes all of its time delays only its own shard.
 OPEN_ROWS = 20_000
 #: Open shards at least and at most; each holds a file and a write buffer.
 MIN_OPEN, MAX_OPEN = 4, 64
-#: New objects between two looks for cycles, of which there are next to none: with Python's 700 they
-#: take 1.4 % of the CPU of 3000 images, with this 0.8 %.
-GC_OBJECTS = 3_000
-#: glibc's M_ARENA_MAX, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, the last two in bytes.
-_MALLOC = {-8: 1, -3: 8 << 20, -1: 16 << 20}
-#: File descriptors beside one a slot, one a row beside them, one an idle connection and one a DNS
-#: question.
-SPARE_DESCRIPTORS = 200
 
-
-#: From a task to its shard, or to the report of one that is committed. Blocks; what it raises as
-#: OSError, UsageError or ArrowException is told as the shard's fault.
+#: From a task to its shard, or to the report of one that is committed already. Blocks. OSError,
+#: UsageError and ArrowException are reported as the shard's error.
 Opener = Callable[[Any], Shard | ShardReport[Any]]
 
 
 class ShardOpener:
-    """Opens the shards of a data set: reads the rows of their tasks."""
+    """Opens the shards of a dataset: reads the rows of their tasks."""
 
     def __init__(self, options: Options, folder: OutputFolder) -> None:
         self._options = options
@@ -64,26 +51,23 @@ class ShardOpener:
         self._reader = RangeReader()
 
     def __call__(self, task: ShardTask) -> Shard | ShardReport[Any]:
-        """The shard to make, or the report of one that is committed.
-
-        That is so when its worker died between the mark and the report, and it was given again.
-        """
-        marker = stats_name(task.shard_id, self._options.output.oom_shard_count)
-        if self._folder.exists(marker):
-            return committed_report(task.shard_id, self._folder, marker)
+        """Return the shard to make, or the report of one that is committed already."""
+        output = ShardOutput(self._folder, task.shard_id, self._options.output.oom_shard_count)
+        report = output.committed_report()
+        if report is not None:
+            return report
         table = read_rows(task, self._options.input.columns, self._reader)
-        return Shard(task, table, self._options, self._folder)
+        return Shard(task, table, self._options, DatasetSink(output, self._options))
 
 
 @dataclass(frozen=True, slots=True)
 class ShardWorker:
     """Makes shards: the callable that distributors run, once in each process.
 
-    `overlap` is false for shards that were lost before: a picture that kills its worker, or takes
-    all memory, must take no other shard with it.
-
-    `opener` is called in the process; with one of its own a caller has pictures go elsewhere than
-    into a data set.
+    Attributes:
+        overlap: false for shards that were lost before: an image that kills its worker, or takes
+            all memory, must not take another shard with it.
+        opener: called in the process. A caller's own may send images elsewhere than into a dataset.
     """
 
     options: Options
@@ -92,17 +76,15 @@ class ShardWorker:
     opener: Callable[[Options, OutputFolder], Opener] = ShardOpener
 
     def __call__(self, tasks: Iterator[ShardTask], emit: Callable[[Any], None]) -> None:
-        raise_descriptor_limit()
         self.folder.clean_dead_workers()
-        silence_native_code()
-        tame_malloc()
-        gc.freeze()  # modules live as long as the process
-        gc.set_threshold(GC_OBJECTS)
+        prepare_process()
         opener = self.opener(self.options, self.folder)
         trio.run(_Run(self.options, opener, tasks, emit, self.overlap).main)
 
 
 class _Run:
+    """One trio run: loads shards, runs the pipeline, commits shards as they end."""
+
     def __init__(
         self,
         options: Options,
@@ -139,9 +121,9 @@ class _Run:
             await fetcher.aclose()
 
     async def _load(self, pipeline: Pipeline) -> None:
-        """Keep the feed supplied, one shard ahead."""
+        """Keep the scheduler supplied, one shard ahead."""
         while True:
-            await pipeline.feed.wait_below(max(self._options.network.thread_count // 4, 1))
+            await pipeline.scheduler.wait_below(max(self._options.network.thread_count // 4, 1))
             await self._open.acquire()
             task = await trio.to_thread.run_sync(next, self._tasks, None, abandon_on_cancel=True)
             if task is None:
@@ -154,11 +136,11 @@ class _Run:
                     continue
             except (OSError, pa.ArrowException, UsageError) as error:
                 self._open.release()
-                words = f"cannot begin the shard: {error}"
-                self._emit(ShardReport(task.shard_id, Tally(), 0.0, words))
+                message = f"cannot start the shard: {error}"
+                self._emit(ShardReport(task.shard_id, Tally(), 0.0, message))
                 continue
-            pipeline.feed.add(shard)
-        pipeline.feed.close()
+            pipeline.scheduler.add(shard)
+        pipeline.scheduler.close()
 
     async def _commit(self, shard: Shard) -> None:
         report = await trio.to_thread.run_sync(shard.commit, limiter=self._commits)
@@ -169,61 +151,3 @@ class _Run:
         while True:
             await trio.sleep(PROGRESS_INTERVAL)
             self._emit(Progress(pipeline.take_progress()))
-
-
-_silenced = False
-
-
-def silence_native_code() -> None:
-    """Keep what codecs write to descriptor 2 themselves (libpng does) off people's screens.
-
-    Python's own stderr goes where it went. Done once a process, not around each picture.
-    """
-    global _silenced
-    if sys.stderr is None or _silenced:  # Spark runs one worker after another in a process
-        return
-    _silenced = True
-    sys.stderr.flush()
-    kept = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    os.close(null)
-    sys.stderr = os.fdopen(kept, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
-
-
-def tame_malloc() -> None:
-    """Keep glibc's heap small among buffers of all sizes and lives; elsewhere do nothing.
-
-    By default it grows one heap a thread, raises its thresholds to 32 and 64 MB at the first
-    large picture, and then keeps that room: 90 MB for 20 in use. This way it stays near 40 MB, at
-    the same CPU: pictures of more than 8 MB alone are mapped and given back each time.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for name, value in _MALLOC.items():
-            mallopt(name, value)
-
-
-def raise_descriptor_limit() -> int:
-    """Raise this process' soft limit of open files to its hard one; returns what it is now."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return 2**31 if hard == resource.RLIM_INFINITY else hard
-
-
-def check_descriptors(options: Options) -> None:
-    """Whether the slots asked for can have their sockets.
-
-    Raises:
-        UsageError: they cannot; better said now than as a million failed rows.
-    """
-    slots = options.network.thread_count
-    available = raise_descriptor_limit()
-    needed = 2 * slots + most_beside(slots) + SPARE_DESCRIPTORS
-    if needed > available:
-        fitting = max(1, (available - SPARE_DESCRIPTORS) * 2 // 5)
-        raise UsageError(
-            f"--thread_count {slots} needs {needed} open files and the limit is {available}: "
-            f"lower it to {fitting}, or raise the limit (ulimit -Hn)"
-        )

@@ -1,30 +1,27 @@
-"""The protocol of a shard's writer, and the choice by output format.
+"""The protocols of an output format: what writes a shard, and what reads a committed one back.
 
-A writer makes the data files of one shard, aside. The shard's metadata table and its mark are
-the same for every format; `writers.sidecar` makes those.
+The metadata table and the commit marker are the same for every format: `metadata_table` and
+`engine` write those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import pyarrow as pa
 
-from img2ds.config.options import OUTPUT_FORMATS, ImageOptions, OutputOptions
-from img2ds.core.failure import UsageError
-from img2ds.core.naming import data_name
 from img2ds.core.sample import FileRecord, Sample
-from img2ds.formats.dummy import DummyWriter
-from img2ds.formats.files import FilesWriter
-from img2ds.formats.parquet import ParquetWriter
-from img2ds.formats.staging import StagingPath
-from img2ds.formats.tfrecord import TFRecordWriter, checksum
-from img2ds.formats.webdataset import TarWriter
+
+#: Maps the name of a file of the output folder to the local path where it is staged.
+StagingPath = Callable[[str], str]
+#: Bytes and sha256 in hex of a file; of a folder, of all in it, as its commit marker has them.
+Digest = tuple[int, str]
 
 
 class ShardWriter(Protocol):
-    """Receives the successful rows of one shard in the order they finish."""
+    """Receives the successful rows of one shard, in the order they finish, and stages its data."""
 
     #: Whether the shard has a metadata table beside its data, `NNNNN.parquet`.
     has_metadata_file: bool
@@ -34,7 +31,7 @@ class ShardWriter(Protocol):
         ...
 
     def finish(self, metadata: pa.Table) -> list[FileRecord]:
-        """Complete and flush the data files; the records of what is to be published, in order.
+        """Complete and flush the data files, and return the record of each, in publishing order.
 
         Args:
             metadata: all rows of the shard in key order, failed ones too.
@@ -42,37 +39,47 @@ class ShardWriter(Protocol):
         ...
 
     def abort(self) -> None:
-        """Close what is open; the files will be thrown away."""
+        """Close all open files; they will be thrown away. May be called twice."""
         ...
 
 
-#: Made of the name that the data are published under, the encode format, and where aside is.
-_WRITERS: dict[str, Callable[[str, str, StagingPath], ShardWriter]] = {
-    "files": FilesWriter,
-    "webdataset": TarWriter,
-    "parquet": ParquetWriter,
-    "tfrecord": TFRecordWriter,
-}
+class DamagedShardError(ValueError):
+    """The data of a shard cannot be read further; the message says why, in a few words."""
 
 
-def open_writer(
-    shard: str, output: OutputOptions, image: ImageOptions, staging_path: StagingPath
-) -> ShardWriter:
-    """The writer of shard `shard` (its name, such as `00042`).
+@dataclass(slots=True)
+class StoredSample:
+    """One sample: its key, and its parts by extension: `jpg`, `txt`, `json`."""
 
-    Raises:
-        UsageError: there is no such format, or a package for it is missing.
-        OSError: the file cannot be made.
+    key: str
+    parts: dict[str, bytes] = field(default_factory=dict)
+
+
+class ShardReader(Protocol):
+    """The data of one committed shard, without its metadata table.
+
+    Attributes:
+        has_json, has_captions: whether each sample carries its metadata as a part, and its caption
+            where the dataset has any; the metadata table has them in any case.
     """
-    chosen = output.output_format
-    if chosen == "dummy":
-        return DummyWriter()
-    if chosen not in _WRITERS:
-        raise UsageError(f"there is no --output_format {chosen}: use {', '.join(OUTPUT_FORMATS)}")
-    return _WRITERS[chosen](data_name(shard, chosen), image.encode_format, staging_path)
 
+    has_json: bool
+    has_captions: bool
 
-def check_format(output_format: str) -> None:
-    """Whether this machine can write the format. Raises UsageError where a package is missing."""
-    if output_format == "tfrecord":
-        checksum()
+    @property
+    def names(self) -> list[str]:
+        """The files and folders that hold the samples, relative to the output folder."""
+        ...
+
+    def samples(self) -> Iterator[StoredSample]:
+        """Yield every sample, in the order in which it is stored.
+
+        Raises:
+            DamagedShardError: it cannot be read further.
+            OSError: a file cannot be read, or is missing.
+        """
+        ...
+
+    def digests(self) -> Mapping[str, Digest]:
+        """Return the digest, by name, of each file that `samples` has read to its end."""
+        ...

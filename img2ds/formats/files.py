@@ -1,8 +1,8 @@
-"""A folder a shard, `NNNNN/`: per sample KEY.jpg, KEY.txt when there are captions, KEY.json.
+"""files: a folder a shard, `NNNNN/`: per sample KEY.jpg, KEY.txt when there are captions, KEY.json.
 
-The folder is made aside and published as one. Its record is one as well, however many files it
-has: 30 000 of them would be 4 MB of JSON in every mark. Which samples there are says the metadata
-table, and `sample.listing_line` how the record's hash is made again from the files.
+The folder is staged and published as one. It has one record, however many files are in it: 30 000
+records would be 4 MB of JSON in every commit marker. The metadata table lists the samples, and
+`sample.listing_line` says how the record's hash is computed from the files.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
 from img2ds.core.sample import Body, FileRecord, Sample, listing_line
+from img2ds.formats.contract import Digest, StagingPath, StoredSample
 from img2ds.formats.members import members
-from img2ds.formats.staging import StagingPath
+from img2ds.storage import OutputFolder, read_many, sizes
 
 
 class FilesWriter:
@@ -27,10 +29,10 @@ class FilesWriter:
         self._name = name
         self._extension = extension
         path = staging_path(name)
-        if os.path.isdir(path):  # an attempt of this process that failed left it
+        if os.path.isdir(path):  # left by an attempt of this process that failed
             shutil.rmtree(path)
         os.mkdir(path)
-        # Names relative to a descriptor spare the system the way to the folder, 30 000 times.
+        # Names relative to a descriptor spare the system the path lookup, 30 000 times.
         self._folder: int | None = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         self._size = 0
         self._count = 0
@@ -67,3 +69,37 @@ class FilesWriter:
         if self._folder is not None:
             os.close(self._folder)
             self._folder = None
+
+
+class FilesReader:
+    """The folder `name`, read back in the order of its files' names."""
+
+    has_json = has_captions = True
+
+    def __init__(self, folder: OutputFolder, name: str, extension: str | None) -> None:
+        self.names = [name]
+        self._folder = folder
+        self._digests: dict[str, Digest] = {}
+
+    def digests(self) -> Mapping[str, Digest]:
+        return self._digests
+
+    def samples(self) -> Iterator[StoredSample]:
+        (folder,) = self.names
+        listing, total = hashlib.sha256(), 0
+        sample: StoredSample | None = None
+        for path, data in read_many(self._folder, list(sizes(self._folder, folder))):
+            if isinstance(data, OSError):
+                raise data
+            name = path.rpartition("/")[2]
+            listing.update(listing_line(name, hashlib.sha256(data).hexdigest()).encode())
+            total += len(data)
+            key, _, extension = name.partition(".")
+            if sample is None or sample.key != key:
+                if sample is not None:
+                    yield sample
+                sample = StoredSample(key)
+            sample.parts[extension] = data
+        self._digests[folder] = total, listing.hexdigest()
+        if sample is not None:
+            yield sample

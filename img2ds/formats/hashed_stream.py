@@ -1,51 +1,45 @@
-"""A file's bytes from first to last, hashed on the way."""
+"""A stored file's bytes from first to last, hashed on the way."""
 
 from __future__ import annotations
 
 import hashlib
+import io
+from typing import cast
 
-from img2ds.storage import PatientFile
+from img2ds.storage import RetryingFile
 
-_READ = 1 << 20
+#: Bytes read at once.
+BUFFER = 1 << 20
 
 
-class HashedStream:
-    """Gives exact numbers of bytes; knows size and sha256 of what was read of the file."""
+class HashedStream(io.BufferedReader):
+    """Reads a file from its start; `digest` is of all that was read of it.
 
-    def __init__(self, file: PatientFile) -> None:
+    `read(n)` returns exactly `n` bytes, fewer only at the end, and raises OSError.
+    """
+
+    def __init__(self, file: RetryingFile) -> None:
+        self._hashing = _Hashing(file)
+        super().__init__(cast(io.RawIOBase, self._hashing), BUFFER)
+
+    def digest(self) -> tuple[int, str]:
+        """Return the size in bytes and the sha256 in hex of the file, which was read to its end."""
+        return self._hashing.size, self._hashing.hash.hexdigest()
+
+
+class _Hashing(io.RawIOBase):
+    def __init__(self, file: RetryingFile) -> None:
         self._file = file
-        self._hash = hashlib.sha256()
-        self._buffer = b""
-        self._at = 0
+        self.hash = hashlib.sha256()
         self.size = 0
 
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
+    def readable(self) -> bool:
+        return True
 
-    def take(self, size: int) -> bytes:
-        """The next `size` bytes, fewer where the file ends. Raises OSError."""
-        if len(self._buffer) - self._at < size:
-            pieces = [self._buffer[self._at :]]
-            missing = size - len(pieces[0])
-            while missing > 0 and self._more():
-                piece = self._buffer[:missing]
-                self._at = len(piece)
-                pieces.append(piece)
-                missing -= len(piece)
-            if missing > 0:
-                self._buffer, self._at = b"", 0
-            return b"".join(pieces)
-        self._at += size
-        return self._buffer[self._at - size : self._at]
-
-    def skip_to_end(self) -> None:
-        """Read the rest, for its size and hash. Raises OSError."""
-        while self._more():
-            pass
-
-    def _more(self) -> bool:
-        """The buffer, which is used up, anew."""
-        self._buffer, self._at = self._file.read(_READ), 0
-        self._hash.update(self._buffer)
-        self.size += len(self._buffer)
-        return bool(self._buffer)
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._file.read(len(buffer))
+        size = len(data)
+        buffer[:size] = data
+        self.hash.update(data)
+        self.size += size
+        return size

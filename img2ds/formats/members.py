@@ -1,7 +1,4 @@
-"""What a sample is as files: KEY.jpg, KEY.txt when there are captions, KEY.json.
-
-The same bytes in tars and in folders.
-"""
+"""A sample as files: KEY.jpg, KEY.txt when there are captions, KEY.json; in tars and in folders."""
 
 from __future__ import annotations
 
@@ -11,11 +8,11 @@ from img2ds.core.sample import Body, Sample
 
 
 def members(sample: Sample, extension: str) -> list[tuple[str, Body]]:
-    """The extension and the content of each file of a sample, the image's (`extension`) first.
+    """Return extension and content of each file of a sample, the image (`extension`) first.
 
     Raises:
-        TypeError: the metadata hold what JSON cannot, such as numbers of more than 64 bits.
-        UnicodeEncodeError: the caption has no UTF-8.
+        TypeError: the metadata have a value that JSON cannot hold, such as numbers beyond 64 bits.
+        UnicodeEncodeError: the caption cannot be encoded as UTF-8.
     """
     made: list[tuple[str, Body]] = [(extension, sample.image)]
     if sample.caption is not None:
@@ -25,5 +22,5 @@ def members(sample: Sample, extension: str) -> list[tuple[str, Body]]:
 
 
 def plain(value: object) -> str:
-    """What JSON has no form for, as text."""
+    """Return a value that JSON has no type for as text."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,4 +1,4 @@
-"""What lies beside every shard's data: its metadata table, `NNNNN.parquet`."""
+"""The metadata table of a shard, `NNNNN.parquet`, which stands beside the data of most formats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from img2ds.storage import file_record
 
 
 def write_metadata(name: str, path: str, table: pa.Table) -> FileRecord:
-    """Write the metadata table of a shard to `path`, for publication as `name`.
+    """Write the metadata table of a shard to `path`, to be published as `name`.
 
     Raises OSError when the disk does not take it.
     """

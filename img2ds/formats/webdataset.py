@@ -1,65 +1,25 @@
-"""webdataset tars: per sample KEY.jpg, KEY.txt when there are captions, KEY.json.
-
-Headers are cut by hand from a template: the members differ in name and size alone, and
-`tarfile` spends four times as long on them. Same input, same bytes: times and owners are fixed.
-"""
+"""webdataset: a tar a shard, `NNNNN.tar`: per sample KEY.jpg, KEY.txt with captions, KEY.json."""
 
 from __future__ import annotations
 
-import tarfile
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
 from img2ds.core.sample import Body, FileRecord, Sample
-from img2ds.formats.hashed_file import HashedFile
+from img2ds.formats.contract import DamagedShardError, Digest, StagingPath, StoredSample
+from img2ds.formats.data_file import HashedFile
+from img2ds.formats.hashed_stream import HashedStream
 from img2ds.formats.members import members
-from img2ds.formats.staging import StagingPath
+from img2ds.formats.tar import end_of_archive, member, read_end, read_members
+from img2ds.storage import OutputFolder, RetryingFile
 
-_BLOCK = 512
-#: tarfile and GNU tar fill archives up to a multiple of this.
-_RECORD = 10_240
-_PADDING = bytes(_BLOCK)
-#: ustar has eleven octal digits for a size.
-_MAX_SIZE = 8**11 - 1
-
-
-class _Header:
-    """A ustar header (POSIX.1-1988) of a plain file, mode 0444, time 0, no owner."""
-
-    def __init__(self) -> None:
-        info = tarfile.TarInfo("")
-        info.mode = 0o444
-        block = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
-        block[124:136] = bytes(12)
-        block[148:156] = b" " * 8  # the checksum counts itself as blanks
-        self._after_name = bytes(block[100:124])
-        self._after_size = bytes(block[136:148])
-        self._after_checksum = bytes(block[156:])
-        self._sum = sum(block)
-
-    def make(self, name: bytes, size: int) -> bytes:
-        """The header of member `name`, at most 100 bytes, of `size` bytes."""
-        if len(name) > 100 or size > _MAX_SIZE:
-            raise ValueError("does not fit a ustar header")
-        digits = b"%011o\0" % size
-        total = self._sum + sum(name) + sum(digits)
-        return b"".join(
-            (
-                name.ljust(100, b"\0"),
-                self._after_name,
-                digits,
-                self._after_size,
-                b"%06o\0 " % total,
-                self._after_checksum,
-            )
-        )
-
-
-_HEADER = _Header()
+#: Bytes of the largest member that is believed: no image, caption or metadata comes near it.
+MAX_MEMBER = 1 << 31
 
 
 class TarWriter:
-    """One `NNNNN.tar`. Samples stand in the order they were added."""
+    """One `NNNNN.tar`, with its samples in the order they were added."""
 
     has_metadata_file = True
 
@@ -71,15 +31,45 @@ class TarWriter:
         pieces: list[Body] = []
         # All of a sample or nothing of it: what can fail comes before its first member is put.
         for extension, data in members(sample, self._extension):
-            size = len(data)
-            header = _HEADER.make(f"{sample.key}.{extension}".encode("ascii"), size)
-            pieces += (header, data, _PADDING[: -size % _BLOCK])
+            pieces += member(f"{sample.key}.{extension}".encode("ascii"), data)
         self._file.put(*pieces)
 
     def finish(self, metadata: pa.Table) -> list[FileRecord]:
-        end = 2 * _BLOCK
-        self._file.put(bytes(end + -(self._file.size + end) % _RECORD))
+        self._file.put(end_of_archive(self._file.size))
         return [self._file.finish()]
 
     def abort(self) -> None:
         self._file.close()
+
+
+class TarReader:
+    """The tar `name`, read from first to last; its end-of-archive mark must be there."""
+
+    has_json = has_captions = True
+
+    def __init__(self, folder: OutputFolder, name: str, extension: str | None) -> None:
+        self.names = [name]
+        self._path = f"{folder.path}/{name}"
+        self._digests: dict[str, Digest] = {}
+
+    def digests(self) -> Mapping[str, Digest]:
+        return self._digests
+
+    def samples(self) -> Iterator[StoredSample]:
+        sample: StoredSample | None = None
+        with RetryingFile(self._path) as file, HashedStream(file) as stream:
+            for path, data in read_members(stream.read, MAX_MEMBER):
+                if data is None:
+                    raise DamagedShardError(f"{path} has more than {MAX_MEMBER} bytes")
+                folder, slash, name = path.rpartition("/")
+                stem, _, extension = name.partition(".")
+                key = folder + slash + stem
+                if sample is None or sample.key != key or extension in sample.parts:
+                    if sample is not None:
+                        yield sample
+                    sample = StoredSample(key)
+                sample.parts[extension] = data
+            read_end(stream.read)
+            self._digests[self.names[0]] = stream.digest()
+        if sample is not None:
+            yield sample

@@ -10,16 +10,16 @@ import pyarrow as pa
 
 from img2ds.core.failure import Failure, Status, UsageError
 from img2ds.core.img2dataset import read_json
-from img2ds.core.naming import DATA_SUFFIXES, STATS_SUFFIX, data_name, sample_keys
-from img2ds.engine.marker_reader import CommitMarker, DamagedMarkerError, read_marker
-from img2ds.formats.readers import Layout, open_stored
-from img2ds.formats.stored import DamagedShardError, Digest, StoredSample, StoredShard
-from img2ds.formats.webdataset_reader import ends_whole
+from img2ds.core.naming import OUTPUT_FORMATS, STATS_SUFFIX, TABLE_SUFFIX, data_name, sample_keys
+from img2ds.engine.marker import CommitMarker, DamagedMarkerError, read_image_marker
+from img2ds.formats.contract import DamagedShardError, Digest, ShardReader, StoredSample
+from img2ds.formats.tar import has_end
 from img2ds.image.decode import DecodeError, decode
 from img2ds.image.sniff import sniff
+from img2ds.manage.layout import Layout, open_stored
 from img2ds.manage.verdict import Problem, Repeated, Verdict
-from img2ds.source.parquet import open_parquet
-from img2ds.storage import OutputFolder, PatientFile, sizes
+from img2ds.storage import OutputFolder, RetryingFile, sizes
+from img2ds.storage.parquet import open_parquet
 
 #: Extensions of pictures, where nobody wrote down which one a data set has.
 PICTURES = ("jpg", "png", "webp", "jpeg")
@@ -56,7 +56,7 @@ class ShardCheck:
         verdict = Verdict()
         marker_name = shard + STATS_SUFFIX
         try:
-            marker = read_marker(self._folder.read_bytes(marker_name))
+            marker = read_image_marker(self._folder.read_bytes(marker_name))
         except DamagedMarkerError as error:
             verdict.problems.append(Problem("damaged_mark", f"{marker_name}: {error}"))
             return verdict
@@ -189,7 +189,7 @@ class ShardCheck:
                 verdict.problems.append(Problem("wrong_counts", words))
 
     def _check_samples(
-        self, verdict: Verdict, marker: CommitMarker, stored: StoredShard, table: pa.Table | None
+        self, verdict: Verdict, marker: CommitMarker, stored: ShardReader, table: pa.Table | None
     ) -> None:
         """Whether each success has exactly one whole sample, and nothing else is there."""
         rows: dict[str, _Size] = {}
@@ -237,7 +237,7 @@ class ShardCheck:
         verdict.problems += many.problems()
 
     def _faults(
-        self, stored: StoredShard, sample: StoredSample, size: _Size, reencoded: bool
+        self, stored: ShardReader, sample: StoredSample, size: _Size, reencoded: bool
     ) -> list[str]:
         """What is wrong with one sample, in words of one kind each."""
         layout = self._layout
@@ -278,7 +278,7 @@ class ShardCheck:
 
     def _check_end(self, verdict: Verdict, name: str) -> None:
         try:
-            whole = ends_whole(f"{self._folder.path}/{name}")
+            whole = has_end(f"{self._folder.path}/{name}")
         except (OSError, UsageError) as error:
             verdict.problems.append(Problem("damaged_data", f"{name} cannot be read: {error}"))
             return
@@ -304,7 +304,7 @@ class ShardCheck:
 
     def _digest(self, name: str) -> Digest:
         digest, size = hashlib.sha256(), 0
-        with PatientFile(f"{self._folder.path}/{name}") as file:
+        with RetryingFile(f"{self._folder.path}/{name}") as file:
             while piece := file.read(_READ):
                 digest.update(piece)
                 size += len(piece)
@@ -312,10 +312,10 @@ class ShardCheck:
 
 
 def _names(shard: str, output_format: str) -> list[str]:
-    """The files of a shard of img2dataset, its mark apart."""
-    if output_format not in DATA_SUFFIXES:
+    """Return the files of a shard of img2dataset, without its commit marker."""
+    if OUTPUT_FORMATS[output_format].suffix is None:
         return []
-    return [data_name(shard, output_format), f"{shard}.parquet"]
+    return [data_name(shard, output_format), shard + TABLE_SUFFIX]
 
 
 def _is_of(data: bytes, key: str) -> bool:

@@ -1,41 +1,47 @@
-"""A data set as it lies in a folder: its segments, shards, marks and other files. Writes nothing.
+"""A dataset in a folder: its segments, shards, commit markers and other files. Writes nothing.
 
-Folders of img2dataset have no manifest; what it would say is told from names where it can be.
+Folders of img2dataset have no manifest; what it would say is derived from file names, where it
+can be.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import STATS_SUFFIX, committed_shards, data_name, shard_name, shard_of_file
+from img2ds.core.naming import (
+    OUTPUT_FORMATS,
+    STATS_SUFFIX,
+    TABLE_SUFFIX,
+    committed_shards,
+    format_of,
+    shard_name,
+    shard_of_file,
+)
 from img2ds.engine.manifest import Segment, read_segments
-from img2ds.engine.marker_reader import CommitMarker, DamagedMarkerError, read_marker
+from img2ds.engine.marker import CommitMarker, DamagedMarkerError, read_image_marker
 from img2ds.storage import OutputFolder, read_many, sizes
-from img2ds.storage.filesystem import said_plainly
+from img2ds.storage.filesystem import as_usage_error
 
-#: In the order that tells them apart where nothing but the names of files does: a parquet shard is
-#: called what every other format's table is.
-_FORMATS = ("webdataset", "tfrecord", "files", "parquet")
-#: The format of an input that is a data set itself, in fingerprints.
+#: The format of an input that is a dataset itself, in the fingerprints of manifests.
 RESHARDED = "data set"
-#: What `_img2ds/tmp` holds: one folder a run, files named after a process and what they become.
-_ASIDE = "_img2ds/tmp"
-_ASIDE_FILE = re.compile(r".*-(\d+)\.[a-z]+")
+#: The staging folder: one folder a run, with files named after a process and their final name.
+_STAGING = "_img2ds/tmp"
+_STAGED_FILE = re.compile(r".*-(\d+)\.[a-z]+")
 
 
 @dataclass(slots=True)
 class Dataset:
-    """What lies in a folder.
+    """A folder with shards.
 
     Attributes:
         sizes: its files with their sizes in bytes, its folders with None.
         segments: those of the manifest; none for a folder of img2dataset.
-        committed: the shards that have a marker, by number, in order, and what they are called.
+        committed: the names of the shards that have a commit marker, by number, in order.
     """
 
     folder: OutputFolder
@@ -46,20 +52,25 @@ class Dataset:
 
     @classmethod
     def open(cls, path: str) -> Dataset:
-        """Look into the folder at `path`.
+        """Open the folder at `path`.
 
         Raises:
-            UsageError: there is no such folder, or no data set in it.
+            UsageError: there is no such folder, or no dataset in it.
         """
         folder = OutputFolder.open(path)
-        with said_plainly(f"read {path}"):
+        with as_usage_error(f"read {path}"):
             found = sizes(folder)
             if not found and not folder.exists(""):
                 raise UsageError(f"there is no folder {path}")
             segments = read_segments(folder)
         if any("stage" in segment.options for segment in segments):
             stage = segments[0].options.get("stage")
-            raise UsageError(f"{path} was made by laion {stage}: this is for image data sets")
+            raise UsageError(
+                f"{path} was made by laion {stage}: this command is for image datasets"
+            )
+        for segment in segments:
+            if (made := segment.options.get("output_format")) not in OUTPUT_FORMATS:
+                raise UsageError(f"{path} has shards of an unknown format ({made}): update img2ds")
         names = {
             number: name.removesuffix(STATS_SUFFIX)
             for name in found
@@ -67,108 +78,93 @@ class Dataset:
         }
         dataset = cls(folder, found, segments, dict(sorted(names.items())))
         for name in found:
-            number = _shard_of(name)
+            number = shard_of_file(name)
             if number is not None:
                 dataset._by_shard.setdefault(number, []).append(name)
         if not segments and not names:
             raise UsageError(
-                f"{path} holds no data set: no shard that img2ds or img2dataset finished, and no "
-                "record of a run"
+                f"{path} holds no dataset: no complete shard of img2ds or img2dataset, and no "
+                "manifest of a run"
             )
         return dataset
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options that its shards were made with; empty where nobody wrote them down."""
+        """The options that its shards were made with; empty without a manifest."""
         return self.segments[-1].options if self.segments else {}
 
     @property
     def output_format(self) -> str:
-        """What a shard is: webdataset and so on."""
+        """The format of its shards: webdataset and so on."""
         if self.options:
             return str(self.options["output_format"])
-        # Most shards decide: a stray file makes no format.
+        # The format of most shards: one stray file must not decide.
         found = Counter(
             kind
             for number, shard in self.committed.items()
-            for kind in _formats(shard, self._by_shard.get(number, ()))
+            if (kind := format_of(shard, self.files_of(number))) is not None
         )
-        return max(_FORMATS, key=lambda kind: found[kind]) if found else "dummy"
+        if not found:
+            return "dummy"
+        # A shard that lost its data looks like one of the format whose data are the table.
+        return max(
+            found, key=lambda kind: (found[kind], OUTPUT_FORMATS[kind].suffix != TABLE_SUFFIX)
+        )
 
     @property
     def digits(self) -> int:
-        """Digits of a shard's name."""
+        """The number of digits in a shard's name."""
         if "oom_shard_count" in self.options:
             return int(self.options["oom_shard_count"])
         return min(map(len, self.committed.values()), default=5)
 
     def name(self, number: int) -> str:
-        """What shard `number` is called."""
+        """Return the name of shard `number`."""
         return shard_name(number, self.digits)
 
     def files_of(self, number: int) -> list[str]:
-        """The files and folders there are with the number of this shard, its mark among them."""
+        """Return the files and folders with the number of this shard, its commit marker too."""
         return self._by_shard.get(number, [])
 
     def markers(self) -> Iterator[tuple[int, CommitMarker | DamagedMarkerError]]:
-        """The marker of every committed shard, in order; an error in place of one that is none."""
+        """Yield the marker of every committed shard, in order; an error for one that is damaged."""
         numbers = list(self.committed)
         names = [shard + STATS_SUFFIX for shard in self.committed.values()]
         for number, (_, data) in zip(numbers, read_many(self.folder, names), strict=True):
             if isinstance(data, OSError):
-                yield number, DamagedMarkerError(f"it cannot be read: {data.strerror or data}")
+                yield number, DamagedMarkerError(f"cannot be read: {data.strerror or data}")
                 continue
             try:
-                yield number, read_marker(data)
+                yield number, read_image_marker(data)
             except DamagedMarkerError as error:
                 yield number, error
 
     def last_shard(self) -> int:
-        """The number of the last shard that there is or has to be; -1 for none."""
+        """Return the number of the last shard that exists or is expected; -1 for none."""
         ends = [s.first_shard + s.shard_count - 1 for s in self.segments if s.shard_count]
         return max([*ends, *self.committed, -1])
 
     def leftovers(self) -> list[int]:
-        """Numbers of shards that have files and no commit marker."""
-        # A folder called 2014 may well be somebody else's, but where shards are folders.
-        folders = self.output_format == "files"
+        """Return the numbers of shards that have files but no commit marker."""
+        # A folder called 2014 may be the user's, unless shards are folders.
+        folders = OUTPUT_FORMATS[self.output_format].suffix == ""
         return sorted(
             number
             for number, names in self._by_shard.items()
             if number not in self.committed and (folders or any("." in name for name in names))
         )
 
-    def in_the_making(self) -> list[int]:
-        """Shards that files are written aside for, inside the folder. Raises OSError."""
+    def in_progress(self) -> list[int]:
+        """Return the shards that have staged files inside the folder. Raises OSError."""
         if not self.folder.local:
             return []
         found = set()
-        for run in self.folder.names(_ASIDE):
+        for run in self.folder.names(_STAGING):
             for name in self.folder.names(run):
-                if match := _ASIDE_FILE.fullmatch(name):
+                if match := _STAGED_FILE.fullmatch(name):
                     found.add(int(match[1]))
         return sorted(found - set(self.committed))
 
     def unrecognized(self) -> list[str]:
-        """Names that no shard has."""
-        return [n for n in self.sizes if n != "_img2ds" and _shard_of(n) is None]
-
-
-def _shard_of(name: str) -> int | None:
-    if name.isdigit():
-        return int(name)
-    return shard_of_file(name)
-
-
-def _formats(shard: str, names: Collection[str]) -> Iterator[str]:
-    """The formats that a shard with these files may be of: the first that fits."""
-    for kind in _FORMATS:
-        if data_name(shard, kind) in names:
-            yield kind
-            return
-
-
-def span(segment: Segment, last: int) -> range:
-    """The numbers of a segment's shards; up to `last` where their count is not known."""
-    count = segment.shard_count
-    return range(segment.first_shard, last + 1 if count is None else segment.first_shard + count)
+        """Return the names that belong to no shard."""
+        return [n for n in self.sizes if n != "_img2ds" and shard_of_file(n) is None]

@@ -18,8 +18,8 @@ from img2ds.core.img2dataset import reason_of
 from img2ds.core.naming import index_digits
 from img2ds.engine.cores import usable_cores
 from img2ds.manage.retried import KEY_COLUMN, REASON_COLUMN, RetryList
-from img2ds.source.parquet import open_parquet
 from img2ds.storage import OutputFolder
+from img2ds.storage.parquet import open_parquet
 
 #: Tables of a remote folder that are read at once: that is waiting, not work.
 _PARALLEL = 16

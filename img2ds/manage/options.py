@@ -9,8 +9,9 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
 from img2ds.config.flags import at_least, flag
-from img2ds.config.options import COMMAND, OUTPUT_FORMATS, NetworkOptions, RunOptions
+from img2ds.config.options import COMMAND, NetworkOptions, RunOptions
 from img2ds.core.failure import Reason, UsageError
+from img2ds.core.naming import OUTPUT_FORMATS
 
 #: Reasons that rows can be chosen by, those of HTTP apart; `other` is img2dataset's (see `peer`).
 REASONS = (*(reason.value for reason in Reason), "other")
@@ -119,7 +120,7 @@ class ReshardOptions(FolderOptions):
     number_sample_per_shard: int = flag(10000, "int", "samples in a new shard")
     output_format: str | None = flag(
         None, "choice?", "format of the new shards (default: that of the old ones)",
-        *(name for name in OUTPUT_FORMATS if name != "dummy"),
+        *(name for name, names in OUTPUT_FORMATS.items() if names.suffix is not None),
     )  # fmt: skip
     processes_count: int | None = flag(None, "int?", "worker processes (default: one a core)")
     max_shard_retry: int = flag(1, "int", "times a shard that broke is made again")

@@ -9,14 +9,14 @@ from typing import Any
 
 from img2ds.core.failure import Retryability, retryability
 from img2ds.engine.manifest import Segment
-from img2ds.engine.marker_reader import CommitMarker
-from img2ds.manage.dataset import Dataset, span
+from img2ds.engine.marker import CommitMarker
+from img2ds.manage.dataset import Dataset
 from img2ds.manage.options import StatusOptions
 from img2ds.manage.retried import RetryList, list_name, take_back
 from img2ds.manage.status_page import page
 from img2ds.report.tally import Tally
 from img2ds.storage import lock_holder
-from img2ds.storage.filesystem import said_plainly
+from img2ds.storage.filesystem import as_usage_error
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class Status:
 def run(options: StatusOptions) -> Status:
     """The status of a folder. Raises UsageError."""
     dataset = Dataset.open(options.output_folder)
-    with said_plainly(f"read {options.output_folder}"):
+    with as_usage_error(f"read {options.output_folder}"):
         status = look(dataset)
     status.as_json = options.json
     return status
@@ -162,7 +162,7 @@ def look(dataset: Dataset) -> Status:
     folder = dataset.folder
     status = Status(folder.path, dataset.output_format, dataset.options)
     status.holder = lock_holder(folder.path, folder.local)
-    status.making = dataset.in_the_making() if status.holder is not None else []
+    status.making = dataset.in_progress() if status.holder is not None else []
     status.leftovers = [n for n in dataset.leftovers() if n not in status.making]
     last = dataset.last_shard()
     lists: list[RetryList | None] = []
@@ -172,7 +172,7 @@ def look(dataset: Dataset) -> Status:
         lists.append(None if name is None else RetryList.read(folder, name))
         of = SegmentStatus(input_words(segment), segment.first_shard, segment.shard_count)
         status.segments.append(of)
-        for number in span(segment, last):
+        for number in segment.numbers(last):
             places[number] = of, lists[-1]
             if number not in dataset.committed:
                 of.missing.append(number)

@@ -1,4 +1,4 @@
-"""What a person sees of a run: one living line in a terminal, a line a shard elsewhere."""
+"""The progress of a run for people: one updated line in a terminal, a line per shard in a log."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from tqdm import tqdm
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import ShardReport
 
-#: Failure reasons shown while a run goes on.
+#: Failure reasons shown during a run.
 TOP_REASONS = 3
-# No drawn bar: in 80 columns the reasons are worth more. tqdm puts a comma before the postfix.
+# No bar is drawn: in 80 columns the reasons are worth more. tqdm puts a comma before the postfix.
 _LINE = "{percentage:.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"
-_LINE_WITHOUT_END = "{n_fmt} rows [{elapsed}]{postfix}"
+_LINE_WITHOUT_TOTAL = "{n_fmt} rows [{elapsed}]{postfix}"
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What the things are called that a run makes."""
+    """The words for what a run makes.
+
+    Attributes:
+        shard: one of the things that are committed.
+        rows: the things that are counted.
+        rate: their rate.
+        good: a success.
+    """
 
     shard: str = "shard"
     rows: str = "images"
@@ -29,8 +36,8 @@ class Labels:
     good: str = "ok"
 
 
-class _Patient:
-    """A stream that may go away: a closed terminal or a full log disk ends no run of a week."""
+class _ForgivingStream:
+    """A stream whose errors are ignored: a closed terminal or a full disk ends no run."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -49,15 +56,17 @@ class _Patient:
 
 
 class Console:
-    """Writes to `stream`, in the way that suits a terminal or a log file.
+    """Writes the progress of a run to a stream, in the form that suits a terminal or a log file.
 
-    `expect` may be called as often as something better is known of what is to come.
+    Call `expect` again whenever a better estimate is known. With `quiet` only shards that fail get
+    a line.
     """
 
-    def __init__(self, stream: TextIO, words: Labels | None = None) -> None:
-        # tqdm looks for a terminal's size in it, hence no wrapper of another shape.
-        self._stream = cast(TextIO, _Patient(stream))
-        self._words = words or Labels()
+    def __init__(self, stream: TextIO, labels: Labels | None = None, quiet: bool = False) -> None:
+        self._quiet = quiet
+        # tqdm finds the terminal's size by the stream's attributes, which the wrapper passes on.
+        self._stream = cast(TextIO, _ForgivingStream(stream))
+        self._labels = labels or Labels()
         self._terminal = stream.isatty()
         self._bar: tqdm[None] | None = None
         self._live = Counts()
@@ -68,67 +77,67 @@ class Console:
         self._expected_shards: int | None = None
 
     def start(self) -> None:
-        """The first task is about to be given out."""
+        """Start the clock: the first task is about to be given out."""
         self._started = time.monotonic()
         if self._terminal:
             self._bar = tqdm(
                 file=self._stream,
-                bar_format=_LINE_WITHOUT_END,
+                bar_format=_LINE_WITHOUT_TOTAL,
                 dynamic_ncols=True,
                 mininterval=0.3,
             )
 
     def expect(self, rows: int | None, shards: int | None) -> None:
-        """How many rows and shards this run has to make, None while nobody knows."""
+        """Set how many rows and shards this run has to make; None if unknown."""
         self._rows, self._expected_shards = rows, shards
         if self._bar is not None and rows is not None and rows != self._bar.total:
             self._bar.total = max(rows, self._bar.n)
             self._bar.bar_format = _LINE
 
     def progress(self, tally: Counts) -> None:
-        """Rows ended in some worker."""
+        """Add rows that ended in a worker."""
         self._live.merge(tally)
         if self._bar is None:
             return
         seconds = max(time.monotonic() - self._started, 1e-3)
         live = self._live
-        words = [
-            f"{live.successes / seconds:.0f} {self._words.rate}",
-            f"{100 * live.successes / max(live.count, 1):.0f}% {self._words.good}",
+        facts = [
+            f"{live.successes / seconds:.0f} {self._labels.rate}",
+            f"{100 * live.successes / max(live.count, 1):.0f}% {self._labels.good}",
             f"{live.bytes_received / 1e6 / seconds:.1f} MB/s",
             *(
                 f"{reason} {100 * times / max(live.count, 1):.0f}%"
                 for reason, times in live.reasons.most_common(TOP_REASONS)
             ),
         ]
-        self._bar.set_postfix_str(", ".join(words), refresh=False)
+        self._bar.set_postfix_str(", ".join(facts), refresh=False)
         self._bar.update(tally.count)
 
     def shard(self, name: str, report: ShardReport[Any]) -> None:
-        """A shard came to its end."""
+        """Report the end of a shard."""
         if report.error is not None:
-            self.note(f"{self._words.shard} {name} could not be made: {report.error}")
+            self.note(f"{self._labels.shard} {name} failed: {report.error}")
         else:
             self._shards += 1
             self._committed.merge(report.tally)
-        if self._terminal or report.error is not None:
+        if self._terminal or self._quiet or report.error is not None:
             return
         tally = report.tally
-        done = counted(self._shards, self._words.shard)
+        done = counted(self._shards, self._labels.shard)
         if self._expected_shards is not None:
-            done = f"{self._shards} of {counted(self._expected_shards, self._words.shard)}"
+            done = f"{self._shards} of {counted(self._expected_shards, self._labels.shard)}"
         good = share(tally.successes, tally.count)
-        words = [f"{tally.successes} of {tally.count} {self._words.rows} ({good})", *_top(tally)]
+        facts = [f"{tally.successes} of {tally.count} {self._labels.rows} ({good})", *_top(tally)]
         seconds = max(time.monotonic() - self._started, 1e-3)
-        rate = f"{self._committed.successes / seconds:.0f} {self._words.rate}"
-        line = f"{self._words.shard} {name}: {', '.join(words)}; {done}, {rate}"
+        rate = f"{self._committed.successes / seconds:.0f} {self._labels.rate}"
+        line = f"{self._labels.shard} {name}: {', '.join(facts)}; {done}, {rate}"
         if self._rows:
             left = seconds * (self._rows / max(self._committed.count, 1) - 1)
             line += f", {duration(max(left, 0))} left"
         print(line, file=self._stream, flush=True)
 
     def note(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         if self._bar is not None:
             self._bar.clear()
         print(line, file=self._stream, flush=True)
@@ -136,23 +145,24 @@ class Console:
             self._bar.refresh()
 
     def close(self) -> None:
+        """Leave the terminal's line as it is."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
 
 def share(part: int, whole: int) -> str:
-    """`92.1 %`."""
+    """Return a share in percent: `92.1 %`."""
     return f"{100 * part / whole:.1f} %" if whole else "- %"
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 shard`, `12 000 shards`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}".replace(",", " ")
+    """Return a number and its noun: `1 shard`, `12,000 shards`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
-    """`4 s`, `3 min`, `2 h 10 min`."""
+    """Return a duration in words: `4 s`, `3 min`, `2 h 10 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Rows that came to an end, counted: what was kept, and the others by reason.
+"""Counts of rows: those that were kept, and the others by reason. Counts merge.
 
 Counting is exact: count = successes + the sum over reasons.
 """
@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
-
-#: What a commit marker holds beside figures.
-_NOT_METRICS = {"count", "successes", "dropped", "reasons", "duration", "start_time", "end_time"}
 
 
 @dataclass(slots=True)
 class Counts:
-    """Counts that merge.
+    """Counts of rows, of a shard or of a run.
 
-    `bytes_received` is what was read for them; `figures` are sums that are not about rows, such
-    as a stage's records and pages.
+    Attributes:
+        successes: rows that were kept.
+        bytes_received: bytes read for all rows.
+        reasons: rows that were not kept, by reason.
+        metrics: sums that are not about rows, such as the pages that a stage read.
     """
 
     successes: int = 0
@@ -28,37 +27,17 @@ class Counts:
 
     @property
     def count(self) -> int:
-        """Rows that have come to an end."""
+        """Rows that have ended."""
         return self.successes + self.reasons.total()
 
     def drop(self, reason: str, times: int = 1) -> None:
-        """Rows end for `reason`."""
+        """Count rows that were not kept."""
         if times:
             self.reasons[reason] += times
 
     def merge(self, other: Counts) -> None:
-        """Add `other` to these."""
+        """Add other counts to these."""
         self.successes += other.successes
         self.bytes_received += other.bytes_received
         self.reasons.update(other.reasons)
         self.metrics.update(other.metrics)
-
-    @classmethod
-    def of_marker(cls, marker: dict[str, Any]) -> Counts:
-        """The counts that the commit marker of a committed shard holds."""
-        metrics = {k: v for k, v in marker.items() if k not in _NOT_METRICS and isinstance(v, int)}
-        return cls(
-            successes=marker["successes"],
-            reasons=Counter(marker["reasons"]),
-            metrics=Counter(metrics),
-        )
-
-    def stats(self) -> dict[str, Any]:
-        """The counting part of a `_stats.json`."""
-        return {
-            "count": self.count,
-            "successes": self.successes,
-            "dropped": self.reasons.total(),
-            "reasons": dict(self.reasons.most_common()),
-            **self.metrics,
-        }

@@ -1,4 +1,4 @@
-"""The table at the end of a run, and what to do about its most frequent failures."""
+"""The end of a run for people: a table of statuses and reasons, rates, and hints."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from img2ds.report.console import duration, share
 from img2ds.report.counters import Counts
 from img2ds.report.tally import Tally
 
-#: Share of all rows from which on a reason is worth a hint.
+#: Share of all rows above which a reason is worth a hint.
 HINT_SHARE = 0.05
 
 
 def table(tally: Tally) -> str:
-    """Counts by status and reason, aligned."""
+    """Return the rows by status and reason, as an aligned table."""
     rows = [("success", tally.successes)]
     statuses = (
         (Status.FAILED_TO_DOWNLOAD, tally.failed_to_download),
@@ -28,7 +28,7 @@ def table(tally: Tally) -> str:
 
 
 def drops_table(counts: Counts, kept: str = "kept") -> str:
-    """What was kept and what was dropped by reason, aligned."""
+    """Return the rows that were kept and those dropped by reason, as an aligned table."""
     rows = [(kept, counts.successes), ("dropped", counts.count - counts.successes)]
     rows += [(f"  {reason}", times) for reason, times in counts.reasons.most_common()]
     rows.append(("total", counts.count))
@@ -39,17 +39,16 @@ def _aligned(rows: list[tuple[str, int]], total: int) -> str:
     width = max(len(name) for name, _ in rows) + 2
     lines = [f"{'':<{width}}{'rows':>13}{'share':>9}"]
     for name, count in rows:
-        number = f"{count:,}".replace(",", " ")
-        lines.append(f"{name:<{width}}{number:>13}{share(count, total):>9}")
+        lines.append(f"{name:<{width}}{count:>13,}{share(count, total):>9}")
     return "\n".join(lines)
 
 
 def speed(tally: Tally, wall: float, cpu: float) -> str:
-    """One line of rates. Times in seconds; `cpu` is that of all processes."""
+    """Return a line of rates. Times are in seconds; `cpu` is the CPU time of all processes."""
     per_image = f"{1000 * cpu / tally.successes:.1f}" if tally.successes else "-"
     return (
-        f"{tally.successes:,} images in {duration(wall)}".replace(",", " ")
-        + f": {tally.successes / max(wall, 1e-3):.0f} img/s, {per_image} ms CPU per image; "
+        f"{tally.successes:,} images in {duration(wall)}: "
+        f"{tally.successes / max(wall, 1e-3):.0f} img/s, {per_image} ms CPU per image; "
         f"{tally.bytes_received / 1e6:.1f} MB received "
         f"({tally.bytes_received / 1e6 / max(wall, 1e-3):.1f} MB/s), "
         f"{tally.bytes_written / 1e6:.1f} MB of images written"

@@ -1,30 +1,32 @@
-"""Counts that merge: of one shard, of a worker's last half second, of a whole run.
+"""Counts of images: of a shard, of a worker's last half second, of a run. Tallies merge.
 
-Counting is exact: count = successes + failed_to_download + failed_to_resize, and the
-reasons add up to the failures.
+Counting is exact: count = successes + failed_to_download + failed_to_resize, and both the reasons
+and the messages add up to the failures.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
 from img2ds.core.failure import Failure, Status
 from img2ds.report.counters import Counts
 
-#: Distinct messages kept a tally; servers can word an endless number of them.
+#: Distinct messages per tally: servers can send any number of different ones.
 MAX_MESSAGES = 500
-#: Where messages beyond that are counted.
+#: The message that counts those beyond the limit.
 OTHER_MESSAGES = "other"
 
 
 @dataclass(slots=True)
 class Tally(Counts):
-    """Rows by status, reason and message; bytes; seconds spent by stage.
+    """Rows by status, reason and message.
 
-    `bytes_received` are bodies as they came, `bytes_written` encoded images. `seconds` maps a
-    stage's name to the time it kept its thread, summed over rows.
+    Attributes:
+        bytes_received: bytes of responses.
+        bytes_written: bytes of encoded images.
+        messages: failed rows by message, see `MAX_MESSAGES`.
+        seconds: thread time by step of the pipeline, summed over rows.
     """
 
     failed_to_download: int = 0
@@ -35,23 +37,34 @@ class Tally(Counts):
 
     @property
     def count(self) -> int:
-        """Rows that have come to an end."""
+        """Rows that have ended."""
         return self.successes + self.failed_to_download + self.failed_to_resize
 
     def add_success(self, bytes_written: int) -> None:
+        """Count an image of so many bytes."""
         self.successes += 1
         self.bytes_written += bytes_written
 
     def add_failure(self, failure: Failure) -> None:
+        """Count a row without an image."""
+        self._add_failures(failure, 1)
+
+    def drop(self, reason: str, times: int = 1) -> None:
+        """Count rows without an image that have no message of their own."""
+        self._add_failures(Failure(reason, reason.replace("_", " ")), times)
+
+    def _add_failures(self, failure: Failure, times: int) -> None:
+        if not times:
+            return
+        Counts.drop(self, failure.reason, times)
         if failure.status is Status.FAILED_TO_DOWNLOAD:
-            self.failed_to_download += 1
+            self.failed_to_download += times
         else:
-            self.failed_to_resize += 1
-        self.reasons[failure.reason] += 1
-        self._add_message(failure.message, 1)
+            self.failed_to_resize += times
+        self._add_message(failure.message, times)
 
     def merge(self, other: Counts) -> None:
-        """Add `other` to this tally."""
+        """Add other counts to this tally."""
         Counts.merge(self, other)
         if not isinstance(other, Tally):
             return
@@ -67,33 +80,3 @@ class Tally(Counts):
         if message not in self.messages and len(self.messages) >= MAX_MESSAGES:
             message = OTHER_MESSAGES
         self.messages[message] += times
-
-    @classmethod
-    def of_marker(cls, marker: dict[str, Any]) -> Tally:
-        """The counts that the commit marker of a committed shard holds."""
-        messages = Counter(marker["status_dict"])
-        del messages["success"]
-        return cls(
-            successes=marker["successes"],
-            bytes_received=marker["bytes"]["received"],
-            bytes_written=marker["bytes"]["written"],
-            reasons=Counter(marker["reasons"]),
-            failed_to_download=marker["failed_to_download"],
-            failed_to_resize=marker["failed_to_resize"],
-            messages=messages,
-        )
-
-    def stats(self) -> dict[str, Any]:
-        """The counting part of a `_stats.json`; `status_dict` is img2dataset's."""
-        status_dict = dict(self.messages.most_common())
-        if self.successes:
-            status_dict = {"success": self.successes, **status_dict}
-        return {
-            "count": self.count,
-            "successes": self.successes,
-            "failed_to_download": self.failed_to_download,
-            "failed_to_resize": self.failed_to_resize,
-            "status_dict": status_dict,
-            "reasons": dict(self.reasons.most_common()),
-            "bytes": {"received": self.bytes_received, "written": self.bytes_written},
-        }

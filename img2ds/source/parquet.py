@@ -1,32 +1,12 @@
-"""parquet: the footer tells the rows, so shards are ranges and workers read their own."""
+"""parquet: the footer has the row count, so shards are row ranges, which workers read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from img2ds.core.failure import UsageError
 from img2ds.core.sample import RowRange
 from img2ds.source.source import check_columns
-from img2ds.storage import open_seekable
-
-#: Bytes read ahead in each column: what bounds memory when a row group holds a million rows.
-BUFFER = 1 << 18
-
-
-def open_parquet(path: str) -> pq.ParquetFile:
-    """Open a file for reading row group by row group.
-
-    Raises:
-        UsageError: it is not there or not parquet.
-    """
-    try:
-        return pq.ParquetFile(open_seekable(path), buffer_size=BUFFER, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
-        words = str(error).splitlines()[0]
-        raise UsageError(f"{path} cannot be read as parquet: {words}") from None
+from img2ds.storage.parquet import open_parquet
 
 
 class ParquetSource:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from img2ds.core.sample import RowRange, ShardTask
-from img2ds.source.parquet import open_parquet
+from img2ds.storage.parquet import open_parquet
 
 #: Rows decoded at once.
 BATCH_ROWS = 10_000

@@ -15,7 +15,7 @@ import jinja2
 import img2ds
 from img2ds.report.console import duration, share
 from img2ds.storage import OutputFolder
-from laion.lineage import StageCounts, read_stage
+from laion.provenance import StageCounts, read_stage
 from laion.run.config import Step, stage_flags
 
 #: Reasons that are listed of a stage; the rest are counted together.
@@ -38,7 +38,7 @@ class Row:
         if not self.record:
             return "waiting" if self.counts is None else "begun"
         code = self.record["exit_code"]
-        return {0: "done", 130: "stopped by hand"}.get(code, "parts are missing")
+        return {0: "done", 130: "interrupted"}.get(code, "parts are missing")
 
     @property
     def rate(self) -> str:

@@ -19,7 +19,8 @@ from img2ds.config.options import ImageOptions, OutputOptions
 from img2ds.core.naming import sample_keys
 from img2ds.core.sample import FileRecord, Sample
 from img2ds.core.schema import metadata_schema, metadata_table
-from img2ds.formats.contract import ShardWriter, open_writer
+from img2ds.formats.contract import ShardWriter
+from img2ds.formats.table import open_writer
 
 #: From a data file to what is in it: key -> (image, caption or None, row), in the file's order.
 Read = Callable[[Path], dict[str, tuple[bytes, str | None, dict[str, Any]]]]

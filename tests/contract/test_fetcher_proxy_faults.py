@@ -1,4 +1,4 @@
-"""Every fetcher behind a proxy that is at fault, or before a server that is: whose fault it is."""
+"""Every fetcher behind a proxy: faults of the proxy and of the server have their own reasons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trio
 from img2ds.config.options import NetworkOptions
 from img2ds.core.failure import Failure
 from img2ds.core.sample import Fetched
-from img2ds.downloader.pipeline import SILENCE
+from img2ds.downloader.pipeline import HOST_TIMEOUTS
 from img2ds.net.fetcher import open_fetcher
 from tests.contract.fetcher_setups import DEAD_PROXY, FETCHERS, HOST, tls_proxy, world
 from tests.run_on_virtual_clock import run
@@ -32,7 +32,7 @@ async def outcome_behind(
         return await there.get(url)
 
 
-#: Faults of a relaying proxy, for all that is known: there is no head yet.
+#: Counted as faults of a relaying proxy, since there is no head yet.
 _ITS_OWN = {"connect_reset", "closed_before_reply", "protocol_error", "header_too_large"}
 
 
@@ -71,7 +71,7 @@ def test_a_misbehaving_proxy(kind: str, scheme: str, case: Case) -> None:
     wanted = case.http if scheme == "http" else case.https
     assert (outcome.reason if isinstance(outcome, Failure) else None) == wanted
     if isinstance(outcome, Failure):
-        assert outcome.via_other_host or outcome.reason not in SILENCE, "the host is blamed"
+        assert outcome.via_other_host or outcome.reason not in HOST_TIMEOUTS, "the host is blamed"
         if wanted == "proxy_error":
             assert "proxy" in outcome.message
 
@@ -111,7 +111,7 @@ def test_a_proxy_that_is_not_there(kind: str, scheme: str) -> None:
 def test_a_bad_certificate_of_the_proxy(
     kind: str, scheme: str, make: Callable[[], certificates.Identity]
 ) -> None:
-    """Refused even where those of the web are not looked at: it may be told a password."""
+    """Refused even with --ignore_ssl_certificate: a proxy may be sent a password."""
 
     async def main() -> None:
         proxy = ProxyServer(tls=certificates.server_context(make))

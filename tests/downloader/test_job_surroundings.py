@@ -21,7 +21,7 @@ from tests.downloader.test_job import (
     ungated,
     write_list,
 )
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.proxy import ProxyServer
 from tests.server.sample_web import BackgroundWeb
 
@@ -92,7 +92,7 @@ class BackgroundProxy(BackgroundWeb):
     """A proxy that wants to know who asks, before a web that nobody could find without it."""
 
     def __init__(self) -> None:
-        super().__init__([picture()] * 10)
+        super().__init__([good_image()] * 10)
         self.proxy = ProxyServer(login="me:s3cret")
         self.proxy.servers = {80: self.web}
         self.web = self.proxy  # type: ignore[assignment]  # what is served
@@ -128,7 +128,9 @@ def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 2
-    words = "img2ds: --proxy: no connection to 127.0.0.1, port 9 (proxy: connection refused)\n"
+    words = (
+        "img2ds: error: --proxy: no connection to 127.0.0.1, port 9 (proxy: connection refused)\n"
+    )
     assert run.stderr == words
     assert not (tmp_path / "out").exists()
 

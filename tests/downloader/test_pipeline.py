@@ -1,4 +1,4 @@
-"""Slots over a feed, with a fetcher that is told what happens, on the virtual clock."""
+"""The pipeline with a scripted fetcher, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from img2ds.net.context import FetchContext
 from img2ds.report.tally import Tally
 from tests.run_on_virtual_clock import run
 
-SILENT = failure(Reason.CONNECT_TIMEOUT, "no answer")
+TIMED_OUT = failure(Reason.CONNECT_TIMEOUT, "no answer")
 GONE = Failure("http_404", "HTTP status 404")
 
 
@@ -28,7 +28,7 @@ class Rows:
     def __init__(self, urls: list[str]) -> None:
         self.urls = urls
         self.boxes: list[Any] | None = None
-        self.count = self.pending = len(urls)
+        self.count = self._unended = len(urls)
         self.error: OSError | None = None
         self.notes: list[str] = []
         self.tally = Tally()
@@ -39,7 +39,10 @@ class Rows:
         assert index not in self.ended
         self.ended[index] = outcome
         self.ended_at.append(trio.current_time())
-        self.pending -= 1
+
+    def end_row(self) -> bool:
+        self._unended -= 1
+        return not self._unended
 
 
 class Fetcher:
@@ -62,7 +65,7 @@ class Fetcher:
 
 
 def download(rows: Rows, fetcher: Fetcher, retries: int = 0) -> float:
-    """All rows of one shard; returns the virtual seconds it took."""
+    """Download the rows of one shard. Returns the virtual seconds it took."""
     options = Options.from_flags(
         {"url_list": "list.txt", "output_format": "webdataset", "retries": retries,
          "thread_count": 8, "per_host_concurrency": 5}
@@ -71,8 +74,8 @@ def download(rows: Rows, fetcher: Fetcher, retries: int = 0) -> float:
     async def main() -> float:
         finished: list[Shard] = []
         pipeline = Pipeline(options, fetcher, finished.append)
-        pipeline.feed.add(cast(Shard, rows))
-        pipeline.feed.close()
+        pipeline.scheduler.add(cast(Shard, rows))
+        pipeline.scheduler.close()
         began = trio.current_time()
         await pipeline.run()
         assert finished == [cast(Shard, rows)]
@@ -81,40 +84,40 @@ def download(rows: Rows, fetcher: Fetcher, retries: int = 0) -> float:
     return run(main)
 
 
-def test_a_silent_hosts_rows_share_one_attempt() -> None:
+def test_an_unresponsive_hosts_rows_share_one_attempt() -> None:
     rows = Rows([f"http://dead/{number}" for number in range(5)])
-    fetcher = Fetcher(lambda url, number: SILENT)
+    fetcher = Fetcher(lambda url, number: TIMED_OUT)
     assert download(rows, fetcher) == pytest.approx(10)
     assert len(fetcher.asked) == 1
-    assert rows.ended == dict.fromkeys(range(5), SILENT)
+    assert rows.ended == dict.fromkeys(range(5), TIMED_OUT)
 
 
-def test_no_more_rows_share_it_than_could_have_been_out() -> None:
+def test_no_more_rows_share_it_than_could_have_been_active() -> None:
     rows = Rows([f"http://dead/{number}" for number in range(8)])
-    fetcher = Fetcher(lambda url, number: SILENT)
+    fetcher = Fetcher(lambda url, number: TIMED_OUT)
     assert download(rows, fetcher) == pytest.approx(20)
     assert fetcher.asked == ["http://dead/0", "http://dead/5"]
 
 
-def test_a_silent_host_is_tried_as_often_as_retries_say() -> None:
+def test_an_unresponsive_host_is_tried_as_often_as_retries_say() -> None:
     rows = Rows([f"http://dead/{number}" for number in range(5)])
-    fetcher = Fetcher(lambda url, number: SILENT)
+    fetcher = Fetcher(lambda url, number: TIMED_OUT)
     assert 20 < download(rows, fetcher, retries=1) < 22
     assert len(fetcher.asked) == 2
     assert len(rows.ended) == 5
 
 
-def test_a_host_that_answers_the_second_time_loses_nothing() -> None:
+def test_a_host_that_responds_the_second_time_loses_nothing() -> None:
     rows = Rows([f"http://late/{number}" for number in range(5)])
-    fetcher = Fetcher(lambda url, number: SILENT if number == 1 else GONE)
+    fetcher = Fetcher(lambda url, number: TIMED_OUT if number == 1 else GONE)
     download(rows, fetcher, retries=1)
     assert rows.ended == dict.fromkeys(range(5), GONE)
     assert sorted(Counter(fetcher.asked).values()) in ([1, 1, 1, 1, 1], [1, 1, 1, 1, 2])
 
 
-def test_a_silence_behind_a_redirect_is_not_the_hosts() -> None:
-    """And an answer lets the host have its whole share."""
-    elsewhere = Failure(SILENT.reason, SILENT.message, via_other_host=True)
+def test_a_timeout_behind_a_redirect_is_not_the_hosts() -> None:
+    """And a response lets the host have its whole limit."""
+    elsewhere = Failure(TIMED_OUT.reason, TIMED_OUT.message, via_other_host=True)
     rows = Rows([f"http://shortener/{number}" for number in range(6)])
     fetcher = Fetcher(lambda url, number: elsewhere)
     assert download(rows, fetcher) == pytest.approx(20)
@@ -123,7 +126,7 @@ def test_a_silence_behind_a_redirect_is_not_the_hosts() -> None:
 
 def test_dead_hosts_hold_no_slot_until_their_time_out() -> None:
     rows = Rows([f"http://dead{n}/" for n in range(8)] + [f"http://quick/{n}" for n in range(50)])
-    fetcher = Fetcher(lambda url, number: GONE if "quick" in url else SILENT)
+    fetcher = Fetcher(lambda url, number: GONE if "quick" in url else TIMED_OUT)
     assert download(rows, fetcher) == pytest.approx(10)
     last = max(rows.ended_at)
     assert [round(last - at, 1) for at in rows.ended_at] == [8.5] * 50 + [0] * 8

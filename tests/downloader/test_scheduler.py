@@ -1,4 +1,4 @@
-"""Rows are handed out once each, in order, within the share of a host, on a virtual clock."""
+"""The scheduler hands out every row once, in order, within host limits, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from img2ds.downloader.scheduler import Row, Scheduler
+from img2ds.downloader.hosts import HostLimits
+from img2ds.downloader.scheduler import MOVES, Row, RowState, Scheduler
 from img2ds.downloader.shard import Shard
 
 
 class Rows:
-    """What a feed knows of a shard: how many rows, and their URLs."""
+    """What the scheduler knows of a shard: how many rows, and their URLs."""
 
     def __init__(self, *urls: str | None) -> None:
         self.urls = list(urls)
@@ -40,62 +41,62 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     trio.run(limited, clock=MockClock(autojump_threshold=0))
 
 
-async def take(feed: Scheduler) -> Row:
-    row = await feed.next()
+async def take(scheduler: Scheduler) -> Row:
+    row = await scheduler.next()
     assert row is not None
     return row
 
 
-async def nothing_now(feed: Scheduler) -> bool:
-    """Whether a slot that asks has to wait."""
+async def nothing_now(scheduler: Scheduler) -> bool:
+    """Return whether a slot that asks has to wait."""
     with trio.move_on_after(0.001) as waited:
-        row = await feed.next()
+        row = await scheduler.next()
         assert row is None, row
     return waited.cancelled_caught
 
 
 def test_rows_come_in_order_across_shards_and_end() -> None:
     async def main() -> None:
-        feed = Scheduler(0)
+        scheduler = Scheduler(HostLimits(0))
         first, second = of_hosts("abc"), of_hosts("de")
-        feed.add(first)
-        feed.add(second)
-        feed.close()
-        rows = [await take(feed) for _ in range(5)]
+        scheduler.add(first)
+        scheduler.add(second)
+        scheduler.close()
+        rows = [await take(scheduler) for _ in range(5)]
         assert [(row.shard, row.index) for row in rows] == [
             (first, 0), (first, 1), (first, 2), (second, 0), (second, 1),
         ]  # fmt: skip
         assert [row.host for row in rows] == list("abcde")
-        assert await nothing_now(feed)  # a row that is out may still come back
+        assert await nothing_now(scheduler)  # an active row may still come back
         for row in rows:
-            feed.done(row)
-        assert await feed.next() is None
-        assert await feed.next() is None  # and for every slot that asks
+            scheduler.end(row)
+        assert await scheduler.next() is None
+        assert await scheduler.next() is None  # and for every slot that asks
 
     run(main)
 
 
-def test_an_open_feed_keeps_its_slots_waiting() -> None:
+def test_an_open_scheduler_keeps_its_slots_waiting() -> None:
     async def main() -> None:
-        feed = Scheduler(0)
-        assert await nothing_now(feed)
+        scheduler = Scheduler(HostLimits(0))
+        assert await nothing_now(scheduler)
         got: list[Row | None] = []
 
         async def slot() -> None:
-            row = await feed.next()
+            row = await scheduler.next()
             got.append(row)
             if row is not None:
-                feed.done(row)
+                scheduler.end(row)
 
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(slot)
             await wait_all_tasks_blocked()
             assert not got
-            feed.add(of_hosts("a"))
+            scheduler.add(of_hosts("a"))
             await wait_all_tasks_blocked()
             assert len(got) == 1
-            feed.close()
+            scheduler.close()
         assert got[1:] == [None, None]
 
     run(main)
@@ -103,78 +104,78 @@ def test_an_open_feed_keeps_its_slots_waiting() -> None:
 
 def test_the_last_rows_end_lets_every_slot_go() -> None:
     async def main() -> None:
-        feed = Scheduler(0)
-        feed.add(of_hosts("a"))
-        feed.close()
-        row = await take(feed)
+        scheduler = Scheduler(HostLimits(0))
+        scheduler.add(of_hosts("a"))
+        scheduler.close()
+        row = await take(scheduler)
         got: list[Row | None] = []
 
         async def slot() -> None:
-            got.append(await feed.next())
+            got.append(await scheduler.next())
 
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(slot)
             await wait_all_tasks_blocked()
             assert not got
-            feed.done(row)
+            scheduler.end(row)
         assert got == [None, None, None]
 
     run(main)
 
 
-def test_a_feed_closed_without_rows_ends() -> None:
+def test_a_scheduler_closed_without_rows_ends() -> None:
     async def main() -> None:
-        feed = Scheduler(4)
-        feed.close()
-        assert await feed.next() is None
+        scheduler = Scheduler(HostLimits(4))
+        scheduler.close()
+        assert await scheduler.next() is None
 
     run(main)
 
 
 def test_a_busy_host_keeps_no_other_waiting() -> None:
     async def main() -> None:
-        feed = Scheduler(2)
-        feed.add(of_hosts("aaaaabac"))
-        feed.close()
-        rows = [await take(feed) for _ in range(4)]
-        assert [row.index for row in rows] == [0, 1, 5, 7]  # a a b c; the others are parked
-        assert await nothing_now(feed)
-        feed.done(rows[2])  # b's end frees nothing for a
-        assert await nothing_now(feed)
-        feed.done(rows[0])
-        third = await take(feed)
-        assert third.index == 2  # parked rows come back in order
-        assert await nothing_now(feed)
-        feed.done(rows[1])
-        feed.done(third)
-        rest = [await take(feed), await take(feed)]
+        scheduler = Scheduler(HostLimits(2))
+        scheduler.add(of_hosts("aaaaabac"))
+        scheduler.close()
+        rows = [await take(scheduler) for _ in range(4)]
+        assert [row.index for row in rows] == [0, 1, 5, 7]  # a a b c; the others wait
+        assert await nothing_now(scheduler)
+        scheduler.end(rows[2])  # b's end frees nothing for a
+        assert await nothing_now(scheduler)
+        scheduler.end(rows[0])
+        third = await take(scheduler)
+        assert third.index == 2  # waiting rows come in order
+        assert await nothing_now(scheduler)
+        scheduler.end(rows[1])
+        scheduler.end(third)
+        rest = [await take(scheduler), await take(scheduler)]
         assert [row.index for row in rest] == [3, 4]
-        feed.done(rest[0])
-        last = await take(feed)
+        scheduler.end(rest[0])
+        last = await take(scheduler)
         assert last.index == 6
         for row in (rows[3], rest[1], last):
-            feed.done(row)
-        assert await feed.next() is None
+            scheduler.end(row)
+        assert await scheduler.next() is None
 
     run(main)
 
 
-def test_a_parked_row_wakes_a_waiting_slot() -> None:
+def test_a_row_that_waited_for_its_host_wakes_a_waiting_slot() -> None:
     async def main() -> None:
-        feed = Scheduler(1)
-        feed.add(of_hosts("aa"))
-        first = await take(feed)
+        scheduler = Scheduler(HostLimits(1))
+        scheduler.add(of_hosts("aa"))
+        first = await take(scheduler)
         got: list[int] = []
 
         async def slot() -> None:
-            got.append((await take(feed)).index)
+            got.append((await take(scheduler)).index)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(slot)
             await wait_all_tasks_blocked()
             assert not got
-            feed.done(first)
+            scheduler.end(first)
         assert got == [1]
 
     run(main)
@@ -182,9 +183,9 @@ def test_a_parked_row_wakes_a_waiting_slot() -> None:
 
 def test_zero_is_no_limit() -> None:
     async def main() -> None:
-        feed = Scheduler(0)
-        feed.add(of_hosts("a" * 500))
-        assert [(await take(feed)).index for _ in range(500)] == list(range(500))
+        scheduler = Scheduler(HostLimits(0))
+        scheduler.add(of_hosts("a" * 500))
+        assert [(await take(scheduler)).index for _ in range(500)] == list(range(500))
 
     run(main)
 
@@ -192,232 +193,234 @@ def test_zero_is_no_limit() -> None:
 @pytest.mark.parametrize("url", [None, "", "no scheme", "http:/", "http://"])
 def test_urls_without_a_host_are_handed_out_too(url: str | None) -> None:
     async def main() -> None:
-        feed = Scheduler(1)
-        feed.add(shard(url))
-        feed.close()
-        row = await take(feed)
-        feed.done(row)
-        assert await feed.next() is None
+        scheduler = Scheduler(HostLimits(1))
+        scheduler.add(shard(url))
+        scheduler.close()
+        row = await take(scheduler)
+        scheduler.end(row)
+        assert await scheduler.next() is None
 
     run(main)
 
 
-def test_a_later_try_comes_at_its_time_and_not_before() -> None:
+def test_a_retry_comes_at_its_time_and_not_before() -> None:
     async def main() -> None:
-        feed = Scheduler(0)
-        feed.add(of_hosts("ab"))
-        feed.close()
-        first, second = await take(feed), await take(feed)
+        scheduler = Scheduler(HostLimits(0))
+        scheduler.add(of_hosts("ab"))
+        scheduler.close()
+        first, second = await take(scheduler), await take(scheduler)
         began = trio.current_time()
-        feed.again(first, 30)
-        feed.again(second, 10)
-        assert await take(feed) is second
+        scheduler.retry(first, 30)
+        scheduler.retry(second, 10)
+        assert await take(scheduler) is second
         assert trio.current_time() - began == pytest.approx(10)
-        assert await take(feed) is first
+        assert await take(scheduler) is first
         assert trio.current_time() - began == pytest.approx(30)
-        feed.done(second)
-        assert await nothing_now(feed)
-        feed.done(first)
-        assert await feed.next() is None
+        scheduler.end(second)
+        assert await nothing_now(scheduler)
+        scheduler.end(first)
+        assert await scheduler.next() is None
 
     run(main)
 
 
 def test_a_sooner_time_reaches_a_slot_that_already_waits() -> None:
     async def main() -> None:
-        feed = Scheduler(0)
-        feed.add(of_hosts("ab"))
-        first, second = await take(feed), await take(feed)
+        scheduler = Scheduler(HostLimits(0))
+        scheduler.add(of_hosts("ab"))
+        first, second = await take(scheduler), await take(scheduler)
         began = trio.current_time()
-        feed.again(first, 100)
+        scheduler.retry(first, 100)
         times: dict[int, float] = {}
 
         async def slot() -> None:
-            row = await take(feed)
+            row = await take(scheduler)
             times[row.index] = trio.current_time() - began
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(slot)
             nursery.start_soon(slot)
             await trio.sleep(1)
-            feed.again(second, 5)
+            scheduler.retry(second, 5)
         assert times == {1: pytest.approx(6), 0: pytest.approx(100)}
 
     run(main)
 
 
-def test_a_row_that_waits_holds_no_share_of_its_host() -> None:
+def test_a_delayed_row_takes_no_room_at_its_host() -> None:
     async def main() -> None:
-        feed = Scheduler(1)
-        feed.add(of_hosts("aa"))
-        feed.close()
-        first = await take(feed)
-        feed.again(first, 10)
-        second = await take(feed)
+        scheduler = Scheduler(HostLimits(1))
+        scheduler.add(of_hosts("aa"))
+        scheduler.close()
+        first = await take(scheduler)
+        scheduler.retry(first, 10)
+        second = await take(scheduler)
         assert second.index == 1
         with trio.move_on_after(20):
-            pytest.fail(f"{await feed.next()} is above its host's share")
-        feed.done(second)  # the later try, due by now, was parked meanwhile
-        assert await take(feed) is first
+            pytest.fail(f"{await scheduler.next()} is above its host's limit")
+        scheduler.end(second)  # the retry, due by now, waited for its host meanwhile
+        assert await take(scheduler) is first
 
     run(main)
 
 
 def test_the_next_shard_is_asked_for_in_time() -> None:
     async def main() -> None:
-        feed = Scheduler(0)
-        await feed.wait_below(1)  # at once: there is nothing
-        feed.add(of_hosts("abcd"))
+        scheduler = Scheduler(HostLimits(0))
+        await scheduler.wait_below(1)  # at once: there is nothing
+        scheduler.add(of_hosts("abcd"))
         left: list[int] = []
         handed: list[Row] = []
 
         async def load() -> None:
-            await feed.wait_below(2)
+            await scheduler.wait_below(2)
             left.append(4 - len(handed))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(load)
             while len(handed) < 4:
                 await wait_all_tasks_blocked()
-                handed.append(await take(feed))
+                handed.append(await take(scheduler))
         assert left == [1]
 
     run(main)
 
 
-def test_a_host_that_has_not_answered_gets_one_row_at_a_time() -> None:
+def test_a_host_that_has_not_responded_gets_one_row_at_a_time() -> None:
     async def main() -> None:
-        feed = Scheduler(3, unanswered=1, waiting=10)
-        feed.add(of_hosts("aaabaa"))
-        first, other = await take(feed), await take(feed)
+        scheduler = Scheduler(HostLimits(3, first_limit=1, max_waiting=10))
+        scheduler.add(of_hosts("aaabaa"))
+        first, other = await take(scheduler), await take(scheduler)
         assert (first.index, other.index) == (0, 3)
-        assert await nothing_now(feed)
-        feed.answered(first)
-        assert [(await take(feed)).index for _ in range(2)] == [1, 2]
-        assert await nothing_now(feed)  # three are out
-        feed.done(first)
-        assert (await take(feed)).index == 4
+        assert await nothing_now(scheduler)
+        scheduler.record_response(first)
+        assert [(await take(scheduler)).index for _ in range(2)] == [1, 2]
+        assert await nothing_now(scheduler)  # three are active
+        scheduler.end(first)
+        assert (await take(scheduler)).index == 4
 
     run(main)
 
 
-def test_rows_that_waited_share_a_hosts_silence() -> None:
+def test_rows_that_waited_share_a_hosts_timeout() -> None:
     async def main() -> None:
-        feed = Scheduler(3, unanswered=1, waiting=10)
-        feed.add(of_hosts("aaaaa"))
-        feed.close()
-        first = await take(feed)
-        assert await nothing_now(feed)
-        sharing = feed.silent(first)
-        assert [row.index for row in sharing] == [1, 2]  # three could have been out
-        assert feed.silences(first) == feed.silences(sharing[0]) == 1
+        scheduler = Scheduler(HostLimits(3, first_limit=1, max_waiting=10))
+        scheduler.add(of_hosts("aaaaa"))
+        scheduler.close()
+        first = await take(scheduler)
+        assert await nothing_now(scheduler)
+        sharing = scheduler.record_timeout(first)
+        assert [row.index for row in sharing] == [1, 2]  # three could have been active
+        assert scheduler.timeouts(first) == scheduler.timeouts(sharing[0]) == 1
         for row in (first, *sharing):
-            feed.done(row)
-        second = await take(feed)
+            scheduler.end(row)
+        second = await take(scheduler)
         assert second.index == 3
-        assert await nothing_now(feed)  # still one at a time
-        assert [row.index for row in feed.silent(second)] == [4]
-        assert feed.silences(second) == 2
+        assert await nothing_now(scheduler)  # still one at a time
+        assert [row.index for row in scheduler.record_timeout(second)] == [4]
+        assert scheduler.timeouts(second) == 2
         await trio.sleep(61)
-        assert feed.silences(second) == 0
-        feed.answered(second)
-        assert feed.silences(second) == 0
+        assert scheduler.timeouts(second) == 0
+        scheduler.record_response(second)
+        assert scheduler.timeouts(second) == 0
 
     run(main)
 
 
-def test_twice_as_many_share_each_further_silence() -> None:
+def test_twice_as_many_share_each_further_timeout() -> None:
     async def main() -> None:
-        feed = Scheduler(2, unanswered=1, waiting=100)
-        feed.add(of_hosts("a" * 30))
+        scheduler = Scheduler(HostLimits(2, first_limit=1, max_waiting=100))
+        scheduler.add(of_hosts("a" * 30))
         shared: list[int] = []
         while sum(shared) < 30:
-            first = await take(feed)
-            assert await nothing_now(feed)
-            rows = [first, *feed.silent(first)]
+            first = await take(scheduler)
+            assert await nothing_now(scheduler)
+            rows = [first, *scheduler.record_timeout(first)]
             shared.append(len(rows))
             for row in rows:
-                feed.done(row)
+                scheduler.end(row)
         assert shared == [2, 4, 8, 16]
-        feed.add(of_hosts("aaaa"))
-        first = await take(feed)
-        feed.answered(first)
-        second = await take(feed)
-        assert await nothing_now(feed)
-        feed.done(first)
-        assert [row.index for row in feed.silent(second)] == [3]  # it has answered in between
+        scheduler.add(of_hosts("aaaa"))
+        first = await take(scheduler)
+        scheduler.record_response(first)
+        second = await take(scheduler)
+        assert await nothing_now(scheduler)
+        scheduler.end(first)
+        assert [row.index for row in scheduler.record_timeout(second)] == [
+            3
+        ]  # it has responded in between
 
     run(main)
 
 
-def test_only_the_last_row_out_stands_for_others() -> None:
-    """A host that was busy when it fell silent has as many failures as it had rows out."""
+def test_only_the_last_active_row_speaks_for_others() -> None:
+    """A host that was busy when it stopped responding fails as many rows as were active."""
 
     async def main() -> None:
-        feed = Scheduler(2, unanswered=1, waiting=10)
-        feed.add(of_hosts("aaaa"))
-        first = await take(feed)
-        feed.answered(first)
-        second = await take(feed)
-        assert await nothing_now(feed)
-        assert feed.silent(first) == []
-        assert feed.silences(first) == 0
-        feed.done(first)
-        assert [row.index for row in feed.silent(second)] == [2]
-        assert feed.silences(second) == 1
+        scheduler = Scheduler(HostLimits(2, first_limit=1, max_waiting=10))
+        scheduler.add(of_hosts("aaaa"))
+        first = await take(scheduler)
+        scheduler.record_response(first)
+        second = await take(scheduler)
+        assert await nothing_now(scheduler)
+        assert scheduler.record_timeout(first) == []
+        assert scheduler.timeouts(first) == 0
+        scheduler.end(first)
+        assert [row.index for row in scheduler.record_timeout(second)] == [2]
+        assert scheduler.timeouts(second) == 1
 
     run(main)
 
 
-def test_no_more_rows_than_that_wait_for_a_first_answer() -> None:
+def test_no_more_rows_than_that_wait_for_a_first_response() -> None:
     async def main() -> None:
-        feed = Scheduler(4, unanswered=1, waiting=2)
-        feed.add(of_hosts("aaaaaaa"))
-        assert [(await take(feed)).index for _ in range(4)] == [0, 3, 4, 5]
-        assert await nothing_now(feed)
+        scheduler = Scheduler(HostLimits(4, first_limit=1, max_waiting=2))
+        scheduler.add(of_hosts("aaaaaaa"))
+        assert [(await take(scheduler)).index for _ in range(4)] == [0, 3, 4, 5]
+        assert await nothing_now(scheduler)
 
     run(main)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_every_row_ends_once_whatever_happens(seed: int) -> None:
-    """Many slots, few hosts, failures that come back; no host is ever above its share."""
+    """Many slots, few hosts, failures that come back; no host is ever above its limit."""
     random = Random(seed)
     limit = random.choice([1, 2, 5])
-    unanswered, waiting = random.choice([(0, 0), (1, 3), (1, 100)])
+    first_limit, max_waiting = random.choice([(0, 0), (1, 3), (1, 100)])
     shards = [
         of_hosts("".join(random.choices("aaaabcd", k=random.randint(1, 60)))) for _ in range(6)
     ]
 
     async def main() -> None:
-        feed = Scheduler(limit, unanswered, waiting)
+        scheduler = Scheduler(HostLimits(limit, first_limit, max_waiting))
         active: Counter[str] = Counter()
         ended: Counter[tuple[int, int]] = Counter()
 
         async def slot() -> None:
-            while (row := await feed.next()) is not None:
+            while (row := await scheduler.next()) is not None:
                 active[row.host] += 1
                 assert active[row.host] <= limit
                 await trio.sleep(random.expovariate(2))
                 active[row.host] -= 1
                 sharing = []
                 if random.random() < 0.5:
-                    feed.answered(row)
+                    scheduler.record_response(row)
                 elif random.random() < 0.5:
-                    sharing = feed.silent(row)
+                    sharing = scheduler.record_timeout(row)
                 for one in (row, *sharing):
                     if random.random() < 0.3 and one.attempts < 3:
                         one.attempts += 1
-                        feed.again(one, random.uniform(0, 5))
+                        scheduler.retry(one, random.uniform(0, 5))
                     else:
                         ended[shards.index(one.shard), one.index] += 1
-                        feed.done(one)
+                        scheduler.end(one)
 
         async def load() -> None:
             for one in shards:
-                await feed.wait_below(5)
-                feed.add(one)
-            feed.close()
+                await scheduler.wait_below(5)
+                scheduler.add(one)
+            scheduler.close()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(load)
@@ -428,3 +431,24 @@ def test_every_row_ends_once_whatever_happens(seed: int) -> None:
         assert set(ended.values()) == {1}
 
     run(main)
+
+
+def test_a_row_moves_only_as_the_table_says() -> None:
+    async def main() -> None:
+        scheduler = Scheduler(HostLimits(0))
+        scheduler.add(of_hosts("ab"))
+        ended, delayed = await take(scheduler), await take(scheduler)
+        scheduler.end(ended)
+        scheduler.retry(delayed, 1)
+        assert (ended.state, delayed.state) == (RowState.ENDED, RowState.DELAYED)
+        for move in (scheduler.end, lambda row: scheduler.retry(row, 1)):
+            for row in (ended, delayed):
+                with pytest.raises(AssertionError):
+                    move(row)
+
+    run(main)
+
+
+def test_every_state_has_its_moves() -> None:
+    assert set(MOVES) == set(RowState)
+    assert {state for state, following in MOVES.items() if not following} == {RowState.ENDED}

@@ -1,4 +1,4 @@
-"""Slots and what waits for a connection beside them, on the virtual clock."""
+"""Slots and the overflow that waits to connect, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from img2ds.downloader.slots import LEND_SLOT_AFTER, Slot, Slots, most_beside
+from img2ds.downloader.slots import LEND_SLOT_AFTER, Slot, Slots, max_overflow
 
 
 class Work:
-    """Rows of (seconds until the connection, seconds after it); when each was taken and begun."""
+    """Rows of (seconds until the connection, seconds after it); when each was taken and started."""
 
     def __init__(self, count: int, *rows: tuple[float, float]) -> None:
         self.slots = Slots(count, self.take, self.work)
         self.rows = deque(rows)
         self.taken: list[float] = []
-        self.begun: list[float] = []
+        self.started: list[float] = []
         self.one_ended = trio.lowlevel.ParkingLot()
         self.ended = self.connecting = self.connected = self.most_connecting = 0
 
     async def take(self) -> tuple[float, float] | None:
         """Slots ask until the last row has ended, as for rows that might be tried again."""
-        while not self.rows and self.ended < len(self.begun):
+        while not self.rows and self.ended < len(self.started):
             await self.one_ended.park()
         self.taken.append(trio.current_time())
         return self.rows.popleft() if self.rows else None
 
     async def work(self, row: tuple[float, float], slot: Slot) -> None:
         before, after = row
-        self.begun.append(trio.current_time())
+        self.started.append(trio.current_time())
         self.connecting += 1
         self.most_connecting = max(self.most_connecting, self.connecting)
         try:
@@ -53,16 +53,16 @@ class Work:
         self.one_ended.unpark_all()
 
     async def run(self) -> list[float]:
-        """When each row was begun, in seconds after the first."""
+        """Return when each row was started, in seconds after the first."""
         await self.slots.run()
         slots = self.slots
-        assert self.ended == len(self.begun)
-        assert (slots.held, slots.beside, slots.connecting, slots._tasks) == (0, set(), {}, 0)
-        return [begun - self.begun[0] for begun in self.begun]
+        assert self.ended == len(self.started)
+        assert (slots.held, slots.overflow, slots.connecting, slots._tasks) == (0, set(), {}, 0)
+        return [started - self.started[0] for started in self.started]
 
 
 def seconds(main: Callable[[], Awaitable[None]]) -> float:
-    """What `main` takes."""
+    """Return how many virtual seconds `main` takes."""
 
     async def measured() -> float:
         began = trio.current_time()
@@ -98,11 +98,11 @@ def test_a_row_that_comes_back_waits_for_the_next_free_slot() -> None:
 
     async def main() -> None:
         work = Work(2, (3, 10), (0, 5), (0, 5), (0, 1), (0, 1))
-        # The first is answered at 3, and goes on at 5 in the second's slot.
+        # The first is connected at 3, and continues at 5 in the second's slot.
         assert await work.run() == about(
             0, 0, LEND_SLOT_AFTER, LEND_SLOT_AFTER + 5, LEND_SLOT_AFTER + 6
         )
-        assert work.taken[:5] == work.begun  # no row is taken before there is a slot for it
+        assert work.taken[:5] == work.started  # no row is taken before there is a slot for it
 
     assert seconds(main) == pytest.approx(15, abs=0.2)
 
@@ -121,11 +121,11 @@ def test_a_single_slot_is_lent_to_nobody() -> None:
     seconds(main)
 
 
-def test_only_so_many_rows_wait_beside() -> None:
+def test_only_so_many_rows_are_in_the_overflow() -> None:
     async def main() -> None:
         work = Work(4, *[(10.0, -1.0)] * 20)
         await work.run()
-        assert work.most_connecting == 4 + most_beside(4) == 6
+        assert work.most_connecting == 4 + max_overflow(4) == 6
 
     seconds(main)
 

@@ -13,7 +13,7 @@ import trio
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
-from img2ds.downloader import worker
+from img2ds.downloader import process
 from img2ds.downloader.worker import ShardOpener, _Run
 from img2ds.report.shard_report import ShardReport
 from img2ds.storage import OutputFolder
@@ -47,13 +47,13 @@ def test_shards_that_were_lost_before_are_made_one_by_one(tmp_path: Path, overla
 
 def test_slots_that_cannot_have_their_sockets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number that the line names is the largest that is taken."""
-    monkeypatch.setattr(worker, "raise_descriptor_limit", lambda: 1024)
+    monkeypatch.setattr(process, "raise_descriptor_limit", lambda: 1024)
 
     def options(slots: int) -> Options:
         return Options.from_flags({"url_list": "unused", "thread_count": slots})
 
     with pytest.raises(UsageError, match="lower it to 329,"):
-        worker.check_descriptors(options(2000))
-    worker.check_descriptors(options(329))
+        process.check_descriptors(options(2000))
+    process.check_descriptors(options(329))
     with pytest.raises(UsageError, match="--thread_count 330 needs 1025 open files"):
-        worker.check_descriptors(options(330))
+        process.check_descriptors(options(330))

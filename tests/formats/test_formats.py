@@ -340,7 +340,7 @@ def test_a_full_disk_ends_the_run(output_format: str, tmp_path: Path, address: s
     )  # fmt: skip
     assert ended.returncode == 1, ended.stderr
     assert "cannot write to the output folder: no space left on device" in ended.stderr
-    assert "the same command goes on from here" in ended.stdout
+    assert "rerun the same command to resume" in ended.stdout
     assert "Traceback" not in ended.stderr
     # What was listed before the disk was gone: whole shards.
     left = entries_of(ended.stdout)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from img2ds.core.sample import Sample
-from img2ds.formats.buffered_file import BUFFER
+from img2ds.formats.data_file import BUFFER
 from img2ds.formats.parquet import GROUP_BYTES, ParquetWriter
 
 
@@ -97,5 +97,5 @@ def test_pictures_that_come_back_cut_off_are_an_oserror(tmp_path: Path) -> None:
     writer = ParquetWriter("0.parquet", "jpg", lambda name: str(tmp_path / name))
     writer.add(Sample(0, "0", bytes(BUFFER), None, {}))
     writer._spool._file.truncate(10)
-    with pytest.raises(OSError, match="came back cut off"):
+    with pytest.raises(OSError, match="spool file of images was truncated"):
         writer.finish(pa.table({"key": ["0"]}))

@@ -17,9 +17,9 @@ import pytest
 import img2ds
 from img2ds import cli
 from img2ds.core.failure import UsageError
-from img2ds.formats.readers import layout_of
 from img2ds.manage.check import ShardCheck
 from img2ds.manage.dataset import Dataset
+from img2ds.manage.layout import layout_of
 from img2ds.manage.options import VerifyOptions
 from img2ds.manage.verify import run
 from img2ds.storage import OutputFolder, file_record

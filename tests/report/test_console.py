@@ -56,7 +56,7 @@ def test_a_shard_that_broke_is_told() -> None:
     console = Console(stream)
     console.start()
     console.shard("00007", ShardReport(7, tally(1), 2.0, error="no space left"))
-    assert stream.getvalue() == "shard 00007 could not be made: no space left\n"
+    assert stream.getvalue() == "shard 00007 failed: no space left\n"
 
 
 def test_a_terminal_gets_one_living_line() -> None:
@@ -80,7 +80,9 @@ def test_a_terminal_gets_one_living_line() -> None:
 def test_the_table_adds_up() -> None:
     lines = table(tally(9000, http_404=900, not_an_image=100)).splitlines()
     rows = {line[:20].strip(): line[20:].rsplit(maxsplit=2) for line in lines[1:]}
-    assert {name: (words[0].replace(" ", ""), words[1]) for name, words in rows.items()} == {
+    assert {
+        name: (words[0].strip().replace(",", ""), words[1]) for name, words in rows.items()
+    } == {
         "success": ("9000", "90.0"),
         "failed_to_download": ("900", "9.0"),
         "http_404": ("900", "9.0"),
@@ -93,7 +95,7 @@ def test_the_table_adds_up() -> None:
 
 def test_rates() -> None:
     line = speed(tally(2000), wall=8.0, cpu=5.0)
-    assert "2 000 images in 8 s: 250 img/s, 2.5 ms CPU per image" in line
+    assert "2,000 images in 8 s: 250 img/s, 2.5 ms CPU per image" in line
     assert "10.0 MB received (1.2 MB/s), 2.0 MB of images written" in line
     assert "- ms CPU per image" in speed(tally(0, http_404=1), wall=1.0, cpu=1.0)
 
@@ -116,7 +118,7 @@ def test_every_reason_has_its_place_in_the_table(reason: Reason) -> None:
 
 def test_words() -> None:
     assert [share(1, 3), share(0, 0)] == ["33.3 %", "- %"]
-    assert [counted(1, "shard"), counted(12000, "shard")] == ["1 shard", "12 000 shards"]
+    assert [counted(1, "shard"), counted(12000, "shard")] == ["1 shard", "12,000 shards"]
     assert [duration(4.4), duration(200), duration(7800)] == ["4 s", "3 min", "2 h 10 min"]
 
 

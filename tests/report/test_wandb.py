@@ -240,7 +240,9 @@ def test_it_is_not_installed(
         check=False, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
     assert run.returncode == 2
-    assert run.stderr == ("img2ds: --enable_wandb needs a package: pip install 'img2ds[wandb]'\n")
+    assert run.stderr == (
+        "img2ds: error: --enable_wandb needs a package: pip install 'img2ds[wandb]'\n"
+    )
     assert not (tmp_path / "out").exists()
 
 

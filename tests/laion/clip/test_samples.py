@@ -95,14 +95,14 @@ def test_a_tar_that_is_cut_short_is_told(tmp_path: Path) -> None:
     whole = Path(path).read_bytes()
     for length in (300, 1000, 2560, 2600):  # in a header, in a content, between two, in the next
         Path(path).write_bytes(whole[:length])
-        with pytest.raises(OSError, match=r"too early|cut short"):
+        with pytest.raises(OSError, match="truncated"):
             list(read_samples(path))
 
 
 def test_what_is_no_tar_is_told(tmp_path: Path) -> None:
     path = tmp_path / "0.tar"
     path.write_bytes(b"<html>" * 200)
-    with pytest.raises(OSError, match="no tar"):
+    with pytest.raises(OSError, match="not a tar"):
         list(read_samples(str(path)))
     damaged = bytearray(Path(write(tmp_path / "1.tar", {"0.jpg": b"x"})).read_bytes())
     damaged[3] ^= 1

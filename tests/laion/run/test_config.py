@@ -129,6 +129,6 @@ def test_nothing_is_begun_that_cannot_be_ended(
     assert cli.run(["run", "--config", "run.yaml"]) == 2
     output = capsys.readouterr()
     assert words in output.err
-    assert output.err.startswith("laion: --config run.yaml: ")
+    assert output.err.startswith("laion: error: --config run.yaml: ")
     assert output.err.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before

@@ -99,7 +99,7 @@ def test_all_stages_and_the_report(
         config = write_config(chain, tmp_path, address, release={"threshold": 0.5})
         capsys.readouterr()
         assert cli.run(["run", "--config", config]) == 2
-        assert "laion: release: " in capsys.readouterr().err
+        assert "laion: error: release: " in capsys.readouterr().err
     shutil.rmtree(everything)
 
 
@@ -124,11 +124,11 @@ def test_it_is_stopped_and_goes_on(chain: Chain, tmp_path: Path) -> None:
         if process.returncode != 130:  # it was faster
             assert process.returncode == 0, output
         else:
-            assert b"the same command goes on from here" in output
-            assert "stopped by hand" in (everything / "report.html").read_text()
+            assert b"rerun the same command to resume" in output
+            assert "interrupted" in (everything / "report.html").read_text()
         assert cli.run(["run", "--config", config]) == 0
     assert released(everything / "release") == released(Path(chain.place("release")))
-    assert "stopped by hand" not in (everything / "report.html").read_text()
+    assert "interrupted" not in (everything / "report.html").read_text()
 
 
 def test_parts_that_are_missing_end_the_run(

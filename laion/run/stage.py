@@ -1,6 +1,6 @@
 """`laion run`: the stages of a file one after the other; the report after each of them.
 
-Every stage goes on with what it lacks, so a run that was stopped or killed is run again as it was.
+Every stage resumes, so rerun the same command after a run that was stopped or killed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from laion.run.config import Plan, Step, read_config, stage_flags
 from laion.run.options import RunOptions
 from laion.run.report import render
 
-#: What the report is made from besides the stages' own marks: their times.
+#: The times of the stages; the rest of the report comes from their commit markers.
 RECORD = "run.json"
 REPORT = "report.html"
 

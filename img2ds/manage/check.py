@@ -18,7 +18,7 @@ from img2ds.image.decode import DecodeError, decode
 from img2ds.image.sniff import sniff
 from img2ds.manage.layout import Layout, open_stored
 from img2ds.manage.verdict import Problem, Repeated, Verdict
-from img2ds.storage import OutputFolder, PatientFile, sizes
+from img2ds.storage import OutputFolder, RetryingFile, sizes
 from img2ds.storage.parquet import open_parquet
 
 #: Extensions of pictures, where nobody wrote down which one a data set has.
@@ -304,7 +304,7 @@ class ShardCheck:
 
     def _digest(self, name: str) -> Digest:
         digest, size = hashlib.sha256(), 0
-        with PatientFile(f"{self._folder.path}/{name}") as file:
+        with RetryingFile(f"{self._folder.path}/{name}") as file:
             while piece := file.read(_READ):
                 digest.update(piece)
                 size += len(piece)

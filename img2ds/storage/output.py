@@ -243,15 +243,15 @@ class OutputFolder:
     def clean_staging(self) -> None:
         """Remove the staging files of dead runs. Call it while the folder is locked.
 
-        Inside the output folder no other run is alive, on whatever machine; elsewhere those of this
-        machine are known to be dead.
+        Inside the output folder these are all other runs; elsewhere, those of this machine that
+        have ended.
         """
         self.staging.clean()
         if self.local:
             self._inside.clean()
 
     def clean_dead_workers(self) -> None:
-        """Remove the staging files of dead workers of this machine, whatever their run.
+        """Remove the staging files of dead workers of this machine, of any run.
 
         Workers call it when they begin: on machines where no run begins nobody else would.
         """

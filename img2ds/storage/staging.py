@@ -1,7 +1,7 @@
 """The staging folder: local files that are not published yet, by run and by process.
 
 Each run has a folder, named after the process that began it; in it, each process puts its own name
-before those of its files. Files of dead runs and dead processes can so be told and removed.
+before those of its files. This way, files of dead runs and processes are recognized and removed.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Staging:
                 shutil.rmtree(os.path.join(self.root, run_id), ignore_errors=True)
 
     def clean_dead_workers(self) -> None:
-        """Remove the files of dead workers of this machine, whatever their run."""
+        """Remove the files of dead workers of this machine, of any run."""
         for folder, inner, names in os.walk(self.root, topdown=False):
             if folder != self.root:  # that one holds the folders of runs
                 names = names + inner

@@ -94,12 +94,13 @@ def test_a_file_that_is_replaced_while_it_is_locked(
 ) -> None:
     """Another run takes over by force between the opening of the file and its locking."""
     flock = fcntl.flock
-    taken_over = []
+    calls = []
 
     def slow_flock(descriptor: int, operation: int) -> None:
         flock(descriptor, operation)
-        if not taken_over:
-            taken_over.append(path.unlink())
+        calls.append(operation)
+        if len(calls) == 1:
+            path.unlink()
 
     monkeypatch.setattr(fcntl, "flock", slow_flock)
     with lock_folder(str(tmp_path), True, force=False) as held:

@@ -17,7 +17,6 @@ class RowRange:
     """Rows `start` (included) to `stop` (excluded) of one input file that can be sought."""
 
     path: str
-    input_format: str
     start: int
     stop: int
 

@@ -14,12 +14,12 @@ import numpy as np
 from benchmark import measure
 from benchmark.clip_shards import numbered
 from benchmark.spent import Spent, middle, timed
-from laion.clip.decoder import Work
-from laion.clip.loader import Loaded, Loader
-from laion.clip.prepare import Settings
+from laion.clip.decoder import DecoderConfig
+from laion.clip.geometry import PreprocessConfig
+from laion.clip.loader import LoadedBatch, Loader
 
 #: What OpenAI's models want of their pictures.
-SETTINGS = Settings(
+SETTINGS = PreprocessConfig(
     (224, 224), (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 )
 
@@ -62,16 +62,18 @@ def loading(paths: list[str], decoders: int, own_processes: bool, tokenize: Any 
     """The loader alone: decode, and gather batches. Starting is not counted: the first shard is
     decoded before the clock runs.
     """
-    work = Work(SETTINGS, None, False)
+    config = DecoderConfig(SETTINGS, None, False)
     found: list[Spent] = []
-    with Loader(work, 256, decoders, own_processes, tokenize) as loader:
+    with Loader(config, 256, decoders, own_processes, tokenize) as loader:
         for _ in loader.run(numbered([paths[0]] * decoders)):
             pass  # every decoder has started
         pids = [h.process.pid for h in loader._handles if h.process]
 
         def run() -> int:
             return sum(
-                len(item.rows) for item in loader.run(numbered(paths)) if isinstance(item, Loaded)
+                len(item.rows)
+                for item in loader.run(numbered(paths))
+                if isinstance(item, LoadedBatch)
             )
 
         before = sum(_cpu_of(pid) for pid in pids)
@@ -90,7 +92,7 @@ def peak_mb(paths: list[str], decoders: int) -> tuple[float, float, float]:
     """Peak resident MB of a decoder after one shard and after all, and by how much the process
     that gathers grew over the same.
     """
-    with Loader(Work(SETTINGS, None, False), 256, decoders, True) as loader:
+    with Loader(DecoderConfig(SETTINGS, None, False), 256, decoders, True) as loader:
         for _ in loader.run(numbered([paths[0]] * decoders)):
             pass
         first = max(_peak(h.process.pid) for h in loader._handles if h.process)

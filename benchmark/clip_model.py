@@ -10,10 +10,10 @@ import numpy as np
 from benchmark import measure
 from benchmark.clip_shards import CAPTION, numbered
 from benchmark.spent import Spent, middle, timed
-from laion.clip.decoder import Work
-from laion.clip.device import Lane
+from laion.clip.decoder import DecoderConfig
 from laion.clip.embed import Embedder
-from laion.clip.loader import Loaded, Loader
+from laion.clip.embedding_queue import EmbeddingQueue
+from laion.clip.loader import LoadedBatch, Loader
 from laion.clip.model import ClipModel, ModelSpec, random_model
 
 MODEL = "ViT-B-32"
@@ -26,16 +26,16 @@ def forward(embedder: Embedder, batches: int) -> Spent:
     import torch
 
     size = embedder.batch_size
-    pictures = torch.rand((size, 3, *embedder.model.settings.size), device=embedder.device)
+    images = torch.rand((size, 3, *embedder.model.config.size), device=embedder.device)
     tokens = torch.as_tensor(embedder.model.tokens([CAPTION.format(n) for n in range(size)]))
     tokens = tokens.to(embedder.device)
-    embedder.prepared(pictures)
+    embedder.preprocessed(images)
     embedder.tokens(tokens)
     _synchronize(embedder)
 
     def run() -> int:
         for _ in range(batches):
-            embedder.prepared(pictures)
+            embedder.preprocessed(images)
             embedder.tokens(tokens)
         _synchronize(embedder)
         return batches * size
@@ -55,28 +55,28 @@ def whole(embedder: Embedder, model: str, paths: list[str], batches: int, decode
     counted, during which decoders start.
     """
     on_cpu = embedder.device.type == "cpu"
-    lane = Lane(embedder)
-    work = Work(embedder.model.settings, None if on_cpu else ModelSpec(model), False)
+    queue = EmbeddingQueue(embedder)
+    config = DecoderConfig(embedder.model.config, None if on_cpu else ModelSpec(model), False)
     tokenize = embedder.model.tokenize if on_cpu else None
     with (
-        Loader(work, embedder.batch_size, decoders, not on_cpu, tokenize) as loader,
-        lane.pinned(loader.pixels),
+        Loader(config, embedder.batch_size, decoders, not on_cpu, tokenize) as loader,
+        queue.pinned(loader.pixels),
     ):
-        items = (item for item in loader.run(numbered(paths)) if isinstance(item, Loaded))
-        lane.submit(next(items))
-        lane.result()
+        items = (item for item in loader.run(numbered(paths)) if isinstance(item, LoadedBatch))
+        queue.submit(next(items))
+        queue.result()
 
         def run() -> int:
             count = 0
             for item in items:
-                lane.submit(item)
+                queue.submit(item)
                 count += len(item.rows)
-                while lane.under_way > 2:
-                    lane.result()
+                while queue.in_flight > 2:
+                    queue.result()
                 if count >= batches * embedder.batch_size:
                     break
-            while lane.under_way:
-                lane.result()
+            while queue.in_flight:
+                queue.result()
             return count
 
         return timed(run)
@@ -122,7 +122,7 @@ def model_table(
     full = middle([p[1] for p in pairs], lambda s: s.rate)
     ratio = float(np.median([b.rate / a.rate for a, b in pairs]))
     words = f"{MODEL}, {device}, {str(embedder.precision).removeprefix('torch.')}"
-    print(f"\n{words}, batches of {embedder.batch_size}: pictures and texts")
+    print(f"\n{words}, batches of {embedder.batch_size}: images and texts")
     print(measure.table(["", "pairs/s", "/ bare"], [
         ["bare forward", f"{bare:.1f}", "1.00"],
         ["shards to embeddings", f"{full:.1f}", f"{ratio:.2f}"],

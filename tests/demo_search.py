@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from img2ds.image.encode import make_encoder
-from laion.clip.shapes import COLOURS, SHAPES, ShapePicture, pictures
+from laion.clip.shapes import COLOURS, SHAPES, ShapeImage, shape_images
 from tests.server.sample_web import HOSTS, BackgroundWeb
 
 FOLDER = Path("demo_search")
@@ -54,7 +54,7 @@ def main() -> int:
         say("training a small CLIP model on shapes and colours, a minute or so")
         laion("tiny_clip", "--output_folder", model)
     weights = ["--model", model / "tiny.json", "--pretrained", model / "tiny.pt"]
-    drawn = list(pictures(SEED, EACH * len(COLOURS) * len(SHAPES)))
+    drawn = list(shape_images(SEED, EACH * len(COLOURS) * len(SHAPES)))
     download(drawn, folder / "shards")
     laion("score", "--input", folder / "shards", "--output_folder", folder / "scored", *weights)
     laion("index", "--input", folder / "scored", "--output_folder", folder / "index")
@@ -73,7 +73,7 @@ def laion(*arguments: object) -> None:
         raise SystemExit(f"laion {words[0]} failed")
 
 
-def download(drawn: Sequence[ShapePicture], shards: Path) -> None:
+def download(drawn: Sequence[ShapeImage], shards: Path) -> None:
     """Serve the pictures on loopback, under several host names, and have img2ds get them."""
     urls = shards.parent / "urls.csv"
     with urls.open("w", newline="") as file:
@@ -136,7 +136,7 @@ def check(address: str, urls: Path) -> tuple[float, float]:
     """
     with urls.open(newline="") as file:
         shown = [row["url"] for row in csv.DictReader(file)]
-    drawn = pictures(SEED, len(shown))
+    drawn = shape_images(SEED, len(shown))
     truth = {
         url: (picture.colour, picture.shape) for url, picture in zip(shown, drawn, strict=True)
     }

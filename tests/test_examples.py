@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.sample_web import BackgroundWeb, links
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +43,7 @@ def successes(folder: Path) -> int:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """The address of a web with `IMAGES` images and some broken links."""
-    with BackgroundWeb([picture()] * IMAGES) as address:
+    with BackgroundWeb([good_image()] * IMAGES) as address:
         yield address
 
 

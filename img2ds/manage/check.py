@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS, STATS_SUFFIX, TABLE_SUFFIX, data_name
-from img2ds.engine.marker_reader import CommitMarker, DamagedMarkerError, read_marker
+from img2ds.engine.marker import CommitMarker, DamagedMarkerError, read_image_marker
 from img2ds.formats.contract import Digest
 from img2ds.formats.tar import has_end
 from img2ds.manage.layout import Layout, open_stored
@@ -48,7 +48,7 @@ class ShardCheck:
         verdict = Verdict()
         marker_name = shard + STATS_SUFFIX
         try:
-            marker = read_marker(self._folder.read_bytes(marker_name))
+            marker = read_image_marker(self._folder.read_bytes(marker_name))
         except DamagedMarkerError as error:
             verdict.add("damaged_mark", f"{marker_name}: {error}")
             return verdict

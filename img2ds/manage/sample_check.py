@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from img2ds.core.failure import Failure, Status
 from img2ds.core.img2dataset import read_json
-from img2ds.engine.marker_reader import CommitMarker
+from img2ds.engine.marker import CommitMarker
 from img2ds.formats.contract import DamagedShardError, ShardReader, StoredSample
 from img2ds.image.decode import DecodeError, decode
 from img2ds.image.sniff import sniff

@@ -9,8 +9,8 @@ from typing import Any
 
 from img2ds.core.failure import Retryability, retryability
 from img2ds.engine.manifest import Segment
-from img2ds.engine.marker_reader import CommitMarker
-from img2ds.manage.dataset import Dataset, span
+from img2ds.engine.marker import CommitMarker
+from img2ds.manage.dataset import Dataset
 from img2ds.manage.options import StatusOptions
 from img2ds.manage.retried import RetryList, list_name, take_back
 from img2ds.manage.status_page import page
@@ -172,7 +172,7 @@ def look(dataset: Dataset) -> Status:
         lists.append(None if name is None else RetryList.read(folder, name))
         of = SegmentStatus(input_words(segment), segment.first_shard, segment.shard_count)
         status.segments.append(of)
-        for number in span(segment, last):
+        for number in segment.numbers(last):
             places[number] = of, lists[-1]
             if number not in dataset.committed:
                 of.missing.append(number)

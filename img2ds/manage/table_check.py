@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from img2ds.core.failure import Status, UsageError
 from img2ds.core.naming import TABLE_SUFFIX, sample_keys
-from img2ds.engine.marker_reader import CommitMarker
+from img2ds.engine.marker import CommitMarker
 from img2ds.manage.layout import Layout
 from img2ds.manage.verdict import KeyProblems, Verdict
 from img2ds.storage.parquet import open_parquet

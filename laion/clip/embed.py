@@ -1,4 +1,4 @@
-"""Embeddings in memory: pictures and texts in, unit rows of float32 out, on any device."""
+"""Embeds images and texts in memory: float32 unit rows, on any device."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ import numpy as np
 import numpy.typing as npt
 
 from img2ds.core.failure import Failure
+from laion.clip.batch import ImageBatch, stack
+from laion.clip.crop import Crop, decode_crop
 from laion.clip.device import pick_devices
 from laion.clip.model import ClipModel, ModelSpec, Tokens, load
-from laion.clip.picture import cut_picture
-from laion.clip.prepare import Batch, Cut, Preparer, stack
+from laion.clip.preprocess import Preprocessor
 
 Rows = npt.NDArray[np.float32]
 
-#: Pictures, or texts, that go through the model at once unless told otherwise: on a device of
-#: its own, and on a CPU, whose caches larger batches would only spill.
+#: Default batch size on a CUDA device, and on a CPU, whose caches a larger batch would overflow.
 DEVICE_BATCH, CPU_BATCH = 256, 32
 
 
-class BadPicture(Exception):
-    """A body is no picture that can be decoded: which one of those given, and why."""
+class BadImage(Exception):
+    """An image cannot be decoded; `index` is its place among those given."""
 
     def __init__(self, index: int, failure: Failure) -> None:
-        super().__init__(f"picture {index}: {failure.message}")
+        super().__init__(f"image {index}: {failure.message}")
         self.index = index
         self.failure = failure
 
 
 @dataclass(slots=True)
-class Scored:
-    """Embeddings of the pairs that could be made, in the order given.
+class ScoredPairs:
+    """Embeddings of the pairs whose images can be decoded, in the order given.
 
-    `rows` are their places among the pairs given; `failures` says by place why the others have
-    none. `image` and `text` are float32 [n, dim] unit rows, `similarity` float32 [n] their cosine.
+    Attributes:
+        rows: their places among the pairs given.
+        image, text: float32 [n, dim] unit rows.
+        similarity: float32 [n], the cosines.
+        failures: why the other pairs have no embeddings, by place.
     """
 
     rows: list[int]
@@ -48,11 +51,11 @@ class Scored:
 
 
 class Embedder:
-    """A model on a device. Not to be used by several threads at once.
+    """A model on a device. Not thread-safe, except for `decode`.
 
     Attributes:
         dim: length of an embedding.
-        batch_size: pictures and texts that go through the model at once.
+        batch_size: images or texts of a batch.
     """
 
     def __init__(
@@ -64,17 +67,17 @@ class Embedder:
         compiled: bool = False,
         threads: int | None = None,
     ) -> None:
-        """Load the model, already fetched or downloaded now.
+        """Load the model; download it first if necessary.
 
         Args:
-            device: cpu, cuda, cuda:N, or auto, which is cuda where there is one.
-            precision: of the model's arithmetic; auto is fp32 on a CPU and bf16 on CUDA, or fp16
-                where the device has no bf16. Weights and embeddings are float32 in any case.
-            compiled: use torch.compile, whose first batch takes a minute.
-            threads: for a CPU; None leaves torch's.
+            device: cpu, cuda, cuda:N, or auto, which is cuda if available.
+            precision: auto is fp32 on a CPU and bf16 on CUDA, or fp16 where the device has no
+                bf16. Weights and embeddings are float32 in any case.
+            compiled: use torch.compile; the first batch takes a minute.
+            threads: CPU threads; None keeps torch's setting.
 
         Raises:
-            UsageError: the model or the device cannot be had.
+            UsageError: the model cannot be loaded, or there is no such device.
         """
         self.model = load(spec) if isinstance(spec, ModelSpec) else spec
         import torch
@@ -91,31 +94,31 @@ class Embedder:
         if compiled:
             self._encode_image = torch.compile(self._encode_image, dynamic=False)
             self._encode_text = torch.compile(self._encode_text, dynamic=False)
-        self.prepare = Preparer(self.model.settings, self.device)
+        self.preprocess = Preprocessor(self.model.config, self.device)
         self.dim = int(self.tokens(self.model.tokens(["a"])).shape[1])
 
-    def images(self, pictures: Sequence[bytes | Cut]) -> Rows:
-        """float32 [n, dim] unit rows of encoded pictures (JPEG, PNG, WebP, GIF), or decoded ones.
+    def images(self, images: Sequence[bytes | Crop]) -> Rows:
+        """Return float32 [n, dim] unit rows of encoded (JPEG, PNG, WebP, GIF) or decoded images.
 
         Raises:
-            BadPicture: one of them is no picture; use `decode` first where that may be.
+            BadImage: one of them cannot be decoded. Call `decode` first to handle such images.
         """
-        cuts = []
+        crops = []
         found = []
-        for index, picture in enumerate(pictures):
-            cut = picture if isinstance(picture, Cut) else self.decode(picture)
-            if isinstance(cut, Failure):
-                raise BadPicture(index, cut)
-            cuts.append(cut)
-            if len(cuts) == self.batch_size:
-                found.append(self.batch(stack(cuts)).numpy(force=True))
-                cuts = []
-        if cuts:
-            found.append(self.batch(stack(cuts)).numpy(force=True))
+        for index, image in enumerate(images):
+            crop = image if isinstance(image, Crop) else self.decode(image)
+            if isinstance(crop, Failure):
+                raise BadImage(index, crop)
+            crops.append(crop)
+            if len(crops) == self.batch_size:
+                found.append(self.batch(stack(crops)).numpy(force=True))
+                crops = []
+        if crops:
+            found.append(self.batch(stack(crops)).numpy(force=True))
         return self._joined(found)
 
     def texts(self, texts: Sequence[str]) -> Rows:
-        """float32 [n, dim] unit rows. Texts longer than the model's context are cut off."""
+        """Return float32 [n, dim] unit rows. Texts are truncated to the context of the model."""
         step = self.batch_size
         return self._joined(
             [
@@ -124,36 +127,36 @@ class Embedder:
             ]
         )
 
-    def pairs(self, bodies: Sequence[bytes], captions: Sequence[str]) -> Scored:
-        """Embeddings and cosine of pictures and their captions; bad pictures cost their pair."""
-        cuts: list[Cut] = []
+    def pairs(self, bodies: Sequence[bytes], captions: Sequence[str]) -> ScoredPairs:
+        """Embed images and their captions; a bad image costs only its own pair."""
+        crops: list[Crop] = []
         rows: list[int] = []
         failures: dict[int, Failure] = {}
         for place, body in enumerate(bodies):
-            cut = self.decode(body)
-            if isinstance(cut, Failure):
-                failures[place] = cut
+            crop = self.decode(body)
+            if isinstance(crop, Failure):
+                failures[place] = crop
             else:
                 rows.append(place)
-                cuts.append(cut)
-        image = self.images(cuts)
+                crops.append(crop)
+        image = self.images(crops)
         text = self.texts([captions[place] for place in rows])
-        return Scored(rows, image, text, (image * text).sum(axis=1), failures)
+        return ScoredPairs(rows, image, text, (image * text).sum(axis=1), failures)
 
-    def decode(self, body: bytes) -> Cut | Failure:
-        """The pixels of a picture that this model needs, or why there are none. Thread-safe."""
-        return cut_picture(body, self.model.settings)
+    def decode(self, body: bytes) -> Crop | Failure:
+        """Return the crop of an image that this model needs, or why there is none. Thread-safe."""
+        return decode_crop(body, self.model.config)
 
-    def batch(self, batch: Batch) -> Any:
-        """Embed decoded pictures: a float32 tensor on the device, unit rows."""
-        return self.prepared(self.prepare.batch(batch))
+    def batch(self, batch: ImageBatch) -> Any:
+        """Embed decoded images: a float32 tensor of unit rows on the device."""
+        return self.preprocessed(self.preprocess.batch(batch))
 
-    def prepared(self, pictures: Any) -> Any:
-        """Embed float32 [n, 3, height, width], normalised: a float32 tensor, unit rows."""
-        return self._run(self._encode_image, pictures)
+    def preprocessed(self, images: Any) -> Any:
+        """Embed normalised float32 [n, 3, height, width]: a float32 tensor of unit rows."""
+        return self._run(self._encode_image, images)
 
     def tokens(self, tokens: Tokens | Any) -> Any:
-        """Embed tokens [n, context length]: a float32 tensor on the device, unit rows."""
+        """Embed tokens [n, context length]: a float32 tensor of unit rows on the device."""
         import torch
 
         rows = torch.as_tensor(tokens).to(self.device, non_blocking=True)
@@ -164,7 +167,7 @@ class Embedder:
         from torch.nn.functional import normalize
 
         count = len(rows)
-        if self._compiled and count < self.batch_size:  # another shape is compiled anew
+        if self._compiled and count < self.batch_size:  # another shape would be compiled again
             rows = torch.cat([rows, rows[-1:].expand(self.batch_size - count, *rows.shape[1:])])
         precise = self.precision is torch.float32
         casting = nullcontext() if precise else torch.autocast(self.device.type, self.precision)

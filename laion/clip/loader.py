@@ -1,6 +1,6 @@
-"""Keeps a model fed: decoders work ahead, their blocks are gathered into batches.
+"""Feeds a model: decoders work ahead, and their blocks are gathered into batches.
 
-A batch may hold pairs of several shards, so that it is full whatever the shards' sizes are.
+A batch may hold pairs of several shards, so that it is full whatever the sizes of shards.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from laion.clip.decoder import BLOCK, Block, Decoder, Row, Shard, Work
-from laion.clip.prepare import Batch, Pixels
-from laion.clip.slots import Slots
+from laion.clip.batch import ImageBatch
+from laion.clip.crop import Pixels
+from laion.clip.decoder import BLOCK, Block, Decoder, DecoderConfig, Shard
+from laion.clip.metadata_table import PairRow
+from laion.clip.shared_slots import SharedSlots
 
 #: Slots that a decoder may have at once: the one that it fills, and those that it filled while
 #: the loader was busy.
@@ -31,29 +33,32 @@ AHEAD = 3
 
 
 @dataclass(slots=True)
-class Loaded:
-    """A batch of pairs. `origins` says for each the number of its shard."""
+class LoadedBatch:
+    """A batch of pairs; `shards` holds the number of the shard of each pair."""
 
-    batch: Batch
+    images: ImageBatch
     tokens: npt.NDArray[np.int64] | None
-    rows: list[Row]
-    origins: list[int]
+    rows: list[PairRow]
+    shards: list[int]
 
 
 @dataclass(slots=True)
 class ShardEnd:
-    """All pairs of a shard have been given out; `error` says why it could not be read whole."""
+    """All pairs of a shard were yielded; `error` is why it could not be read to its end."""
 
     number: int
     dropped: Counter[str]
     error: str | None
 
 
-class _Handle:
-    """A decoder, seen from the loader. `slots` are those that it has."""
+class _DecoderHandle:
+    """The loader's end of a decoder; `slots` are the slots that the decoder has."""
 
     def __init__(
-        self, work: Work, slots: Slots, tokenize: Callable[[list[str]], Any] | None
+        self,
+        config: DecoderConfig,
+        slots: SharedSlots,
+        tokenize: Callable[[list[str]], Any] | None,
     ) -> None:
         self.shard: Shard | None = None
         self.slots: set[int] = set()
@@ -61,7 +66,7 @@ class _Handle:
         ours, theirs = socket.socketpair()
         self.connection = Connection(ours.detach())
         if slots.file is None:
-            decoder = Decoder(Connection(theirs.detach()), slots.memory, work, tokenize)
+            decoder = Decoder(Connection(theirs.detach()), slots.memory, config, tokenize)
             threading.Thread(target=decoder.run, name="decoder", daemon=True).start()
             return
         root = str(Path(__file__).resolve().parents[2])
@@ -71,19 +76,19 @@ class _Handle:
             pass_fds=[theirs.fileno(), slots.file],
             stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path},
-            # Ctrl-C is the business of whoever runs the loader.
+            # Ctrl-C is handled by the process of the loader.
             start_new_session=True,
         )
         theirs.close()
-        self.send(work)
+        self.send(config)
 
-    def send(self, message: Work | Shard | int) -> None:
-        """Tell the decoder; that it is dead is seen when it is read from."""
+    def send(self, message: DecoderConfig | Shard | int) -> None:
+        """Send a message; a dead decoder is noticed when the loader reads from it."""
         with suppress(BrokenPipeError, ConnectionError):
             self.connection.send(message)
 
     def close(self) -> int | None:
-        """End the decoder; the exit code of a process that ended by itself."""
+        """End the decoder; return the exit code of a process that ended by itself."""
         self.connection.close()
         if self.process is None:
             return None
@@ -95,38 +100,39 @@ class _Handle:
 
 
 class Loader:
-    """Decodes shards ahead of whoever iterates. Use it in a `with`.
+    """Decodes shards ahead of its consumer; a context manager.
 
     Args:
-        work: what the decoders do.
-        batch_size: pairs of a batch, fewer where pictures are large.
-        decoders: how many shards are decoded at once.
-        own_processes: run each decoder as a process; threads otherwise, which is enough where
-            the model runs on the same cores.
-        tokenize: for threads, that share the model's tokenizer.
+        batch_size: pairs of a batch, fewer where images are large.
+        decoders: shards decoded at once.
+        own_processes: run each decoder as a process. Threads are enough where the model runs on
+            the same cores.
+        tokenize: the model's tokenizer, for threads.
 
     Attributes:
-        pixels: the memory of all batches' pictures, uint8 [bytes].
+        pixels: the memory of the images of all batches, uint8 [bytes].
     """
 
     def __init__(
         self,
-        work: Work,
+        config: DecoderConfig,
         batch_size: int,
         decoders: int,
         own_processes: bool,
         tokenize: Callable[[list[str]], Any] | None = None,
     ) -> None:
         self.batch_size = batch_size
-        #: Slots that a batch may have, in which it is full unless pictures are large: each
-        #: decoder can add one that is in part another batch's.
+        #: Slots of a batch, enough for a full one unless images are large: each decoder can add
+        #: one that belongs to another batch as well.
         self.batch_slots = -(-batch_size // BLOCK) + decoders
-        self._work = work
+        self._config = config
         self._count = decoders
         self._tokenize = tokenize
-        self._slots = Slots(self.batch_slots + AHEAD * decoders, work.slot_bytes, own_processes)
+        self._slots = SharedSlots(
+            self.batch_slots + AHEAD * decoders, config.slot_bytes, own_processes
+        )
         self.pixels: Pixels = self._slots.pixels
-        self._handles: list[_Handle] = []
+        self._handles: list[_DecoderHandle] = []
 
     def __enter__(self) -> Loader:
         return self
@@ -137,13 +143,13 @@ class Loader:
         self._handles.clear()
         self._slots.close()
 
-    def run(self, shards: Iterator[Shard]) -> Iterator[Loaded | ShardEnd]:
-        """Batches and, each after all of its pairs, ends of shards. Shards are pulled one for
-        each decoder that is free.
+    def run(self, shards: Iterator[Shard]) -> Iterator[LoadedBatch | ShardEnd]:
+        """Yield batches, and the end of each shard after all of its pairs.
 
-        The pixels of a batch are another one's as soon as the next item is asked for.
+        A shard is taken from `shards` when a decoder is free. The pixels of a batch are valid
+        until the next item is requested.
         """
-        gathered = _Gathering(self)
+        builder = _BatchBuilder(self)
         dropped: dict[int, Counter[str]] = {}
         more = True
         while True:
@@ -157,41 +163,41 @@ class Loader:
             busy = {h.connection: h for h in self._handles if h.shard is not None}
             if not busy:
                 break
-            if not self._hand_out(busy.values()):
-                yield from gathered.flush()  # it has them all
+            if not self._distribute_slots(busy.values()):
+                yield from builder.flush()  # it holds all slots
                 continue
             for ready in wait(list(busy)):
                 assert isinstance(ready, Connection)
                 handle = busy[ready]
-                block = self._hear(handle, gathered)
+                block = self._receive(handle, builder)
                 counts = dropped.setdefault(block.number, Counter())
                 counts.update(block.dropped)
-                yield from gathered.add(block)
+                yield from builder.add(block)
                 if block.last:
                     handle.shard = None
                     del dropped[block.number]
-                    gathered.ends.append(ShardEnd(block.number, counts, block.error))
-                    if not gathered.rows:
-                        yield from gathered.flush()
-        yield from gathered.flush()
+                    builder.ends.append(ShardEnd(block.number, counts, block.error))
+                    if not builder.rows:
+                        yield from builder.flush()
+        yield from builder.flush()
 
-    def give_back(self, slots: Iterable[int]) -> None:
-        """Their pictures are not needed any more."""
+    def release(self, slots: Iterable[int]) -> None:
+        """Make slots free whose images are not needed any more."""
         for slot in slots:
-            self._slots.give_back(slot)
+            self._slots.release(slot)
 
-    def _free_decoder(self) -> _Handle | None:
+    def _free_decoder(self) -> _DecoderHandle | None:
         for handle in self._handles:
             if handle.shard is None:
                 return handle
         if len(self._handles) < self._count:
-            handle = _Handle(self._work, self._slots, self._tokenize)
+            handle = _DecoderHandle(self._config, self._slots, self._tokenize)
             self._handles.append(handle)
             return handle
         return None
 
-    def _hand_out(self, handles: Iterable[_Handle]) -> bool:
-        """Give free slots to decoders, evenly; whether any of them has one then."""
+    def _distribute_slots(self, handles: Iterable[_DecoderHandle]) -> bool:
+        """Give free slots to decoders, evenly; return whether any decoder has one then."""
         for few in range(AHEAD):
             for handle in handles:
                 if len(handle.slots) == few and self._slots:
@@ -200,16 +206,16 @@ class Loader:
                     handle.send(slot)
         return any(handle.slots for handle in handles)
 
-    def _hear(self, handle: _Handle, gathered: _Gathering) -> Block:
-        """What a decoder says; that its shard cannot be read, when it died over it."""
+    def _receive(self, handle: _DecoderHandle, builder: _BatchBuilder) -> Block:
+        """Return the next block of a decoder; a block with an error when the decoder died."""
         try:
             block: Block = handle.connection.recv()
         except (EOFError, ConnectionError):
             assert handle.shard is not None
             self._handles.remove(handle)
             code = handle.close()
-            # Pairs that the batch has may lie in one of them.
-            gathered.slots += handle.slots
+            # The batch may hold images in these slots.
+            builder.slots += handle.slots
             return Block(handle.shard.number, last=True, error=f"its decoder died (code {code})")
         if block.filled is not None:
             handle.slots.remove(block.filled)
@@ -217,10 +223,10 @@ class Loader:
 
 
 @dataclass(slots=True)
-class _Gathering:
-    """The batch that is being filled, and the ends of shards that have to wait for it.
+class _BatchBuilder:
+    """The batch being filled, and the ends of shards that come after it.
 
-    `slots` are those that are free once the batch is done with.
+    `slots` are free once the batch is not needed any more.
     """
 
     loader: Loader
@@ -228,12 +234,12 @@ class _Gathering:
     offsets: list[npt.NDArray[np.int64]] = field(default_factory=list)
     axes: list[npt.NDArray[np.int64]] = field(default_factory=list)
     tokens: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    origins: list[int] = field(default_factory=list)
+    rows: list[PairRow] = field(default_factory=list)
+    shards: list[int] = field(default_factory=list)
     ends: list[ShardEnd] = field(default_factory=list)
 
-    def add(self, block: Block) -> Iterator[Loaded | ShardEnd]:
-        """Take a block's pairs. Batches that get full come out."""
+    def add(self, block: Block) -> Iterator[LoadedBatch | ShardEnd]:
+        """Take the pairs of a block and yield the batches that they complete."""
         at = 0
         while at < len(block.rows):
             end = min(at + self.loader.batch_size - len(self.rows), len(block.rows))
@@ -255,26 +261,26 @@ class _Gathering:
         if block.tokens is not None:
             self.tokens.append(block.tokens[at:end])
         self.rows += block.rows[at:end]
-        self.origins += [block.number] * (end - at)
+        self.shards += [block.number] * (end - at)
 
     def _leave(self, block: Block) -> None:
-        """All of a block's pairs are in this batch or in those before."""
+        """Take over the slot of a block whose pairs are all in this batch or in earlier ones."""
         if block.filled is not None:
             self.slots.append(block.filled)
             block.filled = None
 
-    def flush(self) -> Iterator[Loaded | ShardEnd]:
-        """The batch as it is, then the ends that waited for it."""
+    def flush(self) -> Iterator[LoadedBatch | ShardEnd]:
+        """Yield the batch as it is, then the ends that come after it."""
         if self.rows:
-            batch = Batch(
+            images = ImageBatch(
                 self.loader.pixels, np.concatenate(self.axes), np.concatenate(self.offsets)
             )
             tokens = np.concatenate(self.tokens) if self.tokens else None
-            loaded = Loaded(batch, tokens, self.rows, self.origins)
+            loaded = LoadedBatch(images, tokens, self.rows, self.shards)
             self.offsets, self.axes, self.tokens = [], [], []
-            self.rows, self.origins = [], []
+            self.rows, self.shards = [], []
             yield loaded
-        self.loader.give_back(self.slots)
+        self.loader.release(self.slots)
         self.slots = []
         ends, self.ends = self.ends, []
         yield from ends

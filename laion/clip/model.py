@@ -1,18 +1,13 @@
-"""CLIP models by name, hub name or local file: found, fetched, loaded. The only user of open_clip.
+"""CLIP models of open_clip by name, hub name or local file: fetches and loads them.
 
-What is wrong with a name, a file or the network is said in one line, before any work.
+A wrong name, a bad file or a missing network raises UsageError with one line before any work.
 """
 
 from __future__ import annotations
 
 import difflib
-import io
 import json
-import logging
 import os
-import pickle
-import struct
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,28 +15,30 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
-from img2ds.core.failure import Failure, Reason, UsageError, failure
+from img2ds.core.failure import UsageError
+from laion.clip.geometry import PreprocessConfig
 from laion.clip.network import reach_weights
-from laion.clip.prepare import MAX_PIXELS, Axis, Cut, Pixels, Settings, plan_axes
+from laion.clip.open_clip_library import one_line_errors, quiet, require_open_clip
 
 Tokens = npt.NDArray[np.int64]
 
 HUB = "hf-hub:"
 FOLDER = "local-dir:"
 
-#: A model's file has these parts.
-_CONFIG_PARTS = ("embed_dim", "vision_cfg", "text_cfg")
+#: Required keys of a model's file.
+_CONFIG_KEYS = ("embed_dim", "vision_cfg", "text_cfg")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A model as users name it.
 
-    `model` is a name of open_clip's registry, `hf-hub:ORG/NAME`, `local-dir:FOLDER` or a JSON
-    file; `pretrained` a tag of the registry or a checkpoint file. It is not needed for hub names
-    and folders, which bring their weights; None otherwise means random weights.
+    Attributes:
+        model: a name of open_clip's registry, `hf-hub:ORG/NAME`, `local-dir:FOLDER` or a JSON
+            file.
+        pretrained: a tag of the registry or a checkpoint file; not needed for hub names and
+            folders, which bring their weights.
     """
 
     model: str
@@ -54,80 +51,23 @@ class ModelSpec:
 
 @dataclass(slots=True)
 class ClipModel:
-    """A loaded model, in evaluation mode, its weights in float32 and not to be trained."""
+    """A loaded model in evaluation mode, with frozen float32 weights."""
 
     module: Any
     tokenize: Callable[[list[str]], Any]
-    settings: Settings
+    config: PreprocessConfig
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
-        """int64 [n, context length]."""
+        """Return int64 [n, context length]."""
         found: Tokens = self.tokenize(list(texts)).numpy()
         return found
 
 
-def exact_cutter(settings: Settings) -> Callable[..., Cut | Failure]:
-    """A decoder that leaves decoding, resizing and cropping to open_clip's own transform.
-
-    Its pictures come out as they are wanted; scaling and normalising them is all that is left.
-    """
-    require_open_clip()
-    from open_clip.transform import image_transform
-
-    whole = image_transform(
-        settings.size,
-        is_train=False,
-        mean=settings.mean,
-        std=settings.std,
-        resize_mode=settings.resize,
-        interpolation=settings.interpolation,
-        fill_color=settings.fill,
-    )
-    kinds = [type(step).__name__ for step in whole.transforms]
-    steps = whole.transforms[: kinds.index("MaybeToTensor")]
-    rows, columns = (
-        Axis(settings.size[0], settings.size[0], 0),
-        Axis(settings.size[1], settings.size[1], 0),
-    )
-
-    def cut(body: bytes, buffer: Pixels | None = None) -> Cut | Failure:
-        try:
-            with Image.open(io.BytesIO(body)) as image:
-                size = image.size
-                planned = plan_axes(size[0], size[1], settings)
-                # The transform makes a line one pixel high as high as the model wants it.
-                if max(planned[0].resized * planned[1].resized, size[0] * size[1]) > MAX_PIXELS:
-                    return failure(Reason.IMAGE_BOMB, f"more than {MAX_PIXELS} pixels")
-                step_image: Any = image
-                for step in steps:
-                    step_image = step(step_image)
-                return Cut(np.asarray(step_image), rows, columns, size)
-        except UnidentifiedImageError:
-            return failure(Reason.NOT_AN_IMAGE)
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-            words = str(error).lower()
-            cut_short = "truncated" in words
-            return failure(Reason.TRUNCATED_IMAGE if cut_short else Reason.DECODE_ERROR, words)
-
-    return cut
-
-
-def require_open_clip() -> Any:
-    """The library. Raises UsageError where it is not installed."""
-    try:
-        import open_clip as library
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"CLIP models need {error.name}, which is not installed: pip install 'img2ds[clip]'"
-        ) from None
-    return library
-
-
 def fetch(spec: ModelSpec) -> ModelSpec:
-    """Check that the model can be had, and download its weights where they are not here yet.
+    """Check that the model exists, and download its weights if they are not on this machine.
 
     Returns:
-        The same with local paths made absolute.
+        The spec with absolute local paths.
 
     Raises:
         UsageError: there is no such model, tag or file, or it cannot be downloaded.
@@ -150,7 +90,7 @@ def fetch(spec: ModelSpec) -> ModelSpec:
         near = difflib.get_close_matches(model, library.list_models(), n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise UsageError(
-            f"--model {model} is no model of open_clip's, no hf-hub: name and no file{hint}"
+            f"--model {model} is not a model of open_clip, a hf-hub: name or a file{hint}"
         )
     pretrained = spec.pretrained
     if not pretrained:
@@ -163,13 +103,13 @@ def fetch(spec: ModelSpec) -> ModelSpec:
     elif os.path.isfile(pretrained):
         pretrained = os.path.abspath(pretrained)
     else:
-        known = f" and no tag of {model} (there are: {', '.join(tags)})" if tags else ""
-        raise UsageError(f"--pretrained {pretrained} is no file{known}")
+        known = f" or a tag of {model} (tags: {', '.join(tags)})" if tags else ""
+        raise UsageError(f"--pretrained {pretrained} is not a file{known}")
     return ModelSpec(model, pretrained)
 
 
 def check_files(spec: ModelSpec) -> None:
-    """Load weights that a user's own files hold, once, before workers do. Raises UsageError."""
+    """Load weights from the user's own files once, before workers do. Raises UsageError."""
     if spec.model.startswith(FOLDER) or os.path.isfile(spec.pretrained or ""):
         load(spec)
 
@@ -178,63 +118,48 @@ def load(spec: ModelSpec) -> ClipModel:
     """Load a model onto the CPU.
 
     Raises:
-        UsageError: as `fetch`, or the weights are not this model's.
+        UsageError: as `fetch`, or the weights belong to another model.
     """
     library = require_open_clip()
     name = _name(library, spec)
     tag = {} if spec.brings_weights else library.get_pretrained_cfg(name, spec.pretrained or "")
-    words = f"--model {spec.model}"
+    flags = f"--model {spec.model}"
     if spec.pretrained and not spec.brings_weights:
-        words += f" --pretrained {spec.pretrained}"
-    with _download(words, _source(spec, tag)):
+        flags += f" --pretrained {spec.pretrained}"
+    with _download(flags, _source(spec, tag)):
         module = library.create_model(
             name,
             None if spec.brings_weights else spec.pretrained,
-            # Weights of OpenAI's kind need their activation, whichever name they are asked by.
+            # Weights trained with QuickGELU need it, whatever name the model is given by.
             force_quick_gelu=bool(tag.get("quick_gelu", False)),
             pretrained_text=False,
         )
-        tokenize = library.get_tokenizer(name)
-    module.eval().requires_grad_(False)
-    return ClipModel(module, tokenize, _settings(module.visual.preprocess_cfg))
+        return _frozen(module, library.get_tokenizer(name))
 
 
 def random_model(name: str) -> ClipModel:
-    """A model of the registry with random weights: good for measuring how fast it is."""
+    """Return a model of the registry with random weights, for measuring its speed."""
     library = require_open_clip()
-    with _quiet():
+    with quiet():
         module = library.create_model(_registered(name), None, pretrained_text=False)
-        tokenize = library.get_tokenizer(_registered(name))
+        return _frozen(module, library.get_tokenizer(_registered(name)))
+
+
+def _frozen(module: Any, tokenize: Callable[[list[str]], Any]) -> ClipModel:
     module.eval().requires_grad_(False)
-    return ClipModel(module, tokenize, _settings(module.visual.preprocess_cfg))
+    return ClipModel(module, tokenize, _preprocess_config(module.visual.preprocess_cfg))
 
 
 def load_tokenizer(spec: ModelSpec) -> Callable[[list[str]], Any]:
-    """The tokenizer alone, for processes that need no weights."""
+    """Return the tokenizer alone, for processes that need no weights."""
     library = require_open_clip()
     with _download(f"--model {spec.model}", _source(spec, {})):
         tokenize: Callable[[list[str]], Any] = library.get_tokenizer(_name(library, spec))
     return tokenize
 
 
-def new_model(config: dict[str, Any]) -> Any:
-    """An untrained model of open_clip's class for a configuration as its JSON files have it."""
-    require_open_clip()
-    from open_clip.model import CLIP
-
-    return CLIP(**config)
-
-
-def new_tokenizer(context_length: int) -> Callable[[list[str]], Any]:
-    """open_clip's own tokenizer, whose words come with the package."""
-    tokenizer: Callable[[list[str]], Any] = require_open_clip().SimpleTokenizer(
-        context_length=context_length
-    )
-    return tokenizer
-
-
 def _name(library: Any, spec: ModelSpec) -> str:
-    """What open_clip knows the model by; a file is made known to it."""
+    """Return open_clip's name of the model; a file is registered under its own name."""
     if spec.brings_weights:
         return spec.model
     if os.path.isfile(spec.model):
@@ -248,10 +173,10 @@ def _registered(model: str) -> str:
     return model.replace("/", "-")  # OpenAI's own spelling is ViT-B/32
 
 
-def _settings(config: dict[str, Any]) -> Settings:
+def _preprocess_config(config: dict[str, Any]) -> PreprocessConfig:
     size = config["size"]
     height, width = (size, size) if isinstance(size, int) else size
-    return Settings(
+    return PreprocessConfig(
         (int(height), int(width)),
         tuple(map(float, config["mean"])),
         tuple(map(float, config["std"])),
@@ -269,11 +194,11 @@ def _read_config(path: str) -> None:
     except (OSError, ValueError) as error:
         raise UsageError(f"--model {path} cannot be read as JSON: {error}") from None
     if not path.endswith(".json"):
-        raise UsageError(f"--model {path}: the file of a model ends in .json")
-    missing = [part for part in _CONFIG_PARTS if part not in config]
+        raise UsageError(f"--model {path}: the name of a model's file must end in .json")
+    missing = [key for key in _CONFIG_KEYS if key not in config]
     if missing:
         raise UsageError(
-            f"--model {path} describes no model of open_clip's: it has no {', '.join(missing)}"
+            f"--model {path} does not describe a model of open_clip: it has no {', '.join(missing)}"
         )
 
 
@@ -291,47 +216,14 @@ def _fetch_hub(library: Any, name: str) -> None:
 
 
 def _source(spec: ModelSpec, tag: dict[str, Any]) -> dict[str, Any]:
-    """Where weights come from, as open_clip's entries of tags have it; empty for files."""
+    """Return where weights come from, in the form of open_clip's entries; empty for files."""
     if spec.model.startswith(HUB):
         return {"hf_hub": spec.model.removeprefix(HUB) + "/"}
     return tag
 
 
 @contextmanager
-def _download(words: str, config: dict[str, Any]) -> Iterator[None]:
-    """What a download raises, in one line; where there is no network, before it is tried."""
-    with _quiet(), reach_weights(words, config), _said_plainly(words):
+def _download(flags: str, config: dict[str, Any]) -> Iterator[None]:
+    """Raise UsageError for a failing download, and before it starts where there is no network."""
+    with quiet(), reach_weights(flags, config), one_line_errors(flags):
         yield
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """open_clip logs as errors and warnings what is raised as well, or is no news to users."""
-    level = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
-
-
-@contextmanager
-def _said_plainly(words: str) -> Iterator[None]:
-    """open_clip and torch raise these for files that are no weights, or another model's."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except (RuntimeError, OSError, ValueError, KeyError, EOFError, AssertionError,
-            ImportError, pickle.UnpicklingError) as error:  # fmt: skip
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        first = lines[0] if lines else type(error).__name__
-        if "Error(s) in loading state_dict" in first and len(lines) > 1:
-            first = f"the weights are another model's: {lines[1]}"
-        elif isinstance(error, AssertionError):
-            first = f"the weights are another model's: {first}"
-        elif isinstance(error, (pickle.UnpicklingError, KeyError, EOFError)):
-            first = "the file holds no weights"
-        raise UsageError(f"{words}: {first[:300]}") from None

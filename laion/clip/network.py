@@ -1,6 +1,6 @@
-"""Whether weights can be downloaded: asked before the download, so that the answer is quick.
+"""Checks that weights can be downloaded before the download starts, for a quick error.
 
-The hub's client tries again for a minute or more where there is no network at all.
+Without a network the hub's client would retry for a minute or more.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CONNECT_TIMEOUT = 5.0
 
 
 @contextmanager
-def reach_weights(words: str, config: Mapping[str, Any]) -> Iterator[None]:
-    """Refuse, before the download is tried, what cannot be reached.
+def reach_weights(flags: str, config: Mapping[str, Any]) -> Iterator[None]:
+    """Raise before the body of the `with` block when weights can be neither read nor downloaded.
 
     Args:
-        words: how the user named the weights, for the message.
-        config: open_clip's entry of them: `hf_hub` (ORG/NAME/FILE) or `url`.
+        flags: how the user named the weights, for the message.
+        config: open_clip's entry of the weights: `hf_hub` (ORG/NAME/FILE) or `url`.
 
     Raises:
         UsageError: the weights are not in the cache, and their server cannot be reached.
@@ -37,11 +37,11 @@ def reach_weights(words: str, config: Mapping[str, Any]) -> Iterator[None]:
         return
     address = _endpoint() if hub else config.get("url", "")
     if hub and _is_offline():
-        raise UsageError(f"{words} is not in the cache, and HF_HUB_OFFLINE forbids a download")
+        raise UsageError(f"{flags} is not in the cache, and HF_HUB_OFFLINE forbids a download")
     if address and (why := _unreachable(address)):
         raise UsageError(
-            f"{words} has to be downloaded, and {urlsplit(address).hostname} cannot be reached "
-            f"({why}): download it where there is a network and name the file by --pretrained"
+            f"{flags} has to be downloaded, and {urlsplit(address).hostname} cannot be reached "
+            f"({why}): download it on another machine and give the file as --pretrained"
         )
     yield
 
@@ -57,7 +57,7 @@ def _is_offline() -> bool:
 
 
 def _is_cached(name: str) -> bool:
-    """Whether the hub's cache has any file of that repository."""
+    """Return whether the hub's cache has a file of that repository."""
     from huggingface_hub import constants
 
     folder = os.path.join(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}")
@@ -66,7 +66,7 @@ def _is_cached(name: str) -> bool:
 
 @contextmanager
 def _offline_if_unreachable(address: str) -> Iterator[None]:
-    """Take the cache's word where there is no network: the client asks for news otherwise."""
+    """Have the hub's client use its cache alone while there is no network."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -79,7 +79,7 @@ def _offline_if_unreachable(address: str) -> Iterator[None]:
 
 
 def _unreachable(address: str) -> str | None:
-    """Why no connection can be had, None when one can (or a proxy will make it)."""
+    """Return why no connection is possible, None when one is (or a proxy makes it)."""
     parts = urlsplit(address)
     proxies = urllib.request.getproxies()
     host = parts.hostname or ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
@@ -16,7 +16,7 @@ PREPROCESS = ("fast", "open_clip")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Which model, and where and how it runs. Only the first three decide what comes out."""
+    """Flags of a model and of how it runs. Only the first three change the result."""
 
     model: str = flag(
         "ViT-B-32", "str",
@@ -26,16 +26,15 @@ class ModelOptions:
         "laion400m_e32", "str?", "a tag of open_clip's registry, or a checkpoint file"
     )
     precision: str = flag(
-        "auto", "choice", "of the model's arithmetic: auto is fp32 on a CPU, bf16 or fp16 on CUDA",
+        "auto", "choice", "precision of the model: auto is fp32 on a CPU, bf16 or fp16 on CUDA",
         *PRECISIONS,
     )  # fmt: skip
     batch_size: int | None = flag(
-        None, "int?", "pairs that go through the model at once (default: 256 on CUDA, 32 on a CPU)"
+        None, "int?", "pairs of a batch (default: 256 on CUDA, 32 on a CPU)", identity=False
     )
-    compile: bool = flag(False, "bool", "use torch.compile, whose first batches take a minute")
-
-    #: Flags that change how fast it goes and not what comes out.
-    SPEED: ClassVar[tuple[str, ...]] = ("batch_size", "compile", "devices", "decoders")
+    compile: bool = flag(
+        False, "bool", "use torch.compile; the first batches take a minute", identity=False
+    )
 
     def check_model(self) -> None:
         if not self.model:
@@ -47,24 +46,29 @@ class ModelOptions:
 class ScoreOptions(ModelOptions, StageOptions):
     """The flags of `laion score`."""
 
-    INPUTS: ClassVar[tuple[str, ...]] = ("input",)
-
-    input: str = flag(MISSING, "str", "webdataset shards: a folder, a glob, a tar, here or fsspec")
+    input: str = flag(
+        MISSING, "str", "webdataset shards: a folder, a glob, a tar, local or fsspec",
+        identity=False,
+    )  # fmt: skip
     min_similarity: float | None = flag(
-        None, "float?", "keep only the pairs whose cosine is at least this; the paper's is 0.3"
+        None, "float?", "keep only pairs with at least this cosine similarity (the paper: 0.3)"
     )
     preprocess: str = flag(
         "fast", "choice",
-        "fast: JPEGs decoded at a fraction of their size, resized on the device; open_clip: its "
-        "own transform, picture by picture",
+        "fast: decode JPEGs at a fraction of their size, resize on the device; open_clip: its "
+        "own transform, image by image",
         *PREPROCESS,
     )  # fmt: skip
     devices: tuple[str, ...] = flag(
-        (), "list", "cpu, cuda, or cuda:0,cuda:1 and so on, a process each (default: all CUDA)"
+        (),
+        "list",
+        "cpu, cuda, or cuda:0,cuda:1 and so on, one process each (default: all CUDA)",
+        identity=False,
     )
     decoders: int | None = flag(
         None, "int?",
-        "shards decoded at once for each device (default: on CUDA its share of the cores, else 1)",
+        "shards decoded at once for each device (default: 1 on a CPU, else its share of the cores)",
+        identity=False,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -75,10 +79,10 @@ class ScoreOptions(ModelOptions, StageOptions):
         at_least("decoders", self.decoders, 1)
         if self.min_similarity is not None and not -1 <= self.min_similarity <= 1:
             raise UsageError(
-                f"--min_similarity is a cosine, from -1 to 1, got {self.min_similarity}"
+                f"--min_similarity must be a cosine from -1 to 1, got {self.min_similarity}"
             )
 
     def identity(self) -> dict[str, Any]:
-        """Files of a model by their names: they may lie elsewhere the next time."""
-        identity = {k: v for k, v in super().identity().items() if k not in self.SPEED}
+        """Return the options that decide the result; model files by name, so that they can move."""
+        identity = super().identity()
         return identity | {name: file_name(identity[name]) for name in ("model", "pretrained")}

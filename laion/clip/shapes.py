@@ -1,7 +1,7 @@
-"""Pictures of one shape in one colour, with captions: data that a small model can learn.
+"""Images of one shape in one colour, with captions: data that a small model can learn.
 
-Drawn by distance functions in numpy, so that edges are smooth at any size; the same seed draws
-the same pictures.
+Distance functions draw them, so that edges are smooth at any size. The same seed draws the same
+images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Pixels = npt.NDArray[np.uint8]
 
 SHAPES = ("circle", "square", "triangle", "star")
 
-#: sRGB of each colour; drawn ones stray from it by `COLOUR_SPREAD`.
+#: sRGB of each colour; drawn ones differ from it by up to `COLOUR_SPREAD`.
 COLOURS = {
     "red": (215, 30, 35),
     "green": (40, 160, 60),
@@ -30,13 +30,13 @@ COLOURS = {
     "white": (248, 248, 246),
 }
 
-#: Levels that a colour's channels stray by, either way.
+#: Largest deviation of a colour channel, in levels.
 COLOUR_SPREAD = 12
 
-#: Least distance between the mean levels of a shape and its ground.
+#: Least distance between the mean levels of a shape and its background.
 GROUND_CONTRAST = 45.0
 
-#: The shape's width as a share of the picture's shorter side.
+#: Width of the shape as a share of the shorter side of the image.
 SHAPE_SIZE = (0.45, 0.85)
 
 #: Inner over outer radius of a five-pointed star whose edges lie on a pentagram.
@@ -72,8 +72,8 @@ COLOUR_ALONE = (
 
 
 @dataclass(frozen=True, slots=True)
-class ShapePicture:
-    """A picture, uint8 [height, width, 3] in RGB, what is on it, and a caption that says so."""
+class ShapeImage:
+    """An image, uint8 [height, width, 3] in RGB, what it shows, and a caption that says so."""
 
     pixels: Pixels
     shape: str
@@ -87,8 +87,8 @@ def draw(
     height: int = 256,
     shape: str | None = None,
     colour: str | None = None,
-) -> ShapePicture:
-    """One picture of the given size in pixels; what is not named is drawn by lot.
+) -> ShapeImage:
+    """Draw one image of the given size in pixels; a missing shape or colour is random.
 
     The whole shape lies in the central square, so that a crop to a square keeps it.
     """
@@ -100,20 +100,20 @@ def draw(
     paint = np.clip(np.array(COLOURS[colour]) + spread, 0, 255).astype(np.float32)
     mixed = ground * (1 - cover) + paint * cover
     pixels = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-    return ShapePicture(pixels, shape, colour, caption(rng, shape, colour))
+    return ShapeImage(pixels, shape, colour, caption(rng, shape, colour))
 
 
-def pictures(
+def shape_images(
     seed: int,
     count: int,
     size: tuple[int, int] | None = None,
     shorter: tuple[int, int] = (160, 360),
-) -> Iterator[ShapePicture]:
-    """`count` pictures, every combination of shape and colour equally often, in mixed order.
+) -> Iterator[ShapeImage]:
+    """Draw `count` images: every shape in every colour equally often, in random order.
 
     Args:
-        size: width and height in pixels; by default each picture has its own, with a shorter
-            side in the range `shorter` and a ratio of sides of up to 2.
+        size: width and height in pixels. By default each image has its own, with a shorter
+            side in the range `shorter` and an aspect ratio of up to 2.
     """
     rng = np.random.default_rng(seed)
     kinds = [(shape, colour) for shape in SHAPES for colour in COLOURS]
@@ -124,7 +124,7 @@ def pictures(
 
 
 def caption(rng: np.random.Generator, shape: str | None, colour: str | None) -> str:
-    """A caption that names what is given: both, the shape alone or the colour alone."""
+    """Return a caption that names what is given: both, the shape alone or the colour alone."""
     forms = BOTH if shape and colour else SHAPE_ALONE if shape else COLOUR_ALONE
     return forms[rng.integers(len(forms))].format(s=shape, c=colour)
 
@@ -136,14 +136,17 @@ def _any_size(rng: np.random.Generator, shorter: tuple[int, int]) -> tuple[int, 
 
 
 def ground(rng: np.random.Generator, width: int, height: int) -> Pixels:
-    """A picture with nothing on it."""
+    """Draw an image without a shape."""
     mixed = _ground(rng, width, height, rng.choice([0.0, 255.0]))
     pixels: Pixels = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
     return pixels
 
 
 def _ground(rng: np.random.Generator, width: int, height: int, away_from: Any) -> Any:
-    """A plain or noisy dull ground, float32 [height, width, 3], apart from a level in [0, 255]."""
+    """Draw a plain or noisy dull background, float32 [height, width, 3].
+
+    Its mean level differs from `away_from` by at least `GROUND_CONTRAST`.
+    """
     while True:
         base = rng.uniform(35, 225) + rng.uniform(-14, 14, 3)
         if abs(base.mean() - away_from) >= GROUND_CONTRAST:
@@ -166,7 +169,7 @@ def _ground(rng: np.random.Generator, width: int, height: int, away_from: Any) -
 
 
 def _cover(rng: np.random.Generator, width: int, height: int, shape: str) -> Any:
-    """How much of each pixel the shape covers, float32 [height, width]."""
+    """Return the share of each pixel that the shape covers, float32 [height, width]."""
     side = min(width, height)
     radius = side * rng.uniform(*SHAPE_SIZE) / 2
     room = side / 2 - radius
@@ -190,7 +193,7 @@ def _square(x: Any, y: Any, radius: Any) -> Any:
 
 
 def _polygon(x: Any, y: Any, radius: Any, corners: int) -> Any:
-    """The largest distance over the lines of a regular polygon with a corner on top."""
+    """Return the distance to a regular polygon with a corner on top."""
     distance: Any = None
     for k in range(corners):
         angle = math.pi / 2 + math.pi / corners + 2 * math.pi * k / corners
@@ -200,7 +203,7 @@ def _polygon(x: Any, y: Any, radius: Any, corners: int) -> Any:
 
 
 def _star(x: Any, y: Any, radius: Any) -> Any:
-    """Folded ten times into the wedge beside one point, where the star is one line."""
+    """Return the distance to a star, folded into the wedge beside one point, where it is a line."""
     turn = 2 * math.pi / 5
     angle = np.arctan2(x, -y)
     folded = np.abs(angle - np.float32(turn) * np.rint(angle / np.float32(turn)))

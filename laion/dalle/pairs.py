@@ -19,8 +19,10 @@ import numpy.typing as npt
 
 from img2ds.core.failure import Failure, UsageError
 from img2ds.storage import InputFile
-from laion.clip.picture import cut_picture
-from laion.clip.prepare import Cut, Preparer, Settings, stack
+from laion.clip.batch import stack
+from laion.clip.crop import Crop, decode_crop
+from laion.clip.geometry import PreprocessConfig
+from laion.clip.preprocess import Preprocessor
 from laion.clip.samples import Sample, read_samples
 
 Pixels = npt.NDArray[np.uint8]
@@ -89,8 +91,8 @@ class Pairs:
         self._held_out = held_out
         self._seed = seed
         self._decoders = decoders
-        self._settings = Settings((size, size), (0.0,) * 3, (1.0,) * 3)
-        self._preparer = Preparer(self._settings, "cpu")
+        self._config = PreprocessConfig((size, size), (0.0,) * 3, (1.0,) * 3)
+        self._preprocessor = Preprocessor(self._config, "cpu")
         #: Whole epochs' sizes in bytes, where nobody knows one shards count alike.
         self._sizes = [max(file.size or 0, 1) for file in files]
 
@@ -101,7 +103,7 @@ class Pairs:
         Raises:
             UsageError: there are none, or no pair to train on.
         """
-        found: list[tuple[Cut, str]] = []
+        found: list[tuple[Crop, str]] = []
         others = 0
         dropped: Counter[str] = Counter()
         for file in self._files:
@@ -111,8 +113,8 @@ class Pairs:
                         dropped[pair] += 1
                     elif not self.is_held_out(sample.key):
                         others += 1
-                    elif isinstance(cut := self._cut(pair), Cut):
-                        found.append((cut, pair[1]))
+                    elif isinstance(crop := self._crop(pair), Crop):
+                        found.append((crop, pair[1]))
                         if len(found) == count:
                             break
             except (OSError, UsageError):
@@ -125,7 +127,7 @@ class Pairs:
         if not found or not others:
             what = "no pair is held out" if not found else "no pair is left to train on"
             raise UsageError(f"{what}: the shards have few, choose another --held_out")
-        return self._levels([cut for cut, _ in found]), [caption for _, caption in found]
+        return self._levels([crop for crop, _ in found]), [caption for _, caption in found]
 
     def is_held_out(self, key: str) -> bool:
         """Whether the pair of that key is never trained on."""
@@ -138,7 +140,7 @@ class Pairs:
         Raises:
             UsageError: an epoch had no pair at all.
         """
-        got: list[tuple[Cut, str]] = []
+        got: list[tuple[Crop, str]] = []
         dropped: Counter[str] = Counter()
         epoch, any_there = start.epoch, True
         with ThreadPoolExecutor(self._decoders) as pool:
@@ -153,18 +155,18 @@ class Pairs:
                 while used < len(mix.bodies):
                     some = mix.bodies[used : used + size - len(got)]
                     used += len(some)
-                    for cut, pair in zip(pool.map(self._cut, some), some, strict=True):
-                        if isinstance(cut, Cut):
-                            got.append((cut, pair[1]))
+                    for crop, pair in zip(pool.map(self._crop, some), some, strict=True):
+                        if isinstance(crop, Crop):
+                            got.append((crop, pair[1]))
                             any_there = True
                         else:
-                            dropped[cut.reason] += 1
+                            dropped[crop.reason] += 1
                     if len(got) == size:
                         share = used / len(mix.bodies)
                         done = mix.begins + share * (mix.ends - mix.begins)
                         at_end = used == len(mix.bodies)
                         position = mix.after if at_end else replace(mix.start, used=used)
-                        pictures = self._levels([cut for cut, _ in got])
+                        pictures = self._levels([crop for crop, _ in got])
                         yield PairBatch(pictures, [c for _, c in got], position, done, dropped)
                         got, dropped = [], Counter()
 
@@ -222,11 +224,11 @@ class Pairs:
         before = sum(sizes[: at.shard]) + min(at.read, sizes[at.shard])
         return float(at.epoch + before / sum(sizes))
 
-    def _cut(self, pair: tuple[bytes, str]) -> Cut | Failure:
-        return cut_picture(pair[0], self._settings)
+    def _crop(self, pair: tuple[bytes, str]) -> Crop | Failure:
+        return decode_crop(pair[0], self._config)
 
-    def _levels(self, cuts: list[Cut]) -> Pixels:
-        levels: Pixels = self._preparer.levels(stack(cuts)).byte().numpy()
+    def _levels(self, crops: list[Crop]) -> Pixels:
+        levels: Pixels = self._preprocessor.levels(stack(crops)).byte().numpy()
         return levels
 
 

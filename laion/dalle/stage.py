@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from img2ds.core.failure import UsageError
+from img2ds.engine.build import hold_folder
+from img2ds.engine.shard_output import cannot_write
 from img2ds.engine.stop import StopNow, StopSwitch
 from img2ds.storage import InputFile, OutputFolder, find_inputs
 from laion.clip.device import check_devices, pick_devices
-from laion.clip.model import ModelSpec, check_files, fetch, require_open_clip
+from laion.clip.model import ModelSpec, check_files, fetch
+from laion.clip.open_clip_library import require_open_clip
 from laion.dalle.options import DalleOptions
-from laion.part import cannot_write
 
 if TYPE_CHECKING:
     from laion.clip.embed import Embedder
@@ -74,20 +75,18 @@ def run(options: DalleOptions) -> DalleReport:
     device, spec, prompts = check(options)
     folder = OutputFolder.open(options.output_folder, options.tmp_dir)
     report = DalleReport(folder.path)
-    with ExitStack() as stack:
-        stack.enter_context(folder.lock(options.force))
-        stack.callback(folder.close)
-        folder.clean_staging()
-        stop = stack.enter_context(StopSwitch())
+    with hold_folder(folder, options.force), StopSwitch() as stop:
         try:
             _work(options, files, folder, device, spec, prompts, stop, report)
         except StopNow:
             report.exit_code = 130
-            report.lines.append("stopped at once; the same command goes on from the last save")
+            report.lines.append(
+                "stopped at once: rerun the same command to resume from the last save"
+            )
         except OSError as error:
             report.exit_code = 1
             report.lines.append(
-                f"{cannot_write(error)}; what is saved stays, the same command goes on from there"
+                f"{cannot_write(error)}: rerun the same command to resume from the last save"
             )
     return report
 
@@ -123,9 +122,9 @@ def _work(
         report.exit_code = 130
         report.lines.append(
             f"{stop.reason} in the {progress.phase}'s training after step {progress.step}, which "
-            "is saved; the same command goes on from here"
+            "is saved: rerun the same command to resume"
             if not done
-            else f"{stop.reason} while drawing; the model is saved, the same command draws again"
+            else f"{stop.reason} while drawing: the model is saved, rerun the same command to draw"
         )
         return
     _publish(options, folder, trainer, prompts, samples, notes, device)

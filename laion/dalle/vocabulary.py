@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from laion.clip.model import new_tokenizer
+from laion.clip.open_clip_library import new_tokenizer
 
 Tokens = npt.NDArray[np.int64]
 

@@ -15,7 +15,7 @@ import jinja2
 import img2ds
 from img2ds.report.console import duration, share
 from img2ds.storage import OutputFolder
-from laion.lineage import StageCounts, read_stage
+from laion.provenance import StageCounts, read_stage
 from laion.run.config import Step, stage_flags
 
 #: Reasons that are listed of a stage; the rest are counted together.

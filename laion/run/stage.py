@@ -13,11 +13,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 from img2ds.core.failure import UsageError
-from img2ds.engine.runner import cpu_time
+from img2ds.engine.cpu_time import cpu_time
 from img2ds.report.console import duration
 from img2ds.storage import OutputFolder
 from laion.commands import COMMANDS
-from laion.lineage import read_stage
+from laion.provenance import read_stage
 from laion.run.config import Plan, Step, read_config, stage_flags
 from laion.run.options import RunOptions
 from laion.run.report import render
@@ -77,7 +77,7 @@ def _run(plan: Plan, folder: OutputFolder) -> RunResult:
         if text:
             print(text, "\n", flush=True)
         if code:
-            end = f"laion run ended with {step.stage}; the same command goes on from here"
+            end = f"laion run ended with {step.stage}; rerun the same command to resume"
             return RunResult(code, end)
     spent = sum(step["wall"] for step in record.values())
     return RunResult(0, f"all {len(plan.steps)} stages are done, in {duration(spent)}; "
@@ -88,7 +88,7 @@ def _run_step(step: Step, record: dict[str, dict[str, Any]]) -> tuple[int, str]:
     wall, cpu = time.monotonic(), cpu_time()
     result = COMMANDS[step.stage].load_run()(step.options)
     made = read_stage(step.folder)
-    parts = made.parts if made else 0
+    parts = made.shards if made else 0
     before = record.get(step.stage, {"wall": 0.0, "cpu": 0.0, "parts": -1, "exit_code": None})
     if result.exit_code or (before["parts"], before["exit_code"]) != (parts, 0):
         record[step.stage] = {  # else it was done before, and has only been looked at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from img2ds.config.flags import flag
 from img2ds.core.failure import UsageError
@@ -17,9 +17,7 @@ from laion.tag.prompts import load_prompts
 class TagOptions(StageOptions):
     """The flags of `laion tag`."""
 
-    INPUTS: ClassVar[tuple[str, ...]] = ("input", "purge", "shards")
-
-    input: str = flag(MISSING, "str", "a folder that laion score wrote")
+    input: str = flag(MISSING, "str", "a folder that laion score wrote", identity=False)
     model: str | None = flag(
         None, "str?", "the model that scored the pairs (default: what the input says)"
     )
@@ -31,10 +29,16 @@ class TagOptions(StageOptions):
         None, "str?", "NSFW classifier on image embeddings (.npz) in place of the tag's prompts"
     )
     purge: bool = flag(
-        False, "bool", "remove dropped pairs from the input and from its shards as well"
+        False,
+        "bool",
+        "remove dropped pairs from the input and from its shards as well",
+        identity=False,
     )
     shards: str | None = flag(
-        None, "str?", "the webdataset shards that were scored (default: what the input says)"
+        None,
+        "str?",
+        "the webdataset shards that were scored (default: what the input says)",
+        identity=False,
     )
 
     def __post_init__(self) -> None:
@@ -46,7 +50,7 @@ class TagOptions(StageOptions):
             )
 
     def identity(self) -> dict[str, Any]:
-        """Files are told by their content: they may lie elsewhere the next time."""
+        """Return its options; files by their content, wherever they are."""
         return content_identity(self, StageOptions.identity(self))
 
 

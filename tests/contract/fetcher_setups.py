@@ -1,4 +1,4 @@
-"""What the suite over all fetchers runs on: one web server a scheme, and a fetcher before it.
+"""The world of the suite over all fetchers: a web server for each scheme, and a fetcher.
 
 Host names lead to loopback by `connect_to`; every other address meets the guard, to which
 127.0.0.1 counts as public here.
@@ -97,11 +97,11 @@ class World:
     proxy: ProxyServer
 
     def context(self, lease: Lease) -> FetchContext:
-        """The surroundings of an attempt that starts now."""
+        """Return the context of an attempt that starts now."""
         return FetchContext.start(self.options, lease)
 
     async def get(self, url: str) -> Fetched | Failure:
-        """One attempt. The lease is given back, and must have counted what was held."""
+        """Make one attempt. The lease is given back, and must have counted what was held."""
         with self.budget.lease() as lease:
             fetched = await self.fetcher.fetch(url, self.context(lease))
             if isinstance(fetched, Fetched):
@@ -109,18 +109,18 @@ class World:
         return fetched
 
     async def reason(self, url: str) -> str | None:
-        """Why it failed; None for a success."""
+        """Return the reason of the failure, None for a success."""
         outcome = await self.get(url)
         return outcome.reason if isinstance(outcome, Failure) else None
 
     async def seconds(self, url: str) -> float:
-        """How long an attempt takes on trio's clock."""
+        """Return how long an attempt takes on trio's clock."""
         began = trio.current_time()
         await self.get(url)
         return trio.current_time() - began
 
     async def body(self, url: str) -> bytes:
-        """The bytes of a success."""
+        """Return the body of a success."""
         outcome = await self.get(url)
         assert isinstance(outcome, Fetched), outcome
         return bytes(outcome.body)

@@ -23,7 +23,7 @@ from tests.contract.fetcher_setups import (
 )
 from tests.run_on_virtual_clock import run, serving
 from tests.server import certificates
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.registry import BEHAVIOURS
 from tests.server.web import Behaviour, Peer, Request, Server, reply
 
@@ -49,8 +49,8 @@ def test_a_connection_is_kept(kind: str, scheme: str) -> None:
 
 
 @both_schemes
-def test_whoever_asks_learns_when_a_row_waits_for_a_connection(kind: str, scheme: str) -> None:
-    """From before the connection is asked for until before the request is sent, each time."""
+def test_waiting_for_a_connection_is_reported(kind: str, scheme: str) -> None:
+    """From before the connection is opened until before the request is sent, each time."""
 
     async def main() -> None:
         notes: list[tuple[str, int, int]] = []
@@ -103,7 +103,7 @@ def test_a_response_is_reported_before_its_body(kind: str, scheme: str) -> None:
     run(main)
 
 
-def test_time_until_there_is_a_slot_is_not_the_servers(kind: str) -> None:
+def test_time_until_there_is_a_slot_does_not_count(kind: str) -> None:
     async def main() -> None:
         async with world(kind, max_time=30) as there:
 
@@ -123,7 +123,7 @@ def test_time_until_there_is_a_slot_is_not_the_servers(kind: str) -> None:
 def test_a_kept_connection_serves_redirects(kind: str) -> None:
     async def main() -> None:
         async with world(kind) as there:
-            assert await there.body(f"http://{HOST}/redirect-chain?hops=3") == picture()
+            assert await there.body(f"http://{HOST}/redirect-chain?hops=3") == good_image()
             assert there.http.connections == (1 if KEEPS_CONNECTIONS[kind] else 4)
 
     run(main)
@@ -133,7 +133,7 @@ def test_a_kept_connection_is_not_shared_between_origins(kind: str) -> None:
     async def main() -> None:
         async with world(kind, hosts=["*"]) as there:
             for host in ("a.example", "b.example", "a.example"):
-                assert await there.body(f"http://{host}/good.jpg") == picture()
+                assert await there.body(f"http://{host}/good.jpg") == good_image()
             assert there.http.connections == (2 if KEEPS_CONNECTIONS[kind] else 3)
 
     run(main)
@@ -155,7 +155,7 @@ def test_a_connection_that_must_not_be_kept(kind: str, path: str) -> None:
     async def main() -> None:
         async with world(kind) as there:
             for _ in range(3):
-                assert await there.body(f"http://{HOST}{path}") == picture()
+                assert await there.body(f"http://{HOST}{path}") == good_image()
             assert there.http.connections == 3
 
     run(main)
@@ -175,7 +175,7 @@ def test_a_kept_connection_that_was_lost_is_replaced(kind: str, scheme: str, pat
         async with world(kind, retries=0) as there:
             server = there.http if scheme == "http" else there.https
             for _ in range(3):
-                assert await there.body(f"{scheme}://{HOST}{path}") == picture()
+                assert await there.body(f"{scheme}://{HOST}{path}") == good_image()
                 await wait_all_tasks_blocked()
             assert server.connections == 3
 
@@ -186,7 +186,7 @@ def test_connections_end_after_some_turns(kind: str) -> None:
     async def main() -> None:
         async with world(kind) as there:
             for _ in range(7):
-                assert await there.body(f"http://{HOST}/keep-alive-ends-after") == picture()
+                assert await there.body(f"http://{HOST}/keep-alive-ends-after") == good_image()
             assert there.http.connections == (3 if KEEPS_CONNECTIONS[kind] else 7)
 
     run(main)
@@ -213,7 +213,7 @@ class StrayReply(Behaviour):
     """A long body, and then a reply that nobody asked for."""
 
     path = "/stray"
-    body = picture() * 20
+    body = good_image() * 20
 
     async def answer(self, request: Request, peer: Peer) -> bool:
         await peer.send(reply(self.body))
@@ -228,7 +228,7 @@ def test_a_stray_reply_answers_nothing(kind: str, scheme: str) -> None:
         async with world(kind, {**BEHAVIOURS, "/stray": StrayReply()}) as there:
             assert await there.body(f"{scheme}://{HOST}/stray") == StrayReply.body
             await trio.sleep(2)
-            assert await there.body(f"{scheme}://{HOST}/good.jpg") == picture()
+            assert await there.body(f"{scheme}://{HOST}/good.jpg") == good_image()
 
     run(main)
 
@@ -242,7 +242,7 @@ def test_redirects_across_schemes_and_hosts(
         async with world(kind, hosts=[HOST, f"www.{HOST}"]) as there:
             goal = f"{other}://www.{HOST}/good.jpg"
             url = f"{scheme}://{HOST}/redirect?status={status}&to={goal}"
-            assert await there.body(url) == picture()
+            assert await there.body(url) == good_image()
             server = there.http if other == "http" else there.https
             assert server.targets == {(f"www.{HOST}", "/good.jpg"): 1}
 
@@ -294,7 +294,7 @@ def test_the_guard_meets_every_hop(kind: str, allowed: bool) -> None:
 def test_a_good_certificate(kind: str, url: str) -> None:
     async def main() -> None:
         async with world(kind, hosts=["*"]) as there:
-            assert await there.body(f"https://{url}/good.jpg") == picture()
+            assert await there.body(f"https://{url}/good.jpg") == good_image()
 
     run(main)
 
@@ -306,7 +306,7 @@ def test_a_bad_certificate(kind: str, make: Callable[[], certificates.Identity])
             assert await there.reason(f"https://{HOST}/good.jpg") == "tls_error"
             assert there.https.requests == 0
         async with world(kind, identity=make, ignore_ssl_certificate=True) as there:
-            assert await there.body(f"https://{HOST}/good.jpg") == picture()
+            assert await there.body(f"https://{HOST}/good.jpg") == good_image()
 
     run(main)
 
@@ -342,7 +342,7 @@ def test_the_name_asked_for_in_tls(kind: str, host: str, name: str | None) -> No
         async with serving(server):
             way = f"*:443:127.0.0.1:{server.port}"
             async with world(kind, connect_to=(way,)) as there:
-                assert await there.body(f"https://{host}/good.jpg") == picture()
+                assert await there.body(f"https://{host}/good.jpg") == good_image()
 
     run(main)
     assert names == [name]
@@ -351,7 +351,7 @@ def test_the_name_asked_for_in_tls(kind: str, host: str, name: str | None) -> No
 def test_the_dot_at_the_end_of_a_rooted_name_is_not_in_certificates(kind: str) -> None:
     async def main() -> None:
         async with world(kind, hosts=[f"{HOST}."]) as there:
-            assert await there.body(f"https://{HOST}./good.jpg") == picture()
+            assert await there.body(f"https://{HOST}./good.jpg") == good_image()
 
     run(main)
 

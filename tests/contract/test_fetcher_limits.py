@@ -13,12 +13,12 @@ from img2ds.core.failure import Failure
 from tests.contract.fetcher_setups import FETCHERS, HOST, Everywhere, Notes, world
 from tests.run_on_virtual_clock import run
 from tests.server.body import chunked
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.web import head, reply
 
 pytestmark = pytest.mark.parametrize("kind", FETCHERS)
 
-#: Much picture in few bytes on the wire.
+#: A large body in few bytes on the wire.
 PLAIN = bytes(100_000)
 PACKED = gzip.compress(PLAIN, mtime=0)
 
@@ -35,7 +35,7 @@ def outcome(kind: str, path: str, scheme: str = "http", **options: Any) -> str |
 
 @pytest.mark.parametrize("path", ["/good.jpg", "/chunked", "/until-close", "/raw-deflate"])
 def test_largest_body(kind: str, path: str) -> None:
-    size = len(picture())
+    size = len(good_image())
     assert outcome(kind, path, max_image_bytes=size) is None
     assert outcome(kind, path, max_image_bytes=size - 1) == "too_large"
 
@@ -47,7 +47,7 @@ def test_the_largest_body_is_that_after_decompression(kind: str) -> None:
 
 
 def test_smallest_body(kind: str) -> None:
-    size = len(picture())
+    size = len(good_image())
     assert outcome(kind, "/good.jpg", min_image_bytes=size) is None
     assert outcome(kind, "/good.jpg", min_image_bytes=size + 1) == "too_small"
 
@@ -101,7 +101,7 @@ def test_many_bodies_share_a_small_budget(kind: str) -> None:
             async with trio.open_nursery() as nursery:
                 for number in range(20):
                     nursery.start_soon(fetch, number)
-            assert bodies == [picture()] * 20
+            assert bodies == [good_image()] * 20
             assert there.budget.held == 0
 
     run(main, limit=1000.0)

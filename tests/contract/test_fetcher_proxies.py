@@ -26,8 +26,8 @@ from tests.contract.fetcher_setups import (
 )
 from tests.run_on_virtual_clock import run, serving
 from tests.server import certificates
+from tests.server.good_image import good_image
 from tests.server.names import NameServer, addresses
-from tests.server.pictures import picture
 from tests.server.proxy import ProxyServer
 
 pytestmark = pytest.mark.parametrize("kind", FETCHERS)
@@ -36,10 +36,10 @@ both_schemes = pytest.mark.parametrize("scheme", ["http", "https"])
 
 
 @both_schemes
-def test_how_it_is_asked(kind: str, scheme: str) -> None:
+def test_how_a_proxy_is_asked(kind: str, scheme: str) -> None:
     async def main() -> None:
         async with world(kind, proxy=ProxyServer(), headers={"Referer": "x"}) as there:
-            assert await there.body(f"{scheme}://{HOST}/good.jpg?a=b") == picture()
+            assert await there.body(f"{scheme}://{HOST}/good.jpg?a=b") == good_image()
             request = there.proxy.heads[0]
             if scheme == "http":
                 assert there.proxy.asked == [f"http://{HOST}/good.jpg?a=b"]
@@ -60,7 +60,7 @@ def test_addresses_are_asked_for_in_brackets(kind: str, url: str) -> None:
         async with world(
             kind, proxy=ProxyServer(), public=("127.0.0.1", "::1"), ignore_ssl_certificate=True
         ) as there:
-            assert await there.body(url) == picture()
+            assert await there.body(url) == good_image()
             wanted = url if url.startswith("http:") else "[::1]:443"
             assert there.proxy.asked == [wanted]
 
@@ -69,7 +69,7 @@ def test_addresses_are_asked_for_in_brackets(kind: str, url: str) -> None:
 
 @pytest.mark.parametrize("make", [ProxyServer, tls_proxy])
 def test_connections_are_kept(kind: str, make: Callable[[], ProxyServer]) -> None:
-    """One a host, also where the proxy is asked for URLs and says that it keeps them.
+    """One for each host, also where a proxy that relays says that it keeps them.
 
     A proxy that passes what follows a first request on to its host, as tinyproxy does, would
     have that host answer for others.
@@ -78,10 +78,10 @@ def test_connections_are_kept(kind: str, make: Callable[[], ProxyServer]) -> Non
     async def main() -> None:
         async with world(kind, proxy=make(), allow_private_addresses=True) as there:
             for host in (HOST, f"a.{HOST}", HOST):
-                assert await there.body(f"http://{host}/http10-keep-alive") == picture()
+                assert await there.body(f"http://{host}/http10-keep-alive") == good_image()
             assert there.proxy.connections == (2 if KEEPS_CONNECTIONS[kind] else 3)
             for host in (HOST, f"a.{HOST}", HOST):
-                assert await there.body(f"https://{host}/good.jpg") == picture()
+                assert await there.body(f"https://{host}/good.jpg") == good_image()
             assert there.proxy.connections == (4 if KEEPS_CONNECTIONS[kind] else 6)
             assert there.http.connections == 0
             await there.fetcher.aclose()
@@ -91,11 +91,11 @@ def test_connections_are_kept(kind: str, make: Callable[[], ProxyServer]) -> Non
     run(main)
 
 
-def test_a_relayed_connection_of_which_nothing_is_said_is_not_kept(kind: str) -> None:
+def test_a_relayed_connection_without_keep_alive_is_not_kept(kind: str) -> None:
     async def main() -> None:
         async with world(kind, proxy=ProxyServer()) as there:
             for _ in range(2):
-                assert await there.body(f"http://{HOST}/good.jpg") == picture()
+                assert await there.body(f"http://{HOST}/good.jpg") == good_image()
             assert there.proxy.connections == 2
 
     run(main)
@@ -106,7 +106,7 @@ def test_a_kept_connection_that_the_proxy_closed_is_replaced(kind: str) -> None:
         async with world(kind, proxy=ProxyServer()) as there:
             for _ in range(3):
                 url = f"http://{HOST}/keep-alive-closed-by-next-request"
-                assert await there.body(url) == picture()
+                assert await there.body(url) == good_image()
             assert there.proxy.connections == 3
 
     run(main)
@@ -116,7 +116,7 @@ def test_redirects_go_through_it(kind: str) -> None:
     async def main() -> None:
         async with world(kind, proxy=ProxyServer()) as there:
             url = f"http://{HOST}/redirect?to=https://www.{HOST}/good.jpg"
-            assert await there.body(url) == picture()
+            assert await there.body(url) == good_image()
             assert there.proxy.asked == [url, f"www.{HOST}:443"]
 
     run(main)
@@ -168,7 +168,7 @@ def test_a_bad_certificate_behind_it(kind: str, make: Callable[[], ProxyServer])
         async with world(
             kind, proxy=make(), identity=certificates.wrong_host, ignore_ssl_certificate=True
         ) as there:
-            assert await there.body(f"https://{HOST}/good.jpg") == picture()
+            assert await there.body(f"https://{HOST}/good.jpg") == good_image()
 
     run(main)
 
@@ -178,7 +178,7 @@ def test_tls_within_tls(kind: str, path: str) -> None:
     async def main() -> None:
         async with world(kind, proxy=tls_proxy()) as there:
             for _ in range(3):
-                assert await there.body(f"https://{HOST}{path}") == picture()
+                assert await there.body(f"https://{HOST}{path}") == good_image()
 
     run(main)
 
@@ -211,14 +211,14 @@ def test_private_addresses_where_they_are_allowed(kind: str) -> None:
         async with world(
             kind, proxy=ProxyServer(), public=(), allow_private_addresses=True
         ) as there:
-            assert await there.body("http://10.0.0.1/good.jpg") == picture()
-            assert await there.body("https://127.0.0.1/good.jpg") == picture()
+            assert await there.body("http://10.0.0.1/good.jpg") == good_image()
+            assert await there.body("https://127.0.0.1/good.jpg") == good_image()
 
     run(main)
 
 
 @both_schemes
-def test_names_are_the_proxys_to_look_up(kind: str, scheme: str) -> None:
+def test_the_proxy_looks_names_up(kind: str, scheme: str) -> None:
     async def main() -> None:
         names = NameServer({"proxy.example": addresses("127.0.0.1")})
         async with serving(names), world(kind, proxy=ProxyServer()) as there:
@@ -236,7 +236,7 @@ def test_names_are_the_proxys_to_look_up(kind: str, scheme: str) -> None:
     run(main)
 
 
-def test_a_proxy_that_nobody_knows(kind: str) -> None:
+def test_a_proxy_whose_name_is_unknown(kind: str) -> None:
     async def main() -> None:
         names = NameServer()
         async with serving(names), world(kind) as there:
@@ -252,20 +252,20 @@ def test_a_proxy_that_nobody_knows(kind: str) -> None:
 
 
 @both_schemes
-def test_a_rule_that_says_where_goes_before_it(kind: str, scheme: str) -> None:
+def test_a_connect_to_rule_comes_before_a_proxy(kind: str, scheme: str) -> None:
     async def main() -> None:
         # The world's own rules lead to its servers; nothing listens at the proxy.
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(f"{scheme}_proxy", DEAD_PROXY)
             async with world(kind) as there:
-                assert await there.body(f"{scheme}://{HOST}/good.jpg") == picture()
+                assert await there.body(f"{scheme}://{HOST}/good.jpg") == good_image()
                 assert await there.reason(f"{scheme}://{HOST}:81/good.jpg") == "proxy_error"
 
     run(main)
 
 
 @both_schemes
-def test_the_environment_says_which(
+def test_proxies_of_the_environment(
     kind: str, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
@@ -299,7 +299,7 @@ def test_the_environment_says_which(
     [("proxy", "socks5://me:secret@127.0.0.1:1080"), ("proxy", "http://me:secret#x@127.0.0.1:1"),
      ("all_proxy", "socks5h://me:secret@127.0.0.1"), ("https_proxy", "me:secret@")],
 )  # fmt: skip
-def test_one_that_cannot_be_used_is_told_at_once(
+def test_a_proxy_that_cannot_be_used_is_refused_at_once(
     kind: str, name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: dict[str, Any] = {"proxy": value} if name == "proxy" else {}

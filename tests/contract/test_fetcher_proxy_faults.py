@@ -1,4 +1,4 @@
-"""Every fetcher behind a proxy that is at fault, or before a server that is: whose fault it is."""
+"""Every fetcher behind a proxy: faults of the proxy and of the server have their own reasons."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def outcome_behind(
         return await there.get(url)
 
 
-#: Faults of a relaying proxy, for all that is known: there is no head yet.
+#: Counted as faults of a relaying proxy, since there is no head yet.
 _ITS_OWN = {"connect_reset", "closed_before_reply", "protocol_error", "header_too_large"}
 
 
@@ -111,7 +111,7 @@ def test_a_proxy_that_is_not_there(kind: str, scheme: str) -> None:
 def test_a_bad_certificate_of_the_proxy(
     kind: str, scheme: str, make: Callable[[], certificates.Identity]
 ) -> None:
-    """Refused even where those of the web are not looked at: it may be told a password."""
+    """Refused even with --ignore_ssl_certificate: a proxy may be sent a password."""
 
     async def main() -> None:
         proxy = ProxyServer(tls=certificates.server_context(make))

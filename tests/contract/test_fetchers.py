@@ -1,4 +1,4 @@
-"""Every fetcher against every behaviour of the server: the declared reason, or the picture."""
+"""Every fetcher against every behaviour of the server: the declared reason, or the image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from img2ds.image.transform import InspectedImage, Transformer
 from tests.contract.fetcher_setups import FETCHERS, HOST, world
 from tests.run_on_virtual_clock import run
 from tests.server import greetings
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.registry import BEHAVIOURS
 
 pytestmark = pytest.mark.parametrize("kind", FETCHERS)
@@ -34,8 +34,8 @@ def test_behaviour(kind: str, scheme: str, path: str) -> None:
     declared = BEHAVIOURS[path].reason
     if declared is None:
         assert isinstance(fetched, Fetched), fetched
-        assert bytes(fetched.body) == picture()
-    elif _is_the_pictures_fault(declared):
+        assert bytes(fetched.body) == good_image()
+    elif _is_the_images_fault(declared):
         assert isinstance(fetched, Fetched), fetched
         assert _transform(fetched.body) == declared
     else:
@@ -44,8 +44,8 @@ def test_behaviour(kind: str, scheme: str, path: str) -> None:
         assert fetched.message
 
 
-def _is_the_pictures_fault(reason: str) -> bool:
-    """Whether it is the transformer that finds out."""
+def _is_the_images_fault(reason: str) -> bool:
+    """Return whether a reason is found by the transformer, not by the fetcher."""
     return status_of(reason) is Status.FAILED_TO_RESIZE
 
 

@@ -21,7 +21,7 @@ from tests.downloader.test_job import (
     ungated,
     write_list,
 )
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.proxy import ProxyServer
 from tests.server.sample_web import BackgroundWeb
 
@@ -92,7 +92,7 @@ class BackgroundProxy(BackgroundWeb):
     """A proxy that wants to know who asks, before a web that nobody could find without it."""
 
     def __init__(self) -> None:
-        super().__init__([picture()] * 10)
+        super().__init__([good_image()] * 10)
         self.proxy = ProxyServer(login="me:s3cret")
         self.proxy.servers = {80: self.web}
         self.web = self.proxy  # type: ignore[assignment]  # what is served

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from img2ds.core.failure import UsageError
-from img2ds.engine.manifest import MANIFEST, Manifest, open_manifest
+from img2ds.engine.manifest import MANIFEST, Manifest, SegmentSpec, open_manifest
 from img2ds.storage import OutputFolder
 
 OPTIONS = {"image_size": 256, "encode_format": "jpg"}
@@ -29,10 +29,11 @@ def open_(
     shards: int | None = 3,
     holds: str | None = "it is not",
 ) -> Manifest:
-    manifest = open_manifest(
-        OutputFolder.open(str(path)), mode, of or fingerprint(), options or OPTIONS, shards,
-        lambda folder, committed: holds,
+    wanted = SegmentSpec(
+        fingerprint=of or fingerprint(), options=options or OPTIONS, shard_count=shards, mode=mode,
+        foreign=lambda folder, committed: holds,
     )  # fmt: skip
+    manifest = open_manifest(OutputFolder.open(str(path)), wanted)
     manifest.begin()
     return manifest
 
@@ -171,7 +172,9 @@ def test_looking_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "00001.tar").write_text("half")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     for mode in ("incremental", "overwrite", "extend"):
-        open_manifest(
-            OutputFolder.open(str(tmp_path)), mode, fingerprint(), OPTIONS, 3, lambda *_: None
-        )
+        wanted = SegmentSpec(
+            fingerprint=fingerprint(), options=OPTIONS, shard_count=3, mode=mode,
+            foreign=lambda *_: None,
+        )  # fmt: skip
+        open_manifest(OutputFolder.open(str(tmp_path)), wanted)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

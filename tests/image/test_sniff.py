@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from img2ds.config.options import IMAGE_FORMATS
+from img2ds.config.image import IMAGE_FORMATS
 from img2ds.core.failure import Failure, Reason
 from img2ds.image.header import MAX_ICC, Header
 from img2ds.image.sniff import FORMATS, sniff

@@ -190,7 +190,7 @@ def test_formats_that_are_not_wanted(keep: bool) -> None:
 
 @pytest.mark.parametrize("formats", [(), ("jpeg", "tiff")])
 def test_formats_that_cannot_be_read_are_refused(formats: tuple[str, ...]) -> None:
-    with pytest.raises(UsageError, match="--image_formats takes some of jpeg, png, webp, gif"):
+    with pytest.raises(UsageError, match="--image_formats takes any of jpeg, png, webp, gif"):
         ImageOptions(image_formats=formats)
 
 

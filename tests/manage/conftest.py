@@ -14,7 +14,7 @@ from fsspec.config import conf
 
 import img2ds
 from tests.manage.dataset_rows import PER_SHARD, PICTURES, network, rows
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.sample_web import BackgroundWeb
 
 
@@ -33,7 +33,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, s
         }
     )
     pq.write_table(table, folder / "list.parquet")
-    with BackgroundWeb([picture()] * PICTURES) as address:
+    with BackgroundWeb([good_image()] * PICTURES) as address:
         report = img2ds.download(
             str(folder / "list.parquet"), output_folder=str(folder / "set"), caption_col="caption",
             save_additional_columns=["place"], output_format="webdataset", processes_count=2,

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 
 #: Messages of rows in turn; None is a success.
 MESSAGES = (None, "HTTP Error 404: Not Found", None, "<urlopen error timed out>", None,
@@ -59,7 +59,7 @@ def write_shard(
     elif kind == "files":
         shard.mkdir()
         for row in good_rows:
-            (shard / f"{row['key']}.jpg").write_bytes(picture())
+            (shard / f"{row['key']}.jpg").write_bytes(good_image())
             (shard / f"{row['key']}.json").write_text(json.dumps(row, indent=4))
     elif kind == "tfrecord":
         shard.with_suffix(".tfrecord").write_bytes(b"".join(map(_record, good_rows)))
@@ -67,7 +67,7 @@ def write_shard(
     if kind == "parquet":
         schema = schema.append(pa.field("jpg", pa.binary()))
         for row in metadata:
-            row["jpg"] = picture() if row["status"] == "success" else None
+            row["jpg"] = good_image() if row["status"] == "success" else None
     pq.write_table(pa.Table.from_pylist(metadata, schema), shard.with_suffix(".parquet"))
     resized = sum(n for text, n in counts.items() if text.startswith("image"))
     stats = {
@@ -90,7 +90,7 @@ _KINDS = {"width": pa.int32(), "height": pa.int32(), "original_width": pa.int32(
 def _write_tar(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         for row in rows:
-            for ending, data in (("jpg", picture()), ("json", json.dumps(row).encode())):
+            for ending, data in (("jpg", good_image()), ("json", json.dumps(row).encode())):
                 member = tarfile.TarInfo(f"{row['key']}.{ending}")
                 member.size, member.mtime = len(data), 1700000000.25  # a pax header for it
                 tar.addfile(member, io.BytesIO(data))
@@ -116,6 +116,6 @@ def _record(row: dict[str, Any]) -> bytes:
         entry("url", field(1, field(1, row["url"].encode())))
         + entry("key", field(1, field(1, row["key"].encode())))
         + entry("width", width)
-        + entry("jpg", field(1, field(1, picture()))),
+        + entry("jpg", field(1, field(1, good_image()))),
     )
     return struct.pack("<Q", len(example)) + bytes(4) + example + bytes(4)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import trio
 
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.sample_web import BackgroundWeb, SampleWeb
 from tests.server.web import Peer, Request, reply
 
@@ -20,7 +20,7 @@ class FlakyWeb(SampleWeb):
     """
 
     def __init__(self, count: int) -> None:
-        super().__init__([picture()] * count)
+        super().__init__([good_image()] * count)
         self.answers: dict[int, int] = {}
         self.held: set[int] = set()
         self.opened = trio.Event()

@@ -21,7 +21,7 @@ from img2ds.manage.status import run as look
 from tests.manage.dataset_rows import PER_SHARD, network
 from tests.manage.img2dataset_folder import write_shard
 from tests.manage.test_verify import problems
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 
 FORMATS = [name for name in OUTPUT_FORMATS if name != "dummy"]
 PEER_FORMATS = ["webdataset", "files", "parquet", "tfrecord"]
@@ -70,7 +70,7 @@ def test_a_run_is_sound_and_can_be_packed(made_of: tuple[str, Path, str], tmp_pa
     assert problems(folder, decode=True) == problems(folder, fast=True) == {}
     found = look(StatusOptions(output_folder=str(folder)))
     assert (found.output_format, found.rows, found.exit_code) == (kind, 35, 0)
-    assert found.size > 30 * len(picture()) / 10
+    assert found.size > 30 * len(good_image()) / 10
     before = parts(folder)
     assert len(before) == 30
     assert all(caption is not None for _, caption in before.values())
@@ -117,7 +117,7 @@ def test_folders_of_img2dataset_in_every_format(tmp_path: Path, kind: str) -> No
     assert problems(folder, decode=True) == problems(folder, fast=True) == {}
     found = look(StatusOptions(output_folder=str(folder)))
     assert (found.output_format, found.by_img2dataset, found.rows) == (kind, 3, 30)
-    assert list(parts(folder).values()) == [(picture(), None)] * 15
+    assert list(parts(folder).values()) == [(good_image(), None)] * 15
     path = data(folder, "00001", kind)
     path.write_bytes(path.read_bytes()[:-600])
     assert problems(folder, decode=True).keys() == {1}
@@ -130,7 +130,7 @@ def test_folders_of_img2dataset_in_every_format(tmp_path: Path, kind: str) -> No
     if kind == "files":  # a picture is a picture to whoever does not look into it
         assert report.exit_code == 0
     else:
-        assert list(report.run.failed) == [1]
+        assert list(report.failed) == [1]
     for sample in (tmp_path / "to").glob("*_stats.json"):
         assert json.loads(sample.read_text())["successes"] == 5
 

@@ -1,4 +1,4 @@
-"""A connector in front of a hosts file, and what it reaches on loopback."""
+"""A connector with a hosts file, and servers on loopback for it to reach."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tests.server import certificates
 from tests.server.registry import BEHAVIOURS
 from tests.server.web import Server
 
-#: What the guard is to take for public in these tests.
+#: Addresses that the guard treats as public in these tests.
 PUBLIC = ("127.0.0.1", "127.0.0.3", "::1")
 #: Nothing listens at port 9 of loopback here: connections are refused.
 DISCARD = 9
 
 
 def connector(*, hosts: Mapping[str, tuple[str, ...]] | None = None, **options: Any) -> Connector:
-    """A connector that knows the names of a hosts file alone."""
+    """Return a connector that knows only the names of a hosts file."""
     resolver = Resolver(DnsConfig((("127.0.0.1", DISCARD),), dict(hosts or {})), 10.0, ipv6=False)
     options.setdefault("ca_bundle", certificates.bundle())
     return Connector(NetworkOptions(**options), resolver)
 
 
 async def attempt(opened: Connector, host: str, port: int) -> str:
-    """The address reached, or the reason for none."""
+    """Connect. Returns the address reached, or the reason of the failure."""
     try:
         sock = await opened.connect_to_host(host, port, Deadline(10.0, 60.0))
     except FetchError as error:

@@ -52,7 +52,7 @@ ZONE = {
 async def resolving(
     *servers: NameServer, hosts: Mapping[str, tuple[str, ...]] | None = None, **options: Any
 ) -> AsyncIterator[Resolver]:
-    """A resolver that asks the servers in turn, IPv4 alone unless told otherwise."""
+    """A resolver that asks the servers in turn, IPv4 only by default."""
     options.setdefault("ipv6", False)
     async with serving(*servers):
         config = DnsConfig(tuple(server.address for server in servers), dict(hosts or {}))
@@ -60,7 +60,7 @@ async def resolving(
 
 
 async def outcome(resolver: Resolver, name: str) -> tuple[str, ...] | str:
-    """The addresses, or the reason why there are none."""
+    """Return the addresses, or the reason of the failure."""
     try:
         return await resolver.resolve(name)
     except FetchError as error:

@@ -1,4 +1,4 @@
-"""No URL of a list may reach what is not the public internet."""
+"""The URLs of a list reach only the public internet."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ PRIVATE = {"allow_private_addresses": True}
 
 @contextmanager
 def full(host: str) -> Iterator[tuple[str, int]]:
-    """An address that answers no connection attempt: its queue is full (tcp(7), listen(2))."""
+    """Yield an address that answers no connection attempt: its queue is full (listen(2))."""
     with socket.socket() as listener, socket.socket() as first:
         listener.bind((host, 0))
         listener.listen(0)
@@ -149,7 +149,7 @@ def test_waiting_for_a_name_counts_as_well() -> None:
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
 @pytest.mark.parametrize("hosts", [("127.0.0.1",), ("127.0.0.1", "127.0.0.3")])
-def test_want_of_descriptors_is_our_own_fault(
+def test_a_lack_of_descriptors_is_a_local_failure(
     code: int, hosts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none_left(*args: Any) -> socket.socket:
@@ -184,14 +184,14 @@ def test_connect_to(rules: tuple[str, ...], host: str, port: int | None, reached
             filled = tuple(rule.replace("PORT", str(server.port)) for rule in rules)
             hosts = {"a.example": ("127.0.0.1",), "c.example": ("127.0.0.3",)}
             opened = connector(hosts=hosts, connect_to=filled)
-            # Port 80 of 127.0.0.1 may be somebody's: what is not rerouted goes to DISCARD.
+            # Port 80 of 127.0.0.1 may be in use: what is not rerouted goes to DISCARD.
             other = port if reached != "connect_refused" else DISCARD
             return await attempt(opened, host, other or server.port)
 
     assert run(main) == reached
 
 
-def test_a_bundle_that_is_none(tmp_path: Path) -> None:
+def test_a_bundle_without_certificates(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("no certificate")
     with pytest.raises(UsageError, match="ca_bundle"):
@@ -200,7 +200,7 @@ def test_a_bundle_that_is_none(tmp_path: Path) -> None:
         NetworkOptions(ca_bundle=str(tmp_path / "missing.pem"))
 
 
-def test_certificates_are_verified_unless_told_otherwise() -> None:
+def test_certificates_are_verified_by_default() -> None:
     context = open_context(NetworkOptions())
     assert context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED

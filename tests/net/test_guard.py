@@ -1,4 +1,4 @@
-"""The address guard at every hop; connecting.PUBLIC is public to it, all else private."""
+"""The address guard at every hop; only `local_connector.PUBLIC` counts as public here."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_name_that_leads_inside(allowed: bool) -> None:
     run(main)
 
 
-def test_a_name_that_changes_its_mind_meets_the_guard_again() -> None:
+def test_a_name_whose_addresses_change_meets_the_guard_again() -> None:
     async def main() -> None:
         table = {"a.example": addresses("127.0.0.1", ttl=60)}
         names = NameServer(table)

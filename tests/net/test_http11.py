@@ -1,4 +1,4 @@
-"""One exchange on a socket pair: what the suite over the fetchers does not reach."""
+"""One exchange on a socket pair: cases that the suite over the fetchers does not reach."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_an_end_before_the_first_byte_is_told_from_a_later_one() -> None:
     ("linger", "reason"), [(True, "connect_reset"), (False, "closed_before_reply")]
 )
 def test_a_connection_that_is_gone_before_the_request_is_sent(linger: bool, reason: str) -> None:
-    """A reset is told apart from a close, whichever call finds it first."""
+    """A reset is distinguished from a close, whichever call finds it first."""
 
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -258,7 +258,7 @@ def test_tiny_chunks_take_no_more_memory_than_large_ones() -> None:
                 tracemalloc.start()
                 try:
                     assert len(await line.exchange.body(head, 4 * size)) == size
-                    # The stream itself, seven bytes a chunk, is in the sender's hands.
+                    # The stream itself, seven bytes a chunk, is counted with the sender.
                     assert tracemalloc.get_traced_memory()[1] < 1_500_000
                 finally:
                     tracemalloc.stop()

@@ -94,7 +94,7 @@ def test_giving_drops_what_is_too_old_elsewhere() -> None:
     run(main)
 
 
-def test_a_spoilt_connection_is_not_handed_out() -> None:
+def test_a_connection_with_unasked_bytes_is_not_handed_out() -> None:
     async def main() -> None:
         pool, good, ended, stray = Pool(10), Pair(), Pair(), Pair()
         for pair in (good, ended, stray):

@@ -42,10 +42,10 @@ def chosen(environment: dict[str, str], url: str, wanted: str = "environment") -
         ({"http_proxy": "p:1", "HTTP_PROXY": "q:2"}, "p:1", None),
         ({"http_proxy": "", "HTTP_PROXY": "q:2"}, None, None),
         ({"http_proxy": " p:1 "}, "p:1", None),
-        # A CGI program's HTTP_PROXY is a header of whoever asked.
+        # In a CGI program HTTP_PROXY is a header that the client sent.
         ({"HTTP_PROXY": "q:2", "REQUEST_METHOD": "GET"}, None, None),
         ({"http_proxy": "q:2", "HTTPS_PROXY": "p:1", "REQUEST_METHOD": "GET"}, "q:2", "p:1"),
-        # A proxy that would not be used is no fault.
+        # A proxy that is not used may be wrong.
         ({"all_proxy": "socks5://s:1", "http_proxy": "p:1", "https_proxy": "p:1"}, "p:1", "p:1"),
         ({"ftp_proxy": "socks5://s:1", "no_proxy": "a"}, None, None),
     ],

@@ -1,4 +1,4 @@
-"""What the resolver keeps, asks once, and takes from the system's files."""
+"""The resolver's cache, its limits, and the system's files."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_robots(value: bytes, token: str | None, expected: bool) -> None:
     assert is_disallowed(value, token, DIRECTIVES) is expected
 
 
-DATA = b"picture" * 1000
+DATA = b"an image" * 1000
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -143,7 +143,7 @@ def raw_deflate(data: bytes) -> bytes:
         (zlib.compress(DATA), b"deflate"),
         (raw_deflate(DATA), b"Deflate"),
         (gzip.compress(zlib.compress(DATA), mtime=0), b"deflate, gzip"),
-        # Labels of object stores, and of servers that packed nothing: browsers and urllib read on.
+        # Labels of object stores, and of servers that compressed nothing: browsers accept them.
         (DATA, b"utf-8"),
         (DATA, b"image/jpeg"),
         (DATA, b"aws-chunked"),

@@ -8,7 +8,7 @@ from functools import cache
 
 import trio
 
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.registry import behaviour
 from tests.server.web import Behaviour, Peer, Request, head, reply
 
@@ -38,7 +38,7 @@ class SilentAfterHeader(Behaviour):
     reason = "stalled"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(head(content_type="image/jpeg", content_length=len(picture())))
+        await peer.send(head(content_type="image/jpeg", content_length=len(good_image())))
         await trio.sleep_forever()
 
 
@@ -50,7 +50,7 @@ class SilentInBody(Behaviour):
     reason = "stalled"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        whole = reply(picture())
+        whole = reply(good_image())
         await peer.send(whole[: len(whole) // 2])
         await trio.sleep_forever()
 
@@ -63,7 +63,7 @@ class OneByteASecond(Behaviour):
     reason = "too_slow"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        body = picture()
+        body = good_image()
         await peer.send(head(content_type="image/jpeg", content_length=len(body)))
         for byte in body:
             await trio.sleep(1)
@@ -78,7 +78,7 @@ class SlowButSteady(Behaviour):
     path = "/slow-but-steady"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        body = picture()
+        body = good_image()
         await peer.send(head(content_type="image/jpeg", content_length=len(body)))
         step = len(body) // 20 + 1
         for at in range(0, len(body), step):
@@ -121,7 +121,7 @@ class HugeLength(Behaviour):
     reason = "too_large"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(head(content_type="image/jpeg", content_length=1 << 40) + picture())
+        await peer.send(head(content_type="image/jpeg", content_length=1 << 40) + good_image())
         await trio.sleep_forever()
 
 
@@ -133,20 +133,20 @@ class LengthTooLong(Behaviour):
     reason = "incomplete_body"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        body = picture()
+        body = good_image()
         await peer.send(head(content_type="image/jpeg", content_length=len(body) + 100) + body)
         return False
 
 
 @behaviour
 class LengthTooShort(Behaviour):
-    """Announces half of what it sends: the client gets a truncated picture."""
+    """Announces half of what it sends: the client gets a truncated image."""
 
     path = "/length-too-short"
     reason = "truncated_image"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        body = picture()
+        body = good_image()
         await peer.send(head(content_type="image/jpeg", content_length=len(body) // 2) + body)
         return False
 
@@ -159,7 +159,7 @@ class LengthNotANumber(Behaviour):
     reason = "protocol_error"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(head(content_type="image/jpeg", content_length="banana") + picture())
+        await peer.send(head(content_type="image/jpeg", content_length="banana") + good_image())
         return False
 
 
@@ -171,7 +171,7 @@ class LengthsDiffer(Behaviour):
     reason = "protocol_error"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        body = picture()
+        body = good_image()
         lines = b"Content-Length: %d\r\nContent-Length: 5\r\n\r\n" % len(body)
         await peer.send(b"HTTP/1.1 200 OK\r\n" + lines + body)
         return False
@@ -184,7 +184,7 @@ class UntilClose(Behaviour):
     path = "/until-close"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(head(version="1.0", content_type="image/jpeg") + picture())
+        await peer.send(head(version="1.0", content_type="image/jpeg") + good_image())
         return False
 
 
@@ -208,7 +208,7 @@ class Chunked(Behaviour):
 
     async def answer(self, request: Request, peer: Peer) -> bool:
         await peer.send(
-            head(content_type="image/jpeg", transfer_encoding="chunked") + chunked(picture())
+            head(content_type="image/jpeg", transfer_encoding="chunked") + chunked(good_image())
         )
         return True
 
@@ -220,7 +220,7 @@ class ChunkedWithTrailer(Behaviour):
     path = "/chunked-with-trailer"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        body = picture()
+        body = good_image()
         await peer.send(head(content_type="image/jpeg", transfer_encoding="chunked"))
         await peer.send(b"%x;name=value\r\n%b\r\n0\r\nX-Trailer: yes\r\n\r\n" % (len(body), body))
         return True
@@ -235,7 +235,7 @@ class BadChunkSize(Behaviour):
 
     async def answer(self, request: Request, peer: Peer) -> bool:
         await peer.send(head(content_type="image/jpeg", transfer_encoding="chunked"))
-        await peer.send(b"banana\r\n" + picture() + b"\r\n0\r\n\r\n")
+        await peer.send(b"banana\r\n" + good_image() + b"\r\n0\r\n\r\n")
         return False
 
 
@@ -248,7 +248,7 @@ class ChunkedCutShort(Behaviour):
 
     async def answer(self, request: Request, peer: Peer) -> bool:
         await peer.send(head(content_type="image/jpeg", transfer_encoding="chunked"))
-        await peer.send(chunked(picture())[: -len(b"0\r\n\r\n")])
+        await peer.send(chunked(good_image())[: -len(b"0\r\n\r\n")])
         return False
 
 
@@ -261,7 +261,7 @@ class _Coded(Behaviour):
         return body
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(reply(self.encode(picture()), content_encoding=self.coding))
+        await peer.send(reply(self.encode(good_image()), content_encoding=self.coding))
         return True
 
 

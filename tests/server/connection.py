@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.registry import behaviour
 from tests.server.web import Behaviour, Peer, Request, head, reply
 
@@ -16,7 +16,7 @@ class Good(Behaviour):
     path = "/good.jpg"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(reply(picture()))
+        await peer.send(reply(good_image()))
         return True
 
 
@@ -39,7 +39,7 @@ class SlowToAnswer(Behaviour):
 
     async def answer(self, request: Request, peer: Peer) -> bool:
         await trio.sleep(request.number("seconds", 5))
-        await peer.send(reply(picture()))
+        await peer.send(reply(good_image()))
         return True
 
 
@@ -100,7 +100,7 @@ class ResetsInBody(Behaviour):
     reason = "incomplete_body"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        whole = reply(picture())
+        whole = reply(good_image())
         await peer.send(whole[: len(whole) // 2])
         await trio.sleep(0.1)
         peer.reset()
@@ -114,7 +114,7 @@ class KeepAliveClosedAtOnce(Behaviour):
     path = "/keep-alive-closed-at-once"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(reply(picture(), connection="keep-alive"))
+        await peer.send(reply(good_image(), connection="keep-alive"))
         return False
 
 
@@ -125,7 +125,7 @@ class KeepAliveClosedByNextRequest(Behaviour):
     path = "/keep-alive-closed-by-next-request"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(reply(picture(), connection="keep-alive"))
+        await peer.send(reply(good_image(), connection="keep-alive"))
         await peer.read_head()
         return False
 
@@ -137,7 +137,7 @@ class KeepAliveResetByNextRequest(Behaviour):
     path = "/keep-alive-reset-by-next-request"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(reply(picture(), connection="keep-alive"))
+        await peer.send(reply(good_image(), connection="keep-alive"))
         await peer.read_head()
         peer.reset()
         return False
@@ -150,7 +150,7 @@ class KeepAliveEndsAfter(Behaviour):
     path = "/keep-alive-ends-after"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(reply(picture()))
+        await peer.send(reply(good_image()))
         return request.turn < request.number("turns", 3)
 
 
@@ -161,7 +161,7 @@ class ClosesAsAnnounced(Behaviour):
     path = "/connection-close"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(reply(picture(), connection="close"))
+        await peer.send(reply(good_image(), connection="close"))
         return False
 
 
@@ -172,7 +172,7 @@ class KeepAliveHttp10(Behaviour):
     path = "/http10-keep-alive"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        body = picture()
+        body = good_image()
         await peer.send(
             head(version="1.0", content_length=len(body), connection="keep-alive") + body
         )
@@ -187,5 +187,5 @@ class ExtraBytes(Behaviour):
 
     async def answer(self, request: Request, peer: Peer) -> bool:
         stray = reply(b"stray reply: whoever takes this for an answer is wrong")
-        await peer.send(reply(picture()) + stray)
+        await peer.send(reply(good_image()) + stray)
         return True

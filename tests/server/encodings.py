@@ -1,4 +1,4 @@
-"""One picture in many encodings: what the formats, modes and EXIF orientations of the web are.
+"""One image in many encodings: what the formats, modes and EXIF orientations of the web are.
 
 Every function takes (height, width, 3) uint8 RGB and returns a file. Where a file has an
 orientation, its stored pixels are turned so that it shows upright as given.
@@ -134,7 +134,7 @@ def gif(pixels: Pixels) -> bytes:
 
 
 def gif_animated(pixels: Pixels) -> bytes:
-    """Three frames; the first is the picture, the others are darker."""
+    """Three frames; the first is the image, the others are darker."""
     frames = [Image.fromarray((pixels * share).astype(np.uint8)).quantize(64)
               for share in (1.0, 0.6, 0.3)]  # fmt: skip
     return _saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100)

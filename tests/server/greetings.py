@@ -79,7 +79,7 @@ async def speaks_late(peer: Peer) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A greeting and the reason it is to give; None where the picture is to be had."""
+    """A greeting and the reason it must get; None where the fetch must succeed."""
 
     scheme: str
     greeting: Greeting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.registry import behaviour
 from tests.server.web import Behaviour, Peer, Request, head, reply
 
@@ -32,7 +32,7 @@ class BodyWithoutHead(Behaviour):
     reason = "protocol_error"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(picture() + b"\r\n\r\n")
+        await peer.send(good_image() + b"\r\n\r\n")
         return False
 
 
@@ -44,7 +44,7 @@ class HugeHeader(Behaviour):
     reason = "header_too_large"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(reply(picture(), x_huge="x" * HUGE_HEADER))
+        await peer.send(reply(good_image(), x_huge="x" * HUGE_HEADER))
         return False
 
 
@@ -110,7 +110,7 @@ class Informational(Behaviour):
     async def answer(self, request: Request, peer: Peer) -> bool:
         await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         await peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n")
-        await peer.send(reply(picture()))
+        await peer.send(reply(good_image()))
         return True
 
 
@@ -121,7 +121,7 @@ class OddButFine(Behaviour):
     path = "/odd-but-fine"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        body = picture()
+        body = good_image()
         lines = f"HTTP/1.1 200\nserver:caf\xe9\ncOnTeNt-LeNgTh:   {len(body)}  \n\n"
         await peer.send(lines.encode("latin-1") + body)
         return True
@@ -134,7 +134,7 @@ class HeaderByteByByte(Behaviour):
     path = "/header-byte-by-byte"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        body = picture()
+        body = good_image()
         for byte in head(content_type="image/jpeg", content_length=len(body)):
             await peer.send(bytes((byte,)))
             await trio.sleep(0.01)
@@ -143,12 +143,12 @@ class HeaderByteByByte(Behaviour):
 
 
 class _Robots(Behaviour):
-    """A picture with an X-Robots-Tag header."""
+    """An image with an X-Robots-Tag header."""
 
     tags: tuple[str, ...]
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        body = picture()
+        body = good_image()
         lines = "".join(f"X-Robots-Tag: {tag}\r\n" for tag in self.tags).encode("ascii")
         await peer.send(
             b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (lines, len(body), body)

@@ -1,4 +1,4 @@
-"""Behaviours of pictures: HTTP is in order, the bytes are not."""
+"""Behaviours of images: HTTP is in order, the bytes are not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 import zlib
 from functools import cache
 
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.registry import behaviour
 from tests.server.web import Behaviour, Peer, Request, reply
 
@@ -56,7 +56,7 @@ class HtmlAsImage(_Bytes):
     reason = "not_an_image"
 
     def body(self) -> bytes:
-        return b"<!DOCTYPE html><html><body><h1>This picture is gone</h1></body></html>"
+        return b"<!DOCTYPE html><html><body><h1>This image is gone</h1></body></html>"
 
 
 @behaviour
@@ -67,7 +67,7 @@ class ImageAsHtml(_Bytes):
     content_type = "text/html"
 
     def body(self) -> bytes:
-        return picture()
+        return good_image()
 
 
 @behaviour
@@ -78,7 +78,7 @@ class TruncatedJpeg(_Bytes):
     reason = "truncated_image"
 
     def body(self) -> bytes:
-        return picture()[: len(picture()) // 2]
+        return good_image()[: len(good_image()) // 2]
 
 
 @behaviour
@@ -89,7 +89,7 @@ class BrokenJpeg(_Bytes):
     reason = "decode_error"
 
     def body(self) -> bytes:
-        return picture()[:20] + bytes(range(1, 255)) * 20
+        return good_image()[:20] + bytes(range(1, 255)) * 20
 
 
 @behaviour

@@ -70,7 +70,7 @@ def addresses(*texts: str, ttl: int = 300, **how: bool) -> Entry:
     return Entry(tuple(Record(kind, text, ttl) for kind, text in pairs), **how)
 
 
-#: The address in answers that nobody should believe.
+#: The address in forged answers.
 FORGED = {A: "127.66.66.66", AAAA: "::1"}
 
 

@@ -1,7 +1,7 @@
 """Photo-like landscapes from a seed: sky above, ground below, so that "up" is plain to see.
 
 The same seed and size give the same pixels on one machine and set of library versions.
-Pictures are (height, width, 3) uint8 RGB; about 20 ms for one of 600 x 400.
+Images are (height, width, 3) uint8 RGB; about 20 ms for one of 600 x 400.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.server.scenery import draw_houses, draw_trees
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
-#: Side of the cached noise fields in pixels; pictures take windows of them.
+#: Side of the cached noise fields in pixels; images take windows of them.
 _FIELD = 1024
 #: Noise fields a process makes, at 60 ms each.
 _FIELDS = 4
@@ -74,7 +74,7 @@ _NEEDLES = (46, 80, 52)
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a seed makes a picture of."""
+    """What a seed makes an image of."""
 
     light: Light
     season: Season

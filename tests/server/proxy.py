@@ -1,4 +1,4 @@
-"""A small HTTP proxy that leads to servers of the same loop, and its misbehaving kin.
+"""A small HTTP proxy in front of servers of the same loop, and proxies that misbehave.
 
 It needs no DNS: every host is one of its servers, by port. A request for a URL is answered by the
 server's own behaviour, as if it had been relayed; a tunnel is a real one, byte for byte.
@@ -102,7 +102,7 @@ def answers(data: bytes) -> Misbehaviour:
 
 
 async def closes(request: Request, peer: Peer) -> bool:
-    """Closes in good order, without a word."""
+    """Closes in good order without an answer."""
     return False
 
 
@@ -113,13 +113,13 @@ async def closes_in_head(request: Request, peer: Peer) -> bool:
 
 
 async def resets(request: Request, peer: Peer) -> bool:
-    """A reset, without a word."""
+    """Resets the connection without an answer."""
     peer.reset()
     return False
 
 
 async def is_silent(request: Request, peer: Peer) -> bool:
-    """Says nothing, for ever."""
+    """Never sends a byte."""
     await trio.sleep_forever()
 
 
@@ -158,7 +158,7 @@ CASES = (
     Case("closes", closes, "proxy_error", "proxy_error"),
     Case("closes-in-head", closes_in_head, "proxy_error", "proxy_error"),
     Case("resets", resets, "proxy_error", "proxy_error"),
-    # Whether it is the server that a relaying proxy waits for, nobody can tell.
+    # It cannot be told whether a relaying proxy waits for the server.
     Case("silent", is_silent, "stalled", "proxy_error"),
     Case("drips", drips, "max_time", "max_time"),
     Case("endless-head", never_ends_its_head, "proxy_error", "proxy_error"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.registry import behaviour
 from tests.server.web import Behaviour, Peer, Request, head, reply
 
@@ -14,7 +14,7 @@ GOAL = "/good.jpg"
 
 @behaviour
 class Redirect(Behaviour):
-    """A redirect with `?status=` (302) to `?to=` (the good picture); `%H` is the Host asked."""
+    """A redirect with `?status=` (302) to `?to=` (the good image); `%H` is the Host asked."""
 
     path = "/redirect"
 
@@ -82,7 +82,7 @@ class PermanentRedirect(_To):
 
 @behaviour
 class RedirectChain(Behaviour):
-    """As many redirects as `?hops=` (3) says, then the picture."""
+    """As many redirects as `?hops=` (3) says, then the image."""
 
     path = "/redirect-chain"
 
@@ -91,7 +91,7 @@ class RedirectChain(Behaviour):
         if hops:
             await peer.send(reply(b"", 301, location=f"{self.path}?hops={hops - 1}"))
         else:
-            await peer.send(reply(picture()))
+            await peer.send(reply(good_image()))
         return True
 
 
@@ -174,7 +174,7 @@ class RedirectToData(_To):
 
 @behaviour
 class RedirectToPlainHttp(Behaviour):
-    """From https to http on `?port=`: browsers follow it for pictures' pages, so do we."""
+    """From https to http on `?port=`: browsers follow it, so do we."""
 
     path = "/redirect-to-plain-http"
 

@@ -1,15 +1,15 @@
-"""The table of behaviours by path; the modules of behaviours enter themselves."""
+"""The table of behaviours by path; the modules of behaviours register themselves."""
 
 from __future__ import annotations
 
 from tests.server.web import Behaviour
 
-#: Every behaviour that a path of one ordinary server can show, by that path.
+#: Every behaviour of an ordinary server, by its path.
 BEHAVIOURS: dict[str, Behaviour] = {}
 
 
 def behaviour(kind: type[Behaviour]) -> type[Behaviour]:
-    """Class decorator: enter the behaviour in the table.
+    """Class decorator that adds the behaviour to the table.
 
     Raises:
         ValueError: its path is taken.

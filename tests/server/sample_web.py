@@ -1,4 +1,4 @@
-"""A small web of photo-like pictures under several host names, some of its links broken.
+"""A small web of photo-like images under several host names, some of its links broken.
 
 What every URL has to become is known, so that whoever runs over it can count exactly.
 """
@@ -13,7 +13,7 @@ from multiprocessing import get_context
 
 import trio
 
-# Importing them enters their behaviours in the table.
+# Importing them registers their behaviours.
 from tests.server import body, connection, header, image, redirect, status  # noqa: F401
 from tests.server.encodings import ENCODINGS, content_type
 from tests.server.photos import photo, scene
@@ -27,11 +27,11 @@ HOSTS = tuple(
                  "static.shore", "sunset", "travel", "village", "winter")
 )  # fmt: skip
 
-#: One picture in so many has a kind of its own; the others are plain JPEGs.
+#: One image in so many has a kind of its own; the others are plain JPEGs.
 _SPECIAL_EVERY = 3
 _SPECIAL = tuple(name for name in ENCODINGS if name != "jpeg")
 
-#: Broken links: a path of a misbehaviour that needs no time to show, and what it has to become.
+#: Broken links: the path of a misbehaviour that shows at once, and the reason it must get.
 BROKEN = (
     "/404", "/410", "/403", "/500", "/html-as-image", "/truncated-jpeg", "/png-bomb",
     "/redirect-loop", "/resets-without-reply", "/404", "/robots-noai", "/204",
@@ -40,7 +40,7 @@ BROKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One row of the list; `reason` is None where there is a picture to be had."""
+    """One row of the list; `reason` is None where the link is good."""
 
     url: str
     caption: str
@@ -48,20 +48,20 @@ class Link:
 
 
 def size_of(number: int) -> tuple[int, int]:
-    """Width and height of picture `number`: landscape, portrait and square in turn."""
+    """Width and height of image `number`: landscape, portrait and square in turn."""
     return ((480, 320), (320, 440), (400, 400), (640, 360))[number % 4]
 
 
 def encoding_of(number: int) -> str:
-    """The encoding of picture `number`."""
+    """The encoding of image `number`."""
     if number % _SPECIAL_EVERY:
         return "jpeg"
     return _SPECIAL[number // _SPECIAL_EVERY % len(_SPECIAL)]
 
 
-def links(pictures: int) -> Iterator[Link]:
-    """`pictures` good links, and a broken one after every sixth of them."""
-    for number in range(pictures):
+def links(images: int) -> Iterator[Link]:
+    """`images` good links, and a broken one after every sixth of them."""
+    for number in range(images):
         host = HOSTS[number % len(HOSTS)]
         url = f"http://{host}/photo/{number}.{encoding_of(number).partition('_')[0]}"
         yield Link(url, scene(number).caption, None)
@@ -72,42 +72,42 @@ def links(pictures: int) -> Iterator[Link]:
 
 
 def draw(number: int) -> bytes:
-    """Picture `number`, encoded; some 50 ms of work."""
+    """Image `number`, encoded; some 50 ms of work."""
     return ENCODINGS[encoding_of(number)](photo(number, *size_of(number)))
 
 
-def draw_all(pictures: int) -> list[bytes]:
-    """The pictures from 0 on, drawn on all cores."""
+def draw_all(images: int) -> list[bytes]:
+    """The images from 0 on, drawn on all cores."""
     # Forking is no option in a process that has threads, and the caller may well have some.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        return list(pool.map(draw, range(pictures), chunksize=8))
+        return list(pool.map(draw, range(images), chunksize=8))
 
 
 class SampleWeb(Server):
     """All hosts on one port, told apart by the Host header alone.
 
     Args:
-        pictures: served as `/photo/NUMBER.EXT`.
+        images: served as `/photo/NUMBER.EXT`.
     """
 
-    def __init__(self, pictures: Sequence[bytes]) -> None:
+    def __init__(self, images: Sequence[bytes]) -> None:
         super().__init__(BEHAVIOURS)
-        self._pictures = pictures
+        self._images = images
 
     async def respond(self, request: Request, peer: Peer) -> bool:
         if not request.path.startswith("/photo/"):
             return await super().respond(request, peer)
         number = int(request.path.rpartition("/")[2].partition(".")[0])
         kind = content_type(encoding_of(number))
-        await peer.send(reply(self._pictures[number], content_type=kind))
+        await peer.send(reply(self._images[number], content_type=kind))
         return True
 
 
 class BackgroundWeb:
     """A sample web in a thread of this process; a context manager that gives its address."""
 
-    def __init__(self, pictures: Sequence[bytes]) -> None:
-        self.web = SampleWeb(pictures)
+    def __init__(self, images: Sequence[bytes]) -> None:
+        self.web = SampleWeb(images)
 
     def __enter__(self) -> str:
         started = threading.Event()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.registry import behaviour
 from tests.server.web import Behaviour, Peer, Request, head, reply
 
 
 @behaviour
 class FailsThenWorks(Behaviour):
-    """Fails `?times=` (2) times with `?status=` (503), then serves the picture.
+    """Fails `?times=` (2) times with `?status=` (503), then serves the image.
 
     Any further query parameter makes a new URL with a count of its own.
     """
@@ -21,7 +21,7 @@ class FailsThenWorks(Behaviour):
 
     async def answer(self, request: Request, peer: Peer) -> bool:
         if request.times > request.number("times", 2):
-            await peer.send(reply(picture()))
+            await peer.send(reply(good_image()))
         else:
             await peer.send(reply(b"busy", int(request.number("status", 503)), "text/plain"))
         return True
@@ -60,7 +60,7 @@ class NotModified(Behaviour):
     reason = "http_304"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        await peer.send(head(304, content_length=len(picture())))
+        await peer.send(head(304, content_length=len(good_image())))
         return True
 
 

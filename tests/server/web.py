@@ -126,7 +126,7 @@ class Behaviour(ABC):
     """One way to answer. Stateless: what differs between requests comes with the request.
 
     `path` is where it is found. `reason` is the failure that contracts.md names for a client
-    with default options, None where the picture is to be had.
+    with default options, None where the image is to be had.
     """
 
     path: ClassVar[str]
@@ -197,7 +197,7 @@ class Server:
         try:
             await self._converse(peer)
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
-            pass  # the client went away, or the behaviour broke the connection off: daily bread
+            pass  # the client went away, or the behaviour broke the connection off: normal here
         finally:
             self.open -= 1
             peer.cut()

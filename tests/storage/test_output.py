@@ -255,7 +255,7 @@ def test_a_whole_run_into_s3(s3: str, tmp_path: Path, output_format: str) -> Non
     from fsspec.config import conf
 
     import img2ds
-    from tests.server.pictures import picture
+    from tests.server.good_image import good_image
     from tests.server.sample_web import BackgroundWeb
 
     # Workers are programs of their own and learn the endpoint the way users' do.
@@ -264,7 +264,7 @@ def test_a_whole_run_into_s3(s3: str, tmp_path: Path, output_format: str) -> Non
     fs = fsspec.filesystem("s3")
     with fs.open(f"{where}/list.txt", "w") as file:
         file.write("".join(f"http://h.example/photo/{n}.jpg\n" for n in range(12)))
-    with pytest.MonkeyPatch.context() as patch, BackgroundWeb([picture()] * 12) as address:
+    with pytest.MonkeyPatch.context() as patch, BackgroundWeb([good_image()] * 12) as address:
         patch.setenv("AWS_ENDPOINT_URL", endpoint)
 
         def download(**more: Any) -> Any:

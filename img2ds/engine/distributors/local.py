@@ -41,7 +41,7 @@ class _Process(WorkerHandle):
 
     def __init__(self, worker: bytes) -> None:
         ours, theirs = socket.socketpair()
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(Path(__file__).resolve().parents[3])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         # Ctrl-C reaches the whole foreground group, and a worker that still imports its modules
         # knows nothing yet of `child_main`: it inherits the mask.

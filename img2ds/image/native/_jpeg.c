@@ -1,11 +1,11 @@
-/* JPEGs to planes of luma and chroma: the common kinds, in half of libjpeg-turbo's time.
+/* A decoder of common JPEGs (ITU-T T.81), in half the time of libjpeg-turbo.
  *
- * Baseline and progressive pictures of 8 bits, grey or YCbCr, are decoded at the whole, half,
- * quarter or eighth of their size. What libjpeg would say a word about (broken, cut short, odd) and
- * what is rare is left to it: nothing is decoded then, and there is no second opinion on what is
- * wrong with a file. Where both decode, the levels are the same to the last bit.
+ * Decodes baseline and progressive images of 8 bits, grey or YCbCr, at the full size, a half, a
+ * quarter or an eighth. Declines what is rare, and what libjpeg would warn about (broken or
+ * truncated data): libjpeg then decodes it, or states the error. What is decoded is bit-exact with
+ * libjpeg.
  *
- * Written for x86-64, whose SSE2 it takes for granted; AVX2 is used where it is there.
+ * For x86-64 with SSE2; uses AVX2 if the CPU has it.
  */
 
 #if !defined(__x86_64__) || defined(__ILP32__)
@@ -16,12 +16,12 @@
 #include <Python.h>
 
 #include "_jpeg_colour.h"
-#include "_jpeg_picture.h"
+#include "_jpeg_image.h"
 
-/* Whether machine code for AVX2 and BMI2 is run. */
-static int modern;
+/* Whether AVX2 and BMI2 are used. */
+static int avx2;
 
-/* Read a body's headers up to the first scan. NULL when it is not for us, or with an error set. */
+/* Read the headers up to the first scan. NULL if the image is declined, or on an exception. */
 static frame_t *open_frame(const Py_buffer *body, scan_t *scan)
 {
     void *memory;
@@ -34,10 +34,10 @@ static frame_t *open_frame(const Py_buffer *body, scan_t *scan)
     frame->at = body->buf;
     frame->end = frame->at + body->len;
     frame->adobe = -1;
-    frame->wide = modern;
+    frame->avx2 = avx2;
     if (body->len > 4 && frame->at[0] == 0xFF && frame->at[1] == 0xD8) {
         frame->at += 2;
-        if (next_scan(frame, scan) == 1 && is_ycc(frame) && make_ready(frame, scan, 1)) {
+        if (next_scan(frame, scan) == 1 && is_ycc(frame) && prepare_scan(frame, scan, 1)) {
             frame->scratch = malloc((size_t)(frame->end - frame->at) + PADDING);
             if (frame->scratch)
                 return frame;
@@ -48,13 +48,13 @@ static frame_t *open_frame(const Py_buffer *body, scan_t *scan)
     return NULL;
 }
 
-/* Fill the planes, which lie in `memory` one after the other. */
+/* Decode the planes into `memory`, one after the other. */
 static int fill_planes(frame_t *frame, scan_t *scan, uint8_t *memory)
 {
     for (int i = 0; i < frame->components; i++) {
         component_t *c = &frame->component[i];
         c->plane = memory;
-        memory += c->stride * (ptrdiff_t)(c->whole_y * c->side);
+        memory += c->stride * (ptrdiff_t)(c->padded_y * c->side);
     }
     return read_scans(frame, scan);
 }
@@ -69,11 +69,11 @@ static int is_side(int side)
 
 PyDoc_STRVAR(decode_planes_doc,
 "decode_planes(body, side, coarse)\n--\n\n"
-"The planes of a JPEG, or None where libjpeg is to decide.\n\n"
-"side: pixels that a block's 8 x 8 become, a side: 8, 4, 2 or 1.\n"
-"coarse: whether half of that, if no less than 1, does for chroma as fine as luma.\n\n"
-"Returns a buffer, the luma samples that one of chroma covers across and down, and for each of\n"
-"one (grey) or three (Y, Cb, Cr) planes its offset, stride, width and height, in bytes.\n");
+"Decode a JPEG to planes; None if it is declined.\n\n"
+"side: pixels a side that a block is decoded to: 8, 4, 2 or 1.\n"
+"coarse: decode chroma of 4:4:4 images at half of that, if it is not less than 1.\n\n"
+"Returns a buffer, the luma samples that a chroma sample covers horizontally and vertically, and\n"
+"for each of one (grey) or three (Y, Cb, Cr) planes offset, stride, width and height in bytes.\n");
 
 static PyObject *decode_planes(PyObject *self, PyObject *args)
 {
@@ -127,7 +127,7 @@ end:
     return result;
 }
 
-/* The side of chroma's blocks that libjpeg decodes to: twice luma's where that makes both alike. */
+/* The size of chroma blocks in libjpeg: twice that of luma if both planes are then of one size. */
 static int chroma_side(const frame_t *frame, int luma)
 {
     return frame->h == 2 && frame->v == 2 && luma < SIDE ? 2 * luma : luma;
@@ -135,9 +135,9 @@ static int chroma_side(const frame_t *frame, int luma)
 
 PyDoc_STRVAR(decode_rgb_doc,
 "decode_rgb(body, side, pixels)\n--\n\n"
-"Fill `pixels`, uint8 [height, width, 3], with a JPEG in colour.\n\n"
-"side: pixels that a block's 8 x 8 become, a side: 8, 4, 2 or 1.\n\n"
-"Returns False where libjpeg is to decide; what is in `pixels` then means nothing.\n");
+"Decode a JPEG in colour into `pixels`, uint8 [height, width, 3].\n\n"
+"side: pixels a side that a block is decoded to: 8, 4, 2 or 1.\n\n"
+"Returns False if it is declined; the contents of `pixels` are then undefined.\n");
 
 static PyObject *decode_rgb(PyObject *self, PyObject *args)
 {
@@ -171,7 +171,7 @@ end:
     return PyErr_Occurred() ? NULL : PyBool_FromLong(done);
 }
 
-static int is_modern(void)
+static int has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
            __builtin_cpu_supports("popcnt");
@@ -179,8 +179,8 @@ static int is_modern(void)
 
 PyDoc_STRVAR(use_modern_doc,
 "use_modern(flag)\n--\n\n"
-"Leave out, or use again, what machines before 2013 do not have; for tests of the other way.\n\n"
-"Returns whether it is used now.\n");
+"Turn AVX2 and BMI2 off, or on if the CPU has them; for tests.\n\n"
+"Returns whether they are used.\n");
 
 static PyObject *use_modern(PyObject *self, PyObject *flag)
 {
@@ -188,8 +188,8 @@ static PyObject *use_modern(PyObject *self, PyObject *flag)
     const int wanted = PyObject_IsTrue(flag);
     if (wanted < 0)
         return NULL;
-    modern = wanted && is_modern();
-    return PyBool_FromLong(modern);
+    avx2 = wanted && has_avx2();
+    return PyBool_FromLong(avx2);
 }
 
 static PyMethodDef methods[] = {
@@ -202,13 +202,13 @@ static PyMethodDef methods[] = {
 static struct PyModuleDef module = {
     .m_base = PyModuleDef_HEAD_INIT,
     .m_name = "_jpeg",
-    .m_doc = "JPEGs to planes of luma and chroma, or to RGB.",
+    .m_doc = "Decode common JPEGs to luma and chroma planes, or to RGB.",
     .m_size = -1,
     .m_methods = methods,
 };
 
 PyMODINIT_FUNC PyInit__jpeg(void)
 {
-    modern = is_modern();
+    avx2 = has_avx2();
     return PyModule_Create(&module);
 }

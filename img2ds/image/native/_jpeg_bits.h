@@ -1,8 +1,8 @@
-/* Entropy-coded bytes to bits (ITU T.81 F.1.2.3).
+/* A bit reader for entropy-coded segments (ITU-T T.81, F.2.2.5).
  *
- * Bits lie left-aligned in a word of 64, filled a word at a time: stuffed bytes are taken out
- * beforehand, and zeros behind the end make reading too far harmless until it is looked for, once
- * a block.
+ * The bit buffer is a left-aligned 64-bit word, refilled a word at a time. Stuffed bytes are
+ * removed beforehand. The data end with padding of zeros, so reading past the end is harmless; it
+ * is checked once a block.
  */
 
 #ifndef IMG2DS_JPEG_BITS_H
@@ -15,10 +15,10 @@
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define ALWAYS inline __attribute__((always_inline))
-/* For machines since 2013; whether this is one is seen at run time. */
-#define MODERN __attribute__((target("avx2,bmi,bmi2,popcnt")))
+/* For CPUs since 2013; chosen at run time. */
+#define TARGET_AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
 
-/* More than a block can take: 64 symbols of 16 bits, each with 16 more. */
+/* Bytes; more than a block can read: 64 symbols of 16 bits, each followed by 16 bits. */
 enum { PADDING = 64 * 4 + 32 };
 
 typedef struct {
@@ -36,35 +36,37 @@ static ALWAYS void refill(reader_t *reader)
     reader->count |= 56;
 }
 
-static ALWAYS void drop(reader_t *reader, int count)
+static ALWAYS void drop_bits(reader_t *reader, int count)
 {
     reader->bits <<= count;
     reader->count -= count;
 }
 
-/* `count` bits, 1 to 32, that are known to be there. */
-static ALWAYS uint32_t take(reader_t *reader, int count)
+/* Read `count` bits, 1 to 32, which must be in the buffer. */
+static ALWAYS uint32_t get_bits(reader_t *reader, int count)
 {
     const uint32_t value = (uint32_t)(reader->bits >> (64 - count));
-    drop(reader, count);
+    drop_bits(reader, count);
     return value;
 }
 
+/* Whether bits past the end were read. */
 static ALWAYS int overrun(const reader_t *reader)
 {
     return reader->at - (reader->count >> 3) > reader->end;
 }
 
-/* Whether all was read but for the bits that fill up the last byte. */
-static ALWAYS int exhausted(const reader_t *reader)
+/* Whether all was read but for the padding of the last byte. */
+static ALWAYS int at_end(const reader_t *reader)
 {
     const int64_t left = 8 * (reader->end - reader->at) + reader->count;
     return left >= 0 && left < 8;
 }
 
-/* Take the stuffed zeros out of what lies before the next marker (F.1.2.3). `to` has room for all
- * that is left, and PADDING more. Returns where the marker is, or NULL when there is none. */
-static const uint8_t *unstuff(const uint8_t *from, const uint8_t *end, uint8_t *to, uint8_t **filled)
+/* Remove the stuffed zero bytes from the data before the next marker (F.1.2.3). `to` must hold all
+ * remaining bytes and PADDING. Returns the position of the marker; NULL if there is none. */
+static const uint8_t *unstuff(const uint8_t *from, const uint8_t *end, uint8_t *to,
+                              uint8_t **filled)
 {
     const __m128i ones = _mm_set1_epi8(-1);
     for (;;) {

@@ -1,5 +1,5 @@
-/* Planes to RGB, as libjpeg has it to the last bit: chroma by triangles ("fancy upsampling"), colours
- * by JFIF's equations with 16 bits of fraction.
+/* Planes to RGB, bit-exact with libjpeg: "fancy upsampling" of chroma by a triangle filter,
+ * conversion by JFIF's equations with 16 bits of fraction.
  */
 
 #ifndef IMG2DS_JPEG_COLOUR_H
@@ -7,46 +7,48 @@
 
 #include "_jpeg_frame.h"
 
-/* A row of `count` samples, at least 3, to twice as many: three quarters of the nearer one and a
- * quarter of the farther. */
-static ALWAYS void widen(const uint8_t *restrict in, int count, uint8_t *restrict out)
+/* Upsample a row of `count` samples, at least 3, to twice as many: three quarters of the nearer
+ * sample and a quarter of the farther one. */
+static ALWAYS void upsample(const uint8_t *restrict in, int count, uint8_t *restrict out)
 {
     out[0] = in[0];
     for (int i = 0; i < count - 1; i++) {
         const unsigned a = in[i], b = in[i + 1];
         const uint16_t both = (uint16_t)((3 * a + b + 2) >> 2 | (3 * b + a + 1) >> 2 << 8);
-        memcpy(out + 2 * i + 1, &both, 2); /* one store, which compilers make many at once of */
+        memcpy(out + 2 * i + 1, &both, 2); /* one store, which compilers vectorise */
     }
     out[2 * count - 1] = in[count - 1];
 }
 
-/* The same of sums of four times a sample, rounded once. */
-static ALWAYS void widen_sums(const uint16_t *restrict in, int count, uint8_t *restrict out)
+/* The same for sums of two rows, four times a sample, rounded once. */
+static ALWAYS void upsample_sums(const uint16_t *restrict in, int count, uint8_t *restrict out)
 {
     out[0] = (uint8_t)((4 * in[0] + 8) >> 4);
     for (int i = 0; i < count - 1; i++) {
         const uint16_t a = in[i], b = in[i + 1];
-        const uint16_t left = (uint16_t)(3 * a + b + 7) >> 4, right = (uint16_t)(3 * b + a + 8) >> 4;
+        const uint16_t left = (uint16_t)(3 * a + b + 7) >> 4;
+        const uint16_t right = (uint16_t)(3 * b + a + 8) >> 4;
         const uint16_t both = (uint16_t)(left | right << 8);
         memcpy(out + 2 * i + 1, &both, 2);
     }
     out[2 * count - 1] = (uint8_t)((4 * in[count - 1] + 7) >> 4);
 }
 
-/* A row of chroma at the picture's width: `y` is the picture's row. */
+/* Row `y` of the image in chroma, upsampled to the image's width. */
 static ALWAYS const uint8_t *chroma_row(const component_t *c, int y, int across, int down,
                                         uint8_t *row, uint16_t *sums)
 {
-    const int near = y / down;
-    const uint8_t *in = c->plane + near * c->stride, *other = in;
+    const int nearer = y / down;
+    const uint8_t *in = c->plane + nearer * c->stride, *other = in;
     if (down == 2) {
-        const int far = y % 2 ? near + 1 : near - 1;
-        other = c->plane + (far < 0 ? 0 : far >= c->height ? c->height - 1 : far) * c->stride;
+        int farther = y % 2 ? nearer + 1 : nearer - 1;
+        farther = farther < 0 ? 0 : farther >= c->height ? c->height - 1 : farther;
+        other = c->plane + farther * c->stride;
     }
     if (across == 1 && down == 1)
         return in;
     if (across == 2 && down == 1) {
-        widen(in, c->width, row);
+        upsample(in, c->width, row);
     } else if (across == 1) {
         const int bias = y % 2 ? 2 : 1;
         for (int i = 0; i < c->width; i++)
@@ -54,14 +56,14 @@ static ALWAYS const uint8_t *chroma_row(const component_t *c, int y, int across,
     } else {
         for (int i = 0; i < c->width; i++)
             sums[i] = (uint16_t)(3 * in[i] + other[i]);
-        widen_sums(sums, c->width, row);
+        upsample_sums(sums, c->width, row);
     }
     return row;
 }
 
-/* Colours of pixels `from` to `width`. */
-static ALWAYS void mix(const uint8_t *y, const uint8_t *cb, const uint8_t *cr, int from, int width,
-                       uint8_t *out)
+/* Convert the pixels `from` to `width`. */
+static ALWAYS void ycc_to_rgb(const uint8_t *y, const uint8_t *cb, const uint8_t *cr, int from,
+                              int width, uint8_t *out)
 {
     for (int i = from; i < width; i++) {
         const int b = cb[i] - 128, r = cr[i] - 128;
@@ -73,8 +75,9 @@ static ALWAYS void mix(const uint8_t *y, const uint8_t *cb, const uint8_t *cr, i
     }
 }
 
-/* Sixteen pixels' R, G and B in 16 bits. Factors above a half are split into a whole and a rest. */
-MODERN static inline void mix16(__m256i y, __m256i cb, __m256i cr, __m256i rgb[3])
+/* R, G and B of sixteen pixels in 16 bits. Factors above a half are split into an integer and a
+ * fraction. */
+TARGET_AVX2 static inline void ycc_to_rgb16(__m256i y, __m256i cb, __m256i cr, __m256i rgb[3])
 {
 #define PAIR(a, b)                                                                                 \
     _mm256_set1_epi32((int)((uint32_t)(uint16_t)(a) | (uint32_t)(uint16_t)(b) << 16))
@@ -93,10 +96,10 @@ MODERN static inline void mix16(__m256i y, __m256i cb, __m256i cr, __m256i rgb[3
 #undef PAIR
 }
 
-MODERN static void mix_wide(const uint8_t *y, const uint8_t *cb, const uint8_t *cr, int width,
-                            uint8_t *out)
+TARGET_AVX2 static void ycc_to_rgb_avx2(const uint8_t *y, const uint8_t *cb, const uint8_t *cr,
+                                        int width, uint8_t *out)
 {
-    /* Which byte of a colour goes where in each third of 48; N: none. */
+    /* The byte of each colour in each third of 48 bytes; N: none. */
     enum { N = -1 };
     static const int8_t FROM[3][3][16] = {
         {{0, N, N, 1, N, N, 2, N, N, 3, N, N, 4, N, N, 5},
@@ -121,9 +124,9 @@ MODERN static void mix_wide(const uint8_t *y, const uint8_t *cb, const uint8_t *
         const __m256i bs = _mm256_loadu_si256((const __m256i *)(cb + at));
         const __m256i rs = _mm256_loadu_si256((const __m256i *)(cr + at));
         __m256i low[3], high[3], rgb[3];
-        mix16(_mm256_unpacklo_epi8(ys, zero), _mm256_unpacklo_epi8(bs, zero),
+        ycc_to_rgb16(_mm256_unpacklo_epi8(ys, zero), _mm256_unpacklo_epi8(bs, zero),
               _mm256_unpacklo_epi8(rs, zero), low);
-        mix16(_mm256_unpackhi_epi8(ys, zero), _mm256_unpackhi_epi8(bs, zero),
+        ycc_to_rgb16(_mm256_unpackhi_epi8(ys, zero), _mm256_unpackhi_epi8(bs, zero),
               _mm256_unpackhi_epi8(rs, zero), high);
         for (int colour = 0; colour < 3; colour++)
             rgb[colour] = _mm256_packus_epi16(low[colour], high[colour]);
@@ -137,43 +140,44 @@ MODERN static void mix_wide(const uint8_t *y, const uint8_t *cb, const uint8_t *
             _mm_storeu_si128((__m128i *)(to + 48), _mm256_extracti128_si256(bytes, 1));
         }
     }
-    mix(y, cb, cr, at, width, out);
+    ycc_to_rgb(y, cb, cr, at, width, out);
 }
 
 static ALWAYS void colour_rows(const frame_t *frame, int across, int down, uint8_t *row,
                                uint16_t *sums, uint8_t *out)
 {
     const component_t *c = frame->component;
-    const int width = c->width, room = 2 * c[1].width + 2;
+    const int width = c->width, row_size = 2 * c[1].width + 2;
     for (int y = 0; y < c->height; y++, out += 3 * width) {
         const uint8_t *luma = c->plane + y * c->stride;
         const uint8_t *cb = chroma_row(c + 1, y, across, down, row, sums);
-        const uint8_t *cr = chroma_row(c + 2, y, across, down, row + room, sums);
-        if (frame->wide)
-            mix_wide(luma, cb, cr, width, out);
+        const uint8_t *cr = chroma_row(c + 2, y, across, down, row + row_size, sums);
+        if (frame->avx2)
+            ycc_to_rgb_avx2(luma, cb, cr, width, out);
         else
-            mix(luma, cb, cr, 0, width, out);
+            ycc_to_rgb(luma, cb, cr, 0, width, out);
     }
 }
 
-MODERN static void colour_rows_wide(const frame_t *frame, int across, int down, uint8_t *row,
+TARGET_AVX2 static void colour_rows_avx2(const frame_t *frame, int across, int down, uint8_t *row,
                                     uint16_t *sums, uint8_t *out)
 {
     colour_rows(frame, across, down, row, sums, out);
 }
 
-/* RGB [height, width, 3] of the planes. 0 where libjpeg goes another way, or memory lacks. */
+/* Convert the planes to RGB [height, width, 3]. 0 if libjpeg would replicate chroma samples, or
+ * memory is exhausted. */
 static int to_rgb(const frame_t *frame, uint8_t *out)
 {
     const component_t *c = frame->component;
     const int across = frame->h * c->side / c[1].side, down = frame->v * c->side / c[1].side;
     if ((across == 2 && c[1].width < 3) || (across * down > 1 && c->side == 1))
-        return 0; /* samples are repeated there */
+        return 0;
     uint8_t *row = malloc(2 * (2 * (size_t)c[1].width + 2) + 2 * sizeof(uint16_t) * c[1].width);
     if (!row)
         return 0;
     uint16_t *sums = (uint16_t *)(void *)(row + 2 * (2 * (size_t)c[1].width + 2));
-    (frame->wide ? colour_rows_wide : colour_rows)(frame, across, down, row, sums, out);
+    (frame->avx2 ? colour_rows_avx2 : colour_rows)(frame, across, down, row, sums, out);
     free(row);
     return 1;
 }

@@ -1,27 +1,27 @@
-/* Coefficients to pixels: the inverse DCT at 8, 4, 2 or 1 pixels a side, two blocks a call.
+/* The inverse DCT at 8 or 4 pixels a side, two blocks a call.
  *
- * The sums are those of libjpeg's slow integer transform and of its reduced ones, to the last bit
- * (Loeffler, Ligtenberg and Moschytz 1989, with 13 bits of fraction; the reduced ones leave out
- * what does not reach the coarser grid), so the pixels are simplejpeg's.
+ * Bit-exact with libjpeg's slow integer transform and its reduced ones (Loeffler, Ligtenberg and
+ * Moschytz 1989, with 13 bits of fraction).
  *
- * Included twice: with WIDTH 1 a register holds one block's row, with WIDTH 2 both blocks'.
+ * Included twice: with WIDTH 1 (SSE2) a register holds a row of one block, with WIDTH 2 (AVX2) of
+ * two.
  */
 
 #if WIDTH == 2
-#define NAME(name) name##_wide
-#define TARGET MODERN
+#define NAME(name) name##_avx2
+#define TARGET TARGET_AVX2
 #define V __m256i
 #define DO(name) _mm256_##name
 #define SHIFT_BYTES(a, n) _mm256_srli_si256(a, n)
 #else
-#define NAME(name) name##_narrow
+#define NAME(name) name##_sse2
 #define TARGET
 #define V __m128i
 #define DO(name) _mm_##name
 #define SHIFT_BYTES(a, n) _mm_srli_si128(a, n)
 #endif
 
-/* Rows of coefficients times rows of the quantisation table. */
+/* Dequantise a row. */
 TARGET static inline V NAME(row)(const int16_t *one, const int16_t *other, const int16_t *quant,
                                  int row)
 {
@@ -78,7 +78,7 @@ TARGET static inline V NAME(pair)(int one, int other)
             r[i] = DO(packs_epi32)(l[i], h[i]);                                                    \
     } while (0)
 
-/* A block's half of a register. */
+/* The half of a register that belongs to a block. */
 TARGET static inline __m128i NAME(half)(V rows, int block)
 {
 #if WIDTH == 2
@@ -119,7 +119,7 @@ TARGET static void NAME(dct8)(const int16_t *one, const int16_t *other, const in
     }
     memcpy(r, s, sizeof r);
     PASS(18);
-    /* Columns to rows, as bytes. */
+    /* Transpose, as bytes. */
     const V a = DO(packs_epi16)(r[0], r[2]), b = DO(packs_epi16)(r[1], r[3]);
     const V c = DO(packs_epi16)(r[4], r[6]), d = DO(packs_epi16)(r[5], r[7]);
     const V ab = DO(unpacklo_epi8)(a, b), ba = DO(unpackhi_epi8)(a, b);

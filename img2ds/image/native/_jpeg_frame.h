@@ -1,4 +1,4 @@
-/* What a JPEG's headers say, and the planes and coefficients that its scans fill. */
+/* The frame and its components: parameters from the headers, coefficients and planes. */
 
 #ifndef IMG2DS_JPEG_FRAME_H
 #define IMG2DS_JPEG_FRAME_H
@@ -17,17 +17,18 @@
 
 enum { COMPONENTS = 3, SIDE = 8, BLOCK = 64 };
 
-/* Coefficients past the 64th, as broken files have them, fall into one place that nobody reads. */
+/* Coefficients past the 64th, in broken files, are stored in one that is never read. */
 enum { COEFFICIENTS = BLOCK + 8 };
 
+/* From zigzag to natural order. */
 static const uint8_t NATURAL[BLOCK + 256] = {
     0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
     41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
     30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
-    /* and behind them */
+    /* past the end */
     [BLOCK ... BLOCK + 255] = BLOCK};
 
-/* Blocks are transformed two at a time: the first of them waits here for the second. */
+/* Blocks are transformed in pairs: the first waits here for the second. */
 typedef struct {
     int16_t coefficient[2][COEFFICIENTS] __attribute__((aligned(32)));
     uint8_t *out[2];
@@ -37,43 +38,44 @@ typedef struct {
 typedef struct {
     int16_t quant[BLOCK] __attribute__((aligned(32))); /* in natural order */
     pair_t pair;
-    int id, h, v, table, dc, ac; /* sampling factors; tables of quantisation and Huffman */
-    int latched, seen;
-    int side;               /* pixels a block is decoded to: 8, 4, 2 or 1 */
-    int blocks_x, blocks_y; /* those that hold pixels */
-    int whole_x, whole_y;   /* those of whole MCUs */
-    int width, height;      /* pixels that count */
+    int id, h, v, table, dc, ac; /* Ci, Hi, Vi, Tqi; Huffman tables Tdj, Taj */
+    int latched; /* whether `quant` was copied at the first scan */
+    int seen;    /* scans of this component */
+    int side;               /* pixels a side that a block is decoded to: 8, 4, 2 or 1 */
+    int blocks_x, blocks_y; /* blocks with pixels */
+    int padded_x, padded_y; /* blocks of whole MCUs */
+    int width, height;      /* of the component */
     uint8_t *plane;
     ptrdiff_t stride;
-    int predicted;
-    /* Of pictures of several scans, a block after the other. */
-    void *store;              /* what the next one lies in */
-    int16_t *coefficients;
-    uint64_t *nonzero;        /* by place in the zigzag */
-    int8_t precision[BLOCK];  /* bits that a coefficient still lacks; -1: not begun */
+    int predicted; /* PRED, the last DC value */
+    /* Of images of several scans: */
+    void *store;             /* the allocation that `coefficients` is in */
+    int16_t *coefficients;   /* block after block */
+    uint64_t *nonzero;       /* of each block a bit a coefficient, in zigzag order */
+    int8_t precision[BLOCK]; /* Al of the last scan of a coefficient; -1: none yet */
 } component_t;
 
 typedef struct {
     const uint8_t *at, *end;
     uint16_t quant[4][BLOCK];
     int has_quant[4];
-    huffman_t huffman[2][4]; /* of DC and of AC */
+    huffman_t huffman[2][4]; /* DC and AC */
     component_t component[COMPONENTS];
     int components, width, height, h, v, mcus_x, mcus_y;
     int progressive, restart, jfif, adobe;
-    int wide; /* whether the machine has AVX2 and BMI2 */
-    uint8_t *scratch; /* the bytes of a scan, unstuffed */
+    int avx2;         /* whether to use AVX2 and BMI2 */
+    uint8_t *scratch; /* the unstuffed data of a scan */
 } frame_t;
 
-/* Whether a block's mean is one that a picture can have: four times as far out sums overflow, which
- * decoders do not do alike. */
-static ALWAYS int is_sane(const component_t *component, int dc)
+/* Whether a DC coefficient is one that an image can have. At four times the range sums overflow, in
+ * which decoders differ. */
+static ALWAYS int is_in_range(const component_t *component, int dc)
 {
     const int value = dc * component->quant[0];
     return value > -4096 && value < 4096;
 }
 
-/* A block of one level, as most of skies and walls are. */
+/* Fill a block whose only coefficient is DC, as in skies and walls. */
 static inline void fill(const component_t *component, int dc, uint8_t *out)
 {
     int level = (((int16_t)(dc * component->quant[0]) + 4) >> 3) + 128;
@@ -104,7 +106,7 @@ static inline uint8_t level(int value)
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
-/* libjpeg's transform to 2 pixels a side: columns 0, 1, 3, 5 and 7, then the same of rows. */
+/* libjpeg's inverse DCT to 2 pixels a side: columns 0, 1, 3, 5 and 7, then the same rows. */
 static void dct2(const int16_t *block, const int16_t *quant, uint8_t *out, ptrdiff_t stride)
 {
     __m128i r[8];
@@ -135,7 +137,7 @@ static void dct2(const int16_t *block, const int16_t *quant, uint8_t *out, ptrdi
     for (int i = 0; i < 2; i++) {
         int16_t w[8] __attribute__((aligned(16)));
         _mm_store_si128((__m128i *)w, _mm_packs_epi32(row[i], sum[i]));
-        /* Broken pictures go beyond 32 bits. */
+        /* Broken images exceed 32 bits. */
         const uint32_t even = (uint32_t)(w[0] * 32768) + (1 << 19);
         const uint32_t odd = (uint32_t)(w[1] * 29692 + w[3] * -10426) +
                              (uint32_t)(w[5] * 6967 + w[7] * -5906);
@@ -144,30 +146,30 @@ static void dct2(const int16_t *block, const int16_t *quant, uint8_t *out, ptrdi
     }
 }
 
-/* One block, or two, to pixels. */
+/* Inverse DCT of one block, or two. */
 static inline void transform(const frame_t *frame, const component_t *component,
                              const int16_t *const block[2], uint8_t *const out[2], int count)
 {
     const int16_t *quant = component->quant;
     const ptrdiff_t stride = component->stride;
-    if (component->side > 2 && frame->wide && count == 2) {
+    if (component->side > 2 && frame->avx2 && count == 2) {
         if (component->side == 8)
-            dct8_wide(block[0], block[1], quant, out, stride);
+            dct8_avx2(block[0], block[1], quant, out, stride);
         else
-            dct4_wide(block[0], block[1], quant, out, stride);
+            dct4_avx2(block[0], block[1], quant, out, stride);
         return;
     }
     for (int i = 0; i < count; i++) {
         if (component->side == 8)
-            dct8_narrow(block[i], NULL, quant, out + i, stride);
+            dct8_sse2(block[i], NULL, quant, out + i, stride);
         else if (component->side == 4)
-            dct4_narrow(block[i], NULL, quant, out + i, stride);
+            dct4_sse2(block[i], NULL, quant, out + i, stride);
         else
             dct2(block[i], quant, out[i], stride);
     }
 }
 
-/* Transform what waits in the pair, and clear it. */
+/* Transform the blocks that wait, and clear them. */
 static void flush(const frame_t *frame, component_t *component)
 {
     pair_t *pair = &component->pair;
@@ -178,7 +180,7 @@ static void flush(const frame_t *frame, component_t *component)
     pair->waiting = 0;
 }
 
-/* Where a block goes in its plane. */
+/* The position of a block in its plane. */
 static inline uint8_t *place(const component_t *component, int x, int y)
 {
     return component->plane + (ptrdiff_t)y * component->side * component->stride +

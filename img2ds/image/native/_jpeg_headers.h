@@ -1,11 +1,13 @@
-/* A JPEG's markers: what they say of the picture, and whether it is one that is decoded here. */
+/* The marker segments of a JPEG (ITU-T T.81, annex B), and whether the image is supported.
+ *
+ * Functions return 0 for what is not. */
 
 #ifndef IMG2DS_JPEG_HEADERS_H
 #define IMG2DS_JPEG_HEADERS_H
 
 #include "_jpeg_scan.h"
 
-/* What libjpeg takes: pixels a side, and samples of a component in an MCU. */
+/* libjpeg's limits: pixels a side, and sampling factors. */
 enum { MAX_SIDE = 65500, MAX_SAMPLING = 4 };
 
 static int word(const uint8_t *at)
@@ -13,13 +15,13 @@ static int word(const uint8_t *at)
     return at[0] << 8 | at[1];
 }
 
-/* Quantisation tables (B.2.4.1), of 8 bits. */
+/* DQT (B.2.4.1), of 8 bits. */
 static int read_quant(frame_t *frame, const uint8_t *at, const uint8_t *end)
 {
     for (; at < end; at += 1 + BLOCK) {
         if (*at > 3 || end - at < 1 + BLOCK)
             return 0;
-        if (memchr(at + 1, 0, BLOCK)) /* with it a mean of any size would seem sane */
+        if (memchr(at + 1, 0, BLOCK)) /* would make any DC coefficient pass `is_in_range` */
             return 0;
         for (int i = 0; i < BLOCK; i++)
             frame->quant[*at][NATURAL[i]] = at[1 + i];
@@ -28,7 +30,7 @@ static int read_quant(frame_t *frame, const uint8_t *at, const uint8_t *end)
     return 1;
 }
 
-/* Huffman tables (B.2.4.2). */
+/* DHT (B.2.4.2). */
 static int read_huffman(frame_t *frame, const uint8_t *at, const uint8_t *end)
 {
     while (at < end) {
@@ -49,7 +51,7 @@ static int read_huffman(frame_t *frame, const uint8_t *at, const uint8_t *end)
     return 1;
 }
 
-/* The frame (B.2.2): its size and its components. */
+/* SOF (B.2.2). */
 static int read_frame(frame_t *frame, const uint8_t *at, const uint8_t *end)
 {
     if (frame->components || end - at < 6 || at[0] != 8)
@@ -93,7 +95,7 @@ static int is_ycc(const frame_t *frame)
     return !(c[0].id == 'R' && c[1].id == 'G' && c[2].id == 'B');
 }
 
-/* A scan's header (B.2.3). */
+/* SOS (B.2.3). */
 static int read_scan_header(frame_t *frame, scan_t *scan, const uint8_t *at, const uint8_t *end)
 {
     if (!frame->components || end - at < 1 || end - at != 4 + 2 * at[0])
@@ -120,8 +122,8 @@ static int read_scan_header(frame_t *frame, scan_t *scan, const uint8_t *at, con
     return 1;
 }
 
-/* Whether a scan's bits are the ones due: each coefficient's in order, none twice. */
-static int is_due(const frame_t *frame, const scan_t *scan)
+/* Whether a scan continues the earlier ones: every bit of a coefficient in order, none twice. */
+static int is_expected(const frame_t *frame, const scan_t *scan)
 {
     if (!frame->progressive) {
         for (int i = 0; i < scan->components; i++)
@@ -146,9 +148,9 @@ static int is_due(const frame_t *frame, const scan_t *scan)
     return 1;
 }
 
-/* A scan's tables; quantisation is what it was when a component began. `locked`: with the
- * interpreter's lock. */
-static int make_ready(frame_t *frame, const scan_t *scan, int locked)
+/* Prepare the tables of a scan. A component keeps the quantisation table of its first scan.
+ * `locked`: whether the GIL is held. */
+static int prepare_scan(frame_t *frame, const scan_t *scan, int locked)
 {
     for (int i = 0; i < scan->components; i++) {
         component_t *component = scan->component[i];
@@ -164,14 +166,44 @@ static int make_ready(frame_t *frame, const scan_t *scan, int locked)
                 continue;
             huffman_t *huffman = &frame->huffman[kind][kind ? component->ac : component->dc];
             const role_t role = !kind ? DC : frame->progressive ? BANDS : AC;
-            if (!(locked ? prepare_kept(huffman, role) : prepare(huffman, role)))
+            if (!(locked ? prepare_cached(huffman, role) : prepare(huffman, role)))
                 return 0;
         }
     }
     return 1;
 }
 
-/* Read up to the next scan and its header. 1: a scan, 0: the end, -1: not for us. */
+/* Read a marker segment before a scan, its parameters from `at` to `end`. */
+static int read_segment(frame_t *frame, int marker, const uint8_t *at, const uint8_t *end)
+{
+    const ptrdiff_t size = end - at;
+    switch (marker) {
+    case 0xC0: /* baseline */
+    case 0xC1: /* extended sequential: at 8 bits the same, with more tables */
+        return read_frame(frame, at, end);
+    case 0xC2:
+        frame->progressive = 1;
+        return read_frame(frame, at, end);
+    case 0xC4:
+        return read_huffman(frame, at, end);
+    case 0xDB:
+        return read_quant(frame, at, end);
+    case 0xDD:
+        frame->restart = size == 2 ? word(at) : 0;
+        return size == 2;
+    case 0xE0:
+        frame->jfif |= size >= 14 && !memcmp(at, "JFIF", 5);
+        return 1;
+    case 0xEE:
+        if (size >= 12 && !memcmp(at, "Adobe", 5))
+            frame->adobe = at[11];
+        return 1;
+    default:
+        return marker == 0xFE || (marker > 0xE0 && marker <= 0xEF);
+    }
+}
+
+/* Read the segments up to the next scan header. 1: a scan, 0: EOI, -1: not supported. */
 static int next_scan(frame_t *frame, scan_t *scan)
 {
     for (;;) {
@@ -182,7 +214,7 @@ static int next_scan(frame_t *frame, scan_t *scan)
         if (marker == 0xD9)
             return 0;
         if (marker == 0xFF) {
-            frame->at--; /* markers may be filled up */
+            frame->at--; /* fill byte */
             continue;
         }
         if (frame->end - frame->at < 2)
@@ -192,39 +224,9 @@ static int next_scan(frame_t *frame, scan_t *scan)
             return -1;
         const uint8_t *at = frame->at + 2, *end = frame->at + length;
         frame->at = end;
-        int good = 1;
-        switch (marker) {
-        case 0xC0: /* baseline */
-        case 0xC1: /* extended sequential, of 8 bits the same but for more tables */
-            good = read_frame(frame, at, end);
-            break;
-        case 0xC2:
-            frame->progressive = 1;
-            good = read_frame(frame, at, end);
-            break;
-        case 0xC4:
-            good = read_huffman(frame, at, end);
-            break;
-        case 0xDA:
+        if (marker == 0xDA)
             return read_scan_header(frame, scan, at, end) ? 1 : -1;
-        case 0xDB:
-            good = read_quant(frame, at, end);
-            break;
-        case 0xDD:
-            good = length == 4;
-            frame->restart = good ? word(at) : 0;
-            break;
-        case 0xE0:
-            frame->jfif |= length >= 16 && !memcmp(at, "JFIF", 5);
-            break;
-        case 0xEE:
-            if (length >= 14 && !memcmp(at, "Adobe", 5))
-                frame->adobe = at[11];
-            break;
-        default:
-            good = marker == 0xFE || (marker > 0xE0 && marker <= 0xEF);
-        }
-        if (!good)
+        if (!read_segment(frame, marker, at, end))
             return -1;
     }
 }

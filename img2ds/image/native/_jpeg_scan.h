@@ -1,7 +1,7 @@
-/* Scans to coefficients: sequential ones (ITU T.81 F.2) and the four kinds of progressive ones
+/* Entropy decoding of scans: sequential (ITU-T T.81, F.2) and the four kinds of progressive ones
  * (G.1, G.2).
  *
- * A scan is read only as libjpeg reads it without a warning. 0 says that this one is not such.
+ * Functions return 0 for data that libjpeg would warn about; the image is then declined.
  */
 
 #ifndef IMG2DS_JPEG_SCAN_H
@@ -14,73 +14,74 @@ typedef struct {
     int components, first, last, high, low; /* Ss, Se, Ah, Al */
 } scan_t;
 
-/* A difference of DC values into `value`. */
+/* Decode a difference of DC coefficients into `value`. */
 static ALWAYS int read_dc(reader_t *reader, const table_t *table, int *value)
 {
     refill(reader);
-    const look_t look = look_up(reader, table, DC);
-    *value = value_of(reader, look);
-    drop(reader, look.total);
-    return look.length;
+    const symbol_t symbol = look_up(reader, table, DC);
+    *value = value_of(reader, symbol);
+    drop_bits(reader, symbol.total);
+    return symbol.length;
 }
 
-/* The next one or two coefficients of a block, from a table of pairs; `at` goes behind them. What was
- * looked up, or 0 for what is no code. */
-static ALWAYS pair_look_t read_pair(reader_t *reader, const table_t *table, int16_t *block, int *at)
+/* Decode the next one or two coefficients of a block, and move `at` past them. Returns what was
+ * looked up; 0 for an invalid code. */
+static ALWAYS symbol_pair_t read_pair(reader_t *reader, const table_t *table, int16_t *block,
+                                      int *at)
 {
-    pair_look_t look = table->pair[reader->bits >> (64 - LOOK)];
-    if (UNLIKELY(!TOTAL(look))) {
+    symbol_pair_t pair = table->pairs[reader->bits >> (64 - LOOKUP_BITS)];
+    if (UNLIKELY(!PAIR_BITS(pair))) {
         refill(reader);
-        const look_t symbol = look_up(reader, table, AC);
+        const symbol_t symbol = look_up(reader, table, AC);
         if (!symbol.length)
             return 0;
-        look = pack(symbol.total, symbol.run, 1, 1, 0, value_of(reader, symbol));
+        pair = pack_pair(symbol.total, symbol.run, 1, 1, 0, value_of(reader, symbol));
     }
-    reader->bits <<= look & 63; /* its lowest byte, the bits of both, is less than 32 */
-    reader->count -= TOTAL(look);
-    *at += RUN(look);
-    block[NATURAL[*at]] = FIRST(look);
-    block[NATURAL[*at + WAY(look)]] = SECOND(look);
-    *at += FAR(look);
-    return look;
+    reader->bits <<= pair & 63; /* the lowest byte, the total, is less than 32 */
+    reader->count -= PAIR_BITS(pair);
+    *at += PAIR_RUN(pair);
+    block[NATURAL[*at]] = PAIR_FIRST(pair);
+    block[NATURAL[*at + PAIR_STEP(pair)]] = PAIR_SECOND(pair);
+    *at += PAIR_END(pair);
+    return pair;
 }
 
-/* The AC coefficients of a block. Returns the place behind the last one, or 0. */
+/* Decode the AC coefficients of a block. Returns the index after the last one, or 0. */
 static ALWAYS int read_ac(reader_t *reader, const table_t *table, int16_t *block)
 {
     reader_t local = *reader;
     uint64_t before;
-    pair_look_t look;
+    symbol_pair_t pair;
     int at = 1;
     do {
         refill(&local);
         before = local.bits;
-        look = read_pair(&local, table, block, &at);
-        if (at < BLOCK && look) { /* enough bits are left for a second one */
+        pair = read_pair(&local, table, block, &at);
+        if (at < BLOCK && pair) { /* the buffer has enough bits for another lookup */
             before = local.bits;
-            look = read_pair(&local, table, block, &at);
+            pair = read_pair(&local, table, block, &at);
         }
-        if (UNLIKELY(!look))
+        if (UNLIKELY(!pair))
             return 0;
     } while (at < BLOCK);
-    int behind = at - FAR(look) + 1; /* the first of the last two */
-    if (behind > END_OF_BLOCK) {
-        behind -= RUN(look) + 1;
-    } else if (behind == BLOCK && FAR(look) > 1) {
-        /* What was looked up behind it is of the next block. */
-        const int first = table->look[before >> (64 - LOOK)].total;
+    int end = at - PAIR_END(pair) + 1; /* past the first coefficient of the last lookup */
+    if (end > END_OF_BLOCK) {
+        end -= PAIR_RUN(pair) + 1;
+    } else if (end == BLOCK && PAIR_END(pair) > 1) {
+        /* The second coefficient is of the next block. */
+        const int first = table->symbols[before >> (64 - LOOKUP_BITS)].total;
         local.bits = before << first;
-        local.count += TOTAL(look) - first;
+        local.count += PAIR_BITS(pair) - first;
     } else if (at == BLOCK) {
-        behind = BLOCK;
-    } else if (at < END_OF_BLOCK || behind > BLOCK) {
+        end = BLOCK;
+    } else if (at < END_OF_BLOCK || end > BLOCK) {
         return 0;
     }
     *reader = local;
-    return behind;
+    return end;
 }
 
-/* A block of a picture of one scan, to pixels. */
+/* Decode a block of a baseline image of one scan, to pixels. */
 static ALWAYS int sequential_block(const frame_t *frame, component_t *component, reader_t *reader,
                                    const table_t *dc, const table_t *ac, uint8_t *out)
 {
@@ -90,12 +91,12 @@ static ALWAYS int sequential_block(const frame_t *frame, component_t *component,
     if (!read_dc(reader, dc, &difference))
         return 0;
     component->predicted += difference;
-    const int behind = read_ac(reader, ac, block);
-    if (!behind || overrun(reader) || !is_sane(component, component->predicted))
+    const int end = read_ac(reader, ac, block);
+    if (!end || overrun(reader) || !is_in_range(component, component->predicted))
         return 0;
-    if (behind == 1 || component->side == 1) {
+    if (end == 1 || component->side == 1) {
         fill(component, component->predicted, out);
-        if (behind > 1)
+        if (end > 1)
             memset(block, 0, BLOCK * sizeof(int16_t));
         return 1;
     }
@@ -106,58 +107,57 @@ static ALWAYS int sequential_block(const frame_t *frame, component_t *component,
     return 1;
 }
 
-/* Whether a sum of differences is within 16 bits, as they are: so the next one cannot overflow. */
+/* Whether a DC coefficient fits into 16 bits, as differences do: the next sum cannot overflow. */
 static ALWAYS int is_word(int value)
 {
     return value == (int16_t)value;
 }
 
-/* A block of a sequential scan of a picture that has more of them, into the store. */
+/* Decode a block of one of several sequential scans into `block`. */
 static ALWAYS int stored_block(component_t *component, reader_t *reader, const table_t *dc,
                         const table_t *ac, int16_t *block, uint64_t *nonzero)
 {
-    int16_t *room = component->pair.coefficient[0];
+    int16_t *coefficients = component->pair.coefficient[0];
     int difference;
     if (!read_dc(reader, dc, &difference))
         return 0;
     component->predicted += difference;
-    const int behind = read_ac(reader, ac, room);
-    if (!behind || !is_word(component->predicted))
+    const int end = read_ac(reader, ac, coefficients);
+    if (!end || !is_word(component->predicted))
         return 0;
-    room[0] = (int16_t)component->predicted;
-    memcpy(block, room, BLOCK * sizeof(int16_t));
-    memset(room, 0, BLOCK * sizeof(int16_t));
-    *nonzero = behind > 1 ? ~(uint64_t)0 : 0;
+    coefficients[0] = (int16_t)component->predicted;
+    memcpy(block, coefficients, BLOCK * sizeof(int16_t));
+    memset(coefficients, 0, BLOCK * sizeof(int16_t));
+    *nonzero = end > 1 ? ~(uint64_t)0 : 0;
     return 1;
 }
 
-/* The first bits of a band's coefficients (G.1.2.2). `blocks` counts those of an end-of-band run
- * that are left. */
+/* First scan of a band (G.1.2.2). `eob_run` is the number of blocks left in an end-of-band run. */
 static ALWAYS int first_band(reader_t *reader, const table_t *table, const scan_t *scan,
-                             int16_t *block, uint64_t *nonzero, int *blocks)
+                             int16_t *block, uint64_t *nonzero, int *eob_run)
 {
     reader_t local = *reader;
     uint64_t found = *nonzero;
     int at = scan->first;
     while (at <= scan->last) {
         refill(&local);
-        const look_t look = look_up(&local, table, BANDS);
-        if (look.size) {
-            const int value = value_of(&local, look);
-            drop(&local, look.total);
-            at += look.run;
+        const symbol_t symbol = look_up(&local, table, BANDS);
+        if (symbol.size) {
+            const int value = value_of(&local, symbol);
+            drop_bits(&local, symbol.total);
+            at += symbol.run;
             if (UNLIKELY(at > scan->last))
                 return 0;
             block[NATURAL[at]] = (int16_t)((unsigned)value << scan->low);
             found |= (uint64_t)1 << at++;
         } else {
-            drop(&local, look.total);
-            if (look.run == 15) {
+            drop_bits(&local, symbol.total);
+            if (symbol.run == 15) {
                 at += 16;
                 continue;
             }
-            *blocks = (1 << look.run) - 1 + (look.run ? (int)take(&local, look.run) : 0);
-            if (!look.length)
+            *eob_run = (1 << symbol.run) - 1 + (symbol.run ? (int)get_bits(&local, symbol.run) : 0);
+            if (!symbol.length)
                 return 0;
             break;
         }
@@ -167,52 +167,52 @@ static ALWAYS int first_band(reader_t *reader, const table_t *table, const scan_
     return 1;
 }
 
-/* Places `from` to `to` of the zigzag. */
-static ALWAYS uint64_t places(int from, int to)
+/* A mask of the coefficients `from` to `to`, in zigzag order. */
+static ALWAYS uint64_t band_mask(int from, int to)
 {
     return (~(uint64_t)0 >> (63 - to)) & (~(uint64_t)0 << from);
 }
 
-/* One more bit of the coefficient at a place (G.1.2.3). */
-static ALWAYS void correct(reader_t *reader, int16_t *block, int at, int low)
+/* Read the correction bit of a coefficient (G.1.2.3). */
+static ALWAYS void refine(reader_t *reader, int16_t *block, int at, int low)
 {
     if (UNLIKELY(!reader->count))
         refill(reader);
     int16_t *coefficient = block + NATURAL[at];
-    const int sign = *coefficient >> 15, step = (int)take(reader, 1) << low;
+    const int sign = *coefficient >> 15, step = (int)get_bits(reader, 1) << low;
     *coefficient = (int16_t)(*coefficient + ((step ^ sign) - sign));
 }
 
-/* One more bit of a band's coefficients, and those that were zero until now. */
+/* Refinement scan of a band (G.1.2.3): correction bits, and coefficients that were zero so far. */
 static ALWAYS int refined_band(reader_t *reader, const table_t *table, const scan_t *scan,
-                               int16_t *block, uint64_t *nonzero, int *blocks)
+                               int16_t *block, uint64_t *nonzero, int *eob_run)
 {
     reader_t local = *reader;
     const int low = scan->low, last = scan->last;
-    /* Those that were not zero before and are still ahead. */
-    uint64_t known = *nonzero & places(scan->first, last), found = 0;
+    /* Coefficients with a nonzero history that are still to be refined. */
+    uint64_t known = *nonzero & band_mask(scan->first, last), found = 0;
     int at = scan->first;
-    if (*blocks) {
-        --*blocks;
+    if (*eob_run) {
+        --*eob_run;
     } else {
         while (at <= last) {
             refill(&local);
-            const look_t look = look_up(&local, table, BANDS);
-            const int run = look.run, value = value_of(&local, look);
-            drop(&local, look.total);
-            if (UNLIKELY(!look.length || look.size > 1))
+            const symbol_t symbol = look_up(&local, table, BANDS);
+            const int run = symbol.run, value = value_of(&local, symbol);
+            drop_bits(&local, symbol.total);
+            if (UNLIKELY(!symbol.length || symbol.size > 1))
                 return 0;
             if (!value && run < 15) {
-                *blocks = (1 << run) - 1 + (run ? (int)take(&local, run) : 0);
+                *eob_run = (1 << run) - 1 + (run ? (int)get_bits(&local, run) : 0);
                 break;
             }
-            /* The run is of zeros: others are passed over, and corrected. */
+            /* The run counts zeros only; the others are refined. */
             at += run;
             while (known) {
                 const int other = __builtin_ctzll(known);
                 if (other > at)
                     break;
-                correct(&local, block, other, low);
+                refine(&local, block, other, low);
                 known &= known - 1;
                 at++;
             }
@@ -227,16 +227,16 @@ static ALWAYS int refined_band(reader_t *reader, const table_t *table, const sca
         *nonzero |= found;
     }
     for (; known; known &= known - 1)
-        correct(&local, block, __builtin_ctzll(known), low);
+        refine(&local, block, __builtin_ctzll(known), low);
     *reader = local;
     return 1;
 }
 
-/* What of a block is in this scan, whatever its kind. */
-static ALWAYS int scan_block(const frame_t *frame, const scan_t *scan, component_t *component,
-                             reader_t *reader, int x, int y, int *blocks)
+/* Decode what the scan has of a block. */
+static ALWAYS int decode_block(const frame_t *frame, const scan_t *scan, component_t *component,
+                             reader_t *reader, int x, int y, int *eob_run)
 {
-    const size_t index = (size_t)y * component->whole_x + x;
+    const size_t index = (size_t)y * component->padded_x + x;
     const table_t *dc = frame->huffman[0][component->dc].table;
     const table_t *ac = frame->huffman[1][component->ac].table;
     if (!component->coefficients)
@@ -248,16 +248,16 @@ static ALWAYS int scan_block(const frame_t *frame, const scan_t *scan, component
         done = stored_block(component, reader, dc, ac, block, nonzero);
     } else if (scan->first) {
         if (scan->high) {
-            done = refined_band(reader, ac, scan, block, nonzero, blocks);
-        } else if (*blocks) {
-            --*blocks;
+            done = refined_band(reader, ac, scan, block, nonzero, eob_run);
+        } else if (*eob_run) {
+            --*eob_run;
             return 1;
         } else {
-            done = first_band(reader, ac, scan, block, nonzero, blocks);
+            done = first_band(reader, ac, scan, block, nonzero, eob_run);
         }
     } else if (scan->high) {
         refill(reader);
-        block[0] = (int16_t)(block[0] | take(reader, 1) << scan->low);
+        block[0] = (int16_t)(block[0] | get_bits(reader, 1) << scan->low);
         done = 1;
     } else {
         int difference = 0;
@@ -269,24 +269,25 @@ static ALWAYS int scan_block(const frame_t *frame, const scan_t *scan, component
     return done && !overrun(reader);
 }
 
-/* The MCU of a number: one block in a scan of one component, else h x v of each. */
-static ALWAYS int scan_mcu(const frame_t *frame, const scan_t *scan, reader_t *reader, int x, int y,
-                           int *blocks)
+/* Decode an MCU: one block in a scan of one component, else h x v of each. */
+static ALWAYS int decode_mcu(const frame_t *frame, const scan_t *scan, reader_t *reader, int x,
+                             int y, int *eob_run)
 {
     if (scan->components == 1)
-        return scan_block(frame, scan, scan->component[0], reader, x, y, blocks);
+        return decode_block(frame, scan, scan->component[0], reader, x, y, eob_run);
     for (int i = 0; i < scan->components; i++) {
         component_t *component = scan->component[i];
         for (int v = 0; v < component->v; v++)
             for (int h = 0; h < component->h; h++)
-                if (!scan_block(frame, scan, component, reader, x * component->h + h,
-                                y * component->v + v, blocks))
+                if (!decode_block(frame, scan, component, reader, x * component->h + h,
+                                y * component->v + v, eob_run))
                     return 0;
     }
     return 1;
 }
 
-static ALWAYS int scan_all(frame_t *frame, const scan_t *scan)
+/* Decode a scan, restart interval by restart interval. */
+static ALWAYS int decode_scan(frame_t *frame, const scan_t *scan)
 {
     const component_t *only = scan->component[0];
     const int alone = scan->components == 1;
@@ -299,18 +300,18 @@ static ALWAYS int scan_all(frame_t *frame, const scan_t *scan)
         if (!marker)
             return 0;
         reader_t reader = {0, 0, frame->scratch, filled};
-        int blocks = 0, left = frame->restart ? frame->restart : -1;
+        int eob_run = 0, left = frame->restart ? frame->restart : -1;
         for (int i = 0; i < scan->components; i++)
             scan->component[i]->predicted = 0;
         while (y < rows && left--) {
-            if (!scan_mcu(frame, scan, &reader, x, y, &blocks))
+            if (!decode_mcu(frame, scan, &reader, x, y, &eob_run))
                 return 0;
             if (++x == columns) {
                 x = 0;
                 y++;
             }
         }
-        if (blocks || !exhausted(&reader))
+        if (eob_run || !at_end(&reader))
             return 0;
         frame->at = marker;
         if (y < rows) {
@@ -323,16 +324,16 @@ static ALWAYS int scan_all(frame_t *frame, const scan_t *scan)
     return 1;
 }
 
-/* The same for machines since 2013: shifts by any register, and counts of bits. */
-MODERN static int scan_all_wide(frame_t *frame, const scan_t *scan)
+/* The same with BMI2: shifts by any register, and bit counts. */
+TARGET_AVX2 static int decode_scan_avx2(frame_t *frame, const scan_t *scan)
 {
-    return scan_all(frame, scan);
+    return decode_scan(frame, scan);
 }
 
-/* Read a scan's coefficients; frame->at is behind its header, and then at the next marker. */
+/* Read a scan. frame->at is moved from the end of its header to the next marker. */
 static int read_scan(frame_t *frame, const scan_t *scan)
 {
-    return frame->wide ? scan_all_wide(frame, scan) : scan_all(frame, scan);
+    return frame->avx2 ? decode_scan_avx2(frame, scan) : decode_scan(frame, scan);
 }
 
 #endif

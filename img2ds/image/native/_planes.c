@@ -1,18 +1,18 @@
-/* Resampling of single planes of 8-bit samples: luma, or chroma from and to coarser grids.
+/* Resample single planes of 8-bit samples: luma, or chroma of another resolution.
  *
- * Sixteen new rows are made at a time: the sums over old rows, turned so that the sixteen lie side
- * by side, then the sums over old columns. Samples are taken less 128: where weights are missing,
- * because a sample of chroma lies in the border in part, the rest counts as 128, colourless.
+ * Sixteen target rows are computed at a time: sums over source rows, transposed so that the sixteen
+ * are adjacent, then sums over source columns. 128 is subtracted from samples: where weights are
+ * missing, because a chroma sample is partly in the border, the rest counts as 128, neutral.
  *
- * Sums are in whole numbers of 16 bits, so every machine gives the same bytes. They are within
- * 0.8 of a level (rounding alone is half of one) of those in real numbers.
+ * Sums are 16-bit integers, so results are the same on every machine. They are within 0.8 of a
+ * level of exact ones; rounding alone is 0.5.
  */
 
 #define PY_SSIZE_T_CLEAN
 #include "_taps.h"
 #include "_tile.h"
 
-enum { MOST_TAPS = 24 }; /* above, the products' rounding would add up to much */
+enum { MOST_TAPS = 24 }; /* with more, rounding errors add up */
 
 typedef struct {
     const unsigned char *source;
@@ -20,14 +20,16 @@ typedef struct {
     Py_ssize_t source_stride, target_stride;
 } plane_t;
 
-/* Taps in whole numbers, all of one count, and repeated up to a multiple of ROWS samples. */
+/* Integer taps, the same number for each sample; the last is repeated to a multiple of ROWS
+ * samples. */
 typedef struct {
     int length, count;
     int *start;
     short *weight; /* `count` a sample */
 } whole_t;
 
-/* Rounded so that the weights up to each tap have the right sum. `from`: the old samples. */
+/* Round so that the sums of the weights up to each tap are right. `from`: the number of source
+ * samples. */
 WIDE static int make_whole(whole_t *whole, const taps_t *taps, int from)
 {
     const int padded = (taps->length + ROWS - 1) / ROWS * ROWS;
@@ -64,20 +66,20 @@ static void free_whole(whole_t *whole)
     PyMem_RawFree(whole->weight);
 }
 
-WIDE static void fill(const plane_t *plane, int width, short *turned, const whole_t *down,
+WIDE static void fill(const plane_t *plane, int width, short *transposed, const whole_t *down,
                       const whole_t *across, int swap)
 {
     for (int y = 0; y < down->length; y += ROWS) {
         const int rows = down->length - y < ROWS ? down->length - y : ROWS;
-        sum_rows(turned, plane->source, plane->source_stride, width, down->start + y,
+        sum_rows(transposed, plane->source, plane->source_stride, width, down->start + y,
                  down->weight + (size_t)y * down->count, down->count);
         sum_columns(plane->target + (swap ? y : y * plane->target_stride), plane->target_stride,
-                    rows, across->length, swap, turned, across->start, across->weight,
+                    rows, across->length, swap, transposed, across->start, across->weight,
                     across->count);
     }
 }
 
-/* The same in real numbers, for more taps than 16 bits can add up. */
+/* The same in floating point, for more than MOST_TAPS. */
 WIDE static int fill_plainly(const plane_t *plane, int width, const taps_t *down,
                              const taps_t *across, int swap)
 {
@@ -104,7 +106,7 @@ WIDE static int fill_plainly(const plane_t *plane, int width, const taps_t *down
     return 1;
 }
 
-static int only_moves(const whole_t *down, const whole_t *across)
+static int only_copies(const whole_t *down, const whole_t *across)
 {
     if (down->count != 1 || across->count != 1)
         return 0;
@@ -117,14 +119,23 @@ static int only_moves(const whole_t *down, const whole_t *across)
     return 1;
 }
 
-/* Returns whether there was memory enough. */
-static int resample_one(plane_t plane, int height, int width, const taps_t *down_taps,
-                        const taps_t *across_taps, const whole_t *down, const whole_t *across,
-                        int swap)
+/* The taps of both axes. */
+typedef struct {
+    taps_t down_taps, across_taps;
+    whole_t down, across;
+    int height, width; /* of source planes */
+    int swap;
+} grids_t;
+
+/* Returns 0 if memory is exhausted. */
+static int resample_one(plane_t plane, const grids_t *grids)
 {
+    const whole_t *down = &grids->down, *across = &grids->across;
+    const int height = grids->height, swap = grids->swap;
+    int width = grids->width;
     if (down->count > MOST_TAPS || across->count > MOST_TAPS)
-        return fill_plainly(&plane, width, down_taps, across_taps, swap);
-    if (!swap && only_moves(down, across)) {
+        return fill_plainly(&plane, width, &grids->down_taps, &grids->across_taps, swap);
+    if (!swap && only_copies(down, across)) {
         for (int y = 0; y < down->length; y++)
             memcpy(plane.target + y * plane.target_stride,
                    plane.source + down->start[y] * plane.source_stride + across->start[0],
@@ -132,7 +143,7 @@ static int resample_one(plane_t plane, int height, int width, const taps_t *down
         return 1;
     }
     unsigned char *padded = NULL;
-    if (width < COLUMNS) { /* tiles are never read past the end of a row */
+    if (width < COLUMNS) { /* tiles must not be read past the end of a row */
         padded = PyMem_RawCalloc(height, COLUMNS);
         if (!padded)
             return 0;
@@ -141,12 +152,12 @@ static int resample_one(plane_t plane, int height, int width, const taps_t *down
         plane.source = padded;
         plane.source_stride = width = COLUMNS;
     }
-    short *turned = PyMem_RawMalloc(sizeof(short) * ROWS * width);
-    if (turned)
-        fill(&plane, width, turned, down, across, swap);
-    PyMem_RawFree(turned);
+    short *transposed = PyMem_RawMalloc(sizeof(short) * ROWS * width);
+    if (transposed)
+        fill(&plane, width, transposed, down, across, swap);
+    PyMem_RawFree(transposed);
     PyMem_RawFree(padded);
-    return turned != NULL;
+    return transposed != NULL;
 }
 
 static int is_plane(const Py_buffer *view, int height, int width)
@@ -164,89 +175,90 @@ static int is_axis(const axis_t *axis)
            axis->grain >= 1 && axis->grain <= 2;
 }
 
+/* Resample a pair of planes. Returns 0 with an exception set. */
+static int resample_pair(PyObject *pair, const grids_t *grids)
+{
+    Py_buffer source, target;
+    PyObject *from, *to;
+    if (!PyTuple_Check(pair)) {
+        PyErr_SetString(PyExc_TypeError, "a pair must be a tuple of two planes");
+        return 0;
+    }
+    if (!PyArg_ParseTuple(pair, "OO", &from, &to) ||
+        PyObject_GetBuffer(from, &source, PyBUF_STRIDES) < 0)
+        return 0;
+    if (PyObject_GetBuffer(to, &target, PyBUF_STRIDES | PyBUF_WRITABLE) < 0) {
+        PyBuffer_Release(&source);
+        return 0;
+    }
+    const int rows = grids->down.length, columns = grids->across.length, swap = grids->swap;
+    int done = 0;
+    if (is_plane(&source, grids->height, grids->width) &&
+        is_plane(&target, swap ? columns : rows, swap ? rows : columns)) {
+        const plane_t plane = {source.buf, target.buf, source.strides[0], target.strides[0]};
+        Py_BEGIN_ALLOW_THREADS
+        done = resample_one(plane, grids);
+        Py_END_ALLOW_THREADS
+        if (!done)
+            PyErr_NoMemory();
+    } else {
+        PyErr_SetString(PyExc_ValueError, "the shapes of the planes are not those of the axes");
+    }
+    PyBuffer_Release(&source);
+    PyBuffer_Release(&target);
+    return done;
+}
+
 PyDoc_STRVAR(resample_planes_doc,
 "resample_planes(pairs, kernel, rows, columns, swap)\n--\n\n"
-"Fill the second plane of each pair with the first one, resampled.\n\n"
-"All first planes are uint8 of one shape, and all second ones; columns are contiguous, rows may\n"
-"lie apart.\n\n"
+"Resample the first plane of each pair into the second.\n\n"
+"All source planes are uint8 of one shape, and all target planes; columns are contiguous, rows\n"
+"need not be.\n\n"
 "kernel: AREA or LANCZOS.\n"
-"rows, columns: for each axis of the first planes (extent, pitch, resized, shift, final, grain,\n"
-"flip): it covers `extent` pixels, `pitch` of them a sample, which are resized to `resized`. Of\n"
-"these, counted from the other end with `flip`, `final` are wanted, from the one at `shift`;\n"
-"where there is none it counts as 128. Each new sample is the mean of `grain` of them, and of\n"
-"those there are at the end.\n"
-"swap: whether the first planes' rows become columns.\n\n"
-"Raises ValueError for planes of other shapes than these say.\n");
+"rows, columns: of each axis of the source planes (extent, pitch, resized, shift, final, grain,\n"
+"flip): it covers `extent` pixels, `pitch` a sample, which are resized to `resized`. Of these,\n"
+"counted from the other end with `flip`, `final` are wanted, from the one at `shift`; those\n"
+"outside count as 128. Each target sample is the mean of `grain` pixels, or of fewer at the end.\n"
+"swap: whether rows of the source planes become columns.\n\n"
+"Raises ValueError if the shapes of the planes are not those that the axes imply.\n");
 
 static PyObject *resample_planes(PyObject *self, PyObject *args)
 {
     (void)self;
     PyObject *pairs, *result = NULL;
     axis_t rows, columns;
-    taps_t down_taps = {0}, across_taps = {0};
-    whole_t down = {0}, across = {0};
-    int kernel, swap, done = 1;
+    grids_t grids = {0};
+    int kernel;
 
     if (!PyArg_ParseTuple(args, "O!i(iiiiiip)(iiiiiip)p", &PyTuple_Type, &pairs, &kernel,
                           &rows.extent, &rows.pitch, &rows.resized, &rows.shift, &rows.final,
                           &rows.grain, &rows.flip, &columns.extent, &columns.pitch,
                           &columns.resized, &columns.shift, &columns.final, &columns.grain,
-                          &columns.flip, &swap))
+                          &columns.flip, &grids.swap))
         return NULL;
     if ((kernel != AREA && kernel != LANCZOS) || !is_axis(&rows) || !is_axis(&columns) ||
         (kernel == AREA && (rows.resized > rows.extent || columns.resized > columns.extent))) {
-        PyErr_SetString(PyExc_ValueError, "planes cannot be resampled so");
+        PyErr_SetString(PyExc_ValueError, "planes cannot be resampled: invalid kernel or axis");
         return NULL;
     }
-    const int height = (rows.extent + rows.pitch - 1) / rows.pitch;
-    const int width = (columns.extent + columns.pitch - 1) / columns.pitch;
-    if (!make_taps(&down_taps, &rows, kernel) || !make_taps(&across_taps, &columns, kernel) ||
-        !make_whole(&down, &down_taps, height) || !make_whole(&across, &across_taps, width)) {
+    grids.height = (rows.extent + rows.pitch - 1) / rows.pitch;
+    grids.width = (columns.extent + columns.pitch - 1) / columns.pitch;
+    if (make_taps(&grids.down_taps, &rows, kernel) &&
+        make_taps(&grids.across_taps, &columns, kernel) &&
+        make_whole(&grids.down, &grids.down_taps, grids.height) &&
+        make_whole(&grids.across, &grids.across_taps, grids.width)) {
+        Py_ssize_t i = 0;
+        while (i < PyTuple_GET_SIZE(pairs) && resample_pair(PyTuple_GET_ITEM(pairs, i), &grids))
+            i++;
+        if (i == PyTuple_GET_SIZE(pairs))
+            result = Py_NewRef(Py_None);
+    } else {
         PyErr_NoMemory();
-        goto end;
     }
-    const int new_height = swap ? across.length : down.length;
-    const int new_width = swap ? down.length : across.length;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(pairs) && done; i++) {
-        Py_buffer source, target;
-        PyObject *from, *to;
-        PyObject *pair = PyTuple_GET_ITEM(pairs, i);
-        if (!PyTuple_Check(pair)) {
-            PyErr_SetString(PyExc_TypeError, "planes come in pairs");
-            goto end;
-        }
-        if (!PyArg_ParseTuple(pair, "OO", &from, &to) ||
-            PyObject_GetBuffer(from, &source, PyBUF_STRIDES) < 0)
-            goto end;
-        if (PyObject_GetBuffer(to, &target, PyBUF_STRIDES | PyBUF_WRITABLE) < 0) {
-            PyBuffer_Release(&source);
-            goto end;
-        }
-        const int fit =
-            is_plane(&source, height, width) && is_plane(&target, new_height, new_width);
-        if (fit) {
-            const plane_t plane = {source.buf, target.buf, source.strides[0], target.strides[0]};
-            Py_BEGIN_ALLOW_THREADS
-            done = resample_one(plane, height, width, &down_taps, &across_taps, &down, &across,
-                                swap);
-            Py_END_ALLOW_THREADS
-        }
-        PyBuffer_Release(&source);
-        PyBuffer_Release(&target);
-        if (!fit) {
-            PyErr_SetString(PyExc_ValueError, "planes are of other shapes than their axes say");
-            goto end;
-        }
-    }
-    if (done)
-        result = Py_NewRef(Py_None);
-    else
-        PyErr_NoMemory();
-end:
-    free_taps(&down_taps);
-    free_taps(&across_taps);
-    free_whole(&down);
-    free_whole(&across);
+    free_taps(&grids.down_taps);
+    free_taps(&grids.across_taps);
+    free_whole(&grids.down);
+    free_whole(&grids.across);
     return result;
 }
 

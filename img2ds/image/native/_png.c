@@ -1,7 +1,7 @@
-/* Undoes the row filters of PNG (PNG specification, third edition, 9) for 8-bit samples.
+/* Reverse the row filters of PNG (3rd edition, 9) for 8-bit samples.
  *
- * The filters Sub, Average and Paeth depend on the pixel before, so a row cannot be done at once:
- * with SSE2 the samples of a pixel are done together.
+ * Sub, Average and Paeth depend on the previous pixel, so pixels are computed one by one, with SSE2
+ * all samples of a pixel at once.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -27,7 +27,7 @@ static inline unsigned char paeth_of(int a, int b, int c)
     return (unsigned char)(pa <= pb && pa <= pc ? a : pb <= pc ? b : c);
 }
 
-/* One row, any pixel size: `size` bytes a pixel. */
+/* One row of `size` bytes a pixel, any size. */
 static void plain_row(int filter, unsigned char *row, const unsigned char *raw,
                       const unsigned char *above, Py_ssize_t length, int size)
 {
@@ -46,7 +46,7 @@ static inline __m128i load(const unsigned char *from, int size)
     if (size == 4) {
         memcpy(&value, from, 4);
     } else {
-        /* Three bytes through memory would wait for each other's stores. */
+        /* Copying three bytes through memory would stall on store forwarding. */
         unsigned short low;
         memcpy(&low, from, 2);
         value = low | (unsigned int)from[2] << 16;
@@ -65,11 +65,11 @@ static inline __m128i choose(__m128i mask, __m128i yes, __m128i no)
     return _mm_or_si128(_mm_and_si128(mask, yes), _mm_andnot_si128(mask, no));
 }
 
-/* What Paeth's filter predicts from left, above and above left, all as words.
+/* The Paeth predictor of a (left), b (above) and c (above left), in words.
  *
- * Said without distances, after stb_image: with t = 3c - a - b it is the larger of a and b when
- * t <= the smaller, the smaller when t >= the larger, and c between. The chain is shorter so, and
- * it is the length of the chain that takes the time.
+ * Without distances, after stb_image: with t = 3c - a - b it is the larger of a and b if t <= the
+ * smaller, the smaller if t >= the larger, else c. This shortens the chain of dependent
+ * instructions, which takes the time.
  */
 static inline __m128i predict(__m128i a, __m128i b, __m128i c, __m128i c3b)
 {
@@ -79,7 +79,7 @@ static inline __m128i predict(__m128i a, __m128i b, __m128i c, __m128i c3b)
     return choose(_mm_cmpgt_epi16(t, low), inner, high);
 }
 
-/* 3c - b, which does not wait for the pixel before. */
+/* 3c - b, which does not depend on the previous pixel. */
 static inline __m128i ready(__m128i b, __m128i c)
 {
     return _mm_sub_epi16(_mm_add_epi16(c, _mm_add_epi16(c, c)), b);
@@ -95,7 +95,7 @@ static inline void store_words(unsigned char *to, __m128i words, int size)
     store(to, _mm_packus_epi16(words, words), size);
 }
 
-/* Two Paeth rows at once, the second a pixel behind: two chains side by side. */
+/* Two Paeth rows at once, the second one pixel behind: two independent chains. */
 static inline __attribute__((always_inline)) void
 two_paeth_rows(unsigned char *row, const unsigned char *raw, const unsigned char *above,
                Py_ssize_t length, int size)
@@ -103,8 +103,8 @@ two_paeth_rows(unsigned char *row, const unsigned char *raw, const unsigned char
     const __m128i zero = _mm_setzero_si128();
     unsigned char *below = row + length;
     const unsigned char *raw_below = raw + length + 1;
-    __m128i a = zero, c = zero;             /* of the first row */
-    __m128i left = zero, corner = zero;     /* of the second one; its above is the first's a */
+    __m128i a = zero, c = zero;         /* of the first row */
+    __m128i left = zero, corner = zero; /* of the second row, whose b is a of the first */
     for (Py_ssize_t i = 0; i < length; i += size) {
         const __m128i b = load_words(above + i, size);
         const __m128i next =
@@ -136,12 +136,12 @@ fast_row(int filter, unsigned char *row, const unsigned char *raw, const unsigne
             a = _mm_add_epi8(d, a);
         } else if (filter == AVERAGE) {
             const __m128i b = load(above + i, size);
-            /* _mm_avg_epu8 rounds up, PNG down: take the lost bit away. */
+            /* _mm_avg_epu8 rounds up, PNG down: subtract the odd bit. */
             const __m128i odd = _mm_and_si128(_mm_xor_si128(a, b), _mm_set1_epi8(1));
             a = _mm_add_epi8(d, _mm_sub_epi8(_mm_avg_epu8(a, b), odd));
         } else {
             const __m128i b = load_words(above + i, size);
-            /* Bytes are added, so the words' upper halves stay zero. */
+            /* Bytes are added, so the upper halves of the words stay zero. */
             a = _mm_add_epi8(_mm_unpacklo_epi8(d, zero), predict(a, b, c, ready(b, c)));
             c = b;
             store_words(row + i, a, size);
@@ -154,7 +154,7 @@ fast_row(int filter, unsigned char *row, const unsigned char *raw, const unsigne
 static void one_row(int filter, unsigned char *row, const unsigned char *raw,
                     const unsigned char *above, Py_ssize_t length, int size)
 {
-    /* Sizes and filters as constants, so that each pair is compiled for itself. */
+    /* Constant sizes and filters, so that each pair is compiled separately. */
     if (size == 3) {
         if (filter == SUB)
             fast_row(SUB, row, raw, above, length, 3);
@@ -177,16 +177,52 @@ static void one_row(int filter, unsigned char *row, const unsigned char *raw,
 #define one_row plain_row
 #endif
 
+/* Reverse the filters of all rows. Returns 0 for an unknown filter, or if memory is exhausted. */
+static int all_rows(unsigned char *row, const unsigned char *raw, Py_ssize_t length,
+                    Py_ssize_t height, int size)
+{
+    unsigned char *zeros = calloc((size_t)length + 1, 1);
+    const unsigned char *above = zeros;
+    int known = zeros != NULL;
+    for (Py_ssize_t y = 0; known && y < height; y++) {
+        const int filter = *raw++;
+        if (filter == NONE)
+            memcpy(row, raw, length);
+        else if (filter == UP)
+            up(row, raw, above, length);
+#ifdef __SSE2__
+        else if (filter == PAETH && size >= 3 && y + 1 < height && raw[length] == PAETH) {
+            if (size == 3)
+                two_paeth_rows(row, raw, above, length, 3);
+            else
+                two_paeth_rows(row, raw, above, length, 4);
+            y++;
+            row += length;
+            raw += length + 1;
+        }
+#endif
+        else if (filter <= PAETH)
+            one_row(filter, row, raw, above, length, size);
+        else
+            known = 0;
+        above = row;
+        row += length;
+        raw += length;
+    }
+    free(zeros);
+    return known;
+}
+
 PyDoc_STRVAR(unfilter_doc,
 "unfilter(raw, pixels)\n--\n\n"
-"Fill uint8 pixels [height, width, channels] from the unpacked IDAT data of a PNG.\n\n"
-"False when a row names a filter that there is not; `raw` must have height rows of\n"
-"1 + width * channels bytes (ValueError).\n");
+"Reverse the row filters of inflated IDAT data into uint8 pixels [height, width, channels].\n\n"
+"Returns False if a row has an unknown filter. Raises ValueError unless `raw` has height rows of\n"
+"1 + width * channels bytes.\n");
 
 static PyObject *unfilter(PyObject *self, PyObject *args)
 {
     Py_buffer raw, pixels;
-    PyObject *raw_object, *pixels_object;
+    PyObject *raw_object, *pixels_object, *result = NULL;
     (void)self;
 
     if (!PyArg_ParseTuple(args, "OO", &raw_object, &pixels_object))
@@ -198,51 +234,20 @@ static PyObject *unfilter(PyObject *self, PyObject *args)
         PyBuffer_Release(&raw);
         return NULL;
     }
-    int known = 1;
     if (pixels.ndim != 3 || pixels.itemsize != 1 || pixels.shape[2] > 4 ||
         raw.len != pixels.shape[0] * (1 + pixels.shape[1] * pixels.shape[2])) {
-        PyErr_SetString(PyExc_ValueError, "the data are not those of such a picture");
-        known = -1;
+        PyErr_SetString(PyExc_ValueError, "the data do not have the size of the image");
     } else {
         const int size = (int)pixels.shape[2];
-        const Py_ssize_t length = pixels.shape[1] * size, height = pixels.shape[0];
+        int known;
         Py_BEGIN_ALLOW_THREADS
-        unsigned char *nothing = calloc((size_t)length + 1, 1);
-        const unsigned char *above = nothing, *from = raw.buf;
-        unsigned char *row = pixels.buf;
-        for (Py_ssize_t y = 0; nothing && known && y < height; y++) {
-            const int filter = *from++;
-            if (filter == NONE)
-                memcpy(row, from, length);
-            else if (filter == UP)
-                up(row, from, above, length);
-#ifdef __SSE2__
-            else if (filter == PAETH && size >= 3 && y + 1 < height && from[length] == PAETH) {
-                if (size == 3)
-                    two_paeth_rows(row, from, above, length, 3);
-                else
-                    two_paeth_rows(row, from, above, length, 4);
-                y++;
-                row += length;
-                from += length + 1;
-            }
-#endif
-            else if (filter <= PAETH)
-                one_row(filter, row, from, above, length, size);
-            else
-                known = 0;
-            above = row;
-            row += length;
-            from += length;
-        }
-        if (!nothing)
-            known = 0;
-        free(nothing);
+        known = all_rows(pixels.buf, raw.buf, pixels.shape[1] * size, pixels.shape[0], size);
         Py_END_ALLOW_THREADS
+        result = PyBool_FromLong(known);
     }
     PyBuffer_Release(&raw);
     PyBuffer_Release(&pixels);
-    return known < 0 ? NULL : PyBool_FromLong(known);
+    return result;
 }
 
 static PyMethodDef methods[] = {

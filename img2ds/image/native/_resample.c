@@ -1,12 +1,11 @@
-/* Area and Lanczos resampling of 8-bit pixels, five to eight times as fast as OpenCV's.
+/* Area and Lanczos resampling of 8-bit pixels, five to eight times as fast as OpenCV.
  *
- * The results are OpenCV's (INTER_AREA when shrinking, INTER_LANCZOS4), within one level of 255:
- * area weighs the pixels under the new one by how much of them it covers; Lanczos takes eight taps
- * around the new pixel's centre whatever the scale, and repeats the border. Rows are summed first,
- * where neighbours in memory are independent, then columns, a pixel a vector.
+ * The results are those of OpenCV (INTER_AREA when shrinking, INTER_LANCZOS4) within one level of
+ * 255; see `_taps.h`. Rows are summed first, over neighbours in memory, then columns, a pixel a
+ * vector.
  *
- * Sums are in single precision in a fixed order (compiled without contraction to fused
- * multiply-add), so every machine gives the same bytes.
+ * Sums are in single precision and in a fixed order (compiled without contraction to fused
+ * multiply-add), so results are the same on every machine.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -60,7 +59,7 @@ static inline vec4 load4(const float *from)
 
 static inline void store3(unsigned char *to, vec4 value)
 {
-    /* Truncation rounds what is above zero down, and clamps what is below it anyway. */
+    /* Truncation rounds positive values down; negative ones are clamped. */
     const int4 rounded = __builtin_convertvector(value + 0.5f, int4);
 #ifdef __SSE2__
     const __m128i words = _mm_packs_epi32((__m128i)rounded, (__m128i)rounded);
@@ -114,11 +113,30 @@ static int check(const Py_buffer *view, int *channels)
            view->shape[1] < (1 << 27);
 }
 
+/* Resample all rows. `sum` has room for a row of the source and 4 more. */
+static void all_rows(const Py_buffer *source, const Py_buffer *target, int channels,
+                     const taps_t *down, const taps_t *across, float *sum)
+{
+    const int length = (int)source->shape[1] * channels;
+    memset(sum + length, 0, 4 * sizeof(float)); /* read with the last pixel, not used */
+    for (int y = 0; y < down->length; y++) {
+        const unsigned char *rows =
+            (const unsigned char *)source->buf + down->start[y] * source->strides[0];
+        unsigned char *out = (unsigned char *)target->buf + y * target->strides[0];
+        sum_rows(sum, rows, source->strides[0], down->weight + (size_t)y * down->stride,
+                 down->count[y], length);
+        if (channels == 3)
+            sum_columns_3(out, sum, across, across->length);
+        else
+            sum_columns_1(out, sum, across, across->length);
+    }
+}
+
 PyDoc_STRVAR(resample_doc,
 "resample(source, target, kernel)\n--\n\n"
-"Fill `target` with `source` at target's size.\n\n"
-"Both are uint8 [height, width, 3] or [height, width], of the same channels, pixels contiguous;\n"
-"rows may lie apart, so that target can be a part of a larger canvas.\n\n"
+"Resample `source` into `target`.\n\n"
+"Both are uint8 [height, width, 3] or [height, width], with the same channels. Pixels are\n"
+"contiguous; rows need not be, so target can be a part of a larger canvas.\n\n"
 "kernel: AREA (neither side may grow) or LANCZOS.\n");
 
 static PyObject *resample(PyObject *self, PyObject *args)
@@ -147,8 +165,7 @@ static PyObject *resample(PyObject *self, PyObject *args)
     }
     const int width = (int)source.shape[1], height = (int)source.shape[0];
     const int new_width = (int)target.shape[1], new_height = (int)target.shape[0];
-    const int length = width * channels;
-    sum = PyMem_RawMalloc(sizeof(float) * ((size_t)length + 4));
+    sum = PyMem_RawMalloc(sizeof(float) * ((size_t)width * channels + 4));
     const axis_t columns = {width, 1, new_width, 0, new_width, 1, 0};
     const axis_t rows = {height, 1, new_height, 0, new_height, 1, 0};
     if (!sum || !make_taps(&across, &columns, kernel) || !make_taps(&down, &rows, kernel)) {
@@ -156,18 +173,7 @@ static PyObject *resample(PyObject *self, PyObject *args)
         goto done;
     }
     Py_BEGIN_ALLOW_THREADS
-    memset(sum + length, 0, 4 * sizeof(float)); /* read along with the last pixel, never used */
-    for (int y = 0; y < new_height; y++) {
-        const unsigned char *rows =
-            (const unsigned char *)source.buf + down.start[y] * source.strides[0];
-        unsigned char *out = (unsigned char *)target.buf + y * target.strides[0];
-        sum_rows(sum, rows, source.strides[0], down.weight + (size_t)y * down.stride,
-                 down.count[y], length);
-        if (channels == 3)
-            sum_columns_3(out, sum, &across, new_width);
-        else
-            sum_columns_1(out, sum, &across, new_width);
-    }
+    all_rows(&source, &target, channels, &down, &across, sum);
     Py_END_ALLOW_THREADS
     Py_INCREF(Py_None);
     result = Py_None;

@@ -1,7 +1,8 @@
-/* Which old samples a new one is made of, and by what weights: for `_resample.c` and `_planes.c`.
+/* The taps of the resampling filters: source samples and weights of each target sample. For
+ * `_resample.c` and `_planes.c`.
  *
- * Area weighs the samples under the new one by how much of them it covers; Lanczos takes eight
- * taps around the new one's centre whatever the scale, and repeats the border (OpenCV's INTER_AREA
+ * AREA weights source samples by the part that the target sample covers; LANCZOS has eight taps
+ * around the target sample's centre at any scale, and replicates the border (OpenCV's INTER_AREA
  * when shrinking, and INTER_LANCZOS4).
  */
 
@@ -9,10 +10,10 @@
 #define IMG2DS_TAPS_H
 
 #include <Python.h>
-#include <math.h> /* sin, when a module is loaded */
+#include <math.h> /* sin */
 
 #ifndef WIDE
-/* Of the C libraries on Linux only glibc lets the machine choose among clones (ifunc). */
+/* Function multiversioning needs ifunc, which of the C libraries on Linux only glibc has. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 #define WIDE __attribute__((target_clones("avx2", "default")))
 #else
@@ -23,30 +24,29 @@
 enum { AREA = 0, LANCZOS = 1 };
 enum { LANCZOS_TAPS = 8, LANCZOS_STEPS = 256 };
 
-/* How the samples of one axis come from old ones. Pixels are those of the picture at full
- * resolution, of which a sample of chroma may cover two. */
+/* How one axis is resampled. Pixels are those of the luma grid; a chroma sample may cover two. */
 typedef struct {
-    int extent;  /* old pixels */
-    int pitch;   /* old pixels that an old sample covers; fewer at the end */
-    int resized; /* pixels of the whole picture at its new size */
-    int shift;   /* which of these is the first one wanted; below 0, the first ones lie outside */
-    int final;   /* new pixels wanted */
-    int grain;   /* new pixels that a new sample covers: it is their mean */
-    int flip;    /* whether old pixels count from the other end */
+    int extent;  /* source pixels */
+    int pitch;   /* source pixels that a source sample covers; fewer at the end */
+    int resized; /* pixels of the whole image at its new size */
+    int shift;   /* the first of these that is wanted; negative if it lies outside */
+    int final;   /* target pixels */
+    int grain;   /* target pixels that a target sample is the mean of */
+    int flip;    /* whether source pixels count from the other end */
 } axis_t;
 
-/* For each new sample: the first old one, how many, and their weights. What lies outside the
- * picture has no weight, so that their sum may be below 1. */
+/* For each target sample: the first source sample, their number, and their weights. Samples outside
+ * the image have no weight, so the sum may be below 1. */
 typedef struct {
     int length;
     int *start;
     int *count;
-    float *weight; /* `stride` of them a sample */
+    float *weight; /* `stride` for each target sample */
     int stride;
 } taps_t;
 
-/* Taps at fractions of a sample, a line between which is right to 1e-5; to one step over 1, since
- * what is just below 1 may be rounded to it. */
+/* Weights at fractions of a sample; linear interpolation between them is accurate to 1e-5. One
+ * entry past 1, because a fraction just below 1 may be rounded to it. */
 static float lanczos_table[LANCZOS_STEPS + 2][LANCZOS_TAPS];
 
 static void fill_lanczos_table(void)
@@ -55,8 +55,8 @@ static void fill_lanczos_table(void)
     for (int i = 0; i < LANCZOS_STEPS + 2; i++) {
         double raw[LANCZOS_TAPS], sum = 0;
         for (int k = 0; k < LANCZOS_TAPS; k++) {
-            const double far = pi * ((double)i / LANCZOS_STEPS + 3 - k); /* tap to centre */
-            raw[k] = fabs(far) < 1e-9 ? 1 : 4 * sin(far) * sin(far / 4) / (far * far);
+            const double x = pi * ((double)i / LANCZOS_STEPS + 3 - k); /* from tap to centre */
+            raw[k] = fabs(x) < 1e-9 ? 1 : 4 * sin(x) * sin(x / 4) / (x * x);
             sum += raw[k];
         }
         for (int k = 0; k < LANCZOS_TAPS; k++)
@@ -71,14 +71,14 @@ static void free_taps(taps_t *taps)
     PyMem_RawFree(taps->weight);
 }
 
-/* What is the same for all pixels of an axis. */
+/* What all pixels of an axis share. */
 typedef struct {
     int kernel, from;
-    double scale, pitch, step; /* old pixels a new one; old pixels a sample, and its inverse */
-    double part;               /* of a new pixel that an old one is */
+    double scale, pitch, step; /* source pixels a target pixel; those a sample, and its inverse */
+    double part;               /* target pixels a source pixel */
 } grid_t;
 
-/* Where a pixel of the resized picture has its weights: from `first`, `count` of them. */
+/* The source samples of a pixel of the resized image: `count` from `first`. */
 static inline void find_span(const grid_t *grid, int position, int *first, int *count)
 {
     int low, high;
@@ -86,7 +86,7 @@ static inline void find_span(const grid_t *grid, int position, int *first, int *
         low = (int)((position * grid->scale + 1e-6) * grid->step);
         high = (int)(((position + 1) * grid->scale - 1e-6) * grid->step) + 1;
     } else {
-        /* Never below -1, so that truncation rounds it down once one is added. */
+        /* Never below -1, so truncation rounds down once 1 is added. */
         low = (int)((position + 0.5) * grid->scale * grid->step + 0.5) - 4;
         high = low + LANCZOS_TAPS;
     }
@@ -96,7 +96,7 @@ static inline void find_span(const grid_t *grid, int position, int *first, int *
     *count = high > *first ? high - *first : 1;
 }
 
-/* Add to `weight`, of which the first belongs to old sample `start`. */
+/* Add the weights of a pixel to `weight`, whose first entry is of source sample `start`. */
 static inline void add_weights(const grid_t *grid, int position, float share, float *weight,
                                int start)
 {
@@ -112,7 +112,7 @@ static inline void add_weights(const grid_t *grid, int position, float share, fl
         }
         return;
     }
-    const double centre = (position + 0.5) * grid->scale * grid->step + 0.5; /* one too far */
+    const double centre = (position + 0.5) * grid->scale * grid->step + 0.5; /* plus 1 */
     const int whole = (int)centre, base = whole - 4;
     const float level = (float)((centre - whole) * LANCZOS_STEPS);
     const float *low = lanczos_table[(int)level], *high = lanczos_table[(int)level + 1];
@@ -132,17 +132,17 @@ static inline void add_weights(const grid_t *grid, int position, float share, fl
     }
 }
 
-/* Returns whether there was memory enough. */
+/* Returns 0 if memory is exhausted. */
 WIDE static int make_taps(taps_t *taps, const axis_t *axis, int kernel)
 {
     const double scale = (double)axis->extent / axis->resized;
-    /* With as many pixels as before each is its own, whatever the filter. */
+    /* Without a change of size every pixel is copied, whatever the filter. */
     const grid_t grid = {axis->extent == axis->resized ? AREA : kernel,
                          (axis->extent + axis->pitch - 1) / axis->pitch, scale, axis->pitch,
                          1.0 / axis->pitch, (double)axis->resized / axis->extent};
     const int length = (axis->final + axis->grain - 1) / axis->grain;
     taps->length = length;
-    const int apart = (int)(scale * grid.step) + 1; /* centres of neighbours, at most */
+    const int apart = (int)(scale * grid.step) + 1; /* at most, centres of neighbours */
     taps->stride = grid.kernel == AREA ? axis->grain * apart + 2
                                        : LANCZOS_TAPS + (axis->grain - 1) * apart;
     taps->start = PyMem_RawMalloc(sizeof(int) * length);

@@ -1,7 +1,7 @@
-/* The loops of `_planes.c`: sixteen new rows at a time.
+/* The loops of `_planes.c`: sixteen target rows at a time.
  *
- * Written so that compilers make vectors of the innermost loops, over neighbours in memory.
- * Multiplying with `scaled` is one instruction where the machine has it (pmulhrsw).
+ * Compilers vectorise the innermost loops, which are over neighbours in memory. `scaled` is one
+ * instruction (pmulhrsw).
  */
 
 #ifndef IMG2DS_TILE_H
@@ -14,13 +14,13 @@
 #endif
 
 #define INLINED static inline __attribute__((always_inline))
-/* In a loop over taps: keeps compilers from making vectors of taps, which takes far longer. */
+/* Keeps compilers from vectorising a loop over taps, which is much slower. */
 #define ONE_BY_ONE __asm__ volatile("");
 
-enum { ROWS = 16, COLUMNS = 32 }; /* of a tile between the two sums */
+enum { ROWS = 16, COLUMNS = 32 }; /* of a tile between the two passes */
 enum { UNIT = 1 << 14 };          /* a weight of 1 */
 
-/* a * b / 2^15, rounded; one instruction where vectors have it. */
+/* a * b / 2^15, rounded. */
 INLINED short scaled(short a, short b)
 {
     return (short)(((a * b >> 14) + 1) >> 1);
@@ -28,8 +28,8 @@ INLINED short scaled(short a, short b)
 
 #ifdef __SSE2__
 
-/* Eight by eight: to[x * ROWS + y] = from[y * COLUMNS + x]. */
-INLINED void turn_words(short *to, const short *from)
+/* Transpose eight by eight: to[x * ROWS + y] = from[y * COLUMNS + x]. */
+INLINED void transpose_words(short *to, const short *from)
 {
     __m128i a[8], b[8];
     for (int i = 0; i < 8; i++)
@@ -48,8 +48,8 @@ INLINED void turn_words(short *to, const short *from)
     }
 }
 
-/* Sixteen by sixteen, in place. */
-INLINED void turn_bytes(unsigned char (*tile)[ROWS])
+/* Transpose sixteen by sixteen, in place. */
+INLINED void transpose_bytes(unsigned char (*tile)[ROWS])
 {
     __m128i a[16], b[16];
     for (int i = 0; i < 16; i++)
@@ -78,14 +78,14 @@ INLINED void store_bytes(unsigned char *to, const short *sum)
 
 #else
 
-INLINED void turn_words(short *to, const short *from)
+INLINED void transpose_words(short *to, const short *from)
 {
     for (int x = 0; x < 8; x++)
         for (int y = 0; y < 8; y++)
             to[x * ROWS + y] = from[y * COLUMNS + x];
 }
 
-INLINED void turn_bytes(unsigned char (*tile)[ROWS])
+INLINED void transpose_bytes(unsigned char (*tile)[ROWS])
 {
     for (int x = 0; x < ROWS; x++)
         for (int y = 0; y < x; y++) {
@@ -105,8 +105,8 @@ INLINED void store_bytes(unsigned char *to, const short *sum)
 
 #endif
 
-/* turned[x * ROWS + y] = sixteen sums over rows, in 128ths of a level less 128. */
-INLINED void sum_rows(short *turned, const unsigned char *source, Py_ssize_t stride, int width,
+/* transposed[x * ROWS + y] = sixteen sums over rows, in 128ths of a level less 128. */
+INLINED void sum_rows(short *transposed, const unsigned char *source, Py_ssize_t stride, int width,
                       const int *start, const short *weight, int count)
 {
     for (int x = 0;; x = x + 2 * COLUMNS > width ? width - COLUMNS : x + COLUMNS) {
@@ -126,7 +126,7 @@ INLINED void sum_rows(short *turned, const unsigned char *source, Py_ssize_t str
         }
         for (int y = 0; y < ROWS; y += 8)
             for (int i = 0; i < COLUMNS; i += 8)
-                turn_words(turned + (x + i) * ROWS + y, &tile[y][i]);
+                transpose_words(transposed + (x + i) * ROWS + y, &tile[y][i]);
         if (x + COLUMNS >= width)
             break;
     }
@@ -135,13 +135,13 @@ INLINED void sum_rows(short *turned, const unsigned char *source, Py_ssize_t str
 /* `rows` new rows of `length` samples, or with `swap` columns, at `target` from their sums over
  * old rows. */
 INLINED void sum_columns(unsigned char *target, Py_ssize_t stride, int rows, int length, int swap,
-                         const short *turned, const int *start, const short *weights, int count)
+                         const short *transposed, const int *start, const short *weights, int count)
 {
     for (int x = 0; x < length; x += ROWS) {
         unsigned char tile[ROWS][ROWS];
         const int columns = length - x < ROWS ? length - x : ROWS;
         for (int j = 0; j < ROWS; j++) {
-            const short *restrict from = turned + start[x + j] * ROWS;
+            const short *restrict from = transposed + start[x + j] * ROWS;
             const short *restrict weight = weights + (size_t)(x + j) * count;
             short sum[ROWS] = {0};
             for (int k = 0; k < count; k++) {
@@ -156,7 +156,7 @@ INLINED void sum_columns(unsigned char *target, Py_ssize_t stride, int rows, int
         unsigned char *to = target + (swap ? x * stride : x);
         const int lines = swap ? columns : rows, bytes = swap ? rows : columns;
         if (!swap)
-            turn_bytes(tile);
+            transpose_bytes(tile);
         for (int i = 0; i < lines; i++, to += stride) {
             if (bytes == ROWS)
                 memcpy(to, tile[i], ROWS);

@@ -15,7 +15,7 @@ from img2ds.config.options import ImageOptions
 from img2ds.core.sample import Encoded
 from img2ds.image.encode import make_encoder
 from img2ds.image.transform import InspectedImage, Transformer
-from laion.clip.shapes import ShapePicture, pictures
+from laion.clip.shapes import ShapeImage, shape_images
 
 
 @dataclass
@@ -43,7 +43,7 @@ def write_shard(path: Path, pairs: Iterable[Pair]) -> None:
                 file.addfile(member, io.BytesIO(data))
 
 
-def downloaded(picture: ShapePicture, encode_format: str = "jpg") -> Encoded:
+def downloaded(picture: ShapeImage, encode_format: str = "jpg") -> Encoded:
     """A picture as a data set has it: sent as a JPEG, bordered to 256 pixels, encoded again."""
     quality = 6 if encode_format == "png" else 95
     transformer = Transformer(ImageOptions(encode_format=encode_format, encode_quality=quality))
@@ -56,7 +56,7 @@ def downloaded(picture: ShapePicture, encode_format: str = "jpg") -> Encoded:
 
 def shape_pairs(number: int, count: int, encode_format: str = "jpg") -> list[Pair]:
     """The pairs of shard `number`; each fourth has the caption of another kind of picture."""
-    drawn = list(pictures(number, count))
+    drawn = list(shape_images(number, count))
     pairs = []
     for place, picture in enumerate(drawn):
         key = f"{number * 10_000 + place:09d}"

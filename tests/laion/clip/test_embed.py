@@ -9,20 +9,20 @@ import pytest
 
 from img2ds.core.failure import UsageError
 from img2ds.image.encode import make_encoder
+from laion.clip.crop import Crop
 from laion.clip.device import claim_device, pick_devices
-from laion.clip.embed import BadPicture, Embedder
+from laion.clip.embed import BadImage, Embedder
 from laion.clip.model import ModelSpec
-from laion.clip.prepare import Cut
-from laion.clip.shapes import COLOURS, SHAPES, ShapePicture, pictures
+from laion.clip.shapes import COLOURS, SHAPES, ShapeImage, shape_images
 from laion.clip.tiny import judge
 from tests.laion.clip.shape_shards import downloaded
 
 torch = pytest.importorskip("torch")
 
 
-def drawn(seed: int, count: int) -> Iterator[ShapePicture]:
+def drawn(seed: int, count: int) -> Iterator[ShapeImage]:
     """Smaller than the web's pictures, for speed."""
-    return pictures(seed, count, shorter=(90, 170))
+    return shape_images(seed, count, shorter=(90, 170))
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def test_an_embedding_does_not_depend_on_its_batch(embedder: Embedder, bodies: l
     together = embedder.images(bodies)
     alone = np.concatenate([embedder.images([body]) for body in bodies])
     assert np.allclose(together, alone, atol=1e-5)
-    cuts = [cut for body in bodies if isinstance(cut := embedder.decode(body), Cut)]
-    assert np.array_equal(embedder.images(cuts), together)
+    crops = [crop for body in bodies if isinstance(crop := embedder.decode(body), Crop)]
+    assert np.array_equal(embedder.images(crops), together)
 
 
 def test_nothing_gives_no_rows(embedder: Embedder) -> None:
@@ -57,7 +57,7 @@ def test_nothing_gives_no_rows(embedder: Embedder) -> None:
 
 
 def test_a_bad_picture_is_named(embedder: Embedder, bodies: list[bytes]) -> None:
-    with pytest.raises(BadPicture) as caught:
+    with pytest.raises(BadImage) as caught:
         embedder.images([bodies[0], b"<html>"])
     assert caught.value.index == 1
     assert caught.value.failure.reason == "not_an_image"
@@ -146,7 +146,7 @@ def test_processes_claim_devices_by_turns(
 
 
 def test_encoders_of_the_same_pixels_agree(embedder: Embedder) -> None:
-    (picture,) = pictures(14, 1, (96, 96))
+    (picture,) = shape_images(14, 1, (96, 96))
     rows = embedder.images(
         [make_encoder(n, q)(picture.pixels) for n, q in (("png", 1), ("jpg", 95))]
     )

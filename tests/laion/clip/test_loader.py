@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from img2ds.image.encode import make_encoder
-from laion.clip.decoder import Shard, Work
-from laion.clip.loader import AHEAD, Loaded, Loader, ShardEnd
-from laion.clip.picture import cut_picture
-from laion.clip.prepare import Cut, Settings
+from laion.clip.crop import Crop, decode_crop
+from laion.clip.decoder import DecoderConfig, Shard
+from laion.clip.geometry import PreprocessConfig
+from laion.clip.loader import AHEAD, LoadedBatch, Loader, ShardEnd
 from tests.laion.clip.shape_shards import Pair, write_shard
 
-WORK = Work(Settings((16, 16), (0.5,) * 3, (0.5,) * 3), None, False)
+CONFIG = DecoderConfig(PreprocessConfig((16, 16), (0.5,) * 3, (0.5,) * 3), None, False)
 COUNTS = (5, 130, 1, 0, 70)
 
 
@@ -56,11 +56,11 @@ def shards(folder: Path) -> Iterator[Shard]:
     return (Shard(n, str(folder / f"{n}.tar")) for n in range(len(COUNTS)))
 
 
-def pixels(loaded: Loaded) -> list[np.ndarray]:
+def pixels(loaded: LoadedBatch) -> list[np.ndarray]:
     found = []
-    for offset, (rows, columns) in zip(loaded.batch.offsets, loaded.batch.axes, strict=True):
+    for offset, (rows, columns) in zip(loaded.images.offsets, loaded.images.axes, strict=True):
         shape = (int(rows[4]), int(columns[4]), 3)
-        found.append(loaded.batch.pixels[offset : offset + np.prod(shape)].reshape(shape))
+        found.append(loaded.images.pixels[offset : offset + np.prod(shape)].reshape(shape))
     return found
 
 
@@ -72,19 +72,19 @@ def test_every_pair_comes_once_with_its_pixels(
     seen: dict[int, list[str]] = {}
     ended: dict[int, ShardEnd] = {}
     sizes = []
-    with Loader(WORK, 32, count, own_processes) as loader:
+    with Loader(CONFIG, 32, count, own_processes) as loader:
         for item in loader.run(shards(folder)):
             if isinstance(item, ShardEnd):
                 ended[item.number] = item
                 continue
             sizes.append(len(item.rows))
-            for row, origin, found in zip(item.rows, item.origins, pixels(item), strict=True):
-                assert origin not in ended
-                seen.setdefault(origin, []).append(row.key)
-                cut = cut_picture(body(int(row.key)), WORK.settings)
-                assert isinstance(cut, Cut)
-                assert np.array_equal(found, cut.pixels)
-                assert row.size == cut.size
+            for row, shard, found in zip(item.rows, item.shards, pixels(item), strict=True):
+                assert shard not in ended
+                seen.setdefault(shard, []).append(row.key)
+                crop = decode_crop(body(int(row.key)), CONFIG.preprocess)
+                assert isinstance(crop, Crop)
+                assert np.array_equal(found, crop.pixels)
+                assert row.size == crop.size
                 assert row.caption == f"caption {int(row.key) % 1000}"
     assert sizes == [32] * 6 + [sum(COUNTS) - 2 - 6 * 32]
     expected = {n: [key(n, place) for place in range(count)] for n, count in enumerate(COUNTS)}
@@ -100,11 +100,11 @@ def test_every_pair_comes_once_with_its_pixels(
 @pytest.mark.parametrize("size", [3, 64])
 def test_pictures_that_fill_their_slots_alone(folder: Path, own_processes: bool, size: int) -> None:
     """Slots take two or three pictures: batches end where the memory does, and none is lost."""
-    work = Work(WORK.settings, None, False, slot_bytes=1)
-    slot = work.slot_bytes
+    config = DecoderConfig(CONFIG.preprocess, None, False, slot_bytes=1)
+    slot = config.slot_bytes
     assert slot < 23_000
     seen = []
-    with Loader(work, size, 2, own_processes) as loader:
+    with Loader(config, size, 2, own_processes) as loader:
         memory = loader.batch_slots + 2 * AHEAD
         assert len(loader.pixels) == memory * slot
         for item in loader.run(shards(folder)):
@@ -113,9 +113,9 @@ def test_pictures_that_fill_their_slots_alone(folder: Path, own_processes: bool,
             assert len(item.rows) <= size
             for row, found in zip(item.rows, pixels(item), strict=True):
                 seen.append(row.key)
-                cut = cut_picture(body(int(row.key)), work.settings)
-                assert isinstance(cut, Cut)
-                assert np.array_equal(found, cut.pixels)
+                crop = decode_crop(body(int(row.key)), config.preprocess)
+                assert isinstance(crop, Crop)
+                assert np.array_equal(found, crop.pixels)
         assert len(loader._slots) + sum(len(h.slots) for h in loader._handles) == memory
     assert len(seen) == len(set(seen)) == sum(COUNTS) - 2
 
@@ -128,19 +128,19 @@ def test_a_shard_that_cannot_be_read_costs_itself_alone(
     (tmp_path / "cut.tar").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "not.tar").write_bytes(b"<html>" * 500)
     paths = [tmp_path / "cut.tar", tmp_path / "gone.tar", tmp_path / "not.tar", folder / "0.tar"]
-    with Loader(WORK, 8, 2, own_processes) as loader:
+    with Loader(CONFIG, 8, 2, own_processes) as loader:
         items = list(loader.run(Shard(n, str(path)) for n, path in enumerate(paths)))
     ends = {item.number: item.error for item in items if isinstance(item, ShardEnd)}
     assert "too early" in (ends[0] or "")
     assert "does not exist" in (ends[1] or "")
     assert "no tar" in (ends[2] or "")
     assert ends[3] is None
-    loaded = [item for item in items if isinstance(item, Loaded)]
-    assert sum(item.origins.count(3) for item in loaded) == COUNTS[0]
+    loaded = [item for item in items if isinstance(item, LoadedBatch)]
+    assert sum(item.shards.count(3) for item in loaded) == COUNTS[0]
 
 
 def test_a_decoder_that_dies_costs_its_shard_alone(folder: Path) -> None:
-    with Loader(WORK, 16, 1, True) as loader:
+    with Loader(CONFIG, 16, 1, True) as loader:
         ends = []
         killed = False
         for item in loader.run(shards(folder)):
@@ -159,7 +159,7 @@ def test_a_decoder_that_dies_costs_its_shard_alone(folder: Path) -> None:
 
 
 def test_leaving_early_ends_the_decoders(folder: Path) -> None:
-    with Loader(WORK, 16, 2, True) as loader:
+    with Loader(CONFIG, 16, 2, True) as loader:
         next(iter(loader.run(shards(folder))))
         processes = [handle.process for handle in loader._handles]
     assert all(process is not None and process.returncode is not None for process in processes)

@@ -14,8 +14,9 @@ import pytest
 from img2ds.core.failure import UsageError
 from laion.clip import model as models
 from laion.clip.embed import Embedder
-from laion.clip.model import ModelSpec, fetch, load, new_model
-from laion.clip.tiny import CONFIG
+from laion.clip.model import ModelSpec, fetch, load
+from laion.clip.open_clip_library import new_model, require_open_clip
+from laion.clip.tiny_training import CONFIG
 
 torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
@@ -102,8 +103,8 @@ def test_a_hub_model_in_the_cache_needs_no_network(
     shutil.copy(untrained[1], snapshot / "open_clip_pytorch_model.bin")
     spec = fetch(ModelSpec("hf-hub:some/small"))
     loaded = load(spec)
-    assert loaded.settings.mean == (0.5, 0.5, 0.5)
-    assert loaded.settings.interpolation == "bilinear"
+    assert loaded.config.mean == (0.5, 0.5, 0.5)
+    assert loaded.config.interpolation == "bilinear"
     own = load(ModelSpec(*untrained))
     assert torch.equal(loaded.module.text_projection, own.module.text_projection)
 
@@ -112,12 +113,12 @@ def test_a_folder_is_a_model(untrained: tuple[str, str], tmp_path: Path) -> None
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG}))
     shutil.copy(untrained[1], tmp_path / "open_clip_pytorch_model.bin")
     loaded = load(fetch(ModelSpec(f"local-dir:{tmp_path}")))
-    assert loaded.settings.size == (64, 64)
+    assert loaded.config.size == (64, 64)
 
 
 def test_files_are_a_model(untrained: tuple[str, str]) -> None:
     loaded = load(fetch(ModelSpec(*untrained)))
-    assert loaded.settings.size == (64, 64)
+    assert loaded.config.size == (64, 64)
     assert not loaded.module.training
     assert loaded.tokens(["a star", "b"]).shape == (2, CONFIG["text_cfg"]["context_length"])
     assert not any(p.requires_grad for p in loaded.module.parameters())
@@ -160,12 +161,12 @@ def test_weights_of_openais_kind_get_their_activation(monkeypatch: pytest.Monkey
     ("model", "pretrained", "words"),
     [
         ("ViT-B-31", "openai", "did you mean ViT-B-32"),
-        ("ViT-B-32", "laion5b", "no tag of ViT-B-32 (there are: openai, laion400m_e31"),
+        ("ViT-B-32", "laion5b", "or a tag of ViT-B-32 (tags: openai, laion400m_e31"),
         ("ViT-B-32", None, "--pretrained is required"),
         ("nowhere/small.json", "x.pt", "there is no such file"),
         ("local-dir:nowhere", None, "no open_clip_config.json"),
-        ("{small}", "nowhere.pt", "--pretrained nowhere.pt is no file"),
-        ("{notes}", "{weights}", "ends in .json"),
+        ("{small}", "nowhere.pt", "--pretrained nowhere.pt is not a file"),
+        ("{notes}", "{weights}", "must end in .json"),
         ("{broken}", "{weights}", "cannot be read as JSON"),
         ("{empty}", "{weights}", "it has no vision_cfg, text_cfg"),
         ("{small}", "{small}", "holds no weights"),
@@ -195,7 +196,7 @@ def test_a_missing_library_names_the_command(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(UsageError, match=r"pip install 'img2ds\[clip\]'"):
-        models.require_open_clip()
+        require_open_clip()
 
 
 def test_texts_that_are_too_long_are_cut(untrained: tuple[str, str]) -> None:

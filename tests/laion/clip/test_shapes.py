@@ -7,34 +7,34 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from laion.clip.shapes import COLOURS, SHAPES, ShapePicture, draw, ground, pictures
+from laion.clip.shapes import COLOURS, SHAPES, ShapeImage, draw, ground, shape_images
 
 
 def test_the_same_seed_draws_the_same_pictures() -> None:
-    first, again = list(pictures(7, 5)), list(pictures(7, 5))
+    first, again = list(shape_images(7, 5)), list(shape_images(7, 5))
     for one, other in zip(first, again, strict=True):
         assert one.caption == other.caption
         assert np.array_equal(one.pixels, other.pixels)
     assert any(
         one.pixels.shape != other.pixels.shape or not np.array_equal(one.pixels, other.pixels)
-        for one, other in zip(first, pictures(8, 5), strict=True)
+        for one, other in zip(first, shape_images(8, 5), strict=True)
     )
 
 
 def test_every_kind_comes_equally_often() -> None:
-    kinds = Counter((p.shape, p.colour) for p in pictures(1, 64, (48, 48)))
+    kinds = Counter((p.shape, p.colour) for p in shape_images(1, 64, (48, 48)))
     assert kinds == {(shape, colour): 2 for shape in SHAPES for colour in COLOURS}
 
 
 def test_captions_say_what_is_drawn() -> None:
-    for picture in pictures(2, 64, (32, 32)):
+    for picture in shape_images(2, 64, (32, 32)):
         assert picture.shape in picture.caption
         assert picture.colour in picture.caption
 
 
 @pytest.mark.parametrize("size", [(64, 64), (200, 90), (90, 200), (33, 61)])
 def test_pictures_have_the_size_asked_for(size: tuple[int, int]) -> None:
-    (picture,) = pictures(3, 1, size)
+    (picture,) = shape_images(3, 1, size)
     assert picture.pixels.shape == (size[1], size[0], 3)
     assert picture.pixels.dtype == np.uint8
 
@@ -51,7 +51,7 @@ def test_the_shape_has_its_colour_and_lies_in_the_central_square(shape: str, col
     assert columns.max() < 135 + 2
 
 
-def _share(picture: ShapePicture) -> float:
+def _share(picture: ShapeImage) -> float:
     """The shape's area over its bounding box's."""
     away = np.abs(picture.pixels.astype(int) - COLOURS[picture.colour]).max(axis=2)
     rows, columns = np.nonzero(away <= 13)

@@ -14,8 +14,7 @@ import pytest
 
 from img2ds.storage import OutputFolder
 from laion import cli
-from laion.clip.decoder import Row
-from laion.clip.table import COLUMNS, metadata_table
+from laion.clip.metadata_table import COLUMNS, PairRow, metadata_table
 from laion.provenance import read_model
 from tests.laion.clip.shape_shards import Pair, shape_pairs, write_shard
 
@@ -163,7 +162,7 @@ def test_a_run_goes_on_with_what_is_missing(
     (output / "00001_stats.json").unlink()
     # Flags of speed alone may differ.
     assert score(tiny_model, shards, output, "--batch_size", "7") == 0
-    assert "1 shard committed by this run" in capfd.readouterr().out
+    assert "1 shard written in" in capfd.readouterr().out
     after = [name.stat().st_mtime_ns for name in names]
     assert before[0] == after[0]
     assert before[2] == after[2]
@@ -276,9 +275,11 @@ def test_shards_without_captions_are_told_before_any_work(
 def test_metadata_of_other_makers() -> None:
     """A released LAION list's spellings; sizes from the picture; odd values as JSON; nulls."""
     rows = [
-        Row("a", "x", {"URL": "u", "LICENSE": "?", "similarity": 0.4, "n": 1, "o": [1]}, (30, 20)),
-        Row("b", "y", {"original_width": 90, "width": 45, "n": 2.5, "o": "text"}, (30, 20)),
-        Row("c", "z", {"original_width": "wide", "big": {"a": 2}}, (30, 20)),
+        PairRow(
+            "a", "x", {"URL": "u", "LICENSE": "?", "similarity": 0.4, "n": 1, "o": [1]}, (30, 20)
+        ),
+        PairRow("b", "y", {"original_width": 90, "width": 45, "n": 2.5, "o": "text"}, (30, 20)),
+        PairRow("c", "z", {"original_width": "wide", "big": {"a": 2}}, (30, 20)),
     ]
     table = metadata_table(rows, np.array([0.25, 0.5, 0.75], np.float32))
     first, second, third = table.to_pylist()

@@ -9,7 +9,7 @@ import pytest
 from laion import cli
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec, fetch
-from laion.clip.tiny import train
+from laion.clip.tiny_training import train
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("open_clip")

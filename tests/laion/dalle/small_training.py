@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from img2ds.image.encode import make_encoder
-from laion.clip.shapes import pictures
+from laion.clip.shapes import shape_images
 from laion.dalle.options import DalleOptions
 from tests.laion.clip.shape_shards import Pair, write_shard
 
@@ -24,7 +24,7 @@ def write_shapes(folder: Path, shards: int, count: int, side: int = 48) -> Path:
     folder.mkdir(exist_ok=True)
     encode = make_encoder("jpg", 95)
     for shard in range(shards):
-        drawn = pictures(shard, count, (side, side))
+        drawn = shape_images(shard, count, (side, side))
         write_shard(
             folder / f"{shard:05d}.tar",
             [

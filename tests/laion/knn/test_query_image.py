@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from laion.knn.query_image import QueryImageError, fetch_image, query_network
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.sample_web import BackgroundWeb
 
 
 def test_the_environments_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    with BackgroundWeb([picture()]) as address:
+    with BackgroundWeb([good_image()]) as address:
         url = f"http://{address}/photo/0.jpg"
-        assert fetch_image(url, query_network(allow_private=True)) == picture()
+        assert fetch_image(url, query_network(allow_private=True)) == good_image()
         with pytest.raises(QueryImageError, match="blocked_address"):
             fetch_image(url, query_network())

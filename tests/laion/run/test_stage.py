@@ -124,7 +124,7 @@ def test_it_is_stopped_and_goes_on(chain: Chain, tmp_path: Path) -> None:
         if process.returncode != 130:  # it was faster
             assert process.returncode == 0, output
         else:
-            assert b"the same command goes on from here" in output
+            assert b"rerun the same command to resume" in output
             assert "interrupted" in (everything / "report.html").read_text()
         assert cli.run(["run", "--config", config]) == 0
     assert released(everything / "release") == released(Path(chain.place("release")))

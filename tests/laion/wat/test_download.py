@@ -11,7 +11,7 @@ import webdataset
 import img2ds
 from laion import cli
 from tests.laion.wat.wat_records import image, metadata, response, wat
-from tests.server.pictures import picture
+from tests.server.good_image import good_image
 from tests.server.sample_web import BackgroundWeb
 
 BY = "https://creativecommons.org/licenses/by/4.0/"
@@ -28,7 +28,7 @@ def test_candidates_are_downloaded_with_licence_and_language(tmp_path: Path) -> 
     candidates = tmp_path / "candidates"
     source = ["--wat", str(tmp_path / "made.warc.wat.gz"), "--processes_count", "1"]
     assert cli.run(["extract", *source, "--output_folder", str(candidates)]) == 0
-    with BackgroundWeb([picture()] * 5 + [SMALL]) as address:
+    with BackgroundWeb([good_image()] * 5 + [SMALL]) as address:
         report = img2ds.download(
             url_list=str(candidates),
             input_format="parquet",

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from img2ds.image.encode import make_encoder
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec
-from laion.clip.shapes import ShapePicture, pictures
+from laion.clip.shapes import ShapeImage, shape_images
 from laion.knn.options import IndexOptions
 from laion.knn.stage import run
 
@@ -41,7 +41,7 @@ class ShapeSet:
     embeddings: Path
     index: Path
     model: tuple[str, str]
-    images: list[ShapePicture]
+    images: list[ShapeImage]
     bodies: list[bytes]
     rows: dict[str, list[Any]]
 
@@ -54,11 +54,11 @@ def make_shapes(folder: Path, model: tuple[str, str]) -> ShapeSet:
     for name in ("img_emb", "text_emb", "metadata"):
         (embeddings / name).mkdir(parents=True)
     shards.mkdir()
-    drawn: list[ShapePicture] = []
+    drawn: list[ShapeImage] = []
     bodies: list[bytes] = []
     rows: dict[str, list[Any]] = {}
     for part in range(PARTS):
-        mine = list(pictures(part, ROWS))
+        mine = list(shape_images(part, ROWS))
         encoded = [encode(picture.pixels) for picture in mine]
         table = _metadata(part, mine)
         _write_tar(shards / f"{part:05d}.tar", table["key"], encoded, part)
@@ -84,7 +84,7 @@ def _half(rows: Any) -> Any:
     return rows.astype(np.float16)
 
 
-def _metadata(part: int, mine: list[ShapePicture]) -> dict[str, list[Any]]:
+def _metadata(part: int, mine: list[ShapeImage]) -> dict[str, list[Any]]:
     numbers = range(len(mine))
     captions = [picture.caption for picture in mine]
     if part == 0:

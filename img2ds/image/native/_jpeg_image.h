@@ -1,14 +1,15 @@
-/* A whole picture: room for its planes and coefficients, all of its scans, and their pixels. */
+/* Decode a whole image: allocate planes and coefficients, read all scans, transform to pixels. */
 
-#ifndef IMG2DS_JPEG_PICTURE_H
-#define IMG2DS_JPEG_PICTURE_H
+#ifndef IMG2DS_JPEG_IMAGE_H
+#define IMG2DS_JPEG_IMAGE_H
 
 #include "_jpeg_headers.h"
 
-/* Each scan may take as long as the whole of a sequential picture. */
+/* Each scan may take as long as a sequential image. headers/jpeg.py has the same limit. */
 enum { MAX_SCANS = 100 };
 
-/* The sizes of everything, for blocks of so many pixels a side. Returns the planes' bytes. */
+/* Set the sizes of the components for blocks of `luma` and `chroma` pixels a side. Returns the
+ * bytes of the planes. */
 static size_t lay_out(frame_t *frame, int luma, int chroma)
 {
     size_t bytes = 0;
@@ -18,25 +19,25 @@ static size_t lay_out(frame_t *frame, int luma, int chroma)
         c->side = i ? chroma : luma;
         c->blocks_x = (width + SIDE * frame->h - 1) / (SIDE * frame->h);
         c->blocks_y = (height + SIDE * frame->v - 1) / (SIDE * frame->v);
-        c->whole_x = frame->mcus_x * c->h;
-        c->whole_y = frame->mcus_y * c->v;
+        c->padded_x = frame->mcus_x * c->h;
+        c->padded_y = frame->mcus_y * c->v;
         c->width = (width * c->side + SIDE * frame->h - 1) / (SIDE * frame->h);
         c->height = (height * c->side + SIDE * frame->v - 1) / (SIDE * frame->v);
-        c->stride = (ptrdiff_t)c->whole_x * c->side;
-        bytes += (size_t)c->stride * (size_t)(c->whole_y * c->side);
+        c->stride = (ptrdiff_t)c->padded_x * c->side;
+        bytes += (size_t)c->stride * (size_t)(c->padded_y * c->side);
         memset(c->precision, -1, sizeof c->precision);
     }
     return bytes;
 }
 
-/* Room for the coefficients of pictures of several scans. What is not filled, because a large
- * picture breaks off soon, costs no memory. */
-static int make_stores(frame_t *frame)
+/* Allocate the coefficients of an image of several scans. Pages that are never written, because the
+ * data end early, take no memory. */
+static int allocate_coefficients(frame_t *frame)
 {
-    enum { LINE = 64 }; /* of the cache */
+    enum { LINE = 64 }; /* bytes of a cache line */
     for (int i = 0; i < frame->components; i++) {
         component_t *c = &frame->component[i];
-        const size_t blocks = (size_t)c->whole_x * c->whole_y;
+        const size_t blocks = (size_t)c->padded_x * c->padded_y;
         c->store = calloc(1, LINE + blocks * BLOCK * sizeof(int16_t));
         c->nonzero = calloc(blocks, sizeof(uint64_t));
         if (!c->store || !c->nonzero)
@@ -46,17 +47,17 @@ static int make_stores(frame_t *frame)
     return 1;
 }
 
-/* All stored coefficients of a component to pixels. 0: not for us. */
-static int transform_store(const frame_t *frame, const component_t *component)
+/* Transform all coefficients of a component. 0: not supported. */
+static int transform_coefficients(const frame_t *frame, const component_t *component)
 {
     for (int y = 0; y < component->blocks_y; y++) {
-        const size_t row = (size_t)y * component->whole_x;
+        const size_t row = (size_t)y * component->padded_x;
         const int16_t *block[2];
         uint8_t *out[2];
         int waiting = 0;
         for (int x = 0; x < component->blocks_x; x++) {
             const int16_t *one = component->coefficients + (row + x) * BLOCK;
-            if (!is_sane(component, one[0]))
+            if (!is_in_range(component, one[0]))
                 return 0;
             if (component->side == 1 || component->nonzero[row + x] == 0) {
                 fill(component, one[0], place(component, x, y));
@@ -74,9 +75,8 @@ static int transform_store(const frame_t *frame, const component_t *component)
     return 1;
 }
 
-/* Whether libjpeg takes the coefficients as they are: it smooths pictures that lack bits of the
- * lowest ones. */
-static int is_complete(const frame_t *frame)
+/* Whether all bits of the lowest coefficients are there. Without them libjpeg smooths the image. */
+static int has_all_bits(const frame_t *frame)
 {
     for (int i = 0; i < frame->components; i++) {
         const component_t *component = &frame->component[i];
@@ -92,7 +92,7 @@ static int is_complete(const frame_t *frame)
     return 1;
 }
 
-/* Skip a scan whose coefficients no pixel needs. */
+/* Skip a scan whose coefficients are not needed. */
 static int skip_scan(frame_t *frame)
 {
     for (;;) {
@@ -106,27 +106,27 @@ static int skip_scan(frame_t *frame)
     }
 }
 
-/* All scans, from the one whose header was read. 0: not for us. */
+/* Read all scans, from the one whose header was read. 0: not supported. */
 static int read_scans(frame_t *frame, scan_t *scan)
 {
     int found = 1, scans = 0;
     const int stored = frame->progressive || scan->components != frame->components;
-    if (stored && !make_stores(frame))
+    if (stored && !allocate_coefficients(frame))
         return 0;
     for (; found > 0; found = next_scan(frame, scan)) {
-        if (++scans > MAX_SCANS || (!stored && scans > 1) || !is_due(frame, scan) ||
-            (scans > 1 && !make_ready(frame, scan, 0)))
+        if (++scans > MAX_SCANS || (!stored && scans > 1) || !is_expected(frame, scan) ||
+            (scans > 1 && !prepare_scan(frame, scan, 0)))
             return 0;
         const int needless = scan->first && scan->component[0]->side == 1;
         if (!(needless ? skip_scan(frame) : read_scan(frame, scan)))
             return 0;
     }
-    if (found < 0 || !is_complete(frame))
+    if (found < 0 || !has_all_bits(frame))
         return 0;
     for (int i = 0; i < frame->components; i++) {
         if (!stored)
             flush(frame, &frame->component[i]);
-        else if (!transform_store(frame, &frame->component[i]))
+        else if (!transform_coefficients(frame, &frame->component[i]))
             return 0;
     }
     return 1;

@@ -12,16 +12,17 @@ from PIL import Image
 
 from img2ds.core.failure import Failure
 from img2ds.image.encode import make_encoder
-from laion.clip import picture
-from laion.clip.picture import cut_picture, longest_cut
-from laion.clip.prepare import Cut, Preparer, Settings
+from laion.clip import crop
+from laion.clip.crop import Crop, decode_crop, max_crop_side
+from laion.clip.geometry import PreprocessConfig
+from laion.clip.preprocess import Preprocessor
 
-WANTED = Settings((32, 32), (0.5,) * 3, (0.5,) * 3)
+WANTED = PreprocessConfig((32, 32), (0.5,) * 3, (0.5,) * 3)
 
 
-def cut(body: bytes, wanted: Settings = WANTED) -> Cut:
-    found = cut_picture(body, wanted)
-    assert isinstance(found, Cut), found
+def decoded(body: bytes, wanted: PreprocessConfig = WANTED) -> Crop:
+    found = decode_crop(body, wanted)
+    assert isinstance(found, Crop), found
     return found
 
 
@@ -37,20 +38,20 @@ def plain(width: int, height: int, name: str = "png") -> bytes:
     st.sampled_from(["shortest", "longest", "squash"]),
 )
 def test_what_is_handed_on_is_bounded(width: int, height: int, name: str, resize: str) -> None:
-    wanted = Settings((32, 32), (0.5,) * 3, (0.5,) * 3, "bicubic", resize)
-    found = cut(plain(width, height, name), wanted)
-    assert max(found.pixels.shape[:2]) <= longest_cut(32)
+    wanted = PreprocessConfig((32, 32), (0.5,) * 3, (0.5,) * 3, "bicubic", resize)
+    found = decoded(plain(width, height, name), wanted)
+    assert max(found.pixels.shape[:2]) <= max_crop_side(32)
     assert found.size == (width, height)
     assert found.pixels.flags.c_contiguous
-    prepared = Preparer(wanted, "cpu").cuts([found])
+    prepared = Preprocessor(wanted, "cpu").crops([found])
     assert prepared.shape == (1, 3, 32, 32)
     assert bool(prepared.isfinite().all())
 
 
 def test_jpegs_are_decoded_at_a_fraction_of_their_size() -> None:
-    assert cut(plain(512, 512, "jpg")).pixels.shape == (64, 64, 3)
+    assert decoded(plain(512, 512, "jpg")).pixels.shape == (64, 64, 3)
     # A third less than enough: the next larger fraction.
-    assert cut(plain(360, 360, "jpg")).pixels.shape == (90, 90, 3)
+    assert decoded(plain(360, 360, "jpg")).pixels.shape == (90, 90, 3)
 
 
 def test_pictures_are_turned_upright() -> None:
@@ -60,9 +61,11 @@ def test_pictures_are_turned_upright() -> None:
     exif[0x0112] = 6  # to be turned clockwise: the upper half is white
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=95, exif=exif)
-    found = cut(file.getvalue(), Settings((32, 32), (0.5,) * 3, (0.5,) * 3, "bicubic", "squash"))
+    found = decoded(
+        file.getvalue(), PreprocessConfig((32, 32), (0.5,) * 3, (0.5,) * 3, "bicubic", "squash")
+    )
     assert found.size == (40, 80)
-    levels = Preparer(WANTED, "cpu").cuts([found])[0, 0]
+    levels = Preprocessor(WANTED, "cpu").crops([found])[0, 0]
     assert levels[:14].min() > 0.9
     assert levels[18:].max() < -0.9
 
@@ -70,10 +73,10 @@ def test_pictures_are_turned_upright() -> None:
 def test_transparent_pixels_are_white_and_grey_is_three_channels() -> None:
     file = io.BytesIO()
     Image.new("RGBA", (40, 40), (255, 0, 0, 0)).save(file, "PNG")
-    assert cut(file.getvalue()).pixels.min() == 255
+    assert decoded(file.getvalue()).pixels.min() == 255
     file = io.BytesIO()
     Image.new("L", (40, 40), 77).save(file, "JPEG")
-    assert cut(file.getvalue()).pixels.shape == (40, 40, 3)
+    assert decoded(file.getvalue()).pixels.shape == (40, 40, 3)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +90,13 @@ def test_transparent_pixels_are_white_and_grey_is_three_channels() -> None:
     ],
 )
 def test_what_cannot_be_decoded_has_a_reason(body: bytes, reason: str) -> None:
-    found = cut_picture(body, WANTED)
+    found = decode_crop(body, WANTED)
     assert isinstance(found, Failure)
     assert found.reason == reason
 
 
 def test_bombs_are_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture, "MAX_PIXELS", 63 * 64)
-    found = cut_picture(plain(64, 64), WANTED)
+    monkeypatch.setattr(crop, "MAX_PIXELS", 63 * 64)
+    found = decode_crop(plain(64, 64), WANTED)
     assert isinstance(found, Failure)
     assert found.reason == "image_bomb"

@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from img2ds.image.encode import make_encoder
-from laion.clip import prepare
-from laion.clip.model import exact_cutter
-from laion.clip.picture import cut_picture
-from laion.clip.prepare import Batch, Cut, Preparer, Settings, stack
+from laion.clip import batch as batch_module
+from laion.clip.batch import ImageBatch, stack
+from laion.clip.crop import Crop, decode_crop
+from laion.clip.geometry import PreprocessConfig
+from laion.clip.open_clip_transform import open_clip_decoder
+from laion.clip.preprocess import Preprocessor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,20 +37,20 @@ def photo(width: int, height: int) -> np.ndarray:
     return np.ascontiguousarray((smooth + grain).clip(0, 255).astype(np.uint8))
 
 
-def wanted(resize: str, interpolation: str = "bicubic", fill: int = 7) -> Settings:
-    return Settings((224, 224), MEAN, STD, interpolation, resize, fill)
+def wanted(resize: str, interpolation: str = "bicubic", fill: int = 7) -> PreprocessConfig:
+    return PreprocessConfig((224, 224), MEAN, STD, interpolation, resize, fill)
 
 
-def reference(body: bytes, settings: Settings) -> Tensor:
+def reference(body: bytes, config: PreprocessConfig) -> Tensor:
     """What open_clip's transform makes of it, float32 [3, height, width]."""
     transform = transforms.image_transform(
-        settings.size,
+        config.size,
         is_train=False,
-        mean=settings.mean,
-        std=settings.std,
-        resize_mode=settings.resize,
-        interpolation=settings.interpolation,
-        fill_color=settings.fill,
+        mean=config.mean,
+        std=config.std,
+        resize_mode=config.resize,
+        interpolation=config.interpolation,
+        fill_color=config.fill,
     )
     found: Tensor = transform(Image.open(io.BytesIO(body)))
     return found
@@ -60,18 +62,18 @@ def levels_apart(one: Tensor, other: Tensor) -> Tensor:
     return apart
 
 
-def cut(body: bytes, settings: Settings) -> Cut:
-    found = cut_picture(body, settings)
-    assert isinstance(found, Cut)
+def decoded(body: bytes, config: PreprocessConfig) -> Crop:
+    found = decode_crop(body, config)
+    assert isinstance(found, Crop)
     return found
 
 
-def by_products(batch: Batch, settings: Settings) -> Tensor:
+def by_products(batch: ImageBatch, config: PreprocessConfig) -> Tensor:
     """The way pictures are resized on CUDA, on this machine's CPU."""
-    preparer = Preparer(settings, "cpu")
-    canvas = prepare._canvas(torch.as_tensor(batch.pixels), batch, list(range(len(batch.axes))))
+    preprocessor = Preprocessor(config, "cpu")
+    canvas = batch.canvas(torch.as_tensor(batch.pixels), list(range(len(batch.axes))))
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
-    return preparer.resample(canvas, batch.axes).div_(255).sub_(mean).div_(std)
+    return preprocessor.resample(canvas, batch.axes).div_(255).sub_(mean).div_(std)
 
 
 @pytest.mark.parametrize("resize", RESIZES)
@@ -79,13 +81,13 @@ def by_products(batch: Batch, settings: Settings) -> Tensor:
 def test_pictures_of_any_size_are_prepared_as_open_clip_does(
     resize: str, interpolation: str
 ) -> None:
-    settings = wanted(resize, interpolation)
+    config = wanted(resize, interpolation)
     bodies = [make_encoder("jpg", 95)(photo(*size)) for size in SIZES]
-    batch = stack([cut(body, settings) for body in bodies])
-    fast = Preparer(settings, "cpu").batch(batch)
-    products = by_products(batch, settings)
+    batch = stack([decoded(body, config) for body in bodies])
+    fast = Preprocessor(config, "cpu").batch(batch)
+    products = by_products(batch, config)
     for place, body in enumerate(bodies):
-        expected = reference(body, settings)
+        expected = reference(body, config)
         for found in (fast[place], products[place]):
             apart = levels_apart(found, expected)
             assert apart.max() <= 2.1, SIZES[place]
@@ -96,29 +98,29 @@ def test_pictures_of_any_size_are_prepared_as_open_clip_does(
 @pytest.mark.parametrize("name", ["jpg", "png"])
 def test_large_pictures_are_close_to_it(resize: str, name: str) -> None:
     """They are decoded at a fraction of their size, or averaged down, first."""
-    settings = wanted(resize)
+    config = wanted(resize)
     body = make_encoder(name, 95 if name == "jpg" else 1)(photo(1500, 1100))
-    found = cut(body, settings)
+    found = decoded(body, config)
     assert max(found.pixels.shape[:2]) < 800
-    apart = levels_apart(Preparer(settings, "cpu").cuts([found])[0], reference(body, settings))
+    apart = levels_apart(Preprocessor(config, "cpu").crops([found])[0], reference(body, config))
     assert apart.mean() < 0.8
     assert apart.max() < 8
 
 
 @pytest.mark.parametrize("resize", RESIZES)
 def test_the_exact_way_is_exact(resize: str) -> None:
-    settings = wanted(resize)
-    exact = exact_cutter(settings)
+    config = wanted(resize)
+    exact = open_clip_decoder(config)
     for size in SIZES:
         body = make_encoder("jpg", 95)(photo(*size))
         found = exact(body)
-        assert isinstance(found, Cut)
+        assert isinstance(found, Crop)
         assert found.size == size
-        assert torch.equal(Preparer(settings, "cpu").cuts([found])[0], reference(body, settings))
+        assert torch.equal(Preprocessor(config, "cpu").crops([found])[0], reference(body, config))
 
 
 def test_the_exact_way_has_reasons_too() -> None:
-    exact = exact_cutter(wanted("shortest"))
+    exact = open_clip_decoder(wanted("shortest"))
     whole = make_encoder("jpg", 95)(photo(100, 100))
     line = make_encoder("png", 1)(photo(60_000, 2))
     bodies = {b"no": "not_an_image", whole[:-300]: "truncated_image", line: "image_bomb"}
@@ -128,34 +130,34 @@ def test_the_exact_way_has_reasons_too() -> None:
 
 def test_a_batch_is_what_its_pictures_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """However the batch is cut up, on whichever kind of device."""
-    settings = wanted("shortest")
+    config = wanted("shortest")
     encode = make_encoder("jpg", 95)
-    cuts = [cut(encode(photo(*size)), settings) for size in [*SIZES, (300, 200), (256, 256)]]
-    preparer = Preparer(settings, "cpu")
-    alone = torch.cat([preparer.cuts([one]) for one in cuts])
-    assert torch.equal(preparer.cuts(cuts), alone)
-    few = [*cuts[1:4], *cuts[1:3]]
-    ragged = by_products(stack(few), settings)
-    single = torch.cat([by_products(stack([one]), settings) for one in few])
+    crops = [decoded(encode(photo(*size)), config) for size in [*SIZES, (300, 200), (256, 256)]]
+    preprocessor = Preprocessor(config, "cpu")
+    alone = torch.cat([preprocessor.crops([one]) for one in crops])
+    assert torch.equal(preprocessor.crops(crops), alone)
+    few = [*crops[1:4], *crops[1:3]]
+    ragged = by_products(stack(few), config)
+    single = torch.cat([by_products(stack([one]), config) for one in few])
     assert float(levels_apart(ragged, single).max()) <= 1.1
-    preparer.device = torch.device("meta")  # any that is no CPU: pictures are grouped by size
+    preprocessor.device = torch.device("meta")  # any that is no CPU: pictures are grouped by size
     for size in (64 << 20, 1_000_000, 1):
-        monkeypatch.setattr(prepare, "CANVAS_BYTES", size)
-        groups = list(preparer._groups(stack(cuts)))
-        assert sorted(place for group in groups for place in group) == list(range(len(cuts)))
-        assert len(groups) == {64 << 20: 1, 1: len(cuts)}.get(size, len(groups))
+        monkeypatch.setattr(batch_module, "CANVAS_BYTES", size)
+        groups = list(stack(crops).groups(on_cpu=False))
+        assert sorted(place for group in groups for place in group) == list(range(len(crops)))
+        assert len(groups) == {64 << 20: 1, 1: len(crops)}.get(size, len(groups))
         for group in groups:
-            axes = stack([cuts[place] for place in group]).axes
+            axes = stack([crops[place] for place in group]).axes
             canvas = len(group) * int(axes[:, 0, 4].max()) * int(axes[:, 1, 4].max()) * 3
             assert canvas <= size or len(group) == 1
 
 
 def test_pictures_may_lie_anywhere_in_their_memory() -> None:
     """In any order, with gaps: as decoders leave them. On a device they lie side by side."""
-    settings = wanted("shortest")
+    config = wanted("shortest")
     encode = make_encoder("jpg", 95)
     sizes = [(256, 256), (256, 256), (300, 200), (256, 256)]
-    whole = stack([cut(encode(photo(*size)), settings) for size in sizes])
+    whole = stack([decoded(encode(photo(*size)), config) for size in sizes])
     memory = np.full(2 * len(whole.pixels), 99, np.uint8)
     offsets = np.zeros(len(sizes), np.int64)
     at = 11
@@ -164,9 +166,9 @@ def test_pictures_may_lie_anywhere_in_their_memory() -> None:
         memory[at : at + length] = whole.pixels[start : start + length]
         offsets[place] = at
         at += length + (0 if place == 0 else 1000)
-    scattered = Batch(memory, whole.axes, offsets)
-    preparer = Preparer(settings, "cpu")
-    assert torch.equal(preparer.batch(scattered), preparer.batch(whole))
+    scattered = ImageBatch(memory, whole.axes, offsets)
+    preprocessor = Preprocessor(config, "cpu")
+    assert torch.equal(preprocessor.batch(scattered), preprocessor.batch(whole))
     packed = scattered.to("cpu")
     assert np.array_equal(packed.pixels.numpy(), whole.pixels)
     assert packed.offsets.tolist() == whole.offsets.tolist()

@@ -1,7 +1,7 @@
-"""Memory that decoders write pictures into and models read them from, cut into slots.
+"""Memory that decoders write images into and models read them from, cut into slots.
 
-Who has a slot is the loader's business: it gives free ones to decoders, and takes those back
-whose pictures nobody needs any more. There is one piece of memory for all decoders.
+One piece of memory serves all decoders. The loader owns the slots: it gives free ones to decoders,
+and takes them back when their images are not needed any more.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import tempfile
 
 import numpy as np
 
-from laion.clip.prepare import Pixels
+from laion.clip.crop import Pixels
 
 
-class Slots:
+class SharedSlots:
     """`count` slots of `size` bytes each, all of them free.
 
     Attributes:
-        memory: all of them, one after the other.
-        file: its descriptor, for processes to share; None where it is this process's own.
-        pixels: the same as an array, uint8 [bytes].
+        memory: all slots, one after the other.
+        file: the descriptor for other processes; None where the memory is not shared.
+        pixels: the memory as an array, uint8 [bytes].
     """
 
     def __init__(self, count: int, size: int, shared: bool) -> None:
@@ -31,27 +31,28 @@ class Slots:
         self._free = list(reversed(range(count)))
 
     def __len__(self) -> int:
-        """How many are free."""
+        """Return the number of free slots."""
         return len(self._free)
 
     def take(self) -> int:
-        """A free slot: the one given back last, which is in the caches if any is."""
+        """Return a free slot: the one released last, which is most likely cached."""
         return self._free.pop()
 
-    def give_back(self, slot: int) -> None:
+    def release(self, slot: int) -> None:
+        """Make a slot free again."""
         self._free.append(slot)
 
     def close(self) -> None:
-        """Let the descriptor go. The memory goes when nothing looks at it any more."""
+        """Close the descriptor. The memory goes when nothing refers to it any more."""
         if self.file is not None:
             os.close(self.file)
             self.file = None
 
 
 def _shared_memory(size: int) -> int:
-    """The descriptor of memory that processes can share, and that goes when they do."""
+    """Return the descriptor of memory that processes can share and that ends with them."""
     if hasattr(os, "memfd_create"):
-        file = os.memfd_create("img2ds-pictures")
+        file = os.memfd_create("img2ds-images")
     else:
         file, path = tempfile.mkstemp()
         os.unlink(path)

@@ -1,0 +1,94 @@
+"""Runs batches through a model on one device; copies overlap with the computation."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from laion.clip.crop import Pixels
+from laion.clip.loader import LoadedBatch
+
+
+class EmbeddingQueue:
+    """Turns batches into embeddings in order; on a CUDA device several are in flight at once.
+
+    Images are copied on a stream of their own while the batch before them is computed, and
+    embeddings are copied back asynchronously. Only `result` waits.
+    """
+
+    def __init__(self, embedder: Any) -> None:
+        self._torch: Any = import_module("torch")
+        self._embedder = embedder
+        self._cuda = embedder.device.type == "cuda"
+        self._done: deque[Any] = deque()
+        self._copies: Any = self._torch.cuda.Stream(embedder.device) if self._cuda else None
+
+    @property
+    def in_flight(self) -> int:
+        """Submitted batches whose results have not been taken."""
+        return len(self._done)
+
+    @contextmanager
+    def pinned(self, pixels: Pixels) -> Iterator[None]:
+        """Pin memory, so that a CUDA device can read it directly; otherwise it is copied twice."""
+        if not self._cuda:
+            yield
+            return
+        torch = self._torch
+        runtime = torch.cuda.cudart()
+        address = pixels.ctypes.data
+        registered = int(runtime.cudaHostRegister(address, pixels.nbytes, 0)) == 0
+        if not registered:
+            # The error would be raised by the next launch, which did not cause it.
+            with suppress(RuntimeError):
+                torch.zeros(1, device=self._embedder.device)
+        try:
+            yield
+        finally:
+            if registered:
+                torch.cuda.synchronize(self._embedder.device)
+                runtime.cudaHostUnregister(address)
+
+    def submit(self, loaded: LoadedBatch) -> None:
+        """Start a batch. Its pixels are not needed any more on return."""
+        if not self._cuda:
+            image = self._embedder.batch(loaded.images).numpy()
+            self._done.append((image, self._embedder.tokens(loaded.tokens).numpy()))
+            return
+        torch = self._torch
+        device = self._embedder.device
+        computing = torch.cuda.current_stream(device)
+        copied = torch.cuda.Event()
+        with torch.cuda.stream(self._copies):
+            batch = loaded.images.to(device)
+            tokens = torch.from_numpy(loaded.tokens).pin_memory().to(device, non_blocking=True)
+            copied.record(self._copies)
+        computing.wait_event(copied)
+        batch.pixels.record_stream(computing)
+        tokens.record_stream(computing)
+        image = self._embedder.batch(batch)
+        text = self._embedder.tokens(tokens)
+        both = torch.stack([image, text])
+        back = torch.empty(both.shape, dtype=both.dtype, pin_memory=True)
+        back.copy_(both, non_blocking=True)
+        done = torch.cuda.Event()
+        done.record(computing)
+        self._done.append((back, done))
+        copied.synchronize()
+
+    def result(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return image and text embeddings, float32 [n, dim], of the oldest batch in flight."""
+        done = self._done.popleft()
+        if not self._cuda:
+            image, text = done
+            return image, text
+        back, event = done
+        event.synchronize()
+        both = back.numpy()
+        return both[0], both[1]

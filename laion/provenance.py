@@ -17,7 +17,7 @@ from img2ds.core.failure import UsageError
 from img2ds.engine.manifest import Segment, read_segments
 from img2ds.engine.marker import marker_names, total_counts
 from img2ds.storage import OutputFolder
-from img2ds.storage.filesystem import said_plainly
+from img2ds.storage.filesystem import as_usage_error
 from laion.data.embedding_layout import FOLDERS
 
 #: The note's place in a folder.
@@ -37,7 +37,7 @@ def segments_of(folder: OutputFolder) -> list[Segment]:
     Raises:
         UsageError: it cannot be read, is damaged, or is of another version.
     """
-    with said_plainly(f"read the manifest of {folder.path}"):
+    with as_usage_error(f"read the manifest of {folder.path}"):
         return read_segments(folder)
 
 
@@ -111,7 +111,7 @@ def _write_note(folder: OutputFolder, values: Mapping[str, str | None]) -> None:
     before = _read_note(folder)
     noted = {**before, **values}
     if noted != before:
-        with said_plainly(f"write to {folder.path}"):
+        with as_usage_error(f"write to {folder.path}"):
             folder.write_bytes(NOTE, json.dumps(noted).encode())
 
 

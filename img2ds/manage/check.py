@@ -14,7 +14,7 @@ from img2ds.manage.layout import Layout, open_stored
 from img2ds.manage.sample_check import SampleCheck
 from img2ds.manage.table_check import TableCheck
 from img2ds.manage.verdict import Verdict
-from img2ds.storage import OutputFolder, PatientFile, sizes
+from img2ds.storage import OutputFolder, RetryingFile, sizes
 
 #: Bytes read at once.
 _READ = 1 << 20
@@ -134,7 +134,7 @@ class ShardCheck:
 
     def _digest(self, name: str) -> Digest:
         digest, size = hashlib.sha256(), 0
-        with PatientFile(f"{self._folder.path}/{name}") as file:
+        with RetryingFile(f"{self._folder.path}/{name}") as file:
             while piece := file.read(_READ):
                 digest.update(piece)
                 size += len(piece)

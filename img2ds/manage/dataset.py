@@ -25,7 +25,7 @@ from img2ds.core.naming import (
 from img2ds.engine.manifest import Segment, read_segments
 from img2ds.engine.marker import CommitMarker, DamagedMarkerError, read_image_marker
 from img2ds.storage import OutputFolder, read_many, sizes
-from img2ds.storage.filesystem import said_plainly
+from img2ds.storage.filesystem import as_usage_error
 
 #: The format of an input that is a dataset itself, in the fingerprints of manifests.
 RESHARDED = "data set"
@@ -58,7 +58,7 @@ class Dataset:
             UsageError: there is no such folder, or no dataset in it.
         """
         folder = OutputFolder.open(path)
-        with said_plainly(f"read {path}"):
+        with as_usage_error(f"read {path}"):
             found = sizes(folder)
             if not found and not folder.exists(""):
                 raise UsageError(f"there is no folder {path}")

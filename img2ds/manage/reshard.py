@@ -29,7 +29,7 @@ from img2ds.manage.pack import Packer, PackTask, Piece
 from img2ds.report.console import Labels, counted, duration
 from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder, lock_holder
-from img2ds.storage.filesystem import said_plainly
+from img2ds.storage.filesystem import as_usage_error
 
 _LABELS = Labels("shard", "samples", "samples/s", "packed")
 
@@ -63,7 +63,7 @@ def run(options: ReshardOptions) -> ReshardReport:
     """
     report = ReshardReport()
     dataset = Dataset.open(options.output_folder)
-    with said_plainly(f"read {options.output_folder}"):
+    with as_usage_error(f"read {options.output_folder}"):
         source = _Source.read(dataset)
     image = ImageOptions(encode_format=source.extension)
     output = OutputOptions(

@@ -24,7 +24,7 @@ from img2ds.manage.options import RetryOptions
 from img2ds.manage.retried import RETRIES, RetryList, list_name
 from img2ds.manage.retry_list import write_list
 from img2ds.report.console import counted
-from img2ds.storage.filesystem import said_plainly
+from img2ds.storage.filesystem import as_usage_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def run(options: RetryOptions) -> RetryReport:
     with hold_folder(folder, own.force) as lock:
         dataset = Dataset.open(own.output_folder)  # as it is now that nobody else writes
         dataset.folder = folder
-        with said_plainly(f"use the folder {own.output_folder}"):
+        with as_usage_error(f"use the folder {own.output_folder}"):
             found = _unfinished(options, dataset) or _new_list(options, dataset, run_options)
         if lock.lost:
             raise UsageError("another run took the folder over")
@@ -143,7 +143,7 @@ def _wants(options: RetryOptions) -> Callable[[str], bool]:
 
 
 def _dry_run(options: RetryOptions, dataset: Dataset) -> RetryReport:
-    with said_plainly(f"read {options.own.output_folder}"):
+    with as_usage_error(f"read {options.own.output_folder}"):
         counts: Mapping[str, int] = status.look(dataset).tally.reasons
     wants = _wants(options)
     chosen = {reason: times for reason, times in counts.items() if wants(reason)}

@@ -16,7 +16,7 @@ from img2ds.manage.retried import RetryList, list_name, take_back
 from img2ds.manage.status_page import page
 from img2ds.report.tally import Tally
 from img2ds.storage import lock_holder
-from img2ds.storage.filesystem import said_plainly
+from img2ds.storage.filesystem import as_usage_error
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class Status:
 def run(options: StatusOptions) -> Status:
     """The status of a folder. Raises UsageError."""
     dataset = Dataset.open(options.output_folder)
-    with said_plainly(f"read {options.output_folder}"):
+    with as_usage_error(f"read {options.output_folder}"):
         status = look(dataset)
     status.as_json = options.json
     return status

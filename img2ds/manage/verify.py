@@ -22,7 +22,7 @@ from img2ds.report.console import Labels, counted, duration
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.storage import OutputFolder
-from img2ds.storage.filesystem import said_plainly
+from img2ds.storage.filesystem import as_usage_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ def run(options: VerifyOptions) -> VerifyReport:
         report = VerifyReport(dataset, run_report, as_json=options.json)
         _compare_keys(report.findings)
         if options.repair and not build.lost:
-            with said_plainly(f"repair {options.output_folder}"):
+            with as_usage_error(f"repair {options.output_folder}"):
                 dataset.folder.remove(
                     dataset.committed[number] + STATS_SUFFIX
                     for number in sorted(report.findings.broken)

@@ -24,7 +24,7 @@ from laion.clip.embed import Embedder
 from laion.clip.metadata_table import PairRow, metadata_table
 from laion.clip.stage import BELOW
 from laion.data.embedding_writer import write_embedding_shard
-from laion.tag.tagging import Rules, tag_rows
+from laion.tag.tagging import TagRules, tag_rows
 
 #: Batches that wait for the model, or are in it: enough that it never waits for the next.
 MAX_BATCHES = 4
@@ -44,7 +44,7 @@ class Kept:
 class Scorer:
     """A model, and the thread that works for all shards of a process."""
 
-    def __init__(self, embedder: Embedder, rules: Rules | None, min_similarity: float) -> None:
+    def __init__(self, embedder: Embedder, rules: TagRules | None, min_similarity: float) -> None:
         self.embedder = embedder
         self.rules = rules
         self._least = min_similarity

@@ -21,7 +21,7 @@ from img2ds.engine.distributors.contract import Task
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
-from img2ds.storage import OutputFolder, PatientFile
+from img2ds.storage import OutputFolder, RetryingFile
 from laion.clip.device import check_devices, claim_device, pick_devices
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec, fetch
@@ -32,8 +32,7 @@ from laion.fetch import candidate_rows, candidate_shards, crawling_worker, open_
 from laion.provenance import ModelNames, note_input
 from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.prompts import load_prompts
-from laion.tag.tagging import Rules as TagRules
-from laion.tag.tagging import make_rules
+from laion.tag.tagging import TagRules, make_rules
 from laion.wat.archive import read_records
 from laion.wat.catalog import choose, find_wats
 from laion.wat.rules import Rules
@@ -113,7 +112,7 @@ def read_wat(task: WatTask, rules: Rules, attributes: Sequence[str], counts: Cou
     """
     found: dict[bytes, Candidate] = {}
     extractor = Extractor(task.name, rules, attributes, counts)
-    with PatientFile(task.path) as file:
+    with RetryingFile(task.path) as file:
         for page in extractor.pages(read_records(file, task.path)):
             for candidate in page:
                 found.setdefault(candidate.digest, candidate)

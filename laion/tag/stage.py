@@ -23,7 +23,7 @@ from laion.tag.classifier import load_classifier
 from laion.tag.options import TagOptions
 from laion.tag.prompts import load_prompts
 from laion.tag.purge import ImageShards, PurgeReport, open_shards, pending, purge
-from laion.tag.tagging import Embed, Rules, make_rules, tag_rows
+from laion.tag.tagging import Embed, TagRules, make_rules, tag_rows
 
 LABELS = Labels("shard", "pairs", "pairs/s", "kept")
 
@@ -34,7 +34,7 @@ class TagTask:
 
     shard_id: int
     source: EmbeddingShard
-    rules: Rules
+    rules: TagRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _shards(options: TagOptions, scored: EmbeddingFolder) -> ImageShards:
     return open_shards(path)
 
 
-def _check_dim(rules: Rules, part: EmbeddingShard) -> None:
+def _check_dim(rules: TagRules, part: EmbeddingShard) -> None:
     dim = part.embeddings(IMAGES).shape[1]
     if dim != rules.dim:
         raise UsageError(

@@ -12,7 +12,7 @@ from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
-from img2ds.storage import InputFile, PatientFile
+from img2ds.storage import InputFile, RetryingFile
 from laion.data.candidate import Candidate
 from laion.data.digest import pair_digest
 from laion.stage import StageReport, StageSpec, file_fingerprint, open_stage
@@ -163,7 +163,7 @@ class Extraction:
     def __call__(self, task: WatTask, shard: ShardOutput) -> None:
         path = shard.path(f"{shard.name}.parquet")
         extractor = Extractor(task.name, self.rules, self.attributes, shard.counts)
-        with PatientFile(task.path) as file, CandidateWriter(path, f"{path}.rows") as writer:
+        with RetryingFile(task.path) as file, CandidateWriter(path, f"{path}.rows") as writer:
             for n, rows in enumerate(extractor.pages(read_records(file, task.path))):
                 writer.add(rows)
                 if n % REPORT_EVERY == 0:

@@ -277,7 +277,7 @@ def test_what_is_called_like_a_shard_is_not_replaced(
         (out / "00003").write_text("mine")
     arguments = flags(address, write_list(tmp_path / "list.txt"), out, output_format="files")
     for mode in ("incremental", "overwrite"):
-        with pytest.raises(UsageError, match="00003 has a shard's name but was not written by img2ds"):
+        with pytest.raises(UsageError, match="00003 has a shard's name but was not written by"):
             img2ds.download(**arguments, incremental_mode=mode)
     assert img2ds.download(**{**arguments, "output_format": "parquet"}).exit_code == 0
     assert (out / "00003").exists()

@@ -228,10 +228,10 @@ def test_a_shard_with_no_pairs_is_an_empty_part(scored: Path) -> None:
     [
         (("--input", "nowhere"), "there is no file or folder"),
         (("--model", "ViT-B-31"), "did you mean ViT-B-32"),
-        (("--pretrained", "nowhere.pt"), "is no file"),
+        (("--pretrained", "nowhere.pt"), "is not a file"),
         (("--pretrained", __file__), "the file holds no weights"),
         (("--devices", "gpu"), "name cpu, cuda"),
-        (("--min_similarity", "30"), "a cosine, from -1 to 1"),
+        (("--min_similarity", "30"), "must be a cosine from -1 to 1"),
         (("--precision", "fp8"), "one of auto, fp32, bf16, fp16"),
         (("--preprocess", "openclip"), "did you mean open_clip"),
         (("--batchsize", "3"), "batch_size"),

@@ -16,7 +16,7 @@ from img2ds.core.failure import UsageError
 from laion.tag.classifier import load_classifier
 from laion.tag.illegal import ANIMAL, CAPTION_WORDS, UNDERAGE
 from laion.tag.prompts import Prompts, load_prompts
-from laion.tag.tagging import Rules, make_rules, tag_rows
+from laion.tag.tagging import TagRules, make_rules, tag_rows
 
 #: Prompts that each are an axis of their own; `safe a` in nsfw is axis 0, and so on.
 DOCUMENT: dict[str, dict[str, list[str]]] = {
@@ -42,7 +42,7 @@ def prompts(tmp_path: Path, document: Any = DOCUMENT) -> Prompts:
 
 
 @pytest.fixture
-def rules(tmp_path: Path) -> Rules:
+def rules(tmp_path: Path) -> TagRules:
     return make_rules(prompts(tmp_path), embed)
 
 
@@ -60,7 +60,10 @@ NEUTRAL = vector("old a", "old b", "thing a")
 
 
 def judge(
-    rules: Rules, image: npt.NDArray[Any], text: npt.NDArray[Any] = NEUTRAL, caption: str = "words"
+    rules: TagRules,
+    image: npt.NDArray[Any],
+    text: npt.NDArray[Any] = NEUTRAL,
+    caption: str = "words",
 ) -> tuple[str, str | None]:
     """Tag and drop reason of one pair."""
     tagged = tag_rows(rules, image[None], text[None], [caption])
@@ -78,7 +81,7 @@ def judge(
         (("safe b", "safe a", "unsafe a"), "UNLIKELY"),
     ],
 )
-def test_the_tag_goes_by_the_two_best_prompts(rules: Rules, best: Any, tag: str) -> None:
+def test_the_tag_goes_by_the_two_best_prompts(rules: TagRules, best: Any, tag: str) -> None:
     found, _ = judge(rules, vector(*best, "old a", "old b", "thing a"))
     assert found == tag
 
@@ -116,20 +119,20 @@ SAFE, UNSAFE = ("safe a", "safe b"), ("unsafe a", "unsafe b")
     ],
 )
 def test_what_the_filter_drops(
-    rules: Rules, image: Any, text: Any, caption: str, reason: str | None
+    rules: TagRules, image: Any, text: Any, caption: str, reason: str | None
 ) -> None:
     rows = NEUTRAL if text is None else vector(*text)
     assert judge(rules, vector(*image), rows, caption)[1] == reason
 
 
-def test_rules_travel_to_workers(rules: Rules) -> None:
+def test_rules_travel_to_workers(rules: TagRules) -> None:
     again = pickle.loads(pickle.dumps(rules))
     image = vector(*UNSAFE, "old a", "young", "thing a")
     assert judge(again, image) == judge(rules, image) == ("NSFW", UNDERAGE)
 
 
 def test_rows_of_several_blocks_are_all_judged(
-    rules: Rules, monkeypatch: pytest.MonkeyPatch
+    rules: TagRules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("laion.tag.tagging.BLOCK", 3)
     kinds = [vector(*SAFE), vector(*UNSAFE, "old a", "old b", "thing a"), vector(*UNSAFE, "young")]
@@ -162,12 +165,15 @@ def test_the_packages_own_prompts_are_one_list_item_each() -> None:
     [
         ({"nsfw": None}, "nsfw must hold the lists safe and unsafe"),
         ({"nsfw": {"safe": ["a", "b"]}}, "nsfw must hold the lists safe and unsafe"),
-        ({"nsfw": {"safe": ["a"], "unsafe": ["b", "c"]}}, "nsfw.safe has 1 entries and needs 2"),
+        (
+            {"nsfw": {"safe": ["a"], "unsafe": ["b", "c"]}},
+            "has 1 entries and needs at least 2",
+        ),
         ({"nsfw": {"safe": ["a", "b"], "unsafe": ["c", "A "]}}, "'a' is in nsfw twice"),
         ({"animals": {"flagged": "dog", "other": ["x"]}}, "animals.flagged must be a list"),
         ({"animals": {"flagged": ["dog", 7], "other": ["x"]}}, "animals.flagged must be a list"),
-        ({"underage": {"flagged": [" "], "other": ["x"]}}, "texts that are not empty"),
-        ({"nfsw": {}}, "'nfsw' is none of nsfw, underage"),
+        ({"underage": {"flagged": [" "], "other": ["x"]}}, "a list of texts, none of them empty"),
+        ({"nfsw": {}}, "unknown group 'nfsw'; the groups are nsfw, underage"),
     ],
 )
 def test_a_prompts_file_of_another_form_is_refused(
@@ -182,7 +188,7 @@ def test_a_prompts_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_prompts(str(tmp_path / "nowhere.json"))
     (tmp_path / "bad.json").write_text('{"nsfw": ["a" "b"]}')
-    with pytest.raises(UsageError, match="is no JSON"):
+    with pytest.raises(UsageError, match="is not JSON"):
         load_prompts(str(tmp_path / "bad.json"))
 
 
@@ -218,14 +224,14 @@ def test_a_classifier_takes_the_place_of_the_prompts_of_the_tag(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"weight_0": None}, "must end in a layer of one output"),
-        ({"weight_1": np.ones((2, 3)), "bias_1": np.ones(3)}, "layer of one output"),
+        ({"weight_0": None}, "must have one output"),
+        ({"weight_1": np.ones((2, 3)), "bias_1": np.ones(3)}, "must have one output"),
         ({"bias_0": None}, r"layer 0 needs weight \[n, m\] and bias \[m\]"),
-        ({"weight_1": np.ones((5, 1))}, "layer 1 takes 5 numbers, the one before gives 2"),
+        ({"weight_1": np.ones((5, 1))}, "layer 1 has 5 inputs, the one before has 2 outputs"),
         ({"thresholds": np.array([0.9, 0.3])}, "two probabilities, the lower one first"),
         ({"scale": np.zeros(10)}, "scale above 0"),
-        ({"other": np.zeros(1)}, "other is no part of a classifier"),
-        ({"mean": np.array(["x"])}, r"no \.npz file of numbers"),
+        ({"other": np.zeros(1)}, "unknown array 'other'"),
+        ({"mean": np.array(["x"])}, r"not a \.npz file of numbers"),
     ],
 )
 def test_a_classifier_of_another_form_is_refused(
@@ -237,7 +243,7 @@ def test_a_classifier_of_another_form_is_refused(
 
 def test_a_classifier_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "head.npz").write_text("no archive")
-    with pytest.raises(UsageError, match=r"no \.npz file of numbers"):
+    with pytest.raises(UsageError, match=r"not a \.npz file of numbers"):
         load_classifier(str(tmp_path / "head.npz"))
     with pytest.raises(UsageError, match="no such file"):
         load_classifier(str(tmp_path / "nowhere.npz"))

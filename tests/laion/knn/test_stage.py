@@ -249,8 +249,14 @@ def test_a_second_run_builds_only_what_is_missing(tmp_path: Path) -> None:
 def test_the_model_is_the_recorded_one(tmp_path: Path) -> None:
     source = make_embeddings(tmp_path / "in", (30,))
     (source / "_img2ds").mkdir()
-    segment = {"options": {"stage": "score", "model": "ViT-B-16", "pretrained": "openai"}}
-    (source / "_img2ds" / "manifest.json").write_text(json.dumps({"segments": [segment]}))
+    segment = {
+        "fingerprint": {"format": "shards", "max_rows": None, "files": []},
+        "options": {"stage": "score", "model": "ViT-B-16", "pretrained": "openai"},
+        "first_shard": 0,
+        "shard_count": 1,
+    }
+    manifest = {"version": 1, "segments": [segment]}
+    (source / "_img2ds" / "manifest.json").write_text(json.dumps(manifest))
     report = index(source, tmp_path / "out")
     described = Searcher(str(tmp_path / "out")).description
     assert (described.model, described.pretrained) == ("ViT-B-16", "openai")

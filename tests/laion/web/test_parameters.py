@@ -85,3 +85,20 @@ def test_the_document_has_the_limits() -> None:
     }  # fmt: skip
     assert schemas["index"] == {"type": "string", "enum": ["image", "text"], "default": "image"}
     assert schemas["safe"] == {"type": "boolean", "default": True}
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ([], "give one of text, image_url, id; got none"),
+        ([("text", "a"), ("id", "3")], "got text and id"),
+        ([("text", "a"), ("k", "1"), ("k", "1")], "k is given twice"),
+        ([("text", "a"), ("kk", "1")], "unknown parameter 'kk'; did you mean k?"),
+        ([("id", "9" * 20)], "id must be a whole number"),
+        ([("id", "٣")], "id must be a whole number"),
+    ],
+)
+def test_wrong_queries(query: list[tuple[str, str]], words: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        read_parameters(query, upload=False)
+    assert words in str(caught.value)

@@ -27,6 +27,7 @@ CORE = [
     "webdataset>=0.2.86",
     "orjson>=3.9",
     "fsspec>=2023.9",
+    "fire>=0.5",  # reads lists as img2dataset's command line does
     "tqdm>=4.65",
 ]
 

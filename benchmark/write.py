@@ -68,7 +68,7 @@ class Shards:
         self.bodies: list[bytes | bytearray] = []
         self.samples: list[Sample] = []
         for n, case in enumerate(islice(read_cases(open_corpus(), 1), count)):
-            encoded = transformer.render(case.picture)
+            encoded = transformer.render(case.image)
             assert isinstance(encoded, Encoded)
             caption = f"A landscape, number {n}, as it was drawn"
             key, sha256 = f"{n:09d}", digest(case.body)

@@ -106,7 +106,7 @@ class Build(Generic[ReportT]):
 
         Args:
             expect: returns how many rows and shards there are to make, as far as is known by
-                now; by default told from the tasks.
+                now; by default estimated from the tasks.
             isolated: the worker for tasks that were lost before, by default the same.
             on_commit: called for every shard that was committed, when the report has it.
 

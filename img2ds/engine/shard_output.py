@@ -147,7 +147,7 @@ class ShardOutput:
 
     def abort(self) -> None:
         """Remove the staged files."""
-        for name in self._staged:
+        for name in (*self._staged, self._marker):
             path = self._folder.staging_path(name)
             if os.path.isdir(path):
                 shutil.rmtree(path)

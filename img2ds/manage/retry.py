@@ -65,8 +65,8 @@ def run(options: RetryOptions) -> RetryReport:
         if lock.lost:
             raise UsageError("another run took the folder over")
     if found is None:
-        words = "nothing to try again: no row failed for " + (
-            " or ".join(own.reasons) if own.reasons else "a reason that may have passed"
+        words = "nothing to retry: no row failed for " + (
+            " or ".join(own.reasons) if own.reasons else "a transient reason"
         )
         return RetryReport(0, None, words)
     place = f"{dataset.folder.path}/{found.folder}"
@@ -118,7 +118,7 @@ def _folder_flags(dataset: Dataset) -> dict[str, Any]:
         )
     if last.shard_count is None:
         raise UsageError(
-            f"the last input of {path} was never read to its end, so nobody knows where its "
+            f"the last input of {path} was never read to its end, so it is unknown where its "
             "shards end: finish it first, with the command that made it"
         )
     identity = dict(dataset.options)

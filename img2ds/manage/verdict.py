@@ -35,7 +35,7 @@ class Verdict:
 
 @dataclass(slots=True)
 class Repeated:
-    """Problems of a kind that many samples may have, told in one line."""
+    """Problems of a kind that many samples may have, in one line each."""
 
     keys: dict[str, list[str]] = field(default_factory=dict)
 

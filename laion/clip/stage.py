@@ -1,7 +1,7 @@
 """`laion score`: every pair's embeddings and their cosine, shard by shard.
 
 One process a device. In it decoders work ahead, batches cross the borders of shards, and a
-shard's part is written when its last pair has come back from the device.
+shard's scores are written when its last pair has come back from the device.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _check_captions(file: InputFile) -> None:
             if looked == _LOOKED_AT:
                 break
     except OSError:
-        return  # what is wrong with a shard is told when its turn comes
+        return  # reported when its turn comes
     if looked:
         raise UsageError(
             f"{file.path} has no captions, neither .txt files nor a caption in the .json: "

@@ -55,7 +55,7 @@ class _Own(ModelOptions, StageOptions):
     prompts: str | None = flag(None, "str?", "JSON file of prompts, as for laion tag")
     classifier: str | None = flag(None, "str?", "NSFW classifier (.npz), as for laion tag")
     tag: bool = flag(True, "bool", "tag pairs, and drop possibly illegal content")
-    save_images: bool = flag(False, "bool", "keep the pictures of kept pairs too, as NNNNN.tar")
+    save_images: bool = flag(False, "bool", "save the images of kept pairs too, as NNNNN.tar")
 
     def __post_init__(self) -> None:
         StageOptions.__post_init__(self)
@@ -69,7 +69,7 @@ class _Own(ModelOptions, StageOptions):
         self.check_model()
         if not -1 <= self.min_similarity <= 1:
             raise UsageError("--min_similarity is a cosine: a number from -1 to 1")
-        self.img2ds()  # a value out of range is told here
+        self.img2ds()  # raises for a value out of range
         if self.wat:
             self.extraction()
 

@@ -1,4 +1,4 @@
-"""Scores, tags and filters pairs as their pictures come in: the sink of a crawl's shard.
+"""Scores, tags and filters pairs as their images arrive: the sink of a crawl's shard.
 
 One thread a process embeds, for all of its shards: batches wait for it in a short queue, and when
 that is full downloading waits. What fails a rule is forgotten at once.

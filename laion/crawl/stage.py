@@ -1,8 +1,8 @@
 """`laion crawl`: what the paper's workers did. One unit of work is a WAT file, or a shard of
 candidates; it is extracted, downloaded, scored, tagged and filtered in memory.
 
-It writes what `laion tag` writes, and `laion release` goes on from there. The functions are those
-of the stages, so that the same pairs are kept.
+It writes what `laion tag` writes, the input of `laion release`. The functions are those of the
+stages, so that the same pairs are kept.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def check(options: Any) -> ModelSpec:
     load_prompts(options.prompts)
     check_devices(options.devices)
     if options.on_this_machine:
-        pick_devices(options.devices)  # those that there are not are told here
+        pick_devices(options.devices)  # raises for missing ones
     return fetch(ModelSpec(options.model, options.pretrained))
 
 

@@ -1,8 +1,8 @@
 """`laion dedup`: candidate folders in, the same columns out, each pair of URL and text once.
 
-A task is one partition of the digests over all input files. Each part is a parquet file and the
-filter that has seen it; both count from the same mark on, so there is no filter without its rows.
-Filters are never changed in place: the next crawl's part reads them and writes its own.
+A task is one partition of the digests over all input files. Each shard is a parquet file and the
+filter that has seen it; one commit marker stands for both, so there is no filter without its rows.
+Filters are never changed in place: the next crawl's shard reads them and writes its own.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ REPEATED = ["license", "language", "page_language", "wat"]
 #: Why a row is not kept.
 DUPLICATE = "duplicate"
 FILTERS = "filters"
-#: How far a filter's rate may be above the one asked for before people are told.
+#: How far a filter's rate may exceed the one asked for before a note says so.
 TOLERANCE = 1.05
 
 

@@ -1,4 +1,4 @@
-"""`laion release`: the pairs above a threshold, each once, as LAION-400M's parquet parts.
+"""`laion release`: the pairs above a threshold, each once, as LAION-400M's parquet files.
 
 Beside them the embeddings of the same rows, a dataset card, Table 1 and a histogram.
 """
@@ -51,7 +51,9 @@ class ReleaseOptions(StageOptions):
     )
     threshold: float = flag(0.3, "float", "least similarity of a pair that is released")
     rows_per_part: int = flag(
-        1_000_000, "int", "pairs of a part: it takes whole parts of the input until it has them"
+        1_000_000,
+        "int",
+        "pairs of a released file: it takes whole shards of the input until it has them",
     )
     figures: bool = flag(True, "bool", "draw the histogram of similarities", identity=False)
     stages: tuple[str, ...] = flag(
@@ -73,7 +75,7 @@ class ReleaseOptions(StageOptions):
 
 
 def check(options: ReleaseOptions) -> None:
-    """Raises UsageError when pictures cannot be drawn."""
+    """Raise UsageError when figures cannot be drawn."""
     if options.figures:
         check_figures()
 

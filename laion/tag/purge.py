@@ -94,21 +94,23 @@ def open_shards(path: str) -> ImageShards:
     return ImageShards(folder, options["number_sample_per_shard"], options["oom_shard_count"])
 
 
-def pending(parts: Sequence[EmbeddingShard], tagged: OutputFolder) -> list[PurgeTask]:
-    """Return the shards that are not purged yet; tagged shard i is made of the i-th of `parts`.
+def pending(shards: Sequence[EmbeddingShard], tagged: OutputFolder) -> list[PurgeTask]:
+    """Return the shards that are not purged yet; tagged shard i is made of the i-th of `shards`.
 
     Raises OSError.
     """
     tasks = []
-    scored = OutputFolder.open(parts[0].folder)
+    scored = OutputFolder.open(shards[0].folder)
     committed = committed_shards(scored.names())
-    for place, part in enumerate(parts):
+    for place, shard in enumerate(shards):
         kept = _successes(tagged, place)
         # A folder that clip-retrieval wrote has no commit markers.
-        there = _successes(scored, part.number) if part.number in committed else part.rows()
+        there = _successes(scored, shard.number) if shard.number in committed else shard.rows()
         if there != kept:
             tasks.append(
-                PurgeTask(part.number, part, EmbeddingShard(tagged.path, shard_name(place, DIGITS)))
+                PurgeTask(
+                    shard.number, shard, EmbeddingShard(tagged.path, shard_name(place, DIGITS))
+                )
             )
     return tasks
 

@@ -30,7 +30,7 @@ LABELS = Labels("shard", "pairs", "pairs/s", "kept")
 
 @dataclass(frozen=True, slots=True)
 class TagTask:
-    """One scored part to tag."""
+    """One scored shard to tag."""
 
     shard_id: int
     source: EmbeddingShard
@@ -150,10 +150,10 @@ def _shards(options: TagOptions, scored: EmbeddingFolder) -> ImageShards:
     return open_shards(path)
 
 
-def _check_dim(rules: TagRules, part: EmbeddingShard) -> None:
-    dim = part.embeddings(IMAGES).shape[1]
+def _check_dim(rules: TagRules, shard: EmbeddingShard) -> None:
+    dim = shard.embeddings(IMAGES).shape[1]
     if dim != rules.dim:
         raise UsageError(
-            f"{part.path(IMAGES)} has embeddings of {dim} numbers, the model's have {rules.dim}: "
+            f"{shard.path(IMAGES)} has embeddings of {dim} numbers, the model's have {rules.dim}: "
             "name the model that scored it"
         )

@@ -123,7 +123,7 @@ def test_segments_before_the_frame_and_fill_bytes_are_passed() -> None:
         assert (found.width, found.height) == (53, 37)
 
 
-def test_a_thumbnails_frame_is_not_the_pictures() -> None:
+def test_a_thumbnails_frame_is_not_the_images() -> None:
     exif = Image.Exif()
     exif[0x9286] = jpeg(photo(1, 40, 40))
     file = io.BytesIO()

@@ -87,3 +87,26 @@ def test_whatever_is_thought_of(base: str, url: str) -> None:
 def test_bases(page: str, base: str | None, url: str, joined: str) -> None:
     assert Joiner(page, base).join(url) == joined
     assert Joiner(page, base).join_all([url]) == [joined]
+
+
+@pytest.mark.parametrize(
+    ("url", "joined"),
+    [
+        ("https://b.org/x.jpg?v=1", "https://b.org/x.jpg?v=1"),
+        ("data:image/gif;base64,AA", "data:image/gif;base64,AA"),
+        ("/x/y.jpg", "https://a.org/x/y.jpg"),
+        ("//cdn.org/z.jpg", "https://cdn.org/z.jpg"),
+        (" c/d.jpg\n", "https://a.org/p/c/d.jpg"),
+    ],
+)
+def test_simple_forms_are_joined_without_urljoin(
+    url: str, joined: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joiner = Joiner("https://a.org/p/q.html")
+
+    def slow(*_: object) -> str:
+        pytest.fail("urljoin was called")
+
+    monkeypatch.setattr(module, "urljoin", slow)
+    assert joiner.join(url) == joined
+    assert joiner.join_all([url]) == [joined]

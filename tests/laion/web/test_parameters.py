@@ -20,7 +20,9 @@ from laion.web.parameters import (
 )
 
 
-def read(upload: bool = False, **given: str) -> Any:
+def read(**given: Any) -> Any:
+    """Read the parameters `given`; `upload` is not one of them."""
+    upload = given.pop("upload", False)
     return read_parameters(list(given.items()), upload)
 
 

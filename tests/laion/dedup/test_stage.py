@@ -160,7 +160,7 @@ def test_filters_of_other_sizes_do_not_merge(tmp_path: Path) -> None:
         run(options(tmp_path / "out", folder, bloom=both))
 
 
-def test_a_filter_that_is_too_full_is_told(
+def test_a_filter_that_is_too_full_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_folder(tmp_path / "in", crawl(0, 3))

@@ -146,8 +146,10 @@ def main() -> None:
                     nanoseconds(partial(dedup, Partition(0, 0, ()), shard), count) - empty
                 )
             folder.close()
-    print(f"{count:,} pairs, {DUPLICATES:.0%} drawn again, filter of {size.bytes / 1e6:.0f} MB "
-          f"for {arguments.capacity:,}; input {file_size / count:.0f} bytes a pair")  # fmt: skip
+    print(
+        f"{count:,} pairs, {DUPLICATES:.0%} drawn again, filter of {64 * size.blocks / 1e6:.0f} MB "
+        f"for {arguments.capacity:,}; input {file_size / count:.0f} bytes a pair"
+    )
     print(table(
         ("", "ns CPU a pair", "M pairs/s a core"),
         [(name, f"{ns:.0f}", f"{1000 / ns:.2f}") for name, ns in measured.items()],

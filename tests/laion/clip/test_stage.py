@@ -260,7 +260,7 @@ def test_wrong_use_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_shards_without_captions_are_told_before_any_work(
+def test_shards_without_captions_are_reported_before_any_work(
     tiny_model: tuple[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pairs = shape_pairs(0, 3)
@@ -273,7 +273,7 @@ def test_shards_without_captions_are_told_before_any_work(
 
 
 def test_metadata_of_other_makers() -> None:
-    """A released LAION list's spellings; sizes from the picture; odd values as JSON; nulls."""
+    """A released LAION list's spellings; sizes from the image; odd values as JSON; nulls."""
     rows = [
         PairRow(
             "a", "x", {"URL": "u", "LICENSE": "?", "similarity": 0.4, "n": 1, "o": [1]}, (30, 20)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
 
 from img2ds.core.failure import UsageError
@@ -63,7 +64,7 @@ def judge(
     rules: TagRules,
     image: npt.NDArray[Any],
     text: npt.NDArray[Any] = NEUTRAL,
-    caption: str = "words",
+    caption: str | None = "words",
 ) -> tuple[str, str | None]:
     """Tag and drop reason of one pair."""
     tagged = tag_rows(rules, image[None], text[None], [caption])
@@ -112,6 +113,11 @@ SAFE, UNSAFE = ("safe a", "safe b"), ("unsafe a", "unsafe b")
         ((*SAFE, "old a", "old b"), None, "a nude kid", CAPTION_WORDS),
         ((*UNSAFE, "old a", "old b", "thing a"), None, "NUDE, Under Age", CAPTION_WORDS),
         ((*UNSAFE, "old a", "old b", "thing a"), None, "nude_kid2", CAPTION_WORDS),
+        # Of several reasons the caption comes first, then under-age people.
+        ((*UNSAFE, "young", "animal"), None, "a nude kid", CAPTION_WORDS),
+        ((*UNSAFE, "young", "animal"), None, "words", UNDERAGE),
+        # No caption names nothing.
+        ((*UNSAFE, "old a", "old b", "thing a"), None, None, None),
         # One list alone, or a part of a word, does not.
         ((*UNSAFE, "old a", "old b", "thing a"), None, "kid", None),
         ((*UNSAFE, "old a", "old b", "thing a"), None, "nude", None),
@@ -119,7 +125,7 @@ SAFE, UNSAFE = ("safe a", "safe b"), ("unsafe a", "unsafe b")
     ],
 )
 def test_what_the_filter_drops(
-    rules: TagRules, image: Any, text: Any, caption: str, reason: str | None
+    rules: TagRules, image: Any, text: Any, caption: str | None, reason: str | None
 ) -> None:
     rows = NEUTRAL if text is None else vector(*text)
     assert judge(rules, vector(*image), rows, caption)[1] == reason
@@ -184,7 +190,7 @@ def test_a_prompts_file_of_another_form_is_refused(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_prompts_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_prompts_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_prompts(str(tmp_path / "nowhere.json"))
     (tmp_path / "bad.json").write_text('{"nsfw": ["a" "b"]}')
@@ -229,6 +235,7 @@ def test_a_classifier_takes_the_place_of_the_prompts_of_the_tag(tmp_path: Path) 
         ({"bias_0": None}, r"layer 0 needs weight \[n, m\] and bias \[m\]"),
         ({"weight_1": np.ones((5, 1))}, "layer 1 has 5 inputs, the one before has 2 outputs"),
         ({"thresholds": np.array([0.9, 0.3])}, "two probabilities, the lower one first"),
+        ({"thresholds": np.array([0.3, 1.5])}, "two probabilities, the lower one first"),
         ({"scale": np.zeros(10)}, "scale above 0"),
         ({"other": np.zeros(1)}, "unknown array 'other'"),
         ({"mean": np.array(["x"])}, r"not a \.npz file of numbers"),
@@ -247,3 +254,50 @@ def test_a_classifier_that_is_no_archive_is_refused(tmp_path: Path) -> None:
         load_classifier(str(tmp_path / "head.npz"))
     with pytest.raises(UsageError, match="no such file"):
         load_classifier(str(tmp_path / "nowhere.npz"))
+
+
+def test_of_equally_similar_prompts_the_flagged_one_counts(rules: TagRules) -> None:
+    """The filter is meant to drop too much rather than too little."""
+    row = np.ones(len(AXES), np.float16) / np.float16(len(AXES) ** 0.5)
+    assert judge(rules, row) == ("NSFW", UNDERAGE)
+
+
+def test_empty_word_lists_drop_nothing(tmp_path: Path) -> None:
+    document = {**DOCUMENT, "captions": {"underage": [], "unsafe": []}}
+    rules = make_rules(prompts(tmp_path, document), embed)
+    assert judge(rules, vector(*SAFE, "old a"), caption="a nude kid")[1] is None
+
+
+def test_tags_replace_those_of_an_earlier_run(rules: TagRules) -> None:
+    tagged = tag_rows(rules, np.stack([vector(*SAFE)]), np.stack([NEUTRAL]), ["words"])
+    table = pa.table({"nsfw": ["NSFW"], "url": ["u"]})
+    assert tagged.add_to(table).to_pylist() == [{"url": "u", "nsfw": "UNLIKELY"}]
+
+
+def test_the_order_of_a_prompts_file_does_not_matter(tmp_path: Path) -> None:
+    turned = dict(reversed(DOCUMENT.items()))
+    assert prompts(tmp_path, turned).digest == prompts(tmp_path).digest
+    other = {**DOCUMENT, "animals": {"flagged": ["animal"], "other": ["thing b", "thing a"]}}
+    assert prompts(tmp_path, other).digest != prompts(tmp_path).digest
+
+
+@pytest.mark.parametrize(("thresholds", "tag"), [((0.5, 0.9), "UNSURE"), ((0.3, 0.5), "NSFW")])
+def test_a_probability_at_a_threshold_is_above_it(
+    tmp_path: Path, thresholds: tuple[float, float], tag: str
+) -> None:
+    path = save_classifier(
+        tmp_path / "head.npz", thresholds=np.array(thresholds), mean=np.full(10, 1.0),
+        scale=np.full(10, 2.0),
+    )  # fmt: skip
+    row = np.zeros((1, 10), np.float16)
+    row[0, AXES.index("unsafe a")] = 2.2  # (2.2 - 1) / 2 = 0.6, of which relu makes 2: a logit of 0
+    classifier = load_classifier(path)
+    assert classifier.probabilities(row) == pytest.approx(0.5, abs=5e-3)
+    exact = np.full((1, 10), 0.0, np.float32)
+    exact[0, AXES.index("unsafe a")] = 2.2
+    assert classifier.probabilities(exact)[0] == pytest.approx(0.5, abs=1e-5)
+    flat = save_classifier(
+        tmp_path / "flat.npz", weight_1=np.zeros((2, 1)), bias_1=np.zeros(1),
+        thresholds=np.array(thresholds),
+    )  # fmt: skip
+    assert load_classifier(flat).tags(row).tolist() == [tag]

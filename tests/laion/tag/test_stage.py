@@ -1,4 +1,4 @@
-"""`laion tag` over made-up scored folders: what it writes, and what --purge leaves of its input."""
+"""`laion tag` over made-up folders: what it writes, and what --purge leaves of its input."""
 
 from __future__ import annotations
 
@@ -289,7 +289,7 @@ def test_killed_while_purging_and_run_again_it_ends_clean(
     check_purged(source)
 
 
-def test_a_shard_that_cannot_be_purged_is_told_and_its_scores_stay(source: Path) -> None:
+def test_a_shard_that_cannot_be_purged_is_reported_and_its_scores_stay(source: Path) -> None:
     tar = source / "shards" / "00000.tar"
     content = tar.read_bytes()
     tar.write_bytes(b"damaged " * 2000)

@@ -27,6 +27,7 @@ CORE = [
     "webdataset>=0.2.86",
     "orjson>=3.9",
     "fsspec>=2023.9",
+    "fire>=0.5",  # reads lists as img2dataset's command line does
     "tqdm>=4.65",
 ]
 
@@ -95,9 +96,10 @@ EXTRAS["dev"] = [
     "datasets>=2.14",  # a release has to open with it; 2.14 reads a card's list of parts
 ]
 
-# Optional: without a C compiler OpenCV does the same, slower. The order of floating-point sums is
-# part of what they promise, hence no contraction. With wrapping signed numbers, which some Pythons
-# are built with, compilers do not see that a product of 16 bits fits.
+# All are optional: without them Python libraries do the same, slower; `loaded()` of each package
+# tells which are there. -ffp-contract=off keeps the order of floating-point sums, so that results
+# are the same on every machine. -fno-wrapv, against the -fwrapv of some Pythons, lets compilers
+# infer that a product of 16 bits fits.
 COMPILED = [
     Extension(
         f"img2ds.image.native.{name}",
@@ -108,7 +110,7 @@ COMPILED = [
     )
     for name in ("_resample", "_planes", "_png")
 ]
-if platform.machine() in ("x86_64", "AMD64"):  # written in its vector instructions
+if platform.machine() in ("x86_64", "AMD64"):  # uses its vector instructions
     COMPILED.append(
         Extension(
             "img2ds.image.native._jpeg",

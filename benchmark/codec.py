@@ -1,8 +1,8 @@
-"""What does a picture cost, from its bytes to the sample's, beside the floor and other libraries?
+"""What does an image cost, from its bytes to the sample's, beside the floor and other libraries?
 
-Each picture of the corpus goes through all contenders by turns, the first one changing with each
-picture and round; what counts is CPU time of the thread. The floor is the best bare library calls
-that make the very same bytes, given the size and the format: that is checked for every picture.
+Each image of the corpus goes through all contenders by turns, the first one changing with each
+image and round; what counts is CPU time of the thread. The floor is the best bare library calls
+that make the very same bytes, given the size and the format: that is checked for every image.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ QUESTION = "codec"
 
 
 def check(case: Case) -> None:
-    """Stop unless the floor's picture is img2ds's; warms up all contenders too.
+    """Stop unless the floor's image is img2ds's; warms up all contenders too.
 
     Where img2ds has learned to do something better, so must the floor.
     """
     made = {name: contender(case)[0] for name, contender in CONTENDERS.items()}
     if not made["img2ds"] == made["floor"] == made["by stage"]:
-        world.stop(f"the floor makes another picture of {case.file.name} than img2ds does")
+        world.stop(f"the floor makes another image of {case.file.name} than img2ds does")
 
 
 def take_times(cases: Iterator[Case], rounds: int) -> list[tuple[Case, dict[str, Times]]]:
-    """The median of the rounds for each picture, contender and stage."""
+    """The median of the rounds for each image, contender and stage."""
     names = list(CONTENDERS)
     found = []
     gc.disable()
@@ -61,7 +61,7 @@ def take_times(cases: Iterator[Case], rounds: int) -> list[tuple[Case, dict[str,
 
 
 def summary(found: list[tuple[Case, dict[str, Times]]]) -> dict[str, float]:
-    """Means over pictures, in milliseconds; `rest` is what img2ds does beside its stages."""
+    """Means over images, in milliseconds; `rest` is what img2ds does beside its stages."""
 
     def mean(name: str, stage: int | None = None) -> float:
         times = [times[name] for _, times in found]
@@ -90,8 +90,8 @@ def report(found: list[tuple[Case, dict[str, Times]]]) -> dict[str, dict[str, fl
         [name, str(len(groups[name])), *(f"{result[column]:.2f}" for column in shown)]
         for name, result in results.items()
     ]
-    print("\nms of CPU a picture, by format and longer side")
-    print(measure.table(["picture", "count", *shown], rows))
+    print("\nms of CPU an image, by format and longer side")
+    print(measure.table(["image", "count", *shown], rows))
     every = results["all"]
     print(
         f"img2ds takes {every['ratio']:.3f}x the floor over the corpus, "
@@ -104,7 +104,7 @@ def report(found: list[tuple[Case, dict[str, Times]]]) -> dict[str, dict[str, fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--every", type=int, default=1, help="take each so many'th picture alone")
+    parser.add_argument("--every", type=int, default=1, help="take each so many'th image alone")
     parser.add_argument("--peer_venv", type=Path, default=peer.HOME)
     options = parser.parse_args()
     measure.warn_when_busy()

@@ -1,6 +1,6 @@
-"""What makes a sample's picture of a body: img2ds, the floor, other libraries.
+"""What makes a sample's image of a body: img2ds, the floor, other libraries.
 
-Each is called with a `Case` and gives the encoded picture and the milliseconds of CPU it took.
+Each is called with a `Case` and gives the encoded image and the milliseconds of CPU it took.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ SIDE, QUALITY = OPTIONS.image_size, OPTIONS.quality
 CLASSES = (256, 512, 1024)
 STAGES = ("decode", "resize", "encode")
 
-#: Milliseconds of a picture: one each stage, or a single one where stages are not told apart.
+#: Milliseconds of an image: one each stage, or a single one where stages are not told apart.
 Times = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A picture of the corpus, and what is known of it before the clock runs."""
+    """An image of the corpus, and what is known of it before the clock runs."""
 
     file: File
     body: bytes | bytearray
-    picture: InspectedImage
+    image: InspectedImage
 
     @property
     def group(self) -> str:
@@ -59,13 +59,13 @@ class Case:
 
 
 def read_cases(corpus: Corpus, every: int) -> Iterator[Case]:
-    """Each `every`th picture of the corpus."""
+    """Each `every`th image of the corpus."""
     transformer = Transformer(OPTIONS)
     for file in corpus.pictures[::every]:
         body = (corpus.folder / "picture" / file.name).read_bytes()
-        picture = transformer.inspect(body)
-        assert isinstance(picture, InspectedImage)
-        yield Case(file, body, picture)
+        image = transformer.inspect(body)
+        assert isinstance(image, InspectedImage)
+        yield Case(file, body, image)
 
 
 class Ours:
@@ -76,9 +76,9 @@ class Ours:
 
     def __call__(self, case: Case) -> tuple[bytes, Times]:
         began = thread_time()
-        picture = self._transformer.inspect(case.body)
-        assert isinstance(picture, InspectedImage)
-        encoded = self._transformer.render(picture)
+        image = self._transformer.inspect(case.body)
+        assert isinstance(image, InspectedImage)
+        encoded = self._transformer.render(image)
         spent = thread_time() - began
         assert isinstance(encoded, Encoded)
         return bytes(encoded.data), (1000 * spent,)
@@ -91,7 +91,7 @@ class OursByStage:
         self._encode = make_encoder(OPTIONS.encode_format, QUALITY)
 
     def __call__(self, case: Case) -> tuple[bytes, Times]:
-        header, geometry = case.picture.header, case.picture.geometry
+        header, geometry = case.image.header, case.image.geometry
         if header.format == "jpeg":
             return _by_planes(case)
         min_size = geometry.resized if geometry.shrinks else (0, 0)
@@ -99,7 +99,7 @@ class OursByStage:
         began = thread_time()
         pixels = decode(case.body, header, min_size, OPTIONS.max_decoded_pixels)
         decoded = thread_time()
-        canvas = resize(pixels, geometry, case.picture.orientation, name)
+        canvas = resize(pixels, geometry, case.image.orientation, name)
         resized = thread_time()
         data = self._encode(canvas)
         return data, _stages(began, decoded, resized, thread_time())
@@ -110,7 +110,7 @@ _ENCODE_PLANES = make_plane_encoder(QUALITY)
 
 def _by_planes(case: Case) -> tuple[bytes, Times]:
     """A JPEG's way, each of its three calls on the clock."""
-    header, geometry = case.picture.header, case.picture.geometry
+    header, geometry = case.image.header, case.image.geometry
     shrinks = geometry.shrinks
     began = thread_time()
     scale = reduction(header, geometry.resized if shrinks else (0, 0))
@@ -128,7 +128,7 @@ def floor(case: Case) -> tuple[bytes, Times]:
 
     For JPEGs and PNGs those are img2ds's own.
     """
-    header, geometry = case.picture.header, case.picture.geometry
+    header, geometry = case.image.header, case.image.geometry
     if header.format == "jpeg":
         return _by_planes(case)
     began = thread_time()
@@ -152,7 +152,7 @@ def _bare_decode(body: bytes | bytearray, header: Header) -> tuple[Pixels, str]:
 
 
 def _bare_canvas(pixels: Pixels, geometry: Geometry) -> Pixels:
-    """The picture at its place on white."""
+    """The image at its place on white."""
     canvas = np.full((SIDE, SIDE, 3), 255, np.uint8)
     (width, height), left, top = geometry.resized, geometry.left, geometry.top
     _bare_resize(pixels, canvas[top : top + height, left : left + width], geometry.shrinks)
@@ -180,7 +180,7 @@ def _opencv_pixels(body: bytes | bytearray) -> Pixels:
 
 def turbo(case: Case) -> tuple[bytes, Times]:
     """JPEGs by simplejpeg, which is libjpeg-turbo, and through RGB; others as the floor."""
-    header, geometry = case.picture.header, case.picture.geometry
+    header, geometry = case.image.header, case.image.geometry
     if header.format != "jpeg":
         return floor(case)
     began = thread_time()
@@ -198,7 +198,7 @@ def turbo(case: Case) -> tuple[bytes, Times]:
 
 def opencv(case: Case) -> tuple[bytes, Times]:
     """All of it by OpenCV."""
-    geometry = case.picture.geometry
+    geometry = case.image.geometry
     kernel = cv2.INTER_AREA if geometry.shrinks else cv2.INTER_LANCZOS4
     (width, height), left, top = geometry.resized, geometry.left, geometry.top
     began = thread_time()
@@ -216,7 +216,7 @@ def opencv(case: Case) -> tuple[bytes, Times]:
 
 def pillow(case: Case) -> tuple[bytes, Times]:
     """All of it by Pillow, which scales JPEGs while decoding when it is given a draft's size."""
-    geometry = case.picture.geometry
+    geometry = case.image.geometry
     began = thread_time()
     image = Image.open(io.BytesIO(case.body))
     if geometry.shrinks:

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from xxhash import xxh3_128_digest
 
 from benchmark.measure import keep, table, warn_when_busy
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.storage import OutputFolder
 from laion.data.candidate import CANDIDATE_SCHEMA
 from laion.data.digest import digest_words
@@ -30,7 +31,6 @@ from laion.data.partition import PARTITION_BITS, partitions_metadata
 from laion.dedup.bloom import BloomFilter, FilterSize
 from laion.dedup.deduplicator import BloomDeduplicator
 from laion.dedup.stage import Dedup, DedupOptions, Partition
-from laion.part import Part
 
 #: Share of the pairs that came before, as a crawl against itself.
 DUPLICATES = 0.2
@@ -137,17 +137,19 @@ def main() -> None:
             folder = OutputFolder.open(f"{place}/out{turn}")
             with folder.lock():
                 options = DedupOptions(output_folder=folder.path, input=(place,), exact=exact)
-                part = Part(folder, 0)
+                shard = ShardOutput(folder, 0)
                 dedup = Dedup(options, (path,), size)
                 name = "the whole part, parquet to parquet" + (", --exact" if exact else "")
                 # Less what making and writing an empty filter of that size takes.
                 empty = nanoseconds(lambda: BloomFilter(size).write(f"{place}/empty"), count)
                 measured[name] = (
-                    nanoseconds(partial(dedup, Partition(0, 0, ()), part), count) - empty
+                    nanoseconds(partial(dedup, Partition(0, 0, ()), shard), count) - empty
                 )
             folder.close()
-    print(f"{count:,} pairs, {DUPLICATES:.0%} drawn again, filter of {size.bytes / 1e6:.0f} MB "
-          f"for {arguments.capacity:,}; input {file_size / count:.0f} bytes a pair")  # fmt: skip
+    print(
+        f"{count:,} pairs, {DUPLICATES:.0%} drawn again, filter of {64 * size.blocks / 1e6:.0f} MB "
+        f"for {arguments.capacity:,}; input {file_size / count:.0f} bytes a pair"
+    )
     print(table(
         ("", "ns CPU a pair", "M pairs/s a core"),
         [(name, f"{ns:.0f}", f"{1000 / ns:.2f}") for name, ns in measured.items()],

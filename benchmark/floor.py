@@ -41,7 +41,7 @@ class Known:
     def case(self, body: bytes | bytearray) -> Case:
         """What is known of a body. Raises KeyError for one that is not of the corpus."""
         known = self._cases[self._key(body)]
-        return Case(known.file, body, known.picture)
+        return Case(known.file, body, known.image)
 
     @staticmethod
     def _key(body: bytes | bytearray) -> tuple[int, bytes, bytes]:

@@ -21,15 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.measure import keep, table, warn_when_busy
+from img2ds.engine.sequential import SequentialWorker
 from img2ds.storage import OutputFolder, find_inputs
 from laion.data.embedding_folder import EmbeddingFolder, open_embedding_folder
 from laion.release.plan import plan_release
-from laion.release.stage import make_part
+from laion.release.stage import make_shard
 from laion.release.stats import count_files
-from laion.stage import SequentialWorker
 from laion.tag.prompts import load_prompts
 from laion.tag.stage import TagTask
-from laion.tag.stage import make_part as tag_part
+from laion.tag.stage import make_shard as tag_shard
 from laion.tag.tagging import make_rules
 
 #: Pairs of a scored part: a shard of img2ds.
@@ -102,7 +102,7 @@ def main() -> None:
         tagged = OutputFolder.open(str(folder / "tagged"))
         tasks = [TagTask(n, part, rules) for n, part in enumerate(scored.shards)]
         with tagged.lock():
-            worker = SequentialWorker(tagged, tag_part)
+            worker = SequentialWorker(tagged, tag_shard)
             times["tag"] = microseconds(lambda: worker(iter(tasks), lambda report: None), pairs)
         plan = []
         times["release: plan"] = microseconds(
@@ -110,7 +110,7 @@ def main() -> None:
         )
         released = OutputFolder.open(str(folder / "release"))
         with released.lock():
-            worker = SequentialWorker(released, make_part)
+            worker = SequentialWorker(released, make_shard)
             times["release: parts"] = microseconds(
                 lambda: worker(iter(plan), lambda report: None), pairs
             )

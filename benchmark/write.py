@@ -33,7 +33,9 @@ from benchmark.corpus import open_corpus
 from img2ds.config.options import Options
 from img2ds.core.sample import Encoded, Sample, ShardTask
 from img2ds.core.schema import metadata_schema, metadata_table
+from img2ds.downloader.dataset_sink import DatasetSink
 from img2ds.downloader.shard import Shard
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.formats.contract import ShardWriter
 from img2ds.formats.files import FilesWriter
 from img2ds.formats.metadata_table import write_metadata
@@ -66,7 +68,7 @@ class Shards:
         self.bodies: list[bytes | bytearray] = []
         self.samples: list[Sample] = []
         for n, case in enumerate(islice(read_cases(open_corpus(), 1), count)):
-            encoded = transformer.render(case.picture)
+            encoded = transformer.render(case.image)
             assert isinstance(encoded, Encoded)
             caption = f"A landscape, number {n}, as it was drawn"
             key, sha256 = f"{n:09d}", digest(case.body)
@@ -184,7 +186,8 @@ class Shards:
              "output_folder": str(folder)}
         )  # fmt: skip
         out = OutputFolder.open(str(folder / "out"))
-        shard = Shard(ShardTask(0, len(self.images), table), table, options, out)
+        sink = DatasetSink(ShardOutput(out, 0), options)
+        shard = Shard(ShardTask(0, len(self.images), table), table, options, sink)
         for n, image in enumerate(self.images):
             shard.digest(n, self.digests[n])
             shard.store(n, image)

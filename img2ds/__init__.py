@@ -1,4 +1,4 @@
-"""img2ds turns a list of image URLs into a training dataset.
+"""Turn a list of image URLs into a training dataset.
 
 import img2ds
 report = img2ds.download(url_list="urls.txt", output_folder="out", output_format="webdataset")
@@ -26,7 +26,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Imported at first use: the command line answers a typing mistake without loading codecs.
+    # Imported at first use: the command line reports a typing mistake without loading codecs.
     if name in _HOMES:
         from importlib import import_module
 

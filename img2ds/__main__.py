@@ -1,4 +1,4 @@
-"""python -m img2ds"""
+"""Run the command line: `python -m img2ds`."""
 
 from __future__ import annotations
 

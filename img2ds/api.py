@@ -1,4 +1,4 @@
-"""`img2ds.download`: the command line's flags as keyword arguments."""
+"""`img2ds.download`: a download with the flags of the command line as keyword arguments."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from img2ds.downloader import job
 
 
 def download(url_list: str, **flags: Any) -> job.Report:
-    """Turn a list of image URLs into a data set; `img2ds --help` explains every flag.
+    """Turn a list of image URLs into a dataset; `img2ds --help` explains every flag.
 
-    Blocks until the run is done. Worker processes are programs of their own: no
-    `if __name__ == "__main__"` is needed, and notebooks are fine.
+    Blocks until the run is done. Worker processes do not import the main module: no
+    `if __name__ == "__main__"` is needed, and notebooks work.
 
     Args:
         url_list: a file, a folder, a glob, an fsspec URL, or `-` for standard input.
-        **flags: the flags by name, as Python values or as they would be typed.
+        **flags: the flags by name, as Python values or as typed.
 
     Returns:
-        What the run did; `report.exit_code` is 0 when every shard is committed.
+        The result of the run; `report.exit_code` is 0 if every shard is committed.
 
     Raises:
-        UsageError: something cannot work; nothing was downloaded.
+        UsageError: the options or the input cannot work; nothing was downloaded.
     """
     return job.run(Options.from_flags({"url_list": url_list, **flags}))
 

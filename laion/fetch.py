@@ -9,9 +9,9 @@ a model's central crop sees what it would have seen of the original.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, make_dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
@@ -22,16 +22,13 @@ from img2ds.core.sample import ShardTask
 from img2ds.downloader import job
 from img2ds.downloader.planner import open_input
 from img2ds.downloader.process import check_descriptors
-from img2ds.downloader.shard import Shard
-from img2ds.downloader.worker import ShardWorker
+from img2ds.downloader.shard import Shard, ShardSink
+from img2ds.downloader.worker import Opener, ShardWorker
 from img2ds.engine.distributors.contract import Worker
-from img2ds.formats.contract import ShardWriter
 from img2ds.net.fetcher import open_fetcher
-from img2ds.report.shard_report import ShardReport
-from img2ds.report.tally import Tally
 from img2ds.source import RangeReader, read_rows
 from img2ds.storage import OutputFolder
-from laion.provenance import note_origin
+from laion.provenance import note_input
 
 #: What the pipeline decides: these are no flags of `laion download`.
 FIXED: Mapping[str, Any] = {
@@ -133,56 +130,24 @@ def run(options: Any) -> DownloadReport:
     wanted = img2ds_options(options, url_list=options.input)
     report = job.run(wanted)
     if not options.dry_run:
-        note_origin(options.output_folder, options.input)
+        note_input(options.output_folder, options.input)
     return DownloadReport(report, options.dry_run)
 
 
-class PairSink(ShardWriter, Protocol):
-    """Takes a shard's pictures in memory, and in the end commits what is to be kept of them."""
-
-    def commit(self, tally: Tally, notes: Sequence[str]) -> ShardReport[Any]:
-        """Commit. Blocks: it is called from a thread.
-
-        Args:
-            tally: what downloading came to. notes: lines for the log.
-        """
-        ...
-
-
-class PairShard(Shard):
-    """Candidates whose pictures go to a sink instead of a data set."""
-
-    def __init__(
-        self,
-        task: ShardTask,
-        table: pa.Table,
-        options: Options,
-        folder: OutputFolder,
-        sink: PairSink,
-    ) -> None:
-        super().__init__(task, table, options, folder, sink)
-        self._sink = sink
-
-    def commit(self) -> ShardReport[Any]:
-        """See `PairSink.commit`."""
-        if self.error is not None:
-            self.abort()
-            words = self.error.strerror or str(self.error)
-            return self._report(f"cannot write to the output folder: {words.lower()}", fatal=True)
-        return self._sink.commit(self.tally, self.notes)
-
-
 def crawling_worker(
-    options: Options,
-    folder: OutputFolder,
-    opener: Callable[[Options, OutputFolder], Callable[[Any], PairShard | ShardReport[Any]]],
+    options: Options, folder: OutputFolder, opener: Callable[[Options, OutputFolder], Opener]
 ) -> Worker:
-    """A worker that downloads, and hands pictures to the sinks of the shards that `opener` makes.
+    """Return a worker that downloads into the sinks of the shards that `opener` makes.
 
     Args:
         opener: picklable; called once in each process.
     """
     return ShardWorker(options, folder, opener=opener)
+
+
+def open_shard(task: ShardTask, table: pa.Table, options: Options, sink: ShardSink) -> Shard:
+    """Return the shard of candidates whose images go to `sink`."""
+    return Shard(task, table, options, sink)
 
 
 def candidate_shards(options: Options) -> tuple[dict[str, Any], Callable[[int], list[ShardTask]]]:

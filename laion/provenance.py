@@ -1,19 +1,23 @@
-"""What a folder was made from, and with which model: from its manifest, or a note beside it.
+"""What a folder was made from: its input, its model, and the stages that it came through.
 
-A manifest holds what tells one data set from another, in which files go by their name or content;
-the note says where they are.
+Manifests identify inputs and models by name or content; a note beside the manifest says where
+they are. Commit markers say what each stage kept and dropped.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from img2ds.core.failure import UsageError
-from img2ds.engine.manifest import MANIFEST
+from img2ds.engine.manifest import Segment, read_segments
+from img2ds.engine.marker import marker_names, total_counts
 from img2ds.storage import OutputFolder
+from img2ds.storage.filesystem import as_usage_error
 from laion.data.embedding_layout import FOLDERS
 
 #: The note's place in a folder.
@@ -21,44 +25,44 @@ NOTE = "_img2ds/laion.json"
 
 
 class ModelNames(NamedTuple):
-    """A CLIP model and its weights as users name them, files by their whole path; None where
-    nobody can tell.
-    """
+    """A CLIP model and its weights as users name them, files by their path; None if unknown."""
 
     model: str | None = None
     pretrained: str | None = None
 
 
-def read_segments(folder: OutputFolder) -> list[dict[str, Any]]:
-    """The segments of a folder's manifest; none when it has no manifest that can be read."""
-    try:
-        document = json.loads(folder.read_bytes(MANIFEST))
-        segments: list[dict[str, Any]] = document["segments"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return segments
+def segments_of(folder: OutputFolder) -> list[Segment]:
+    """Return the segments of a folder's manifest; none without a manifest.
+
+    Raises:
+        UsageError: it cannot be read, is damaged, or is of another version.
+    """
+    with as_usage_error(f"read the manifest of {folder.path}"):
+        return read_segments(folder)
+
+
+def options_of(folder: OutputFolder) -> dict[str, Any]:
+    """Return the options of a folder's last segment; none without a manifest. Raises UsageError."""
+    segments = segments_of(folder)
+    return dict(segments[-1].options) if segments else {}
 
 
 def require_tars(path: str) -> None:
-    """Say so when img2ds made a folder in another format than webdataset, which stages read.
-
-    Raises:
-        UsageError: it did.
-    """
-    for segment in read_segments(OutputFolder.open(path)):
-        made = segment.get("options", {}).get("output_format", "webdataset")
+    """Raise UsageError when img2ds made a folder in another format than webdataset."""
+    for segment in segments_of(OutputFolder.open(path)):
+        made = segment.options.get("output_format", "webdataset")
         if made != "webdataset":
             raise UsageError(
-                f"{path} was downloaded with --output_format {made}; what is needed here are "
-                "tars: download with --output_format webdataset, as laion download does"
+                f"{path} was downloaded with --output_format {made}, and tars are needed here: "
+                "download with --output_format webdataset, as laion download does"
             )
 
 
 def made_from(folder: OutputFolder) -> str | None:
-    """The folder that this one was made from, None where nobody can tell."""
-    for segment in read_segments(folder):
-        for file in segment["fingerprint"]["files"]:
-            place = str(file["name"]).rpartition("/")[0]
+    """Return the folder that this one was made from, None if unknown. Raises UsageError."""
+    for segment in segments_of(folder):
+        for name in segment.file_names:
+            place = name.rpartition("/")[0]
             for inside in FOLDERS:
                 place = place.removesuffix(f"/{inside}")
             if place:
@@ -68,53 +72,127 @@ def made_from(folder: OutputFolder) -> str | None:
 
 
 def read_model(folder: OutputFolder) -> ModelNames:
-    """The model that the embeddings of a folder were made with."""
-    told = _read_note(folder)
-    if "model" not in told:  # a folder of before there were notes
-        segments = read_segments(folder)
-        told = segments[-1].get("options", {}) if segments else {}
-    model, pretrained = told.get("model"), told.get("pretrained")
+    """Return the model that the embeddings of a folder were made with. Raises UsageError."""
+    noted = _read_note(folder)
+    if "model" not in noted:  # folders of the first version have no note
+        noted = options_of(folder)
+    model, pretrained = noted.get("model"), noted.get("pretrained")
     if not isinstance(model, str):
         return ModelNames()
     return ModelNames(named(model), named(pretrained))
 
 
 def named(model: str | None) -> str | None:
-    """A model or its weights so that it is found from any folder: files by their whole path."""
+    """Name a model or its weights so that any folder finds it: files by their whole path."""
     return os.path.abspath(model) if model is not None and os.path.isfile(model) else model
 
 
 def file_name(model: str | None) -> str | None:
-    """A model or its weights so that it is the same wherever it lies: files by their name."""
+    """Name a model or its weights the same wherever it is: files by their name."""
     return os.path.basename(model) if model is not None and os.path.isfile(model) else model
 
 
-def write_note(folder: OutputFolder, values: Mapping[str, str | None]) -> None:
-    """Note where the folder is from; other values of the note stay. Raises OSError."""
-    told = {**_read_note(folder), **values}
-    if told != _read_note(folder):
-        folder.write_bytes(NOTE, json.dumps(told).encode())
+def note_model(folder: OutputFolder, model: ModelNames) -> None:
+    """Note the model that a folder's embeddings are made with. Raises UsageError."""
+    _write_note(folder, model._asdict())
+
+
+def note_input(output_folder: str, source: str) -> None:
+    """Note in a folder that it was made from the folder `source`. Raises UsageError."""
+    folder = OutputFolder.open(output_folder)
+    try:
+        _write_note(folder, {"input": OutputFolder.open(source).path})  # absolute
+    finally:
+        folder.close()
+
+
+def _write_note(folder: OutputFolder, values: Mapping[str, str | None]) -> None:
+    """Set values of the note; others stay."""
+    before = _read_note(folder)
+    noted = {**before, **values}
+    if noted != before:
+        with as_usage_error(f"write to {folder.path}"):
+            folder.write_bytes(NOTE, json.dumps(noted).encode())
 
 
 def _read_note(folder: OutputFolder) -> dict[str, Any]:
     try:
-        told = json.loads(folder.read_bytes(NOTE))
+        noted = json.loads(folder.read_bytes(NOTE))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return noted if isinstance(noted, dict) else {}
 
 
-def note_origin(output_folder: str, source: str) -> None:
-    """Leave the note in a folder that was made from the folder `source`.
+@dataclass(slots=True)
+class StageCounts:
+    """What a stage's folder says of itself.
+
+    `options` are those that decide what its shards are.
+    """
+
+    stage: str
+    folder: str
+    shards: int
+    count: int
+    kept: int
+    reasons: Counter[str]
+    metrics: dict[str, int] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def read_stage(path: str) -> StageCounts | None:
+    """Return what the commit markers of a folder say; None when it has none.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: they, or the manifest, are damaged.
+        OSError: they cannot be read.
     """
-    folder = OutputFolder.open(output_folder)
-    place = OutputFolder.open(source).path  # absolute, so that it can be followed from anywhere
-    try:
-        write_note(folder, {"input": place})
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder.path}: {error}") from None
-    finally:
-        folder.close()
+    folder = OutputFolder.open(path)
+    shards = len(marker_names(folder.names()))
+    if not shards:
+        return None
+    counts = total_counts(folder)
+    options = options_of(folder)
+    return StageCounts(
+        str(options.pop("stage", "download")),
+        folder.path,
+        shards,
+        counts.count,
+        counts.successes,
+        counts.reasons,
+        dict(sorted(counts.metrics.items())),
+        options,
+    )
+
+
+def trace_stages(last: str, others: Sequence[str] = ()) -> list[StageCounts]:
+    """Return the stages that `last` came through as far as they can be traced, the first one first.
+
+    Args:
+        others: folders of more stages to list, in their order.
+
+    Raises:
+        UsageError: one of `others` is not a stage's folder.
+    """
+    found: dict[str, StageCounts] = {}
+    for path in others:
+        counts = read_stage(path)
+        if counts is None:
+            raise UsageError(f"--stages: {path} has no committed shards (NNNNN_stats.json)")
+        found[counts.folder] = counts
+    chain: list[StageCounts] = []
+    for path in _inputs_of(last):
+        counts = read_stage(path)
+        if counts is not None and counts.folder not in found:
+            chain.append(counts)
+    return [*found.values(), *reversed(chain)]
+
+
+def _inputs_of(path: str) -> Iterator[str]:
+    """Yield `path`, the folder it was made from, and so on."""
+    seen = set()
+    place: str | None = path
+    while place and place not in seen:
+        seen.add(place)
+        yield place
+        place = made_from(OutputFolder.open(place))

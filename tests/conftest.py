@@ -17,10 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from img2ds.engine.distributors.contract import Distributor
 from img2ds.engine.distributors.factory import open_distributor
+
+# A busy machine must not fail a test for the time that an example takes.
+hypothesis.settings.register_profile("img2ds", deadline=None)
+hypothesis.settings.load_profile("img2ds")
 
 ROOT = Path(__file__).parents[1]
 

@@ -99,7 +99,7 @@ def test_the_list_may_not_lie_among_the_shards(
     (tmp_path / "00000.txt").write_text("http://a/1\n")
     arguments = ["--url_list", str(tmp_path), "--output_folder", str(tmp_path), *WEBDATASET]
     assert cli.run(arguments) == 2
-    assert "lies in the output folder" in capsys.readouterr().err
+    assert "is in the output folder, whose files are replaced" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_would_be_done(

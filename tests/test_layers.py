@@ -55,6 +55,7 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
 #: Outside libraries with one home: the modules (by their path's start) that may import them.
 HOMES = {
     "fsspec": ("img2ds/storage/",),
+    "fire": ("img2ds/config/flags.py",),
     "httptools": ("img2ds/net/http11_head.py",),
     "asks": ("img2ds/net/asks_client.py",),
     "simplejpeg": ("img2ds/image/",),

@@ -27,7 +27,7 @@ class Retryability(Enum):
 
     PERMANENT = "permanent"  #: no
     TRANSIENT = "transient"  #: yes, the server or the network may recover
-    LOCAL = "local"  #: the fault is this machine's, whatever the URL
+    LOCAL = "local"  #: the cause is on this machine, not at the URL
 
 
 _DOWNLOAD, _RESIZE = Status.FAILED_TO_DOWNLOAD, Status.FAILED_TO_RESIZE

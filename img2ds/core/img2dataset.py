@@ -1,6 +1,6 @@
-"""What img2dataset writes in its own way: error messages in place of reasons, JSON with NaN. Pure.
+"""Reads what img2dataset writes differently: error messages instead of reasons, JSON with NaN.
 
-Its messages are Python's: of urllib, http.client, ssl and socket, and of its own resizer.
+Its messages are those of Python's urllib, http.client, ssl and socket, and of its own resizer.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import orjson
 
 from img2ds.core.failure import Reason, http_reason
 
-#: The reason of a message that nobody knows; it counts as permanent.
+#: The reason of an unknown message; it counts as permanent.
 UNKNOWN = "other"
 
 _HTTP = re.compile(r"HTTP Error (\d{3})")
-#: The first that is found in a message counts.
+#: The first pattern found in a message counts.
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), reason.value)
     for pattern, reason in (
@@ -46,7 +46,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 
 def reason_of(message: str) -> str:
-    """The reason that a message of img2dataset stands for, `other` where none does."""
+    """Return the reason for a message of img2dataset; `other` if it is unknown."""
     if match := _HTTP.search(message):
         code = int(match[1])
         return str(Reason.TOO_MANY_REDIRECTS.value) if 300 <= code < 400 else http_reason(code)
@@ -57,7 +57,7 @@ def reason_of(message: str) -> str:
 
 
 def read_json(data: bytes) -> Any:
-    """The JSON of a sample. Raises ValueError; NaN, which is no JSON, is read as such."""
+    """Parse the JSON of a sample, also with NaN, which is not valid JSON. Raises ValueError."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:

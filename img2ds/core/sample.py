@@ -1,4 +1,4 @@
-"""The values that travel between the stages; plain data, picklable, no I/O."""
+"""The values that are passed between the steps of a download: plain, picklable data."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: A whole body; `bytearray` where it was received in place, so that nobody copies it.
+#: A whole response body; a `bytearray` if it was received in place, to save a copy.
 Body = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True)
 class RowRange:
-    """Rows `start` (included) to `stop` (excluded) of one input file that can be sought."""
+    """Rows `start` (included) to `stop` (excluded) of a seekable input file."""
 
     path: str
-    input_format: str
     start: int
     stop: int
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """One shard to make. `rows` is either where to read them or the rows themselves.
+    """One shard to make.
 
-    A carried table holds only the columns the job asked for, under their input names.
+    Attributes:
+        rows: where to read the rows, or the rows themselves: only the columns that the job needs,
+            under their names in the input.
     """
 
     shard_id: int
@@ -36,7 +37,7 @@ class ShardTask:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The body of one answer, content coding undone, within the byte caps."""
+    """The body of one response, decoded, within the limits on bytes."""
 
     body: Body
 
@@ -45,8 +46,9 @@ class Fetched:
 class Encoded:
     """An image ready to be written.
 
-    Sizes in pixels; the original ones are those of the upright picture. `exif` is a JSON
-    object as a string, None when it was not asked for.
+    Attributes:
+        original_width, original_height: pixels of the original, turned upright.
+        exif: a JSON object as a string, None if it was not requested.
     """
 
     data: Body
@@ -59,10 +61,12 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One successful row on its way into a shard.
+    """A successful row, ready to be written to a shard.
 
-    `index` is the row's place in its shard, `metadata` the row of the metadata table.
-    `caption` is None when the job has no caption column.
+    Attributes:
+        index: the position of the row in its shard.
+        caption: None if the job has no caption column.
+        metadata: the row of the metadata table.
     """
 
     index: int
@@ -74,10 +78,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A published file of a shard: name relative to the output folder, bytes, sha256 in hex.
+    """A published file or folder of a shard.
 
-    Or a published folder: then `files` is how many files there are in it, `size` is their sum, and
-    `sha256` is of the list of them, see `listing_line`.
+    Attributes:
+        name: relative to the output folder.
+        size: bytes; of a folder, of all files in it.
+        sha256: in hex; of a folder, of the list of its files, see `listing_line`.
+        files: how many files a folder contains; None for a file.
     """
 
     name: str
@@ -87,8 +94,8 @@ class FileRecord:
 
 
 def listing_line(name: str, sha256: str) -> str:
-    """The line of a file in the list that a folder's hash is of; lines are sorted by name.
+    """Return the line of a file in the list that a folder's hash covers; lines are sorted by name.
 
-    It is what sha256sum prints: `cd 00000 && sha256sum * | sha256sum` (in the C locale) gives it.
+    In the C locale, `cd 00000 && sha256sum * | sha256sum` prints the same hash.
     """
     return f"{sha256}  {name}\n"

@@ -1,7 +1,7 @@
-"""The Arrow schema of the metadata: one row per input row, failed ones too.
+"""The Arrow schema of the metadata: one row per input row, including failed ones.
 
 Columns in order: the additional ones, caption, url, key, status, error_message, width, height,
-original_width, original_height, exif, the hash, reason. img2dataset's, with `reason` added last.
+original_width, original_height, exif, the hash, reason. All but `reason` are img2dataset's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-#: What img2ds itself knows of a row; the rest comes from the input.
+#: The columns that img2ds writes for every row; the others depend on the job.
 _OWN = (
     ("key", pa.string()),
     ("status", pa.string()),
@@ -30,13 +30,13 @@ def metadata_schema(
     exif: bool,
     digest: str | None,
 ) -> pa.Schema:
-    """The schema of `NNNNN.parquet`.
+    """Return the schema of `NNNNN.parquet`.
 
     Args:
         additional: the saved input columns and their types, in order.
         caption: whether the job has a caption column.
-        exif: whether EXIF data are kept.
-        digest: name of the hash column (`sha256` and the like), None for none.
+        exif: whether EXIF data is kept.
+        digest: the name of the hash column, such as `sha256`; None for no hash.
     """
     columns: dict[str, pa.DataType] = dict(additional)
     if caption:
@@ -52,10 +52,10 @@ def metadata_schema(
 
 
 def metadata_table(schema: pa.Schema, columns: Mapping[str, Sequence[Any] | pa.Array]) -> pa.Table:
-    """The rows of a shard as a table of exactly `schema`.
+    """Return the rows of a shard as a table of exactly `schema`.
 
     Args:
-        columns: for each field its values, in key order, None where there is none.
+        columns: the values of each field in key order; None where a row has no value.
 
     Raises:
         KeyError: a field of the schema has no values.

@@ -70,18 +70,18 @@ def _differs(
     shard = shard_name(task.shard_id, output.oom_shard_count)
     name = f"{shard}.parquet"
     try:
-        # A part of it: in the format parquet, it holds the pictures as well.
+        # A part of it: in the format parquet, it holds the images as well.
         with pq.ParquetFile(open_seekable(f"{folder.path}/{name}")) as file:
             schema = file.schema_arrow
             there = file.read(["url", "key"])
     except (OSError, UsageError, pa.ArrowException):
         return f"{name} is missing or cannot be read"
-    pictures = [n for n in ENCODE_FORMATS if n in schema.names and schema.field(n).type == "binary"]
-    made = "parquet" if pictures else _format(folder, shard)
+    images = [n for n in ENCODE_FORMATS if n in schema.names and schema.field(n).type == "binary"]
+    made = "parquet" if images else _format(folder, shard)
     if made != output.output_format:
         return f"{shard} was written with --output_format {made}"
-    if pictures and options.image.encode_format not in pictures:
-        return f"{shard} was written with --encode_format {pictures[0]}"
+    if images and options.image.encode_format not in images:
+        return f"{shard} was written with --encode_format {images[0]}"
     keys = sample_keys(
         task.shard_id, task.count, output.number_sample_per_shard, output.oom_shard_count
     )

@@ -16,6 +16,7 @@ import pyarrow as pa
 from img2ds.config.options import InputOptions
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import RowRange, ShardTask
+from img2ds.engine.fingerprint import FileFingerprint, fingerprint
 from img2ds.source import Source, file_extensions, guess_format, open_source
 from img2ds.storage import InputFile, find_inputs, stdin_is_empty
 
@@ -90,20 +91,14 @@ class Input:
                 digests = list(pool.map(_digest, self.files))
             except OSError as error:
                 raise UsageError(f"cannot read the input: {error}") from None
-        return {
-            "format": self.input_format,
-            "max_rows": self.max_rows,
-            "files": [
-                {
-                    "name": file.name,
-                    "size": file.size,
-                    "digest": digest,
-                    "rows": source.row_count,
-                    "schema": source.schema,
-                }
+        return fingerprint(
+            self.input_format,
+            [
+                FileFingerprint(file.name, file.size, digest, source.row_count, source.schema)
                 for file, digest, source in zip(self.files, digests, self.sources, strict=True)
             ],
-        }
+            self.max_rows,
+        )
 
     def shards(self, rows: int, first: int = 0) -> Iterator[ShardTask]:
         """All shards of `rows` rows, numbered from `first`. See `Source.shards` for errors."""
@@ -132,7 +127,7 @@ def _digest(file: InputFile) -> str | None:
 
 def _head(piece: RowRange | pa.Table, count: int) -> RowRange | pa.Table:
     if isinstance(piece, RowRange):
-        return RowRange(piece.path, piece.input_format, piece.start, piece.start + count)
+        return RowRange(piece.path, piece.start, piece.start + count)
     return piece.slice(0, count)
 
 

@@ -1,48 +1,60 @@
-"""One shard in the making: its rows, what became of each, and how it is committed.
+"""One shard that is being made: its rows, and what became of each.
 
-Rows end in any order. When the last one has, the metadata table is made, the data files are
-published, then `NNNNN.parquet`, then the commit marker: only then the shard counts.
+Rows end in any order. When the last one has, the shard's sink commits it.
 """
 
 from __future__ import annotations
 
-import json
-import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from img2ds.config.options import Options
 from img2ds.core.failure import Failure, Status
-from img2ds.core.naming import sample_keys, shard_name, stats_name
+from img2ds.core.naming import sample_keys
 from img2ds.core.sample import Encoded, Sample, ShardTask
 from img2ds.core.schema import metadata_schema, metadata_table
-from img2ds.engine.marker import marker_json
-from img2ds.formats.contract import ShardWriter
-from img2ds.formats.metadata_table import write_metadata
-from img2ds.formats.table import open_writer
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
-from img2ds.storage import OutputFolder, commit
+
+
+class ShardSink(Protocol):
+    """Takes the images of one shard, and commits them in the end."""
+
+    def add(self, sample: Sample) -> None:
+        """Take a sample. Raises OSError: the disk does not take it; the shard is lost."""
+        ...
+
+    def commit(
+        self, tally: Tally, notes: list[str], metadata: Callable[[], pa.Table]
+    ) -> ShardReport[Any]:
+        """Commit, once every row has ended. Blocks: it is called from a thread.
+
+        Args:
+            notes: lines for the log.
+            metadata: makes the table of all rows in key order, failed ones too.
+        """
+        ...
+
+    def fail(self, error: OSError) -> ShardReport[Any]:
+        """Give the shard up: `add` raised this."""
+        ...
 
 
 class Shard:
     """The rows of a `ShardTask` and their outcomes.
 
+    Attributes:
+        pending: rows that have not ended yet.
+        error: why the shard is lost, if it is.
+
     Args:
         table: the task's rows with the input columns that the options name.
-        folder: where the shard is written aside and published.
-        writer: receives the pictures; the one of the output format when None.
+        sink: takes the images.
     """
 
-    def __init__(
-        self,
-        task: ShardTask,
-        table: pa.Table,
-        options: Options,
-        folder: OutputFolder,
-        writer: ShardWriter | None = None,
-    ) -> None:
+    def __init__(self, task: ShardTask, table: pa.Table, options: Options, sink: ShardSink) -> None:
         count = table.num_rows
         self.id = task.shard_id
         self.count = count
@@ -50,10 +62,7 @@ class Shard:
         self.tally = Tally()
         self.notes: list[str] = []
         self.error: OSError | None = None
-        self._options = options
-        self._folder = folder
-        self._name = shard_name(task.shard_id, options.output.oom_shard_count)
-        self._start_time = time.time()
+        self._sink = sink
 
         wanted = options.input
         self.urls = _texts(table.column(wanted.url_col))
@@ -92,9 +101,6 @@ class Shard:
             self._columns[options.image.compute_hash] if options.image.compute_hash else None
         )
         self._names = self._schema.names
-        self._writer = writer or open_writer(
-            self._name, options.output, options.image, folder.staging_path
-        )
 
     def digest(self, index: int, value: str) -> None:
         """Record the hash of the original bytes of row `index`."""
@@ -129,7 +135,7 @@ class Shard:
         caption = None
         if self._captions is not None:
             caption = self._captions[index] or ""
-        self._writer.add(Sample(index, self.keys[index], image.data, caption, metadata))
+        self._sink.add(Sample(index, self.keys[index], image.data, caption, metadata))
         self.tally.add_success(len(image.data))
 
     def end_row(self) -> bool:
@@ -137,54 +143,20 @@ class Shard:
         self._unended -= 1
         return not self._unended
 
-    def commit(self) -> ShardReport[Tally]:
-        """Publish the shard. Blocks: call it from a thread.
+    def commit(self) -> ShardReport[Any]:
+        """Commit the shard. Blocks: call it from a thread.
 
-        Disk trouble is reported, not raised: the shard stays uncommitted and can be made again.
+        Disk trouble is reported, not raised: the shard stays uncommitted and can be rebuilt.
         """
-        name = self._name
-        marker = stats_name(self.id, self._options.output.oom_shard_count)
-        try:
-            if self.error is not None:
-                raise self.error
-            table = metadata_table(self._schema, self._columns)
-            records = self._writer.finish(table)
-            if self._writer.has_metadata_file:
-                metadata = f"{name}.parquet"
-                records.append(write_metadata(metadata, self._folder.staging_path(metadata), table))
-            stats = marker_json(self.tally.stats(), self._start_time, time.time(), records)
-            if not commit(self._folder, [record.name for record in records], marker, stats):
-                self.abort()
-                return committed_report(self.id, self._folder, marker)
-        except OSError as error:
-            self.abort()
-            words = error.strerror or str(error) or type(error).__name__
-            return self._report(f"cannot write to the output folder: {words.lower()}", fatal=True)
-        return self._report(None)
-
-    def abort(self) -> None:
-        """Throw away what was written aside."""
-        self._writer.abort()
-
-    def _report(self, error: str | None, fatal: bool = False) -> ShardReport[Tally]:
-        return ShardReport(
-            self.id,
-            self.tally,
-            time.time() - self._start_time,
-            error,
-            fatal,
-            tuple(self.notes),
+        if self.error is not None:
+            return self._sink.fail(self.error)
+        return self._sink.commit(
+            self.tally, self.notes, lambda: metadata_table(self._schema, self._columns)
         )
 
 
-def committed_report(shard_id: int, folder: OutputFolder, marker: str) -> ShardReport[Tally]:
-    """The report of a shard that another attempt has committed. Raises OSError."""
-    document = json.loads(folder.read_bytes(marker))
-    return ShardReport(shard_id, Tally.of_marker(document), document["duration"])
-
-
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    """A column as Python values; what Python has no value for loses a little, not its row."""
+    """Return a column as Python values; what Python has no value for becomes text."""
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
@@ -196,7 +168,7 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
 
 
 def _texts(column: pa.ChunkedArray) -> list[str | None]:
-    """A column as text, whatever its type."""
+    """Return a column as text, whatever its type."""
     kind = column.type
     values = _values(column)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):

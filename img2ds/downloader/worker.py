@@ -17,11 +17,12 @@ import trio
 
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import stats_name
 from img2ds.core.sample import ShardTask
+from img2ds.downloader.dataset_sink import DatasetSink
 from img2ds.downloader.pipeline import Pipeline
 from img2ds.downloader.process import prepare_process
-from img2ds.downloader.shard import Shard, committed_report
+from img2ds.downloader.shard import Shard
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.net.fetcher import open_fetcher
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.report.tally import Tally
@@ -50,15 +51,13 @@ class ShardOpener:
         self._reader = RangeReader()
 
     def __call__(self, task: ShardTask) -> Shard | ShardReport[Any]:
-        """Return the shard to make, or the report of one that is committed already.
-
-        That happens when a worker dies after it wrote the commit marker and before its report.
-        """
-        marker = stats_name(task.shard_id, self._options.output.oom_shard_count)
-        if self._folder.exists(marker):
-            return committed_report(task.shard_id, self._folder, marker)
+        """Return the shard to make, or the report of one that is committed already."""
+        output = ShardOutput(self._folder, task.shard_id, self._options.output.oom_shard_count)
+        report = output.committed_report()
+        if report is not None:
+            return report
         table = read_rows(task, self._options.input.columns, self._reader)
-        return Shard(task, table, self._options, self._folder)
+        return Shard(task, table, self._options, DatasetSink(output, self._options))
 
 
 @dataclass(frozen=True, slots=True)

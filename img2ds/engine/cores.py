@@ -1,8 +1,7 @@
-"""How many cores this process may use: those of the machine, less what it was denied.
+"""The number of cores that this process may use.
 
-A container's share of CPU time is no set of cores, so `os.cpu_count` and the affinity do not tell
-it: it is a quota of the control group (Linux, cgroups(7)), which Docker's --cpus and Kubernetes'
-limits set.
+A container's share of CPU time is a quota of its control group (Linux, cgroups(7)), which Docker's
+--cpus and Kubernetes' limits set; `os.cpu_count` and the affinity do not show it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _MOUNT = Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> int:
-    """Cores that can be kept busy, at least 1."""
+    """Return the cores that can be kept busy, at least 1."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:  # macOS
@@ -27,11 +26,11 @@ def usable_cores() -> int:
 
 
 def cpu_quota(groups: Path, mount: Path) -> float | None:
-    """The cores' worth of time that the control group gets; None without a limit.
+    """Return the CPU time that the control group gets, in cores; None without a limit.
 
     Args:
-        groups: the file that names the process' groups.
-        mount: where the hierarchy is.
+        groups: the file that names the process's groups.
+        mount: the folder of the hierarchy.
     """
     try:
         lines = groups.read_text().splitlines()
@@ -51,7 +50,7 @@ def cpu_quota(groups: Path, mount: Path) -> float | None:
 
 
 def _folders(root: Path, path: str) -> Iterator[Path]:
-    """A group's folder and those of the groups around it; each may have a limit."""
+    """Yield a group's folder and those of the groups around it; each may have a limit."""
     folder = root / path.lstrip("/")
     yield folder
     while folder != root and root in folder.parents:

@@ -1,13 +1,14 @@
-"""What an output folder holds: which input made which shards, under which options.
+"""The manifest of an output folder, `_img2ds/manifest.json`: which input made which shards.
 
-`_img2ds/manifest.json` lists segments, one an input; `NNNNN_stats.json` marks a shard as
-committed. Resuming with another input or other options would mix data sets and is refused.
+It lists segments, one for each input, with the options that its shards were made with. Resuming
+with another input or other options would mix datasets and is refused. The only module that knows
+the JSON.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -17,8 +18,10 @@ from img2ds.core.naming import (
     committed_shards,
     is_number,
     is_shard_folder,
+    shard_name,
     shard_of_file,
 )
+from img2ds.engine.fingerprint import difference, input_difference
 from img2ds.storage import OutputFolder
 
 MANIFEST = "_img2ds/manifest.json"
@@ -38,13 +41,52 @@ class Segment:
     first_shard: int
     shard_count: int | None
 
+    @property
+    def file_names(self) -> list[str]:
+        """The names of its input's files; whole paths for the stages of laion."""
+        return [str(file["name"]) for file in self.fingerprint["files"]]
+
+    def numbers(self, last: int) -> range:
+        """Return the numbers of its shards; up to `last` while their count is unknown."""
+        end = last + 1 if self.shard_count is None else self.first_shard + self.shard_count
+        return range(self.first_shard, end)
+
+
+def _unknown_maker(folder: OutputFolder, committed: set[int]) -> str | None:
+    return "there is no record of what made them"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentSpec:
+    """What a run wants to make.
+
+    Attributes:
+        fingerprint, options: identify the input and the options that decide what a shard is.
+        shard_count: shards of the input, None if unknown yet.
+        mode: `incremental`, `overwrite` or `extend`.
+        subfolders: folders of the output folder that hold files of shards as well.
+        folder_digits: digits of a shard's name where each shard is a folder, else None.
+        foreign: called when there are committed shards and no manifest; returns why they are
+            not of this input, None when they are.
+    """
+
+    fingerprint: dict[str, Any]
+    options: dict[str, Any]
+    shard_count: int | None
+    mode: str = "incremental"
+    subfolders: tuple[str, ...] = ()
+    folder_digits: int | None = None
+    foreign: Callable[[OutputFolder, set[int]], str | None] = _unknown_maker
+
 
 @dataclass(slots=True)
 class Manifest:
     """The segments of a folder, and its committed shards as they were when it was opened.
 
-    `leftovers` are the files that have to go before shards are made, `strangers` what is called
-    like a shard's folder and holds something else.
+    Attributes:
+        current: the place of the segment that this run works on.
+        leftovers: files to remove before shards are made.
+        adopted: whether the committed shards are img2dataset's.
     """
 
     folder: OutputFolder
@@ -52,15 +94,15 @@ class Manifest:
     committed: set[int]
     current: int = 0
     leftovers: list[str] = field(default_factory=list)
-    unrecognized: list[str] = field(default_factory=list)
     adopted: bool = False
 
     def begin(self) -> None:
         """Remove the leftovers and write the manifest: from here on the folder is this run's.
 
-        Raises OSError when the folder does not take it.
+        Raises:
+            OSError: the folder cannot be written to.
         """
-        # Marks go first: if this is cut off, what is left counts as missing, not as done.
+        # Markers go first: if this is cut off, what is left counts as missing, not as done.
         self.folder.remove(name for name in self.leftovers if name.endswith(STATS_SUFFIX))
         self.folder.remove(self.leftovers)
         self.save()
@@ -71,117 +113,58 @@ class Manifest:
         return self.segments[self.current]
 
     def committed_here(self) -> set[int]:
-        """The committed shards of the current segment."""
-        return self.committed & _span(self.segment, self.committed)
+        """Return the committed shards of the current segment."""
+        return _committed_of(self.segment, self.committed)
 
     def set_shard_count(self, count: int) -> None:
-        """The input of the current segment turned out to have this many shards."""
+        """Record how many shards the input of the current segment has. Raises OSError."""
         if self.segment.shard_count != count:
             self.segments[self.current] = replace(self.segment, shard_count=count)
             self.save()
 
     def save(self) -> None:
-        document = {"version": FORMAT_VERSION, "segments": [asdict(s) for s in self.segments]}
-        self.folder.write_bytes(MANIFEST, json.dumps(document, indent=1).encode())
+        """Write the manifest. Raises OSError."""
+        _write(self.folder, self.segments)
 
 
-def _span(segment: Segment, committed: set[int]) -> set[int]:
-    if segment.shard_count is not None:
-        return set(range(segment.first_shard, segment.first_shard + segment.shard_count))
-    return {number for number in committed if number >= segment.first_shard}
-
-
-def open_manifest(
-    folder: OutputFolder,
-    mode: str,
-    fingerprint: dict[str, Any],
-    options: dict[str, Any],
-    shard_count: int | None,
-    holds: Callable[[OutputFolder, set[int]], str | None],
-    inside: Iterable[str] = (),
-) -> Manifest:
-    """The manifest of a folder, set to the segment that the run works on. Writes nothing.
+def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
+    """Read the manifest of a folder, and choose the segment to work on. Writes nothing.
 
     Leftovers are the files of shards without a commit marker, in mode `overwrite` all shards.
-
-    Args:
-        mode: `incremental`, `overwrite` or `extend`.
-        fingerprint, options: what the run's input and options are told by.
-        shard_count: shards of the run's input, None if unknown yet.
-        holds: asked when there are shards and no manifest, whether they are of this input:
-            None, or a line that says why not.
-        inside: folders in it that hold files of shards as well.
 
     Raises:
         UsageError: the folder belongs to another input or to other options.
         OSError: it cannot be read.
     """
     names = folder.names()
-    names += [name for place in inside for name in folder.names(place)]
+    names += [name for place in wanted.subfolders for name in folder.names(place)]
     segments = read_segments(folder)
     known = bool(segments)
     committed = committed_shards(names)
-    new = Segment(fingerprint, options, 0, shard_count)
-    if mode == "overwrite":
-        found, unrecognized = _shard_files(folder, names)
-        return Manifest(folder, [new], set(), leftovers=found, unrecognized=unrecognized)
-    while segments and not committed & _span(segments[-1], committed):
-        segments.pop()  # nothing came of it: it binds nobody
-    if not segments and committed:
-        problem = holds(folder, committed)
-        if problem is not None:
-            raise UsageError(
-                f"{folder.path} holds shards that do not belong to this input ({problem}): choose "
-                "another --output_folder, or start anew with --incremental_mode overwrite"
-            )
-        manifest = Manifest(folder, [new], committed, adopted=True)
-    elif not segments:
-        found, _ = _shard_files(folder, names)
-        if found and not known:
-            raise UsageError(
-                f"{folder.path} holds {found[0]}, which this run would replace, and no record "
-                "of what made it: choose another --output_folder, or replace all files of that "
-                "kind with --incremental_mode overwrite"
-            )
-        manifest = Manifest(folder, [new], committed)
-    else:
-        manifest = Manifest(folder, segments, committed)
-        manifest.current = _choose(manifest, new, mode)
+    new = Segment(wanted.fingerprint, wanted.options, 0, wanted.shard_count)
+    if wanted.mode == "overwrite":
+        return Manifest(folder, [new], set(), leftovers=_shard_files(folder, names, wanted))
+    while segments and not _committed_of(segments[-1], committed):
+        segments.pop()  # nothing of it was committed: it binds nobody
+    manifest = Manifest(folder, segments or [new], committed)
+    if segments:
+        manifest.current = _choose(manifest, new, wanted.mode)
+    elif committed:
+        _check_foreign(folder, committed, wanted)
+        manifest.adopted = True
     missing = [name for name in names if shard_of_file(name) not in committed]
-    manifest.leftovers, manifest.unrecognized = _shard_files(folder, missing)
+    manifest.leftovers = _shard_files(folder, missing, wanted)
+    if manifest.leftovers and not known and not committed:
+        raise UsageError(
+            f"{folder.path} holds {manifest.leftovers[0]}, which this run would replace, and no "
+            "record of what made it: choose another --output_folder, or replace all files of that "
+            "kind with --incremental_mode overwrite"
+        )
     return manifest
 
 
-def _choose(manifest: Manifest, new: Segment, mode: str) -> int:
-    """The place of the segment to work on; `extend` may add one."""
-    segments = manifest.segments
-    if new.options != segments[-1].options:
-        raise UsageError(
-            f"{manifest.folder.path} was made with other options "
-            f"({_difference(segments[-1].options, new.options, '--')}): use those, choose another "
-            "--output_folder, or start anew with --incremental_mode overwrite"
-        )
-    for place, segment in enumerate(segments):
-        if segment.fingerprint == new.fingerprint:
-            return place
-    if mode == "incremental":
-        raise UsageError(
-            f"{manifest.folder.path} was made from another input "
-            f"({_changed_input(segments[-1].fingerprint, new.fingerprint)}): to add this one use "
-            "--incremental_mode extend, to start anew --incremental_mode overwrite"
-        )
-    last = segments[-1]
-    if last.shard_count is None:
-        raise UsageError(
-            f"the last input of {manifest.folder.path} was never read to its end, so nobody knows "
-            "where its shards end: finish it first, with its own --url_list"
-        )
-    segments.append(replace(new, first_shard=last.first_shard + last.shard_count))
-    return len(segments) - 1
-
-
 def read_segments(folder: OutputFolder) -> list[Segment]:
-    """The segments that the manifest of a folder lists; none where there is no manifest.
+    """Return the segments that the manifest of a folder lists; none without a manifest.
 
     Raises:
         UsageError: it is damaged, or of another version.
@@ -206,50 +189,95 @@ def read_segments(folder: OutputFolder) -> list[Segment]:
         ) from None
 
 
-def _shard_files(folder: OutputFolder, names: list[str]) -> tuple[list[str], list[str]]:
-    """Those that img2ds may have made, and those that are called as a folder of its own.
+def follow_sizes(folder: OutputFolder, sizes: Mapping[str, int]) -> None:
+    """Record new sizes of input files, by name, so that they count as the same input.
 
-    Of the latter, empty ones are nobody's. Raises OSError.
+    Raises:
+        UsageError, OSError: the manifest cannot be read or written.
+    """
+    segments = read_segments(folder)
+    changed = False
+    for segment in segments:
+        for file in segment.fingerprint["files"]:
+            size = sizes.get(file["name"], file["size"])
+            changed |= size != file["size"]
+            file["size"] = size
+    if changed:
+        _write(folder, segments)
+
+
+def _write(folder: OutputFolder, segments: list[Segment]) -> None:
+    document = {"version": FORMAT_VERSION, "segments": [asdict(s) for s in segments]}
+    folder.write_bytes(MANIFEST, json.dumps(document, indent=1).encode())
+
+
+def _committed_of(segment: Segment, committed: set[int]) -> set[int]:
+    return committed.intersection(segment.numbers(max(committed, default=-1)))
+
+
+def _choose(manifest: Manifest, new: Segment, mode: str) -> int:
+    """Return the place of the segment to work on; `extend` may add one."""
+    segments = manifest.segments
+    path = manifest.folder.path
+    if new.options != segments[-1].options:
+        raise UsageError(
+            f"{path} was made with other options "
+            f"({difference(segments[-1].options, new.options, '--')}): use those, choose another "
+            "--output_folder, or start over with --incremental_mode overwrite"
+        )
+    for place, segment in enumerate(segments):
+        if segment.fingerprint == new.fingerprint:
+            return place
+    last = segments[-1]
+    if mode == "incremental":
+        raise UsageError(
+            f"{path} was made from another input "
+            f"({input_difference(last.fingerprint, new.fingerprint)}): to add this one use "
+            "--incremental_mode extend, to start over --incremental_mode overwrite"
+        )
+    if last.shard_count is None:
+        raise UsageError(
+            f"the last input of {path} was never read to its end, so it is unknown where its "
+            "shards end: finish it first, with its own --url_list"
+        )
+    segments.append(replace(new, first_shard=last.first_shard + last.shard_count))
+    return len(segments) - 1
+
+
+def _check_foreign(folder: OutputFolder, committed: set[int], wanted: SegmentSpec) -> None:
+    """Raise UsageError unless shards that no manifest lists are of the input."""
+    problem = wanted.foreign(folder, committed)
+    if problem is not None:
+        raise UsageError(
+            f"{folder.path} holds shards that do not belong to this input ({problem}): choose "
+            "another --output_folder, or start over with --incremental_mode overwrite"
+        )
+
+
+def _shard_files(folder: OutputFolder, names: list[str], wanted: SegmentSpec) -> list[str]:
+    """Return those of `names` that img2ds may have written as files, or folders, of shards.
+
+    Raises:
+        UsageError: a shard would take the place of a folder that img2ds did not write.
+        OSError: a folder cannot be read.
     """
     found: list[str] = []
-    unrecognized: list[str] = []
     for name in names:
         if not is_number(name):
             if shard_of_file(name) is not None:
                 found.append(name)
             continue
         inside = folder.inside(name)
-        if inside != []:
-            (found if is_shard_folder(name, inside or ()) else unrecognized).append(name)
-    return found, unrecognized
+        if is_shard_folder(name, inside or ()):
+            found.append(name)
+        elif inside != [] and _is_replaced(name, wanted.folder_digits):
+            raise UsageError(
+                f"{folder.path}/{name} has a shard's name but was not written by img2ds: move it "
+                "away, or choose another --output_folder"
+            )
+    return found
 
 
-def _difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:
-    changes = [
-        f"{prefix}{name} {new.get(name)!r}, there {old.get(name)!r}"
-        for name in {**old, **new}
-        if old.get(name) != new.get(name)
-    ]
-    return "; ".join(changes)
-
-
-def _changed_input(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """In a few words what makes one fingerprint differ from another."""
-    if old["format"] != new["format"] or old["max_rows"] != new["max_rows"]:
-        own = ("format", "max_rows")
-        return _difference({k: old[k] for k in own}, {k: new[k] for k in own})
-    before = {file["name"]: file for file in old["files"]}
-    after = {file["name"]: file for file in new["files"]}
-    for name, file in after.items():
-        if name not in before:
-            return f"{name} is new" if set(before) & set(after) else f"there {min(before)}"
-        if file != before[name]:
-            for what in ("size", "rows", "schema"):
-                if file[what] != before[name][what]:
-                    return f"{what} of {name} {file[what]}, there {before[name][what]}"
-            return f"the content of {name} changed"
-    for name in before:
-        if name not in after:
-            return f"{name} is missing"
-    rest = [key for key in {**old, **new} if key != "files"]
-    return _difference({k: old.get(k) for k in rest}, {k: new.get(k) for k in rest})
+def _is_replaced(name: str, folder_digits: int | None) -> bool:
+    """Return whether publishing a shard would replace the folder `name`, a number."""
+    return folder_digits is not None and name == shard_name(int(name), folder_digits)

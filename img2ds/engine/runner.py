@@ -1,147 +1,123 @@
-"""Runs tasks to their end: distributes them, makes lost ones again, ends early when told.
+"""Runs the tasks of a build to their end: retries lost ones, and ends early when it has to.
 
-Knows nothing of what a task is: img2ds's shards and laion's parts go the same way.
+Knows nothing of what a task is. Workers report `ShardReport`s, which end a task, and `Progress`.
 """
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from img2ds.core.failure import UsageError
+from img2ds.core.naming import shard_name, stats_name
+from img2ds.engine.cpu_time import CpuTime, TimedWorker
 from img2ds.engine.distributors.contract import Distributor, TaskLost, Worker
+from img2ds.engine.run_report import RunReport
 from img2ds.engine.stop import StopNow, StopSwitch
-from img2ds.report.console import Console, Labels, counted
-from img2ds.report.counters import Counts
+from img2ds.report.console import Console, counted
 from img2ds.report.shard_report import ShardReport
-from img2ds.storage import FolderLock
+from img2ds.storage import FolderLock, OutputFolder
 
-#: Seconds between two looks at whether another run took the folder over.
+#: Seconds between two checks whether another run took the folder over.
 LOCK_INTERVAL = 5.0
-#: Seconds between two words of a worker on the CPU time it took.
-CPU_INTERVAL = 2.0
 
 
-@dataclass(slots=True)
-class RunReport:
-    """What a run did.
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What the passes of one run share.
 
     Attributes:
-        tally: the rows of the shards that this run committed.
-        shards_committed, shards_before: shards committed by this run, and before it.
-        failed: by shard why it could not be made.
-        stopped: why the run ended early, None if it did not.
-        interrupted: whether it was stopped by a signal.
-        wall_time, cpu_time: seconds; the latter of this process and of all workers, wherever
-            they are.
+        report: is filled in; its `shards_before` is known.
+        locks: of the folders that the run writes to.
+        digits: digits of a shard's name.
     """
 
-    output_folder: str
-    tally: Counts = field(default_factory=Counts)
-    shards_committed: int = 0
-    shards_before: int = 0
-    failed: dict[int, str] = field(default_factory=dict)
-    stopped: str | None = None
-    interrupted: bool = False
-    wall_time: float = 0.0
-    cpu_time: float = 0.0
+    folder: OutputFolder
+    distributor: Distributor
+    report: RunReport
+    stop: StopSwitch
+    console: Console
+    locks: tuple[FolderLock, ...]
+    digits: int
 
-    @property
-    def exit_code(self) -> int:
-        """0 when every shard is committed, 1 when some are not, 130 when stopped by hand."""
-        if self.interrupted:
-            return 130
-        return 1 if self.failed or self.stopped else 0
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done.
+
+    Attributes:
+        expect: returns how many rows and shards there are to make, as far as is known by now.
+        isolated: the worker for tasks that were lost before.
+        on_commit: called for every shard that was committed, when the report has it.
+    """
+
+    worker: Worker
+    expect: Callable[[], tuple[int | None, int | None]]
+    isolated: Worker
+    on_commit: Callable[[ShardReport[Any]], None] | None = None
 
 
 class Runner:
-    """The passes over the tasks of one run.
+    """The passes over the tasks of one run."""
 
-    Workers report `ShardReport`s, which end a task, and `Progress`.
-
-    Args:
-        report: is filled in; its `shards_before` is known.
-        name: what people call the shard of a number.
-        expect: called whenever there may be news of how much there is to do.
-        sees: whether the commit marker of a shard is there, seen from this process.
-        careful: the worker for tasks that broke before, by default the same.
-        committed: is told of every shard that was committed, when `report` has it.
-    """
-
-    def __init__(
-        self,
-        report: RunReport,
-        worker: Worker,
-        stop: StopSwitch,
-        lock: FolderLock,
-        console: Console,
-        name: Callable[[int], str],
-        expect: Callable[[], None],
-        words: Labels | None = None,
-        is_visible: Callable[[int], bool] | None = None,
-        isolated: Worker | None = None,
-        committed: Callable[[ShardReport[Any]], None] | None = None,
-    ) -> None:
-        self._is_visible = is_visible
-        self._report = report
-        self._worker = worker
-        self._isolated = isolated or worker
-        self._committed = committed
-        self._stop = stop
-        self._lock = lock
-        self._console = console
-        self._name = name
-        self._expect = expect
-        self._words = words or Labels()
+    def __init__(self, context: RunContext, work: Work) -> None:
+        self._context = context
+        self._work = work
+        self._report = context.report
+        self._stop = context.stop
+        self._console = context.console
+        self._noun = context.report.labels.shard
         self._in_flight: dict[int, Any] = {}
         self._broken: dict[int, tuple[Any, str]] = {}
-        self._next_look = 0.0
+        # Workers on this machine write where this process reads.
+        self._visible = not context.distributor.spans_machines
+        self._next_lock_check = 0.0
         self._stop_reported = False
 
-    def run(self, distributor: Distributor, tasks: Iterator[Any], retries: int) -> None:
-        """Run `tasks`, and those that broke up to `retries` times more.
+    def run(self, tasks: Iterator[Any], retries: int) -> None:
+        """Run `tasks`, and those that were lost up to `retries` times more.
 
         Raises:
             UsageError: the tasks cannot be had, and nothing was done.
         """
         console, report, stop = self._console, self._report, self._stop
         if report.shards_before:
-            noun = counted(report.shards_before, self._words.shard)
-            console.note(f"{noun} committed before; they stay as they are")
+            console.note(f"{counted(report.shards_before, self._noun)} committed before: kept")
         console.start()
         self._expect()
         try:
-            self._pass(distributor, self._worker, tasks)
+            self._pass(self._work.worker, tasks)
             for _ in range(retries):
                 if not self._broken or stop.reason is not None:
                     break
                 again = [task for task, _ in self._broken.values()]
                 self._broken.clear()
-                noun = counted(len(again), self._words.shard)
-                console.note(f"making {noun} again that could not be made")
-                self._pass(distributor, self._isolated, iter(again))
-            stop.armed = False  # what a second signal would stop is over
+                console.note(f"retrying {counted(len(again), self._noun)}")
+                self._pass(self._work.isolated, iter(again))
         except StopNow:
             pass
         except RuntimeError as error:  # the distributor gave up
             stop.set(str(error))
+        except OSError as error:  # workers are all that this process itself makes here
+            stop.set(f"cannot start worker processes: {(error.strerror or str(error)).lower()}")
         report.failed.update({number: why for number, (_, why) in self._broken.items()})
         for number in self._in_flight:
             report.failed.setdefault(number, "it was in flight when the run ended")
         report.stopped = stop.reason
         report.interrupted = stop.interrupted
 
-    def _pass(self, distributor: Distributor, worker: Worker, tasks: Iterator[Any]) -> None:
+    def _pass(self, worker: Worker, tasks: Iterator[Any]) -> None:
+        distributor = self._context.distributor
         if distributor.spans_machines:
             worker = TimedWorker(worker)
         with closing(distributor.stream(worker, self._given(tasks))) as reports:
             for message in reports:
                 if isinstance(message, TaskLost):
                     self._break(message.shard_id, message.why)
+                    self._console.note(f"{self._name(message.shard_id)} was lost: {message.why}")
                 elif isinstance(message, ShardReport):
                     self._end(message)
                 elif isinstance(message, CpuTime):
@@ -149,11 +125,11 @@ class Runner:
                 else:
                     self._expect()
                     self._console.progress(message.tally)
-                self._look_at_stop()
-                self._look_at_lock()
+                self._check_stop()
+                self._check_locks()
 
     def _given(self, tasks: Iterator[Any]) -> Iterator[Any]:
-        """The tasks, as long as the run is not to end."""
+        """Yield the tasks until the run has to end."""
         while not self._stop.is_set():
             try:
                 task = next(tasks, None)
@@ -161,7 +137,7 @@ class Runner:
                 if not self._in_flight and not self._report.shards_committed:
                     raise UsageError(str(error)) from error
                 # Shards in flight are good: finish them, and say why there are no more.
-                self._stop.set(f"the input cannot be read on: {error}")
+                self._stop.set(f"cannot read the rest of the input: {error}")
                 return
             if task is None:
                 return
@@ -171,103 +147,55 @@ class Runner:
     def _end(self, ended: ShardReport[Any]) -> None:
         for note in ended.notes:
             self._console.note(note.rstrip())
-        self._console.shard(self._name(ended.shard_id), ended)
+        self._console.shard(shard_name(ended.shard_id, self._context.digits), ended)
         if ended.error is not None:
-            self._break(ended.shard_id, ended.error, told=True)
+            self._break(ended.shard_id, ended.error)
             if ended.fatal:
                 self._stop.set(ended.error)
             return
-        if self._is_visible is not None:
-            if not self._is_visible(ended.shard_id):
-                why = (
-                    f"{self._words.shard} {self._name(ended.shard_id)} was committed on another "
-                    f"machine and is not in {self._report.output_folder} here: name a folder that "
-                    "all machines share"
-                )
-                self._break(ended.shard_id, why, told=True)
-                self._stop.set(why)
-                raise StopNow
-            self._is_visible = None  # one is enough: they all go to the same place
+        self._check_visible(ended.shard_id)
         del self._in_flight[ended.shard_id]
         self._report.tally.merge(ended.tally)
         self._report.shards_committed += 1
-        if self._committed is not None:
-            self._committed(ended)
+        if self._work.on_commit is not None:
+            self._work.on_commit(ended)
 
-    def _break(self, shard_id: int, why: str, told: bool = False) -> None:
+    def _break(self, shard_id: int, why: str) -> None:
         self._broken[shard_id] = (self._in_flight.pop(shard_id), why)
-        if not told:
-            self._console.note(f"{self._words.shard} {self._name(shard_id)} was lost: {why}")
 
-    def _look_at_stop(self) -> None:
+    def _name(self, shard_id: int) -> str:
+        return f"{self._noun} {shard_name(shard_id, self._context.digits)}"
+
+    def _expect(self) -> None:
+        self._console.expect(*self._work.expect())
+
+    def _check_visible(self, shard_id: int) -> None:
+        """End the run when a shard of another machine is not in the folder as seen from here."""
+        if self._visible:
+            return
+        folder = self._context.folder
+        if not folder.is_visible(stats_name(shard_id, self._context.digits)):
+            why = (
+                f"{self._name(shard_id)} was committed on another machine and is not in "
+                f"{folder.path} here: name a folder that all machines share"
+            )
+            self._break(shard_id, why)
+            self._stop.set(why)
+            raise StopNow
+        self._visible = True  # one is enough: they all go to the same place
+
+    def _check_stop(self) -> None:
         if self._stop.interrupted and not self._stop_reported:
             self._stop_reported = True
             self._console.note(
-                f"stopping: no more {self._words.shard}s are started, those in flight are being "
-                "finished; once more (Ctrl-C) stops at once"
+                f"stopping: finishing the {self._noun}s in flight, starting no more; press Ctrl-C "
+                "again to stop at once"
             )
 
-    def _look_at_lock(self) -> None:
+    def _check_locks(self) -> None:
         now = time.monotonic()
-        if now > self._next_look:
-            self._next_look = now + LOCK_INTERVAL
-            if self._lock.lost:
+        if now > self._next_lock_check:
+            self._next_lock_check = now + LOCK_INTERVAL
+            if any(lock.lost for lock in self._context.locks):
                 self._stop.set("another run took the output folder over")
                 raise StopNow
-
-
-@dataclass(frozen=True, slots=True)
-class CpuTime:
-    """Seconds of user and system time that a worker's process took since it last said so."""
-
-    seconds: float
-    shard_id: None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TimedWorker:
-    """A worker that also reports its `CpuTime`, for where nobody can ask its system."""
-
-    worker: Worker
-
-    def __call__(self, tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
-        told, looked = time.process_time(), time.monotonic()
-
-        def tell(report: Any) -> None:
-            nonlocal told, looked
-            if report is None or time.monotonic() > looked + CPU_INTERVAL:
-                told, before = time.process_time(), told
-                looked = time.monotonic()
-                emit(CpuTime(told - before))
-            if report is not None:
-                emit(report)
-
-        self.worker(tasks, tell)
-        tell(None)
-
-
-def cpu_time() -> float:
-    """Seconds of user and system time of this process and those it has waited for."""
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
-
-
-def describe_end(report: RunReport, words: Labels | None = None) -> list[str]:
-    """How far a run came, and how to go on from there."""
-    noun = (words or Labels()).shard
-    missing = len(report.failed)
-    lines = [
-        f"{counted(report.shards_committed, noun)} committed by this run"
-        + (f", {report.shards_before} before" if report.shards_before else "")
-        + (f", {missing} not finished" if missing else "")
-        + f"; they are in {report.output_folder}"
-    ]
-    if report.stopped is not None:
-        lines.append(
-            f"{report.stopped}; what is committed stays, the same command goes on from here"
-        )
-    elif missing:
-        lines.append("the same command makes the missing ones")
-    return lines

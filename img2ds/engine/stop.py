@@ -1,4 +1,4 @@
-"""How a run ends early: by a signal, a second signal, a time limit, or something fatal."""
+"""Stopping a run early: by a signal, a second signal, a time limit, or a fatal error."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class StopNow(BaseException):
 
 
 class StopSwitch:
-    """Says when no further shard is to be started; a context manager that minds signals.
+    """Says when no more shards are to be started; a context manager that handles signals.
 
-    The first SIGINT or SIGTERM sets it, the second raises `StopNow` in the main thread, as long
-    as `armed`; later ones do nothing, since what is to be done by then is tidying. In other
-    threads Python knows no signals and none are minded.
+    The first SIGINT or SIGTERM sets it, the second raises `StopNow` in the main thread while it is
+    `armed`; later ones do nothing, so that they cannot disturb the tidying. In other threads
+    Python delivers no signals.
 
     Args:
         max_runtime: seconds after which the switch is set, None for never.
@@ -32,11 +32,12 @@ class StopSwitch:
         self._before: dict[signal.Signals, Any] = {}
 
     def set(self, reason: str) -> None:
-        """Start no more shards. The first reason counts."""
+        """Have no more shards started. The first reason counts."""
         if self.reason is None:
             self.reason = reason
 
     def is_set(self) -> bool:
+        """Return whether no more shards are to be started."""
         if self.reason is None and self._end is not None and time.monotonic() >= self._end:
             self.set("--max_runtime is over")
         return self.reason is not None

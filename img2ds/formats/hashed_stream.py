@@ -6,7 +6,7 @@ import hashlib
 import io
 from typing import cast
 
-from img2ds.storage import PatientFile
+from img2ds.storage import RetryingFile
 
 #: Bytes read at once.
 BUFFER = 1 << 20
@@ -18,7 +18,7 @@ class HashedStream(io.BufferedReader):
     `read(n)` returns exactly `n` bytes, fewer only at the end, and raises OSError.
     """
 
-    def __init__(self, file: PatientFile) -> None:
+    def __init__(self, file: RetryingFile) -> None:
         self._hashing = _Hashing(file)
         super().__init__(cast(io.RawIOBase, self._hashing), BUFFER)
 
@@ -28,7 +28,7 @@ class HashedStream(io.BufferedReader):
 
 
 class _Hashing(io.RawIOBase):
-    def __init__(self, file: PatientFile) -> None:
+    def __init__(self, file: RetryingFile) -> None:
         self._file = file
         self.hash = hashlib.sha256()
         self.size = 0

@@ -27,7 +27,7 @@ from img2ds.formats.contract import DamagedShardError, Digest, StagingPath, Stor
 from img2ds.formats.data_file import HashedFile
 from img2ds.formats.hashed_stream import HashedStream
 from img2ds.formats.members import plain
-from img2ds.storage import OutputFolder, PatientFile
+from img2ds.storage import OutputFolder, RetryingFile
 
 #: Added to a checksum that is rotated by 15 bits: tensorflow/core/lib/hash/crc32c.h, kMaskDelta.
 _MASK_DELTA = 0xA282EAD8
@@ -182,7 +182,7 @@ class TFRecordReader:
 
     def samples(self) -> Iterator[StoredSample]:
         last = "the start"
-        with PatientFile(self._path) as file, HashedStream(file) as stream:
+        with RetryingFile(self._path) as file, HashedStream(file) as stream:
             while head := stream.read(12):
                 size = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else 0
                 if size > _LONGEST:

@@ -12,7 +12,7 @@ from img2ds.formats.data_file import HashedFile
 from img2ds.formats.hashed_stream import HashedStream
 from img2ds.formats.members import members
 from img2ds.formats.tar import end_of_archive, member, read_end, read_members
-from img2ds.storage import OutputFolder, PatientFile
+from img2ds.storage import OutputFolder, RetryingFile
 
 #: Bytes of the largest member that is believed: no image, caption or metadata comes near it.
 MAX_MEMBER = 1 << 31
@@ -57,7 +57,7 @@ class TarReader:
 
     def samples(self) -> Iterator[StoredSample]:
         sample: StoredSample | None = None
-        with PatientFile(self._path) as file, HashedStream(file) as stream:
+        with RetryingFile(self._path) as file, HashedStream(file) as stream:
             for path, data in read_members(stream.read, MAX_MEMBER):
                 if data is None:
                     raise DamagedShardError(f"{path} has more than {MAX_MEMBER} bytes")

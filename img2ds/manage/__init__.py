@@ -1,1 +1,1 @@
-"""What is done with a data set that is there: `img2ds status|verify|retry|reshard`."""
+"""Manages existing datasets: `img2ds status|verify|retry|reshard`."""

@@ -23,9 +23,9 @@ from img2ds.core.naming import (
     shard_of_file,
 )
 from img2ds.engine.manifest import Segment, read_segments
-from img2ds.engine.marker_reader import CommitMarker, DamagedMarkerError, read_marker
+from img2ds.engine.marker import CommitMarker, DamagedMarkerError, read_image_marker
 from img2ds.storage import OutputFolder, read_many, sizes
-from img2ds.storage.filesystem import said_plainly
+from img2ds.storage.filesystem import as_usage_error
 
 #: The format of an input that is a dataset itself, in the fingerprints of manifests.
 RESHARDED = "data set"
@@ -58,7 +58,7 @@ class Dataset:
             UsageError: there is no such folder, or no dataset in it.
         """
         folder = OutputFolder.open(path)
-        with said_plainly(f"read {path}"):
+        with as_usage_error(f"read {path}"):
             found = sizes(folder)
             if not found and not folder.exists(""):
                 raise UsageError(f"there is no folder {path}")
@@ -135,7 +135,7 @@ class Dataset:
                 yield number, DamagedMarkerError(f"cannot be read: {data.strerror or data}")
                 continue
             try:
-                yield number, read_marker(data)
+                yield number, read_image_marker(data)
             except DamagedMarkerError as error:
                 yield number, error
 
@@ -168,9 +168,3 @@ class Dataset:
     def unrecognized(self) -> list[str]:
         """Return the names that belong to no shard."""
         return [n for n in self.sizes if n != "_img2ds" and shard_of_file(n) is None]
-
-
-def span(segment: Segment, last: int) -> range:
-    """Return the numbers of a segment's shards; up to `last` where their count is not known."""
-    count = segment.shard_count
-    return range(segment.first_shard, last + 1 if count is None else segment.first_shard + count)

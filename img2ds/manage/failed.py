@@ -1,4 +1,4 @@
-"""The rows of a data set that failed for some reasons and were not tried again, shard by shard.
+"""The failed rows of a dataset that are to be retried, shard by shard.
 
 Memory is that of a few shards' tables: the tables are read ahead on threads, and the keys
 that earlier retries took stream past them, both in the order of keys.
@@ -37,13 +37,13 @@ def failed_rows(
     lists: Iterable[RetryList],
     per_shard: int,
 ) -> Iterator[pa.Table]:
-    """By shard, where there are any, the rows to be tried again, in the order of their keys.
+    """Yield the rows to be retried, shard by shard, in the order of their keys.
 
     Tables have `columns`, then the key of the row and the reason it failed for.
 
     Args:
         shards: number and name of each shard to look into, in order.
-        wants: whether rows that failed for a reason are to be tried again.
+        wants: whether rows that failed for a reason are to be retried.
         lists: the earlier retries; what these took is left out, whatever became of it.
         per_shard: rows in a shard, for its keys.
 
@@ -95,9 +95,9 @@ def _read_failed(
         with open_parquet(f"{folder.path}/{name}") as file:
             names = file.schema_arrow.names
             by_img2dataset = "reason" not in names
-            told = "error_message" if by_img2dataset else "reason"
-            own = file.read(columns=["key", "status", told], use_threads=False)
-            reasons = _reasons(own.column(told), by_img2dataset, own.column("status"))
+            column = "error_message" if by_img2dataset else "reason"
+            own = file.read(columns=["key", "status", column], use_threads=False)
+            reasons = _reasons(own.column(column), by_img2dataset, own.column("status"))
             wanted = [r for r in pc.unique(reasons).to_pylist() if r is not None and wants(r)]
             if not wanted:
                 return None
@@ -118,17 +118,17 @@ def _read_failed(
 
 
 def _reasons(
-    told: pa.ChunkedArray, by_img2dataset: bool, status: pa.ChunkedArray
+    column: pa.ChunkedArray, by_img2dataset: bool, status: pa.ChunkedArray
 ) -> pa.ChunkedArray:
     """The reason of each row, null for successes; of messages where nothing else tells."""
     if not by_img2dataset:
-        return told.cast(pa.string())
-    told = told.cast(pa.string())
+        return column.cast(pa.string())
+    column = column.cast(pa.string())
     failed = pc.not_equal(status, Status.SUCCESS.value)
-    told = pc.if_else(failed, pc.fill_null(told, ""), pa.scalar(None, pa.string()))
-    messages = pc.unique(told).drop_null()
+    column = pc.if_else(failed, pc.fill_null(column, ""), pa.scalar(None, pa.string()))
+    messages = pc.unique(column).drop_null()
     meant = pa.array([reason_of(text) for text in messages.to_pylist()], pa.string())
-    return pc.take(meant, pc.index_in(told, value_set=messages))
+    return pc.take(meant, pc.index_in(column, value_set=messages))
 
 
 class _Keys:

@@ -24,11 +24,11 @@ class FolderOptions:
     TITLE: ClassVar[str] = "Flags"
     GROUPS: ClassVar[tuple[type[Any], ...]]
 
-    output_folder: str = flag(MISSING, "str", "the data set: a folder or fsspec URL")
+    output_folder: str = flag(MISSING, "str", "the dataset: a folder or fsspec URL")
 
     def __post_init__(self) -> None:
         if not self.output_folder:
-            raise UsageError("--output_folder is required: the data set's folder")
+            raise UsageError("--output_folder is required: the dataset's folder")
 
     @classmethod
     def from_flags(cls, values: Mapping[str, Any]) -> Any:
@@ -50,7 +50,7 @@ class VerifyOptions(FolderOptions):
     fast: bool = flag(
         False, "bool", "look at files, sizes and row counts alone; read no tar, hash nothing"
     )
-    decode: bool = flag(False, "bool", "decode each picture, in place of looking at its header")
+    decode: bool = flag(False, "bool", "decode each image, instead of reading its header only")
     repair: bool = flag(
         False, "bool",
         "remove the commit markers of broken shards: the command that made them makes them again",
@@ -123,7 +123,7 @@ class ReshardOptions(FolderOptions):
         *(name for name, names in OUTPUT_FORMATS.items() if names.suffix is not None),
     )  # fmt: skip
     processes_count: int | None = flag(None, "int?", "worker processes (default: one a core)")
-    max_shard_retry: int = flag(1, "int", "times a shard that broke is made again")
+    max_shard_retry: int = flag(1, "int", "times a failed shard is retried")
     tmp_dir: str | None = flag(
         None, "str?", "local folder for unfinished shards (default: inside a local folder)"
     )

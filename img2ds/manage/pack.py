@@ -1,14 +1,12 @@
-"""Makes shards of samples that are there already: the worker of `img2ds reshard`.
+"""Packs stored samples into new shards: what the workers of `img2ds reshard` do.
 
-A sample's picture and caption are copied as they are; key and metadata get the new key.
+A sample's image and caption are copied as they are; key and metadata get the new key.
 """
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -17,16 +15,15 @@ import pyarrow as pa
 from img2ds.config.options import ImageOptions, OutputOptions
 from img2ds.core.failure import Status, UsageError
 from img2ds.core.img2dataset import read_json
-from img2ds.core.naming import sample_keys, shard_name, stats_name
+from img2ds.core.naming import sample_keys
 from img2ds.core.sample import Sample
-from img2ds.engine.marker import marker_json
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.formats.contract import DamagedShardError, ShardWriter, StoredSample
 from img2ds.formats.metadata_table import write_metadata
 from img2ds.formats.table import open_writer
 from img2ds.manage.layout import Layout, open_stored
-from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.report.tally import Tally
-from img2ds.storage import OutputFolder, commit
+from img2ds.storage import OutputFolder
 from img2ds.storage.parquet import open_parquet
 
 
@@ -52,69 +49,36 @@ class PackTask:
 
 
 @dataclass(frozen=True, slots=True)
-class PackWorker:
-    """Makes shards one after another: the callable that distributors run.
+class Packer:
+    """Makes the shard of a task: see `SequentialWorker.make`.
 
-    Args:
-        source, layout: the data set that samples are taken from.
-        folder, output, image: the one that is made.
+    Attributes:
+        source, layout: the dataset that samples are taken from.
+        output, image: the one that is made.
     """
 
     source: OutputFolder
     layout: Layout
-    folder: OutputFolder
     output: OutputOptions
     image: ImageOptions
 
-    def __call__(self, tasks: Iterator[PackTask], emit: Callable[[Any], None]) -> None:
-        self.folder.clean_dead_workers()
-        for task in tasks:
-            marker = stats_name(task.shard_id, self.output.oom_shard_count)
-            started = time.time()
-            if self.folder.exists(marker):
-                # Its worker died between the mark and the report, and it was given again.
-                document = json.loads(self.folder.read_bytes(marker))
-                emit(ShardReport(task.shard_id, Tally.of_marker(document), document["duration"]))
-                continue
-            error, fatal, tally = None, False, Tally()
-            try:
-                tally = self._make(task, marker, emit)
-            except DamagedShardError as damage:
-                error = str(damage)
-            except UsageError as problem:  # no shard of this format can be written here
-                error, fatal = str(problem), True
-            except OSError as fault:
-                words = (fault.strerror or str(fault) or type(fault).__name__).lower()
-                error, fatal = f"cannot write to the output folder: {words}", True
-            emit(ShardReport(task.shard_id, tally, time.time() - started, error, fatal))
-
-    def _make(self, task: PackTask, marker: str, emit: Callable[[Any], None]) -> Tally:
-        name = shard_name(task.shard_id, self.output.oom_shard_count)
-        started = time.time()
-        writer = open_writer(name, self.output, self.image, self.folder.staging_path)
-        shard = _Packed(writer, task, self.output, self.image.encode_format)
+    def __call__(self, task: PackTask, shard: ShardOutput) -> None:
+        """Make it. Raises UsageError, OSError."""
+        packed = _Packed(shard, task, self.output, self.image)
         try:
             for piece in task.pieces:
-                before = shard.tally.bytes_written
+                before = packed.tally.bytes_written
                 for sample, table, place in self._samples(piece):
-                    shard.add(sample, table, place)
-                told = Tally(successes=piece.stop - piece.start)
-                told.bytes_received = shard.tally.bytes_written - before
-                emit(Progress(told))
-            metadata = shard.table()
-            records = writer.finish(metadata)
-        except BaseException:
-            writer.abort()
-            raise
-        if writer.has_metadata_file:
-            file = f"{name}.parquet"
-            records.append(write_metadata(file, self.folder.staging_path(file), metadata))
-        stats = marker_json(shard.tally.stats(), started, time.time(), records)
-        commit(self.folder, [record.name for record in records], marker, stats)
-        return shard.tally
+                    packed.add(sample, table, place)
+                shard.report_progress(packed.tally.bytes_written - before)
+            packed.finish()
+        except DamagedShardError as error:
+            raise UsageError(str(error)) from None
+        finally:
+            packed.writer.abort()
 
     def _samples(self, piece: Piece) -> Iterator[tuple[StoredSample, pa.Table, int]]:
-        """The samples of a piece, each with the table and its row there.
+        """Yield the samples of a piece, each with the table and its row there.
 
         Raises:
             DamagedShardError: they cannot be read, or are not as many as the commit marker says.
@@ -139,9 +103,9 @@ class PackWorker:
             raise DamagedShardError(words + advice)
 
     def _table(self, shard: str) -> tuple[pa.Table, dict[str, int]]:
-        """The metadata table of a shard without pictures, and the rows of its successes."""
+        """Return the metadata table of a shard without images, and the rows of its successes."""
         with open_parquet(f"{self.source.path}/{shard}.parquet") as file:
-            names = [n for n in file.schema_arrow.names if not self._is_picture(n)]
+            names = [n for n in file.schema_arrow.names if not self._is_image(n)]
             table = file.read(columns=names, use_threads=False)
         keys = table.column("key").to_pylist()
         status = table.column("status").to_pylist()
@@ -149,68 +113,72 @@ class PackWorker:
             key: place for place, key in enumerate(keys) if status[place] == Status.SUCCESS.value
         }
 
-    def _is_picture(self, column: str) -> bool:
+    def _is_image(self, column: str) -> bool:
         return self.layout.output_format == "parquet" and column == self.image.encode_format
 
 
-@dataclass(slots=True)
 class _Packed:
     """A new shard that fills up."""
 
-    writer: ShardWriter
-    task: PackTask
-    output: OutputOptions
-    extension: str
-    tally: Tally = field(default_factory=Tally)
-    rows: list[tuple[pa.Table, list[int]]] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        output = self.output
-        self.keys = sample_keys(
-            self.task.shard_id, self.task.count, output.number_sample_per_shard,
-            output.oom_shard_count,
-        )  # fmt: skip
+    def __init__(
+        self, shard: ShardOutput, task: PackTask, output: OutputOptions, image: ImageOptions
+    ) -> None:
+        shard.counts = self.tally = Tally()
+        self.writer: ShardWriter = open_writer(shard.name, output, image, shard.stage)
+        self._shard = shard
+        self._extension = image.encode_format
+        self._rows: list[tuple[pa.Table, list[int]]] = []
+        self._keys = sample_keys(
+            task.shard_id, task.count, output.number_sample_per_shard, output.oom_shard_count
+        )
 
     def add(self, sample: StoredSample, table: pa.Table, place: int) -> None:
         """Take a sample, and its row of the table.
 
         Raises:
             OSError: the disk does not take it.
-            DamagedShardError: it has no picture.
+            DamagedShardError: it has no image.
         """
         index = self.tally.successes
-        if self.extension not in sample.parts:
-            raise DamagedShardError(f"{sample.key} has no picture")
-        picture = sample.parts[self.extension]
+        if self._extension not in sample.parts:
+            raise DamagedShardError(f"{sample.key} has no image")
+        image = sample.parts[self._extension]
         caption = sample.parts.get("txt")
         metadata = _metadata(sample, table, place)
-        metadata["key"] = self.keys[index]
+        metadata["key"] = self._keys[index]
         self.writer.add(
             Sample(
                 index,
-                self.keys[index],
-                picture,
+                self._keys[index],
+                image,
                 None if caption is None else caption.decode("utf-8", "replace"),
                 metadata,
             )
         )
-        if not self.rows or self.rows[-1][0] is not table:
-            self.rows.append((table, []))
-        self.rows[-1][1].append(place)
-        self.tally.add_success(len(picture))
+        if not self._rows or self._rows[-1][0] is not table:
+            self._rows.append((table, []))
+        self._rows[-1][1].append(place)
+        self.tally.add_success(len(image))
 
-    def table(self) -> pa.Table:
-        """The rows of the new shard, with their new keys."""
+    def finish(self) -> None:
+        """Complete the files. Raises OSError."""
+        shard, table = self._shard, self._table()
+        shard.add(self.writer.finish(table))
+        if self.writer.has_metadata_file:
+            name = f"{shard.name}.parquet"
+            shard.add([write_metadata(name, shard.stage(name), table)])
+
+    def _table(self) -> pa.Table:
+        """Return the rows of the new shard, with their new keys."""
         # Rows of img2dataset's shards lack a column or two of ours.
-        pieces = [table.take(places) for table, places in self.rows]
+        pieces = [table.take(places) for table, places in self._rows]
         table = pa.concat_tables(pieces, promote_options="permissive").combine_chunks()
         place = table.column_names.index("key")
-        return table.set_column(place, "key", pa.array(self.keys, pa.string()))
+        return table.set_column(place, "key", pa.array(self._keys, pa.string()))
 
 
 def _metadata(sample: StoredSample, table: pa.Table, place: int) -> dict[str, Any]:
-    """The JSON of a sample; its row of the table where the format has none."""
+    """Return the JSON of a sample; its row of the table where the format has none."""
     data = sample.parts.get("json")
     if data is None:
         document: dict[str, Any] = table.slice(place, 1).to_pylist()[0]

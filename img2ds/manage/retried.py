@@ -23,7 +23,7 @@ KEY_COLUMN, REASON_COLUMN = "img2ds_retry_of", "img2ds_retry_reason"
 
 @dataclass(frozen=True, slots=True)
 class RetryList:
-    """A list of rows to be tried again.
+    """A list of rows to be retried.
 
     Attributes:
         reasons: those that rows were chosen by.
@@ -67,8 +67,8 @@ class RetryList:
             )  # fmt: skip
         except FileNotFoundError:
             raise UsageError(
-                f"{folder.path}/{place} is missing: without it nobody knows which rows were tried "
-                "again; restore it"
+                f"{folder.path}/{place} is missing, which lists the rows that were retried: "
+                "restore it"
             ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{folder.path}/{place} is damaged ({error}): restore it") from None
@@ -83,7 +83,7 @@ def list_name(segment: Segment) -> str | None:
 def take_back(tally: Tally, reasons: Mapping[str, int]) -> None:
     """Rows that had failed for these reasons were tried again: what they are now counts.
 
-    A shard that was made again after that may have fewer of them by now.
+    A shard that was rebuilt after that may have fewer of them by now.
     """
     for reason, listed in reasons.items():
         times = min(listed, tally.reasons[reason])

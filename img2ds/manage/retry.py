@@ -1,30 +1,30 @@
-"""`img2ds retry`: rows that failed are tried again, as a run of their own into the same folder.
+"""`img2ds retry`: download rows that failed again, as a run of its own into the same folder.
 
-The rows are written down as a list in `_img2ds/retries/`; the list is the input of a further
-segment. Committed shards stay as they are. A row that is on a list is never taken again: what
-became of it there counts, and if it failed there too, it is that row which may be taken.
+The rows are written to a list in `_img2ds/retries/`; the list is the input of a further segment.
+Committed shards stay as they are. A row is listed once: its outcome in the retry counts, and if it
+failed there too, a further retry lists the retry's row.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from img2ds.config.options import FLAGS, Options
 from img2ds.core.failure import Retryability, UsageError, retryability
 from img2ds.downloader import job
+from img2ds.engine.build import hold_folder
 from img2ds.engine.manifest import Segment
 from img2ds.manage import status
-from img2ds.manage.dataset import RESHARDED, Dataset, span
+from img2ds.manage.dataset import RESHARDED, Dataset
 from img2ds.manage.failed import failed_rows
 from img2ds.manage.options import RetryOptions
 from img2ds.manage.retried import RETRIES, RetryList, list_name
 from img2ds.manage.retry_list import write_list
 from img2ds.report.console import counted
-from img2ds.storage.filesystem import said_plainly
+from img2ds.storage.filesystem import as_usage_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class RetryReport:
 
     rows: int
     report: job.Report | None
-    words: str = ""
+    nothing_done: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -41,11 +41,11 @@ class RetryReport:
 
     @property
     def text(self) -> str:
-        return self.words if self.report is None else job.describe(self.report)
+        return self.nothing_done if self.report is None else job.describe(self.report)
 
 
 def run(options: RetryOptions) -> RetryReport:
-    """Try again. Blocks until that is done or stopped.
+    """Download the failed rows again. Blocks until that is done or stopped.
 
     Raises:
         UsageError: it cannot be done; nothing was downloaded.
@@ -56,27 +56,27 @@ def run(options: RetryOptions) -> RetryReport:
     if run_options.run.dry_run:
         return _dry_run(options, dataset)
     job.check(run_options)  # finding the rows can take minutes
-    with ExitStack() as stack:
-        lock = stack.enter_context(dataset.folder.lock(own.force))
-        stack.callback(dataset.folder.close)
-        dataset = Dataset.open(own.output_folder)
-        with said_plainly(f"use the folder {own.output_folder}"):
+    folder = dataset.folder
+    with hold_folder(folder, own.force) as lock:
+        dataset = Dataset.open(own.output_folder)  # as it is now that nobody else writes
+        dataset.folder = folder
+        with as_usage_error(f"use the folder {own.output_folder}"):
             found = _unfinished(options, dataset) or _new_list(options, dataset, run_options)
         if lock.lost:
             raise UsageError("another run took the folder over")
     if found is None:
-        words = "nothing to try again: no row failed for " + (
-            " or ".join(own.reasons) if own.reasons else "a reason that may have passed"
+        words = "nothing to retry: no row failed for " + (
+            " or ".join(own.reasons) if own.reasons else "a transient reason"
         )
         return RetryReport(0, None, words)
     place = f"{dataset.folder.path}/{found.folder}"
     run_options = _run_options(options, dataset, place)
-    origin = {"retry": {"list": found.name, "reasons": list(found.reasons)}}
-    return RetryReport(found.rows, job.run(run_options, origin))
+    provenance = {"retry": {"list": found.name, "reasons": list(found.reasons)}}
+    return RetryReport(found.rows, job.run(run_options, provenance))
 
 
 def _run_options(options: RetryOptions, dataset: Dataset, url_list: str = "list") -> Options:
-    """The options of the folder with the flags given: same output, another way to fetch."""
+    """Return the options of the folder with the flags given: same output, another way to fetch."""
     flags = {
         **_folder_flags(dataset),
         **options.shared,
@@ -94,13 +94,13 @@ def _run_options(options: RetryOptions, dataset: Dataset, url_list: str = "list"
                      if now.get(name) != dataset.options.get(name)]  # fmt: skip
         raise UsageError(
             f"{dataset.folder.path} was made by a version of img2ds that understands "
-            f"{', '.join(differing)} in another way: use that version"
+            f"{', '.join(differing)} differently: use that version"
         )
     return built
 
 
 def _folder_flags(dataset: Dataset) -> dict[str, Any]:
-    """The flags that the shards of a folder were made with, as its manifest has them."""
+    """Return the flags that the shards of a folder were made with, by its manifest."""
     path = dataset.folder.path
     if not dataset.segments:
         raise UsageError(
@@ -118,7 +118,7 @@ def _folder_flags(dataset: Dataset) -> dict[str, Any]:
         )
     if last.shard_count is None:
         raise UsageError(
-            f"the last input of {path} was never read to its end, so nobody knows where its "
+            f"the last input of {path} was never read to its end, so it is unknown where its "
             "shards end: finish it first, with the command that made it"
         )
     identity = dict(dataset.options)
@@ -143,7 +143,7 @@ def _wants(options: RetryOptions) -> Callable[[str], bool]:
 
 
 def _dry_run(options: RetryOptions, dataset: Dataset) -> RetryReport:
-    with said_plainly(f"read {options.own.output_folder}"):
+    with as_usage_error(f"read {options.own.output_folder}"):
         counts: Mapping[str, int] = status.look(dataset).tally.reasons
     wants = _wants(options)
     chosen = {reason: times for reason, times in counts.items() if wants(reason)}
@@ -153,20 +153,20 @@ def _dry_run(options: RetryOptions, dataset: Dataset) -> RetryReport:
 
 
 def _missing(dataset: Dataset, segment: Segment) -> bool:
-    return any(n not in dataset.committed for n in span(segment, dataset.last_shard()))
+    return any(n not in dataset.committed for n in segment.numbers(dataset.last_shard()))
 
 
 def _unfinished(options: RetryOptions, dataset: Dataset) -> RetryList | None:
-    """The list of a retry that was stopped, to go on with."""
+    """Return the list of a retry that was stopped, to resume it."""
     for segment in dataset.segments:
         name = list_name(segment)
         if name is None or not _missing(dataset, segment):
             continue
         found = RetryList.read(dataset.folder, name)
         if not options.own.reasons or set(options.own.reasons) == set(found.reasons):
-            print("going on with the retry that was not finished", file=sys.stderr)
+            print("resuming the unfinished retry", file=sys.stderr)
             return found
-        if not any(n in dataset.committed for n in span(segment, dataset.last_shard())):
+        if not any(n in dataset.committed for n in segment.numbers(dataset.last_shard())):
             continue  # nothing came of it
         of = ",".join(found.reasons) or "those that may pass"
         raise UsageError(
@@ -177,16 +177,15 @@ def _unfinished(options: RetryOptions, dataset: Dataset) -> RetryList | None:
 
 
 def _new_list(options: RetryOptions, dataset: Dataset, run_options: Options) -> RetryList | None:
-    """Find the rows and write them down. Raises UsageError, OSError."""
+    """Find the rows and write their list; None without any. Raises UsageError, OSError."""
     folder = dataset.folder
-    folder.clean_staging()
     wants = _wants(options)
     by_name = {name: s for s in dataset.segments if (name := list_name(s)) is not None}
-    # A retry that nothing came of binds nobody, see `manifest`.
+    # A retry without a committed shard binds nobody, see `open_manifest`.
     kept = [
         RetryList.read(folder, name)
         for name, segment in by_name.items()
-        if any(n in dataset.committed for n in span(segment, dataset.last_shard()))
+        if any(n in dataset.committed for n in segment.numbers(dataset.last_shard()))
     ]
     there = folder.names(RETRIES)
     names = {retry.name for retry in kept}

@@ -1,4 +1,4 @@
-"""Writes the list of a retry: the rows to be tried again, as the input of a run.
+"""Writes the list of a retry: the rows to download again, as the input of a run.
 
 Shards are cut per input file: the counts by shard, which `list.json` has, follow the same cut.
 """

@@ -1,4 +1,4 @@
-"""`img2ds status`: what a data set holds and lacks, from its manifest and marks alone."""
+"""`img2ds status`: what a dataset holds and lacks, by its manifest and commit markers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from img2ds.core.failure import Retryability, retryability
 from img2ds.engine.manifest import Segment
-from img2ds.engine.marker_reader import CommitMarker
-from img2ds.manage.dataset import Dataset, span
+from img2ds.engine.marker import CommitMarker
+from img2ds.manage.dataset import Dataset
 from img2ds.manage.options import StatusOptions
 from img2ds.manage.retried import RetryList, list_name, take_back
 from img2ds.manage.status_page import page
 from img2ds.report.tally import Tally
 from img2ds.storage import lock_holder
-from img2ds.storage.filesystem import said_plainly
+from img2ds.storage.filesystem import as_usage_error
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class Status:
     """What a folder holds. `tally` and `rows` count each row of the inputs once, as it is now.
 
     Attributes:
-        by_peer: committed shards that img2dataset made.
+        by_img2dataset: committed shards that img2dataset made.
         tried_again: rows that were tried again, in committed shards of retries.
         lost: rows of img2dataset's shards that are in none of its counts.
         damaged: by number of a shard what is wrong with its commit marker.
@@ -76,7 +76,7 @@ class Status:
 
     @property
     def complete(self) -> bool:
-        """Whether every shard there has to be is committed, as far as can be told."""
+        """Whether every expected shard is committed, as far as is known."""
         return not self.damaged and not self.leftovers and all(s.complete for s in self.segments)
 
     @property
@@ -146,14 +146,14 @@ class Status:
 def run(options: StatusOptions) -> Status:
     """The status of a folder. Raises UsageError."""
     dataset = Dataset.open(options.output_folder)
-    with said_plainly(f"read {options.output_folder}"):
+    with as_usage_error(f"read {options.output_folder}"):
         status = look(dataset)
     status.as_json = options.json
     return status
 
 
 def look(dataset: Dataset) -> Status:
-    """The status of a data set.
+    """Return the status of a dataset.
 
     Raises:
         UsageError: the list of a retry is damaged.
@@ -172,14 +172,14 @@ def look(dataset: Dataset) -> Status:
         lists.append(None if name is None else RetryList.read(folder, name))
         of = SegmentStatus(input_words(segment), segment.first_shard, segment.shard_count)
         status.segments.append(of)
-        for number in span(segment, last):
+        for number in segment.numbers(last):
             places[number] = of, lists[-1]
             if number not in dataset.committed:
                 of.missing.append(number)
         if lists[-1] is not None:
             of.retry_of = Counter()
     if not dataset.segments:
-        of = SegmentStatus("an input nobody wrote down", 0, last + 1)
+        of = SegmentStatus("unknown input", 0, last + 1)
         of.missing = [n for n in range(last + 1) if n not in dataset.committed]
         status.segments.append(of)
         places = dict.fromkeys(range(last + 1), (of, None))
@@ -196,7 +196,7 @@ def look(dataset: Dataset) -> Status:
         elif number in places:
             of, retried = places[number]
             _add(status, of, number, marker, retried)
-    # What a shard that was made again has now, a retry's shard may have as well.
+    # A row that a rebuilt shard has now may be in a retry's shard as well.
     tally = status.tally
     failed = tally.failed_to_download + tally.failed_to_resize
     tally.successes = min(tally.successes, status.rows - status.lost - failed)
@@ -227,7 +227,7 @@ def input_words(segment: Segment) -> str:
     read_from = segment.fingerprint
     files: list[dict[str, Any]] = read_from["files"]
     if list_name(segment) is not None:
-        return "rows that had failed"
+        return "retried rows"
     names = files[0]["name"] if len(files) == 1 else f"{len(files):,} files".replace(",", " ")
     if len(files) > 1:
         names += f", {files[0]['name']} to {files[-1]['name']}"

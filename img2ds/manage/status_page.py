@@ -1,4 +1,4 @@
-"""The status of a data set as a page for people."""
+"""The status of a dataset as a page for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: Numbers, or names, that are listed before "and so many more".
 LISTED = 8
-#: Options that people know a data set by.
+#: Options that the page shows.
 _SHOWN = ("image_size", "resize_mode", "encode_format", "encode_quality", "number_sample_per_shard")
 
 
@@ -26,22 +26,24 @@ def page(status: Status) -> str:
         made += "".join(f", {name} {status.options[name]}" for name in shown)
     lines.append(made)
     if status.by_img2dataset:
-        lines.append(f"  {counted(status.by_img2dataset, 'shard')} made by img2dataset")
+        lines.append(f"  {counted(status.by_img2dataset, 'shard')} written by img2dataset")
     lines.append(f"  {counted(status.files, 'file')} of shards, {in_bytes(status.size)}")
     lines.append("")
     lines += [_segment(segment) for segment in status.segments]
     if status.making:
-        lines.append(f"  in the making now: {numbers(status.making)}")
+        lines.append(f"  being written now: {numbers(status.making)}")
     if status.leftovers:
-        lines.append(f"  begun and not finished: {numbers(status.leftovers)}")
+        lines.append(f"  not finished: {numbers(status.leftovers)}")
     for number, why in list(status.damaged.items())[:LISTED]:
         lines.append(f"  the commit marker of shard {number} is damaged: {why}")
     if status.rows:
         lines += ["", table(status.tally)]
     if status.tried_again:
-        lines.append(f"{counted(status.tried_again, 'row')} tried again; each counts as it is now")
+        lines.append(
+            f"{counted(status.tried_again, 'row')} retried; each counts with its latest outcome"
+        )
     if status.lost:
-        lines.append(f"{counted(status.lost, 'row')} that img2dataset lost are in none of these")
+        lines.append(f"{counted(status.lost, 'row')} lost by img2dataset are not counted above")
     lines += ["", *_advice(status)]
     return "\n".join(lines).rstrip()
 
@@ -56,7 +58,7 @@ def _verdict(status: Status) -> str:
     if status.complete:
         return f"complete, {counted(status.committed, 'shard')}"
     of = f"{status.committed} of {counted(total, 'shard')}" if total else (
-        f"{counted(status.committed, 'shard')}, of nobody knows how many yet"
+        f"{counted(status.committed, 'shard')}; the total is not known yet"
     )  # fmt: skip
     return f"incomplete, {of}"
 
@@ -64,7 +66,7 @@ def _verdict(status: Status) -> str:
 def _segment(segment: SegmentStatus) -> str:
     line = f"  from shard {segment.first_shard} on: {segment.input}; {segment.committed}"
     if segment.shard_count is None:
-        line += " committed, its end was not reached yet"
+        line += " committed, more to come: the input was not read to its end"
     else:
         line += f" of {counted(segment.shard_count, 'shard')} committed"
     if segment.missing:
@@ -78,18 +80,18 @@ def _segment(segment: SegmentStatus) -> str:
 def _advice(status: Status) -> list[str]:
     lines = []
     if status.holder is not None:
-        lines.append(f"a run is at work: {status.holder}")
+        lines.append(f"in use by {status.holder}")
     if status.damaged:
         lines.append(f"to repair it: img2ds verify --output_folder {status.folder} --repair")
     elif status.leftovers or not status.complete:
         unfinished = [s for s in status.segments if not s.complete]
         if unfinished and all(s.retry_of is not None for s in unfinished):
-            lines.append(f"to go on: img2ds retry --output_folder {status.folder}")
+            lines.append(f"to resume: img2ds retry --output_folder {status.folder}")
         elif status.holder is None:
-            lines.append("to go on: run the command that made it again, with the same flags")
+            lines.append("to resume: rerun the command that made it, with the same flags")
     elif status.transient:
         lines.append(
-            f"{counted(status.transient, 'row')} failed for a reason that may have passed: "
+            f"{counted(status.transient, 'row')} failed for a transient reason: "
             f"img2ds retry --output_folder {status.folder}"
         )
     return lines

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from img2ds.core.failure import UsageError
 from img2ds.core.naming import STATS_SUFFIX
-from img2ds.engine.distributors.factory import open_distributor
-from img2ds.engine.runner import Runner, RunReport
-from img2ds.engine.stop import StopSwitch
+from img2ds.engine.build import BuildSpec, open_build
+from img2ds.engine.run_report import RunReport
 from img2ds.manage.check import ShardCheck
-from img2ds.manage.dataset import Dataset, span
+from img2ds.manage.dataset import Dataset
 from img2ds.manage.layout import Layout, layout_of, open_stored
 from img2ds.manage.options import VerifyOptions
 from img2ds.manage.status_page import LISTED, numbers
 from img2ds.manage.verdict import Problem
-from img2ds.report.console import Console, Labels, counted, duration
+from img2ds.report.console import Labels, counted, duration
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import Progress, ShardReport
-from img2ds.storage import FolderLock, OutputFolder
-from img2ds.storage.filesystem import said_plainly
-
-#: Times a shard is checked again whose worker died.
-_RETRIES = 1
+from img2ds.storage import OutputFolder
+from img2ds.storage.filesystem import as_usage_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +68,7 @@ class CheckWorker:
         check = ShardCheck(self.folder, self.layout, self.fast, self.decode)
         for task in tasks:
             started = time.monotonic()
-            verdict = check.check(task.shard_id, task.name, task.files)
+            verdict = check.check(task.name, task.files)
             found = Findings(strays=verdict.strays, bytes_received=verdict.read, shards=1)
             if verdict.problems:
                 found.broken[task.shard_id] = verdict.problems
@@ -88,48 +81,40 @@ class CheckWorker:
             emit(ShardReport(task.shard_id, found, time.monotonic() - started))
 
 
-class _Quiet(Console):
-    """Says nothing of a shard that came to its end: all is said at the end."""
+@dataclass(slots=True)
+class VerifyRun(RunReport):
+    """The run over the shards, with what it found."""
 
-    def shard(self, name: str, report: ShardReport[Any]) -> None:
-        if report.error is not None:
-            super().shard(name, report)
-
-
-class _NoLock:
-    """In place of a folder's lock, for looking alone."""
-
-    lost = False
-
-    def release(self) -> None:
-        pass
-
-    def __enter__(self) -> FolderLock:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+    tally: Findings = field(default_factory=Findings)
+    labels: Labels = field(default_factory=lambda: Labels("shard", "rows", "rows/s", "sound"))
 
 
 @dataclass(slots=True)
 class VerifyReport:
-    """What was found out. `committed` are the shards there were to check, by name.
+    """What was found out; `repaired` once the commit markers of broken shards were removed."""
 
-    Attributes:
-        leftovers: shards with files and no commit marker.
-        beyond: committed shards that no input of the manifest has.
-        repaired: whether the commit markers of broken shards were removed.
-    """
-
-    folder: str
-    committed: dict[int, str]
-    run: RunReport
-    findings: Findings
-    leftovers: list[int] = field(default_factory=list)
-    unrecognized: list[str] = field(default_factory=list)
-    beyond: list[int] = field(default_factory=list)
+    dataset: Dataset
+    run: VerifyRun
     repaired: bool = False
     as_json: bool = False
+
+    @property
+    def findings(self) -> Findings:
+        return self.run.tally
+
+    @property
+    def leftovers(self) -> list[int]:
+        """Shards with files and no commit marker."""
+        return self.dataset.leftovers()
+
+    @property
+    def beyond(self) -> list[int]:
+        """Committed shards that no input of the manifest has."""
+        segments, last = self.dataset.segments, self.dataset.last_shard()
+        if not segments:
+            return []
+        known = {number for segment in segments for number in segment.numbers(last)}
+        return [number for number in self.dataset.committed if number not in known]
 
     @property
     def exit_code(self) -> int:
@@ -144,15 +129,19 @@ class VerifyReport:
     def document(self) -> dict[str, Any]:
         """All of it as JSON."""
         return {
-            "folder": self.folder,
+            "folder": self.dataset.folder.path,
             "checked": self.findings.shards,
-            "of_shards": len(self.committed),
+            "of_shards": len(self.dataset.committed),
             "rows": self.findings.count,
             "broken": {
-                self.committed[number]: [{"kind": p.kind, "words": p.words} for p in problems]
+                self.dataset.committed[number]: [
+                    {"kind": p.kind, "words": p.message} for p in problems
+                ]
                 for number, problems in sorted(self.findings.broken.items())
             },
-            "not_checked": {self.committed[n]: why for n, why in sorted(self.run.failed.items())},
+            "not_checked": {
+                self.dataset.committed[n]: why for n, why in sorted(self.run.failed.items())
+            },
             "stopped": self.run.stopped,
             "repaired": self.repaired,
             "leftovers": self.leftovers,
@@ -164,121 +153,83 @@ class VerifyReport:
         found = self.findings
         lines = []
         for number, problems in sorted(found.broken.items()):
-            lines.append(f"shard {self.committed[number]} is broken")
-            lines += [f"  {problem.words}" for problem in problems]
+            lines.append(f"shard {self.dataset.committed[number]} is broken")
+            lines += [f"  {problem.message}" for problem in problems]
         for number, why in sorted(self.run.failed.items()):
-            lines.append(f"shard {self.committed[number]} could not be checked: {why}")
+            lines.append(f"shard {self.dataset.committed[number]} could not be checked: {why}")
         seconds = self.run.wall_time
         lines.append(
             f"{counted(found.shards, 'shard')} checked, {counted(found.count, 'row')}, in "
             f"{duration(seconds)}: {len(found.broken) or 'none'} broken"
         )
         if self.leftovers:
-            lines.append(
-                f"begun and never finished, to be made again by the next run: "
-                f"{numbers(self.leftovers)}"
-            )
+            lines.append(f"not finished, rebuilt by the next run: {numbers(self.leftovers)}")
         if self.beyond:
-            lines.append(f"of no input that the manifest has: {numbers(self.beyond)}")
+            lines.append(f"not of any input in the manifest: {numbers(self.beyond)}")
         if found.strays:
             more = len(found.strays) - LISTED
             listed = ", ".join(found.strays[:LISTED]) + (f" and {more} more" if more > 0 else "")
-            lines.append(f"with the number of a shard, and not part of it: {listed}")
+            lines.append(f"unrecognized files with a shard's number: {listed}")
         if self.repaired:
             lines.append(
-                "their marks are removed: the command that made them makes them again"
+                "commit markers removed: rerun the command that made the dataset to rebuild the "
+                "broken shards"
                 if found.broken
-                else "there is nothing to repair"
+                else "nothing to repair"
             )
         elif found.broken:
             lines.append(
-                "to have them made again: img2ds verify "
-                f"--output_folder {self.folder} --repair, then the command that made them"
+                f"to rebuild them: img2ds verify --output_folder {self.dataset.folder.path} "
+                "--repair, then the command that made the dataset"
             )
         if self.run.stopped is not None:
-            lines.append(f"{self.run.stopped}: {len(self.committed) - found.shards} not checked")
+            lines.append(
+                f"{self.run.stopped}: {len(self.dataset.committed) - found.shards} not checked"
+            )
         return "\n".join(lines)
 
 
 def run(options: VerifyOptions) -> VerifyReport:
-    """Check a data set. Raises UsageError: there is none, or it cannot be checked like this."""
-    started = time.monotonic()
-    with ExitStack() as stack:
-        lock: FolderLock = _NoLock()
-        Dataset.open(options.output_folder)  # what is no data set is not locked, nor written to
-        if options.repair:
-            folder = OutputFolder.open(options.output_folder)
-            lock = stack.enter_context(folder.lock(options.force))
-            stack.callback(folder.close)
+    """Check a dataset. Raises UsageError: there is none, or it cannot be checked like this."""
+    run_report = VerifyRun()
+    digits = Dataset.open(options.output_folder).digits  # before the folder is locked
+    spec = BuildSpec(
+        output_folder=options.output_folder,
+        lock=options.repair,
+        force=options.force,
+        digits=digits,
+        processes_count=options.processes_count,
+        quiet=True,
+    )
+    with open_build(spec, run_report) as build:
         dataset = Dataset.open(options.output_folder)
         layout = layout_of(dataset)
         if not options.fast:
             open_stored(dataset.folder, "", layout)  # what workers could only fail at
-        report = RunReport(dataset.folder.path, tally=Findings())
-        stop = stack.enter_context(StopSwitch())
-        console = _Quiet(sys.stderr, Labels("shard", "rows", "rows/s", "sound"))
-        stack.callback(console.close)
         tasks = [
             CheckTask(number, name, {n: dataset.sizes[n] for n in dataset.files_of(number)})
             for number, name in dataset.committed.items()
         ]
-        _check(options, dataset, layout, tasks, report, stop, lock, console)
-        findings = report.tally
-        assert isinstance(findings, Findings)
-        _compare_keys(findings)
-        last = dataset.last_shard()
-        known = {number for segment in dataset.segments for number in span(segment, last)}
-        result = VerifyReport(
-            dataset.folder.path, dataset.committed, report, findings, dataset.leftovers(),
-            beyond=[n for n in dataset.committed if n not in known] if dataset.segments else [],
-            as_json=options.json,
-        )  # fmt: skip
-        if options.repair and not lock.lost:
-            with said_plainly(f"repair {options.output_folder}"):
-                names = [dataset.committed[n] + STATS_SUFFIX for n in sorted(findings.broken)]
-                dataset.folder.remove(names)
-            result.repaired = True
-    report.wall_time = time.monotonic() - started
-    return result
-
-
-def _check(
-    options: VerifyOptions,
-    dataset: Dataset,
-    layout: Layout,
-    tasks: list[CheckTask],
-    report: RunReport,
-    stop: StopSwitch,
-    lock: FolderLock,
-    console: Console,
-) -> None:
-    runner = Runner(
-        report,
-        CheckWorker(dataset.folder, layout, options.fast, options.decode),
-        stop,
-        lock,
-        console,
-        lambda number: dataset.committed[number],
-        lambda: console.expect(
-            round(report.tally.count * len(tasks) / max(report.shards_committed, 1)) or None,
-            len(tasks),
-        ),
-        Labels("shard", "rows", "rows/s", "sound"),
-    )
-    distributor = open_distributor("multiprocessing", options.processes_count)
-    try:
-        runner.run(distributor, iter(tasks), _RETRIES)
-    except OSError as error:
-        raise UsageError(f"cannot start worker processes: {error}") from None
+        build.run(CheckWorker(dataset.folder, layout, options.fast, options.decode), tasks)
+        report = VerifyReport(dataset, run_report, as_json=options.json)
+        _compare_keys(report.findings)
+        if options.repair and not build.lost:
+            with as_usage_error(f"repair {options.output_folder}"):
+                dataset.folder.remove(
+                    dataset.committed[number] + STATS_SUFFIX
+                    for number in sorted(report.findings.broken)
+                )
+            report.repaired = True
+    return report
 
 
 def _compare_keys(findings: Findings) -> None:
-    """Keys of all shards have one width: else those of two shards may be the same."""
+    """Report shards whose keys have another width than most: their keys may be another's."""
     widths = Counter(findings.key_digits.values())
     if len(widths) < 2:
         return
     usual = widths.most_common(1)[0][0]
     for number, digits in findings.key_digits.items():
         if digits != usual:
-            words = f"its keys have {digits} digits behind the shard's, others {usual}"
+            words = f"its keys have {digits} digits after the shard's, others {usual}"
             findings.broken.setdefault(number, []).append(Problem("wrong_key", words))

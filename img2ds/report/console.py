@@ -58,10 +58,12 @@ class _ForgivingStream:
 class Console:
     """Writes the progress of a run to a stream, in the form that suits a terminal or a log file.
 
-    Call `expect` again whenever a better estimate is known.
+    Call `expect` again whenever a better estimate is known. With `quiet` only shards that fail get
+    a line.
     """
 
-    def __init__(self, stream: TextIO, labels: Labels | None = None) -> None:
+    def __init__(self, stream: TextIO, labels: Labels | None = None, quiet: bool = False) -> None:
+        self._quiet = quiet
         # tqdm finds the terminal's size by the stream's attributes, which the wrapper passes on.
         self._stream = cast(TextIO, _ForgivingStream(stream))
         self._labels = labels or Labels()
@@ -118,7 +120,7 @@ class Console:
         else:
             self._shards += 1
             self._committed.merge(report.tally)
-        if self._terminal or report.error is not None:
+        if self._terminal or self._quiet or report.error is not None:
             return
         tally = report.tally
         done = counted(self._shards, self._labels.shard)

@@ -7,10 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
-
-#: What a commit marker holds beside figures.
-_NOT_METRICS = {"count", "successes", "dropped", "reasons", "duration", "start_time", "end_time"}
 
 
 @dataclass(slots=True)
@@ -45,23 +41,3 @@ class Counts:
         self.bytes_received += other.bytes_received
         self.reasons.update(other.reasons)
         self.metrics.update(other.metrics)
-
-    @classmethod
-    def of_marker(cls, marker: dict[str, Any]) -> Counts:
-        """The counts that the commit marker of a committed shard holds."""
-        metrics = {k: v for k, v in marker.items() if k not in _NOT_METRICS and isinstance(v, int)}
-        return cls(
-            successes=marker["successes"],
-            reasons=Counter(marker["reasons"]),
-            metrics=Counter(metrics),
-        )
-
-    def stats(self) -> dict[str, Any]:
-        """The counting part of a `_stats.json`."""
-        return {
-            "count": self.count,
-            "successes": self.successes,
-            "dropped": self.reasons.total(),
-            "reasons": dict(self.reasons.most_common()),
-            **self.metrics,
-        }

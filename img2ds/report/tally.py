@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
 from img2ds.core.failure import Failure, Status
 from img2ds.report.counters import Counts
@@ -81,33 +80,3 @@ class Tally(Counts):
         if message not in self.messages and len(self.messages) >= MAX_MESSAGES:
             message = OTHER_MESSAGES
         self.messages[message] += times
-
-    @classmethod
-    def of_marker(cls, marker: dict[str, Any]) -> Tally:
-        """The counts that the commit marker of a committed shard holds."""
-        messages = Counter(marker["status_dict"])
-        del messages["success"]
-        return cls(
-            successes=marker["successes"],
-            bytes_received=marker["bytes"]["received"],
-            bytes_written=marker["bytes"]["written"],
-            reasons=Counter(marker["reasons"]),
-            failed_to_download=marker["failed_to_download"],
-            failed_to_resize=marker["failed_to_resize"],
-            messages=messages,
-        )
-
-    def stats(self) -> dict[str, Any]:
-        """The counting part of a `_stats.json`; `status_dict` is img2dataset's."""
-        status_dict = dict(self.messages.most_common())
-        if self.successes:
-            status_dict = {"success": self.successes, **status_dict}
-        return {
-            "count": self.count,
-            "successes": self.successes,
-            "failed_to_download": self.failed_to_download,
-            "failed_to_resize": self.failed_to_resize,
-            "status_dict": status_dict,
-            "reasons": dict(self.reasons.most_common()),
-            "bytes": {"received": self.bytes_received, "written": self.bytes_written},
-        }

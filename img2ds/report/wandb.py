@@ -1,7 +1,7 @@
-"""Weights & Biases: a run's numbers under img2dataset's names, and our reasons beside them.
+"""Log a run to Weights & Biases: img2dataset's metrics under its names, and failure reasons.
 
-Logs from the parent process alone. The only importer of wandb. What fails before the start is a
-UsageError; what fails later is said once, and the download goes on without.
+Only the parent process logs, and only this module imports wandb. A failure at the start is a
+UsageError; a later one is reported once, and the download continues without logging.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ from img2ds.core.failure import UsageError
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
 
-#: Seconds between two tables, rows of one, as img2dataset has them.
+#: Seconds between two tables, and rows per table, as in img2dataset.
 TABLE_INTERVAL, TABLE_ROWS = 60.0, 100
-#: Reasons that have a curve of their own: the most frequent ones of the whole run so far.
+#: Reasons with a curve: the most frequent ones of the run so far.
 CURVES = 20
-#: Seconds that reaching the service may take at the start, and sending the rest at the end.
+#: Seconds allowed for reaching the service at the start, and for sending the rest at the end.
 INIT_TIMEOUT, FINISH_TIMEOUT = 30.0, 60.0
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 def load_wandb() -> Any:
-    """The package. Raises UsageError when it is missing."""
+    """Import wandb. Raises UsageError if it is not installed."""
     try:
         import wandb
     except ImportError:
-        raise UsageError("--enable_wandb needs a package: pip install 'img2ds[wandb]'") from None
+        raise UsageError(
+            "--enable_wandb needs the package wandb; run: pip install 'img2ds[wandb]'"
+        ) from None
     return wandb
 
 
@@ -44,11 +46,11 @@ class Board:
     """One run on Weights & Biases; a context manager that ends it.
 
     Args:
-        say: is given the one line that people should read when logging fails.
-        clock: seconds, from anywhere on.
+        say: prints the line for people if logging fails.
+        clock: seconds since any point in time.
 
     Raises:
-        UsageError: it cannot be begun.
+        UsageError: the run cannot be started.
     """
 
     def __init__(
@@ -60,9 +62,9 @@ class Board:
         self._wandb = load_wandb()
         self._say = say
         self._clock = clock
-        self._began = math.inf
+        self._started = math.inf
         self._tables_at = self._clock()
-        self._untold: Tally | None = None  # what the tables do not have yet
+        self._unlogged: Tally | None = None  # what is not in the tables yet
         try:
             self._run = self._wandb.init(
                 project=options.run.wandb_project,
@@ -72,8 +74,8 @@ class Board:
         # Its errors have many roots: its own tree, pydantic's, and those of sockets and files.
         except Exception as error:
             raise UsageError(
-                f"--enable_wandb: {_line(error)} (WANDB_MODE=offline needs neither network nor "
-                "login: `wandb sync` sends the run later)"
+                f"--enable_wandb: {_line(error)} (set WANDB_MODE=offline to log without "
+                "network and login; `wandb sync` uploads the run later)"
             ) from None
 
     def __enter__(self) -> Board:
@@ -88,27 +90,27 @@ class Board:
         self._attempt(self._log_tables)
         self._attempt(lambda: self._run.finish(exit_code=0 if error is None else 1))
         if self._run is None:
-            with suppress(Exception):  # what failed is told; else it would be again at the exit
+            with suppress(Exception):  # the failure was reported; do not report it again at exit
                 self._wandb.teardown()
 
     def shard(self, report: ShardReport[Tally], total: Tally) -> None:
-        """A shard was committed; `total` is the run's tally with it."""
+        """Log a committed shard; `total` is the tally of the run including it."""
         now = self._clock()
-        self._began = min(self._began, now - report.duration)
-        self._untold = total
+        self._started = min(self._started, now - report.duration)
+        self._unlogged = total
 
         def log() -> None:
             self._run.log(speeds("worker", report.tally, report.duration))
-            self._run.log({**speeds("total", total, now - self._began), **reason_shares(total)})
+            self._run.log({**speeds("total", total, now - self._started), **reason_shares(total)})
             if now - self._tables_at > TABLE_INTERVAL:
                 self._log_tables()
 
         self._attempt(log)
 
     def _log_tables(self) -> None:
-        if self._untold is None:
+        if self._unlogged is None:
             return
-        tally, self._untold = self._untold, None
+        tally, self._unlogged = self._unlogged, None
         self._tables_at = self._clock()
         statuses = Counter({**tally.messages, "success": tally.successes})
         self._run.log({"status": self._table("status", statuses, tally.count)})
@@ -124,15 +126,15 @@ class Board:
             return
         try:
             work()
-        except Exception as error:  # whatever befalls an onlooker, the download goes on
+        except Exception as error:  # logging must not end the download
             self._run = None
-            self._say(f"Weights & Biases failed, and the run goes on without: {_line(error)}")
+            self._say(f"Weights & Biases failed, continuing without it: {_line(error)}")
 
 
 def _settings(wandb: Any) -> Any:
-    """What differs from wandb's defaults; its own environment variables have the last word."""
+    """Return the settings that differ from wandb's defaults; its environment variables win."""
     wanted: dict[str, Any] = {
-        "console": "off",  # else it takes over stdout and stderr, and the living line with them
+        "console": "off",  # else it captures stdout and stderr, and breaks the progress line
         "init_timeout": INIT_TIMEOUT,
         "finish_timeout": FINISH_TIMEOUT,
     }
@@ -141,10 +143,10 @@ def _settings(wandb: Any) -> Any:
 
 
 def speeds(prefix: str, tally: Tally, seconds: float) -> dict[str, float]:
-    """img2dataset's five numbers of a shard (`worker`) or of the run so far (`total`).
+    """Return img2dataset's five metrics of a shard (`worker`) or of the run so far (`total`).
 
     Args:
-        seconds: from the first row to the last mark.
+        seconds: from the first row to the last commit.
     """
     count = max(tally.count, 1)
     return {
@@ -157,13 +159,13 @@ def speeds(prefix: str, tally: Tally, seconds: float) -> dict[str, float]:
 
 
 def reason_shares(tally: Tally) -> dict[str, float]:
-    """The share of all rows of the most frequent reasons, as `reason/NAME`."""
+    """Return the shares of the most frequent reasons in all rows, as `reason/NAME`."""
     common = tally.reasons.most_common(CURVES)
     return {f"reason/{reason}": times / max(tally.count, 1) for reason, times in common}
 
 
 def flag_values(options: Options) -> Mapping[str, Any]:
-    """Every flag by its name, for the run's page, without passwords."""
+    """Return every flag by name for the run's page, without passwords."""
     values: dict[str, Any] = {}
     for key in GROUPS:
         group = getattr(options, key)
@@ -180,6 +182,6 @@ def flag_values(options: Options) -> Mapping[str, Any]:
 
 
 def _line(error: Exception) -> str:
-    """The first line of what an error says, or its kind."""
+    """Return the first line of an error's message, or the error's type."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,31 +1,26 @@
-"""Files, here and elsewhere: finding and reading inputs, publishing outputs, locking a folder.
+"""Local and remote files: find and read inputs, publish outputs, lock a folder.
 
-The only user of fsspec. Local paths take the operating system's calls directly.
+The only user of fsspec. Local paths use the operating system directly.
 """
 
 from __future__ import annotations
 
 from img2ds.storage.commit import commit
-from img2ds.storage.inputs import (
-    InputFile,
-    InputStream,
-    find_inputs,
-    open_seekable,
-    open_stream,
-    stdin_is_empty,
-)
+from img2ds.storage.folder_lock import FolderLock
+from img2ds.storage.input_stream import InputStream, open_seekable, open_stream, stdin_is_empty
+from img2ds.storage.inputs import InputFile, find_inputs
 from img2ds.storage.listing import read_many, sizes
-from img2ds.storage.lock import FolderLock, lock_holder
+from img2ds.storage.lock import lock_holder
 from img2ds.storage.output import OutputFolder
-from img2ds.storage.patient import PatientFile, read_whole
 from img2ds.storage.record import file_record
+from img2ds.storage.retrying_file import RetryingFile, read_whole
 
 __all__ = [
     "FolderLock",
     "InputFile",
     "InputStream",
     "OutputFolder",
-    "PatientFile",
+    "RetryingFile",
     "commit",
     "file_record",
     "find_inputs",

@@ -1,7 +1,7 @@
-"""The right to publish one shard, where two attempts at it may be alive.
+"""The claim of a shard: the right to publish it, if two attempts at it may be alive.
 
-A distributor over machines takes a worker for dead whose connection broke; it may live on. Whoever
-holds the claim looks whether the shard is committed, and publishes only if not.
+A distributor over machines gives up a worker whose connection broke, but the worker may live on. An
+attempt that holds the claim publishes only if the shard is not committed yet.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from img2ds.core.failure import UsageError
-from img2ds.storage.lock import NO_FLOCK, HeartbeatLock
+from img2ds.storage.file_lock import NO_FLOCK
+from img2ds.storage.heartbeat_lock import HeartbeatLock
 
-#: Files that claims of a local folder are spread over: a commit takes a second at most, so that
-#: a thousand workers seldom meet on one, and there is no file a shard.
+#: Files that the claims of a local folder are spread over, instead of a file per shard. A commit
+#: takes a second at most, so even a thousand workers rarely wait for each other.
 FILES = 256
-#: Seconds between two tries for a claim on a remote folder.
+#: Seconds between two attempts to get a claim on a remote folder.
 _PAUSE = 5.0
 
 
 @contextmanager
 def claimed(folder: str, local: bool, marker: str) -> Iterator[None]:
-    """Hold the claim of the shard whose marker is `mark`; waits while another attempt holds it.
+    """Hold the claim of a shard; wait while another attempt holds it.
 
     Args:
-        folder: an output folder, a path when it is `local`, else an fsspec URL.
+        folder: an output folder; a path if it is `local`, else an fsspec URL.
+        marker: the name of the shard's commit marker.
 
     Raises:
         OSError: the folder cannot be reached.
@@ -43,13 +45,12 @@ def claimed(folder: str, local: bool, marker: str) -> Iterator[None]:
                 return
         finally:
             os.close(descriptor)
-    path = f"{folder}/_img2ds/claims/{marker}"
-    with _wait_for(folder, path):
+    with _wait_for_lock(folder, f"{folder}/_img2ds/claims/{marker}"):
         yield
 
 
 def _flock(descriptor: int) -> bool:
-    """Lock the file; False where the file system cannot. The system frees it with its holder."""
+    """Lock the file until its holder closes it or ends; False if the file system cannot lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
@@ -59,9 +60,9 @@ def _flock(descriptor: int) -> bool:
     return True
 
 
-def _wait_for(folder: str, path: str) -> HeartbeatLock:
+def _wait_for_lock(folder: str, path: str) -> HeartbeatLock:
     while True:
         try:
             return HeartbeatLock(folder, path, force=False)
-        except UsageError:  # held; one that is stale is taken over
+        except UsageError:  # another attempt holds it; a stale lock is taken over
             time.sleep(_PAUSE)

@@ -8,13 +8,13 @@ from img2ds.storage.output import OutputFolder
 
 
 def commit(folder: OutputFolder, names: Iterable[str], marker: str, content: bytes) -> bool:
-    """Publish what was written aside as `names`, in that order, then `content` as `mark`.
+    """Publish the files staged as `names`, in that order, then `content` as `marker`.
 
     Returns:
         False when another attempt at the shard has committed it: then nothing was published.
 
     Raises:
-        OSError: the folder does not take it; what was published is taken back.
+        OSError: the folder cannot be written to; what was published is removed again.
     """
     published: list[str] = []
     with folder.claim(marker) as free:

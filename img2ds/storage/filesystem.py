@@ -1,4 +1,4 @@
-"""From what users type to a filesystem and a path on it, with fsspec's errors mapped."""
+"""The fsspec filesystem and the path that a URL stands for; its errors mapped to ours."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from img2ds.core.failure import UsageError
 
 
 def resolve(url: str) -> tuple[Any, str]:
-    """The fsspec filesystem of `url` and the path on it.
+    """Return the fsspec filesystem of a URL and the path on it.
 
-    fsspec caches filesystems a process, so this is cheap and safe after a fork.
+    fsspec caches filesystems per process, so this is cheap and safe after a fork.
 
     Raises:
-        UsageError: no such protocol, or the package for it is not installed.
+        UsageError: the protocol is unknown, or the package for it is not installed.
     """
     try:
         fs, path = fsspec.core.url_to_fs(url)
@@ -28,12 +28,12 @@ def resolve(url: str) -> tuple[Any, str]:
         hint = ": pip install 'img2ds[s3]'" if "s3fs" in str(error) else ""
         raise UsageError(f"{url}: {error}{hint}") from None
     except ValueError as error:
-        raise UsageError(f"{url}: {str(error).lower()}; is the part before :// right?") from None
+        raise UsageError(f"{url}: {str(error).lower()}; check the part before ://") from None
     return fs, path
 
 
 def local_path(url: str) -> str | None:
-    """The absolute path that `url` stands for on this machine, None when it is elsewhere."""
+    """Return the absolute path of a URL on this machine; None if it is remote."""
     if "::" not in url and "://" not in url:
         return os.path.abspath(os.path.expanduser(url))
     fs, path = resolve(url)
@@ -41,12 +41,15 @@ def local_path(url: str) -> str | None:
 
 
 @contextmanager
-def said_plainly(action: str) -> Iterator[None]:
-    """Turn what a storage service raises while it is first touched into a UsageError.
+def as_usage_error(action: str) -> Iterator[None]:
+    """Turn any error of the first access to a location into a UsageError.
 
-    Each service has its own exceptions (botocore's, gcsfs's, paramiko's), which cannot be named
-    without importing all of them; at this boundary any of them means that the location,
-    the credentials or the connection given are of no use.
+    Each service has exceptions of its own (botocore's, gcsfs's, paramiko's), which cannot be named
+    without importing all of them. At this boundary each of them means that the location, the
+    credentials or the connection given cannot be used.
+
+    Args:
+        action: what fails, for the message: `cannot ACTION`.
     """
     try:
         yield
@@ -55,24 +58,27 @@ def said_plainly(action: str) -> Iterator[None]:
     except FileNotFoundError:
         raise UsageError(f"cannot {action}: it does not exist") from None
     except Exception as error:
-        raise UsageError(f"cannot {action}: {_in_words(error)}") from None
+        raise UsageError(f"cannot {action}: {_describe(error)}") from None
 
 
 @contextmanager
 def as_os_error(action: str) -> Iterator[None]:
-    """Turn what a storage service raises later on into an OSError, which callers deal with.
+    """Turn any error of a storage service into an OSError, which callers handle.
 
-    Not all of the services' exceptions are one (a connection that botocore could not make).
+    Some exceptions of services are not OSErrors, such as botocore's for a failed connection.
+
+    Args:
+        action: what fails, for the message: `cannot ACTION`.
     """
     try:
         yield
     except OSError:
         raise
     except Exception as error:
-        raise OSError(errno.EIO, f"cannot {action}: {_in_words(error)}") from error
+        raise OSError(errno.EIO, f"cannot {action}: {_describe(error)}") from error
 
 
-def _in_words(error: Exception) -> str:
-    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    first = str(words).splitlines()[0]
+def _describe(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    first = str(text).splitlines()[0]
     return first[:1].lower() + first[1:]

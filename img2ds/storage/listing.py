@@ -1,4 +1,4 @@
-"""What lies in a folder, with sizes, and many small files of it read at once."""
+"""List an output folder with sizes, and read many of its small files at once."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from img2ds.storage.filesystem import as_os_error, resolve
 from img2ds.storage.output import OutputFolder
 
-#: Files of a remote folder that are read at once: it is waiting, not work.
+#: Files of a remote folder that are read at once: reading is waiting, not work.
 PARALLEL_READS = 32
-#: Files asked for ahead of the one that is wanted next.
+#: Files requested ahead of the one that is yielded next.
 _AHEAD = 1024
 
 
 def sizes(folder: OutputFolder, inside: str = "") -> dict[str, int | None]:
-    """The names of its files with their sizes in bytes, and of its folders with None; sorted.
+    """Return the names of files with their sizes in bytes, and of folders with None; sorted.
 
     Args:
-        inside: a folder of it to look into; the names are relative to the output folder.
+        inside: a folder in it to list; the names are relative to the output folder.
 
     Raises OSError.
     """
@@ -48,7 +48,7 @@ def sizes(folder: OutputFolder, inside: str = "") -> dict[str, int | None]:
 
 
 def read_many(folder: OutputFolder, names: Sequence[str]) -> Iterator[tuple[str, bytes | OSError]]:
-    """The content of each file, in order, or why it cannot be had."""
+    """Yield the name and content of each file in order; the error if it cannot be read."""
     if folder.local:
         for name in names:
             yield name, _read(folder, name)
@@ -63,7 +63,7 @@ def read_many(folder: OutputFolder, names: Sequence[str]) -> Iterator[tuple[str,
 def _size(entry: os.DirEntry[str]) -> int:
     try:
         return entry.stat().st_size
-    except FileNotFoundError:  # gone since, or a link that leads nowhere
+    except FileNotFoundError:  # removed meanwhile, or a broken link
         return 0
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from img2ds.core.failure import UsageError
-from img2ds.storage.inputs import open_seekable
+from img2ds.storage.input_stream import open_seekable
 
 #: Bytes read ahead in each column: what bounds memory when a row group holds a million rows.
 BUFFER = 1 << 18

@@ -1,7 +1,7 @@
-"""Names of processes that are never given twice, and whether the process of a name is gone.
+"""Unique names of processes, and whether the process of a name has ended.
 
-Output folders are shared by machines and by containers: a host's name and a process number are
-not enough, since containers may share the name of their host and each count from 1.
+Output folders are shared by machines and containers. A host name and a process number are not
+unique: containers may share the name of their host and number their processes from 1.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import os
 import socket
 import uuid
 
-#: What two of whatever makes a name unique are joined by.
+#: Joins the parts of a name.
 _SEPARATOR = "-"
 
 
-def _space() -> str:
-    """The inode of the space that process numbers are of; see pid_namespaces(7)."""
+def _namespace() -> str:
+    """Return the inode of the namespace of process numbers, see pid_namespaces(7)."""
     try:
         return os.readlink("/proc/self/ns/pid").strip("pid:[]")
     except OSError:
@@ -23,26 +23,26 @@ def _space() -> str:
 
 
 _HOST = socket.gethostname().partition(".")[0].replace(_SEPARATOR, "_") or "host"
-_PLACE = f"{_HOST}_{_space()}"
+_PLACE = f"{_HOST}_{_namespace()}"
 
 
 def process_name() -> str:
-    """Host and number space, number, start, and chance: `node7_4026531836-4242-99881-0f3a…`."""
+    """Return host, namespace, number, start, chance: `node7_4026531836-42-99881-0f3a…`."""
     pid = os.getpid()
     parts = (_PLACE, str(pid), str(_start_of(pid) or 0), uuid.uuid4().hex[:8])
     return _SEPARATOR.join(parts)
 
 
 def is_dead(name: str) -> bool:
-    """Whether `name`, or what begins with it and a dash, is of a process known to have ended.
+    """Return whether a name, or one that begins with it and a dash, is of a process that has ended.
 
-    False for processes of other hosts and other number spaces: who knows.
+    False for processes of other hosts and namespaces, of which nothing is known.
     """
     try:
         place, pid, started, *_ = name.split(_SEPARATOR)
         process = int(pid)
     except ValueError:
-        return False  # not a process's
+        return False  # not the name of a process
     if place != _PLACE:
         return False
     try:
@@ -56,9 +56,9 @@ def is_dead(name: str) -> bool:
 
 
 def _start_of(pid: int) -> int | None:
-    """When a process was started, in clock ticks since boot; None when there is none (or no /proc).
+    """Return when a process started, in clock ticks since boot; None if there is none or no /proc.
 
-    proc(5): the 22nd field of /proc/PID/stat; the second one is in brackets and may hold anything.
+    proc(5): the 22nd field of /proc/PID/stat; the second is in brackets and can contain anything.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:

@@ -1,6 +1,6 @@
-"""A local folder of many small files that is published as one: flushed, and renamed into place.
+"""Flush a local folder of many small files, and rename it into place as one.
 
-A shard of the `files` format has some 30 000; what is done for each of them counts.
+A shard of the `files` format has some 30,000 files, so the cost per file counts.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import errno
 import os
 import shutil
 
-#: Files up to which each is flushed by itself. Beyond, the whole file system is asked once: 3 000
-#: waits for ext4's journal took 3.6 s, and this half a second for 30 000 files; but it also waits
-#: for what others have written.
-FEW = 100
+#: Largest number of files that are flushed one by one. For more, the whole file system is flushed:
+#: 3,000 waits for ext4's journal took 3.6 s, one flush for 30,000 files half a second; but it also
+#: waits for what others have written.
+MAX_SINGLE_FLUSHES = 100
 
 
 def flush(path: str) -> None:
@@ -22,7 +22,7 @@ def flush(path: str) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        # Some network file systems cannot flush a folder; their server does it by itself.
+        # Some network file systems cannot flush a folder; their server does it on its own.
         if error.errno != errno.EINVAL:
             raise
     finally:
@@ -32,7 +32,7 @@ def flush(path: str) -> None:
 def flush_tree(path: str) -> None:
     """Wait until a folder and the files in it are on the disk. Raises OSError."""
     names = os.listdir(path)
-    if len(names) > FEW and _flush_file_system(path):
+    if len(names) > MAX_SINGLE_FLUSHES and _flush_file_system(path):
         return
     for name in names:
         flush(os.path.join(path, name))
@@ -40,9 +40,9 @@ def flush_tree(path: str) -> None:
 
 
 def _flush_file_system(path: str) -> bool:
-    """Flush all of the file system that `path` is on; False where that cannot be asked for.
+    """Flush the whole file system of `path`; return False if the system cannot do that.
 
-    syncfs(2), which Python does not have. Since Linux 5.8 it tells of writes that failed.
+    Calls syncfs(2), which Python does not wrap. Since Linux 5.8 it reports failed writes.
     """
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is None:
@@ -59,11 +59,11 @@ def _flush_file_system(path: str) -> bool:
     raise OSError(number, os.strerror(number))
 
 
-def replace_tree(source: str, target: str, away: str) -> None:
-    """Rename a folder, to where one of a killed attempt may lie. Raises OSError.
+def replace_tree(source: str, target: str, old: str) -> None:
+    """Rename a folder, replacing one that a killed attempt may have left. Raises OSError.
 
     Args:
-        away: a place for that one on the same file system, where it is removed.
+        old: a path on the same file system where the replaced folder is moved and removed.
     """
     try:
         os.rename(source, target)
@@ -71,7 +71,7 @@ def replace_tree(source: str, target: str, away: str) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-    shutil.rmtree(away, ignore_errors=True)
-    os.rename(target, away)
+    shutil.rmtree(old, ignore_errors=True)
+    os.rename(target, old)
     os.rename(source, target)
-    shutil.rmtree(away, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)

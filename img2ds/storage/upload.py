@@ -1,4 +1,4 @@
-"""Uploads to a service: a file, or a folder of files, that was written aside."""
+"""Upload a staged file, or a folder of files, to a storage service."""
 
 from __future__ import annotations
 
@@ -11,31 +11,34 @@ from typing import Any
 
 from img2ds.storage.filesystem import as_os_error
 
-#: Seconds before an upload that failed is tried again: a service that is out of reach for a minute
-#: must not end a run of a week.
+#: Seconds before further attempts at a failed upload: a service that is down for a minute must not
+#: end a run of a week.
 UPLOAD_PAUSES = (1.0, 5.0, 20.0, 40.0)
 
 
 def upload(fs: Any, target: str, source: str, name: str) -> None:
-    """Upload the local file or folder `source`, whole or not at all; `name` is for people.
+    """Upload the local file or folder `source`, whole or not at all.
+
+    Args:
+        name: what is uploaded, for messages.
 
     Raises:
-        OSError: it failed for good, or again and again.
+        OSError: all attempts failed, or one that cannot succeed.
     """
     if not os.path.isdir(source):
         size = os.path.getsize(source)
-        _patiently(name, lambda: _upload_file(fs, source, target, size))
+        _with_retries(name, lambda: _upload_file(fs, source, target, size))
         return
-    folder = _Folder(fs, source, target)
+    folder = _FolderUpload(fs, source, target)
     try:
-        _patiently(name, folder.go_on)
+        _with_retries(name, folder.upload_missing)
     except OSError:
-        with contextlib.suppress(OSError):  # the service that failed may go on to
+        with contextlib.suppress(OSError):  # the service may still be down
             remove_remote(fs, target)
         raise
 
 
-def _patiently(name: str, attempt: Callable[[], None]) -> None:
+def _with_retries(name: str, attempt: Callable[[], None]) -> None:
     for pause in (*UPLOAD_PAUSES, None):
         try:
             with as_os_error(f"upload {name}"):
@@ -57,37 +60,37 @@ def _upload_file(fs: Any, source: str, target: str, size: int) -> None:
     stored = fs.size(target)
     if stored != size:
         fs.rm_file(target)
-        raise OSError(errno.EIO, f"upload of {target} came to {stored} bytes of {size}")
+        raise OSError(errno.EIO, f"{target} has {stored} bytes after the upload, expected {size}")
 
 
-class _Folder:
-    """A folder on its way: each attempt uploads what is missing."""
+class _FolderUpload:
+    """The upload of a folder: each attempt uploads what is missing."""
 
     def __init__(self, fs: Any, source: str, target: str) -> None:
         self._fs, self._source, self._target = fs, source, target
         self._sizes = {entry.name: entry.stat().st_size for entry in os.scandir(source)}
         self._begun = False
 
-    def go_on(self) -> None:
+    def upload_missing(self) -> None:
         if not self._begun:
-            # Of a killed attempt, which may have had other samples, or others of the same size.
+            # A killed attempt may have left other files, or other content of the same size.
             remove_remote(self._fs, self._target)
             self._begun = True
         missing = self._missing()
         if not missing:
             return
         self._fs.makedirs(self._target, exist_ok=True)
-        # Where fsspec need not wait for one, many are on their way: 30 000 would take an hour.
+        # In one call, so that fsspec uploads many at once: one by one, 30,000 would take an hour.
         self._fs.put(
             [f"{self._source}/{name}" for name in missing],
             [f"{self._target}/{name}" for name in missing],
         )
         missing = self._missing()
         if missing:
-            raise OSError(errno.EIO, f"{len(missing)} of {len(self._sizes)} files are not whole")
+            raise OSError(errno.EIO, f"{len(missing)} of {len(self._sizes)} files are incomplete")
 
     def _missing(self) -> list[str]:
-        """By one listing, which costs a thousandth of asking for each file."""
+        """Return the names of missing files, by one listing instead of a request per file."""
         self._fs.invalidate_cache(self._target)
         try:
             found = self._fs.ls(self._target, detail=True)
@@ -98,7 +101,7 @@ class _Folder:
 
 
 def remove_remote(fs: Any, target: str) -> None:
-    """Remove a file, or a folder with all in it; if it is not there that is fine.
+    """Remove a file, or a folder and its contents; do nothing if it does not exist.
 
     Raises OSError.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
@@ -30,12 +30,11 @@ class ModelOptions:
         *PRECISIONS,
     )  # fmt: skip
     batch_size: int | None = flag(
-        None, "int?", "pairs of a batch (default: 256 on CUDA, 32 on a CPU)"
+        None, "int?", "pairs of a batch (default: 256 on CUDA, 32 on a CPU)", identity=False
     )
-    compile: bool = flag(False, "bool", "use torch.compile; the first batches take a minute")
-
-    #: Flags that change the speed but not the result.
-    SPEED: ClassVar[tuple[str, ...]] = ("batch_size", "compile", "devices", "decoders")
+    compile: bool = flag(
+        False, "bool", "use torch.compile; the first batches take a minute", identity=False
+    )
 
     def check_model(self) -> None:
         if not self.model:
@@ -47,9 +46,10 @@ class ModelOptions:
 class ScoreOptions(ModelOptions, StageOptions):
     """The flags of `laion score`."""
 
-    INPUTS: ClassVar[tuple[str, ...]] = ("input",)
-
-    input: str = flag(MISSING, "str", "webdataset shards: a folder, a glob, a tar, local or fsspec")
+    input: str = flag(
+        MISSING, "str", "webdataset shards: a folder, a glob, a tar, local or fsspec",
+        identity=False,
+    )  # fmt: skip
     min_similarity: float | None = flag(
         None, "float?", "keep only pairs with at least this cosine similarity (the paper: 0.3)"
     )
@@ -60,11 +60,15 @@ class ScoreOptions(ModelOptions, StageOptions):
         *PREPROCESS,
     )  # fmt: skip
     devices: tuple[str, ...] = flag(
-        (), "list", "cpu, cuda, or cuda:0,cuda:1 and so on, one process each (default: all CUDA)"
+        (),
+        "list",
+        "cpu, cuda, or cuda:0,cuda:1 and so on, one process each (default: all CUDA)",
+        identity=False,
     )
     decoders: int | None = flag(
         None, "int?",
         "shards decoded at once for each device (default: 1 on a CPU, else its share of the cores)",
+        identity=False,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -80,5 +84,5 @@ class ScoreOptions(ModelOptions, StageOptions):
 
     def identity(self) -> dict[str, Any]:
         """Return the options that decide the result; model files by name, so that they can move."""
-        identity = {k: v for k, v in super().identity().items() if k not in self.SPEED}
+        identity = super().identity()
         return identity | {name: file_name(identity[name]) for name in ("model", "pretrained")}

@@ -1,13 +1,13 @@
 """`laion score`: every pair's embeddings and their cosine, shard by shard.
 
 One process a device. In it decoders work ahead, batches cross the borders of shards, and a
-shard's part is written when its last pair has come back from the device.
+shard's scores are written when its last pair has come back from the device.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,9 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import stats_name
 from img2ds.engine.cores import usable_cores
-from img2ds.engine.distributors.contract import Worker
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.storage import InputFile, OutputFolder, find_inputs
 from laion.clip.decoder import DecoderConfig, Shard
@@ -32,9 +31,8 @@ from laion.clip.options import ScoreOptions
 from laion.clip.samples import read_samples
 from laion.data.embedding_layout import FOLDERS
 from laion.data.embedding_writer import write_embedding_shard
-from laion.part import DIGITS, Part, committed_report
 from laion.provenance import ModelNames, require_tars
-from laion.stage import StageReport, fingerprint, run_stage
+from laion.stage import StageReport, StageSpec, file_fingerprint, open_stage
 
 #: The reason of pairs below `--min_similarity`.
 BELOW = "below_min_similarity"
@@ -82,19 +80,21 @@ def run(options: ScoreOptions) -> StageReport:
             options = replace(options, processes_count=len(devices))
         elif options.processes_count is None:
             options = replace(options, processes_count=1)
-    source = fingerprint("shards", files, weights=_weights(spec))
-
-    def tasks(first: int) -> Sequence[ScoreTask]:
-        return [ScoreTask(first + place, file.path) for place, file in enumerate(files)]
-
-    def worker(folder: OutputFolder) -> Worker:
-        return Scorer(folder, options, spec, tuple(devices))
-
-    return run_stage(
-        "score", options, source, tasks, worker,
-        words=Labels("shard", "pairs", "pairs/s", "scored"), inside=FOLDERS,
-        model=ModelNames(spec.model, spec.pretrained), gpus=list(options.devices) != ["cpu"],
-    )  # fmt: skip
+    stage = StageSpec(
+        stage="score",
+        options=options,
+        fingerprint=file_fingerprint("shards", files, weights=_weights(spec)),
+        shard_count=len(files),
+        labels=Labels("shard", "pairs", "pairs/s", "scored"),
+        subfolders=FOLDERS,
+        model=ModelNames(spec.model, spec.pretrained),
+        gpus=list(options.devices) != ["cpu"],
+    )
+    with open_stage(stage) as build:
+        first = build.first_shard
+        tasks = [ScoreTask(first + place, file.path) for place, file in enumerate(files)]
+        build.run(Scorer(build.folder, options, spec, tuple(devices)), tasks)
+    return build.report
 
 
 def _check_captions(file: InputFile) -> None:
@@ -107,7 +107,7 @@ def _check_captions(file: InputFile) -> None:
             if looked == _LOOKED_AT:
                 break
     except OSError:
-        return  # what is wrong with a shard is told when its turn comes
+        return  # reported when its turn comes
     if looked:
         raise UsageError(
             f"{file.path} has no captions, neither .txt files nor a caption in the .json: "
@@ -155,15 +155,16 @@ class Scorer:
             self.options.preprocess == "open_clip",
         )
         decoders = self.options.decoders or (1 if on_cpu else max(1, threads - 1))
-        parts: dict[int, Scores] = {}
+        scores: dict[int, Scores] = {}
 
         def shards() -> Iterator[Shard]:
             for task in tasks:
-                if self.folder.exists(stats_name(task.shard_id, DIGITS)):
-                    # Its worker died between the mark and the report, and it was given again.
-                    emit(committed_report(self.folder, task.shard_id))
+                output = ShardOutput(self.folder, task.shard_id, emit=emit)
+                report = output.committed_report()
+                if report is not None:
+                    emit(report)
                     continue
-                parts[task.shard_id] = Scores(Part(self.folder, task.shard_id, emit))
+                scores[task.shard_id] = Scores(output)
                 yield Shard(task.shard_id, task.path)
 
         tokenize = embedder.model.tokenize if on_cpu else None
@@ -177,17 +178,17 @@ class Scorer:
                     queue.submit(item)
                 waiting.append(item)
                 while queue.in_flight > _UNDER_WAY or isinstance(waiting[0], ShardEnd):
-                    self._settle(waiting.popleft(), queue, parts, emit)
+                    self._settle(waiting.popleft(), queue, scores, emit)
                     if not waiting:
                         break
             while waiting:
-                self._settle(waiting.popleft(), queue, parts, emit)
+                self._settle(waiting.popleft(), queue, scores, emit)
 
     def _settle(
         self,
         item: LoadedBatch | ShardEnd,
         queue: EmbeddingQueue,
-        parts: dict[int, Scores],
+        scores: dict[int, Scores],
         emit: Callable[[Any], None],
     ) -> None:
         if isinstance(item, LoadedBatch):
@@ -197,27 +198,27 @@ class Scorer:
             shard_numbers = np.array(item.shards)
             for number in np.unique(shard_numbers).tolist():
                 places = np.flatnonzero(shard_numbers == number)
-                parts[number].add(item.rows, places, image, text, similarity, least)
+                scores[number].add(item.rows, places, image, text, similarity, least)
             return
-        scores = parts.pop(item.number)
+        scored = scores.pop(item.number)
         for reason, count in item.dropped.items():
-            scores.part.counts.drop(reason, count)
+            scored.output.counts.drop(reason, count)
         if item.error:
-            emit(scores.part.fail(item.error))
+            emit(scored.output.fail(item.error))
             return
         try:
-            scores.write()
+            scored.write()
         except (OSError, pa.ArrowException) as error:
-            emit(scores.part.broken(error))
+            emit(scored.output.fail_with(error))
         else:
-            emit(scores.part.commit())
+            emit(scored.output.commit())
 
 
 @dataclass(slots=True)
 class Scores:
     """What has come back of one shard's pairs."""
 
-    part: Part
+    output: ShardOutput
     rows: list[PairRow] = field(default_factory=list)
     image: list[npt.NDArray[np.float16]] = field(default_factory=list)
     text: list[npt.NDArray[np.float16]] = field(default_factory=list)
@@ -237,14 +238,14 @@ class Scores:
         self.dim = image.shape[1]
         if least is not None:
             passing = places[similarity[places] >= least]
-            self.part.counts.drop(BELOW, len(places) - len(passing))
+            self.output.counts.drop(BELOW, len(places) - len(passing))
             places = passing
-        self.part.counts.successes += len(places)
+        self.output.counts.successes += len(places)
         self.rows += [rows[place] for place in places]
         self.image.append(image[places].astype(np.float16))
         self.text.append(text[places].astype(np.float16))
         self.similarity.append(similarity[places])
-        self.part.tell()
+        self.output.report_progress()
 
     def write(self) -> None:
         """Write the three files, rows in the order of their keys: a tar's is that of its making.
@@ -259,7 +260,7 @@ class Scores:
         image, text = (
             _joined(rows, (0, self.dim), np.float16)[order] for rows in (self.image, self.text)
         )
-        write_embedding_shard(self.part.name, self.part.path, table, image, text)
+        write_embedding_shard(self.output.name, self.output.path, table, image, text)
 
 
 def _joined(parts: list[Any], empty: tuple[int, ...], dtype: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, make_dataclass
 from typing import Any, ClassVar
 
@@ -32,25 +31,31 @@ _FETCHING = (*flags_of(NetworkOptions), "memory_budget")
 class _Own(ModelOptions, StageOptions):
     """What is crawl's own; img2ds's flags are added below."""
 
-    INPUTS: ClassVar[tuple[str, ...]] = (
-        "wat", "input", *ModelOptions.SPEED, *_WHICH, *_FETCHING,
-    )  # fmt: skip
     ALIASES: ClassVar[dict[str, str]] = ALIASES
 
     wat: str | None = flag(
-        None, "str?", "WAT files, as for laion extract; one of them is one unit of work"
+        None,
+        "str?",
+        "WAT files, as for laion extract; one of them is one unit of work",
+        identity=False,
     )
     input: str | None = flag(
-        None, "str?", "candidates that laion extract or dedup wrote, in place of --wat"
+        None,
+        "str?",
+        "candidates that laion extract or dedup wrote, in place of --wat",
+        identity=False,
     )
     devices: tuple[str, ...] = flag(
-        (), "list", "cpu, cuda, or cuda:0,cuda:1; worker processes share them (default: all CUDA)"
+        (),
+        "list",
+        "cpu, cuda, or cuda:0,cuda:1; worker processes share them (default: all CUDA)",
+        identity=False,
     )
     min_similarity: float = flag(0.3, "float", "least similarity of a pair that is kept")
     prompts: str | None = flag(None, "str?", "JSON file of prompts, as for laion tag")
     classifier: str | None = flag(None, "str?", "NSFW classifier (.npz), as for laion tag")
     tag: bool = flag(True, "bool", "tag pairs, and drop possibly illegal content")
-    save_images: bool = flag(False, "bool", "keep the pictures of kept pairs too, as NNNNN.tar")
+    save_images: bool = flag(False, "bool", "save the images of kept pairs too, as NNNNN.tar")
 
     def __post_init__(self) -> None:
         StageOptions.__post_init__(self)
@@ -64,7 +69,7 @@ class _Own(ModelOptions, StageOptions):
         self.check_model()
         if not -1 <= self.min_similarity <= 1:
             raise UsageError("--min_similarity is a cosine: a number from -1 to 1")
-        self.img2ds()  # a value out of range is told here
+        self.img2ds()  # raises for a value out of range
         if self.wat:
             self.extraction()
 
@@ -81,12 +86,10 @@ class _Own(ModelOptions, StageOptions):
         return ExtractOptions(wat=self.wat or "", output_folder=self.output_folder, **values)
 
     def identity(self) -> dict[str, Any]:
-        """Files are told by their content, and images that are not saved by nothing."""
+        """Return its options but those of fetching; files by their content."""
         identity = content_identity(self, StageOptions.identity(self))
-        if self.input:
-            for name in _WHAT:
-                del identity[name]
-        return {k: "inf" if v == math.inf else v for k, v in identity.items()}
+        ignored = {*_FETCHING, *(_WHAT if self.input else ())}
+        return {name: value for name, value in identity.items() if name not in ignored}
 
 
 def _extract_fields() -> list[tuple[str, Any, Any]]:

@@ -1,4 +1,4 @@
-"""Scores, tags and filters pairs as their pictures come in: the sink of a crawl's shard.
+"""Scores, tags and filters pairs as their images arrive: the sink of a crawl's shard.
 
 One thread a process embeds, for all of its shards: batches wait for it in a short queue, and when
 that is full downloading waits. What fails a rule is forgotten at once.
@@ -7,7 +7,7 @@ that is full downloading waits. What fails a rule is forgotten at once.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,18 +15,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from img2ds.core.sample import FileRecord, Sample
+from img2ds.core.sample import Sample
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.formats.webdataset import TarWriter
-from img2ds.report.counters import Counts
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
-from img2ds.storage import OutputFolder
 from laion.clip.embed import Embedder
 from laion.clip.metadata_table import PairRow, metadata_table
 from laion.clip.stage import BELOW
 from laion.data.embedding_writer import write_embedding_shard
-from laion.part import Part, cannot_write
-from laion.tag.tagging import Rules, tag_rows
+from laion.tag.tagging import TagRules, tag_rows
 
 #: Batches that wait for the model, or are in it: enough that it never waits for the next.
 MAX_BATCHES = 4
@@ -46,7 +44,7 @@ class Kept:
 class Scorer:
     """A model, and the thread that works for all shards of a process."""
 
-    def __init__(self, embedder: Embedder, rules: Rules | None, min_similarity: float) -> None:
+    def __init__(self, embedder: Embedder, rules: TagRules | None, min_similarity: float) -> None:
         self.embedder = embedder
         self.rules = rules
         self._least = min_similarity
@@ -87,33 +85,23 @@ class Scorer:
 
 
 class PairCollector:
-    """The sink of one shard, and its commit as a part of a tagged folder.
+    """The sink of one shard: commits what is kept as a shard of a tagged folder.
 
     Args:
-        counts: of what was dropped before anything was downloaded.
-        save_images: whether the kept pictures are kept too.
+        output: its counts have what was dropped before anything was downloaded.
+        saved: the extension of the images when kept ones are saved too, else None.
     """
 
-    has_metadata_file = False
-
-    def __init__(
-        self,
-        folder: OutputFolder,
-        number: int,
-        scorer: Scorer,
-        counts: Counts,
-        save_images: bool,
-        extension: str,
-    ) -> None:
-        self.counts = counts
-        self._part = Part(folder, number)
+    def __init__(self, output: ShardOutput, scorer: Scorer, saved: str | None) -> None:
+        self.counts = output.counts
+        self._output = output
         self._scorer = scorer
         self._batch: list[Sample] = []
         self._judged: list[Future[None]] = []
         self._kept: list[Kept] = []
         self._tar: TarWriter | None = None
-        if save_images:
-            self._tar = TarWriter(f"{self._part.name}.tar", extension, self._part.path)
+        if saved is not None:
+            self._tar = TarWriter(f"{output.name}.tar", saved, output.stage)
 
     def add(self, sample: Sample) -> None:
         """Take a downloaded pair."""
@@ -132,39 +120,37 @@ class PairCollector:
         if self._tar is not None:
             self._tar.add(sample)
 
-    def finish(self, metadata: pa.Table) -> list[FileRecord]:
-        """Not asked for: `commit` writes the files."""
-        raise NotImplementedError
-
-    def abort(self) -> None:
-        """Throw everything away."""
+    def fail(self, error: OSError) -> ShardReport[Any]:
+        """See `ShardSink.fail`."""
         for future in self._judged:
             future.cancel()
         if self._tar is not None:
             self._tar.abort()
-        self._part.abort()
+        return self._output.cannot_write(error)
 
-    def commit(self, tally: Tally, notes: Sequence[str]) -> ShardReport[Any]:
-        """Wait for the last pairs, write them, and commit the part."""
+    def commit(
+        self, tally: Tally, notes: list[str], metadata: Callable[[], pa.Table]
+    ) -> ShardReport[Any]:
+        """Wait for the last pairs, write them, and commit the shard."""
         self._submit()
-        part, counts = self._part, self.counts
-        part.notes.extend(notes)
+        output, counts = self._output, self.counts
+        output.notes.extend(notes)
         try:
             for future in self._judged:
                 future.result()
             self._write()
         except OSError as error:
-            self.abort()
-            return part.fail(cannot_write(error), fatal=True)
+            return self.fail(error)
         counts.successes = len(self._kept)
         counts.reasons.update(tally.reasons)
         counts.bytes_received += tally.bytes_received
         counts.metrics["downloaded"] = tally.successes
-        part.counts = counts
-        return part.commit()
+        return output.commit()
 
     def _write(self) -> None:
-        part = self._part
+        output = self._output
+        if self._tar is not None:
+            output.add(self._tar.finish(pa.table({})))
         kept = sorted(self._kept, key=lambda pair: pair.row.key)
         similarity = np.array([pair.similarity for pair in kept], np.float32)
         table = metadata_table([pair.row for pair in kept], similarity)
@@ -174,6 +160,4 @@ class PairCollector:
         empty = np.empty((0, self._scorer.embedder.dim), np.float16)
         images = np.stack([pair.image for pair in kept]) if kept else empty
         texts = np.stack([pair.text for pair in kept]) if kept else empty
-        write_embedding_shard(part.name, part.path, table, images, texts)
-        if self._tar is not None:
-            self._tar.finish(pa.table({}))
+        write_embedding_shard(output.name, output.path, table, images, texts)

@@ -1,48 +1,47 @@
 """`laion crawl`: what the paper's workers did. One unit of work is a WAT file, or a shard of
 candidates; it is extracted, downloaded, scored, tagged and filtered in memory.
 
-It writes what `laion tag` writes, and `laion release` goes on from there. The functions are those
-of the stages, so that the same pairs are kept.
+It writes what `laion tag` writes, the input of `laion release`. The functions are those of the
+stages, so that the same pairs are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from img2ds.config.options import Options
-from img2ds.core.naming import stats_name
 from img2ds.core.sample import ShardTask
 from img2ds.engine.cores import usable_cores
+from img2ds.engine.distributors.contract import Task
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
-from img2ds.report.shard_report import ShardReport
-from img2ds.storage import InputFile, OutputFolder, PatientFile
+from img2ds.storage import OutputFolder, RetryingFile
 from laion.clip.device import check_devices, claim_device, pick_devices
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec, fetch
 from laion.crawl.pairs import PairCollector, Scorer
 from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
 from laion.data.embedding_layout import FOLDERS
-from laion.fetch import PairShard, candidate_rows, candidate_shards, crawling_worker
-from laion.part import DIGITS, committed_report
-from laion.provenance import ModelNames, note_origin
-from laion.stage import StageReport, fingerprint, run_stage
+from laion.fetch import candidate_rows, candidate_shards, crawling_worker, open_shard
+from laion.provenance import ModelNames, note_input
+from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.prompts import load_prompts
-from laion.tag.tagging import Rules as TagRules
-from laion.tag.tagging import make_rules
+from laion.tag.tagging import TagRules, make_rules
 from laion.wat.archive import read_records
-from laion.wat.catalog import choose, digest, find_wats
+from laion.wat.catalog import choose, find_wats
 from laion.wat.rules import Rules
-from laion.wat.stage import Extractor, WatTask
+from laion.wat.stage import Extractor, WatTask, wat_fingerprint, wat_tasks
 
 #: Why a candidate that its WAT file has twice is not downloaded again; as of laion dedup.
 DUPLICATE = "duplicate"
 
-WORDS = Labels("part", "pairs", "pairs/s", "downloaded")
+LABELS = Labels("shard", "pairs", "pairs/s", "downloaded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +85,19 @@ class Opening:
         )
         self._scorer = Scorer(embedder, settings.tagging, settings.min_similarity)
 
-    def __call__(self, task: ShardTask | WatTask) -> PairShard | ShardReport[Any]:
-        """The unit's candidates with their sink, or the report of a part that is committed."""
-        if self._folder.exists(stats_name(task.shard_id, DIGITS)):
-            return committed_report(self._folder, task.shard_id)
-        counts = Counts()
+    def __call__(self, task: ShardTask | WatTask) -> Any:
+        """Return the shard with its sink, or the report of one that is committed already."""
+        output = ShardOutput(self._folder, task.shard_id)
+        report = output.committed_report()
+        if report is not None:
+            return report
+        counts = output.counts
         if isinstance(task, WatTask):
             table = read_wat(task, self._settings.extraction, self._settings.attributes, counts)
             task = ShardTask(task.shard_id, table.num_rows, table)
         table = candidate_rows(task, self._options)
-        sink = PairCollector(
-            self._folder,
-            task.shard_id,
-            self._scorer,
-            counts,
-            self._settings.save_images,
-            self._options.image.encode_format,
-        )
-        shard = PairShard(task, table, self._options, self._folder, sink)
+        saved = self._options.image.encode_format if self._settings.save_images else None
+        shard = open_shard(task, table, self._options, PairCollector(output, self._scorer, saved))
         return shard if shard.count else shard.commit()
 
 
@@ -118,7 +112,7 @@ def read_wat(task: WatTask, rules: Rules, attributes: Sequence[str], counts: Cou
     """
     found: dict[bytes, Candidate] = {}
     extractor = Extractor(task.name, rules, attributes, counts)
-    with PatientFile(task.path) as file:
+    with RetryingFile(task.path) as file:
         for page in extractor.pages(read_records(file, task.path)):
             for candidate in page:
                 found.setdefault(candidate.digest, candidate)
@@ -140,7 +134,7 @@ def check(options: Any) -> ModelSpec:
     load_prompts(options.prompts)
     check_devices(options.devices)
     if options.on_this_machine:
-        pick_devices(options.devices)  # those that there are not are told here
+        pick_devices(options.devices)  # raises for missing ones
     return fetch(ModelSpec(options.model, options.pretrained))
 
 
@@ -155,11 +149,7 @@ def run(options: Any) -> StageReport:
     """
     wanted = options.img2ds()
     prompts = load_prompts(options.prompts)
-    if options.wat:
-        source, tasks, extraction, attributes = _wats(options)
-    else:
-        source, tasks = candidate_shards(wanted)
-        extraction, attributes = Rules(), ()
+    source = _wats(options) if options.wat else _Source(*candidate_shards(wanted))
     spec = check(options)
     tagging = None
     if options.tag:
@@ -174,35 +164,48 @@ def run(options: Any) -> StageReport:
         options.min_similarity,
         tagging,
         options.save_images,
-        extraction,
-        attributes,
+        source.rules,
+        source.attributes,
     )
-    report = run_stage(
-        "crawl",
-        options,
-        source,
-        tasks,
-        lambda folder: crawling_worker(wanted, folder, opener),
-        words=WORDS,
-        inside=FOLDERS,
+    stage = StageSpec(
+        stage="crawl",
+        options=options,
+        fingerprint=source.fingerprint,
+        shard_count=len(source.tasks(0)),
+        labels=LABELS,
+        subfolders=FOLDERS,
         model=ModelNames(spec.model, spec.pretrained),
         gpus=list(options.devices) != ["cpu"],
     )
+    with open_stage(stage) as build:
+        worker = crawling_worker(wanted, build.folder, opener)
+        build.run(worker, source.tasks(build.first_shard))
     if options.input:
-        note_origin(options.output_folder, options.input)
-    return report
+        note_input(options.output_folder, options.input)
+    return build.report
 
 
-def _wats(options: Any) -> tuple[dict[str, Any], Any, Rules, tuple[str, ...]]:
-    """The WAT files as the input, and the rules by which candidates are taken out of them."""
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The units of work: `tasks` gives them, numbered from a first shard on.
+
+    `rules` and `attributes` are those by which candidates are taken out of WAT files.
+    """
+
+    fingerprint: dict[str, Any]
+    tasks: Callable[[int], Sequence[Task]]
+    rules: Rules = field(default_factory=Rules)
+    attributes: tuple[str, ...] = ()
+
+
+def _wats(options: Any) -> _Source:
     extraction = options.extraction()
     wats = choose(
         find_wats(options.wat, options.bucket), options.first, options.sample, options.seed
     )
-    source = fingerprint("wat", [InputFile(options.wat, len(wats))], digest=digest(wats))
-    rules = Rules(extraction.min_text_length, extraction.kept_languages)
-
-    def tasks(first: int) -> list[WatTask]:
-        return [WatTask(first + n, wat.path, wat.name) for n, wat in enumerate(wats)]
-
-    return source, tasks, rules, tuple(extraction.attributes)
+    return _Source(
+        wat_fingerprint(options.wat, wats),
+        partial(wat_tasks, wats),
+        Rules(extraction.min_text_length, extraction.kept_languages),
+        tuple(extraction.attributes),
+    )

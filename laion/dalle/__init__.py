@@ -1,1 +1,1 @@
-"""A small text-to-image model, trained on a data set's pairs: a proof that they teach something."""
+"""A small text-to-image model, trained on the pairs of a dataset to check that they are usable."""

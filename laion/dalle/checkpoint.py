@@ -1,7 +1,6 @@
-"""The one file of a training: models, optimiser, random numbers and how far it has come.
+"""The checkpoint file of a training: models, optimizer, random state and progress. Needs torch.
 
-Written aside and published whole, so that whatever kills a run, the last save is there. Needs
-torch.
+It is replaced as a whole, so that a killed run leaves the previous checkpoint.
 """
 
 from __future__ import annotations
@@ -20,11 +19,13 @@ from laion.dalle.pairs import Position
 
 NAME = "dalle.pt"
 
-#: Changes when older files cannot be gone on with.
+#: Raised when older files can no longer be resumed.
 FORMAT = 1
 
-#: The two halves of a training, in their order, and what comes after.
+#: The phases of a training, in their order.
 CODEBOOK, TRANSFORMER, DONE = "codebook", "transformer", "done"
+
+_RESTART = "use another output folder, or start over with --incremental_mode overwrite"
 
 
 @dataclass(slots=True)
@@ -32,11 +33,11 @@ class Progress:
     """How far a training has come.
 
     Attributes:
-        phase, step: steps of the phase that are done.
-        position: where the stream of pairs goes on.
-        first_epoch: the epoch of the stream that the phase began with.
-        pairs, seconds, epochs: those of each phase so far.
-        dropped: pairs that were left out on the way, by reason.
+        phase, step: finished steps of the current phase.
+        position: where the stream of pairs resumes.
+        first_epoch: the epoch of the stream in which the phase began.
+        pairs, seconds, epochs: totals of each phase.
+        dropped: unusable pairs, by reason.
         points: of the curves.
     """
 
@@ -66,50 +67,51 @@ class Progress:
 
 
 def save(folder: OutputFolder, made_from: dict[str, Any], state: dict[str, Any]) -> None:
-    """Publish a training's state, made by flags and input as told. Raises OSError."""
-    # By way of memory: torch tells of a full disk in words of its own.
+    """Write a checkpoint.
+
+    Args:
+        made_from: the flags and input that a resumed training must share.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # torch reports a full disk with an error of its own, so it writes to memory.
     file = io.BytesIO()
     torch.save({"format": FORMAT, "made_from": made_from, **state}, file)
     folder.write_bytes(NAME, file.getvalue())
 
 
 def load(folder: OutputFolder, made_from: dict[str, Any]) -> dict[str, Any] | None:
-    """The state of a training of the same flags and input; None where there is none.
+    """Read the state of a training with these flags and input; None if there is none.
 
     Raises:
-        UsageError: it was made by others, which are named, or cannot be read.
+        UsageError: the flags or the input have changed, or the file cannot be read.
     """
     if not folder.exists(NAME):
         return None
     state = read(folder)
-    begun = state["made_from"]
-    changed = [name for name in made_from if begun.get(name) != made_from[name]]
-    if changed:
-        name = changed[0]
+    before = state["made_from"]
+    changed = next((name for name in made_from if before.get(name) != made_from[name]), None)
+    if changed is not None:
         what = (
             "other shards"
-            if name == "input"
-            else f"--{name} {begun.get(name)}, not {made_from[name]}"
+            if changed == "input"
+            else f"--{changed} {before.get(changed)}, not {made_from[changed]}"
         )
-        raise UsageError(
-            f"{folder.path} holds a training with {what}: name another folder, or start anew "
-            "with --incremental_mode overwrite"
-        )
+        raise UsageError(f"'{folder.path}' has a training with {what}: {_RESTART}")
     return state
 
 
 def read(folder: OutputFolder) -> dict[str, Any]:
-    """A saved state, on the CPU. Raises UsageError where it cannot be read."""
+    """Read a checkpoint onto the CPU. Raises UsageError when it cannot be read."""
+    path = f"{folder.path}/{NAME}"
     try:
         state: dict[str, Any] = torch.load(
             io.BytesIO(folder.read_bytes(NAME)), map_location="cpu", weights_only=True
         )
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        first = (str(error).splitlines() or ["it is damaged"])[0]
-        raise UsageError(f"{folder.path}/{NAME} cannot be read: {first[:200]}") from None
+        reason = (str(error).splitlines() or ["it is damaged"])[0]
+        raise UsageError(f"'{path}' cannot be read: {reason[:200]}") from None
     if state.get("format") != FORMAT:
-        raise UsageError(
-            f"{folder.path}/{NAME} is of another version: name another folder, or start anew "
-            "with --incremental_mode overwrite"
-        )
+        raise UsageError(f"'{path}' was written by another version of laion: {_RESTART}")
     return state

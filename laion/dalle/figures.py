@@ -1,4 +1,4 @@
-"""The pictures of a training: its curves, and the contact sheet of its samples."""
+"""Figures of a training: its curves, and the contact sheet of its samples."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from laion.dalle.sample import Sample
 
 _TRAIN, _HELD_OUT = "#4477aa", "#aa3377"
 
-#: Inches of a picture on the sheet, and of the prompt beside a row.
-_CELL, _BESIDE = 1.15, 2.1
+#: Inches of an image on the sheet, and of the prompt to its left.
+_CELL, _PROMPT = 1.15, 2.1
 
 
 def check_figures() -> None:
-    """Raises UsageError where matplotlib is not installed."""
+    """Raise UsageError if matplotlib is not installed."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise UsageError("laion dalle draws with matplotlib: pip install 'img2ds[laion]'") from None
+        raise UsageError("laion dalle needs matplotlib: pip install 'img2ds[laion]'") from None
 
 
 def draw_curves(points: Sequence[dict[str, Any]]) -> bytes:
-    """The losses of both phases over their steps, trained and held-out pairs, as a PNG."""
+    """Draw the losses of both phases, on trained and held-out pairs, as a PNG."""
     figure = _figure(11, 3.6)
     panels = (
-        ("codebook", "error", "picture coder", "mean error, share of 255 levels"),
+        ("codebook", "error", "image coder", "mean error, share of 255 levels"),
         ("transformer", "image", "transformer: image tokens", "nats a token"),
         ("transformer", "text", "transformer: text tokens", "nats a token"),
     )
@@ -51,9 +51,9 @@ def draw_curves(points: Sequence[dict[str, Any]]) -> bytes:
 
 
 def draw_sheet(prompts: Sequence[str], samples: Sequence[Sequence[Sample]]) -> bytes:
-    """A PNG with a row for each prompt: its samples in their order, the similarity under each."""
+    """Draw a row for each prompt, its samples with their similarities, as a PNG."""
     columns = max(map(len, samples))
-    width, height = _BESIDE + columns * _CELL, len(prompts) * (_CELL + 0.18)
+    width, height = _PROMPT + columns * _CELL, len(prompts) * (_CELL + 0.18)
     figure = _figure(width, height, layout=None)
     for row, (prompt, some) in enumerate(zip(prompts, samples, strict=True)):
         lines = textwrap.wrap(prompt, 26, max_lines=5, placeholder=" ...") or [""]
@@ -63,7 +63,7 @@ def draw_sheet(prompts: Sequence[str], samples: Sequence[Sequence[Sample]]) -> b
             va="center", fontsize=8,
         )  # fmt: skip
         for column, sample in enumerate(some):
-            left = _BESIDE + column * _CELL
+            left = _PROMPT + column * _CELL
             axes = figure.add_axes(
                 ((left + 0.04) / width, (top - _CELL + 0.02) / height,
                  (_CELL - 0.08) / width, (_CELL - 0.08) / height)

@@ -1,8 +1,9 @@
-"""A discrete autoencoder of pictures: a grid of codes in, a picture out, and back. Needs torch.
+"""A discrete autoencoder: images to a grid of codes and back. Needs torch.
 
-VQ-VAE (van den Oord et al. 2017, arXiv:1711.00937) with the codebook as a moving average of what
-is put into it (its appendix A.1); codes that nothing comes to are begun again (Jukebox,
-arXiv:2005.00341, 3.1).
+VQ-VAE (van den Oord et al. 2017, arXiv:1711.00937), whose codes are moving averages of the latents
+assigned to them (appendix A.1). Unused codes are restarted (Jukebox, arXiv:2005.00341, 3.1).
+
+Attribute names of the modules are keys of checkpoint files.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, mse_loss, pixel_shuffle
 
-#: Numbers of a code. Few, so that distances between them mean something.
+#: Dimension of a code; low, so that distances between codes are meaningful.
 CODE_WIDTH = 16
 
-#: Of the moving averages. The paper's 0.99 (arXiv:1711.00937, A.1) is for longer trainings.
+#: Decay of the moving averages. The paper's 0.99 (arXiv:1711.00937, A.1) suits longer training.
 DECAY = 0.98
 
-#: Latents a batch, on average, below which a code is begun again, and what it begins with: it has
-#: some seventy batches to be of use.
-LEAST_USE, FIRST_USE = 0.05, 0.2
+#: A code with fewer latents a batch, on average, is restarted, with the second number as its
+#: average: it has some seventy batches to become used.
+MIN_USE, FIRST_USE = 0.05, 0.2
 
-#: Weight of keeping latents near their codes (arXiv:1711.00937, 3.2).
+#: Weight of the commitment loss, which keeps latents near their codes (arXiv:1711.00937, 3.2).
 COMMITMENT = 0.25
 
 
 class Codebook(nn.Module):
-    """Puts the nearest of `count` codes in place of each latent."""
+    """Replaces each latent by the nearest of `count` codes."""
 
     codes: Tensor
     uses: Tensor
@@ -43,24 +44,24 @@ class Codebook(nn.Module):
         self.register_buffer("begun", torch.tensor(False))
 
     def nearest(self, latents: Tensor) -> Tensor:
-        """int64 [n]: the nearest code of each latent, float32 [n, width]."""
-        # Distances are differences of large numbers: not to be computed in 16 bits.
+        """Return the nearest code of each latent of float32 [n, width]: int64 [n]."""
+        # Distances are differences of large numbers, too inexact in 16 bits.
         with torch.autocast(latents.device.type, enabled=False):
             squares = (self.codes**2).sum(1)
             return (squares - 2 * latents @ self.codes.T).argmin(1)
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantise float [n, width, h, w].
+        """Quantize latents, float [n, width, h, w].
 
         Returns:
-            The codes in place of the latents, of the same shape, whose gradient goes straight
-            through to them; their numbers, int64 [n, h, w]; and the commitment's loss.
+            The codes, of the same shape, whose gradient passes straight through to the latents;
+            their numbers, int64 [n, h, w]; and the commitment loss.
         """
         n, width, h, w = latents.shape
         flat = latents.permute(0, 2, 3, 1).reshape(-1, width).float()
         with torch.no_grad():
             if self.training and not bool(self.begun):
-                self.codes.copy_(self._any_of(flat, len(self.codes)))
+                self.codes.copy_(self._sample(flat, len(self.codes)))
                 self.sums.copy_(self.codes)
                 self.begun.fill_(True)
             numbers = self.nearest(flat)
@@ -69,11 +70,11 @@ class Codebook(nn.Module):
                 self._learn(flat, numbers)
         loss = COMMITMENT * mse_loss(flat, chosen)
         through = flat + (chosen - flat).detach()
-        quantised = through.view(n, h, w, width).permute(0, 3, 1, 2)
-        return quantised, numbers.view(n, h, w), loss
+        quantized = through.view(n, h, w, width).permute(0, 3, 1, 2)
+        return quantized, numbers.view(n, h, w), loss
 
     def look_up(self, numbers: Tensor) -> Tensor:
-        """The codes of numbers, int64 [n, h, w]: float32 [n, width, h, w]."""
+        """Return the codes of numbers, int64 [n, h, w]: float32 [n, width, h, w]."""
         return self.codes[numbers].permute(0, 3, 1, 2)
 
     def _learn(self, flat: Tensor, numbers: Tensor) -> None:
@@ -81,14 +82,14 @@ class Codebook(nn.Module):
         sums = torch.zeros_like(self.sums).index_add_(0, numbers, flat)
         self.uses.lerp_(uses, 1 - DECAY)
         self.sums.lerp_(sums, 1 - DECAY)
-        idle = self.uses < LEAST_USE
-        fresh = self._any_of(flat, len(self.codes))
+        idle = self.uses < MIN_USE
+        fresh = self._sample(flat, len(self.codes))
         self.uses[idle] = FIRST_USE
         self.sums[idle] = FIRST_USE * fresh[idle]
         self.codes.copy_(self.sums / self.uses[:, None])
 
     @staticmethod
-    def _any_of(flat: Tensor, count: int) -> Tensor:
+    def _sample(flat: Tensor, count: int) -> Tensor:
         picked = torch.randint(len(flat), (count,), device=flat.device)
         return flat[picked] + 1e-3 * torch.randn_like(flat[picked])
 
@@ -110,7 +111,7 @@ class _Residual(nn.Module):
         return out
 
 
-class _Doubled(nn.Module):
+class _Upsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return interpolate(x, scale_factor=2.0, mode="nearest")
 
@@ -120,10 +121,10 @@ def _groups(width: int) -> int:
 
 
 class ImageCoder(nn.Module):
-    """Pictures to codes and back, `downsampling` pixels of a side to a code.
+    """Encodes images to codes and decodes them, with `downsampling` pixels of a side to a code.
 
-    Pictures are float [n, 3, size, size] in [-1, 1]. Nothing is computed at their full size but
-    the first and the last convolution, which is what most of the time would go into.
+    Images are float [n, 3, size, size] in [-1, 1]. Only the first and the last convolution work at
+    full size, where most of the time would be spent.
     """
 
     def __init__(self, codes: int, width: int, downsampling: int) -> None:
@@ -144,7 +145,7 @@ class ImageCoder(nn.Module):
             _Residual(widths[-1]),
         ]
         for before, after in pairwise(widths[::-1]):
-            up += [_Residual(before), _Doubled(), nn.Conv2d(before, after, 3, padding=1)]
+            up += [_Residual(before), _Upsample(), nn.Conv2d(before, after, 3, padding=1)]
         up += [
             nn.GroupNorm(_groups(widths[0]), widths[0]),
             nn.SiLU(),
@@ -154,22 +155,22 @@ class ImageCoder(nn.Module):
         self.codebook = Codebook(codes)
         self.decoder = nn.Sequential(*up)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The pictures made again, their codes int64 [n, h, w], and the commitment's loss."""
-        quantised, numbers, loss = self.codebook(self.encoder(pictures))
-        return self._drawn(quantised), numbers, loss
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return reconstructed images, their codes int64 [n, h, w], and the commitment loss."""
+        quantized, numbers, loss = self.codebook(self.encoder(images))
+        return self._render(quantized), numbers, loss
 
-    def encode(self, pictures: Tensor) -> Tensor:
-        """int64 [n, h * w], row by row."""
-        latents = self.encoder(pictures)
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the codes of images, row by row: int64 [n, h * w]."""
+        latents = self.encoder(images)
         flat = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1]).float()
-        return self.codebook.nearest(flat).view(len(pictures), -1)
+        return self.codebook.nearest(flat).view(len(images), -1)
 
     def decode(self, numbers: Tensor) -> Tensor:
-        """Pictures in [-1, 1] of codes, int64 [n, h * w] of a square grid."""
+        """Return images in [-1, 1] of the codes of square grids, int64 [n, h * w]."""
         side = int(numbers.shape[1] ** 0.5)
         codes = self.codebook.look_up(numbers.view(-1, side, side))
-        return self._drawn(codes).clamp(-1, 1)
+        return self._render(codes).clamp(-1, 1)
 
-    def _drawn(self, quantised: Tensor) -> Tensor:
-        return pixel_shuffle(self.decoder(quantised), 2)
+    def _render(self, quantized: Tensor) -> Tensor:
+        return pixel_shuffle(self.decoder(quantized), 2)

@@ -1,4 +1,4 @@
-"""The flags of `laion dalle`. Sizes that are not given are those of a preset."""
+"""The flags of `laion dalle`. A preset provides the sizes that are not given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from img2ds.config.flags import at_least, flag, positive
 from img2ds.core.failure import UsageError
 
-#: Sizes for a real data set on one GPU, and for drawn shapes on two CPU cores in two minutes.
+#: Sizes for a real dataset on one GPU, and for drawn shapes on two CPU cores in two minutes.
 PRESETS: dict[str, dict[str, Any]] = {
     "base": {
         "image_size": 128, "downsampling": 8, "codes": 4096, "coder_width": 128,
@@ -24,7 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-#: Steps of the tiny preset: an epoch of a small set would be too few.
+#: Steps of the tiny preset; one epoch of a small dataset would be too few.
 TINY_STEPS = 600
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -35,86 +35,92 @@ MODES = ("incremental", "overwrite")
 class DalleOptions:
     """The flags of `laion dalle`."""
 
-    input: str = flag(MISSING, "str", "webdataset shards: a folder, a glob, a tar, here or fsspec")
-    output_folder: str = flag(MISSING, "str", "where model, curves and samples go")
+    input: str = flag(
+        MISSING, "str", "webdataset shards: a folder, glob or tar; a path or fsspec URL"
+    )
+    output_folder: str = flag(MISSING, "str", "folder for model, curves and samples")
     preset: str = flag(
         "base", "choice",
-        "sizes that are not given: base is for a real data set on a GPU, tiny for shapes on a CPU",
+        "sizes that are not given: base for a real dataset on a GPU, tiny for shapes on a CPU",
         *PRESETS,
     )  # fmt: skip
     image_size: int | None = flag(
-        None, "int?", "pixels of a side; pictures are cropped to squares (base: 128, tiny: 32)"
+        None, "int?", "pixels of a side; images are cropped to squares (base: 128, tiny: 32)"
     )
     downsampling: int | None = flag(
-        None, "int?", "pixels of a side that one image token stands for (base: 8, tiny: 4)"
+        None, "int?", "pixels of a side covered by one image token (base: 8, tiny: 4)"
     )
     codes: int | None = flag(None, "int?", "entries of the codebook (base: 4096, tiny: 256)")
     coder_width: int | None = flag(
-        None, "int?", "channels of the picture coder (base: 128, tiny: 32)"
+        None, "int?", "channels of the image coder (base: 128, tiny: 32)"
     )
     codebook_steps: int | None = flag(
-        None, "int?", "batches that the picture coder is trained on (base: 20000, tiny: 500)"
+        None, "int?", "batches to train the image coder on (base: 20000, tiny: 500)"
     )
     codebook_rate: float | None = flag(
-        None, "float?", "its highest learning rate (base: 4e-4, tiny: 3e-3)"
+        None, "float?", "highest learning rate of the image coder (base: 4e-4, tiny: 3e-3)"
     )
     text_length: int | None = flag(
-        None, "int?", "tokens of a caption; longer ones are cut off (base: 64, tiny: 16)"
+        None, "int?", "tokens of a caption; longer captions are cut (base: 64, tiny: 16)"
     )
     vocabulary: int | None = flag(
-        None, "int?", "text tokens that are told apart, the most frequent (base: 16384, tiny: 512)"
+        None, "int?", "different text tokens, the most frequent (base: 16384, tiny: 512)"
     )
-    width: int | None = flag(None, "int?", "of the transformer (base: 512, tiny: 128)")
-    layers: int | None = flag(None, "int?", "of the transformer (base: 12, tiny: 3)")
-    heads: int | None = flag(None, "int?", "of its attention (base: 8, tiny: 4)")
+    width: int | None = flag(None, "int?", "width of the transformer (base: 512, tiny: 128)")
+    layers: int | None = flag(None, "int?", "layers of the transformer (base: 12, tiny: 3)")
+    heads: int | None = flag(None, "int?", "attention heads of the transformer (base: 8, tiny: 4)")
     rate: float | None = flag(
-        None, "float?", "the transformer's highest learning rate (base: 3e-4, tiny: 2e-3)"
+        None, "float?", "highest learning rate of the transformer (base: 3e-4, tiny: 2e-3)"
     )
     batch_size: int | None = flag(None, "int?", "pairs of a batch (base: 64, tiny: 32)")
     steps: int | None = flag(
-        None, "int?", f"batches that the transformer is trained on (tiny: {TINY_STEPS})"
+        None, "int?", f"batches to train the transformer on (tiny: {TINY_STEPS})"
     )
     epochs: int | None = flag(
-        None, "int?", "times it sees the data set, in place of --steps (base: 1, as in the paper)"
+        None,
+        "int?",
+        "epochs to train the transformer on, in place of --steps (base: 1)",
     )
     held_out: float | None = flag(
-        None, "float?", "share of the pairs that is never trained on (base: 0.02, tiny: 0.05)"
+        None, "float?", "share of the pairs that are not trained on (base: 0.02, tiny: 0.05)"
     )
     held_out_pairs: int | None = flag(
-        None, "int?", "how many of them the curves are measured on (base: 512, tiny: 128)"
+        None, "int?", "number of held-out pairs to evaluate on (base: 512, tiny: 128)"
     )
-    log_every: int | None = flag(None, "int?", "steps between points (base: 250, tiny: 25)")
-    save_every: int | None = flag(None, "int?", "steps between saves (base: 1000, tiny: 100)")
-    seed: int = flag(0, "int", "of weights, order and samples; on a CPU it decides them all")
+    log_every: int | None = flag(
+        None, "int?", "steps between points of curves (base: 250, tiny: 25)"
+    )
+    save_every: int | None = flag(None, "int?", "steps between checkpoints (base: 1000, tiny: 100)")
+    seed: int = flag(0, "int", "random seed; a training on a CPU is reproducible")
     prompts: str | None = flag(
         None, "str?", "a text file, one prompt a line (default: 8 held-out captions)"
     )
-    samples: int = flag(16, "int", "pictures drawn for each prompt; 0 draws none")
-    shown: int = flag(8, "int", "of these, the first so many are on the contact sheet")
-    temperature: float = flag(1.0, "float", "of drawing tokens; less is more ordinary")
-    top_k: int | None = flag(None, "int?", "draw among so many likeliest codes (default: all)")
+    samples: int = flag(16, "int", "images to generate for each prompt; 0 for none")
+    shown: int = flag(8, "int", "samples of each prompt on the contact sheet")
+    temperature: float = flag(1.0, "float", "sampling temperature; lower values give less variety")
+    top_k: int | None = flag(None, "int?", "sample among this many likeliest codes (default: all)")
     model: str | None = flag(
-        None, "str?", "rank the samples by this CLIP model, named as in laion score"
+        None, "str?", "CLIP model to rank the samples by, named as in laion score"
     )
-    pretrained: str | None = flag(None, "str?", "its weights: a tag, or a checkpoint file")
+    pretrained: str | None = flag(None, "str?", "weights of the model: a tag or a checkpoint file")
     devices: tuple[str, ...] = flag(
-        (), "list", "cpu, cuda or cuda:N, one of them (default: a CUDA device where there is one)"
+        (), "list", "cpu, cuda or cuda:N (default: a CUDA device if there is one)"
     )
     precision: str = flag(
-        "auto", "choice", "of the arithmetic: auto is fp32 on a CPU, bf16 on CUDA", *PRECISIONS
+        "auto", "choice", "number format: auto is fp32 on a CPU, bf16 on CUDA", *PRECISIONS
     )
-    decoders: int | None = flag(None, "int?", "threads that decode pictures (default: one a core)")
+    decoders: int | None = flag(None, "int?", "threads that decode images (default: one a core)")
     incremental_mode: str = flag(
         "incremental", "choice",
-        "incremental goes on with a training that is there, overwrite starts anew", *MODES,
+        "incremental resumes the training in the folder, overwrite starts over", *MODES,
     )  # fmt: skip
     tmp_dir: str | None = flag(
         None, "str?", "local folder for unfinished files (default: inside a local output folder)"
     )
     force: bool = flag(False, "bool", "take the output folder over from a run that still holds it")
 
-    #: Flags that do not decide what is learned.
-    LATER: ClassVar[tuple[str, ...]] = (
+    #: Flags that may change when a training is resumed.
+    RESUMABLE: ClassVar[tuple[str, ...]] = (
         "input", "output_folder", "preset", "save_every", "prompts", "samples", "shown",
         "temperature", "top_k", "model", "pretrained", "devices", "decoders", "incremental_mode",
         "tmp_dir", "force",
@@ -135,7 +141,7 @@ class DalleOptions:
         if not self.input:
             raise UsageError("--input is required: a folder of webdataset shards")
         if not self.output_folder:
-            raise UsageError("--output_folder is required: where model and samples go")
+            raise UsageError("--output_folder is required: a folder for model and samples")
         for name in (
             "image_size", "coder_width", "codebook_steps", "width", "layers", "heads",
             "batch_size", "steps", "epochs", "held_out_pairs", "log_every", "save_every",
@@ -150,10 +156,10 @@ class DalleOptions:
         for name in ("codebook_rate", "rate", "temperature"):
             positive(name, getattr(self, name))
         if not 0 < self.held_out < 1:  # type: ignore[operator]
-            raise UsageError(f"--held_out is a share between 0 and 1, got {self.held_out}")
+            raise UsageError(f"--held_out must be between 0 and 1, got {self.held_out}")
         size = self.sizes
         if size["downsampling"] not in (2, 4, 8, 16):
-            raise UsageError(f"--downsampling is 2, 4, 8 or 16, got {self.downsampling}")
+            raise UsageError(f"--downsampling must be 2, 4, 8 or 16, got {self.downsampling}")
         if size["image_size"] % size["downsampling"]:
             raise UsageError(
                 f"--image_size must be a multiple of --downsampling {self.downsampling}, "
@@ -164,13 +170,13 @@ class DalleOptions:
                 f"--width must be a multiple of --heads {self.heads}, got {self.width}"
             )
         if self.pretrained and not self.model:
-            raise UsageError("--pretrained without --model: name both, or neither")
+            raise UsageError("--pretrained without --model: give both, or neither")
         if len(self.devices) > 1:
-            raise UsageError("--devices: name one device; the training runs on one")
+            raise UsageError("--devices: give one device; the training uses only one")
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """Values of all flags that a preset has; none of them is None."""
+        """Values of all flags that a preset has; none is None."""
         return {name: getattr(self, name) for name in PRESETS[self.preset]}
 
     @property
@@ -179,5 +185,5 @@ class DalleOptions:
         return int(self.sizes["image_size"] // self.sizes["downsampling"])
 
     def identity(self) -> dict[str, Any]:
-        """The flags that decide what is learned: a training cannot go on with others."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in self.LATER}
+        """Return the flags that a resumed training must share."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in self.RESUMABLE}

@@ -1,8 +1,8 @@
-"""Pairs of webdataset shards in batches, mixed, epoch after epoch, from any position on.
+"""A shuffled stream of batches of the pairs in webdataset shards, which resumes at any position.
 
-Shards are read from beginning to end, each epoch in another order; a few thousand pairs at a time
-are mixed, as they are encoded, and decoded batch by batch. A position says where in this stream
-a batch ended: it is found again by reading no more than one shard.
+Each epoch reads the shards in another order. A few thousand encoded pairs at a time are shuffled
+in memory, and decoded batch by batch. A position is the end of a batch in this stream; resuming
+there reads at most one shard.
 """
 
 from __future__ import annotations
@@ -27,17 +27,22 @@ from laion.clip.samples import Sample, read_samples
 
 Pixels = npt.NDArray[np.uint8]
 
-#: Pairs that are mixed with each other, and bytes above which fewer are.
-MIXED, MIXED_BYTES = 4096, 256 << 20
+#: Pairs that are shuffled together, and the limit on their bytes.
+SHUFFLED, SHUFFLED_BYTES = 4096, 256 << 20
 
-#: Bytes of a sample besides its picture: headers of three members and their padding, the JSON.
-_BESIDES = 3 * 512 + 3 * 256 + 1024
+#: Bytes of a sample in a tar besides its image: headers and padding of three members, the JSON.
+_SAMPLE_OVERHEAD = 3 * 512 + 3 * 256 + 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where the stream goes on: in mixed pairs that begin at `sample` of the `shard`-th shard of
-    the epoch's order, `used` of which are done with. `read` are the bytes before that sample.
+    """Where the stream resumes.
+
+    Attributes:
+        shard: place of the shard in the epoch's order.
+        sample: where in that shard the current shuffle buffer begins.
+        read: bytes of the shard before that sample.
+        used: pairs of the buffer that are already in batches.
     """
 
     epoch: int = 0
@@ -49,13 +54,16 @@ class Position:
 
 @dataclass(slots=True)
 class PairBatch:
-    """Pictures uint8 [n, 3, size, size] in RGB and their captions.
+    """One batch.
 
-    `position` is where the stream goes on behind it, `done` how much of the epochs is over, by
-    bytes; `dropped` counts pairs that were left out on the way, by reason.
+    Attributes:
+        images: uint8 [n, 3, size, size] in RGB.
+        position: where the stream resumes after it.
+        done: epochs read so far, with a fraction by bytes.
+        dropped: unusable pairs since the previous batch, by reason.
     """
 
-    pictures: Pixels
+    images: Pixels
     captions: list[str]
     position: Position
     done: float
@@ -63,8 +71,8 @@ class PairBatch:
 
 
 @dataclass(slots=True)
-class _Mix:
-    """Pairs that are mixed with each other, in their mixed order, and where the next begin."""
+class _Buffer:
+    """Shuffled pairs, the position after them, and the epochs read at both ends."""
 
     start: Position
     bodies: list[tuple[bytes, str]]
@@ -79,8 +87,8 @@ class Pairs:
 
     Args:
         files: the shards.
-        size: pixels of a picture's side; it is resized and cropped as for a CLIP model.
-        held_out: share of the pairs that is not in the stream, by a hash of their key.
+        size: pixels of a side; images are resized and cropped as for a CLIP model.
+        held_out: share of the pairs that are not in the stream, chosen by a hash of the key.
         decoders: threads that decode.
     """
 
@@ -93,12 +101,14 @@ class Pairs:
         self._decoders = decoders
         self._config = PreprocessConfig((size, size), (0.0,) * 3, (1.0,) * 3)
         self._preprocessor = Preprocessor(self._config, "cpu")
-        #: Whole epochs' sizes in bytes, where nobody knows one shards count alike.
+        #: Bytes of each shard; shards of unknown size count as equal.
         self._sizes = [max(file.size or 0, 1) for file in files]
 
     def held_out(self, count: int) -> tuple[Pixels, list[str]]:
-        """The first `count` held-out pairs in the order of the shards, fewer where there are no
-        more: uint8 [n, 3, size, size], and captions.
+        """Read the first `count` held-out pairs in the order of the shards, or all if fewer.
+
+        Returns:
+            Images, uint8 [n, 3, size, size], and captions.
 
         Raises:
             UsageError: there are none, or no pair to train on.
@@ -123,54 +133,54 @@ class Pairs:
                 break
         if not others and not found:
             reasons = ", ".join(f"{n} {reason}" for reason, n in dropped.most_common(3))
-            raise UsageError(f"there is no pair of picture and caption in the shards ({reasons})")
+            raise UsageError(f"the shards have no pair of image and caption ({reasons})")
         if not found or not others:
-            what = "no pair is held out" if not found else "no pair is left to train on"
-            raise UsageError(f"{what}: the shards have few, choose another --held_out")
+            missing = "no pair is held out" if not found else "no pair is left to train on"
+            raise UsageError(f"{missing}: the shards have few pairs; change --held_out")
         return self._levels([crop for crop, _ in found]), [caption for _, caption in found]
 
     def is_held_out(self, key: str) -> bool:
-        """Whether the pair of that key is never trained on."""
+        """Return whether the pair with that key is held out."""
         digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
         return int.from_bytes(digest, "little") < self._held_out * 2**64
 
     def batches(self, size: int, start: Position) -> Iterator[PairBatch]:
-        """Batches of `size` pairs without end.
+        """Yield batches of `size` pairs without end, from `start` on.
 
         Raises:
-            UsageError: an epoch had no pair at all.
+            UsageError: an epoch had no usable pair.
         """
         got: list[tuple[Crop, str]] = []
         dropped: Counter[str] = Counter()
-        epoch, any_there = start.epoch, True
+        epoch, any_usable = start.epoch, True
         with ThreadPoolExecutor(self._decoders) as pool:
-            for mix in self._mixes(start):
-                if mix.start.epoch != epoch:
-                    if not any_there:
-                        raise UsageError("no picture of the shards can be decoded")
-                    epoch, any_there = mix.start.epoch, False
-                used = start.used if mix.start == _begin(start) else 0
+            for buffer in self._buffers(start):
+                if buffer.start.epoch != epoch:
+                    if not any_usable:
+                        raise UsageError("no image in the shards can be decoded")
+                    epoch, any_usable = buffer.start.epoch, False
+                used = start.used if buffer.start == _begin(start) else 0
                 if not used:
-                    dropped += mix.dropped
-                while used < len(mix.bodies):
-                    some = mix.bodies[used : used + size - len(got)]
+                    dropped += buffer.dropped
+                while used < len(buffer.bodies):
+                    some = buffer.bodies[used : used + size - len(got)]
                     used += len(some)
                     for crop, pair in zip(pool.map(self._crop, some), some, strict=True):
                         if isinstance(crop, Crop):
                             got.append((crop, pair[1]))
-                            any_there = True
+                            any_usable = True
                         else:
                             dropped[crop.reason] += 1
                     if len(got) == size:
-                        share = used / len(mix.bodies)
-                        done = mix.begins + share * (mix.ends - mix.begins)
-                        at_end = used == len(mix.bodies)
-                        position = mix.after if at_end else replace(mix.start, used=used)
-                        pictures = self._levels([crop for crop, _ in got])
-                        yield PairBatch(pictures, [c for _, c in got], position, done, dropped)
+                        share = used / len(buffer.bodies)
+                        done = buffer.begins + share * (buffer.ends - buffer.begins)
+                        at_end = used == len(buffer.bodies)
+                        position = buffer.after if at_end else replace(buffer.start, used=used)
+                        images = self._levels([crop for crop, _ in got])
+                        yield PairBatch(images, [c for _, c in got], position, done, dropped)
                         got, dropped = [], Counter()
 
-    def _mixes(self, start: Position) -> Iterator[_Mix]:
+    def _buffers(self, start: Position) -> Iterator[_Buffer]:
         at = _begin(start)
         while True:
             order = np.random.default_rng([self._seed, at.epoch]).permutation(len(self._files))
@@ -185,7 +195,7 @@ class Pairs:
                 samples = enumerate(self._readable(path, dropped), 1)
                 for number, sample in samples:
                     pair = _pair(sample)
-                    read += len(sample.body or b"") + _BESIDES
+                    read += len(sample.body or b"") + _SAMPLE_OVERHEAD
                     if number <= first or self.is_held_out(sample.key):
                         continue
                     if isinstance(pair, str):
@@ -193,31 +203,31 @@ class Pairs:
                         continue
                     bodies.append(pair)
                     weight += len(pair[0])
-                    if len(bodies) == MIXED or weight > MIXED_BYTES:
+                    if len(bodies) == SHUFFLED or weight > SHUFFLED_BYTES:
                         after = Position(at.epoch, place, number, read)
                         ends = self._done(order, after)
-                        yield self._mixed(at, bodies, after, begins, ends, dropped)
+                        yield self._shuffle(at, bodies, after, begins, ends, dropped)
                         at, begins = after, ends
                         bodies, weight, dropped = [], 0, Counter()
             after = Position(at.epoch + 1)
-            yield self._mixed(at, bodies, after, begins, float(after.epoch), dropped)
+            yield self._shuffle(at, bodies, after, begins, float(after.epoch), dropped)
             at = after
 
     def _readable(self, path: str, dropped: Counter[str]) -> Iterator[Sample]:
-        """The samples of a shard, up to where it cannot be read."""
+        """Yield the samples of a shard up to the first read error."""
         try:
             yield from read_samples(path)
         except (OSError, UsageError):
             dropped["unreadable_shard"] += 1
 
-    def _mixed(
+    def _shuffle(
         self, start: Position, bodies: list[Any], after: Position, begins: float, ends: float,
         dropped: Counter[str],
-    ) -> _Mix:  # fmt: skip
+    ) -> _Buffer:  # fmt: skip
         seed = [self._seed, start.epoch, start.shard, start.sample]
         order = np.random.default_rng(seed).permutation(len(bodies))
-        mixed = [bodies[place] for place in order]
-        return _Mix(start, mixed, after, begins, ends, dropped)
+        shuffled = [bodies[place] for place in order]
+        return _Buffer(start, shuffled, after, begins, ends, dropped)
 
     def _done(self, order: npt.NDArray[np.int64], at: Position) -> float:
         sizes = [self._sizes[place] for place in order]
@@ -237,7 +247,7 @@ def _begin(position: Position) -> Position:
 
 
 def _pair(sample: Sample) -> tuple[bytes, str] | str:
-    """Encoded picture and caption, or the reason that it is no pair."""
+    """Return the encoded image and the caption, or the reason why it is no pair."""
     if sample.lack or sample.body is None or sample.caption is None:
         return sample.lack or "no_image"
     return sample.body, sample.caption

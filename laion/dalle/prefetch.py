@@ -14,21 +14,21 @@ AHEAD = 16
 
 
 class Prefetcher(Generic[T]):
-    """An iterator over another, which a thread runs. Use it in a `with`; it ends the thread."""
+    """Iterates over `items`, which a thread produces. A context manager, which ends the thread."""
 
     def __init__(self, items: Iterator[T], ahead: int = AHEAD) -> None:
         self._items = items
         self._ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(ahead)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pairs ahead", daemon=True)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
 
     def __enter__(self) -> Prefetcher[T]:
         self._thread.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._over.set()
-        while self._thread.is_alive():  # it may wait for room
+        self._closed.set()
+        while self._thread.is_alive():  # it may wait for room in the queue
             try:
                 self._ready.get(timeout=0.05)
             except queue.Empty:
@@ -48,8 +48,8 @@ class Prefetcher(Generic[T]):
         try:
             for item in self._items:
                 self._ready.put((item, None))
-                if self._over.is_set():
+                if self._closed.is_set():
                     return
             self._ready.put((None, None))
-        except BaseException as error:  # raised where the items are wanted
+        except BaseException as error:  # raised in the thread that iterates
             self._ready.put((None, error))

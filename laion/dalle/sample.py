@@ -1,4 +1,4 @@
-"""Pictures of a trained model for prompts, and their order by a CLIP model. Needs torch."""
+"""Generates images for prompts with a trained model, and ranks them by CLIP. Needs torch."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from torch import Tensor
 from img2ds.image.encode import make_encoder
 from laion.clip.embed import Embedder
 from laion.dalle.image_coder import ImageCoder
-from laion.dalle.phases import casting
+from laion.dalle.phases import autocast
 from laion.dalle.transformer import Transformer
 
 Pixels = npt.NDArray[np.uint8]
 
-#: Pictures that are drawn at once.
-TOGETHER = 64
+#: Images generated at once.
+BATCH = 64
 
-#: zlib's level of the PNGs.
+#: zlib's compression level of the PNGs.
 PNG_LEVEL = 6
 
 
 @dataclass(slots=True)
 class Sample:
-    """One picture, uint8 [size, size, 3] in RGB, and as PNG; `similarity` is its cosine with the
-    prompt, and `nearest` whether no other prompt's is higher; None where no model ranks.
+    """One generated image.
+
+    Attributes:
+        pixels: uint8 [size, size, 3] in RGB.
+        similarity: cosine with its prompt; None if not ranked.
+        nearest: whether no other prompt has a higher cosine; None if not ranked.
     """
 
     pixels: Pixels
@@ -38,9 +42,18 @@ class Sample:
     nearest: bool | None = None
 
 
+@dataclass(slots=True)
+class SampleSet:
+    """The samples of each prompt, and notes on the prompts. Empty if none are generated."""
+
+    prompts: Sequence[str] = ()
+    by_prompt: Sequence[list[Sample]] = ()
+    notes: Sequence[str] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """How pictures are drawn from a model: see the flags of the same names."""
+    """Generates images; `temperature` and `top_k` are the flags of these names."""
 
     coder: ImageCoder
     transformer: Transformer
@@ -48,8 +61,8 @@ class Sampler:
     top_k: int | None = None
     half: bool = False
 
-    def pictures(self, text: Tensor, seed: int) -> Iterator[Pixels]:
-        """One for each text, int64 [n, text_length], in batches uint8 [m, size, size, 3]."""
+    def images(self, text: Tensor, seed: int) -> Iterator[Pixels]:
+        """Yield images in batches uint8 [m, size, size, 3], one for each text [n, text_length]."""
         device = next(self.transformer.parameters()).device
         generator = torch.Generator(device).manual_seed(seed)
 
@@ -60,26 +73,26 @@ class Sampler:
                 logits = logits.masked_fill(logits < least, -torch.inf)
             return torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
 
-        for at in range(0, len(text), TOGETHER):
-            with torch.no_grad(), casting(device, self.half):
-                codes = self.transformer.draw(text[at : at + TOGETHER].to(device), choose)
-                made = self.coder.decode(codes).float()
-            levels = ((made + 1) * 127.5).round().clamp(0, 255).byte()
+        for at in range(0, len(text), BATCH):
+            with torch.no_grad(), autocast(device, self.half):
+                codes = self.transformer.generate(text[at : at + BATCH].to(device), choose)
+                decoded = self.coder.decode(codes).float()
+            levels = ((decoded + 1) * 127.5).round().clamp(0, 255).byte()
             yield levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
-def as_samples(pictures: Pixels) -> list[Sample]:
-    """Drawn pictures, uint8 [n, size, size, 3], encoded."""
+def as_samples(images: Pixels) -> list[Sample]:
+    """Encode generated images, uint8 [n, size, size, 3]."""
     encode = make_encoder("png", PNG_LEVEL)
-    return [Sample(pixels, encode(pixels)) for pixels in pictures]
+    return [Sample(pixels, encode(pixels)) for pixels in images]
 
 
 def rank(
     samples: Sequence[list[Sample]], prompts: Sequence[str], embedder: Embedder | Any
 ) -> list[list[Sample]]:
-    """Each prompt's samples by their similarity to it, the most similar first.
+    """Sort the samples of each prompt by similarity to it, most similar first.
 
-    As the paper ranks those of DALL-E (arXiv:2111.02114, 3.3), by the PNGs as they are written.
+    The LAION-400M paper ranks DALL-E's samples in the same way (arXiv:2111.02114, 3.3).
     """
     texts = embedder.texts(prompts)
     ranked = []

@@ -1,39 +1,38 @@
-"""`laion dalle`: train on shards, draw pictures for prompts, rank them, and write it all down."""
+"""`laion dalle`: train on shards, generate images for prompts, rank them, and write the results."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from img2ds.core.failure import UsageError
+from img2ds.engine.build import hold_folder
+from img2ds.engine.shard_output import cannot_write
 from img2ds.engine.stop import StopNow, StopSwitch
 from img2ds.storage import InputFile, OutputFolder, find_inputs
 from laion.clip.device import check_devices, pick_devices
 from laion.clip.model import ModelSpec, check_files, fetch
 from laion.clip.open_clip_library import require_open_clip
 from laion.dalle.options import DalleOptions
-from laion.part import cannot_write
 
 if TYPE_CHECKING:
-    from laion.clip.embed import Embedder
-    from laion.dalle.sample import Sample
+    from laion.dalle.sample import Sample, SampleSet
     from laion.dalle.trainer import Trainer
 
-#: Prompts that held-out captions stand in for.
+#: Number of held-out captions that serve as prompts if none are given.
 PROMPTS = 8
 
-#: What a training leaves in its folder, in the order that it comes; `overwrite` removes it.
+#: Results of a training, in the order they are written; `overwrite` removes them.
 FILES = ("dalle.pt", "curves.jsonl", "curves.png", "samples", "samples.json", "samples.png",
          "README.md")  # fmt: skip
 
 
 @dataclass(slots=True)
 class DalleReport:
-    """What a run came to."""
+    """The outcome of `laion dalle`."""
 
     folder: str
     lines: list[str] = field(default_factory=list)
@@ -44,100 +43,177 @@ class DalleReport:
         return "\n".join(self.lines)
 
 
-def check(options: DalleOptions) -> tuple[str, ModelSpec | None, list[str]]:
-    """The device, the model that ranks, its weights fetched, and the prompts that are given.
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a run needs besides its shards.
+
+    Attributes:
+        ranking: the model that ranks samples, with local weights; None if samples are not ranked.
+        prompts: those given by the user; may be empty.
+    """
+
+    device: str
+    ranking: ModelSpec | None
+    prompts: list[str]
+
+
+def check(options: DalleOptions) -> Resources:
+    """Find the device, the ranking model and the prompts.
 
     Raises:
-        UsageError: one of them cannot be had, or a library is missing.
+        UsageError: one of them is not available, or a library is missing.
     """
     require_open_clip()
     from laion.dalle.figures import check_figures
 
     check_figures()
     check_devices(options.devices)
-    device = pick_devices(options.devices)[0]
     prompts = _read_prompts(options.prompts) if options.prompts is not None else []
     spec = None
     if options.model and options.samples:
         spec = fetch(ModelSpec(options.model, options.pretrained))
         check_files(spec)
-    return device, spec, prompts
+    return Resources(pick_devices(options.devices)[0], spec, prompts)
 
 
 def run(options: DalleOptions) -> DalleReport:
-    """Train, or go on with it, then draw. Blocks until that is done or stopped.
+    """Train, or resume training, then generate samples. Blocks until that is done or stopped.
 
     Raises:
-        UsageError: the shards, the device, the model or the folder cannot be had; nothing was
+        UsageError: the shards, the device, the model or the folder cannot be used; nothing was
             done.
     """
     files = find_inputs(options.input, [".tar"])
-    device, spec, prompts = check(options)
+    resources = check(options)
     folder = OutputFolder.open(options.output_folder, options.tmp_dir)
-    report = DalleReport(folder.path)
-    with ExitStack() as stack:
-        stack.enter_context(folder.lock(options.force))
-        stack.callback(folder.close)
-        folder.clean_staging()
-        stop = stack.enter_context(StopSwitch())
+    with hold_folder(folder, options.force), StopSwitch() as stop:
+        work = _Run(options, folder, resources, stop, DalleReport(folder.path))
         try:
-            _work(options, files, folder, device, spec, prompts, stop, report)
+            work.run(files)
         except StopNow:
-            report.exit_code = 130
-            report.lines.append("stopped at once; the same command goes on from the last save")
+            work.fail(130, "stopped: rerun the same command to resume from the last checkpoint")
         except OSError as error:
-            report.exit_code = 1
-            report.lines.append(
-                f"{cannot_write(error)}; what is saved stays, the same command goes on from there"
+            work.fail(1, f"{cannot_write(error)}: rerun the same command to resume")
+    return work.report
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run in a locked output folder."""
+
+    options: DalleOptions
+    folder: OutputFolder
+    resources: Resources
+    stop: StopSwitch
+    report: DalleReport
+
+    def fail(self, exit_code: int, line: str) -> None:
+        self.report.exit_code = exit_code
+        self.report.lines.append(line)
+
+    def run(self, files: Sequence[InputFile]) -> None:
+        """Train, generate, write. Raises OSError, StopNow."""
+        from laion.dalle.figures import draw_curves
+        from laion.dalle.readme import similarity_lines, training_lines
+        from laion.dalle.sample import SampleSet
+        from laion.dalle.trainer import Trainer
+
+        if self.options.incremental_mode == "overwrite":
+            self.folder.remove(FILES)
+        trainer = Trainer(self.options, files, self.folder, self.resources.device)
+        is_done = trainer.run(self.stop)
+        self.folder.write_bytes("curves.png", draw_curves(trainer.progress.points))
+        self.report.lines += training_lines(trainer.progress)
+        if not is_done:
+            progress = trainer.progress
+            self.fail(
+                130,
+                f"{self.stop.reason} in the {progress.phase} phase after step {progress.step}, "
+                "which is saved: rerun the same command to resume",
             )
-    return report
-
-
-def _work(
-    options: DalleOptions, files: Sequence[InputFile], folder: OutputFolder, device: str,
-    spec: ModelSpec | None, prompts: list[str], stop: StopSwitch, report: DalleReport,
-) -> None:  # fmt: skip
-    from laion.dalle.figures import draw_curves
-    from laion.dalle.readme import trained
-    from laion.dalle.trainer import Trainer
-
-    if options.incremental_mode == "overwrite":
-        folder.remove(FILES)
-    trainer = Trainer(options, files, folder, device)
-    done = trainer.run(stop)
-    folder.write_bytes("curves.png", draw_curves(trainer.progress.points))
-    report.lines += trained(trainer.progress)
-    samples: list[list[Sample]] = []
-    notes: list[str] = []
-    if done and options.samples:
-        prompts = prompts or _held_out_prompts(trainer)
-        notes = [
-            f"of the prompt {prompt!r} no word is known to the model"
-            for prompt, pieces in zip(prompts, trainer.pieces(prompts), strict=True)
-            if trainer.vocabulary is not None and trainer.vocabulary.unknown(pieces)
-        ]
-        samples = _draw(options, trainer, prompts, stop)
-        if spec is not None and not stop.is_set():
-            samples = _ranked(spec, device, samples, prompts)
-    if not done or stop.is_set():
-        progress = trainer.progress
-        report.exit_code = 130
-        report.lines.append(
-            f"{stop.reason} in the {progress.phase}'s training after step {progress.step}, which "
-            "is saved; the same command goes on from here"
-            if not done
-            else f"{stop.reason} while drawing; the model is saved, the same command draws again"
+            return
+        samples = self._samples(trainer) if self.options.samples else SampleSet()
+        if self.stop.is_set():
+            self.fail(
+                130,
+                f"{self.stop.reason} while generating samples; the model is saved: rerun the "
+                "same command to generate them again",
+            )
+            return
+        self._write(trainer, samples)
+        self.report.lines += [*similarity_lines(samples.by_prompt), *samples.notes]
+        self.report.lines.append(
+            f"wrote {self.folder.path}: "
+            + ("samples.png, samples/, " if samples.by_prompt else "")
+            + "curves.png, curves.jsonl, README.md, dalle.pt"
         )
-        return
-    _publish(options, folder, trainer, prompts, samples, notes, device)
-    from laion.dalle.readme import summary
 
-    report.lines += [*summary(samples), *notes]
-    report.lines.append(
-        f"wrote {folder.path}: "
-        + ("samples.png, samples/, " if samples else "")
-        + "curves.png, curves.jsonl, README.md, dalle.pt"
-    )
+    def _samples(self, trainer: Trainer) -> SampleSet:
+        """Generate and rank samples; fewer if stopped."""
+        from laion.clip.embed import Embedder
+        from laion.dalle.sample import SampleSet, rank
+
+        assert trainer.vocabulary is not None
+        prompts = self.resources.prompts or _held_out_prompts(trainer)
+        notes = [
+            f"the model knows no word of the prompt {prompt!r}"
+            for prompt, pieces in zip(prompts, trainer.pieces(prompts), strict=True)
+            if trainer.vocabulary.is_unknown(pieces)
+        ]
+        by_prompt = self._generate(trainer, prompts)
+        if self.resources.ranking is not None and not self.stop.is_set():
+            embedder = Embedder(self.resources.ranking, self.resources.device)
+            by_prompt = rank(by_prompt, prompts, embedder)
+        return SampleSet(prompts, by_prompt, notes)
+
+    def _generate(self, trainer: Trainer, prompts: list[str]) -> list[list[Sample]]:
+        import torch
+
+        from laion.dalle.sample import Sampler, as_samples
+
+        assert trainer.transformer is not None
+        assert trainer.vocabulary is not None
+        options = self.options
+        sampler = Sampler(
+            trainer.coder, trainer.transformer, options.temperature, options.top_k, trainer.half
+        )
+        text = torch.from_numpy(trainer.vocabulary(trainer.pieces(prompts)))
+        found: list[Sample] = []
+        for images in sampler.images(text.repeat_interleave(options.samples, 0), options.seed):
+            found += as_samples(images)
+            if self.stop.is_set():
+                break
+        return [found[at : at + options.samples] for at in range(0, len(found), options.samples)]
+
+    def _write(self, trainer: Trainer, samples: SampleSet) -> None:
+        """Write samples, contact sheet and README.md, in place of earlier ones. Raises OSError."""
+        from laion.dalle.figures import draw_sheet
+        from laion.dalle.readme import render_readme
+
+        assert trainer.transformer is not None
+        options, folder = self.options, self.folder
+        folder.remove(["README.md", "samples.png", "samples.json", "samples"])
+        records: list[dict[str, Any]] = []
+        for place, (prompt, some) in enumerate(
+            zip(samples.prompts, samples.by_prompt, strict=True)
+        ):
+            for number, sample in enumerate(some):
+                name = f"samples/{place:03d}_{number:02d}.png"
+                folder.write_bytes(name, sample.png)
+                records.append({"file": name, "prompt": prompt, "similarity": sample.similarity})
+        if samples.by_prompt:
+            folder.write_bytes("samples.json", json.dumps(records, indent=1).encode())
+            shown = [some[: options.shown] for some in samples.by_prompt]
+            folder.write_bytes("samples.png", draw_sheet(samples.prompts, shown))
+        parameters = {
+            "codebook": sum(p.numel() for p in trainer.coder.parameters())
+            + trainer.coder.codebook.codes.numel(),
+            "transformer": sum(p.numel() for p in trainer.transformer.parameters()),
+        }
+        readme = render_readme(
+            options, trainer.progress, parameters, samples, self.resources.device
+        )
+        folder.write_bytes("README.md", readme.encode())
 
 
 def _read_prompts(path: str) -> list[str]:
@@ -145,74 +221,13 @@ def _read_prompts(path: str) -> list[str]:
         with open(os.path.expanduser(path), encoding="utf-8") as file:
             prompts = [line.strip() for line in file if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        words = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise UsageError(f"--prompts {path} cannot be read: {words}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"--prompts '{path}' cannot be read: {reason}") from None
     if not prompts:
-        raise UsageError(f"--prompts {path} has no prompt: write one a line")
+        raise UsageError(f"--prompts '{path}' has no prompts: write one on each line")
     return prompts
 
 
 def _held_out_prompts(trainer: Trainer) -> list[str]:
     captions = dict.fromkeys(" ".join(caption.split()) for caption in trainer.captions)
     return list(captions)[:PROMPTS]
-
-
-def _draw(
-    options: DalleOptions, trainer: Trainer, prompts: list[str], stop: StopSwitch
-) -> list[list[Sample]]:
-    import torch
-
-    from laion.dalle.sample import Sampler, as_samples
-
-    assert trainer.transformer is not None
-    assert trainer.vocabulary is not None
-    drawing = Sampler(
-        trainer.coder, trainer.transformer, options.temperature, options.top_k, trainer.half
-    )
-    text = torch.from_numpy(trainer.vocabulary(trainer.pieces(prompts)))
-    found: list[Sample] = []
-    for some in drawing.pictures(text.repeat_interleave(options.samples, 0), options.seed):
-        found += as_samples(some)
-        if stop.is_set():
-            break
-    each = options.samples
-    return [found[at : at + each] for at in range(0, len(found), each)]
-
-
-def _ranked(
-    spec: ModelSpec, device: str, samples: list[list[Sample]], prompts: list[str]
-) -> list[list[Sample]]:
-    from laion.clip.embed import Embedder
-    from laion.dalle.sample import rank
-
-    embedder: Embedder = Embedder(spec, device)
-    return rank(samples, prompts, embedder)
-
-
-def _publish(
-    options: DalleOptions, folder: OutputFolder, trainer: Trainer, prompts: list[str],
-    samples: list[list[Sample]], notes: list[str], device: str,
-) -> None:  # fmt: skip
-    """Samples, sheet and page. Those of an earlier run go first. Raises OSError."""
-    from laion.dalle.figures import draw_sheet
-    from laion.dalle.readme import page
-
-    assert trainer.transformer is not None
-    folder.remove(["README.md", "samples.png", "samples.json", "samples"])
-    told: list[dict[str, Any]] = []
-    for place, (prompt, some) in enumerate(zip(prompts, samples, strict=False)):
-        for number, sample in enumerate(some):
-            name = f"samples/{place:03d}_{number:02d}.png"
-            folder.write_bytes(name, sample.png)
-            told.append({"file": name, "prompt": prompt, "similarity": sample.similarity})
-    if samples:
-        folder.write_bytes("samples.json", json.dumps(told, indent=1).encode())
-        shown = [some[: options.shown] for some in samples]
-        folder.write_bytes("samples.png", draw_sheet(prompts, shown))
-    parameters = {
-        "codebook": sum(p.numel() for p in trainer.coder.parameters())
-        + trainer.coder.codebook.codes.numel(),
-        "transformer": sum(p.numel() for p in trainer.transformer.parameters()),
-    }
-    words = page(options, trainer.progress, parameters, prompts, samples, device, notes)
-    folder.write_bytes("README.md", words.encode())

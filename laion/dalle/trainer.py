@@ -1,7 +1,6 @@
-"""The training: batch after batch through both phases, saved so that it can go on. Needs torch.
+"""The training: both phases, batch by batch, with checkpoints. Needs torch.
 
-On a CPU a seed decides everything: a run that was killed and gone on with ends as an
-undisturbed one.
+On a CPU it is reproducible: a run that was killed and resumed ends like an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -28,25 +27,24 @@ from laion.dalle.pairs import PairBatch, Pairs, Position
 from laion.dalle.phases import CodebookPhase, HeldOut, Phase, TransformerPhase
 from laion.dalle.prefetch import Prefetcher
 from laion.dalle.transformer import Shape, Transformer
-from laion.dalle.vocabulary import PIECES, Pieces, Tokens, Vocabulary, count_pieces
+from laion.dalle.vocabulary import PIECES, PieceTokenizer, Tokens, Vocabulary, count_pieces
 
 CURVES = "curves.jsonl"
 
-#: The rate rises over this share of a phase, at least so many steps, and falls to that share of
-#: the highest along a half wave.
-WARM_UP, WARM_UP_STEPS, LOWEST = 0.03, 20, 0.05
+#: The learning rate rises over this share of a phase, and at least so many steps; then it falls
+#: along a half cosine to this share of the highest rate.
+WARM_UP, WARM_UP_STEPS, MIN_RATE = 0.03, 20, 0.05
 
-#: Of AdamW; betas and clipping as in DALL-E (arXiv:2102.12092, B.2), whose gradients are rarely
-#: longer.
-WEIGHT_DECAY, BETAS, LONGEST_GRADIENT = 0.01, (0.9, 0.96), 1.0
+#: Settings of AdamW; betas and gradient clipping as in DALL-E (arXiv:2102.12092, B.2).
+WEIGHT_DECAY, BETAS, MAX_GRADIENT = 0.01, (0.9, 0.96), 1.0
 
 
 class Trainer:
-    """A training in a folder.
+    """A training in an output folder.
 
     Attributes:
         progress: how far it has come.
-        coder, transformer: the models, on the device; no transformer before its phase.
+        coder, transformer: the models, on the device; `transformer` is None before its phase.
         captions: of the held-out pairs.
     """
 
@@ -56,29 +54,29 @@ class Trainer:
         files: Sequence[InputFile],
         folder: OutputFolder,
         device: str,
-        say: Callable[[str], None] | None = None,
+        log: Callable[[str], None] | None = None,
     ) -> None:
-        """Go on from what the folder holds, or begin.
+        """Resume the training in the folder, or start one.
 
         Raises:
-            UsageError: the folder holds another training, or the shards have no pairs.
+            UsageError: the folder has another training, or the shards have no pairs.
         """
         self._options = options
         self._sizes = options.sizes
         self._folder = folder
-        self._say = say or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._log = log or (lambda line: print(line, file=sys.stderr, flush=True))
         self.device = torch.device(device)
         self._made_from = made_from(options, files)
         state = checkpoint.load(folder, self._made_from)
         self.half = _halves(options.precision, self.device)
-        self.pieces = Pieces(self._sizes["text_length"])
+        self.pieces = PieceTokenizer(self._sizes["text_length"])
         self._pairs = Pairs(
             files, self._sizes["image_size"], self._sizes["held_out"], options.seed,
             options.decoders or usable_cores(),
         )  # fmt: skip
-        pictures, self.captions = self._pairs.held_out(self._sizes["held_out_pairs"])
+        images, self.captions = self._pairs.held_out(self._sizes["held_out_pairs"])
         self._held_out = HeldOut(
-            torch.from_numpy(pictures).to(self.device),
+            torch.from_numpy(images).to(self.device),
             self.pieces(self.captions),
             self._sizes["batch_size"],
         )
@@ -94,7 +92,7 @@ class Trainer:
         self.vocabulary: Vocabulary | None = None
 
     def run(self, stop: StopSwitch) -> bool:
-        """Train until it is done or to be stopped; whether it is done. Raises OSError."""
+        """Train until done or stopped; return whether it is done. Raises OSError."""
         with _seeded(self._options.seed, self.device):
             sizes = self._sizes
             self.coder = ImageCoder(sizes["codes"], sizes["coder_width"], sizes["downsampling"]).to(
@@ -106,10 +104,10 @@ class Trainer:
             progress = self.progress
             if progress.phase == CODEBOOK:
                 phase: Phase = CodebookPhase(self.coder, self._held_out, self.half)
-                if not self._phase(phase, sizes["codebook_rate"], stop, state):
+                if not self._run_phase(phase, sizes["codebook_rate"], stop, state):
                     return False
                 progress.phase, progress.step = TRANSFORMER, 0
-                # Epochs of the transformer are whole ones.
+                # The transformer starts with a whole epoch.
                 progress.first_epoch = progress.position.epoch + 1
                 progress.position = Position(progress.first_epoch)
                 self._sums, state = {}, None
@@ -125,7 +123,7 @@ class Trainer:
                 phase = TransformerPhase(
                     self.coder, self.transformer, self.vocabulary, self._held_out, self.half
                 )
-                if not self._phase(phase, sizes["rate"], stop, state):
+                if not self._run_phase(phase, sizes["rate"], stop, state):
                     return False
                 progress.phase = DONE
                 self._save(None)
@@ -134,7 +132,7 @@ class Trainer:
             self._state = None
             return True
 
-    def _phase(
+    def _run_phase(
         self, phase: Phase, rate: float, stop: StopSwitch, state: dict[str, Any] | None
     ) -> bool:
         progress, sizes = self.progress, self._sizes
@@ -153,23 +151,23 @@ class Trainer:
             progress.seconds[phase.name] = seconds + time.monotonic() - started
             self._save(optimizer)
 
-        over = self._over()
+        finished = self._is_finished()
         with Prefetcher(self._batches()) as batches:
-            for batch, pieces in batches if not over else ():
+            for batch, pieces in batches if not finished else ():
                 for group in optimizer.param_groups:
-                    group["lr"] = rate * self._share(batch.done - progress.first_epoch)
-                pictures = torch.from_numpy(batch.pictures).to(self.device)
-                losses = phase.learn(pictures, pieces)
+                    group["lr"] = rate * self._rate_share(batch.done - progress.first_epoch)
+                images = torch.from_numpy(batch.images).to(self.device)
+                losses = phase.losses(images, pieces)
                 optimizer.zero_grad(set_to_none=True)
                 losses["loss"].backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(phase.module.parameters(), LONGEST_GRADIENT)
+                torch.nn.utils.clip_grad_norm_(phase.module.parameters(), MAX_GRADIENT)
                 optimizer.step()
                 self._count(batch, pieces, losses)
-                over = self._over()
-                if progress.step % sizes["log_every"] == 0 or over:
+                finished = self._is_finished()
+                if progress.step % sizes["log_every"] == 0 or finished:
                     progress.seconds[phase.name] = seconds + time.monotonic() - started
-                    self._point(phase, optimizer.param_groups[0]["lr"])
-                if over:
+                    self._add_point(phase, optimizer.param_groups[0]["lr"])
+                if finished:
                     break
                 if stop.is_set():
                     save()
@@ -186,24 +184,24 @@ class Trainer:
 
     @property
     def _steps(self) -> int | None:
-        """Of this phase; None where epochs count."""
+        """Steps of this phase; None if it is limited by epochs."""
         if self.progress.phase == CODEBOOK:
             return int(self._sizes["codebook_steps"])
         return self._options.steps
 
-    def _over(self) -> bool:
+    def _is_finished(self) -> bool:
         if self._steps is not None:
             return self.progress.step >= self._steps
         epochs = self.progress.position.epoch - self.progress.first_epoch
         return epochs >= (self._options.epochs or 1)
 
-    def _share(self, epochs: float) -> float:
-        """Of the highest rate, for the next step."""
+    def _rate_share(self, epochs: float) -> float:
+        """Return the learning rate of the next step, as a share of the highest."""
         step, steps = self.progress.step, self._steps
         done = step / steps if steps else epochs / (self._options.epochs or 1)
         rising = max(WARM_UP_STEPS, WARM_UP * step / done if done else 0)
         wave = 0.5 + 0.5 * math.cos(math.pi * min(done, 1.0))
-        return min(1.0, (step + 1) / rising) * (LOWEST + (1 - LOWEST) * wave)
+        return min(1.0, (step + 1) / rising) * (MIN_RATE + (1 - MIN_RATE) * wave)
 
     def _count(self, batch: PairBatch, pieces: Tokens, losses: dict[str, Tensor]) -> None:
         progress = self.progress
@@ -219,15 +217,15 @@ class Trainer:
             if name != "loss":
                 self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
 
-    def _point(self, phase: Phase, rate: float) -> None:
-        """A point of the curves: means since the one before, and the held-out pairs."""
+    def _add_point(self, phase: Phase, rate: float) -> None:
+        """Add a point to the curves: means since the previous one, and of the held-out pairs."""
         progress = self.progress
         sums = {name: float(value) for name, value in self._sums.items()}
         batches = sums.pop("batches")
         self._sums = {}
         train = {f"train_{name}": value / batches for name, value in sums.items()}
-        held_out = {f"held_out_{name}": value for name, value in phase.judge().items()}
-        told = {name: float(f"{value:.6g}") for name, value in (train | held_out).items()}
+        held_out = {f"held_out_{name}": value for name, value in phase.evaluate().items()}
+        metrics = {name: float(f"{value:.6g}") for name, value in (train | held_out).items()}
         point = {
             "phase": phase.name,
             "step": progress.step,
@@ -235,12 +233,12 @@ class Trainer:
             "epochs": round(progress.epochs[phase.name], 4),
             "seconds": round(progress.seconds[phase.name], 1),
             "rate": float(f"{rate:.3g}"),
-            **told,
+            **metrics,
         }
         progress.points.append(point)
         self._write_curves()
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
-        self._say(f"{phase.name} step {progress.step}: {figures}")
+        line = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        self._log(f"{phase.name} step {progress.step}: {line}")
 
     def _write_curves(self) -> None:
         lines = "".join(json.dumps(point) + "\n" for point in self.progress.points)
@@ -260,7 +258,7 @@ class Trainer:
 
 
 def made_from(options: DalleOptions, files: Sequence[InputFile]) -> dict[str, Any]:
-    """What a training cannot go on without: its flags, and shards of the same names and sizes."""
+    """Return what a resumed training must share: flags, and names and sizes of the shards."""
     return {**options.identity(), "input": [[file.name, file.size] for file in files]}
 
 
@@ -272,9 +270,7 @@ def _halves(precision: str, device: torch.device) -> bool:
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's random numbers from a seed, on as many threads as there are cores; the caller's
-    are as before afterwards.
-    """
+    """Seed torch, with one thread for each core; restore the caller's state afterwards."""
     threads = torch.get_num_threads()
     devices = [device] if device.type == "cuda" else []
     torch.set_num_threads(usable_cores())

@@ -1,7 +1,7 @@
-"""A transformer over text tokens and then image tokens, each told from those before. Needs torch.
+"""A transformer that predicts text tokens, then image tokens, each from those before. Needs torch.
 
-One stream as in DALL-E (Ramesh et al. 2021, arXiv:2102.12092, 2.2), with full causal attention;
-text and image have embeddings and outputs of their own.
+One sequence as in DALL-E (Ramesh et al. 2021, arXiv:2102.12092, 2.2), with full causal attention.
+Text and image have separate embeddings and outputs. Attribute names are keys of checkpoint files.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-#: Of weights, GPT-2's.
+#: Standard deviation of initial weights, as in GPT-2.
 _SPREAD = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Sizes of a transformer: text tokens that are told apart and those of a text, codes and
-    codes of a side; width, layers and heads.
+    """Sizes of a transformer.
+
+    Attributes:
+        vocabulary: different text tokens.
+        text_length: tokens of a text.
+        codes: different image tokens.
+        grid: image tokens of a side.
     """
 
     vocabulary: int
@@ -37,7 +42,7 @@ class Shape:
 
 
 class KeyValueCache:
-    """Keys and values of one layer for the positions so far: float [n, heads, length, depth]."""
+    """Keys and values of a layer for the positions so far: float [n, heads, length, depth]."""
 
     def __init__(self, length: int) -> None:
         self._length = length
@@ -45,7 +50,7 @@ class KeyValueCache:
         self._at = 0
 
     def add(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of all positions, these included."""
+        """Append positions; return the keys and values of all."""
         if self._both is None:
             n, heads, _, depth = keys.shape
             self._both = keys.new_empty((2, n, heads, self._length, depth))
@@ -57,7 +62,7 @@ class KeyValueCache:
 
 
 class Layer(nn.Module):
-    """Causal attention, then a network for each position by itself; both add to their input."""
+    """A transformer layer: causal attention and a feed-forward network, both residual."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -70,16 +75,17 @@ class Layer(nn.Module):
         self.wide = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, memory: KeyValueCache | None = None) -> Tensor:
-        """float [n, length, width] to the same; with a memory, positions that follow its own.
+    def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        """Map float [n, length, width] to the same shape.
 
-        More than one position goes in only while the memory is empty.
+        Args:
+            cache: earlier positions, which these follow. If it is not empty, `length` must be 1.
         """
         n, length, width = x.shape
         parts = self.questions(self.before_attention(x)).view(n, length, 3, self.heads, -1)
         query, keys, values = parts.permute(2, 0, 3, 1, 4)
-        if memory is not None:
-            keys, values = memory.add(keys, values)
+        if cache is not None:
+            keys, values = cache.add(keys, values)
         seen = scaled_dot_product_attention(query, keys, values, is_causal=length > 1)
         x = x + self.answers(seen.transpose(1, 2).reshape(n, length, width))
         out: Tensor = x + self.narrow(gelu(self.wide(self.before_widening(x))))
@@ -87,7 +93,7 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Odds of each next token."""
+    """Predicts the logits of each next token."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -108,10 +114,11 @@ class Transformer(nn.Module):
                 nn.init.normal_(weight, std=_SPREAD / (2 * shape.layers) ** (0.5 * ends))
 
     def forward(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Odds for whole texts, int64 [n, text_length], and the first `m` of their codes.
+        """Compute logits for texts and the beginning of their images.
 
         Args:
-            image: int64 [n, m], of 0 to `image_length` - 1 codes.
+            text: int64 [n, text_length].
+            image: int64 [n, m], the first `m` codes, at most `image_length` - 1.
 
         Returns:
             Logits of the text's tokens from the second on, [n, text_length - 1, vocabulary], and
@@ -125,19 +132,19 @@ class Transformer(nn.Module):
         return self.next_word(x[:, : length - 1]), self.next_code(x[:, length - 1 :])
 
     @torch.no_grad()
-    def draw(self, text: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
-        """Codes for texts, one after the other: int64 [n, image_length].
+    def generate(self, text: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
+        """Generate the codes of images for texts, code by code: int64 [n, image_length].
 
         Args:
-            choose: the codes int64 [n], given logits float32 [n, codes].
+            choose: given logits float32 [n, codes], returns codes int64 [n].
         """
         length = self.shape.text_length + self.shape.image_length
-        memories = [KeyValueCache(length) for _ in self.layers]
+        caches = [KeyValueCache(length) for _ in self.layers]
         x = self._text(text)
         found: list[Tensor] = []
         while True:
-            for layer, memory in zip(self.layers, memories, strict=True):
-                x = layer(x, memory)
+            for layer, cache in zip(self.layers, caches, strict=True):
+                x = layer(x, cache)
             code = choose(self.next_code(self.last(x[:, -1])).float())
             found.append(code)
             if len(found) == self.shape.image_length:

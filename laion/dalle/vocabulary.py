@@ -1,8 +1,8 @@
 """Captions to text tokens: open_clip's byte-pair encoding, its most frequent pieces renumbered.
 
-Its merges come with the package and take any text, so no tokenizer has to be trained first. Of
-its 49 408 pieces a small data set uses few: those seen most often while the picture coder is
-trained get numbers of their own, so that the table of embeddings stays small.
+Its merges come with the package and encode any text, so no tokenizer is trained. A small dataset
+uses few of its 49,408 pieces: the most frequent ones, counted while the image coder is trained,
+get their own tokens, which keeps the embedding table small.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from laion.clip.open_clip_library import new_tokenizer
 
 Tokens = npt.NDArray[np.int64]
 
-#: open_clip's numbers: how many pieces there are, and which begin and end a text.
+#: open_clip's numbers: the count of its pieces, and those that begin and end a text.
 PIECES, BEGIN, END = 49_408, 49_406, 49_407
 
-#: Our numbers: nothing, a text's begin and end, a piece that has no number; then the pieces'.
+#: Tokens: padding, begin and end of a text, a piece outside the vocabulary, the first piece.
 PAD, OUR_BEGIN, OUR_END, UNKNOWN, FIRST = range(5)
 
 
-class Pieces:
-    """Texts to open_clip's pieces: int64 [n, length], -1 behind a text's end."""
+class PieceTokenizer:
+    """Encodes texts to open_clip's pieces: int64 [n, length], -1 after the end of a text."""
 
     def __init__(self, length: int) -> None:
         self._tokenize: Callable[[list[str]], Any] = new_tokenizer(length)
@@ -33,27 +33,27 @@ class Pieces:
     def __call__(self, texts: Sequence[str]) -> Tokens:
         found: Tokens = self._tokenize(list(texts)).numpy().astype(np.int64)
         ended = np.cumsum(found == END, axis=1) - (found == END)
-        return np.where(ended > 0, -1, found)  # its padding is the number of `!`
+        return np.where(ended > 0, -1, found)  # its padding has the number of `!`
 
 
 def count_pieces(pieces: Tokens) -> Tokens:
-    """How often each piece is there: int64 [PIECES]."""
+    """Count each piece: int64 [PIECES]."""
     return np.bincount(pieces[pieces >= 0], minlength=PIECES)
 
 
 class Vocabulary:
-    """The pieces that have numbers of their own.
+    """Maps pieces to tokens.
 
     Attributes:
-        size: how many numbers there are.
+        size: the number of different tokens.
     """
 
-    def __init__(self, counts: Tokens, largest: int) -> None:
-        """Take the most frequent pieces by `counts`, int64 [PIECES], `largest` numbers in all."""
+    def __init__(self, counts: Tokens, max_size: int) -> None:
+        """Select the most frequent pieces by `counts`, int64 [PIECES], for `max_size` tokens."""
         counts = counts.copy()
         counts[[BEGIN, END]] = 0
-        # Of equally frequent ones the first: the order must not depend on the sort.
-        order = np.argsort(-counts, kind="stable")[: largest - FIRST]
+        # A stable sort: equally frequent pieces keep their order.
+        order = np.argsort(-counts, kind="stable")[: max_size - FIRST]
         chosen = order[counts[order] > 0]
         self._numbers = np.full(PIECES + 1, UNKNOWN, np.int64)
         self._numbers[chosen] = np.arange(FIRST, FIRST + len(chosen))
@@ -61,12 +61,12 @@ class Vocabulary:
         self.size = FIRST + len(chosen)
 
     def __call__(self, pieces: Tokens) -> Tokens:
-        """Numbers of pieces, of the same shape; -1 gives `PAD`."""
+        """Return the tokens of pieces, of the same shape; `PAD` for -1."""
         found: Tokens = self._numbers[pieces]
         return found
 
-    def unknown(self, pieces: Tokens) -> bool:
-        """Whether a text's pieces, int64 [length], are all unknown."""
+    def is_unknown(self, pieces: Tokens) -> bool:
+        """Return whether all pieces of a text, int64 [length], are outside the vocabulary."""
         inner = self(pieces)
         inner = inner[(inner != PAD) & (inner != OUR_BEGIN) & (inner != OUR_END)]
         return bool((inner == UNKNOWN).all())

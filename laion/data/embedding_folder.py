@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import committed_shards
-from img2ds.storage import InputFile, OutputFolder, find_inputs, open_seekable
+from img2ds.core.naming import committed_shards, stats_name
+from img2ds.engine.fingerprint import FileFingerprint, fingerprint
+from img2ds.engine.marker import load_marker
+from img2ds.engine.shard_output import DIGITS
+from img2ds.storage import OutputFolder, find_inputs, open_seekable
 from laion.data.embedding_layout import METADATA, shard_number
-from laion.part import read_marker
-from laion.provenance import ModelNames, made_from, read_model, read_segments
-from laion.stage import fingerprint
+from laion.provenance import ModelNames, made_from, read_model, segments_of
 
 #: Columns that every stage after scoring needs.
 REQUIRED = ("url", "caption", "similarity")
@@ -118,10 +119,10 @@ class EmbeddingFolder:
         for shard in self.shards:
             name, size = METADATA.format(shard.name), shard.size
             if shard.number in committed:
-                marker = read_marker(folder, shard.number)
-                records = marker.get("files_before_purge") or marker["files"]
-                size = next((r["size"] for r in records if r["name"] == name), size)
-            files.append(InputFile(f"{self.path}/{name}", size))
+                marker = load_marker(folder, stats_name(shard.number, DIGITS))
+                records = marker.files_before_purge or marker.files or ()
+                size = next((r.size for r in records if r.name == name), size)
+            files.append(FileFingerprint(f"{self.path}/{name}", size))
         return fingerprint("scored", files)
 
 
@@ -167,9 +168,9 @@ def _committed(
     folder: OutputFolder, path: str, found: dict[int, EmbeddingShard]
 ) -> tuple[EmbeddingShard, ...]:
     """Keep the committed shards where a manifest says how many there should be."""
-    if segments := read_segments(folder):
+    if segments := segments_of(folder):
         committed = committed_shards(folder.names())
-        missing = sum(s["shard_count"] or 0 for s in segments) - len(committed)
+        missing = sum(s.shard_count or 0 for s in segments) - len(committed)
         if missing > 0:
             raise UsageError(
                 f"{path} is not finished, {missing} of its shards are missing: rerun the command "

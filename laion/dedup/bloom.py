@@ -64,10 +64,6 @@ class FilterSize:
                 high = middle
         return cls(low, expected, rate)
 
-    @property
-    def bytes(self) -> int:
-        return self.blocks * WORDS * 8
-
 
 class BloomFilter:
     """A filter over the words of digests; `added` counts the digests that were added."""

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards, shard_name
+from img2ds.engine.shard_output import DIGITS
 from img2ds.storage import InputFile, OutputFolder, find_inputs, open_seekable
 from laion.data.candidate import CANDIDATE_SCHEMA
 from laion.data.partition import PARTITION_COUNT, row_group_partitions
-from laion.part import DIGITS
 
 #: Footers read at once: with remote files reading is mostly waiting.
 PARALLEL_FILES = 16

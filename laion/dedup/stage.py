@@ -1,8 +1,8 @@
 """`laion dedup`: candidate folders in, the same columns out, each pair of URL and text once.
 
-A task is one partition of the digests over all input files. Each part is a parquet file and the
-filter that has seen it; both count from the same mark on, so there is no filter without its rows.
-Filters are never changed in place: the next crawl's part reads them and writes its own.
+A task is one partition of the digests over all input files. Each shard is a parquet file and the
+filter that has seen it; one commit marker stands for both, so there is no filter without its rows.
+Filters are never changed in place: the next crawl's shard reads them and writes its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards, stats_name
+from img2ds.engine.sequential import SequentialWorker
+from img2ds.engine.shard_output import DIGITS, ShardOutput
 from img2ds.storage import OutputFolder, open_seekable
 from laion.data.candidate import CANDIDATE_SCHEMA
 from laion.data.digest import digest_words
@@ -28,8 +30,7 @@ from laion.dedup.bloom import BloomFilter, FilterSize, filter_name, merged, read
 from laion.dedup.candidate_files import CandidateFile, find_candidates, read_partition
 from laion.dedup.deduplicator import BloomDeduplicator, ExactDeduplicator
 from laion.dedup.shuffle import Shuffle
-from laion.part import DIGITS, Part
-from laion.stage import SequentialWorker, StageOptions, StageReport, fingerprint, run_stage
+from laion.stage import StageOptions, StageReport, StageSpec, file_fingerprint, open_stage
 
 #: Rows read together: some 15 MB.
 READ_ROWS = 32_768
@@ -40,7 +41,7 @@ REPEATED = ["license", "language", "page_language", "wat"]
 #: Why a row is not kept.
 DUPLICATE = "duplicate"
 FILTERS = "filters"
-#: How far a filter's rate may be above the one asked for before people are told.
+#: How far a filter's rate may exceed the one asked for before a note says so.
 TOLERANCE = 1.05
 
 
@@ -49,8 +50,9 @@ class DedupOptions(StageOptions):
     """The flags of `laion dedup`."""
 
     input: tuple[str, ...] = flag(
-        (), "list", "candidate folders, made by laion extract or laion dedup; several, or a,b"
-    )
+        (), "list", "candidate folders, made by laion extract or laion dedup; several, or a,b",
+        identity=False,
+    )  # fmt: skip
     bloom: tuple[str, ...] = flag(
         (), "list", "folders of earlier laion dedup runs, whose pairs are dropped"
     )
@@ -87,7 +89,7 @@ class DedupOptions(StageOptions):
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A task: part `shard_id` is made of one partition.
+    """A task: shard `shard_id` is made of one partition.
 
     `earlier` are the filters of runs before, in any order; their files are never written to.
     """
@@ -99,16 +101,16 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Dedup:
-    """Makes a part: the callable of `OneByOne`."""
+    """Makes a shard: see `SequentialWorker.make`."""
 
     options: DedupOptions
     files: tuple[str, ...]
     size: FilterSize
 
-    def __call__(self, task: Partition, part: Part) -> None:
+    def __call__(self, task: Partition, shard: ShardOutput) -> None:
         bloom = _earlier(task.earlier) or BloomFilter(self.size)
         before = bloom.added
-        path = part.path(f"{part.name}.parquet")
+        path = shard.path(f"{shard.name}.parquet")
         shuffle = Shuffle(self.options.shuffle_rows, self.options.seed)
         deduplicator = self._deduplicator(bloom, task, path)
         schema = CANDIDATE_SCHEMA
@@ -131,23 +133,23 @@ class Dedup:
             for table in read_partition(self.files, task.number, schema.names, READ_ROWS):
                 kept = deduplicator.keep(*digest_words(table["digest"]))
                 count = int(kept.sum())
-                part.counts.successes += count
-                part.counts.drop(DUPLICATE, len(kept) - count)
-                part.tell()
+                shard.counts.successes += count
+                shard.counts.drop(DUPLICATE, len(kept) - count)
+                shard.report_progress()
                 write(shuffle.add(table.filter(pa.array(kept))))
             write(shuffle.flush())
             writer.add_key_value_metadata(partitions_metadata([task.number] * groups))
-        bloom.write(part.path(filter_name(part.number)))
-        metrics = part.counts.metrics
+        bloom.write(shard.path(filter_name(shard.number)))
+        metrics = shard.counts.metrics
         metrics["filter_before"] = before
         metrics["filter_added"] = bloom.added - before
         metrics["partition"] = task.number
         if isinstance(deduplicator, ExactDeduplicator):
             metrics["filter_would_drop_wrongly"] = deduplicator.wrong
             deduplicator = deduplicator.approximate
-        # Sums of parts are whole numbers: in millionths.
+        # Sums over shards are whole numbers: in millionths.
         metrics["expected_wrong_millionths"] = round(1e6 * deduplicator.expected_wrong)
-        self._look_at_load(part, bloom)
+        self._look_at_load(shard, bloom)
 
     def _deduplicator(
         self, bloom: BloomFilter, task: Partition, path: str
@@ -162,13 +164,13 @@ class Dedup:
         return deduplicator
 
     @staticmethod
-    def _look_at_load(part: Part, bloom: BloomFilter) -> None:
+    def _look_at_load(shard: ShardOutput, bloom: BloomFilter) -> None:
         rate = bloom.current_rate()
         if rate > TOLERANCE * bloom.size.rate:
-            part.notes.append(
-                f"part {part.name}: the filter was made for {bloom.size.expected} pairs and holds "
-                f"{bloom.added}, so that {rate:.2%} of new pairs look known; a larger --expected "
-                "at the first crawl avoids that"
+            shard.notes.append(
+                f"shard {shard.name}: the filter was made for {bloom.size.expected} pairs and "
+                f"holds {bloom.added}, so that {rate:.2%} of new pairs look known; a larger "
+                "--expected at the first crawl avoids that"
             )
 
 
@@ -205,33 +207,37 @@ def run(options: DedupOptions) -> DedupReport:
             )
     given = [_filters(place) for place in options.bloom]
     size = _size(options, candidates, [there[0] for there in given])
-    source = fingerprint(
-        "candidates",
-        [candidate.file for candidate in candidates],
-        bloom=[[_added(path) for path in there] for there in given],
+    spec = StageSpec(
+        stage="dedup",
+        options=options,
+        fingerprint=file_fingerprint(
+            "candidates",
+            [candidate.file for candidate in candidates],
+            bloom=[[_added(path) for path in earlier] for earlier in given],
+        ),
+        shard_count=PARTITION_COUNT,
+        subfolders=(FILTERS,),
     )
+    make = Dedup(options, tuple(candidate.file.path for candidate in candidates), size)
+    lines: list[str] = []
+    with open_stage(spec) as build:
+        tasks = _tasks(build.folder, build.first_shard, given)
+        if build.run(SequentialWorker(build.folder, make), tasks):
+            lines = _about_filter(build.folder, build.report)
+    return DedupReport(build.report, tuple(lines))
 
-    def tasks(first: int) -> Sequence[Partition]:
-        own = _own_filters(folder, first)
-        return [
-            Partition(
-                first + number,
-                number,
-                tuple(there[number] for there in given) + own[number : number + 1],
-            )
-            for number in range(PARTITION_COUNT)
-        ]
 
-    paths = tuple(candidate.file.path for candidate in candidates)
-    report = run_stage(
-        "dedup",
-        options,
-        source,
-        tasks,
-        lambda there: SequentialWorker(there, Dedup(options, paths, size)),
-        inside=(FILTERS,),
-    )
-    return DedupReport(report, () if report.exit_code else tuple(_about_filter(folder, report)))
+def _tasks(folder: OutputFolder, first: int, given: Sequence[tuple[str, ...]]) -> list[Partition]:
+    """Return a task for each partition, numbered from `first` on.
+
+    Args:
+        given: the filters of each earlier run, by partition.
+    """
+    earlier = [*given, _own_filters(folder, first)] if first else given
+    return [
+        Partition(first + number, number, tuple(filters[number] for filters in earlier))
+        for number in range(PARTITION_COUNT)
+    ]
 
 
 def _size(
@@ -279,14 +285,12 @@ def _filters(place: str) -> tuple[str, ...]:
 
 
 def _own_filters(folder: OutputFolder, first: int) -> tuple[str, ...]:
-    """The filters of the segment before the one that starts at part `first`, with `extend`."""
-    if first == 0:
-        return ()
+    """Return the filters of the segment before the one that starts at `first`, with `extend`."""
     before = range(first - PARTITION_COUNT, first)
     missing = [n for n in before if not folder.exists(stats_name(n, DIGITS))]
     if missing:
         raise UsageError(
-            f"{folder.path} lacks part {missing[0]:0{DIGITS}d} of the input before this one: "
+            f"{folder.path} lacks shard {missing[0]:0{DIGITS}d} of the input before this one: "
             "finish that first, with its own --input"
         )
     return tuple(f"{folder.path}/{filter_name(number)}" for number in before)

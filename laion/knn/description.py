@@ -9,10 +9,10 @@ from typing import Any
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import shard_name
+from img2ds.engine.shard_output import DIGITS
 from img2ds.storage import OutputFolder
 from laion.knn.layout import FOLDERS
 from laion.knn.ranking import Setting
-from laion.part import DIGITS
 
 NAME = "index.json"
 

@@ -9,12 +9,12 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards, stats_name
-from img2ds.engine.stop import StopSwitch
+from img2ds.engine.shard_output import DIGITS
 from img2ds.storage import OutputFolder
 from laion.knn.ann_index import AnnIndex
 from laion.knn.description import (
@@ -29,9 +29,8 @@ from laion.knn.index_kinds import CUSTOM, IndexPlan, choose_plan
 from laion.knn.options import IndexOptions
 from laion.knn.recall import K, Measurement, held_out_rows, tune
 from laion.knn.vectors import VectorFiles
-from laion.part import DIGITS
-from laion.provenance import named, read_model, read_segments
-from laion.stage import StageReport
+from laion.provenance import named, options_of, read_model
+from laion.stage import StageBuild, StageReport
 
 _STEPS = "_img2ds/build"
 _RECALL = "recall.json"
@@ -45,12 +44,11 @@ class IndexReport:
     """The outcome of `laion index`."""
 
     stage: StageReport
-    lines: list[str] = field(default_factory=list)
-    stopped: bool = False
+    lines: list[str]
 
     @property
     def exit_code(self) -> int:
-        return 130 if self.stopped else self.stage.exit_code
+        return self.stage.exit_code
 
     @property
     def text(self) -> str:
@@ -62,16 +60,12 @@ class Indexer:
 
     Args:
         kinds: of the embeddings: `image`, `text` or both.
-        stage: the report on the shards.
     """
 
-    def __init__(
-        self, options: IndexOptions, kinds: tuple[str, ...], folder: OutputFolder,
-        stage: StageReport,
-    ) -> None:  # fmt: skip
+    def __init__(self, options: IndexOptions, kinds: tuple[str, ...], build: StageBuild) -> None:
         self._options = options
-        self._folder = folder
-        self._stage = stage
+        self._stage = build
+        self._folder = folder = build.folder
         self._shards = tuple(sorted(committed_shards(folder.names())))
         self._vectors = {
             kind: VectorFiles(self._path(array_name(kind, n)) for n in self._shards)
@@ -84,34 +78,26 @@ class Indexer:
     def _path(self, name: str) -> str:
         return os.path.join(self._folder.path, name)
 
-    def run(self) -> IndexReport:
-        """Build what is missing. Blocks until that is done or stopped.
+    def run(self) -> list[str]:
+        """Build what is missing; return lines about it. Blocks until that is done or stopped.
 
         Raises:
-            UsageError: the options do not fit the rows, or the disk is full.
+            UsageError: the options do not fit the rows.
+            OSError: an index cannot be written; the finished steps stay.
         """
         options = self._options
         count = len(self._rows)
         if not count:
             raise UsageError(f"'{options.input}': no row has a vector (finite and not zero)")
         plan = choose_plan(options.kind, count, self._rows.dimension, options.memory)
-        report = IndexReport(self._stage)
-        with StopSwitch() as stop:
-            try:
-                self._build(plan, stop)
-            except Stopped:
-                report.stopped = True
-                report.lines.append("stopped: rerun the same command to resume")
-                return report
-            except OSError as error:
-                reason = error.strerror.lower() if error.strerror else str(error)
-                raise UsageError(
-                    f"the index is not finished: {reason}; rerun the same command to resume"
-                ) from None
-        report.lines += _summary(read_description(self._folder.path))
-        return report
+        try:
+            self._build(plan)
+        except Stopped:
+            self._stage.record_stop()
+            return []
+        return _summary(read_description(self._folder.path))
 
-    def _build(self, plan: IndexPlan, stop: StopSwitch) -> None:
+    def _build(self, plan: IndexPlan) -> None:
         folder = self._folder
         build = {
             "rows": len(self._rows),
@@ -128,7 +114,7 @@ class Indexer:
             if not folder.exists(steps) or json.loads(folder.read_bytes(steps)) != build:
                 folder.remove([_STEPS])
                 folder.write_bytes(steps, json.dumps(build).encode())
-            indices = {kind: self._build_one(kind, plan, stop) for kind in self._vectors}
+            indices = {kind: self._build_one(kind, plan) for kind in self._vectors}
         self._describe(indices, build)
         folder.remove([_STEPS])
 
@@ -151,7 +137,7 @@ class Indexer:
         options = self._options
         source = OutputFolder.open(options.input)
         model, pretrained = read_model(source)
-        segments = read_segments(source) if model is not None else []
+        embedding = options_of(source) if model is not None else {}
         if options.model is not None:
             model, pretrained = named(options.model), named(options.pretrained)
         Description(
@@ -161,12 +147,12 @@ class Indexer:
             indices=indices,
             model=model,
             pretrained=pretrained,
-            tagged=self._stage.total.metrics["tagged"] > 0,
-            embedding=dict(segments[-1]["options"]) if segments else {},
+            tagged=self._stage.report.total.metrics["tagged"] > 0,
+            embedding=embedding,
             build=build,
         ).write(self._folder)
 
-    def _build_one(self, kind: str, plan: IndexPlan, stop: StopSwitch) -> IndexDescription:
+    def _build_one(self, kind: str, plan: IndexPlan) -> IndexDescription:
         """Build and measure the index of one kind of embeddings, unless that is done already."""
         done = f"{_STEPS}/{kind}.json"
         if self._folder.exists(done):
@@ -176,7 +162,7 @@ class Indexer:
 
         def report(progress: Progress) -> None:
             self._print(f"{kind} index ({plan.factory}): {progress}")
-            if stop.is_set():
+            if self._stage.stop.is_set():
                 raise Stopped
 
         started = time.monotonic()

@@ -6,11 +6,11 @@ indices over all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from img2ds.core.failure import UsageError
-from img2ds.report.console import Labels
+from img2ds.engine.sequential import SequentialWorker
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.storage import OutputFolder
 from laion.knn.description import array_name, rows_name
 from laion.knn.index_kinds import choose_plan, index_class
@@ -19,8 +19,7 @@ from laion.knn.layout import FOLDERS, EmbeddingPart, open_embeddings
 from laion.knn.metadata import write_rows
 from laion.knn.options import IndexOptions
 from laion.knn.vectors import usable_rows, write_vectors
-from laion.part import Part
-from laion.stage import SequentialWorker, StageReport, fingerprint, run_stage
+from laion.stage import StageSpec, file_fingerprint, open_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,30 +52,24 @@ def run(options: IndexOptions) -> IndexReport:
     plan = choose_plan(options.kind, embeddings.rows, embeddings.dimension, options.memory)
     # Report a wrong factory string before any work.
     index_class(plan.kind).create(plan.factory, embeddings.dimension)
-    report: IndexReport | None = None
-
-    def finish(folder: OutputFolder, stage: StageReport) -> None:
-        nonlocal report
-        report = Indexer(options, embeddings.kinds, folder, stage).run()
-
-    def tasks(first: int) -> Sequence[PartTask]:
-        return [PartTask(first + n, part) for n, part in enumerate(embeddings.parts)]
-
     files = [file for part in embeddings.parts for file in part.files]
-    stage = run_stage(
-        "index",
-        options,
-        fingerprint("embeddings", files),
-        tasks,
-        lambda folder: SequentialWorker(folder, make_part),
-        words=Labels("part", "rows", "rows/s", "kept"),
-        inside=("metadata", *FOLDERS.values()),
-        finish=finish,
+    spec = StageSpec(
+        stage="index",
+        options=options,
+        fingerprint=file_fingerprint("embeddings", files),
+        shard_count=len(embeddings.parts),
+        subfolders=("metadata", *FOLDERS.values()),
     )
-    return report or IndexReport(stage)
+    lines: list[str] = []
+    with open_stage(spec) as build:
+        first = build.first_shard
+        tasks = [PartTask(first + n, part) for n, part in enumerate(embeddings.parts)]
+        if build.run(SequentialWorker(build.folder, make_shard), tasks):
+            lines = Indexer(options, embeddings.kinds, build).run()
+    return IndexReport(build.report, lines)
 
 
-def make_part(task: PartTask, part: Part) -> None:
+def make_shard(task: PartTask, shard: ShardOutput) -> None:
     """Write a shard's vectors and metadata, without rows that have no vector.
 
     Raises:
@@ -86,9 +79,9 @@ def make_part(task: PartTask, part: Part) -> None:
     masks = [mask for mask, _ in usable.values()]
     keep = masks[0] if len(masks) == 1 else masks[0] & masks[1]
     for kind, file in task.part.arrays.items():
-        write_vectors(file, part.path(array_name(kind, task.shard_id)), keep, usable[kind][1])
-    metrics = write_rows(task.part.metadata, part.path(rows_name(task.shard_id)), keep)
-    part.counts.successes += int(keep.sum())
+        write_vectors(file, shard.path(array_name(kind, task.shard_id)), keep, usable[kind][1])
+    metrics = write_rows(task.part.metadata, shard.path(rows_name(task.shard_id)), keep)
+    shard.counts.successes += int(keep.sum())
     if not keep.all():
-        part.counts.drop("no_vector", int((~keep).sum()))
-    part.counts.metrics.update(metrics)
+        shard.counts.drop("no_vector", int((~keep).sum()))
+    shard.counts.metrics.update(metrics)

@@ -9,7 +9,7 @@ import img2ds
 from img2ds.report.console import share
 from laion.data.embedding_layout import IMAGES, METADATA, TEXTS
 from laion.data.release_schema import RELEASE_COLUMNS
-from laion.lineage import StageCounts
+from laion.provenance import StageCounts
 from laion.release.contents import PAPER, Contents
 
 _WARNING = (
@@ -122,7 +122,7 @@ def _stages(stages: Sequence[StageCounts]) -> list[str]:
     for stage in stages:
         dropped = stage.count - stage.kept
         lines.append(
-            f"| {stage.stage} | {stage.parts} | {stage.count} | {stage.kept} | {dropped} |"
+            f"| {stage.stage} | {stage.shards} | {stage.count} | {stage.kept} | {dropped} |"
         )
     lines += ["", "| stage | dropped for | pairs | share of those seen |", "|---|---|--:|--:|"]
     for stage in stages:

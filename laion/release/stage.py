@@ -1,4 +1,4 @@
-"""`laion release`: the pairs above a threshold, each once, as LAION-400M's parquet parts.
+"""`laion release`: the pairs above a threshold, each once, as LAION-400M's parquet files.
 
 Beside them the embeddings of the same rows, a dataset card, Table 1 and a histogram.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, replace
-from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,8 @@ import pyarrow.parquet as pq
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
+from img2ds.engine.sequential import SequentialWorker
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.storage import OutputFolder, find_inputs
 from laion.data.digest import pair_digests
@@ -23,20 +24,19 @@ from laion.data.embedding_folder import open_embedding_folder
 from laion.data.embedding_layout import FOLDERS, IMAGES, METADATA, TEXTS
 from laion.data.embedding_writer import NpyWriter
 from laion.data.release_schema import RELEASE_SCHEMA, release_rows
-from laion.lineage import StageCounts, lineage
-from laion.part import Part
+from laion.provenance import StageCounts, trace_stages
 from laion.release.card import CardFacts, dataset_card
 from laion.release.figures import check_figures, draw_similarities
 from laion.release.plan import Mask, Piece, ReleaseTask, plan_release
 from laion.release.stats import count_files, describe
 from laion.release.unified_schema import as_schema, unified_schema
 from laion.release.unique import sample_ids, scratch_folder
-from laion.stage import SequentialWorker, StageOptions, StageReport, run_stage
+from laion.stage import StageOptions, StageReport, StageSpec, open_stage
 
 #: Where the histogram of similarities goes.
 HISTOGRAM = "figures/similarity.png"
 
-WORDS = Labels("part", "pairs", "pairs/s", "kept")
+LABELS = Labels("shard", "pairs", "pairs/s", "kept")
 
 #: Rows of a row group: readers such as Spark split by them; LAION-400M's have a million.
 ROW_GROUP = 1_000_000
@@ -46,17 +46,20 @@ ROW_GROUP = 1_000_000
 class ReleaseOptions(StageOptions):
     """The flags of `laion release`."""
 
-    INPUTS: ClassVar[tuple[str, ...]] = ("input", "stages")
-
-    input: str = flag(MISSING, "str", "a folder that laion tag, laion crawl or laion score wrote")
+    input: str = flag(
+        MISSING, "str", "a folder that laion tag, laion crawl or laion score wrote", identity=False
+    )
     threshold: float = flag(0.3, "float", "least similarity of a pair that is released")
     rows_per_part: int = flag(
-        1_000_000, "int", "pairs of a part: it takes whole parts of the input until it has them"
+        1_000_000,
+        "int",
+        "pairs of a released file: it takes whole shards of the input until it has them",
     )
-    figures: bool = flag(True, "bool", "draw the histogram of similarities")
+    figures: bool = flag(True, "bool", "draw the histogram of similarities", identity=False)
     stages: tuple[str, ...] = flag(
         (), "list",
-        "folders of earlier stages whose counts the card is to tell, besides those it can follow",
+        "folders of more stages to list on the card, besides those that can be traced",
+        identity=False,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -70,13 +73,9 @@ class ReleaseOptions(StageOptions):
                 "use --incremental_mode overwrite, or a new --output_folder"
             )
 
-    def identity(self) -> dict[str, Any]:
-        """All but the pictures, which are beside the parts."""
-        return {k: v for k, v in StageOptions.identity(self).items() if k != "figures"}
-
 
 def check(options: ReleaseOptions) -> None:
-    """Raises UsageError when pictures cannot be drawn."""
+    """Raise UsageError when figures cannot be drawn."""
     if options.figures:
         check_figures()
 
@@ -84,31 +83,26 @@ def check(options: ReleaseOptions) -> None:
 def run(options: ReleaseOptions) -> ReleaseReport:
     """Make the release. Raises UsageError when something about it cannot work."""
     scored = open_embedding_folder(options.input)
-    stages = lineage(scored.path, options.stages)
+    stages = trace_stages(scored.path, options.stages)
     check(options)
     source = scored.fingerprint()
     with scratch_folder(options.tmp_dir) as scratch:
         plan = plan_release(scored.shards, options.threshold, options.rows_per_part, scratch)
-    described: list[str] = []
-
-    def tasks(first: int) -> Sequence[ReleaseTask]:
-        return [replace(task, shard_id=first + task.number) for task in plan]
-
-    def finish(folder: OutputFolder, report: StageReport) -> None:
-        described.append(_finish(folder, options, stages, report))
-
-    report = run_stage(
-        "release",
-        options,
-        source,
-        tasks,
-        lambda folder: SequentialWorker(folder, make_part),
-        words=WORDS,
-        inside=(*FOLDERS, "figures"),
+    spec = StageSpec(
+        stage="release",
+        options=options,
+        fingerprint=source,
+        shard_count=len(plan),
+        labels=LABELS,
+        subfolders=(*FOLDERS, "figures"),
         model=scored.model,
-        finish=finish,
     )
-    return ReleaseReport(report, "\n".join(described))
+    contents = ""
+    with open_stage(spec) as build:
+        tasks = [replace(task, shard_id=build.first_shard + task.number) for task in plan]
+        if build.run(SequentialWorker(build.folder, make_shard), tasks):
+            contents = _finish(build.folder, options, stages, build.report)
+    return ReleaseReport(build.report, contents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +126,19 @@ def part_name(number: int, total: int) -> str:
     return f"part-{number:05d}-of-{total:05d}.parquet"
 
 
-def make_part(task: ReleaseTask, part: Part) -> None:
-    """Write one part of the release, a scored part after the other."""
+def make_shard(task: ReleaseTask, shard: ShardOutput) -> None:
+    """Write one shard of the release, a scored shard after the other."""
     pieces = [(piece, piece.mask()) for piece in task.pieces]
     rows = sum(int(mask.sum()) for _, mask in pieces)
     first = pieces[0][0].shard
     schema = unified_schema([piece.shard.schema() for piece, _ in pieces])
     arrays = {
-        kind: NpyWriter(part.path(kind.format(part.name)), rows, first.embeddings(kind))
+        kind: NpyWriter(shard.path(kind.format(shard.name)), rows, first.embeddings(kind))
         for kind in (IMAGES, TEXTS)
     }
     with (
-        pq.ParquetWriter(part.path(METADATA.format(part.name)), schema) as metadata,
-        pq.ParquetWriter(part.path(part_name(task.number, task.total)), RELEASE_SCHEMA) as release,
+        pq.ParquetWriter(shard.path(METADATA.format(shard.name)), schema) as metadata,
+        pq.ParquetWriter(shard.path(part_name(task.number, task.total)), RELEASE_SCHEMA) as release,
     ):
         waiting: list[pa.Table] = []
         for piece, mask in pieces:
@@ -157,9 +151,9 @@ def make_part(task: ReleaseTask, part: Part) -> None:
             if sum(table.num_rows for table in waiting) >= ROW_GROUP:
                 release.write_table(pa.concat_tables(waiting), ROW_GROUP)
                 waiting.clear()
-            part.counts.successes += kept.num_rows
-            part.counts.reasons.update(piece.dropped)
-            part.tell()
+            shard.counts.successes += kept.num_rows
+            shard.counts.reasons.update(piece.dropped)
+            shard.report_progress()
         if waiting:
             release.write_table(pa.concat_tables(waiting), ROW_GROUP)
     for array in arrays.values():
@@ -167,7 +161,7 @@ def make_part(task: ReleaseTask, part: Part) -> None:
 
 
 def _released(kept: pa.Table, piece: Piece, mask: Mask) -> pa.Table:
-    """The release's rows of what a scored part keeps."""
+    """Return the release's rows of what a scored shard keeps."""
     urls, texts = (kept.column(name).to_pylist() for name in ("url", "caption"))
     ids = sample_ids(pair_digests(urls, texts))
     if piece.moved:
@@ -183,7 +177,7 @@ def _finish(
     stages: Sequence[StageCounts],
     report: StageReport,
 ) -> str:
-    """Write what lies beside the parts; the tables, for people."""
+    """Write what stands beside the shards; return the tables, for people."""
     parts = find_inputs(folder.path, (".parquet",))
     contents = count_files(parts, unique=report.total.successes)
     total = report.total

@@ -136,8 +136,8 @@ def resolve(records: Records, highest: int) -> Resolved:
     plain = (unique["high"] >> np.uint64(1)).astype(np.int64)
     steps = np.arange(len(plain), dtype=np.int64)
     # Strictly ascending from below, then pushed back under the upper end of the partition.
-    free = np.maximum.accumulate(plain - steps) + steps
-    free = np.minimum(free, highest - steps[::-1])
+    # Both before the steps are added: the highest ID of all is the highest int64.
+    free = np.minimum(np.maximum.accumulate(plain - steps), highest - len(plain) + 1) + steps
     moved = free != plain
     return Resolved(
         records["place"][~new],

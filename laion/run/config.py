@@ -1,14 +1,14 @@
-"""The file of `laion run`, read into the steps that it asks for.
+"""Reads the configuration file of `laion run` into a plan of its stages.
 
     output_folder: laion-2024/
-    processes_count: 16            # such flags hold for every stage that has them
+    processes_count: 16            # applies to every stage that has the flag
     extract: {wat: CC-MAIN-2024-10, first: 100}
     score: {model: ViT-B-32, pretrained: laion400m_e32}
     release: {threshold: 0.3}
-    tag: false                     # left out
+    tag: false                     # skipped
 
-Each stage reads the folder of the one before it, and writes one of its own name. All values are
-read, and all stages' checks are made, before the first one begins.
+Each stage reads the folder of the previous one and writes a folder with its own name. All values
+are parsed and all stages are checked before the first one starts.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from img2ds.core.failure import UsageError
 from laion.commands import COMMANDS
 from laion.stage import StageOptions
 
-#: The stages in their order, and those that `crawl` does in one.
+#: The stages in their order, and those that `crawl` replaces.
 STAGES = ("extract", "dedup", "download", "score", "tag", "crawl", "release", "index")
 CRAWLED = ("download", "score", "tag")
-#: Stages that others do not need.
+#: Stages that may be skipped.
 OPTIONAL = ("dedup", "tag", "index")
-#: Flags that may stand outside of a stage, for all that have them.
+#: Flags that may be set outside of a stage, for all stages that have them.
 SHARED = (
     "processes_count", "distributor", "max_shard_retry", "tmp_dir", "force",
     "model", "pretrained", "precision", "batch_size", "devices",
 )  # fmt: skip
-#: What the order of the stages decides, and what would start a folder anew at every run.
-DECIDED = ("input", "output_folder", "incremental_mode")
+#: Flags that follow from the order of the stages, or would rebuild a folder at every run.
+RESERVED = ("input", "output_folder", "incremental_mode")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A stage that is to run; `options` are its command's."""
+    """A stage to run; `options` are those of its command."""
 
     stage: str
     folder: str
@@ -50,20 +50,20 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a file asks for."""
+    """The stages to run and their folder."""
 
     folder: str
     steps: tuple[Step, ...]
 
 
 def read_config(path: str, output_folder: str | None = None) -> Plan:
-    """The plan of a file.
+    """Read the plan from a file.
 
     Args:
-        output_folder: in place of the file's.
+        output_folder: replaces the one in the file.
 
     Raises:
-        UsageError: the file cannot be read, or something in it cannot work; it names the place.
+        UsageError: the file cannot be read or has an invalid value; the message says where.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -73,9 +73,11 @@ def read_config(path: str, output_folder: str | None = None) -> Plan:
             f"--config {path}: cannot be read ({(error.strerror or str(error)).lower()})"
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path}: no YAML ({' '.join(str(error).split())})") from None
+        raise UsageError(
+            f"--config {path}: invalid YAML ({' '.join(str(error).split())})"
+        ) from None
     if not isinstance(document, Mapping):
-        raise UsageError(f"--config {path}: no mapping of stages to their flags")
+        raise UsageError(f"--config {path}: expected a mapping of stages to their flags")
     try:
         return make_plan(document, output_folder)
     except UsageError as error:
@@ -83,12 +85,12 @@ def read_config(path: str, output_folder: str | None = None) -> Plan:
 
 
 def make_plan(document: Mapping[Any, Any], output_folder: str | None = None) -> Plan:
-    """The plan of a file's content. Raises UsageError."""
+    """Make the plan from the content of a file. Raises UsageError."""
     sections = {str(name): value for name, value in document.items()}
     folder = output_folder or sections.pop("output_folder", None)
     sections.pop("output_folder", None)
     if not isinstance(folder, str) or not folder:
-        raise UsageError("output_folder is missing: where the stages' folders go")
+        raise UsageError("output_folder is missing: the folder for all stages")
     folder = folder.rstrip("/") or folder
     stages = _stages(sections)
     shared = {name: value for name, value in sections.items() if name not in STAGES}
@@ -110,17 +112,17 @@ def make_plan(document: Mapping[Any, Any], output_folder: str | None = None) -> 
 
 
 def _stages(sections: Mapping[str, Any]) -> list[str]:
-    """The stages that are to run, in their order."""
+    """Return the stages to run, in their order. Raises UsageError."""
     for stage in STAGES:
         value = sections.get(stage)
         if value is False and stage not in (*OPTIONAL, "crawl"):
-            raise UsageError(f"{stage} cannot be left out: the stages after it need what it makes")
+            raise UsageError(f"{stage} cannot be skipped: later stages need its output")
         if not (value is None or isinstance(value, (bool, Mapping))):
-            raise UsageError(f"{stage} takes flags and their values, or false, got {value!r}")
+            raise UsageError(f"{stage} takes a mapping of flags, or false, got {value!r}")
     crawl = "crawl" in sections and sections["crawl"] is not False
     both = [stage for stage in CRAWLED if crawl and sections.get(stage)]
     if both:
-        raise UsageError(f"crawl does what {both[0]} does: name one of them")
+        raise UsageError(f"crawl includes {both[0]}: give one of them")
     skipped = CRAWLED if crawl else ("crawl",)
     return [s for s in STAGES if s not in skipped and sections.get(s) is not False]
 
@@ -129,37 +131,37 @@ def _check_shared(name: str) -> None:
     if name in SHARED:
         return
     near = difflib.get_close_matches(name, [*STAGES, *SHARED, "output_folder"], n=1)
-    hint = f"did you mean {near[0]}?" if near else "flags of one stage stand under its name"
-    raise UsageError(f"{name} is no stage and no flag of all stages; {hint}")
+    hint = f"did you mean {near[0]}?" if near else "put flags of one stage under its name"
+    raise UsageError(f"{name} is neither a stage nor a flag for all stages; {hint}")
 
 
 def _options(
     stage: str, own: Mapping[str, Any], shared: Mapping[str, Any], chained: Mapping[str, Any]
 ) -> Any:
-    """The options of a stage. Raises UsageError."""
+    """Parse the options of a stage. Raises UsageError."""
     command = COMMANDS[stage]
     kind = command.load_options()
     flags = Flags.of(f"laion {stage}", kind)
     flags = replace(flags, aliases=getattr(kind, "ALIASES", {}))
     for typed in own:
         name = flags.name(typed)
-        if name in DECIDED or (name == "wat" and stage != "extract"):
-            raise UsageError(f"{typed} is not for the file to say: it follows from the stages")
+        if name in RESERVED or (name == "wat" and stage != "extract"):
+            raise UsageError(f"{typed} cannot be set here: it follows from the order of the stages")
     named = {flags.name(typed) for typed in own}
     general = {
         name: value for name, value in shared.items() if name in flags.fields and name not in named
     }
     if "input" in chained and flags.fields["input"].metadata["kind"] == "list":
-        chained = {**chained, "input": [chained["input"]]}  # a comma in a path parts nothing
+        chained = {**chained, "input": [chained["input"]]}  # a comma in a path is no separator
     return kind(**flags.read({**general, **own, **chained}))
 
 
 def stage_flags(options: Any) -> dict[str, str]:
-    """The flags of a stage that are not at their default and not every stage's, as typed."""
+    """Return the flags of a stage that differ from their defaults, except those of all stages."""
     hidden = {f.name for f in fields(StageOptions)} | {"input"}
-    told = {}
+    shown = {}
     for spec in fields(options):
         value = getattr(options, spec.name)
         if spec.name not in hidden and value != spec.default and value not in ((), {}):
-            told[spec.name] = ",".join(value) if isinstance(value, tuple) else str(value)
-    return told
+            shown[spec.name] = ",".join(value) if isinstance(value, tuple) else str(value)
+    return shown

@@ -10,15 +10,15 @@ from img2ds.core.failure import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """The flags of `laion run`; all else is in the file."""
+    """The flags of `laion run`; everything else is in the configuration file."""
 
     config: str = flag(
-        MISSING, "str", "YAML file: output_folder, and the flags of each stage under its name"
+        MISSING, "str", "YAML file with output_folder, and the flags of each stage under its name"
     )
     output_folder: str | None = flag(
-        None, "str?", "where the stages' folders go (default: what the file says)"
+        None, "str?", "folder for the folders of all stages (default: the one in the file)"
     )
-    dry_run: bool = flag(False, "bool", "check everything, print the plan, do nothing")
+    dry_run: bool = flag(False, "bool", "check the configuration and print the plan")
 
     def __post_init__(self) -> None:
         if not self.config:

@@ -1,6 +1,6 @@
-"""`report.html`: what each stage kept, dropped and took, and what is in the release. One file.
+"""`report.html`: rows kept and dropped by each stage, their durations, and the release. One file.
 
-All numbers are the stages' own: marks, the release's `table1.json`, the index's `recall.json`.
+The numbers come from the stages' folders: commit markers, `table1.json`, `recall.json`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import jinja2
 import img2ds
 from img2ds.report.console import duration, share
 from img2ds.storage import OutputFolder
-from laion.lineage import StageCounts, read_stage
+from laion.provenance import StageCounts, read_stage
 from laion.run.config import Step, stage_flags
 
-#: Reasons that are listed of a stage; the rest are counted together.
+#: Drop reasons listed for a stage; the others are added up.
 MAX_REASONS = 12
 
-#: Images a second of the paper's node: 100 M in 20 hours.
+#: Images a second of the paper's download node: 100 million in 20 hours.
 PAPER_RATE = 100e6 / (20 * 3600)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A stage as the report tells of it; `counts` is None before its first part is there."""
+    """A stage in the report; `counts` is None before its first shard is committed."""
 
     step: Step
     counts: StageCounts | None
@@ -36,13 +36,13 @@ class Row:
     @property
     def state(self) -> str:
         if not self.record:
-            return "waiting" if self.counts is None else "begun"
+            return "waiting" if self.counts is None else "started"
         code = self.record["exit_code"]
-        return {0: "done", 130: "interrupted"}.get(code, "parts are missing")
+        return {0: "done", 130: "interrupted"}.get(code, "incomplete")
 
     @property
     def rate(self) -> str:
-        """Rows a second of all of its time."""
+        """Rows a second, over all runs of the stage."""
         if self.counts is None or not self.record.get("wall"):
             return ""
         return _number(self.counts.count / self.record["wall"])
@@ -50,11 +50,10 @@ class Row:
     @property
     def reasons(self) -> list[tuple[str, int]]:
         found = self.counts.reasons.most_common() if self.counts else []
-        rest = sum(n for _, n in found[MAX_REASONS:])
-        return [
-            *found[:MAX_REASONS],
-            *([(f"{len(found) - MAX_REASONS} others", rest)] * bool(rest)),
-        ]
+        shown, others = found[:MAX_REASONS], found[MAX_REASONS:]
+        if others:
+            shown.append((f"{len(others)} others", sum(count for _, count in others)))
+        return shown
 
     @property
     def flags(self) -> dict[str, str]:
@@ -62,14 +61,14 @@ class Row:
 
 
 def render(folder: str, steps: Sequence[Step], record: Mapping[str, Mapping[str, Any]]) -> str:
-    """The page.
+    """Render the page.
 
     Args:
-        folder: where it will lie, beside the stages' folders.
-        record: by stage its `wall` and `cpu` in seconds, `exit_code` and when it `ended`.
+        folder: the folder of the page and of all stages.
+        record: for each stage its `wall` and `cpu` in seconds, `exit_code` and when it `ended`.
 
     Raises:
-        OSError: marks cannot be read.
+        OSError: commit markers cannot be read.
     """
     rows = [Row(step, read_stage(step.folder), record.get(step.stage, {})) for step in steps]
     places = {step.stage: step.folder for step in steps}
@@ -98,7 +97,7 @@ def render(folder: str, steps: Sequence[Step], record: Mapping[str, Mapping[str,
 
 
 def _document(folder: str | None, name: str) -> Any:
-    """A JSON file of a stage's folder; None where there is none yet."""
+    """Read a JSON file of a stage's folder; None if it does not exist."""
     if folder is None:
         return None
     place = OutputFolder.open(folder)
@@ -110,6 +109,6 @@ def _exists(folder: str | None, name: str) -> bool:
 
 
 def _number(value: float) -> str:
-    """`12 000`, `3.4`."""
+    """Format as `12,000` or `3.4`."""
     digits = 0 if value >= 100 or value == int(value) else 1
-    return f"{value:,.{digits}f}".replace(",", "\u202f")
+    return f"{value:,.{digits}f}"

@@ -1,6 +1,6 @@
-"""`laion run`: the stages of a file one after the other; the report after each of them.
+"""`laion run`: run the stages of a configuration file in order, with a report after each of them.
 
-Every stage goes on with what it lacks, so a run that was stopped or killed is run again as it was.
+Every stage resumes, so the same command also resumes a run that was stopped or killed.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from datetime import datetime, timezone
 from typing import Any
 
 from img2ds.core.failure import UsageError
-from img2ds.engine.runner import cpu_time
+from img2ds.engine.cpu_time import cpu_time
 from img2ds.report.console import duration
 from img2ds.storage import OutputFolder
 from laion.commands import COMMANDS
-from laion.lineage import read_stage
+from laion.provenance import read_stage
 from laion.run.config import Plan, Step, read_config, stage_flags
 from laion.run.options import RunOptions
 from laion.run.report import render
 
-#: What the report is made from besides the stages' own marks: their times.
+#: Durations and exit codes of the stages, for the report.
 RECORD = "run.json"
 REPORT = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run came to."""
+    """The outcome of `laion run`."""
 
     exit_code: int
     text: str
@@ -39,7 +39,7 @@ def run(options: RunOptions) -> RunResult:
     """Run all stages that are not complete. Blocks.
 
     Raises:
-        UsageError: something in the file cannot work; nothing was done.
+        UsageError: the configuration is invalid; nothing was done.
     """
     plan = read_config(options.config, options.output_folder)
     for step in plan.steps:
@@ -48,7 +48,7 @@ def run(options: RunOptions) -> RunResult:
         except UsageError as error:
             raise UsageError(f"--config {options.config}: {step.stage}: {error}") from None
     if options.dry_run:
-        return RunResult(0, "\n".join(_planned(plan)))
+        return RunResult(0, "\n".join(_plan_lines(plan)))
     folder = OutputFolder.open(plan.folder)
     folder.check_writable()
     try:
@@ -57,7 +57,7 @@ def run(options: RunOptions) -> RunResult:
         folder.close()
 
 
-def _planned(plan: Plan) -> list[str]:
+def _plan_lines(plan: Plan) -> list[str]:
     lines = []
     for step in plan.steps:
         flags = "".join(f" --{name} {value}" for name, value in stage_flags(step.options).items())
@@ -77,21 +77,21 @@ def _run(plan: Plan, folder: OutputFolder) -> RunResult:
         if text:
             print(text, "\n", flush=True)
         if code:
-            end = f"laion run ended with {step.stage}; the same command goes on from here"
+            end = f"laion run stopped at {step.stage}: rerun the same command to resume"
             return RunResult(code, end)
     spent = sum(step["wall"] for step in record.values())
-    return RunResult(0, f"all {len(plan.steps)} stages are done, in {duration(spent)}; "
-                          f"the report is {folder.path}/{REPORT}")  # fmt: skip
+    return RunResult(0, f"all {len(plan.steps)} stages are done in {duration(spent)}; "
+                          f"report: {folder.path}/{REPORT}")  # fmt: skip
 
 
 def _run_step(step: Step, record: dict[str, dict[str, Any]]) -> tuple[int, str]:
     wall, cpu = time.monotonic(), cpu_time()
     result = COMMANDS[step.stage].load_run()(step.options)
     made = read_stage(step.folder)
-    parts = made.parts if made else 0
+    parts = made.shards if made else 0
     before = record.get(step.stage, {"wall": 0.0, "cpu": 0.0, "parts": -1, "exit_code": None})
     if result.exit_code or (before["parts"], before["exit_code"]) != (parts, 0):
-        record[step.stage] = {  # else it was done before, and has only been looked at
+        record[step.stage] = {  # otherwise it was complete, and has only been checked
             "wall": before["wall"] + time.monotonic() - wall,
             "cpu": before["cpu"] + cpu_time() - cpu,
             "parts": parts,
@@ -102,7 +102,7 @@ def _run_step(step: Step, record: dict[str, dict[str, Any]]) -> tuple[int, str]:
 
 
 def _read_record(folder: OutputFolder) -> dict[str, dict[str, Any]]:
-    """Times of earlier runs; none where nobody can tell."""
+    """Read the record of earlier runs; empty if it is missing or damaged."""
     try:
         found: dict[str, dict[str, Any]] = json.loads(folder.read_bytes(RECORD))["stages"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,9 +1,10 @@
-"""An NSFW classifier on image embeddings alone, read from a file: `--classifier FILE`.
+"""An NSFW classifier on image embeddings, read from a file: `--classifier FILE`.
 
 The file is numpy's `.npz`: `weight_0` [dim, n], `bias_0` [n], `weight_1` [n, m] and so on to a last
-layer of one output; `thresholds` [2]; optionally `mean` and `scale` [dim]. Embeddings are taken as
-(x - mean) / scale, layers but the last are followed by ReLU, and the sigmoid of the last is the
-probability of NSFW: below thresholds[0] UNLIKELY, from thresholds[1] on NSFW, between them UNSURE.
+layer with one output; `thresholds` [2]; optionally `mean` and `scale` [dim]. Embeddings are
+normalised as (x - mean) / scale. All layers but the last are followed by ReLU. The sigmoid of the
+last is the probability of NSFW: below thresholds[0] UNLIKELY, from thresholds[1] on NSFW, between
+them UNSURE.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """A `Tagger`; `digest` is the file's sha256 in hex."""
+    """A `Tagger`; `digest` is the SHA-256 of the file in hex."""
 
     layers: tuple[_Layer, ...]
     mean: npt.NDArray[np.float32]
@@ -38,7 +39,7 @@ class Classifier:
         return int(self.layers[0][0].shape[0])
 
     def probabilities(self, images: Vectors) -> npt.NDArray[np.float32]:
-        """The probability of NSFW for each row of `images` [n, dim]."""
+        """Return the probability of NSFW for each row of `images` [n, dim]."""
         values = (images.astype(np.float32) - self.mean) / self.scale
         for weight, bias in self.layers[:-1]:
             values = np.maximum(values @ weight + bias, 0)
@@ -57,7 +58,7 @@ def load_classifier(path: str) -> Classifier:
     """Read a classifier.
 
     Raises:
-        UsageError: the file cannot be read, or is not of the form.
+        UsageError: the file cannot be read, or has another form.
     """
     name = f"--classifier {path}"
     try:
@@ -70,34 +71,34 @@ def load_classifier(path: str) -> Classifier:
             f"{name} cannot be read: {(error.strerror or str(error)).lower()}"
         ) from None
     except (ValueError, AttributeError, EOFError, zipfile.BadZipFile):
-        raise UsageError(f"{name} is no .npz file of numbers") from None
+        raise UsageError(f"{name} is not a .npz file of numbers") from None
     layers: list[_Layer] = []
     while f"weight_{len(layers)}" in arrays:
         weight = arrays.pop(f"weight_{len(layers)}")
         bias = arrays.pop(f"bias_{len(layers)}", np.empty(0, np.float32))
         if weight.ndim != 2 or bias.shape != weight.shape[1:]:
             raise UsageError(
-                f"{name}: layer {len(layers)} needs weight [n, m] and bias [m], has "
+                f"{name}: layer {len(layers)} needs weight [n, m] and bias [m], got "
                 f"{list(weight.shape)} and {list(bias.shape)}"
             )
         if layers and layers[-1][0].shape[1] != weight.shape[0]:
             raise UsageError(
-                f"{name}: layer {len(layers)} takes {weight.shape[0]} numbers, the one before "
-                f"gives {layers[-1][0].shape[1]}"
+                f"{name}: layer {len(layers)} has {weight.shape[0]} inputs, the one before has "
+                f"{layers[-1][0].shape[1]} outputs"
             )
         layers.append((weight, bias))
     if not layers or layers[-1][0].shape[1] != 1:
-        raise UsageError(f"{name}: weight_0 ... must end in a layer of one output")
+        raise UsageError(f"{name}: the last layer (weight_0, weight_1, ...) must have one output")
     dim = layers[0][0].shape[0]
     mean = arrays.pop("mean", np.zeros(dim, np.float32))
     scale = arrays.pop("scale", np.ones(dim, np.float32))
     thresholds = arrays.pop("thresholds", np.empty(0, np.float32))
     if mean.shape != (dim,) or scale.shape != (dim,) or not (scale > 0).all():
-        raise UsageError(f"{name}: mean and scale are {dim} numbers each, scale above 0")
+        raise UsageError(f"{name}: mean and scale must have {dim} numbers each, scale above 0")
     if thresholds.shape != (2,) or not 0 <= thresholds[0] <= thresholds[1] <= 1:
-        raise UsageError(f"{name}: thresholds are two probabilities, the lower one first")
+        raise UsageError(f"{name}: thresholds must be two probabilities, the lower one first")
     if arrays:
-        raise UsageError(f"{name}: {min(arrays)} is no part of a classifier")
+        raise UsageError(f"{name}: unknown array {min(arrays)!r}")
     digest = hashlib.sha256(data).hexdigest()
     low, high = map(float, thresholds)
     return Classifier(tuple(layers), mean, scale, low, high, digest)

@@ -1,11 +1,11 @@
-"""Which pairs are dropped as possibly illegal content. Pure.
+"""Drops pairs that may be illegal content. Pure.
 
-The rules of LAION-400M (https://laion.ai/blog/laion-400-open-dataset/, steps 8 to 10). Where the
-tag is not UNLIKELY a pair goes when, by the embedding of its picture or of its text, either of the
-two best prompts is of an under-age person, or the best one of an animal. A caption with a word of
-both lists goes whatever the tag is, which is stricter than the original: a tag that a model
-guessed wrongly must not keep what its own caption names. The filter is meant to drop too much
-rather than too little.
+The rules of LAION-400M (https://laion.ai/blog/laion-400-open-dataset/, steps 8 to 10). A pair whose
+tag is not UNLIKELY is dropped when, by the embedding of its image or of its text, one of the two
+best prompts is about an under-age person, or the best one about an animal. A caption with a word of
+both lists is dropped whatever the tag: this is stricter than the original, because a wrong tag must
+not keep what the caption itself names. The filter is meant to drop too much rather than too
+little.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ANIMAL = "illegal_animal"
 
 @dataclass(frozen=True, slots=True)
 class IllegalFilter:
-    """The rules with their prompts embedded. Picklable: it travels to the workers."""
+    """The rules with embedded prompts. Picklable: it is sent to the workers."""
 
     underage: EmbeddedGroup
     animals: EmbeddedGroup
@@ -36,13 +36,13 @@ class IllegalFilter:
     def reasons(
         self, tags: Tags, images: Vectors, texts: Vectors, captions: Sequence[str | None]
     ) -> list[str | None]:
-        """Why each pair is dropped, None where it is kept.
+        """Return the reason for which each pair is dropped, None where it is kept.
 
         Args:
             tags: [n]. images, texts: [n, dim], unit rows.
         """
         found: list[str | None] = [None] * len(tags)
-        underage, unsafe = words(self.underage_words), words(self.unsafe_words)
+        underage, unsafe = any_word(self.underage_words), any_word(self.unsafe_words)
         for place, caption in enumerate(captions):
             if caption and underage.search(caption) and unsafe.search(caption):
                 found[place] = CAPTION_WORDS
@@ -58,10 +58,13 @@ class IllegalFilter:
         return found
 
 
-def words(entries: Sequence[str]) -> re.Pattern[str]:
-    """Matches any of the entries as whole words, in any case; nothing where there are none."""
+def any_word(entries: Sequence[str]) -> re.Pattern[str]:
+    """Return a pattern for any of the entries as whole words, in any case.
+
+    Without entries it matches nothing.
+    """
     if not entries:
         return re.compile(r"(?!)")
     alternatives = "|".join(re.escape(entry) for entry in sorted(entries, key=len, reverse=True))
-    # Not \b: captions join words by underscores, and count girls as 2girls.
+    # Not \b: captions join words with underscores, and write numbers as in 2girls.
     return re.compile(rf"(?<![^\W\d_])(?:{alternatives})(?![^\W\d_])", re.IGNORECASE)

@@ -1,7 +1,7 @@
-"""The NSFW tag of pictures, from their CLIP embeddings. Pure.
+"""Tags images as NSFW or not, by their CLIP embeddings. Pure.
 
-The rule of LAION-400M (https://laion.ai/blog/laion-400-open-dataset/, steps 6 and 7): of the two
-prompts that a picture is most like, both are safe: UNLIKELY, both unsafe: NSFW, else UNSURE.
+The rule of LAION-400M (https://laion.ai/blog/laion-400-open-dataset/, steps 6 and 7) looks at the
+two prompts most similar to the image: both safe give UNLIKELY, both unsafe NSFW, else UNSURE.
 """
 
 from __future__ import annotations
@@ -17,45 +17,45 @@ UNLIKELY, UNSURE, NSFW = "UNLIKELY", "UNSURE", "NSFW"
 Vectors = npt.NDArray[Any]
 Tags = npt.NDArray[np.str_]
 
-#: By how many of the two best prompts are unsafe.
+#: The tag by the number of unsafe prompts among the two best.
 _BY_COUNT = np.array([UNLIKELY, UNSURE, NSFW])
 
 
 class Tagger(Protocol):
-    """Tags pictures. Picklable: it travels to the workers."""
+    """Tags images. Picklable: it is sent to the workers."""
 
     @property
     def dim(self) -> int:
-        """Numbers of an embedding."""
+        """Length of an embedding."""
         ...
 
     def tags(self, images: Vectors) -> Tags:
-        """One of UNLIKELY, UNSURE and NSFW for each row of `images` [n, dim], unit rows."""
+        """Return UNLIKELY, UNSURE or NSFW for each row of `images` [n, dim], unit rows."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedGroup:
-    """The embeddings of a group's prompts [n, dim], unit rows, the `flagged` flagged ones first."""
+    """Embeddings of the prompts of a group, unit rows [n, dim]; the first `flagged` are flagged."""
 
     prompts: Vectors
     flagged: int
 
     def best(self, rows: Vectors, count: int) -> npt.NDArray[np.bool_]:
-        """Whether the `count` prompts that each row is most like are flagged, the best first.
+        """Return whether the `count` prompts most similar to each row are flagged, the best first.
 
         Returns:
-            [n, count]. Of equally good prompts the earlier one counts.
+            [n, count]. Of equally similar prompts the earlier one counts.
         """
-        likeness = rows.astype(np.float32) @ self.prompts.astype(np.float32).T
-        order = np.argsort(-likeness, axis=1, kind="stable")[:, :count]
+        similarity = rows.astype(np.float32) @ self.prompts.astype(np.float32).T
+        order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
         flagged: npt.NDArray[np.bool_] = order < self.flagged
         return flagged
 
 
 @dataclass(frozen=True, slots=True)
 class ZeroShotTagger:
-    """Tags by prompts; the flagged ones are the unsafe."""
+    """Tags by prompts, of which the unsafe ones are flagged."""
 
     group: EmbeddedGroup
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from img2ds.config.flags import flag
 from img2ds.core.failure import UsageError
@@ -17,41 +17,45 @@ from laion.tag.prompts import load_prompts
 class TagOptions(StageOptions):
     """The flags of `laion tag`."""
 
-    INPUTS: ClassVar[tuple[str, ...]] = ("input", "purge", "shards")
-
-    input: str = flag(MISSING, "str", "a folder that laion score wrote")
+    input: str = flag(MISSING, "str", "a folder that laion score wrote", identity=False)
     model: str | None = flag(
-        None, "str?", "the model that scored the pairs (default: what the input says)"
+        None, "str?", "the model that scored the pairs (default: as recorded in the input)"
     )
-    pretrained: str | None = flag(None, "str?", "its weights (default: what the input says)")
+    pretrained: str | None = flag(None, "str?", "its weights (default: as recorded in the input)")
     prompts: str | None = flag(
-        None, "str?", "JSON file of prompts and caption words (default: the package's own)"
+        None, "str?", "JSON file of prompts and caption words (default: built in)"
     )
     classifier: str | None = flag(
-        None, "str?", "NSFW classifier on image embeddings (.npz) in place of the tag's prompts"
+        None, "str?", "NSFW classifier on image embeddings (.npz), instead of prompts"
     )
     purge: bool = flag(
-        False, "bool", "remove dropped pairs from the input and from its shards as well"
+        False,
+        "bool",
+        "remove dropped pairs from the input and from its shards too",
+        identity=False,
     )
     shards: str | None = flag(
-        None, "str?", "the webdataset shards that were scored (default: what the input says)"
+        None,
+        "str?",
+        "the webdataset shards that were scored (default: as recorded in the input)",
+        identity=False,
     )
 
     def __post_init__(self) -> None:
         StageOptions.__post_init__(self)
         if self.incremental_mode == "extend":
             raise UsageError(
-                "tagging a folder that grew goes over all of its parts: use --incremental_mode "
-                "overwrite, or a new --output_folder"
+                "tagging cannot extend a folder, because all shards of the input are tagged: use "
+                "--incremental_mode overwrite, or a new --output_folder"
             )
 
     def identity(self) -> dict[str, Any]:
-        """Files are told by their content: they may lie elsewhere the next time."""
+        """Return the options that decide the result; files by content, so that they can move."""
         return content_identity(self, StageOptions.identity(self))
 
 
 class TaggingFlags(Protocol):
-    """The flags that decide how pairs are tagged, whichever command has them."""
+    """The flags that decide how pairs are tagged, of any command."""
 
     @property
     def prompts(self) -> str | None: ...
@@ -61,10 +65,10 @@ class TaggingFlags(Protocol):
 
 
 def content_identity(flags: TaggingFlags, identity: dict[str, Any]) -> dict[str, Any]:
-    """An identity in which prompts and classifier are told by content, models by name.
+    """Return an identity with prompts and classifier by content, and models by name.
 
     Raises:
-        UsageError: a file cannot be read, or is not of its form.
+        UsageError: a file cannot be read, or has another form.
     """
     identity = {**identity, "prompts": load_prompts(flags.prompts).digest}
     if flags.classifier is not None:

@@ -1,4 +1,4 @@
-"""The prompts and word lists that tagging goes by: `prompts.json`, or a user's file of its form.
+"""Prompts and word lists for tagging: `prompts.json`, or a user's file of the same form.
 
 nsfw      safe, unsafe       prompts of the tag
 underage  flagged, other     prompts of the filter of illegal content
@@ -17,8 +17,8 @@ from typing import Any
 
 from img2ds.core.failure import UsageError
 
-#: The file's groups, their lists, and how many entries a list has at least. The tag goes by the
-#: two best prompts, so either kind must be able to have both.
+#: The groups of the file, their lists, and the least number of entries of each list. The tag uses
+#: the two best prompts, which may both be of one kind.
 _LISTS: Mapping[str, tuple[tuple[str, int], ...]] = {
     "nsfw": (("safe", 2), ("unsafe", 2)),
     "underage": (("flagged", 1), ("other", 1)),
@@ -29,20 +29,20 @@ _LISTS: Mapping[str, tuple[tuple[str, int], ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Prompts of two kinds: those that flag a pair, and those that do not."""
+    """Prompts that flag a pair, and prompts that do not."""
 
     flagged: tuple[str, ...]
     other: tuple[str, ...]
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """All of them, the flagged ones first."""
+        """All prompts, the flagged ones first."""
         return self.flagged + self.other
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """The content of a prompts file; `digest` is that of its content, in hex."""
+    """The content of a prompts file; `digest` is its SHA-256 in hex."""
 
     nsfw: Group
     underage: Group
@@ -53,10 +53,10 @@ class Prompts:
 
 
 def load_prompts(path: str | None = None) -> Prompts:
-    """The prompts of a file, or the package's own.
+    """Read the prompts of a file, or the package's own when `path` is None.
 
     Raises:
-        UsageError: the file cannot be read, or is not of the form; says where and what.
+        UsageError: the file cannot be read, or has another form; the message says where.
     """
     name = "prompts.json" if path is None else f"--prompts {path}"
     try:
@@ -71,7 +71,7 @@ def load_prompts(path: str | None = None) -> Prompts:
             f"{name} cannot be read: {(error.strerror or str(error)).lower()}"
         ) from None
     except ValueError as error:
-        raise UsageError(f"{name} is no JSON: {error}") from None
+        raise UsageError(f"{name} is not JSON: {error}") from None
     found = {group: _group(name, document, group) for group in _LISTS}
     canonical = json.dumps(found, sort_keys=True).encode()
     return Prompts(
@@ -85,12 +85,14 @@ def load_prompts(path: str | None = None) -> Prompts:
 
 
 def _group(name: str, document: Any, group: str) -> dict[str, tuple[str, ...]]:
-    """The lists of one group, checked."""
+    """Return the lists of one group, checked."""
     if not isinstance(document, dict):
         raise UsageError(f"{name} must hold an object with {', '.join(_LISTS)}")
     unknown = sorted(set(document) - set(_LISTS))
     if unknown:
-        raise UsageError(f"{name}: {unknown[0]!r} is none of {', '.join(_LISTS)}")
+        raise UsageError(
+            f"{name}: unknown group {unknown[0]!r}; the groups are {', '.join(_LISTS)}"
+        )
     lists = document.get(group)
     names = [key for key, _ in _LISTS[group]]
     if not isinstance(lists, dict) or sorted(lists) != sorted(names):
@@ -102,9 +104,9 @@ def _group(name: str, document: Any, group: str) -> dict[str, tuple[str, ...]]:
         if not isinstance(entries, list) or not all(
             isinstance(entry, str) and entry.strip() for entry in entries
         ):
-            raise UsageError(f"{where} must be a list of texts that are not empty")
+            raise UsageError(f"{where} must be a list of texts, none of them empty")
         if len(entries) < least:
-            raise UsageError(f"{where} has {len(entries)} entries and needs {least}")
+            raise UsageError(f"{where} has {len(entries)} entries and needs at least {least}")
         found[key] = tuple(entry.strip() for entry in entries)
     together = [entry.casefold() for entries in found.values() for entry in entries]
     for entry in together:

@@ -1,44 +1,53 @@
 """Removes dropped pairs from the shards and scores they came from: `laion tag --purge`.
 
-What goes is the difference between the scored and the tagged part, so the order is: shards first,
-then the scores' data, then the scores' marks. Killed at any point, the same command finds what is
-left to do and ends at the same files.
+What goes is the difference between a scored and a tagged shard, so the order is: image shards
+first, then the scores' data, then the scores' commit markers. Killed at any point, the same
+command finds what is left to do and ends with the same files.
 """
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from img2ds.core.failure import Status, UsageError
-from img2ds.core.naming import committed_shards, parse_key, shard_name, stats_name
+from img2ds.core.naming import (
+    STATS_SUFFIX,
+    committed_shards,
+    parse_key,
+    shard_name,
+    stats_name,
+)
 from img2ds.core.sample import FileRecord
-from img2ds.engine.distributors.contract import TaskLost, Worker
-from img2ds.engine.distributors.factory import open_distributor
-from img2ds.engine.manifest import MANIFEST
+from img2ds.engine.build import BuildSpec, open_build
+from img2ds.engine.manifest import follow_sizes, read_segments
+from img2ds.engine.marker import load_marker, record_purge
+from img2ds.engine.run_report import RunReport
+from img2ds.engine.shard_output import DIGITS
+from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import ShardReport
 from img2ds.storage import OutputFolder, file_record, open_seekable
 from laion.data.embedding_folder import EmbeddingShard
 from laion.data.embedding_layout import IMAGES, METADATA, TEXTS
 from laion.data.embedding_writer import copy_array
-from laion.part import DIGITS, read_marker
-from laion.provenance import read_segments
+from laion.provenance import options_of
+from laion.stage import StageOptions
+
+LABELS = Labels("shard", "pairs", "pairs/s", "purged")
 
 
 @dataclass(frozen=True, slots=True)
-class ShardNames:
-    """How the shards of a folder are named, as its manifest tells."""
+class ImageShards:
+    """A folder of webdataset shards, and how they are named."""
 
     folder: OutputFolder
     rows: int
@@ -47,7 +56,7 @@ class ShardNames:
 
 @dataclass(frozen=True, slots=True)
 class PurgeTask:
-    """The part whose dropped rows are to go."""
+    """A scored shard whose dropped rows are to be removed."""
 
     shard_id: int
     scored: EmbeddingShard
@@ -55,56 +64,70 @@ class PurgeTask:
 
 
 @dataclass(slots=True)
-class PurgeReport:
-    """How many pairs were removed, and from how many shards."""
+class PurgeReport(RunReport):
+    """How many pairs were removed, and from how many image shards."""
 
-    pairs: int = 0
-    shards: int = 0
-    failed: dict[int, str] = field(default_factory=dict)
+    labels: Labels = field(default_factory=lambda: LABELS)
+
+    @property
+    def pairs(self) -> int:
+        return self.tally.successes
+
+    @property
+    def shards(self) -> int:
+        return self.tally.metrics["shards"]
 
 
-def open_shards(path: str) -> ShardNames:
-    """The folder with the shards that were scored.
+def open_shards(path: str) -> ImageShards:
+    """Open the folder of the shards that were scored.
 
     Raises:
         UsageError: it is no folder of webdataset shards that img2ds made.
     """
     folder = OutputFolder.open(path)
-    segments = read_segments(folder)
-    options = segments[-1]["options"] if segments else {}
+    options = options_of(folder)
     if options.get("output_format") != "webdataset":
         raise UsageError(
             f"--shards {path} is no folder of webdataset shards: name the one that laion download "
             "wrote"
         )
-    return ShardNames(folder, options["number_sample_per_shard"], options["oom_shard_count"])
+    return ImageShards(folder, options["number_sample_per_shard"], options["oom_shard_count"])
 
 
-def pending(parts: Sequence[EmbeddingShard], tagged: OutputFolder) -> list[PurgeTask]:
-    """The parts that are not purged yet, by their markers; tagged part i is of the i-th of `parts`.
+def pending(shards: Sequence[EmbeddingShard], tagged: OutputFolder) -> list[PurgeTask]:
+    """Return the shards that are not purged yet; tagged shard i is made of the i-th of `shards`.
 
     Raises OSError.
     """
     tasks = []
-    scored = OutputFolder.open(parts[0].folder)
-    marked = committed_shards(scored.names())
-    for place, part in enumerate(parts):
-        kept = read_marker(tagged, place)["successes"]
+    scored = OutputFolder.open(shards[0].folder)
+    committed = committed_shards(scored.names())
+    for place, shard in enumerate(shards):
+        kept = _successes(tagged, place)
         # A folder that clip-retrieval wrote has no commit markers.
-        there = (
-            read_marker(scored, part.number)["successes"] if part.number in marked else part.rows()
-        )
+        there = _successes(scored, shard.number) if shard.number in committed else shard.rows()
         if there != kept:
             tasks.append(
-                PurgeTask(part.number, part, EmbeddingShard(tagged.path, shard_name(place, DIGITS)))
+                PurgeTask(
+                    shard.number, shard, EmbeddingShard(tagged.path, shard_name(place, DIGITS))
+                )
             )
     return tasks
 
 
+def _successes(folder: OutputFolder, number: int) -> int:
+    return load_marker(folder, stats_name(number, DIGITS)).counts.successes
+
+
 def purge(
-    tasks: Sequence[PurgeTask], shards: ShardNames | None, distributor: str, processes: int
+    tasks: Sequence[PurgeTask], shards: ImageShards | None, options: StageOptions
 ) -> PurgeReport:
-    """Run the tasks on a distributor; the folders are locked meanwhile.
+    """Purge the scored shards of `tasks` and, where given, the image shards they came from.
+
+    The folders are locked meanwhile.
+
+    Args:
+        options: who runs the workers.
 
     Raises:
         UsageError: another run holds one of the folders.
@@ -112,49 +135,39 @@ def purge(
     report = PurgeReport()
     if not tasks:
         return report
-    scored = OutputFolder.open(tasks[0].scored.folder)
-    folders = [scored] + ([shards.folder] if shards else [])
-    locks = []
-    try:
-        for folder in folders:
-            locks.append(folder.lock())
-            folder.clean_staging()
-        worker: Worker = Purger(scored, shards)
-        for message in open_distributor(distributor, processes).stream(worker, iter(tasks)):
-            if isinstance(message, TaskLost):
-                report.failed[message.shard_id] = message.why
-            elif isinstance(message, ShardReport):
-                report.pairs += message.tally.successes
-                report.shards += message.tally.metrics["shards"]
-                if message.error is not None:
-                    report.failed[message.shard_id] = message.error
-        if shards is not None and not report.failed:
-            _follow_sizes(scored, shards.folder)
-    finally:
-        for folder, lock in zip(folders, locks, strict=False):
-            folder.close()
-            lock.release()
+    spec = BuildSpec(
+        output_folder=tasks[0].scored.folder,
+        more_folders=(shards.folder,) if shards else (),
+        distributor=options.distributor,
+        processes_count=options.processes,
+        retries=options.max_shard_retry,
+        quiet=True,
+    )
+    with open_build(spec, report) as build:
+        build.run(Purger(build.folder, shards), tasks)
+        if shards is not None and not report.exit_code:
+            _follow_sizes(build.folder, shards.folder)
     return report
 
 
 @dataclass(frozen=True, slots=True)
 class Purger:
-    """The worker: purges one part after the other."""
+    """The worker: purges one scored shard after the other."""
 
     scored: OutputFolder
-    shards: ShardNames | None
+    shards: ImageShards | None
 
     def __call__(self, tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
         for task in tasks:
             counts = Counts()
             error = None
             try:
-                self._part(task, counts)
+                self._purge(task, counts)
             except (OSError, UsageError, pa.ArrowException, tarfile.TarError) as trouble:
                 error = str(trouble) or type(trouble).__name__
             emit(ShardReport(task.shard_id, counts, 0.0, error))
 
-    def _part(self, task: PurgeTask, counts: Counts) -> None:
+    def _purge(self, task: PurgeTask, counts: Counts) -> None:
         table = task.scored.table()
         kept = pc.is_in(table["key"], task.tagged.table(["key"])["key"].combine_chunks())
         gone = table.filter(pc.invert(kept))["key"].to_pylist()
@@ -178,57 +191,34 @@ class Purger:
             name = METADATA.format(own)
             pq.write_table(table.filter(kept), folder.staging_path(name))
             folder.publish(name)
-        _update_scored_marker(folder, task.scored, int(mask.sum()))
+        marker = stats_name(task.scored.number, DIGITS)
+        if folder.exists(marker):
+            names = [kind.format(own) for kind in (IMAGES, TEXTS, METADATA)]
+            record_purge(folder, marker, int(mask.sum()), [_record(folder, n) for n in names])
         counts.successes += len(gone)
 
 
-def _update_scored_marker(folder: OutputFolder, part: EmbeddingShard, rows: int) -> None:
-    """Let the commit marker of a scored part vouch for what is there now."""
-    if not folder.exists(stats_name(part.number, DIGITS)):
-        return
-    marker = read_marker(folder, part.number)
-    names = [kind.format(part.name) for kind in (IMAGES, TEXTS, METADATA)]
-    purged = marker["successes"] - rows
-    marker.setdefault("files_before_purge", marker["files"])
-    marker["files"] = [_record(r) for r in _records(folder, names)]
-    marker["successes"] = rows
-    marker["dropped"] += purged
-    marker["reasons"]["purged"] = marker["reasons"].get("purged", 0) + purged
-    _write_marker(folder, stats_name(part.number, DIGITS), marker)
-
-
-def purge_shard(shards: ShardNames, number: int, keys: Collection[str]) -> None:
+def purge_shard(shards: ImageShards, number: int, keys: Collection[str]) -> None:
     """Remove samples from a webdataset shard: from its tar, its table and its commit marker.
-
-    The rows are gone from the shard's count as well, and counted as `purged`.
 
     Raises:
         OSError, ArrowException, TarError: it cannot be done; the commit marker is as it was.
     """
     folder, name = shards.folder, shard_name(number, shards.digits)
     table = pq.read_table(open_seekable(f"{folder.path}/{name}.parquet"))
-    kept = pc.invert(pc.is_in(table["key"], pa.array(list(keys), pa.string())))
-    rest = table.filter(kept)
+    rest = table.filter(pc.invert(pc.is_in(table["key"], pa.array(list(keys), pa.string()))))
     tar, parquet = f"{name}.tar", f"{name}.parquet"
     _copy_tar(f"{folder.path}/{tar}", folder.staging_path(tar), set(keys))
     pq.write_table(rest, folder.staging_path(parquet))
     records = [file_record(each, folder.staging_path(each)) for each in (tar, parquet)]
-    for each in (tar, parquet):
-        folder.publish(each)
-    marker_name = stats_name(number, shards.digits)
-    marker = json.loads(folder.read_bytes(marker_name))
-    purged = marker["count"] - rest.num_rows
-    marker["count"] -= purged
-    marker["successes"] = pc.sum(pc.equal(rest["status"], Status.SUCCESS.value)).as_py() or 0
-    if "success" in marker.get("status_dict", {}):
-        marker["status_dict"]["success"] = marker["successes"]
-    marker["purged"] = marker.get("purged", 0) + purged
-    marker["files"] = [_record(record) for record in records]
-    _write_marker(folder, marker_name, marker)
+    for record in records:
+        folder.publish(record.name)
+    successes = pc.sum(pc.equal(rest["status"], Status.SUCCESS.value)).as_py() or 0
+    record_purge(folder, stats_name(number, shards.digits), successes, records)
 
 
 def _copy_tar(source: str, target: str, keys: set[str]) -> None:
-    """All members but those of `keys`, in their order."""
+    """Copy all members but those of `keys`, in their order."""
     opened = open_seekable(source)
     place: dict[str, Any] = {"name": opened} if isinstance(opened, str) else {"fileobj": opened}
     with (
@@ -241,42 +231,25 @@ def _copy_tar(source: str, target: str, keys: set[str]) -> None:
 
 
 def _follow_sizes(scored: OutputFolder, shards: OutputFolder) -> None:
-    """Let the scored folder's manifest know the sizes that the shards have now: it is the same
-    input, so that scoring can be resumed and extended.
+    """Record the sizes that the shards have now in the scored folder's manifest.
+
+    They are the same input still, so that scoring can be resumed and extended.
     """
-    if not read_segments(scored):
-        return
-    document = json.loads(scored.read_bytes(MANIFEST))
-    sizes = {}
-    for segment in document["segments"]:
-        for file in segment["fingerprint"]["files"]:
-            folder, _, name = str(file["name"]).rpartition("/")
+    sizes: dict[str, int] = {}
+    for segment in read_segments(scored):
+        for path in segment.file_names:
+            folder, _, name = path.rpartition("/")
             if folder == shards.path and name.endswith(".tar"):
-                sizes[name] = file
-    changed = False
-    for name, file in sizes.items():
-        record = json.loads(shards.read_bytes(name.removesuffix(".tar") + "_stats.json"))
-        size = next((r["size"] for r in record["files"] if r["name"] == name), file["size"])
-        changed |= size != file["size"]
-        file["size"] = size
-    if changed:
-        scored.write_bytes(MANIFEST, json.dumps(document, indent=1).encode())
+                marker = load_marker(shards, name.removesuffix(".tar") + STATS_SUFFIX)
+                sizes.update((path, r.size) for r in marker.files or () if r.name == name)
+    follow_sizes(scored, sizes)
 
 
-def _records(folder: OutputFolder, names: Iterable[str]) -> Iterator[FileRecord]:
-    """Records of published files."""
-    for name in names:
-        if folder.local:
-            yield file_record(name, f"{folder.path}/{name}")
-        else:
-            with open(folder.staging_path(name), "wb") as file:
-                file.write(folder.read_bytes(name))
-            yield file_record(name, folder.staging_path(name))
-
-
-def _record(record: FileRecord) -> dict[str, Any]:
-    return {"name": record.name, "size": record.size, "sha256": record.sha256}
-
-
-def _write_marker(folder: OutputFolder, name: str, marker: dict[str, Any]) -> None:
-    folder.write_bytes(name, orjson.dumps(marker, option=orjson.OPT_INDENT_2))
+def _record(folder: OutputFolder, name: str) -> FileRecord:
+    """Return the record of a published file."""
+    if folder.local:
+        return file_record(name, f"{folder.path}/{name}")
+    path = folder.staging_path(name)
+    with open(path, "wb") as file:
+        file.write(folder.read_bytes(name))
+    return file_record(name, path)

@@ -6,36 +6,35 @@ The prompts are embedded once, in the parent; workers need numpy alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from img2ds.core.failure import UsageError
+from img2ds.engine.sequential import SequentialWorker
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels, counted
-from img2ds.storage import OutputFolder
 from laion.data.embedding_folder import EmbeddingFolder, EmbeddingShard, open_embedding_folder
 from laion.data.embedding_layout import FOLDERS, IMAGES, TEXTS
 from laion.data.embedding_writer import copy_rows
-from laion.part import Part
 from laion.provenance import ModelNames, named
-from laion.stage import SequentialWorker, StageReport, run_stage
+from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.classifier import load_classifier
 from laion.tag.options import TagOptions
 from laion.tag.prompts import load_prompts
-from laion.tag.purge import PurgeReport, ShardNames, open_shards, pending, purge
-from laion.tag.tagging import Embed, Rules, make_rules, tag_rows
+from laion.tag.purge import ImageShards, PurgeReport, open_shards, pending, purge
+from laion.tag.tagging import Embed, TagRules, make_rules, tag_rows
 
-WORDS = Labels("part", "pairs", "pairs/s", "kept")
+LABELS = Labels("shard", "pairs", "pairs/s", "kept")
 
 
 @dataclass(frozen=True, slots=True)
 class TagTask:
-    """One scored part to tag."""
+    """One scored shard to tag."""
 
     shard_id: int
     source: EmbeddingShard
-    rules: Rules
+    rules: TagRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +46,8 @@ class TagReport:
 
     @property
     def exit_code(self) -> int:
-        if self.purged is not None and self.purged.failed:
-            return self.stage.exit_code or 1
-        return self.stage.exit_code
+        purging = self.purged.exit_code if self.purged is not None else 0
+        return self.stage.exit_code or purging
 
     @property
     def text(self) -> str:
@@ -59,7 +57,9 @@ class TagReport:
                 f"purged {counted(self.purged.pairs, 'pair')} from the input and from "
                 f"{counted(self.purged.shards, 'shard')}"
             )
-            lines += [f"part {n} is not purged: {why}" for n, why in self.purged.failed.items()]
+            lines += [f"shard {n} is not purged: {why}" for n, why in self.purged.failed.items()]
+            if self.purged.stopped is not None:
+                lines.append(f"{self.purged.stopped}: rerun the same command to purge the rest")
         return "\n".join(lines)
 
 
@@ -91,41 +91,35 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
         embed = Embedder(fetch(ModelSpec(model, pretrained)), device="cpu").texts
     rules = make_rules(prompts, embed, options.classifier)
     _check_dim(rules, scored.shards[0])
-    purged: list[PurgeReport] = []
-
-    def tasks(first: int) -> Sequence[TagTask]:
-        # In their order: where the input's numbers have no gaps, parts keep them.
-        return [TagTask(first + n, part, rules) for n, part in enumerate(scored.shards)]
-
-    def finish(folder: OutputFolder, report: StageReport) -> None:
-        if options.purge:
-            todo = pending(scored.shards, folder)
-            purged.append(purge(todo, shards, options.distributor, options.processes))
-
-    report = run_stage(
-        "tag",
-        options,
-        scored.fingerprint(),
-        tasks,
-        lambda folder: SequentialWorker(folder, make_part),
-        words=WORDS,
-        inside=FOLDERS,
+    spec = StageSpec(
+        stage="tag",
+        options=options,
+        fingerprint=scored.fingerprint(),
+        shard_count=len(scored.shards),
+        labels=LABELS,
+        subfolders=FOLDERS,
         model=ModelNames(named(model), named(pretrained)),
-        finish=finish,
     )
-    return TagReport(report, purged[0] if purged else None)
+    purged = None
+    with open_stage(spec) as build:
+        first = build.first_shard
+        # In their order: where the input's numbers have no gaps, shards keep them.
+        tasks = [TagTask(first + n, source, rules) for n, source in enumerate(scored.shards)]
+        if build.run(SequentialWorker(build.folder, make_shard), tasks) and options.purge:
+            purged = purge(pending(scored.shards, build.folder), shards, options)
+    return TagReport(build.report, purged)
 
 
-def make_part(task: TagTask, part: Part) -> None:
-    """Tag one scored part."""
+def make_shard(task: TagTask, shard: ShardOutput) -> None:
+    """Tag one scored shard."""
     table = task.source.table()
     images, texts = (task.source.embeddings(kind, table.num_rows) for kind in (IMAGES, TEXTS))
     captions = table["caption"].cast(pa.string()).to_pylist()
     tagged = tag_rows(task.rules, images, texts, captions)
-    copy_rows(task.source, tagged.add_to(table), tagged.kept, part.name, part.path)
-    part.counts.successes += int(tagged.kept.sum())
-    part.counts.reasons.update(tagged.dropped)
-    part.counts.metrics.update(tagged.metrics())
+    copy_rows(task.source, tagged.add_to(table), tagged.kept, shard.name, shard.path)
+    shard.counts.successes += int(tagged.kept.sum())
+    shard.counts.reasons.update(tagged.dropped)
+    shard.counts.metrics.update(tagged.metrics())
 
 
 def _model(options: TagOptions, scored: EmbeddingFolder) -> tuple[str, str | None]:
@@ -146,7 +140,7 @@ def _model(options: TagOptions, scored: EmbeddingFolder) -> tuple[str, str | Non
     return given[0], given[1]
 
 
-def _shards(options: TagOptions, scored: EmbeddingFolder) -> ShardNames | None:
+def _shards(options: TagOptions, scored: EmbeddingFolder) -> ImageShards:
     path = options.shards or scored.made_from
     if path is None:
         raise UsageError(
@@ -156,10 +150,10 @@ def _shards(options: TagOptions, scored: EmbeddingFolder) -> ShardNames | None:
     return open_shards(path)
 
 
-def _check_dim(rules: Rules, part: EmbeddingShard) -> None:
-    dim = part.embeddings(IMAGES).shape[1]
+def _check_dim(rules: TagRules, shard: EmbeddingShard) -> None:
+    dim = shard.embeddings(IMAGES).shape[1]
     if dim != rules.dim:
         raise UsageError(
-            f"{part.path(IMAGES)} has embeddings of {dim} numbers, the model's have {rules.dim}: "
+            f"{shard.path(IMAGES)} has embeddings of {dim} numbers, the model's have {rules.dim}: "
             "name the model that scored it"
         )

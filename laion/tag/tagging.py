@@ -1,4 +1,4 @@
-"""Tags and filters the pairs of one table: what `laion tag` and `laion crawl` do alike."""
+"""Tags and filters the pairs of one table, for `laion tag` and `laion crawl`."""
 
 from __future__ import annotations
 
@@ -16,56 +16,56 @@ from laion.tag.illegal import IllegalFilter
 from laion.tag.nsfw import EmbeddedGroup, Tagger, Vectors, ZeroShotTagger
 from laion.tag.prompts import Prompts
 
-#: Rows that are looked at together: 4096 of 512 numbers are 8 MB as float32.
+#: Rows tagged at once: 4096 rows of 512 numbers are 8 MB as float32.
 BLOCK = 4096
 
-#: Texts to their embeddings [n, dim], float32 unit rows.
+#: Embeds texts: float32 [n, dim] unit rows.
 Embed = Callable[[Sequence[str]], Vectors]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """A tagger and a filter. Picklable: they are made once and travel to the workers."""
+class TagRules:
+    """A tagger and a filter. Picklable: they are made once and sent to the workers."""
 
     tagger: Tagger
     filter: IllegalFilter
 
     @property
     def dim(self) -> int:
-        """Numbers of an embedding."""
+        """Length of an embedding."""
         return int(self.filter.underage.prompts.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """What came of a table: `tags` for all its rows, and which of them are kept."""
+    """The result of a table: tags of all rows, which rows are kept, and the drops by reason."""
 
     tags: list[str]
     kept: npt.NDArray[np.bool_]
     dropped: Counter[str]
 
     def add_to(self, table: pa.Table) -> pa.Table:
-        """The table with its column `nsfw`, in place of one it may have had."""
+        """Return the table with the tags as column `nsfw`, which replaces an earlier one."""
         if "nsfw" in table.column_names:
             table = table.drop_columns(["nsfw"])
         return table.append_column("nsfw", pa.array(self.tags, pa.string()))
 
     def metrics(self) -> dict[str, int]:
-        """How many of the kept rows have which tag, as a commit marker's figures."""
+        """Return the number of kept rows by tag, as metrics of a commit marker."""
         counts = Counter(
             tag for tag, kept in zip(self.tags, self.kept.tolist(), strict=True) if kept
         )
         return {f"nsfw_{tag.lower()}": counts[tag] for tag in sorted(counts)}
 
 
-def make_rules(prompts: Prompts, embed: Embed, classifier: str | None = None) -> Rules:
-    """Embed the prompts, all of them at once.
+def make_rules(prompts: Prompts, embed: Embed, classifier: str | None = None) -> TagRules:
+    """Embed all prompts at once.
 
     Args:
-        classifier: a file that takes the place of the prompts of the tag.
+        classifier: a file to use in place of the prompts of the tag.
 
     Raises:
-        UsageError: the classifier's file is not of its form, or takes other embeddings.
+        UsageError: the classifier cannot be read, or takes embeddings of another length.
     """
     tagger = load_classifier(classifier) if classifier is not None else None
     groups = [prompts.nsfw, prompts.underage, prompts.animals]
@@ -80,19 +80,19 @@ def make_rules(prompts: Prompts, embed: Embed, classifier: str | None = None) ->
             f"--classifier {classifier} takes embeddings of {tagger.dim} numbers, the model's "
             f"have {nsfw.prompts.shape[1]}"
         )
-    return Rules(
+    return TagRules(
         tagger or ZeroShotTagger(nsfw),
         IllegalFilter(underage, animals, prompts.underage_words, prompts.unsafe_words),
     )
 
 
 def tag_rows(
-    rules: Rules, images: Vectors, texts: Vectors, captions: Sequence[str | None]
+    rules: TagRules, images: Vectors, texts: Vectors, captions: Sequence[str | None]
 ) -> Tagged:
-    """Tag the pairs, and say which of them go.
+    """Tag pairs and decide which of them are dropped.
 
     Args:
-        images, texts: [n, dim], unit rows; they may be mapped from disk.
+        images, texts: [n, dim], unit rows; they may be memory-mapped.
     """
     tags: list[str] = []
     reasons: list[str | None] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import MISSING, dataclass
-from typing import ClassVar
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
@@ -19,11 +18,12 @@ _ATTRIBUTE = re.compile(r"[a-z][a-z0-9_:.-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractOptions(StageOptions):
-    INPUTS: ClassVar[tuple[str, ...]] = ("wat", "bucket", "first", "sample", "seed")
+    """The flags of `laion extract`."""
 
     wat: str = flag(
         MISSING, "str",
         "WAT files: a file, folder, glob, list (wat.paths.gz), or a crawl's name, CC-MAIN-2024-10",
+        identity=False,
     )  # fmt: skip
     languages: tuple[str, ...] = flag(
         ("en",), "list", "languages of texts to keep, codes of CLD2; all keeps every language"
@@ -33,10 +33,12 @@ class ExtractOptions(StageOptions):
         ("src",), "list",
         "attributes of img with image URLs, as src,data-src,srcset, if the WAT files have them",
     )  # fmt: skip
-    first: int | None = flag(None, "int?", "read only the first N WAT files")
-    sample: int | None = flag(None, "int?", "read N WAT files chosen at random")
-    seed: int = flag(0, "int", "seed of --sample")
-    bucket: str = flag(BUCKET, "str", "prefix of the crawls' paths; s3://commoncrawl within AWS")
+    first: int | None = flag(None, "int?", "read only the first N WAT files", identity=False)
+    sample: int | None = flag(None, "int?", "read N WAT files chosen at random", identity=False)
+    seed: int = flag(0, "int", "seed of --sample", identity=False)
+    bucket: str = flag(
+        BUCKET, "str", "prefix of the crawls' paths; s3://commoncrawl within AWS", identity=False
+    )
 
     def __post_init__(self) -> None:
         StageOptions.__post_init__(self)

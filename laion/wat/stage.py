@@ -1,19 +1,21 @@
-"""`laion extract`: WAT files to candidate files, one part a WAT file."""
+"""`laion extract`: WAT files to candidate files, one shard a WAT file."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from img2ds.core.failure import UsageError
+from img2ds.engine.sequential import SequentialWorker
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
-from img2ds.storage import InputFile, PatientFile
+from img2ds.storage import InputFile, RetryingFile
 from laion.data.candidate import Candidate
 from laion.data.digest import pair_digest
-from laion.part import Part
-from laion.stage import SequentialWorker, StageReport, fingerprint, run_stage
+from laion.stage import StageReport, StageSpec, file_fingerprint, open_stage
 from laion.wat.archive import read_records
 from laion.wat.candidate_file import CandidateWriter
 from laion.wat.catalog import choose, digest, find_wats
@@ -26,8 +28,8 @@ from laion.wat.text import clean
 from laion.wat.urljoin import BLANKS, Joiner
 from laion.wat.warc import Records
 
-#: Records between two looks that people get at how far a part has come.
-TELL_EVERY = 3000
+#: Pages between two reports of progress.
+REPORT_EVERY = 3000
 
 #: An enum's value costs as much to look up as a rule to ask.
 _NO_ALT, _SHORT, _BAD_URL, _LANGUAGE = (
@@ -50,7 +52,7 @@ class Extractor:
         self._srcsets = {n for n, name in enumerate(attributes) if name.endswith("srcset")}
         self._counts = counts
         metrics = counts.metrics
-        # Named here so that every mark has them, in this order.
+        # Named here so that every commit marker has them, in this order.
         for name in ("records", "damaged_members", "bad_records", "pages", "images"):
             metrics[name] += 0
 
@@ -153,25 +155,25 @@ class WatTask:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What a worker does with a task: see `OneByOne.make`."""
+    """What a worker does with a task: see `SequentialWorker.make`."""
 
     rules: Rules
     attributes: tuple[str, ...]
 
-    def __call__(self, task: WatTask, part: Part) -> None:
-        path = part.path(f"{part.name}.parquet")
-        extractor = Extractor(task.name, self.rules, self.attributes, part.counts)
-        with PatientFile(task.path) as file, CandidateWriter(path, f"{path}.rows") as writer:
+    def __call__(self, task: WatTask, shard: ShardOutput) -> None:
+        path = shard.path(f"{shard.name}.parquet")
+        extractor = Extractor(task.name, self.rules, self.attributes, shard.counts)
+        with RetryingFile(task.path) as file, CandidateWriter(path, f"{path}.rows") as writer:
             for n, rows in enumerate(extractor.pages(read_records(file, task.path))):
                 writer.add(rows)
-                if n % TELL_EVERY == 0:
-                    part.counts.bytes_received = file.bytes_read
-                    part.tell()
-            part.counts.bytes_received = file.bytes_read
+                if n % REPORT_EVERY == 0:
+                    shard.counts.bytes_received = file.bytes_read
+                    shard.report_progress()
+            shard.counts.bytes_received = file.bytes_read
             writer.finish()
-        damaged = part.counts.metrics["damaged_members"]
+        damaged = shard.counts.metrics["damaged_members"]
         if damaged:
-            part.notes.append(f"{task.name}: {damaged} damaged members were left out")
+            shard.notes.append(f"{task.name}: {damaged} damaged members were left out")
 
 
 def run(options: ExtractOptions) -> StageReport:
@@ -188,17 +190,26 @@ def run(options: ExtractOptions) -> StageReport:
         )
     found = find_wats(options.wat, options.bucket)
     wats = choose(found, options.first, options.sample, options.seed)
-    source = fingerprint("wat", [InputFile(options.wat, len(wats))], digest=digest(wats))
-    rules = Rules(options.min_text_length, options.kept_languages)
-
-    def tasks(first: int) -> Sequence[WatTask]:
-        return [WatTask(first + n, wat.path, wat.name) for n, wat in enumerate(wats)]
-
-    return run_stage(
-        "extract",
-        options,
-        source,
-        tasks,
-        lambda folder: SequentialWorker(folder, Extraction(rules, options.attributes)),
-        words=Labels("WAT file", "images", "images/s", "kept"),
+    extraction = Extraction(
+        Rules(options.min_text_length, options.kept_languages), options.attributes
     )
+    spec = StageSpec(
+        stage="extract",
+        options=options,
+        fingerprint=wat_fingerprint(options.wat, wats),
+        shard_count=len(wats),
+        labels=Labels("shard", "images", "images/s", "kept"),
+    )
+    with open_stage(spec) as build:
+        build.run(SequentialWorker(build.folder, extraction), wat_tasks(wats, build.first_shard))
+    return build.report
+
+
+def wat_fingerprint(place: str, wats: Sequence[InputFile]) -> dict[str, Any]:
+    """Return the fingerprint of WAT files that were found at `place`."""
+    return file_fingerprint("wat", [InputFile(place, len(wats))], digest=digest(wats))
+
+
+def wat_tasks(wats: Sequence[InputFile], first: int) -> list[WatTask]:
+    """Return a task for each WAT file, numbered from `first` on."""
+    return [WatTask(first + n, wat.path, wat.name) for n, wat in enumerate(wats)]

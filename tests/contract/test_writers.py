@@ -20,7 +20,9 @@ import tfrecord
 from img2ds.config.options import FLAGS, ImageOptions, Options, OutputOptions
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import Encoded, ShardTask
+from img2ds.downloader.dataset_sink import DatasetSink
 from img2ds.downloader.shard import Shard
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.formats.metadata_table import write_metadata
 from img2ds.formats.table import open_writer
 from img2ds.storage import OutputFolder
@@ -260,7 +262,8 @@ def test_a_null_caption_is_an_empty_text(
          "output_folder": str(tmp_path), "compute_hash": None}
     )  # fmt: skip
     folder = OutputFolder.open(str(tmp_path))
-    shard = Shard(ShardTask(7, 2, table), table, options, folder)
+    sink = DatasetSink(ShardOutput(folder, 7), options)
+    shard = Shard(ShardTask(7, 2, table), table, options, sink)
     for index in range(2):
         shard.store(index, Encoded(b"image", 2, 2, 4, 4, "{}"))
     assert shard.commit().error is None

@@ -237,7 +237,8 @@ def test_killed_and_run_again_equals_undisturbed(tmp_path: Path) -> None:
             command(flags(address, tmp_path / "list.txt", out)), cwd=ROOT, check=True,
             capture_output=True, text=True,
         )  # fmt: skip
-        assert f"{len(committed)} before" in again.stdout
+        assert f"{6 - len(committed)} shard" in again.stdout
+        assert "(6 in total)" in again.stdout
         assert committed.items() <= markers(out).items()
         assert os.listdir(out / "_img2ds" / "tmp") == []
         img2ds.download(**flags(address, tmp_path / "list.txt", tmp_path / "calm"))
@@ -281,12 +282,12 @@ def test_one_signal_finishes_what_is_in_flight(tmp_path: Path, number: signal.Si
         process = start({**arguments, "thread_count": 1})
         read_until(process.stderr, "shard 0000")
         os.killpg(process.pid, number)
-        read_until(process.stderr, "those in flight are being finished")
+        read_until(process.stderr, "in flight, starting no more")
         web.open()
         output, _ = process.communicate()
         assert process.returncode == 130
         assert f"stopped by {number.name}" in output
-        assert "the same command goes on from here" in output
+        assert "rerun the same command to resume" in output
         assert 0 < len(markers(out)) < 6
         assert os.listdir(out / "_img2ds" / "tmp") == []
         assert img2ds.download(**arguments).exit_code == 0
@@ -300,7 +301,7 @@ def test_two_signals_stop_at_once(tmp_path: Path) -> None:
         process = start(flags(address, write_list(tmp_path / "list.txt"), out))
         read_until(process.stderr, "shard 0000")
         os.killpg(process.pid, signal.SIGINT)
-        read_until(process.stderr, "those in flight are being finished")
+        read_until(process.stderr, "in flight, starting no more")
         os.killpg(process.pid, signal.SIGINT)
         output, _ = process.communicate()  # with the gate closed: nothing can finish
     assert process.returncode == 130
@@ -321,7 +322,7 @@ def test_a_disk_that_takes_no_more_ends_the_run(
     output, errors = process.communicate()
     assert process.returncode == 1
     assert "cannot write to the output folder: file too large" in errors
-    assert "the same command goes on from here" in output
+    assert "rerun the same command to resume" in output
     assert markers(out) == {}
     assert [path.name for path in out.iterdir()] == ["_img2ds"]
     assert img2ds.download(**arguments).exit_code == 0

@@ -13,7 +13,9 @@ import pytest
 from img2ds.config.options import Options
 from img2ds.core.failure import Reason, failure
 from img2ds.core.sample import Encoded, ShardTask
+from img2ds.downloader.dataset_sink import DatasetSink
 from img2ds.downloader.shard import Shard
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.storage import OutputFolder
 from tests.contract.samples_and_readers import read_tar
 
@@ -39,16 +41,21 @@ def shard(folder: OutputFolder, column: Any) -> Shard:
         }
     )  # fmt: skip
     table = pa.table({"u": TEXT[0], "c": column, "more": column})
-    return Shard(ShardTask(0, 3, table), table, options, folder)
+    return Shard(ShardTask(0, 3, table), table, options, sink(folder, options))
+
+
+def sink(folder: OutputFolder, options: Options) -> DatasetSink:
+    return DatasetSink(ShardOutput(folder, 0), options)
 
 
 @pytest.mark.parametrize("column", TEXT, ids=lambda column: str(column.type))
 def test_text_is_text_whatever_its_type(tmp_path: Path, column: Any) -> None:
     options = Options.from_flags({"url_list": "unused", "output_format": "webdataset"})
     table = pa.table({"url": column})
-    made = Shard(ShardTask(0, 3, table), table, options, OutputFolder.open(str(tmp_path)))
+    target = sink(OutputFolder.open(str(tmp_path)), options)
+    made = Shard(ShardTask(0, 3, table), table, options, target)
     assert made.urls == URLS
-    made.abort()
+    target.fail(OSError())
 
 
 VALUES: list[tuple[Any, Any]] = [

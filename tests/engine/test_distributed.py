@@ -13,6 +13,7 @@ from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
 from img2ds.downloader.worker import ShardWorker
 from img2ds.engine.distributors.factory import open_distributor
+from img2ds.engine.marker import counts_document
 from img2ds.storage import OutputFolder
 from tests.conftest import spark_settings
 from tests.downloader.test_job import (
@@ -118,7 +119,7 @@ def test_a_late_attempt_leaves_a_committed_shard_alone(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in out.glob("0*")} == before
     assert web.web.requests == asked
     ends = [[word for word in said if word.shard_id == 0] for said in (first, again)]
-    assert ends[0][0].tally.stats() == ends[1][0].tally.stats()
+    assert counts_document(ends[0][0].tally) == counts_document(ends[1][0].tally)
     assert ends[1][0].error is None
 
 
@@ -128,7 +129,7 @@ def test_a_folder_that_is_not_shared_is_said_so(
     """As it looks from here when the workers' machine has a folder of that name of its own."""
     if distributor_name == "multiprocessing":
         pytest.skip("its workers are on this machine")
-    monkeypatch.setattr(OutputFolder, "sees", lambda folder, name: False)
+    monkeypatch.setattr(OutputFolder, "is_visible", lambda folder, name: False)
     with Background() as address:
         report = img2ds.download(
             **flags(

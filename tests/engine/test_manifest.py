@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from img2ds.core.failure import UsageError
-from img2ds.engine.manifest import MANIFEST, Manifest, open_manifest
+from img2ds.engine.manifest import (
+    MANIFEST,
+    Manifest,
+    SegmentSpec,
+    follow_sizes,
+    open_manifest,
+)
 from img2ds.storage import OutputFolder
 
 OPTIONS = {"image_size": 256, "encode_format": "jpg"}
@@ -29,10 +35,11 @@ def open_(
     shards: int | None = 3,
     holds: str | None = "it is not",
 ) -> Manifest:
-    manifest = open_manifest(
-        OutputFolder.open(str(path)), mode, of or fingerprint(), options or OPTIONS, shards,
-        lambda folder, committed: holds,
+    wanted = SegmentSpec(
+        fingerprint=of or fingerprint(), options=options or OPTIONS, shard_count=shards, mode=mode,
+        foreign=lambda folder, committed: holds,
     )  # fmt: skip
+    manifest = open_manifest(OutputFolder.open(str(path)), wanted)
     manifest.begin()
     return manifest
 
@@ -171,7 +178,37 @@ def test_looking_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "00001.tar").write_text("half")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     for mode in ("incremental", "overwrite", "extend"):
-        open_manifest(
-            OutputFolder.open(str(tmp_path)), mode, fingerprint(), OPTIONS, 3, lambda *_: None
-        )
+        wanted = SegmentSpec(
+            fingerprint=fingerprint(), options=OPTIONS, shard_count=3, mode=mode,
+            foreign=lambda *_: None,
+        )  # fmt: skip
+        open_manifest(OutputFolder.open(str(tmp_path)), wanted)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(("digits", "name", "refused"), [(5, "00002", True), (5, "2014", False),
+                                                         (None, "00002", False)])  # fmt: skip
+def test_a_folder_of_somebody_else_is_not_replaced(
+    tmp_path: Path, digits: int | None, name: str, refused: bool
+) -> None:
+    """Where shards are folders, one with a shard's name."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "diary.txt").write_text("mine")
+    wanted = SegmentSpec(
+        fingerprint=fingerprint(), options=OPTIONS, shard_count=3, folder_digits=digits
+    )
+    if refused:
+        with pytest.raises(UsageError, match=f"{name} has a shard's name but was not written by"):
+            open_manifest(OutputFolder.open(str(tmp_path)), wanted)
+    else:
+        assert open_manifest(OutputFolder.open(str(tmp_path)), wanted).leftovers == []
+
+
+def test_sizes_of_input_files_are_followed(tmp_path: Path) -> None:
+    manifest = open_(tmp_path)
+    commit(tmp_path, 0)
+    follow_sizes(manifest.folder, {"a.txt": 90, "never.txt": 1})
+    assert open_(tmp_path, of=fingerprint(size=90)).committed_here() == {0}
+    before = (tmp_path / MANIFEST).stat().st_mtime_ns
+    follow_sizes(manifest.folder, {"a.txt": 90})
+    assert (tmp_path / MANIFEST).stat().st_mtime_ns == before, "nothing to change"

@@ -1,4 +1,4 @@
-"""What a picture is to look like, by Pillow and NumPy alone: the measure of the pixel tests."""
+"""What an image is to look like, by Pillow and NumPy alone: the measure of the pixel tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def upright(body: bytes) -> Floats:
 
 
 def resized(pixels: Floats, width: int, height: int) -> Floats:
-    """Averages over areas where the picture shrinks, Lanczos with four lobes where it grows."""
+    """Averages over areas where the image shrinks, Lanczos with four lobes where it grows."""
     for axis, length in ((0, height), (1, width)):
         before = pixels.shape[axis]
         if length != before:
@@ -60,14 +60,14 @@ def lanczos(before: int, after: int, scale: float | None = None) -> Floats:
     return weights
 
 
-def rendered(picture: Floats, size: int, mode: str) -> Floats:
-    """An upright picture after `resize_mode` and `image_size`."""
-    height, width = picture.shape[:2]
+def rendered(pixels: Floats, size: int, mode: str) -> Floats:
+    """An upright image after `resize_mode` and `image_size`."""
+    height, width = pixels.shape[:2]
     if mode == "no":
-        return picture
+        return pixels
     side = min(width, height) if mode in ("keep_ratio", "center_crop") else max(width, height)
     new_width, new_height = (max(1, round(length * size / side)) for length in (width, height))
-    result = resized(picture, new_width, new_height)
+    result = resized(pixels, new_width, new_height)
     if mode == "center_crop":
         left, top = (new_width - size) // 2, (new_height - size) // 2
         return result[top : top + size, left : left + size]

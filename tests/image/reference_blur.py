@@ -8,7 +8,7 @@ from tests.image.reference import Floats
 
 
 def gaussian(length: int, sigma: float) -> Floats:
-    """[length, length]: the share of each old pixel in each new one; edges mirror the picture."""
+    """[length, length]: the share of each old pixel in each new one; edges mirror the image."""
     reach = int(np.ceil(4 * sigma))
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     weights = np.zeros((length, length))
@@ -20,9 +20,9 @@ def gaussian(length: int, sigma: float) -> Floats:
     return weights
 
 
-def blurred(picture: Floats, box: tuple[float, ...]) -> Floats:
-    """A picture [height, width, 3] with one box blurred."""
-    height, width = picture.shape[:2]
+def blurred(pixels: Floats, box: tuple[float, ...]) -> Floats:
+    """An image [height, width, 3] with one box blurred."""
+    height, width = pixels.shape[:2]
     left, top, right, bottom = (
         int(side * length) for side, length in zip(box, (width, height) * 2, strict=True)
     )
@@ -33,6 +33,6 @@ def blurred(picture: Floats, box: tuple[float, ...]) -> Floats:
     mask[rows, columns] = 1
     down, across = gaussian(height, 0.1 * side), gaussian(width, 0.1 * side)
     mask = (down @ mask @ across.T)[:, :, None]
-    soft = np.stack([down @ picture[:, :, band] @ across.T for band in range(3)], axis=2)
-    found: Floats = picture * (1 - mask) + soft * mask
+    soft = np.stack([down @ pixels[:, :, band] @ across.T for band in range(3)], axis=2)
+    found: Floats = pixels * (1 - mask) + soft * mask
     return found

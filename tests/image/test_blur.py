@@ -62,7 +62,7 @@ def test_what_is_no_box_is_never_left_out(cell: Any, words: str) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_boxes_turn_with_their_picture(orientation: int) -> None:
+def test_boxes_turn_with_their_image(orientation: int) -> None:
     pixels = np.zeros((16, 8, 3), np.uint8)
     pixels[2:12, 2:4] = 255
     (box,) = orient_boxes((BOX,), orientation)
@@ -84,14 +84,14 @@ def test_boxes_turn_with_their_picture(orientation: int) -> None:
 def test_a_box_is_blurred_as_by_the_rule(
     box: tuple[float, float, float, float], size: tuple[int, int]
 ) -> None:
-    picture = photo(3, *size)
-    wanted = blurred(picture.astype(np.float64), box)
-    found = blur(picture.copy(), (box,))
+    pixels = photo(3, *size)
+    wanted = blurred(pixels.astype(np.float64), box)
+    found = blur(pixels.copy(), (box,))
     mean, most = distance(found, wanted)
     # Sides are rounded outwards here, and to the left and up there: an edge lies a pixel apart.
     assert mean < 0.9
     assert most < 6
-    assert distance(picture, wanted)[0] > 3 * mean
+    assert distance(pixels, wanted)[0] > 3 * mean
 
 
 def detail(pixels: Floats | Pixels) -> float:
@@ -132,7 +132,7 @@ def test_a_small_box_beside_a_large_one_is_blurred_too() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 2), (3, 2000), (7, 9)])
-def test_pictures_of_any_size(size: tuple[int, int]) -> None:
+def test_images_of_any_size(size: tuple[int, int]) -> None:
     pixels = board(*size)
     for box in ((0.0, 0.0, 1.0, 1.0), (1 - 1e-9, 0.0, 1.0, 1e-9), BOX):
         found = blur(pixels.copy(), (box,))
@@ -149,9 +149,9 @@ def test_pixels_that_may_not_be_written_to_are_copied() -> None:
 
 def transformed(body: bytes, *boxes: tuple[float, ...], **options: Any) -> Encoded:
     transformer = Transformer(ImageOptions(**{"encode_format": "png", **options}))
-    picture = transformer.inspect(body, read_boxes(list(boxes)))
-    assert isinstance(picture, InspectedImage)
-    encoded = transformer.render(picture)
+    inspected = transformer.inspect(body, read_boxes(list(boxes)))
+    assert isinstance(inspected, InspectedImage)
+    encoded = transformer.render(inspected)
     assert isinstance(encoded, Encoded)
     return encoded
 
@@ -183,18 +183,18 @@ def test_boxes_are_blurred_in_every_mode(mode: str, encoding: Any, encode_format
     assert most < 15
 
 
-def cut(picture: Floats, left: int, top: int) -> Floats:
-    """128 x 128 of a picture from there; white where there is none."""
+def cut(pixels: Floats, left: int, top: int) -> Floats:
+    """128 x 128 of an image from there; white where there is none."""
     canvas = np.full((128, 128, 3), 255.0)
-    height, width = picture.shape[:2]
-    inner = picture[max(top, 0) : max(top, 0) + 128, max(left, 0) : max(left, 0) + 128]
+    height, width = pixels.shape[:2]
+    inner = pixels[max(top, 0) : max(top, 0) + 128, max(left, 0) : max(left, 0) + 128]
     canvas[max(-top, 0) :, max(-left, 0) :][: inner.shape[0], : inner.shape[1]] = inner
     assert min(height, width) <= 128
     return canvas
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_every_kind_of_picture_is_blurred(encoding: str) -> None:
+def test_every_kind_of_image_is_blurred(encoding: str) -> None:
     body = ENCODINGS[encoding](photo(5, 96, 64))
     for mode in ("border", "no"):
         options = {"resize_mode": mode, "image_size": 64}
@@ -207,9 +207,7 @@ def test_every_kind_of_picture_is_blurred(encoding: str) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("options", [{"image_size": 90, "resize_mode": "keep_ratio"},
                                      {"resize_mode": "no", "skip_reencode": True}])  # fmt: skip
-def test_boxes_are_those_of_the_picture_as_stored(
-    orientation: int, options: dict[str, Any]
-) -> None:
+def test_boxes_are_those_of_the_image_as_stored(orientation: int, options: dict[str, Any]) -> None:
     """Whichever way EXIF turns it: a white square, and the box around it, end in one place."""
     stored = np.full((120, 180, 3), 40, np.uint8)
     stored[20:40, 100:140] = 250
@@ -236,7 +234,7 @@ def test_nothing_that_has_boxes_is_kept_as_it_is() -> None:
         assert distance(blurred_one, opened(body))[0] > 0.5
 
 
-def test_pictures_without_boxes_are_what_they_were() -> None:
+def test_images_without_boxes_are_what_they_were() -> None:
     body = jpeg(photo(5, WIDTH, HEIGHT))
     transformer = Transformer(ImageOptions())
     one, other = transformer.inspect(body), transformer.inspect(body, read_boxes([]))

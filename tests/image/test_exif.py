@@ -1,4 +1,4 @@
-"""EXIF as JSON with exifread's names; broken EXIF costs no picture."""
+"""EXIF as JSON with exifread's names; broken EXIF costs no image."""
 
 from __future__ import annotations
 
@@ -117,9 +117,9 @@ def test_broken_exif_costs_no_row() -> None:
     transformer = Transformer(ImageOptions(image_size=32))
     for rubbish in (bytes(length), b"\xff" * length, b"II*\0" + b"\x08\0\0\0" + b"\xff" * length):
         broken = body[:at] + rubbish[:length] + body[at + length :]
-        picture = transformer.inspect(broken)
-        assert isinstance(picture, InspectedImage)
-        result = transformer.render(picture)
+        inspected = transformer.inspect(broken)
+        assert isinstance(inspected, InspectedImage)
+        result = transformer.render(inspected)
         assert isinstance(result, Encoded)
         assert result.exif == "{}"
         assert (result.original_width, result.original_height) == (32, 48)  # as stored

@@ -20,7 +20,7 @@ def plan(width: int, height: int, size: int, mode: str, only_if_bigger: bool = F
     return plan_geometry(width, height, options)
 
 
-#: Width, height, image_size; then what img2dataset 1.47 made of a black picture of that size on
+#: Width, height, image_size; then what img2dataset 1.47 made of a black image of that size on
 #: white, measured: the final size of keep_ratio and of keep_ratio_largest, and (left, top, width,
 #: height) of the black within border's square.
 PEER = [
@@ -133,7 +133,7 @@ def test_ratio_holds_within_half_a_pixel(width: int, height: int, size: int, mod
 
 @steady
 @given(sides, sides, st.integers(1, 1024))
-def test_border_is_a_square_with_the_picture_in_its_middle(
+def test_border_is_a_square_with_the_image_in_its_middle(
     width: int, height: int, size: int
 ) -> None:
     geometry = plan(width, height, size, "border")

@@ -1,4 +1,4 @@
-"""Bodies that are no pictures, broken ones and bombs: always an outcome, never an exception."""
+"""Bodies that are no images, broken ones and bombs: always an outcome, never an exception."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from tests.server.image import png_bomb, png_chunk
 from tests.server.photos import photo
 
 SOURCE = photo(5, 48, 32)
-#: What may be said of a picture that was broken on purpose.
+#: What may be said of an image that was broken on purpose.
 BROKEN = {Reason.NOT_AN_IMAGE, Reason.TRUNCATED_IMAGE, Reason.DECODE_ERROR, Reason.IMAGE_BOMB}
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
 def outcome(body: bytes, **options: Any) -> Encoded | Failure:
     transformer = Transformer(ImageOptions(**{"image_size": 32, **options}))
-    picture = transformer.inspect(body)
-    return picture if isinstance(picture, Failure) else transformer.render(picture)
+    inspected = transformer.inspect(body)
+    return inspected if isinstance(inspected, Failure) else transformer.render(inspected)
 
 
 def reason(body: bytes, **options: Any) -> str:
@@ -95,7 +95,7 @@ def little_memory() -> Iterator[None]:
     ],
 )
 @pytest.mark.usefixtures("no_codec")
-def test_what_is_no_picture(body: bytes, words: str) -> None:
+def test_what_is_no_image(body: bytes, words: str) -> None:
     result = outcome(body)
     assert isinstance(result, Failure)
     assert result.reason == Reason.NOT_AN_IMAGE
@@ -175,7 +175,7 @@ def test_chunks_that_libraries_stumble_over_are_outcomes(encoding: str, kind: by
 @pytest.mark.parametrize("mode", ["keep_ratio", "center_crop"])
 @pytest.mark.usefixtures("no_codec")
 def test_a_line_is_not_blown_up_to_a_bomb(mode: str) -> None:
-    """A picture of 60 000 x 1 whose shorter side is to be 256 would have four thousand million."""
+    """An image of 60 000 x 1 whose shorter side is to be 256 would have four thousand million."""
     body = png_header(60_000, 1)
     assert reason(body, resize_mode=mode, image_size=256) == Reason.IMAGE_BOMB
 
@@ -201,7 +201,7 @@ def test_every_cut_of_a_header_is_an_outcome(encoding: str) -> None:
         assert result.reason in BROKEN
 
 
-def test_stray_bytes_after_a_picture_do_no_harm() -> None:
+def test_stray_bytes_after_an_image_do_no_harm() -> None:
     for encoding in ENCODINGS:
         body = whole(encoding)
         assert outcome(body + b"\0\r\n<!-- served by -->") == outcome(body), encoding
@@ -259,7 +259,7 @@ def test_a_jpeg_of_a_thousand_scans_is_a_bomb(no_codec: None) -> None:
     assert reason(start + (b"\xff\xfe\x00\x04\xff\xd9" + scan) * 1000 + end) == "image_bomb"
 
 
-def test_scans_are_those_of_the_picture() -> None:
+def test_scans_are_those_of_the_image() -> None:
     """What looks like scans behind it, such as a video, is none of them."""
     start, scan, end = scans()
     assert isinstance(outcome(start + scan * 20 + end), Encoded)
@@ -267,7 +267,7 @@ def test_scans_are_those_of_the_picture() -> None:
 
 
 def scans() -> tuple[bytes, bytes, bytes]:
-    """A progressive picture: its head with all scans, its last scan once more, and its end."""
+    """A progressive image: its head with all scans, its last scan once more, and its end."""
     body = jpeg_progressive(SOURCE)
     last, end = body.rindex(b"\xff\xda"), body.rindex(b"\xff\xd9")
     return body[:end], body[last:end], body[end:]

@@ -120,7 +120,7 @@ def test_larger_photos_are_the_same(progressive: bool, subsampling: int) -> None
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize("size", [(83, 61), (3, 40), (40, 3)])
 def test_chroma_halved_only_downwards(size: tuple[int, int]) -> None:
-    """4:4:0, which Pillow does not write: pictures turned without loss have it."""
+    """4:4:0, which Pillow does not write: images turned without loss have it."""
     body: bytes = simplejpeg.encode_jpeg(photo(7, *size), 90, "RGB", "440")
     for scale in SCALES[:3] if min(size) > 16 else (1,):
         assert is_libjpeg_s(body, scale)
@@ -201,7 +201,7 @@ def without(body: bytes, number: int) -> bytes:
 
 @pytest.mark.parametrize("number", range(len(scans_of(GRADUAL))))
 def test_what_lacks_a_scan_is_left_to_libjpeg(number: int) -> None:
-    """It smooths such pictures, or complains."""
+    """It smooths such images, or complains."""
     body = without(GRADUAL, scans_of(GRADUAL)[number])
     assert rgb(body) is None or is_libjpeg_s(body)
     if number in (0, 1):
@@ -220,7 +220,7 @@ def test_a_scan_that_comes_twice_is_left_to_libjpeg() -> None:
     [
         jpeg(np.zeros((20, 20, 4), np.uint8)[:, :, :3].copy(), subsampling=0)[:-2],  # no end
         GOOD[: len(GOOD) // 2],
-        GOOD[:-2] + b"\0\0\0" + GOOD[-2:],  # more data than the picture has
+        GOOD[:-2] + b"\0\0\0" + GOOD[-2:],  # more data than the image has
         GOOD[:-40] + GOOD[-2:],  # less
         GOOD[:2] + b"\0" + GOOD[2:],  # a stray byte between markers
         GOOD.replace(b"\xff\xc0", b"\xff\xc3", 1),  # lossless
@@ -255,7 +255,7 @@ def test_cmyk_is_left_to_pillow() -> None:
     more=st.binary(max_size=4),
     side=st.sampled_from([8, 4, 2, 1]),
 )
-def test_damage_ends_in_a_picture_or_in_none(
+def test_damage_ends_in_an_image_or_in_none(
     gradual: bool, at: int, cut: int, more: bytes, side: int
 ) -> None:
     """Every read and write stays where it belongs: run it under AddressSanitizer to be sure."""
@@ -277,7 +277,7 @@ def test_pixels_of_another_size_are_refused() -> None:
 
 
 def test_threads_do_not_disturb_each_other() -> None:
-    """Tables are kept between pictures, fewer than there are here."""
+    """Tables are kept between images, fewer than there are here."""
     bodies = [
         jpeg(noise(i, 300 + i, 200), quality=40 + 3 * i, optimize=True, progressive=i % 3 == 0)
         for i in range(16)

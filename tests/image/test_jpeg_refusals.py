@@ -55,7 +55,7 @@ def scan(bits: str, first: int = 0, last: int = 63, shifts: int = 0, components:
 ZEROS = code(0x00, b"\0") + code(0x10, b"\0")
 
 
-def picture(*parts: bytes) -> bytes:
+def assemble(*parts: bytes) -> bytes:
     return b"\xff\xd8" + b"".join(parts) + b"\xff\xd9"
 
 
@@ -74,7 +74,7 @@ def is_libjpeg_s(body: bytes) -> bool:
     ("sampling", "good"), [(0x11, True), (0x44, True), (0x51, False), (0x1F, False)]
 )
 def test_sampling_of_grey(sampling: int, good: bool) -> None:
-    body = picture(quantisation(1), frame(0xC0, 8, 8, sampling), ZEROS, scan("00"))
+    body = assemble(quantisation(1), frame(0xC0, 8, 8, sampling), ZEROS, scan("00"))
     assert is_taken(body) == is_libjpeg_s(body) == good
 
 
@@ -83,7 +83,7 @@ def test_sampling_of_grey(sampling: int, good: bool) -> None:
 def test_sides_are_no_longer_than_libjpeg_takes(side: int, good: bool, wide: bool) -> None:
     size = (side, 8) if wide else (8, side)
     bits = "00" * -(-side // 8)
-    body = picture(quantisation(1), frame(0xC0, *size), ZEROS, scan(bits))
+    body = assemble(quantisation(1), frame(0xC0, *size), ZEROS, scan(bits))
     assert is_taken(body) == is_libjpeg_s(body) == good
 
 
@@ -98,20 +98,20 @@ def test_sides_are_no_longer_than_libjpeg_takes(side: int, good: bool, wide: boo
     ],
 )
 def test_no_code_is_all_ones(dc: bytes, good: bool) -> None:
-    body = picture(quantisation(1), frame(0xC0, 8, 8), dc, code(0x10, b"\0"), scan("00"))
+    body = assemble(quantisation(1), frame(0xC0, 8, 8), dc, code(0x10, b"\0"), scan("00"))
     assert is_taken(body) == is_libjpeg_s(body) == good
 
 
 def test_steps_of_zero_are_left_to_libjpeg() -> None:
     """Any mean would be within bounds then, and their sum without end."""
     for step in (0, 1):
-        body = picture(quantisation(step), frame(0xC0, 8, 8), ZEROS, scan("00"))
+        body = assemble(quantisation(step), frame(0xC0, 8, 8), ZEROS, scan("00"))
         assert is_taken(body) == bool(step)
 
 
 def differences(count: int) -> bytes:
-    """A progressive picture of blocks that are each brighter by 8192, which is shifted away."""
-    return picture(
+    """A progressive image of blocks that are each brighter by 8192, which is shifted away."""
+    return assemble(
         quantisation(1),
         frame(0xC2, 8 * count, 8),
         code(0x00, b"\x0e"),
@@ -131,7 +131,7 @@ def test_sums_of_differences_stay_in_16_bits() -> None:
 def test_what_breaks_off_at_once_costs_no_memory() -> None:
     """Nine thousand pixels a side have 530 MB of coefficients."""
     colour = struct.pack(">BHHB", 8, 9000, 9000, 3) + bytes([1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0])
-    body = picture(quantisation(1), segment(0xC2, colour), ZEROS, scan("000", 0, 0, 0, 3))
+    body = assemble(quantisation(1), segment(0xC2, colour), ZEROS, scan("000", 0, 0, 0, 3))
     program = (
         "from pathlib import Path; from img2ds.image.native import _jpeg\n"
         f"assert _jpeg.decode_planes({body!r}, 8, False) is None\n"
@@ -142,7 +142,7 @@ def test_what_breaks_off_at_once_costs_no_memory() -> None:
 
 
 def test_what_is_declined_is_not_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is wrong may be found at the end only, after as much work as for the whole picture."""
+    """What is wrong may be found at the end only, after as much work as for the whole image."""
 
     def tried(*_: object) -> None:
         pytest.fail("tried again")
@@ -163,7 +163,7 @@ def test_odd_sampling_of_chroma_is_left_to_pillow(sampling: tuple[int, int, int]
     blocks = sum((factors >> 4) * (factors & 15) for factors in sampling)
     parts = b"".join(bytes([i, factors, 0]) for i, factors in enumerate(sampling, 1))
     colour = segment(0xC0, struct.pack(">BHHB", 8, 16, 16, 3) + parts)
-    body = picture(quantisation(1), colour, ZEROS, scan("00" * blocks, components=3))
+    body = assemble(quantisation(1), colour, ZEROS, scan("00" * blocks, components=3))
     transformer = Transformer(ImageOptions(encode_format="png", encode_quality=1, image_size=16))
     found = transformer.inspect(body)
     assert isinstance(found, InspectedImage)

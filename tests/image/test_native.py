@@ -84,7 +84,7 @@ def test_arrays_that_do_not_fit_are_refused(
 
 
 def filtered(pixels: Pixels, filters: list[int]) -> bytes:
-    """The IDAT data of a picture with these row filters, by the definitions of PNG 9.2."""
+    """The IDAT data of an image with these row filters, by the definitions of PNG 9.2."""
     height, width, size = pixels.shape
     rows = pixels.reshape(height, -1).astype(int)
     data = bytearray()
@@ -161,24 +161,24 @@ def test_broken_ones_are_left_to_the_general_decoder() -> None:
         assert png.decode_png(damaged, header_of(bytes(damaged))) is None
 
 
-def test_without_the_compiled_loops_the_pictures_are_the_same(
+def test_without_the_compiled_loops_the_images_are_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    transformer = Transformer(ImageOptions(encode_format="png"))
+    transformer = Transformer(ImageOptions(image_size=96, encode_format="png", encode_quality=1))
     bodies = [
-        make(photo(9, *size)) for make in ENCODINGS.values() for size in ((70, 50), (400, 300))
+        make(photo(9, *size)) for make in ENCODINGS.values() for size in ((70, 50), (220, 165))
     ]
 
     def rendered() -> list[Pixels]:
-        pictures = []
+        images = []
         for body in bodies:
-            picture = transformer.inspect(body)
-            assert isinstance(picture, InspectedImage)
-            image = transformer.render(picture)
+            inspected = transformer.inspect(body)
+            assert isinstance(inspected, InspectedImage)
+            image = transformer.render(inspected)
             assert isinstance(image, Encoded)
             found: Pixels = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR)  # type: ignore[assignment]
-            pictures.append(found)
-        return pictures
+            images.append(found)
+        return images
 
     compiled = rendered()
     monkeypatch.setattr(resize, "_resample", None)
@@ -199,9 +199,9 @@ def test_jpegs_through_rgb_look_the_same(
     def rendered() -> list[Pixels]:
         found = []
         for body in bodies:
-            picture = transformer.inspect(body)
-            assert isinstance(picture, InspectedImage)
-            image = transformer.render(picture)
+            inspected = transformer.inspect(body)
+            assert isinstance(inspected, InspectedImage)
+            image = transformer.render(inspected)
             assert isinstance(image, Encoded)
             found.append(opened(image.data))
         return found

@@ -24,7 +24,7 @@ from tests.server.image import png_chunk
 from tests.server.photos import photo
 
 MODES = ("border", "no", "keep_ratio", "keep_ratio_largest", "center_crop")
-#: A picture of odd sides, and sizes that shrink it, do both with its sides, and enlarge it.
+#: An image of odd sides, and sizes that shrink it, do both with its sides, and enlarge it.
 WIDTH, HEIGHT = 121, 80
 SIZES = (32, 100, 150)
 #: Largest difference where the same pixels are filtered: rounding before and after turning.
@@ -53,8 +53,8 @@ def truth(encoding: str) -> Floats:
 def transform(body: bytes, **options: object) -> Encoded:
     options = {"encode_format": "png", "encode_quality": 1, **options}
     transformer = Transformer(ImageOptions(**options))  # type: ignore[arg-type]
-    picture = transformer.inspect(body)
-    result = transformer.render(picture)  # type: ignore[arg-type]
+    inspected = transformer.inspect(body)
+    result = transformer.render(inspected)  # type: ignore[arg-type]
     assert isinstance(result, Encoded), result
     return result
 
@@ -87,7 +87,7 @@ def test_every_encoding_in_every_mode(encoding: str, mode: str, size: int) -> No
     "encoding", [name for name in ENCODINGS if "grey" not in name and "alpha" not in name
                  and "rgba" not in name],
 )  # fmt: skip
-def test_the_picture_is_the_photo(encoding: str) -> None:
+def test_the_image_is_the_photo(encoding: str) -> None:
     """The reference itself is held to what was encoded."""
     mean, most = distance(shown(encoded(encoding)), source())
     assert mean < LOSSY[0]

@@ -1,4 +1,4 @@
-"""Planes resized: the rule in real numbers, and the pictures that the way through RGB gives."""
+"""Planes resized: the rule in real numbers, and the images that the way through RGB gives."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def through_rgb(body: bytes, geometry: Geometry, orientation: int, name: str) ->
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_those_of_the_way_through_rgb(mode: str, orientation: int) -> None:
+def test_images_are_those_of_the_way_through_rgb(mode: str, orientation: int) -> None:
     for seed, size in ((4, 50), (5, 64), (6, 150)):
         planes = planes_of(photo(seed, 121, 80), (2, 2))
         body = make_plane_encoder(100)(planes)
@@ -191,7 +191,7 @@ def test_planes_of_the_decoder(
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_chroma_at_luma_s_resolution_gives_the_same_picture(mode: str, orientation: int) -> None:
+def test_chroma_at_luma_s_resolution_gives_the_same_image(mode: str, orientation: int) -> None:
     pixels = photo(8, 121, 80)
     planes = planes_of(pixels, (1, 1))
     for size in (50, 150):

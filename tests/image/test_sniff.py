@@ -104,6 +104,17 @@ def test_metadata_are_found(kind: str) -> None:
     assert found.icc == profile
 
 
+def test_segments_of_a_profile_are_joined_by_their_numbers() -> None:
+    def segment(number: int, data: bytes) -> bytes:
+        content = b"ICC_PROFILE\0" + bytes([number, 2]) + data
+        return b"\xff\xe2" + struct.pack(">H", len(content) + 2) + content
+
+    body = jpeg(SOURCE)
+    first, second = b"b" * 100, b"a" * 100
+    found = header(body[:2] + segment(2, second) + segment(1, first) + body[2:])
+    assert found.icc == first + second
+
+
 def test_profiles_of_the_wrong_size_are_left_aside() -> None:
     for profile in (b"short", bytes(MAX_ICC + 1)):
         file = io.BytesIO()
@@ -123,7 +134,7 @@ def test_segments_before_the_frame_and_fill_bytes_are_passed() -> None:
         assert (found.width, found.height) == (53, 37)
 
 
-def test_a_thumbnails_frame_is_not_the_pictures() -> None:
+def test_a_thumbnails_frame_is_not_the_images() -> None:
     exif = Image.Exif()
     exif[0x9286] = jpeg(photo(1, 40, 40))
     file = io.BytesIO()

@@ -24,8 +24,8 @@ SOURCE = photo(11, WIDTH, HEIGHT)
 
 def outcome(body: Body, **options: Any) -> Encoded | Failure:
     transformer = Transformer(ImageOptions(**options))
-    picture = transformer.inspect(body)
-    return picture if isinstance(picture, Failure) else transformer.render(picture)
+    inspected = transformer.inspect(body)
+    return inspected if isinstance(inspected, Failure) else transformer.render(inspected)
 
 
 def transform(body: Body, **options: Any) -> Encoded:
@@ -232,11 +232,11 @@ def test_exif_is_told_when_it_is_asked_for() -> None:
     assert transform(jpeg(SOURCE)).exif == "{}"
 
 
-def test_costly_pictures_are_told_by_their_header() -> None:
+def test_costly_images_are_told_by_their_header() -> None:
     def costly(body: bytes, **options: Any) -> bool:
-        picture = Transformer(ImageOptions(**options)).inspect(body)
-        assert isinstance(picture, InspectedImage)
-        return picture.costly
+        inspected = Transformer(ImageOptions(**options)).inspect(body)
+        assert isinstance(inspected, InspectedImage)
+        return inspected.costly
 
     assert not costly(jpeg(SOURCE))
     header = bytearray(png(SOURCE))

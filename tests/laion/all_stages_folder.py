@@ -99,7 +99,7 @@ def whole_chain(folder: Path, model: tuple[str, str]) -> Iterator[Chain]:
         for name in ("crawled", "crawled-again"):
             chain.run(
                 "release", input=place(name), output_folder=place(f"release-{name}"), **one,
-                metrics=False,
+                figures=False,
             )  # fmt: skip
         yield chain
     shutil.rmtree(folder, ignore_errors=True)

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.laion.all_stages_folder import Chain, whole_chain
-from tests.laion.clip.trained_model import train_tiny
+from tests.laion.clip.trained_model import trained_once
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The files of a small CLIP model of shapes and colours, trained once: for `--model` and
-    `--pretrained`.
+def tiny_model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, str]:
+    """The files of a small CLIP model of shapes and colours: for `--model` and `--pretrained`.
+
+    It is trained once, and kept in pytest's cache for later sessions.
     """
     pytest.importorskip("open_clip")
-    folder: Path = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of one run share the model
-        folder = folder.parent
-    folder /= "tiny"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        trained = folder / "trained.json"
-        if not trained.exists():
-            trained.write_text(json.dumps(train_tiny(folder)))
-        model, weights = json.loads(trained.read_text())
-    return model, weights
+    cache: pytest.Cache | None = getattr(request.config, "cache", None)
+    return trained_once(tmp_path_factory.mktemp("tiny"), cache and cache.mkdir("tiny_clip"))
 
 
 @pytest.fixture(scope="session")

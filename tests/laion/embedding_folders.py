@@ -1,4 +1,4 @@
-"""Made-up scored folders: known similarities, sizes and tags, and embeddings."""
+"""Made-up embedding folders: known similarities, sizes and tags, and embeddings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from laion.data.embedding_layout import FOLDERS
 
 #: Columns that laion score writes, with the types it gives them.
 SCHEMA = pa.schema(
@@ -29,7 +31,7 @@ SCHEMA = pa.schema(
 
 
 def row(number: int, **values: Any) -> dict[str, Any]:
-    """A scored pair that differs from those of other numbers."""
+    """A pair that differs from those of other numbers."""
     return {
         "key": f"{number:09d}",
         "url": f"http://photos.example/{number}.jpg",
@@ -54,25 +56,25 @@ def unit_rows(rows: int, dim: int, seed: int) -> np.ndarray[Any, Any]:
 
 def write_tree(
     folder: Path,
-    parts: Mapping[int, Sequence[Mapping[str, Any]]],
+    shards: Mapping[int, Sequence[Mapping[str, Any]]],
     *,
     images: Mapping[int, np.ndarray[Any, Any]] | None = None,
     texts: Mapping[int, np.ndarray[Any, Any]] | None = None,
     columns: Sequence[pa.Field] = (),
     stage: str | None = "score",
 ) -> None:
-    """Write a scored folder.
+    """Write an embedding folder.
 
     Args:
-        parts: rows by part number.
-        images, texts: embeddings by part number; random ones where there are none.
+        shards: rows by shard number.
+        images, texts: embeddings by shard number; random ones where there are none.
         columns: columns besides SCHEMA's.
-        stage: whose folder it is; None for one without marks or leading zeros.
+        stage: whose folder it is; None for one without commit markers or leading zeros.
     """
     schema = pa.schema([*SCHEMA, *columns])
-    for name in ("metadata", "img_emb", "text_emb"):
+    for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for number, rows in parts.items():
+    for number, rows in shards.items():
         table = pa.Table.from_pylist([dict(values) for values in rows], schema)
         names = []
         name = str(number) if stage is None else f"{number:05d}"
@@ -103,7 +105,7 @@ def write_tree(
             "fingerprint": {"format": "shards", "max_rows": None, "files": []},
             "options": {"stage": stage},
             "first_shard": 0,
-            "shard_count": len(parts),
+            "shard_count": len(shards),
         }
         document = {"version": 1, "segments": [segment]}
         (folder / "_img2ds" / "manifest.json").write_text(json.dumps(document))

@@ -5,30 +5,28 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from img2ds.config.flags import flag
 from img2ds.core.failure import UsageError
+from img2ds.engine.marker import counts_document
+from img2ds.engine.sequential import SequentialWorker
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.storage import InputFile
 from laion import cli
 from laion.commands import COMMANDS, Command
-from laion.part import Part
-from laion.stage import SequentialWorker, StageOptions, StageReport, fingerprint, run_stage
+from laion.stage import StageOptions, StageReport, StageSpec, file_fingerprint, open_stage
 
 
 @dataclass(frozen=True, kw_only=True)
 class CountOptions(StageOptions):
-    INPUTS: ClassVar[tuple[str, ...]] = ("upto",)
-
-    upto: int = flag(4, "int", "parts to make")
+    upto: int = flag(4, "int", "shards to make", identity=False)
     step: int = flag(2, "int", "every n-th row is kept")
-    mishap: str | None = flag(None, "str?", "what goes wrong in part 2")
+    mishap: str | None = flag(None, "str?", "what goes wrong in shard 2")
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class CountTask:
     options: CountOptions
 
 
-def make(task: CountTask, part: Part) -> None:
+def make(task: CountTask, shard: ShardOutput) -> None:
     """Ten rows a part, of which every `step`-th is kept; a second file in a folder of its own."""
     rows = range(10 * task.shard_id, 10 * task.shard_id + 10)
     kept = [row for row in rows if row % task.options.step == 0]
@@ -51,33 +49,28 @@ def make(task: CountTask, part: Part) -> None:
         if task.options.mishap == "full for numpy":
             np.zeros(100_000).tofile("/dev/full")
         raise OSError("the disk said no")
-    Path(part.path(f"{part.name}.parquet")).write_text(json.dumps(kept))
-    Path(part.path(f"other/other_{task.shard_id}.npy")).write_text("x")
-    part.counts.successes += len(kept)
-    part.counts.drop("odd", 10 - len(kept))
-    part.counts.metrics["pages"] += 3
+    Path(shard.path(f"{shard.name}.parquet")).write_text(json.dumps(kept))
+    Path(shard.path(f"other/other_{task.shard_id}.npy")).write_text("x")
+    shard.counts.successes += len(kept)
+    shard.counts.drop("odd", 10 - len(kept))
+    shard.counts.metrics["pages"] += 3
 
 
 def run(options: CountOptions, total: str | None = None) -> StageReport:
     """`total` is where the counts go in the end."""
-
-    def tasks(first: int) -> Sequence[CountTask]:
-        return [CountTask(first + number, options) for number in range(options.upto)]
-
-    def finish(folder: object, report: StageReport) -> None:
-        place = Path(total or f"{options.output_folder}.total")
-        place.write_text(json.dumps(report.total.stats()))
-
-    source = fingerprint("numbers", [InputFile(f"upto {options.upto}", 1)])
-    return run_stage(
-        "count",
-        options,
-        source,
-        tasks,
-        lambda folder: SequentialWorker(folder, make),
-        inside=("other",),
-        finish=finish,
+    spec = StageSpec(
+        stage="count",
+        options=options,
+        fingerprint=file_fingerprint("numbers", [InputFile(f"upto {options.upto}", 1)]),
+        shard_count=options.upto,
+        subfolders=("other",),
     )
+    with open_stage(spec) as build:
+        tasks = [CountTask(build.first_shard + number, options) for number in range(options.upto)]
+        if build.run(SequentialWorker(build.folder, make), tasks):
+            place = Path(total or f"{options.output_folder}.total")
+            place.write_text(json.dumps(counts_document(build.report.total)))
+    return build.report
 
 
 def options(folder: Path, **flags: object) -> CountOptions:
@@ -103,7 +96,7 @@ def test_parts_are_committed_with_exact_counts(tmp_path: Path) -> None:
     total = json.loads(Path(f"{folder}.total").read_text())
     assert (total["successes"], total["reasons"], total["pages"]) == (20, {"odd": 20}, 12)
     assert "kept rows" in report.text
-    assert "4 parts committed by this run" in report.text
+    assert f"4 shards written in {folder}" in report.text
     assert not (folder / "_img2ds" / "tmp").exists() or not any(
         (folder / "_img2ds" / "tmp").iterdir()
     )
@@ -138,7 +131,7 @@ def test_a_part_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     assert report.failed == {2: "the disk said no"}
     assert not Path(f"{folder}.total").exists()
     assert not (folder / "00002.parquet").exists()
-    assert "the same command makes the missing ones" in report.text
+    assert "rerun the same command to build the missing shards" in report.text
 
 
 @pytest.mark.parametrize("mishap", ["full", "full for numpy"])
@@ -154,7 +147,7 @@ def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(tmp_path: Path, m
 def test_what_is_written_last_finds_a_full_disk(tmp_path: Path) -> None:
     report = run(options(tmp_path / "out"), "/dev/full")
     assert report.exit_code == 1
-    assert "no space left on device; what is committed stays" in report.text
+    assert "no space left on device: completed shards are kept" in report.text
     assert run(options(tmp_path / "out")).exit_code == 0
     assert (tmp_path / "out.total").exists()
 

@@ -130,7 +130,7 @@ def test_folders_of_img2dataset_in_every_format(tmp_path: Path, kind: str) -> No
     if kind == "files":  # a picture is a picture to whoever does not look into it
         assert report.exit_code == 0
     else:
-        assert list(report.run.failed) == [1]
+        assert list(report.failed) == [1]
     for sample in (tmp_path / "to").glob("*_stats.json"):
         assert json.loads(sample.read_text())["successes"] == 5
 

@@ -87,7 +87,7 @@ def test_going_on_makes_what_is_missing_and_the_same(made: Path, tmp_path: Path)
     (to / "00001.tar").write_bytes(b"half")
     kept = (to / "00000.tar").stat().st_mtime_ns
     report = packed(made, to)
-    assert (report.run.shards_committed, report.run.shards_before) == (1, 2)
+    assert (report.shards_committed, report.shards_before) == (1, 2)
     assert {path.name: path.read_bytes() for path in to.glob("*.tar")} == before
     assert (to / "00000.tar").stat().st_mtime_ns == kept
 
@@ -118,8 +118,8 @@ def test_a_broken_shard_is_named_and_the_others_packed(
     path.write_bytes(path.read_bytes()[:3000])
     report = packed(made, tmp_path / "packed", 5)
     assert report.exit_code == 1
-    assert list(report.run.failed) == [5]
-    assert "shard 00003: truncated" in report.run.failed[5]
+    assert list(report.failed) == [5]
+    assert "shard 00003: truncated" in report.failed[5]
     assert not list((tmp_path / "packed").glob("00005*"))
 
 
@@ -129,7 +129,7 @@ def test_samples_that_are_fewer_than_the_mark_says_are_told_of(made: Path, tmp_p
     (made / "00003_stats.json").write_text(json.dumps(marker))
     report = packed(made, tmp_path / "packed", 5)
     assert report.exit_code == 1
-    assert "its commit marker says more" in "".join(report.run.failed.values())
+    assert "its commit marker says more" in "".join(report.failed.values())
 
 
 def test_what_cannot_be_packed_is_refused(

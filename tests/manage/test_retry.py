@@ -132,7 +132,7 @@ def test_rows_that_failed_in_passing_are_tried_again(
     capsys.readouterr()
     flaky.flaky.asked.clear()
     assert retry(address, tmp_path) == 0
-    assert "nothing to try again" in capsys.readouterr().out
+    assert "nothing to retry" in capsys.readouterr().out
     assert (flaky.flaky.asked, len(markers(tmp_path / "set"))) == ([], 8)
     assert verify(VerifyOptions(output_folder=str(tmp_path / "set"))).exit_code == 0
 
@@ -199,7 +199,7 @@ def test_a_killed_retry_goes_on_with_its_list(tmp_path: Path) -> None:
         process.communicate()
         found = status(tmp_path)
         assert (found.segments[1].missing, found.exit_code) == ([6, 7], 1)
-        assert "to go on: img2ds retry" in found.text
+        assert "to resume: img2ds retry" in found.text
         # Ten rows have come; the others count as they were.
         assert (found.rows, found.tally.successes) == (45, 25)
         assert found.tally.reasons == {"http_503": 20}

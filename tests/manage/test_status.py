@@ -53,7 +53,7 @@ def test_missing_shards_leftovers_and_those_in_the_making(made: Path) -> None:
         Path(folder.staging_path("00002.tar")).write_bytes(b"half")
         found = status(made)
         assert (found.leftovers, found.making) == ([1], [2])
-        assert "a run is at work: process" in found.text
+        assert "in use by process" in found.text
     folder.close()
     assert status(made).holder is None
 
@@ -69,7 +69,7 @@ def test_a_stream_that_was_not_read_to_its_end_is_incomplete(made: Path) -> None
     (made / MANIFEST).write_text(json.dumps(document))
     found = status(made)
     assert found.exit_code == 1
-    assert "of nobody knows how many yet" in found.text
+    assert "the total is not known yet" in found.text
 
 
 def test_a_damaged_mark_is_told_and_counts_for_nothing(made: Path) -> None:

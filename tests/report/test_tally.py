@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from img2ds.core.failure import Failure, Reason, failure
+from img2ds.engine.marker import counts_document
 from img2ds.report.tally import MAX_MESSAGES, OTHER_MESSAGES, Tally
 
 #: One row's end: bytes written, or why there is no image.
@@ -36,7 +37,7 @@ def tallied(rows: list[int | Failure]) -> Tally:
 @steady
 @given(st.lists(outcomes, max_size=60))
 def test_counts_add_up(rows: list[int | Failure]) -> None:
-    stats = tallied(rows).stats()
+    stats = counts_document(tallied(rows))
     failures = [row for row in rows if isinstance(row, Failure)]
     assert stats["count"] == len(rows)
     assert stats["successes"] == len(rows) - len(failures)
@@ -114,4 +115,4 @@ def test_endless_messages_are_counted_and_not_kept() -> None:
 def test_status_dict_without_successes_has_no_success() -> None:
     tally = Tally()
     tally.add_failure(failure(Reason.STALLED))
-    assert tally.stats()["status_dict"] == {"stalled": 1}
+    assert counts_document(tally)["status_dict"] == {"stalled": 1}

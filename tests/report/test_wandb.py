@@ -173,7 +173,7 @@ def test_the_flags_are_there_without_passwords(tmp_path: Path) -> None:
 
 def test_no_login_is_told_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "online")
-    with pytest.raises(UsageError, match=r"^--enable_wandb: .*WANDB_MODE=offline needs"):
+    with pytest.raises(UsageError, match=r"^--enable_wandb: .*set WANDB_MODE=offline to log"):
         Board(options(), pytest.fail)
 
 
@@ -193,7 +193,7 @@ def test_what_fails_later_is_said_once() -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     (line,) = run.stdout.splitlines()
-    assert line.startswith("Weights & Biases failed, and the run goes on without: ")
+    assert line.startswith("Weights & Biases failed, continuing without it: ")
     assert run.stderr == ""
     assert run.returncode == 0
 
@@ -241,7 +241,7 @@ def test_it_is_not_installed(
     )  # fmt: skip
     assert run.returncode == 2
     assert run.stderr == (
-        "img2ds: error: --enable_wandb needs a package: pip install 'img2ds[wandb]'\n"
+        "img2ds: error: --enable_wandb needs the package wandb; run: pip install 'img2ds[wandb]'\n"
     )
     assert not (tmp_path / "out").exists()
 

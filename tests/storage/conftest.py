@@ -1,4 +1,4 @@
-"""Output folders of each kind: local, with files aside elsewhere, and on S3."""
+"""Output folders of each kind: local, with staging files elsewhere, and on S3."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from img2ds.storage import OutputFolder
 
 
 class Outage(Exception):
-    """As services raise them: no OSError."""
+    """Like the errors of services: not an OSError."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""An output folder, here and on S3: written aside, published whole, cleaned up after the dead."""
+"""An output folder, local and on S3: staged, published whole, cleaned up after dead runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 
 from img2ds.core.failure import UsageError
-from img2ds.storage import OutputFolder, claim, commit, output
-from img2ds.storage.lock import STALE, HeartbeatLock
+from img2ds.storage import OutputFolder, claim, commit, staging
+from img2ds.storage.heartbeat_lock import HeartbeatLock
+from img2ds.storage.lock_holder import STALE
+from img2ds.storage.staging import Staging
 from tests.storage.conftest import Outage
 
 
@@ -59,13 +61,11 @@ def test_a_process_has_one_name_from_its_first_commits_on(
         both.wait()
         return next(names)
 
-    monkeypatch.setattr(output, "process_name", slow_name)
-    monkeypatch.setattr(output, "_names_by_pid", {})
-    folder = OutputFolder(str(tmp_path), True, str(tmp_path / "aside"), "run")
+    monkeypatch.setattr(staging, "process_name", slow_name)
+    monkeypatch.setattr(staging, "_names_by_pid", {})
+    folder = Staging(str(tmp_path), "run", inside=False)
     found: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(folder.staging_path("x"))) for _ in range(2)
-    ]
+    threads = [threading.Thread(target=lambda: found.append(folder.path("x"))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -123,15 +123,15 @@ def test_a_remote_lock_goes_stale(s3: str, tmp_path: Path) -> None:
     taken.release()
 
 
-#: Leaves a file aside and ends as one that is killed does.
+#: Leaves a staged file and ends as if it were killed.
 DIES = (
     "import os, sys; from img2ds.storage import OutputFolder;"
     "folder = OutputFolder.open(sys.argv[1], *sys.argv[2:]); folder.lock();"
-    "open(folder.aside('00000.tar'), 'w').close(); os._exit(9)"
+    "open(folder.staging_path('00000.tar'), 'w').close(); os._exit(9)"
 )
 
 
-def test_what_dead_runs_left_aside_is_removed(tmp_path: Path) -> None:
+def test_staging_files_of_dead_runs_are_removed(tmp_path: Path) -> None:
     """Of this machine; inside the output folder of all, since it is locked."""
     out, elsewhere = tmp_path / "out", tmp_path / "tmp"
     stranger = "another-host-1-1"
@@ -147,23 +147,23 @@ def test_what_dead_runs_left_aside_is_removed(tmp_path: Path) -> None:
             folder.clean_staging()
             assert not dead.exists()
             assert (staging_path / stranger).exists() == bool(more)
-            assert Path(folder.aside_folder).exists()
+            assert Path(folder.staging.folder).exists()
         folder.close()
 
 
-def test_what_dead_workers_left_aside_is_removed(tmp_path: Path) -> None:
+def test_staging_files_of_dead_workers_are_removed(tmp_path: Path) -> None:
     """On machines that only workers run on; what others write in the same run stays."""
     folder = OutputFolder.open(str(tmp_path / "out"), str(tmp_path / "tmp"))
     with folder.lock():
         Path(folder.staging_path("00001.tar")).touch()
         code = (
             "import os, pickle, sys; folder = pickle.loads(sys.stdin.buffer.read());"
-            "open(folder.aside('00002.tar'), 'w').close(); os._exit(9)"
+            "open(folder.staging_path('00002.tar'), 'w').close(); os._exit(9)"
         )
         subprocess.run([sys.executable, "-c", code], input=pickle.dumps(folder), check=False)
-        assert len(os.listdir(folder.aside_folder)) == 2
+        assert len(os.listdir(folder.staging.folder)) == 2
         folder.clean_dead_workers()
-        assert [n.rpartition("-")[2] for n in os.listdir(folder.aside_folder)] == ["00001.tar"]
+        assert [n.rpartition("-")[2] for n in os.listdir(folder.staging.folder)] == ["00001.tar"]
     folder.close()
 
 
@@ -205,7 +205,7 @@ def test_a_commit_that_fails_takes_back_what_it_published(folder: OutputFolder) 
     assert folder.names() == ["_img2ds"]
 
 
-def test_another_file_system_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_staging_on_another_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rename across file systems fails; then the file is copied, and still appears whole."""
     shared = Path("/dev/shm")
     if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
@@ -244,7 +244,7 @@ def test_a_protocol_nobody_knows() -> None:
 
 def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("x")
-    with pytest.raises(UsageError, match="is a file: name a folder"):
+    with pytest.raises(UsageError, match="is a file: use a folder"):
         OutputFolder.open(str(tmp_path / "out")).lock()
 
 
@@ -361,13 +361,13 @@ def test_a_services_own_exceptions_are_os_errors(
     folder.close()
 
 
-def test_nobody_else_is_in_the_way_of_unpublished_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = OutputFolder.open("s3://bucket/x").aside_root
+def test_each_user_has_a_staging_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = OutputFolder.open("s3://bucket/x").staging.root
     monkeypatch.setattr(os, "getuid", lambda: 12345)
-    assert OutputFolder.open("s3://bucket/x").aside_root != mine
+    assert OutputFolder.open("s3://bucket/x").staging.root != mine
 
 
-def test_memory_is_no_place_for_a_data_set() -> None:
+def test_memory_is_no_place_for_a_dataset() -> None:
     with pytest.raises(UsageError, match="would be in the memory of each worker process"):
         OutputFolder.open("memory://out")
 

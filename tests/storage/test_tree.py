@@ -29,7 +29,7 @@ def found(folder: OutputFolder, name: str) -> dict[str, bytes]:
     return {leaf: folder.read_bytes(f"{name}/{leaf}") for leaf in folder.inside(name) or []}
 
 
-MANY = {f"{number:05d}.txt": b"%d" % number for number in range(tree.FEW + 20)}
+MANY = {f"{number:05d}.txt": b"%d" % number for number in range(tree.MAX_SINGLE_FLUSHES + 20)}
 FEW = {"1.jpg": b"1", "2.jpg": b""}
 
 
@@ -77,7 +77,7 @@ def test_a_commit_that_fails_takes_a_folder_back(folder: OutputFolder) -> None:
     assert folder.names() == ["_img2ds"]
 
 
-def test_another_file_system_aside(tmp_path: Path) -> None:
+def test_staging_on_another_file_system(tmp_path: Path) -> None:
     shared = Path("/dev/shm")
     if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system here")
@@ -152,20 +152,20 @@ def test_every_file_is_flushed_where_the_file_system_cannot_be(
     assert sorted(flushed) == [str(tmp_path), *(str(tmp_path / name) for name in MANY)]
 
 
-def test_what_dead_workers_left_aside_is_removed(tmp_path: Path) -> None:
+def test_staging_files_of_dead_workers_are_removed(tmp_path: Path) -> None:
     """What the living make stays."""
     folder = OutputFolder.open(str(tmp_path / "out"), str(tmp_path / "tmp"))
     with folder.lock():
         mine = fill(folder, "00001", FEW)
         code = (
             "import os, pickle, sys; folder = pickle.loads(sys.stdin.buffer.read());"
-            "os.mkdir(folder.aside('00002')); open(folder.aside('00002') + '/1.jpg', 'w').close();"
+            "path = folder.staging_path('00002'); os.mkdir(path); open(path + '/1.jpg', 'w');"
             "os._exit(9)"
         )
         subprocess.run([sys.executable, "-c", code], input=pickle.dumps(folder), check=False)
-        assert len(os.listdir(folder.aside_folder)) == 2
+        assert len(os.listdir(folder.staging.folder)) == 2
         folder.clean_dead_workers()
-        assert os.listdir(folder.aside_folder) == [mine.name]
+        assert os.listdir(folder.staging.folder) == [mine.name]
         assert len(os.listdir(mine)) == len(FEW)
     folder.close()
 
@@ -213,7 +213,7 @@ def test_an_upload_that_comes_to_less_is_none(
 
     monkeypatch.setattr(fs, "put", losing, raising=False)
     fill(folder, "00000", {"1.jpg": b"longer", "2.jpg": b"2"})
-    with pytest.raises(OSError, match="1 of 2 files are not whole"):
+    with pytest.raises(OSError, match="1 of 2 files are incomplete"):
         folder.publish("00000")
     assert folder.names() == []
     folder.close()

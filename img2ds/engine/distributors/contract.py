@@ -1,7 +1,6 @@
-"""The contract of a distributor.
+"""The contract of a distributor: it runs a worker over numbered tasks in other processes.
 
-A distributor runs a worker over numbered tasks in other processes. It knows nothing of what
-a task is: laion's stages run on the same ones.
+It knows nothing of what a task is.
 """
 
 from __future__ import annotations
@@ -18,33 +17,27 @@ class Task(Protocol):
     def shard_id(self) -> int: ...
 
 
-class TaskReport(Protocol):
-    """What a worker says. With a `shard_id` it ends that task; with None it is progress."""
-
-    @property
-    def shard_id(self) -> int | None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class TaskLost:
-    """A task whose process died under it; it may be given out again."""
+    """A task whose worker died; it may be given out again."""
 
     shard_id: int
     why: str
 
 
 #: A worker takes an iterator of tasks, so that it can overlap them, and a callable for its
-#: reports: exactly one with the task's number for each task it took. Pulling the next task may
-#: block. It is called once in each process and must be picklable by reference.
+#: reports. A report with a task's number as `shard_id` ends that task, exactly one for each task it
+#: took; one with None is progress. Pulling the next task may block. A worker is called once in each
+#: process and must be picklable by reference.
 Worker = Callable[[Iterator[Any], Callable[[Any], None]], None]
 
 
 class Distributor(Protocol):
-    """Runs workers. Tasks are pulled only as processes get free: in flight is bounded.
+    """Runs workers. Tasks are pulled only as workers become idle: few are in flight.
 
     A context manager: entering it connects to the cluster, or starts one on this machine;
-    leaving it ends what it started and nothing else. Entering raises UsageError when there is
-    no cluster to be had. `stream` enters it by itself where nobody has.
+    leaving it ends what it started and nothing else. Entering raises UsageError when no cluster
+    can be used. `stream` enters it if needed.
     """
 
     @property
@@ -68,7 +61,7 @@ class Distributor(Protocol):
 
 
 class Session:
-    """What distributors share: the context manager of one that has nothing to connect to."""
+    """A distributor that has nothing to connect to, as a context manager."""
 
     spans_machines = True
 

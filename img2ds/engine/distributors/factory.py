@@ -1,4 +1,4 @@
-"""The distributor of a name."""
+"""Opens the distributor of a name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGES = {"multiprocessing": None, "pyspark": ("pyspark", "spark"), "ray": ("
 def open_distributor(
     name: str, processes_count: int | None, subjob_size: int = 1000, gpus: bool = False
 ) -> Distributor:
-    """The distributor called `name`; nothing is started yet.
+    """Return the distributor called `name`; nothing is started yet.
 
     Args:
         processes_count: most workers at once; None for one a core of the machine or cluster.
@@ -25,11 +25,7 @@ def open_distributor(
     Raises:
         UsageError: there is none of that name, or its package is not installed.
     """
-    if name not in _PACKAGES:
-        raise UsageError(f"--distributor is one of {', '.join(_PACKAGES)}, got {name!r}")
-    needs = _PACKAGES[name]
-    if needs is not None and find_spec(needs[0]) is None:
-        raise UsageError(f"--distributor {name} needs a package: pip install 'img2ds[{needs[1]}]'")
+    check_distributor(name)
     if name == "ray":
         from img2ds.engine.distributors.ray import RayDistributor
 
@@ -41,3 +37,12 @@ def open_distributor(
     from img2ds.engine.distributors.local import LocalDistributor
 
     return LocalDistributor(processes_count)
+
+
+def check_distributor(name: str) -> None:
+    """Raise UsageError when there is no distributor of that name, or its package is missing."""
+    if name not in _PACKAGES:
+        raise UsageError(f"--distributor is one of {', '.join(_PACKAGES)}, got {name!r}")
+    needs = _PACKAGES[name]
+    if needs is not None and find_spec(needs[0]) is None:
+        raise UsageError(f"--distributor {name} needs a package: pip install 'img2ds[{needs[1]}]'")

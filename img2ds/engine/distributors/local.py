@@ -1,4 +1,4 @@
-"""One process a core on this machine, each pulling tasks through its own pipe.
+"""Worker processes on this machine, each pulling tasks over its own socket pair.
 
 Processes are started as programs of their own, not forked (threads of Arrow and OpenCV do not
 survive a fork) and not through multiprocessing (which runs the user's main module again): a
@@ -32,7 +32,7 @@ from img2ds.engine.distributors.worker_channel import (
     work,
 )
 
-#: What a worker leaves to its parent: it decides what Ctrl-C means.
+#: Signals that are for the parent alone: it decides what Ctrl-C means.
 _STOPPING = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -41,7 +41,7 @@ class _Process(WorkerHandle):
 
     def __init__(self, worker: bytes) -> None:
         ours, theirs = socket.socketpair()
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(Path(__file__).resolve().parents[3])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         # Ctrl-C reaches the whole foreground group, and a worker that still imports its modules
         # knows nothing yet of `child_main`: it inherits the mask.
@@ -57,7 +57,7 @@ class _Process(WorkerHandle):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         super().__init__(Connection(ours.detach()))
-        with contextlib.suppress(BrokenPipeError):  # it died at birth: seen when read from
+        with contextlib.suppress(BrokenPipeError):  # it is dead already, which `read` notices
             self.connection.send_bytes(worker)
 
     def close(self) -> int:
@@ -76,16 +76,16 @@ class LocalDistributor(Session):
     def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
         blob = pickle.dumps(worker)
-        supply = PeekableTasks(tasks)
+        left = PeekableTasks(tasks)
         processes: dict[Connection, _Process] = {}
         deaths = 0
         try:
             while True:
-                while len(processes) < self._count and supply:
+                while len(processes) < self._count and left:
                     process = _Process(blob)
                     processes[process.connection] = process
-                    # One at a time: the next is worth starting when this one left a task over.
-                    process.give(supply.take())
+                    # One at a time: the next is worth starting only if a task is left.
+                    process.give(left.take())
                 if not processes:
                     return
                 for ready in wait(list(processes), POLL_INTERVAL):
@@ -107,7 +107,7 @@ class LocalDistributor(Session):
                             yield TaskLost(number, f"its worker died, {_end(code)}")
                         continue
                     if message is None:
-                        process.give(supply.take())
+                        process.give(left.take())
                         continue
                     if message.shard_id is not None:
                         deaths = 0
@@ -126,7 +126,7 @@ def _end(code: int) -> str:
 
 
 class _NoPandas:
-    """A finder for which there is no pandas."""
+    """A module finder that does not find pandas."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> None:
@@ -135,7 +135,7 @@ class _NoPandas:
 
 
 def keep_pandas_out() -> None:
-    """Have pyarrow believe that pandas is not installed, in this process.
+    """Make pyarrow believe that pandas is not installed, in this process.
 
     It imports pandas for the first list it is given, to see whether that is a Series: half a
     second and 50 MB in every worker. It looks once, so others may import pandas after this.
@@ -150,7 +150,7 @@ def keep_pandas_out() -> None:
 
 
 def child_main(descriptor: int) -> None:
-    """The life of a worker process: read the worker, and `work`."""
+    """Run a worker process: read the worker from the connection, and `work`."""
     for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
@@ -164,7 +164,7 @@ def child_main(descriptor: int) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
-    # Ending the process is all the tidying there is to do.
+    # Nothing else needs tidying: the process ends.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

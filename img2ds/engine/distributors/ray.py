@@ -1,7 +1,7 @@
-"""Long-lived actors on a Ray cluster, two tasks queued at each beside those it works on.
+"""Long-lived actors on a Ray cluster, each with two tasks queued besides those it works on.
 
-Ray is imported here alone. A Ray that is connected already, the one that RAY_ADDRESS names, or
-one that runs on this machine is used; else one is started here and ended with the run.
+The only importer of Ray. A Ray that is connected already, the one that RAY_ADDRESS names, or one
+that runs on this machine is used; else one is started here and ended with the run.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from img2ds.engine.distributors.worker_channel import MAX_DEATHS, POLL_INTERVAL,
 
 #: Tasks that wait at an actor, so that it never waits for the driver.
 QUEUED = 2
-#: Seconds that a cluster may take to answer.
-KNOCK = 10.0
-#: Reports that one answer of an actor holds at most.
+#: Seconds for connecting to a cluster.
+CONNECT_TIMEOUT = 10.0
+#: Reports in one answer of an actor, at most.
 _BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What came of an actor since its last answer.
+    """What an actor did since its last answer.
 
     Attributes:
         pulled: tasks that its worker has taken so far, of all that were given.
-        ended: the worker has returned.
-        fault: why it could not, the last line of its traceback.
+        ended: whether the worker has returned.
+        fault: the last line of its traceback, if it raised.
     """
 
     reports: list[Any]
@@ -47,14 +47,14 @@ class _Answer:
 
 
 class Actor:
-    """One worker in a process of its own; its tasks come and its reports go by method calls."""
+    """One worker in a process of its own; tasks and reports pass through method calls."""
 
     def __init__(self, worker: bytes) -> None:
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._reports: list[Any] = []
         self._pulled = 0
-        self._told = -1
+        self._reported_pulled = -1
         self._ended = False
         self._fault: str | None = None
         threading.Thread(target=self._run, args=(worker,), daemon=True).start()
@@ -65,12 +65,12 @@ class Actor:
             self._inbox.put(task)
 
     def take(self) -> _Answer:
-        """Wait for news. The first answer comes at once: the actor is there."""
-        with self._news:
-            while not self._reports and self._told == self._pulled and not self._ended:
-                self._news.wait()
+        """Wait for reports or pulled tasks; the first answer comes at once, when it has started."""
+        with self._changed:
+            while not self._reports and self._reported_pulled == self._pulled and not self._ended:
+                self._changed.wait()
             reports, self._reports = self._reports[:_BATCH], self._reports[_BATCH:]
-            self._told = self._pulled
+            self._reported_pulled = self._pulled
             ended = self._ended and not self._reports
             return _Answer(reports, self._pulled, ended, self._fault)
 
@@ -79,15 +79,15 @@ class Actor:
             task = self._inbox.get()
             if task is None:
                 return
-            with self._news:
+            with self._changed:
                 self._pulled += 1
-                self._news.notify()
+                self._changed.notify()
             yield task
 
     def _emit(self, report: Any) -> None:
-        with self._news:
+        with self._changed:
             self._reports.append(report)
-            self._news.notify()
+            self._changed.notify()
 
     def _run(self, blob: bytes) -> None:
         fault = None
@@ -96,25 +96,25 @@ class Actor:
         except BaseException as error:
             traceback.print_exc()
             fault = traceback.format_exception_only(type(error), error)[-1].strip()
-        with self._news:
+        with self._changed:
             self._ended, self._fault = True, fault
-            self._news.notify()
+            self._changed.notify()
 
 
 @dataclass(slots=True)
-class _Member:
-    """The driver's side of an actor: `tasks` it holds by number, and how many it was given."""
+class _ActorHandle:
+    """The driver's side of an actor: the `tasks` it holds, by number, and how many it was given."""
 
     handle: Any
     tasks: dict[int, Any] = field(default_factory=dict)
     given: int = 0
     ended: bool = False
 
-    def supply(self, supply: PeekableTasks, pulled: int) -> None:
-        """Fill the actor's queue up; tell it once when there is nothing left."""
+    def fill(self, left: PeekableTasks, pulled: int) -> None:
+        """Fill the actor's queue; send the end of tasks once, when none is left."""
         tasks: list[Any] = []
         while not self.ended and self.given - pulled < QUEUED:
-            task = supply.take()
+            task = left.take()
             tasks.append(task)
             if task is None:
                 self.ended = True
@@ -154,16 +154,16 @@ class RayDistributor(Session):
 
     def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
-        supply = PeekableTasks(tasks)
-        if not supply:
+        left = PeekableTasks(tasks)
+        if not left:
             return
         if self._connected:
-            yield from self._stream(worker, supply)
+            yield from self._stream(worker, left)
         else:
             with self:
-                yield from self._stream(worker, supply)
+                yield from self._stream(worker, left)
 
-    def _stream(self, worker: Worker, supply: PeekableTasks) -> Generator[Any, None, None]:
+    def _stream(self, worker: Worker, left: PeekableTasks) -> Generator[Any, None, None]:
         import ray
 
         there = ray.cluster_resources()
@@ -174,54 +174,54 @@ class RayDistributor(Session):
             num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=0, max_concurrency=2
         )(Actor)
         blob = pickle.dumps(worker)
-        members: dict[Any, _Member] = {}
+        actors: dict[Any, _ActorHandle] = {}
         deaths = 0
         try:
             while True:
-                # One that is about to start has no task yet; each is worth one that is left.
-                waiting = sum(not member.given for member in members.values())
-                for _ in range(min(count - len(members), supply.ahead(count) - waiting)):
+                # An actor that is about to start has no task yet: one is left over for it.
+                waiting = sum(not actor.given for actor in actors.values())
+                for _ in range(min(count - len(actors), left.ahead(count) - waiting)):
                     handle = remote.remote(blob)
-                    members[handle.take.remote()] = _Member(handle)
-                if not supply:
-                    # Those that the cluster has no room for are not needed any more.
-                    for ref in [r for r, member in members.items() if not member.given]:
-                        ray.kill(members.pop(ref).handle, no_restart=True)
-                if not members:
+                    actors[handle.take.remote()] = _ActorHandle(handle)
+                if not left:
+                    # Actors that the cluster has no room for are not needed any more.
+                    for ref in [r for r, actor in actors.items() if not actor.given]:
+                        ray.kill(actors.pop(ref).handle, no_restart=True)
+                if not actors:
                     return
-                ready, _ = ray.wait(list(members), num_returns=1, timeout=POLL_INTERVAL)
+                ready, _ = ray.wait(list(actors), num_returns=1, timeout=POLL_INTERVAL)
                 for ref in ready:
-                    member = members.pop(ref)
+                    actor = actors.pop(ref)
                     try:
                         answer: _Answer = ray.get(ref)
                     except ray.exceptions.RayActorError as error:
-                        answer = _Answer([], 0, True, _said(error))
+                        answer = _Answer([], 0, True, _death_reason(error))
                     for report in answer.reports:
                         if report.shard_id is not None:
-                            member.tasks.pop(report.shard_id, None)
+                            actor.tasks.pop(report.shard_id, None)
                             deaths = 0
                     if answer.ended:
-                        ray.kill(member.handle, no_restart=True)
+                        ray.kill(actor.handle, no_restart=True)
                     else:
-                        # Before anyone looks at the reports: closing us must find it.
-                        members[member.handle.take.remote()] = member
-                        member.supply(supply, answer.pulled)
+                        # Before the reports are yielded: closing the generator must find it.
+                        actors[actor.handle.take.remote()] = actor
+                        actor.fill(left, answer.pulled)
                     yield from answer.reports
-                    if not answer.ended or (answer.fault is None and not member.tasks):
+                    if not answer.ended or (answer.fault is None and not actor.tasks):
                         continue
                     why = answer.fault or "it ended too early"
                     deaths += 1
                     if deaths >= MAX_DEATHS:
                         raise RuntimeError(f"{deaths} workers died one after another: {why}")
-                    for number in member.tasks:
+                    for number in actor.tasks:
                         yield TaskLost(number, f"its worker died: {why}")
         finally:
-            for member in members.values():
-                ray.kill(member.handle, no_restart=True)
+            for actor in actors.values():
+                ray.kill(actor.handle, no_restart=True)
 
 
 def _connect(count: int | None) -> bool:
-    """Connect to Ray; whether it was this that did.
+    """Connect to Ray, and return whether that was needed.
 
     Raises:
         UsageError: RAY_ADDRESS names a cluster that cannot be reached.
@@ -234,7 +234,7 @@ def _connect(count: int | None) -> bool:
     address = os.environ.get("RAY_ADDRESS")
     try:
         if address:
-            _knock(address)
+            _check_listening(address)
         ray.init(address=address or "auto", **quiet)
         return True
     except (OSError, RuntimeError, ValueError) as error:
@@ -242,7 +242,7 @@ def _connect(count: int | None) -> bool:
             words = str(error).partition("\n")[0]
             raise UsageError(f"cannot use the Ray at RAY_ADDRESS={address}: {words}") from None
     cpus = count or usable_cores()
-    # Nobody else is meant to use it: on loopback, and no dashboard.
+    # For this run alone: on loopback, and without a dashboard.
     ray.init(
         address="local",
         num_cpus=cpus,
@@ -253,15 +253,15 @@ def _connect(count: int | None) -> bool:
     return True
 
 
-def _knock(address: str) -> None:
-    """Whether somebody listens there: Ray itself would try for minutes. Raises OSError."""
+def _check_listening(address: str) -> None:
+    """Raise OSError unless something listens there: Ray itself would try for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdigit():
-        socket.create_connection((host, int(port)), KNOCK).close()
+        socket.create_connection((host, int(port)), CONNECT_TIMEOUT).close()
 
 
-def _said(error: Exception) -> str:
-    """Why an actor died, in a line: Ray's errors fill a page."""
+def _death_reason(error: Exception) -> str:
+    """Return one line on why an actor died: Ray's errors fill a page."""
     if kind := re.search(r"exit type: (\w+)|cause: (\w+)", str(error)):
         return f"Ray says {kind[1] or kind[2]} (killed, or out of memory?)"
     return str(error).partition("\n")[0]

@@ -1,10 +1,9 @@
 """Spark partitions that pull tasks from the driver until there are no more.
 
 A job is one `mapPartitions` over as many partitions as there are workers, and `subjob_size` tasks.
-Each partition connects back to the driver and works as a local process does: it overlaps tasks,
-none waits for the slowest of a batch, and its reports come as they are made. Spark repeats and
-speculates partitions, not tasks: a repeated one takes over what is left, a second attempt of one
-that still runs gets nothing.
+Each partition connects to the driver and works as a local process does: it overlaps tasks, and its
+reports arrive as they are made. Spark repeats and speculates partitions, not tasks: a repeated
+partition takes the tasks that are left, a second attempt of a running one gets none.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from img2ds.engine.distributors.spark_session import open_session
 from img2ds.engine.distributors.task_server import TaskServer, connect
 from img2ds.engine.distributors.worker_channel import MAX_DEATHS, PeekableTasks, WorkerHandle, work
 
-#: Seconds between two looks at who has connected, which job has ended, and whether a signal came.
+#: Seconds between two checks for new connections, ended jobs and signals.
 POLL_INTERVAL = 0.1
-#: Seconds that partitions have to end by themselves once nothing is left to do.
+#: Seconds that partitions have to end by themselves once no task is left.
 GRACE = 10.0
-#: Seconds for Spark to take note that they have.
+#: Seconds for Spark to notice that they have.
 QUIET = 2.0
 #: Spark's setting for the driver's port that workers connect to; any free one when not set.
 PORT_SETTING = "spark.img2ds.port"
@@ -38,11 +37,11 @@ PORT_SETTING = "spark.img2ds.port"
 
 @dataclass(frozen=True, slots=True)
 class _Partition:
-    """What runs in an executor: connect to the driver and work.
+    """The function of a partition: connects to the driver and works.
 
     Attributes:
         address: host and port of the driver.
-        key: proves to each side that the other is of this run.
+        key: the secret that both sides prove.
         job: the job's number.
     """
 
@@ -73,7 +72,7 @@ class _Partition:
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """The last word of a worker that raised an exception."""
+    """The last message of a worker that raised an exception."""
 
     why: str
     shard_id: None = None
@@ -129,15 +128,15 @@ class SparkDistributor(Session):
 
     def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
-        supply = PeekableTasks(tasks)
-        if not supply:
+        left = PeekableTasks(tasks)
+        if not left:
             return
         with contextlib.ExitStack() as stack:
             if self._session is None:
                 stack.enter_context(self)
             context = self._session.sparkContext
             count = self._count or context.defaultParallelism
-            run = stack.enter_context(_Run(context, worker, supply, count, self._subjob_size))
+            run = stack.enter_context(_Run(context, worker, left, count, self._subjob_size))
             yield from run.reports()
 
 
@@ -145,37 +144,37 @@ class _Run:
     """One pass over the tasks; a context manager that leaves no job behind."""
 
     def __init__(
-        self, context: Any, worker: Worker, supply: PeekableTasks, count: int, subjob_size: int
+        self, context: Any, worker: Worker, left: PeekableTasks, count: int, subjob_size: int
     ) -> None:
         self._context = context
-        self._supply = supply
+        self._left = left
         self._count = count
         self._subjob_size = subjob_size
         self._key = secrets.token_bytes(32)
         self._group = f"img2ds-{secrets.token_hex(8)}"
         self._jobs: list[_Job] = []
-        self._members: dict[Connection, _SparkWorker] = {}
+        self._workers: dict[Connection, _SparkWorker] = {}
         self._deaths = 0
         self._done = False
         conf = context.getConf()
         host = conf.get("spark.driver.host", "localhost")
         bind = conf.get("spark.driver.bindAddress", host)
-        self._door = TaskServer(
+        self._server = TaskServer(
             (bind, int(conf.get(PORT_SETTING, "0"))), self._key, pickle.dumps(worker)
         )
-        self._address = (host, self._door.port)
+        self._address = (host, self._server.port)
 
     def __enter__(self) -> _Run:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._door.close()
+        self._server.close()
         if self._done:  # partitions that Spark has not started yet may never be
             self._join(QUIET)
         if any(job.thread and job.thread.is_alive() for job in self._jobs):
             self._context.cancelJobGroup(self._group)
-        for member in self._members.values():
-            member.connection.close()  # its process ends at once
+        for worker in self._workers.values():
+            worker.connection.close()  # its process ends at once
         self._join(GRACE)
 
     def _join(self, seconds: float) -> None:
@@ -186,78 +185,78 @@ class _Run:
 
     def reports(self) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
-        members = self._members
+        workers = self._workers
         while True:
             self._start_jobs()
-            self._welcome()
-            if not members:
+            self._accept_workers()
+            if not workers:
                 time.sleep(POLL_INTERVAL)
-            for ready in wait(list(members), POLL_INTERVAL) if members else ():
+            for ready in wait(list(workers), POLL_INTERVAL) if workers else ():
                 assert isinstance(ready, Connection)
-                yield from self._hear(members[ready])
-            if not self._supply and not any(member.tasks for member in members.values()):
+                yield from self._receive(workers[ready])
+            if not self._left and not any(worker.tasks for worker in workers.values()):
                 break
-        for member in members.values():
-            if not member.ended:
-                member.give(None)
+        for worker in workers.values():
+            if not worker.ended:
+                worker.give(None)
         end = time.monotonic() + GRACE
-        while members and time.monotonic() < end:
-            for ready in wait(list(members), POLL_INTERVAL):
+        while workers and time.monotonic() < end:
+            for ready in wait(list(workers), POLL_INTERVAL):
                 assert isinstance(ready, Connection)
-                yield from self._hear(members[ready])
+                yield from self._receive(workers[ready])
         self._done = True
 
-    def _hear(self, member: _SparkWorker) -> Iterator[Any]:
+    def _receive(self, worker: _SparkWorker) -> Iterator[Any]:
         try:
-            message = member.read()
+            message = worker.read()
         except (EOFError, OSError):
-            yield from self._bury(member)
+            yield from self._remove(worker)
             return
         if message is None:
-            self._supply_one(member)
+            self._give_next(worker)
         elif isinstance(message, _Fault):
-            member.why = f"its worker failed: {message.why}"
+            worker.why = f"its worker failed: {message.why}"
         else:
             if message.shard_id is not None:
                 self._deaths = 0
             yield message
 
-    def _bury(self, member: _SparkWorker) -> Iterator[Any]:
-        del self._members[member.connection]
-        member.connection.close()
-        if member.began:
-            member.job.working.discard(member.index)
-            for other in self._members.values():  # a second attempt was waiting for this
-                if other.job is member.job and other.index == member.index:
+    def _remove(self, worker: _SparkWorker) -> Iterator[Any]:
+        del self._workers[worker.connection]
+        worker.connection.close()
+        if worker.began:
+            worker.job.working.discard(worker.index)
+            for other in self._workers.values():  # a second attempt was waiting for this
+                if other.job is worker.job and other.index == worker.index:
                     self._begin(other)
                     break
-        if not member.began or (member.ended and not member.tasks):
+        if not worker.began or (worker.ended and not worker.tasks):
             return
         self._deaths += 1
         # One that dies may take the whole job with it, and so every other worker.
         if self._deaths >= MAX_DEATHS + self._count:
-            raise RuntimeError(f"{self._deaths} workers died one after another, {member.why}")
-        for number in member.tasks:
-            yield TaskLost(number, member.why)
+            raise RuntimeError(f"{self._deaths} workers died one after another, {worker.why}")
+        for number in worker.tasks:
+            yield TaskLost(number, worker.why)
 
-    def _welcome(self) -> None:
-        for connection, (number, index) in self._door.arrivals():
+    def _accept_workers(self) -> None:
+        for connection, (number, index) in self._server.arrivals():
             job = self._jobs[number]
             job.connected = True
-            member = _SparkWorker(connection, job, index)
-            self._members[connection] = member
+            worker = _SparkWorker(connection, job, index)
+            self._workers[connection] = worker
             if index not in job.working:
-                self._begin(member)
+                self._begin(worker)
 
-    def _begin(self, member: _SparkWorker) -> None:
-        member.began = True
-        member.job.working.add(member.index)
-        self._supply_one(member)
+    def _begin(self, worker: _SparkWorker) -> None:
+        worker.began = True
+        worker.job.working.add(worker.index)
+        self._give_next(worker)
 
-    def _supply_one(self, member: _SparkWorker) -> None:
-        task = self._supply.take() if member.job.left > 0 else None
-        member.job.left -= task is not None
-        member.give(task)
+    def _give_next(self, worker: _SparkWorker) -> None:
+        task = self._left.take() if worker.job.left > 0 else None
+        worker.job.left -= task is not None
+        worker.give(task)
 
     def _start_jobs(self) -> None:
         """Start the first job, and the next one whenever the one before takes no more tasks."""
@@ -268,7 +267,7 @@ class _Run:
                 raise RuntimeError(f"Spark could not start workers: {current.error}")
             if running and current.left > 0:
                 return
-        width = self._supply.ahead(min(self._count, self._subjob_size))
+        width = self._left.ahead(min(self._count, self._subjob_size))
         if not width:
             return
         job = _Job(len(self._jobs), self._subjob_size)
@@ -283,11 +282,11 @@ class _Run:
             context.setJobGroup(self._group, "img2ds", interruptOnCancel=True)
             context.parallelize(range(width), width).mapPartitionsWithIndex(partition).collect()
         except Exception as error:  # Spark's and Py4J's own: whatever it is, the job has ended
-            job.error = _said(error)
+            job.error = _failure_line(error)
 
 
-def _said(error: Exception) -> str:
-    """The one line of a Spark failure's pages that says what was wrong."""
+def _failure_line(error: Exception) -> str:
+    """Return the line of a Spark failure's pages that says what was wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     for line in lines:
         if re.match(r"(\w+\.)*\w*Error: ", line) and "Py4JJavaError" not in line:

@@ -51,7 +51,7 @@ def open_session(count: int | None) -> tuple[Any, bool]:
             "session with a SparkContext (spark-submit, or a --master of its own)"
         )
     if started and not _configured():
-        session.sparkContext.setLogLevel("FATAL")  # a worker that dies is told by us, in a line
+        session.sparkContext.setLogLevel("FATAL")  # img2ds itself reports workers that die
     return session, started
 
 

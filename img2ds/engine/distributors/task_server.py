@@ -1,6 +1,7 @@
-"""The driver's door: a port that workers elsewhere connect to, and prove that they are ours.
+"""The driver's port that workers on other machines connect to.
 
-Nothing that comes in is unpickled before that, and a connection that stays silent is dropped.
+Both sides prove with a key that they are of the same run. Nothing is unpickled before that, and a
+connection that stays silent is dropped.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from typing import Any
 
 from img2ds.engine.distributors.contract import Worker
 
-#: Seconds in which a connection has to be made and to prove that it is ours.
+#: Seconds for connecting and proving the key.
 HANDSHAKE = 30.0
 
 
 class TaskServer:
-    """Listens until it is closed.
+    """Listens for workers until it is closed.
 
     Args:
-        bind: where, a host and a port; port 0 for a free one.
-        key: what workers have to know.
-        worker: sent, pickled, to those who do.
+        bind: host and port; port 0 for a free one.
+        key: the shared secret.
+        worker: the pickled worker that is sent to those who prove the key.
     """
 
     def __init__(self, bind: tuple[str, int], key: bytes, worker: bytes) -> None:
@@ -43,7 +44,7 @@ class TaskServer:
         return port
 
     def arrivals(self) -> list[tuple[Connection, Any]]:
-        """Who has come since this was last asked: the connection, and the worker's greeting."""
+        """Return the connections since the last call, each with the worker's greeting."""
         return [self._arrived.get() for _ in range(self._arrived.qsize())]
 
     def close(self) -> None:
@@ -59,9 +60,9 @@ class TaskServer:
                 sock, _ = self._socket.accept()
             except OSError:
                 return
-            threading.Thread(target=self._shake, args=(sock,), daemon=True).start()
+            threading.Thread(target=self._handshake, args=(sock,), daemon=True).start()
 
-    def _shake(self, sock: socket.socket) -> None:
+    def _handshake(self, sock: socket.socket) -> None:
         _limit(sock, HANDSHAKE)
         _keep_alive(sock)
         connection = Connection(sock.dup().detach())
@@ -82,10 +83,13 @@ class TaskServer:
 def connect(
     address: tuple[str, int], key: bytes, greeting: Any
 ) -> tuple[Connection, Worker] | None:
-    """The worker's side: connect to a `TaskServer`. None when it is closed: the run is over.
+    """Connect to a `TaskServer`: the worker's side.
+
+    Returns:
+        The connection and the worker to run; None when the server is closed, the run being over.
 
     Raises:
-        OSError: it cannot be reached.
+        OSError: the server cannot be reached.
     """
     try:
         sock = socket.create_connection(address, HANDSHAKE)
@@ -105,7 +109,7 @@ def connect(
 
 
 def _keep_alive(sock: socket.socket) -> None:
-    """Notice within some three minutes that the other machine is gone."""
+    """Have the system notice within three minutes that the other machine is gone."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 8)):
@@ -114,5 +118,5 @@ def _keep_alive(sock: socket.socket) -> None:
 
 
 def _limit(sock: socket.socket, seconds: float) -> None:
-    """How long a read may block, on the descriptor itself: `Connection` knows no limit."""
+    """Limit how long a read may block, on the descriptor: `Connection` has no time-out."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), 0))

@@ -1,7 +1,7 @@
-"""Both ends of the connection over which a worker process pulls tasks and sends its reports.
+"""The worker channel: both ends of the connection between a worker process and its parent.
 
-The local distributor speaks it over a socket pair, Spark's over TCP. The parent sends tasks, and
-None when there are no more; the worker sends reports, and None when it wants a task.
+The local distributor uses a socket pair, Spark's uses TCP. The parent sends tasks, and None when
+there are no more; the worker sends reports, and None when it wants a task.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 
 from img2ds.engine.distributors.contract import Worker
 
-#: Workers that die one after another without finishing a task before the run is given up.
+#: Workers that may die in a row, none finishing a task, before the run is given up.
 MAX_DEATHS = 3
-#: Seconds between two looks at whether a signal came.
+#: Seconds between two checks for signals.
 POLL_INTERVAL = 0.5
 
 
 class PeekableTasks:
-    """An iterator one can look into: true while there is another task."""
+    """Tasks that can be counted ahead; true while there is another one."""
 
     def __init__(self, tasks: Iterator[Any]) -> None:
         self._tasks = tasks
@@ -35,7 +35,7 @@ class PeekableTasks:
         return self.ahead(1) > 0
 
     def ahead(self, count: int) -> int:
-        """How many tasks are left, `count` at most; so many are pulled from the iterator."""
+        """Return how many tasks are left, at most `count`, pulling them from the iterator."""
         while len(self._peeked) < count:
             for task in self._tasks:
                 self._peeked.append(task)
@@ -45,16 +45,16 @@ class PeekableTasks:
         return min(len(self._peeked), count)
 
     def take(self) -> Any:
-        """The next task, None when there is none."""
+        """Return the next task, None when there is none."""
         return self._peeked.popleft() if self else None
 
 
 class WorkerHandle:
-    """The parent's end: one worker, and the tasks it holds.
+    """The parent's end of one worker's channel, and the tasks that the worker holds.
 
     Attributes:
         tasks: by number.
-        ended: it has been told that there are no more.
+        ended: whether the worker was sent the end of tasks.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -63,7 +63,7 @@ class WorkerHandle:
         self.ended = False
 
     def give(self, task: Any) -> None:
-        """Hand over a task, or None for the end; a worker that is gone is noticed in `read`."""
+        """Send a task, or None for the end; `read` notices a worker that is gone."""
         self.ended = task is None
         if task is not None:
             self.tasks[task.shard_id] = task
@@ -71,7 +71,11 @@ class WorkerHandle:
             self.connection.send(task)
 
     def read(self) -> Any:
-        """A report, or None when the worker wants a task. Raises EOFError or OSError: it died."""
+        """Return a report, or None when the worker wants a task.
+
+        Raises:
+            EOFError, OSError: the worker died.
+        """
         message = self.connection.recv()
         if message is not None and message.shard_id is not None:
             self.tasks.pop(message.shard_id, None)
@@ -79,10 +83,9 @@ class WorkerHandle:
 
 
 def work(connection: Connection, worker: Worker) -> None:
-    """The worker's end: run `worker` over the tasks that come, send what it says, return.
+    """Run `worker` over the tasks that arrive, and send its reports: the worker's end.
 
-    A thread listens to the parent all the time: when the parent is gone, so is this process, at
-    once, whatever it does.
+    A thread listens to the parent: when the parent is gone this process exits at once.
     """
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     sending = threading.Lock()
@@ -102,7 +105,7 @@ def work(connection: Connection, worker: Worker) -> None:
             connection.send(report)
 
     def tasks() -> Iterator[Any]:
-        task = inbox.get()  # the first comes unasked
+        task = inbox.get()  # the parent sends the first without a request
         while task is not None:
             yield task
             with sending:
@@ -112,7 +115,7 @@ def work(connection: Connection, worker: Worker) -> None:
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     worker(tasks(), emit)
-    # Everything said has been sent; the listener is woken, so that the process may live on.
+    # Every report has been sent; wake the listener, so that the process may live on.
     done.set()
     twin = socket.socket(fileno=os.dup(connection.fileno()))
     with twin, contextlib.suppress(OSError):

@@ -1,10 +1,10 @@
-/* URLs of four plain shapes joined to a page's, as laion/wat/urljoin.py does it; the rest is left to it. */
+/* Resolve URLs of four simple forms, as laion/wat/urljoin.py does, which resolves the rest. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <string.h>
 
-/* Which characters stand in the plain URLs of laion/wat/urljoin.py, by the part they stand in. */
+/* Character classes of the URLs' parts; the patterns of laion/wat/urljoin.py. */
 enum { HOST = 1, PATH = 2, SEGMENT = 4, QUERY = 8, SHOWN = 16 };
 static unsigned char kinds[256];
 
@@ -21,31 +21,32 @@ static void fill_kinds(void) {
     }
 }
 
-static const unsigned char *pass(const unsigned char *p, const unsigned char *end, int kind) {
+/* Skip characters of a class. */
+static const unsigned char *skip(const unsigned char *p, const unsigned char *end, int kind) {
     while (p < end && kinds[*p] & kind) p++;
     return p;
 }
 
-/* Nothing more, or a query that is not empty. */
+/* Whether the rest is empty or a query that is not empty. */
 static int is_tail(const unsigned char *p, const unsigned char *end) {
     if (p == end) return 1;
-    return *p == '?' && p + 1 < end && pass(p + 1, end, QUERY) == end;
+    return *p == '?' && p + 1 < end && skip(p + 1, end, QUERY) == end;
 }
 
-/* Behind a scheme's slashes. */
+/* Whether the rest is a host, a path and a query. */
 static int is_plain_host(const unsigned char *p, const unsigned char *end, int needs_path) {
     const unsigned char *host = p;
-    p = pass(p, end, HOST);
+    p = skip(p, end, HOST);
     if (p == host) return 0;
-    if (p < end && *p == '/') return is_tail(pass(p, end, PATH), end);
+    if (p < end && *p == '/') return is_tail(skip(p, end, PATH), end);
     return !needs_path && is_tail(p, end);
 }
 
-/* Segments that are not empty and do not start with a dot. */
+/* Whether the rest is segments that are not empty and do not start with a dot, and a query. */
 static int is_plain_path(const unsigned char *p, const unsigned char *end) {
     for (;;) {
         if (p == end || *p == '.' || !(kinds[*p] & SEGMENT)) return 0;
-        p = pass(p, end, SEGMENT);
+        p = skip(p, end, SEGMENT);
         if (p == end || *p != '/') return is_tail(p, end);
         p++;
     }
@@ -74,7 +75,7 @@ static PyObject *join_one(PyObject *url, PyObject *scheme, PyObject *root, PyObj
         const unsigned char *host = p + 4 + (p[4] == 's');
         as_it_is = !memcmp(host, "://", 3) && is_plain_host(host + 3, end, 0);
     } else if (size > 11 && !memcmp(p, "data:image/", 11)) {
-        as_it_is = pass(p, end, SHOWN) == end;
+        as_it_is = skip(p, end, SHOWN) == end;
     }
     if (as_it_is) {
         if (p == whole && size == PyUnicode_GET_LENGTH(url)) return Py_NewRef(url);
@@ -115,7 +116,7 @@ static PyObject *join(PyObject *module, PyObject *const *arguments, Py_ssize_t c
 
 static PyMethodDef methods[] = {
     {"join", (PyCFunction)(void (*)(void))join, METH_FASTCALL,
-     "Plain URLs joined; None in the place of others."},
+     "Resolve URLs of simple forms; None in place of others."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,6 +1,6 @@
-/* A reader of JSON that goes forward through bytes and keeps nothing.
+/* A forward-only JSON parser, which builds no tree.
 
-   Grammar, blanks, escapes and NaN are those of Python's json.loads(strict=False). */
+   Grammar, white space, escapes and NaN are those of Python's json.loads(strict=False). */
 
 #ifndef LAION_WAT_JSON_H
 #define LAION_WAT_JSON_H
@@ -12,23 +12,23 @@
 #include <emmintrin.h>
 #endif
 
-/* Levels of nesting outside the parts that are read; json.loads gives up at about as many. */
+/* Most levels of nesting in values that are skipped; the limit of json.loads is similar. */
 #define MAX_DEPTH 900
 
 typedef struct {
-    const char *at; /* NULL: absent, or no string */
+    const char *at; /* NULL: absent, or not a string */
     Py_ssize_t size;
     int escaped;
 } Text;
 
 typedef struct {
     const char *p, *end;
-    char *buffer; /* for texts with escapes */
+    char *buffer; /* holds an unescaped text */
     Py_ssize_t buffer_size;
 } Json;
 
-/* The results of every function that reads: 0, or -1 when the text is no JSON, or -2 when
-   Python has an exception set. */
+/* Results of all functions that read: 0, or -1 if the text is not JSON, or -2 if a Python exception
+   is set. */
 #define TRY(call)                  \
     do {                           \
         int status_ = (call);      \
@@ -60,7 +60,7 @@ static int hex(const char *p) {
     return value;
 }
 
-/* From an opening quote to past the closing one; NULL when there is none, or a wrong escape. */
+/* Move from an opening quote past the closing one; NULL if there is none, or an invalid escape. */
 static inline const char *past_string(const char *p, const char *end, Text *text) {
     p++;
     text->at = p;
@@ -108,7 +108,7 @@ static int read_string(Json *s, Text *text) {
     return 0;
 }
 
-/* The text without its escapes, as UTF-8. Lone surrogates become U+FFFD. */
+/* Unescape a text to UTF-8, into the buffer. Lone surrogates become U+FFFD. */
 static int unescape(Json *s, Text *text) {
     if (!text->escaped) return 0;
     if (s->buffer_size < text->size) {
@@ -166,7 +166,7 @@ static int unescape(Json *s, Text *text) {
     return 0;
 }
 
-/* A new str, or None for an absent text; NULL with an exception set. */
+/* Return a new str, or None for an absent text; NULL with an exception set. */
 static PyObject *to_str(Json *s, Text text) {
     if (!text.at) Py_RETURN_NONE;
     if (unescape(s, &text)) return NULL;
@@ -208,7 +208,7 @@ static int read_number(Json *s) {
     return 0;
 }
 
-/* A value that is neither object nor list. */
+/* Read a value that is neither an object nor an array. */
 static int read_scalar(Json *s, Text *text) {
     text->at = NULL;
     switch (*s->p) {
@@ -233,7 +233,7 @@ static int read_colon(Json *s) {
     return s->p < s->end ? 0 : -1;
 }
 
-/* At the start of any value: past its end, all of it checked. */
+/* Validate and skip a value. */
 static int skip_value(Json *s) {
     char open[MAX_DEPTH];
     int depth = 0;
@@ -245,7 +245,7 @@ static int skip_value(Json *s) {
             skip_blanks(s);
             if (s->p >= s->end) return -1;
             if (*s->p == kind + 2) {
-                s->p++; /* empty: '}' and ']' are two after their openings */
+                s->p++; /* empty: '}' and ']' are 2 above '{' and '[' */
             } else {
                 open[depth++] = kind;
                 if (kind == '{') {
@@ -258,7 +258,7 @@ static int skip_value(Json *s) {
         } else {
             TRY(read_scalar(s, &ignored));
         }
-        for (;;) { /* what follows a value */
+        for (;;) { /* after a value */
             if (!depth) return 0;
             skip_blanks(s);
             if (s->p >= s->end) return -1;
@@ -280,7 +280,8 @@ static int skip_value(Json *s) {
     }
 }
 
-/* In an object, `first` at its start: the next key, with the value ahead; *done at its end. */
+/* Read the next key of an object, up to its value. `first`: at the start of the object. *done: at
+   its end. */
 static int next_key(Json *s, int first, Text *key, int *done) {
     if (first) s->p++;
     skip_blanks(s);
@@ -302,7 +303,7 @@ static int next_key(Json *s, int first, Text *key, int *done) {
     return 0;
 }
 
-/* In a list, `first` at its start: at the next item; *done at its end. */
+/* Move to the next item of an array. `first`: at the start of the array. *done: at its end. */
 static int next_item(Json *s, int first, int *done) {
     if (first) s->p++;
     skip_blanks(s);
@@ -321,6 +322,7 @@ static int next_item(Json *s, int first, int *done) {
     return 0;
 }
 
+/* Read a string; skip any other value. */
 static int read_text(Json *s, Text *text) {
     text->at = NULL;
     if (*s->p == '"') return read_string(s, text);

@@ -1,14 +1,14 @@
-/* One WAT record's JSON to what a candidate needs of it, in one pass and without a tree.
+/* Read a page from the JSON of a WAT record in one pass.
 
-   It takes and refuses the same texts as Python's json.loads(strict=False) on the record decoded
-   with errors="replace", and gives what laion/wat/page_json.py gives: the tests compare the two. */
+   Accepts the same texts as Python's json.loads(strict=False) on the record decoded with
+   errors="replace", and returns the same as laion/wat/page_json.py; the tests compare the two. */
 
 #include "_json.h"
 
 static const char CC[] = "creativecommons.org/licenses/";
 
-/* How far the search for it moves on by the character under its end (Horspool). memmem makes such
-   a table anew for each of a page's hundreds of links. */
+/* The shift table for a Horspool search of CC. memmem would build its table anew for each of the
+   hundreds of links of a page. */
 static unsigned char shifts[256];
 
 static void fill_shifts(void) {
@@ -26,20 +26,20 @@ static int names_license(const char *p, Py_ssize_t size) {
 
 typedef struct {
     Json json;
-    PyObject *attributes; /* tuple of bytes: what stands after IMG@/ */
+    PyObject *attributes; /* tuple of bytes: names after IMG@/ */
     int is_page, is_metadata;
     Text page_url, base, languages;
     PyObject *head_licenses, *licenses; /* lists of (url, rel) */
     PyObject *urls, *alts, *names;
     Py_ssize_t without_alt;
-    Py_ssize_t orphans; /* images at the end of the lists that wait for the next link's alt */
+    Py_ssize_t orphans; /* images at the end of the lists that may get the alt of the next link */
 } Scan;
 
 typedef struct {
     Text path, url, alt, rel;
 } Link;
 
-/* One key of a link and its value, at the key's opening quote, by any spelling of JSON. */
+/* Read a key of a link and its value in any JSON spelling, from the opening quote of the key. */
 static int read_link_item(Scan *s, Link *link) {
     Text key;
     TRY(read_string(&s->json, &key));
@@ -54,8 +54,8 @@ static int read_link_item(Scan *s, Link *link) {
     return skip_value(&s->json);
 }
 
-/* An object of the lists of links. Its keys are few and known, so each is compared together with
-   the quotes around it, and what no key fits goes the general way. */
+/* Read an object of a list of links. Its few known keys are compared including the quotes; other
+   keys are read by read_link_item. */
 static int read_link(Scan *s, Link *link) {
     Text ignored;
     const char *p, *end = s->json.end;
@@ -88,7 +88,7 @@ static int read_link(Scan *s, Link *link) {
             TRY(read_link_item(s, link));
             p = s->json.p;
         }
-        if (p < end && *p == ',') { /* blanks are for the general way below */
+        if (p < end && *p == ',') { /* white space is handled below */
             p++;
             if (p < end && *p == '"') continue;
             s->json.p = p;
@@ -107,7 +107,7 @@ static int read_link(Scan *s, Link *link) {
     }
 }
 
-/* Append a new reference, which is given away. */
+/* Append an item; steals the reference. */
 static int append(PyObject *list, PyObject *item) {
     if (!item) return -2;
     int failed = PyList_Append(list, item);
@@ -115,7 +115,7 @@ static int append(PyObject *list, PyObject *item) {
     return failed ? -2 : 0;
 }
 
-static int note_license(Scan *s, Link *link, PyObject **licenses) {
+static int add_license(Scan *s, Link *link, PyObject **licenses) {
     if (!link->url.at || link->url.size < (Py_ssize_t)sizeof(CC) - 1) return 0;
     Text url = link->url;
     if (unescape(&s->json, &url)) return -2;
@@ -132,7 +132,7 @@ static int note_license(Scan *s, Link *link, PyObject **licenses) {
     return append(*licenses, pair);
 }
 
-/* The index among the wanted attributes, -1 when it is none of them. */
+/* Return the index of the attribute among the wanted ones, -1 if it is not wanted. */
 static int image_attribute(Scan *s, Text path) {
     if (!path.at || (!path.escaped && (path.size < 5 || memcmp(path.at, "IMG@/", 5)))) return -1;
     if (unescape(&s->json, &path)) return -2;
@@ -147,7 +147,7 @@ static int image_attribute(Scan *s, Text path) {
     return -1;
 }
 
-static int note_image(Scan *s, Link *link) {
+static int add_image(Scan *s, Link *link) {
     int which = image_attribute(s, link->path);
     if (which == -2) return -2;
     Py_ssize_t orphans = s->orphans;
@@ -174,7 +174,7 @@ static int note_image(Scan *s, Link *link) {
     return append(s->names, PyLong_FromLong(which));
 }
 
-static int forget_links(Scan *s) {
+static int clear_links(Scan *s) {
     s->without_alt = s->orphans = 0;
     Py_CLEAR(s->licenses);
     if (PyList_SetSlice(s->urls, 0, PY_SSIZE_T_MAX, NULL) ||
@@ -196,8 +196,8 @@ static int read_links(Scan *s, int in_head) {
             continue;
         }
         TRY(read_link(s, &link));
-        TRY(note_license(s, &link, in_head ? &s->head_licenses : &s->licenses));
-        if (!in_head) TRY(note_image(s, &link));
+        TRY(add_license(s, &link, in_head ? &s->head_licenses : &s->licenses));
+        if (!in_head) TRY(add_image(s, &link));
     }
 }
 
@@ -229,31 +229,31 @@ static int read_records(Scan *s) {
     }
 }
 
-/* The objects on the way to what is read. Of a key given twice the last one counts, so what the
-   first one led to is forgotten. */
+/* The objects that are read. Of a repeated key the last one counts, so what the earlier one had is
+   cleared. */
 enum { TOP, ENVELOPE, HEADER, PAYLOAD, RESPONSE, METADATA, HTML, HEAD };
 
-static int forget(Scan *s, int place) {
-    switch (place) {
+static int clear(Scan *s, int object) {
+    switch (object) {
         case ENVELOPE:
-            TRY(forget(s, HEADER));
-            return forget(s, PAYLOAD);
+            TRY(clear(s, HEADER));
+            return clear(s, PAYLOAD);
         case HEADER:
             s->page_url.at = NULL;
             return 0;
         case PAYLOAD:
-            TRY(forget(s, METADATA));
-            return forget(s, RESPONSE);
+            TRY(clear(s, METADATA));
+            return clear(s, RESPONSE);
         case METADATA:
             s->is_metadata = 0;
             s->languages.at = NULL;
             return 0;
         case RESPONSE:
             s->is_page = 0;
-            return forget(s, HTML);
+            return clear(s, HTML);
         case HTML:
-            TRY(forget(s, HEAD));
-            return forget_links(s);
+            TRY(clear(s, HEAD));
+            return clear_links(s);
         default: /* HEAD */
             s->base.at = NULL;
             Py_CLEAR(s->head_licenses);
@@ -261,14 +261,14 @@ static int forget(Scan *s, int place) {
     }
 }
 
-static int read_place(Scan *s, int place);
+static int read_object(Scan *s, int object);
 
-static int enter(Scan *s, int place) {
-    TRY(forget(s, place));
+static int enter(Scan *s, int object) {
+    TRY(clear(s, object));
     if (*s->json.p != '{') return skip_value(&s->json);
-    if (place == RESPONSE) s->is_page = 1;
-    if (place == METADATA) s->is_metadata = 1;
-    return read_place(s, place);
+    if (object == RESPONSE) s->is_page = 1;
+    if (object == METADATA) s->is_metadata = 1;
+    return read_object(s, object);
 }
 
 static int read_list(Scan *s, int (*read)(Scan *)) {
@@ -278,33 +278,33 @@ static int read_list(Scan *s, int (*read)(Scan *)) {
 static int read_page_links(Scan *s) { return read_links(s, 0); }
 static int read_head_links(Scan *s) { return read_links(s, 1); }
 
-static int read_place(Scan *s, int place) {
+static int read_object(Scan *s, int object) {
     Text key;
     int done;
     for (int first = 1;; first = 0) {
         TRY(next_key(&s->json, first, &key, &done));
         if (done) return 0;
         if (key.escaped) {
-            /* The buffer may be needed again while the value is read. */
+            /* The key is compared before the value is read, which may reuse the buffer. */
             if (unescape(&s->json, &key)) return -2;
         }
 #define KEY(word) (key.size == sizeof(word) - 1 && !memcmp(key.at, word, sizeof(word) - 1))
-        if (place == TOP && KEY("Envelope")) TRY(enter(s, ENVELOPE));
-        else if (place == ENVELOPE && KEY("WARC-Header-Metadata")) TRY(enter(s, HEADER));
-        else if (place == ENVELOPE && KEY("Payload-Metadata")) TRY(enter(s, PAYLOAD));
-        else if (place == HEADER && KEY("WARC-Target-URI")) TRY(read_text(&s->json, &s->page_url));
-        else if (place == PAYLOAD && KEY("HTTP-Response-Metadata")) TRY(enter(s, RESPONSE));
-        else if (place == PAYLOAD && KEY("WARC-Metadata-Metadata")) TRY(enter(s, METADATA));
-        else if (place == RESPONSE && KEY("HTML-Metadata")) TRY(enter(s, HTML));
-        else if (place == HTML && KEY("Head")) TRY(enter(s, HEAD));
-        else if (place == HTML && KEY("Links")) {
-            TRY(forget_links(s));
+        if (object == TOP && KEY("Envelope")) TRY(enter(s, ENVELOPE));
+        else if (object == ENVELOPE && KEY("WARC-Header-Metadata")) TRY(enter(s, HEADER));
+        else if (object == ENVELOPE && KEY("Payload-Metadata")) TRY(enter(s, PAYLOAD));
+        else if (object == HEADER && KEY("WARC-Target-URI")) TRY(read_text(&s->json, &s->page_url));
+        else if (object == PAYLOAD && KEY("HTTP-Response-Metadata")) TRY(enter(s, RESPONSE));
+        else if (object == PAYLOAD && KEY("WARC-Metadata-Metadata")) TRY(enter(s, METADATA));
+        else if (object == RESPONSE && KEY("HTML-Metadata")) TRY(enter(s, HTML));
+        else if (object == HTML && KEY("Head")) TRY(enter(s, HEAD));
+        else if (object == HTML && KEY("Links")) {
+            TRY(clear_links(s));
             TRY(read_list(s, read_page_links));
-        } else if (place == HEAD && KEY("Base")) TRY(read_text(&s->json, &s->base));
-        else if (place == HEAD && KEY("Link")) {
+        } else if (object == HEAD && KEY("Base")) TRY(read_text(&s->json, &s->base));
+        else if (object == HEAD && KEY("Link")) {
             Py_CLEAR(s->head_licenses);
             TRY(read_list(s, read_head_links));
-        } else if (place == METADATA && KEY("Metadata-Records")) {
+        } else if (object == METADATA && KEY("Metadata-Records")) {
             s->languages.at = NULL;
             TRY(read_list(s, read_records));
         } else TRY(skip_value(&s->json));
@@ -314,13 +314,13 @@ static int read_place(Scan *s, int place) {
 static int read_all(Scan *s) {
     skip_blanks(&s->json);
     if (s->json.p >= s->json.end) return -1;
-    if (*s->json.p == '{') TRY(read_place(s, TOP));
+    if (*s->json.p == '{') TRY(read_object(s, TOP));
     else TRY(skip_value(&s->json));
     skip_blanks(&s->json);
     return s->json.p == s->json.end ? 0 : -1;
 }
 
-static PyObject *give(PyObject *list) {
+static PyObject *list_or_empty(PyObject *list) {
     return list ? Py_NewRef(list) : PyTuple_New(0);
 }
 
@@ -332,8 +332,8 @@ static PyObject *result(Scan *s) {
     PyTuple_SET_ITEM(found, 2, to_str(&s->json, s->page_url));
     PyTuple_SET_ITEM(found, 3, to_str(&s->json, s->base));
     PyTuple_SET_ITEM(found, 4, to_str(&s->json, s->languages));
-    PyTuple_SET_ITEM(found, 5, give(s->head_licenses));
-    PyTuple_SET_ITEM(found, 6, give(s->licenses));
+    PyTuple_SET_ITEM(found, 5, list_or_empty(s->head_licenses));
+    PyTuple_SET_ITEM(found, 6, list_or_empty(s->licenses));
     PyTuple_SET_ITEM(found, 7, Py_NewRef(s->urls));
     PyTuple_SET_ITEM(found, 8, Py_NewRef(s->alts));
     PyTuple_SET_ITEM(found, 9, Py_NewRef(s->names));
@@ -364,7 +364,7 @@ static PyObject *scan(PyObject *module, PyObject *const *arguments, Py_ssize_t c
     if (PyObject_GetBuffer(arguments[0], &view, PyBUF_SIMPLE)) return NULL;
     if (start < 0 || end > view.len || start > end) {
         PyBuffer_Release(&view);
-        PyErr_SetString(PyExc_ValueError, "start and end are not in the record");
+        PyErr_SetString(PyExc_ValueError, "start and end are not within the record");
         return NULL;
     }
     Scan s;
@@ -393,7 +393,7 @@ static PyObject *scan(PyObject *module, PyObject *const *arguments, Py_ssize_t c
 
 static PyMethodDef methods[] = {
     {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL,
-     "What a record's JSON holds of links and languages; None when it is no JSON."},
+     "Read a page from record[start:end]; None if it is not JSON."},
     {NULL, NULL, 0, NULL},
 };
 

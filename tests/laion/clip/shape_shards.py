@@ -44,8 +44,8 @@ def write_shard(path: Path, pairs: Iterable[Pair]) -> None:
 
 
 def downloaded(picture: ShapeImage, encode_format: str = "jpg") -> Encoded:
-    """A picture as a data set has it: sent as a JPEG, bordered to 256 pixels, encoded again."""
-    quality = 6 if encode_format == "png" else 95
+    """An image as a dataset has it: sent as a JPEG, bordered to 256 pixels, encoded again."""
+    quality = 1 if encode_format == "png" else 95
     transformer = Transformer(ImageOptions(encode_format=encode_format, encode_quality=quality))
     inspected = transformer.inspect(make_encoder("jpg", 85)(picture.pixels))
     assert isinstance(inspected, InspectedImage)
@@ -55,7 +55,7 @@ def downloaded(picture: ShapeImage, encode_format: str = "jpg") -> Encoded:
 
 
 def shape_pairs(number: int, count: int, encode_format: str = "jpg") -> list[Pair]:
-    """The pairs of shard `number`; each fourth has the caption of another kind of picture."""
+    """The pairs of shard `number`; each fourth has the caption of another kind of image."""
     drawn = list(shape_images(number, count))
     pairs = []
     for place, picture in enumerate(drawn):

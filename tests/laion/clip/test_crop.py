@@ -54,7 +54,7 @@ def test_jpegs_are_decoded_at_a_fraction_of_their_size() -> None:
     assert decoded(plain(360, 360, "jpg")).pixels.shape == (90, 90, 3)
 
 
-def test_pictures_are_turned_upright() -> None:
+def test_images_are_turned_upright() -> None:
     pixels = np.zeros((40, 80, 3), np.uint8)
     pixels[:, :40] = 255  # stored: the left half is white
     exif = Image.Exif()

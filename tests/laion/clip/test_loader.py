@@ -38,7 +38,7 @@ def key(shard: int, place: int) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards of several sizes, with one pair that has no picture and one without a caption."""
+    """Shards of several sizes, with one pair that has no image and one without a caption."""
     folder = tmp_path_factory.mktemp("shards")
     for shard, count in enumerate(COUNTS):
         pairs = [
@@ -98,8 +98,8 @@ def test_every_pair_comes_once_with_its_pixels(
 
 @pytest.mark.parametrize("own_processes", [False, True], ids=["thread", "process"])
 @pytest.mark.parametrize("size", [3, 64])
-def test_pictures_that_fill_their_slots_alone(folder: Path, own_processes: bool, size: int) -> None:
-    """Slots take two or three pictures: batches end where the memory does, and none is lost."""
+def test_images_that_fill_their_slots_alone(folder: Path, own_processes: bool, size: int) -> None:
+    """Slots take two or three images: batches end where the memory does, and none is lost."""
     config = DecoderConfig(CONFIG.preprocess, None, False, slot_bytes=1)
     slot = config.slot_bytes
     assert slot < 23_000

@@ -1,4 +1,4 @@
-"""Preparation in batches gives what open_clip's own transform gives, picture by picture."""
+"""Preparation in batches gives what open_clip's own transform gives, image by image."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def decoded(body: bytes, config: PreprocessConfig) -> Crop:
 
 
 def by_products(batch: ImageBatch, config: PreprocessConfig) -> Tensor:
-    """The way pictures are resized on CUDA, on this machine's CPU."""
+    """The way images are resized on CUDA, on this machine's CPU."""
     preprocessor = Preprocessor(config, "cpu")
     canvas = batch.canvas(torch.as_tensor(batch.pixels), list(range(len(batch.axes))))
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
@@ -78,9 +78,7 @@ def by_products(batch: ImageBatch, config: PreprocessConfig) -> Tensor:
 
 @pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_pictures_of_any_size_are_prepared_as_open_clip_does(
-    resize: str, interpolation: str
-) -> None:
+def test_images_of_any_size_are_prepared_as_open_clip_does(resize: str, interpolation: str) -> None:
     config = wanted(resize, interpolation)
     bodies = [make_encoder("jpg", 95)(photo(*size)) for size in SIZES]
     batch = stack([decoded(body, config) for body in bodies])
@@ -96,7 +94,7 @@ def test_pictures_of_any_size_are_prepared_as_open_clip_does(
 
 @pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("name", ["jpg", "png"])
-def test_large_pictures_are_close_to_it(resize: str, name: str) -> None:
+def test_large_images_are_close_to_it(resize: str, name: str) -> None:
     """They are decoded at a fraction of their size, or averaged down, first."""
     config = wanted(resize)
     body = make_encoder(name, 95 if name == "jpg" else 1)(photo(1500, 1100))
@@ -128,7 +126,7 @@ def test_the_exact_way_has_reasons_too() -> None:
         assert getattr(exact(body), "reason", None) == reason
 
 
-def test_a_batch_is_what_its_pictures_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_what_its_images_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """However the batch is cut up, on whichever kind of device."""
     config = wanted("shortest")
     encode = make_encoder("jpg", 95)
@@ -140,7 +138,7 @@ def test_a_batch_is_what_its_pictures_are_alone(monkeypatch: pytest.MonkeyPatch)
     ragged = by_products(stack(few), config)
     single = torch.cat([by_products(stack([one]), config) for one in few])
     assert float(levels_apart(ragged, single).max()) <= 1.1
-    preprocessor.device = torch.device("meta")  # any that is no CPU: pictures are grouped by size
+    preprocessor.device = torch.device("meta")  # any that is no CPU: images are grouped by size
     for size in (64 << 20, 1_000_000, 1):
         monkeypatch.setattr(batch_module, "CANVAS_BYTES", size)
         groups = list(stack(crops).groups(on_cpu=False))
@@ -152,7 +150,7 @@ def test_a_batch_is_what_its_pictures_are_alone(monkeypatch: pytest.MonkeyPatch)
             assert canvas <= size or len(group) == 1
 
 
-def test_pictures_may_lie_anywhere_in_their_memory() -> None:
+def test_images_may_lie_anywhere_in_their_memory() -> None:
     """In any order, with gaps: as decoders leave them. On a device they lie side by side."""
     config = wanted("shortest")
     encode = make_encoder("jpg", 95)

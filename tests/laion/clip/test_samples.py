@@ -90,7 +90,7 @@ def test_members_that_are_too_large_are_not_read(
     assert second.body == b"y" * 1000
 
 
-def test_a_tar_that_is_cut_short_is_told(tmp_path: Path) -> None:
+def test_a_tar_that_is_cut_short_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path / "0.tar", {f"{n}.jpg": b"x" * 2000 for n in range(3)})
     whole = Path(path).read_bytes()
     for length in (300, 1000, 2560, 2600):  # in a header, in a content, between two, in the next
@@ -99,7 +99,7 @@ def test_a_tar_that_is_cut_short_is_told(tmp_path: Path) -> None:
             list(read_samples(path))
 
 
-def test_what_is_no_tar_is_told(tmp_path: Path) -> None:
+def test_what_is_no_tar_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "0.tar"
     path.write_bytes(b"<html>" * 200)
     with pytest.raises(OSError, match="not a tar"):

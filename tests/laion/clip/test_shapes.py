@@ -1,4 +1,4 @@
-"""Pictures of shapes: repeatable, of every kind, and what their captions say."""
+"""Images of shapes: repeatable, of every kind, and what their captions say."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from laion.clip.shapes import COLOURS, SHAPES, ShapeImage, draw, ground, shape_images
 
 
-def test_the_same_seed_draws_the_same_pictures() -> None:
+def test_the_same_seed_draws_the_same_images() -> None:
     first, again = list(shape_images(7, 5)), list(shape_images(7, 5))
     for one, other in zip(first, again, strict=True):
         assert one.caption == other.caption
@@ -33,7 +33,7 @@ def test_captions_say_what_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (200, 90), (90, 200), (33, 61)])
-def test_pictures_have_the_size_asked_for(size: tuple[int, int]) -> None:
+def test_images_have_the_size_asked_for(size: tuple[int, int]) -> None:
     (picture,) = shape_images(3, 1, size)
     assert picture.pixels.shape == (size[1], size[0], 3)
     assert picture.pixels.dtype == np.uint8

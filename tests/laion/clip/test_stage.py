@@ -162,7 +162,7 @@ def test_a_run_goes_on_with_what_is_missing(
     (output / "00001_stats.json").unlink()
     # Flags of speed alone may differ.
     assert score(tiny_model, shards, output, "--batch_size", "7") == 0
-    assert "1 shard committed by this run" in capfd.readouterr().out
+    assert "1 shard written in" in capfd.readouterr().out
     after = [name.stat().st_mtime_ns for name in names]
     assert before[0] == after[0]
     assert before[2] == after[2]
@@ -228,10 +228,10 @@ def test_a_shard_with_no_pairs_is_an_empty_part(scored: Path) -> None:
     [
         (("--input", "nowhere"), "there is no file or folder"),
         (("--model", "ViT-B-31"), "did you mean ViT-B-32"),
-        (("--pretrained", "nowhere.pt"), "is no file"),
+        (("--pretrained", "nowhere.pt"), "is not a file"),
         (("--pretrained", __file__), "the file holds no weights"),
         (("--devices", "gpu"), "name cpu, cuda"),
-        (("--min_similarity", "30"), "a cosine, from -1 to 1"),
+        (("--min_similarity", "30"), "must be a cosine from -1 to 1"),
         (("--precision", "fp8"), "one of auto, fp32, bf16, fp16"),
         (("--preprocess", "openclip"), "did you mean open_clip"),
         (("--batchsize", "3"), "batch_size"),
@@ -260,7 +260,7 @@ def test_wrong_use_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_shards_without_captions_are_told_before_any_work(
+def test_shards_without_captions_are_reported_before_any_work(
     tiny_model: tuple[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pairs = shape_pairs(0, 3)
@@ -273,7 +273,7 @@ def test_shards_without_captions_are_told_before_any_work(
 
 
 def test_metadata_of_other_makers() -> None:
-    """A released LAION list's spellings; sizes from the picture; odd values as JSON; nulls."""
+    """A released LAION list's spellings; sizes from the image; odd values as JSON; nulls."""
     rows = [
         PairRow(
             "a", "x", {"URL": "u", "LICENSE": "?", "similarity": 0.4, "n": 1, "o": [1]}, (30, 20)

@@ -1,4 +1,4 @@
-"""What tests of the text-to-image model share."""
+"""Fixtures of the text-to-image tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="package")
 def one_thread() -> Iterator[None]:
-    """Models of this size gain nothing from a second thread, which would wait for other tests."""
+    """Use one thread: small models gain nothing from a second one."""
     pytest.importorskip("torch")
     from laion.dalle import trainer
 

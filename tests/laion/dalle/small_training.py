@@ -1,4 +1,4 @@
-"""Small pictures of shapes in shards, and flags of a training that takes seconds."""
+"""Shards of small images of shapes, and flags of a training that takes seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUICK: dict[str, Any] = {
 
 
 def write_shapes(folder: Path, shards: int, count: int, side: int = 48) -> Path:
-    """`shards` of `count` pairs each; the folder."""
+    """Write `shards` of `count` pairs each; return the folder."""
     folder.mkdir(exist_ok=True)
     encode = make_encoder("jpg", 95)
     for shard in range(shards):
@@ -36,12 +36,12 @@ def write_shapes(folder: Path, shards: int, count: int, side: int = 48) -> Path:
 
 
 def quick(folder: Path, output: Path, **flags: Any) -> DalleOptions:
-    """Options of a quick training; `flags` go before."""
+    """Return the options of a quick training, with some changed."""
     return DalleOptions(input=str(folder), output_folder=str(output), **{**QUICK, **flags})
 
 
 def typed(folder: Path, output: Path, **flags: Any) -> list[str]:
-    """The same as they are typed."""
+    """Return the same as command-line arguments."""
     given = {"input": folder, "output_folder": output, **QUICK, **flags}
     words = ["dalle"]
     for name, value in given.items():

@@ -1,4 +1,4 @@
-"""The codebook and the picture coder: gradients, the use of codes, sizes."""
+"""The codebook and the image coder: gradients, use of codes, shapes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def test_the_gradient_goes_straight_through() -> None:
     torch.manual_seed(0)
     book = Codebook(8, 4).eval()
     latents = torch.randn(2, 4, 3, 3, requires_grad=True)
-    quantised, numbers, _ = book(latents)
-    assert torch.allclose(quantised, book.look_up(numbers), atol=1e-6)
-    wanted = torch.randn_like(quantised)
-    (quantised * wanted).sum().backward()
+    quantized, numbers, _ = book(latents)
+    assert torch.allclose(quantized, book.look_up(numbers), atol=1e-6)
+    wanted = torch.randn_like(quantized)
+    (quantized * wanted).sum().backward()
     torch.testing.assert_close(latents.grad, wanted)
 
 
-def test_commitment_draws_latents_to_their_codes() -> None:
+def test_commitment_pulls_latents_to_their_codes() -> None:
     torch.manual_seed(0)
     book = Codebook(8, 4).eval()
     latents = torch.randn(2, 4, 3, 3, requires_grad=True)
-    quantised, _, loss = book(latents)
+    quantized, _, loss = book(latents)
     loss.backward()
-    away = 2 * COMMITMENT * (latents - quantised).detach() / latents.numel()
+    away = 2 * COMMITMENT * (latents - quantized).detach() / latents.numel()
     torch.testing.assert_close(latents.grad, away)
 
 
@@ -39,7 +39,7 @@ def test_numbers_are_of_the_nearest_codes() -> None:
     assert torch.equal(book.nearest(latents), torch.cdist(latents, book.codes).argmin(1))
 
 
-def test_codes_become_the_means_of_what_comes_to_them_and_none_stays_idle() -> None:
+def test_codes_become_the_means_of_their_latents_and_unused_ones_restart() -> None:
     """Eight clusters, and codes that all begin far from most of them."""
     torch.manual_seed(2)
     centres = torch.randn(8, 4) * 4
@@ -52,11 +52,11 @@ def test_codes_become_the_means_of_what_comes_to_them_and_none_stays_idle() -> N
         book(latents.T.reshape(1, 4, 8, 8))
     distance, nearest = torch.cdist(centres, book.codes).min(1)
     assert len(set(nearest.tolist())) == 8
-    assert float(distance.max()) < 1, "they are some eight apart"
+    assert float(distance.max()) < 1, "the clusters are about eight apart"
     assert float(torch.cdist(book.codes, centres).min(1).values.max()) < 2, "none stays idle"
 
 
-def test_nothing_is_learned_in_evaluation() -> None:
+def test_codes_do_not_change_in_evaluation() -> None:
     book = Codebook(8, 4).eval()
     before = book.codes.clone()
     book(torch.randn(1, 4, 5, 5))
@@ -65,14 +65,14 @@ def test_nothing_is_learned_in_evaluation() -> None:
 
 
 @pytest.mark.parametrize("downsampling", [2, 4, 8, 16])
-def test_pictures_to_codes_and_back(downsampling: int) -> None:
+def test_images_to_codes_and_back(downsampling: int) -> None:
     torch.manual_seed(3)
     coder = ImageCoder(32, 8, downsampling).eval()
-    pictures = torch.rand(2, 3, 32, 32) * 2 - 1
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
     side = 32 // downsampling
-    made, numbers, _ = coder(pictures)
-    assert made.shape == pictures.shape
+    made, numbers, _ = coder(images)
+    assert made.shape == images.shape
     assert numbers.shape == (2, side, side)
-    codes = coder.encode(pictures)
+    codes = coder.encode(images)
     assert torch.equal(codes, numbers.flatten(1))
     torch.testing.assert_close(coder.decode(codes), made.clamp(-1, 1), atol=1e-4, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""The stream of pairs: each once an epoch, held-out ones never, found again from any position."""
+"""The stream of pairs: each once an epoch, without held-out ones, resumed at any position."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EACH = (40, 25, 33)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three shards of plain pictures whose captions are their keys; each tenth has a fault."""
+    """Three shards of plain images whose captions are their keys; every tenth image is damaged."""
     folder = tmp_path_factory.mktemp("shards")
     encode = make_encoder("png", 1)
     for shard, count in enumerate(EACH):
@@ -52,7 +52,7 @@ def one_epoch(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
 
 
 def test_an_epoch_is_every_pair_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MIXED", 16)
+    monkeypatch.setattr(module, "SHUFFLED", 16)
     pairs = open_pairs(folder)
     good = {
         f"{shard}-{place:04d}"
@@ -67,31 +67,31 @@ def test_an_epoch_is_every_pair_once(folder: Path, monkeypatch: pytest.MonkeyPat
     assert set(seen[: len(wanted)]) == wanted
     assert seen[: len(wanted)] != sorted(seen[: len(wanted)])
     assert seen[len(wanted) : 2 * len(wanted)] != seen[: len(wanted)]
-    assert all(batch.pictures.shape == (7, 3, 8, 8) for batch in batches)
+    assert all(batch.images.shape == (7, 3, 8, 8) for batch in batches)
     done = [batch.done for batch in batches]
     assert done == sorted(done)
     first = [b for b in batches if b.position.epoch == 0]
     assert sum((b.dropped for b in first), Counter())["no_caption"] <= 3
 
 
-def test_pictures_belong_to_their_captions(folder: Path) -> None:
+def test_images_belong_to_their_captions(folder: Path) -> None:
     for batch in islice(open_pairs(folder).batches(9, Position()), 5):
-        for picture, caption in zip(batch.pictures, batch.captions, strict=True):
-            assert abs(int(picture.mean()) - 5 * int(caption.partition("-")[2])) <= 1
+        for image, caption in zip(batch.images, batch.captions, strict=True):
+            assert abs(int(image.mean()) - 5 * int(caption.partition("-")[2])) <= 1
 
 
-@pytest.mark.parametrize("mixed", [16, 4096])
-def test_going_on_from_any_position_gives_the_same(
-    folder: Path, mixed: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("shuffled", [16, 4096])
+def test_resuming_at_any_position_gives_the_same(
+    folder: Path, shuffled: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MIXED", mixed)
+    monkeypatch.setattr(module, "SHUFFLED", shuffled)
     whole = list(islice(open_pairs(folder).batches(7, Position()), 25))
     for place in range(0, 20, 3):
         again = open_pairs(folder).batches(7, whole[place].position)
         for old, new in zip(whole[place + 1 :], again, strict=False):
             assert new.captions == old.captions
             assert (new.position, new.done) == (old.position, old.done)
-            assert (new.pictures == old.pictures).all()
+            assert (new.images == old.images).all()
 
 
 def test_another_seed_is_another_order(folder: Path) -> None:
@@ -99,28 +99,28 @@ def test_another_seed_is_another_order(folder: Path) -> None:
     assert first.captions != other.captions
 
 
-def test_held_out_pairs_are_first_and_whole(folder: Path) -> None:
+def test_held_out_pairs_are_the_first_ones(folder: Path) -> None:
     pairs = open_pairs(folder)
-    pictures, captions = pairs.held_out(10)
-    assert pictures.shape == (len(captions), 3, 8, 8)
+    images, captions = pairs.held_out(10)
+    assert images.shape == (len(captions), 3, 8, 8)
     assert len(captions) == 10
     assert captions == sorted(captions)
     assert all(map(pairs.is_held_out, captions))
 
 
-def test_what_has_no_pairs_is_refused(tmp_path: Path) -> None:
+def test_shards_without_pairs_are_rejected(tmp_path: Path) -> None:
     write_shard(tmp_path / "0.tar", [Pair(f"{n}", b"x", None) for n in range(5)])
-    with pytest.raises(UsageError, match=r"no pair of picture and caption .*5 no_caption"):
+    with pytest.raises(UsageError, match=r"no pair of image and caption .*5 no_caption"):
         open_pairs(tmp_path).held_out(3)
 
 
-def test_pictures_that_cannot_be_decoded_do_not_loop_for_ever(tmp_path: Path) -> None:
+def test_undecodable_images_do_not_loop_forever(tmp_path: Path) -> None:
     write_shard(tmp_path / "0.tar", [Pair(f"{n}", b"x", "words") for n in range(5)])
-    with pytest.raises(UsageError, match="no picture"):
+    with pytest.raises(UsageError, match="no image"):
         next(open_pairs(tmp_path).batches(4, Position()))
 
 
-def test_a_shard_that_is_cut_short_gives_what_it_has(folder: Path, tmp_path: Path) -> None:
+def test_a_truncated_shard_gives_the_pairs_it_has(folder: Path, tmp_path: Path) -> None:
     whole = (folder / "0.tar").read_bytes()
     (tmp_path / "0.tar").write_bytes(whole[: len(whole) // 2])
     batches = list(one_epoch(open_pairs(tmp_path).batches(4, Position())))
@@ -128,7 +128,7 @@ def test_a_shard_that_is_cut_short_gives_what_it_has(folder: Path, tmp_path: Pat
     assert sum((b.dropped for b in batches), Counter())["unreadable_shard"] >= 1
 
 
-def test_running_ahead_ends_with_its_user_and_raises_where_items_are_wanted() -> None:
+def test_prefetching_ends_with_its_context_and_raises_while_iterating() -> None:
     def count() -> Iterator[int]:
         yield from range(100)
         raise UsageError("no more")

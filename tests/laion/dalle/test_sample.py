@@ -1,4 +1,4 @@
-"""Ranking by a real CLIP model, drawing by seed, temperature and top_k."""
+"""Ranking by a real CLIP model; seed, temperature and top_k of sampling."""
 
 from __future__ import annotations
 
@@ -22,50 +22,50 @@ from laion.dalle.transformer import Shape, Transformer
 from tests.laion.dalle.small_training import typed, write_shapes
 
 
-def test_ranking_puts_what_fits_first(tiny_model: tuple[str, str]) -> None:
+def test_ranking_puts_the_best_match_first(tiny_model: tuple[str, str]) -> None:
     rng = np.random.default_rng(5)
     kinds = [("circle", "blue"), ("star", "red"), ("square", "green"), ("circle", "red")]
-    pictures = np.stack([draw(rng, 64, 64, *kind).pixels for kind in kinds])
+    images = np.stack([draw(rng, 64, 64, *kind).pixels for kind in kinds])
     embedder = Embedder(ModelSpec(*tiny_model), "cpu")
     prompts = ["a red star", "a blue circle"]
-    ranked = rank([as_samples(pictures), as_samples(pictures)], prompts, embedder)
+    ranked = rank([as_samples(images), as_samples(images)], prompts, embedder)
     for some, best in zip(ranked, (1, 0), strict=True):
-        assert (some[0].pixels == pictures[best]).all()
+        assert (some[0].pixels == images[best]).all()
         cosines = [sample.similarity or 0 for sample in some]
         assert cosines == sorted(cosines, reverse=True)
         assert some[0].nearest
-    star_for_circle = next(s for s in ranked[1] if (s.pixels == pictures[1]).all())
+    star_for_circle = next(s for s in ranked[1] if (s.pixels == images[1]).all())
     assert not star_for_circle.nearest
 
 
-def drawing(**how: float) -> Sampler:
+def sampler(**how: float) -> Sampler:
     torch.manual_seed(0)
     shape = Shape(vocabulary=9, text_length=4, codes=16, grid=4, width=16, layers=1, heads=2)
     coder, transformer = ImageCoder(16, 4, 8).eval(), Transformer(shape).eval()
     return Sampler(coder, transformer, **how)  # type: ignore[arg-type]
 
 
-def drawn(how: Sampler, seed: int, count: int = 6) -> np.ndarray:
+def generated(how: Sampler, seed: int, count: int = 6) -> np.ndarray:
     text = torch.ones((count, 4), dtype=torch.long)
-    return np.concatenate(list(how.pictures(text, seed)))
+    return np.concatenate(list(how.images(text, seed)))
 
 
 def test_seeds_and_temperature() -> None:
-    first = drawn(drawing(), 1)
+    first = generated(sampler(), 1)
     assert first.shape == (6, 32, 32, 3)
     assert first.dtype == np.uint8
-    assert (first == drawn(drawing(), 1)).all()
-    assert (first != drawn(drawing(), 2)).any()
+    assert (first == generated(sampler(), 1)).all()
+    assert (first != generated(sampler(), 2)).any()
     assert (first[0] != first[1]).any()
-    for certain in (drawing(temperature=1e-4), drawing(top_k=1)):
-        same = drawn(certain, 1)
+    for certain in (sampler(temperature=1e-4), sampler(top_k=1)):
+        same = generated(certain, 1)
         assert (same == same[:1]).all()
 
 
 def test_samples_fit_their_prompts_better_than_chance(
     tiny_model: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Colours alone: shapes take a longer training."""
+    """Colours only: shapes take a longer training."""
     shards = write_shapes(tmp_path / "shards", 1, 640, 32)
     prompts = [f"a {colour} circle" for colour in COLOURS]
     (tmp_path / "prompts.txt").write_text("\n".join(prompts))

@@ -1,4 +1,4 @@
-"""Training: it learns, it goes on where it was stopped or killed, and refuses another's."""
+"""Training: it learns, resumes after a stop or a kill, and rejects another training's folder."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.laion.dalle.small_training import quick, write_shapes
 
 
 class Killed(Exception):
-    """In place of a signal that leaves no time for anything."""
+    """Stands for a kill, after which nothing runs."""
 
 
 class After(StopSwitch):
-    """A switch that is set, or that kills, after so many steps."""
+    """A switch that is set, or that kills, after a number of steps."""
 
     def __init__(self, steps: int, kills: bool = False) -> None:
         super().__init__()
@@ -56,14 +56,14 @@ def train(options: DalleOptions, stop: StopSwitch | None = None) -> tuple[Traine
 
 
 def points(folder: Path) -> list[dict[str, Any]]:
-    """Of the curves, but for how long they took."""
+    """Points of the curves, without durations."""
     lines = (folder / CURVES).read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, Path]:
-    output = tmp_path_factory.mktemp("undisturbed")
+def uninterrupted(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, Path]:
+    output = tmp_path_factory.mktemp("uninterrupted")
     trainer, done = train(quick(shards, output))
     assert done
     return trainer, output
@@ -76,8 +76,8 @@ def assert_equal_models(first: Trainer, other: Trainer) -> None:
         assert all(torch.equal(wanted[key], found[key]) for key in wanted), name
 
 
-def test_curves(undisturbed: tuple[Trainer, Path]) -> None:
-    found = points(undisturbed[1])
+def test_curves(uninterrupted: tuple[Trainer, Path]) -> None:
+    found = points(uninterrupted[1])
     assert [(point["phase"], point["step"]) for point in found] == [
         (phase, step) for phase in ("codebook", "transformer") for step in (4, 8, 12)
     ]
@@ -90,8 +90,8 @@ def test_curves(undisturbed: tuple[Trainer, Path]) -> None:
 
 @pytest.mark.parametrize("steps", [1, 7, 13, 21])
 @pytest.mark.parametrize("kills", [False, True])
-def test_going_on_equals_an_undisturbed_training(
-    shards: Path, undisturbed: tuple[Trainer, Path], tmp_path: Path, steps: int, kills: bool
+def test_a_resumed_training_equals_an_uninterrupted_one(
+    shards: Path, uninterrupted: tuple[Trainer, Path], tmp_path: Path, steps: int, kills: bool
 ) -> None:
     options = quick(shards, tmp_path)
     if kills:
@@ -100,12 +100,12 @@ def test_going_on_equals_an_undisturbed_training(
     else:
         trainer, done = train(options, After(steps))
         assert not done
-        # The last step of a phase is followed by the next phase's, not by a look at the switch.
+        # After the last step of a phase the next phase starts without checking the switch.
         assert trainer.progress.step == (steps if steps < 12 else steps - 11)
     trainer, done = train(options)
     assert done
-    assert points(tmp_path) == points(undisturbed[1])
-    assert_equal_models(trainer, undisturbed[0])
+    assert points(tmp_path) == points(uninterrupted[1])
+    assert_equal_models(trainer, uninterrupted[0])
 
 
 def test_epochs_end_the_training(shards: Path, tmp_path: Path) -> None:
@@ -119,35 +119,35 @@ def test_epochs_end_the_training(shards: Path, tmp_path: Path) -> None:
     assert 0 <= pairs - 2 * (140 - held) < 8
     assert 2 <= trainer.progress.epochs["transformer"] < 2.2
     rates = [p["rate"] for p in points(tmp_path) if p["phase"] == "transformer"]
-    assert rates[-1] < 0.2 * max(rates), "the rate falls by the epochs that are done"
+    assert rates[-1] < 0.2 * max(rates), "the rate falls with the epochs"
 
 
 def test_a_trained_folder_is_not_trained_again(
-    undisturbed: tuple[Trainer, Path], shards: Path
+    uninterrupted: tuple[Trainer, Path], shards: Path
 ) -> None:
-    before = (undisturbed[1] / checkpoint.NAME).stat().st_mtime_ns
-    trainer, done = train(quick(shards, undisturbed[1], seed=0, samples=5, temperature=0.5))
+    before = (uninterrupted[1] / checkpoint.NAME).stat().st_mtime_ns
+    trainer, done = train(quick(shards, uninterrupted[1], seed=0, samples=5, temperature=0.5))
     assert done
-    assert (undisturbed[1] / checkpoint.NAME).stat().st_mtime_ns == before
-    assert_equal_models(trainer, undisturbed[0])
+    assert (uninterrupted[1] / checkpoint.NAME).stat().st_mtime_ns == before
+    assert_equal_models(trainer, uninterrupted[0])
 
 
-def test_another_training_is_refused(
-    undisturbed: tuple[Trainer, Path], shards: Path, tmp_path: Path
+def test_another_training_is_rejected(
+    uninterrupted: tuple[Trainer, Path], shards: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"a training with --width 32, not 64: .*overwrite"):
-        train(quick(shards, undisturbed[1], width=64))
+        train(quick(shards, uninterrupted[1], width=64))
     others = write_shapes(tmp_path / "others", 1, 40)
     with pytest.raises(UsageError, match="a training with other shards"):
-        train(quick(others, undisturbed[1]))
+        train(quick(others, uninterrupted[1]))
 
 
-def test_a_damaged_save_is_told(shards: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported(shards: Path, tmp_path: Path) -> None:
     (tmp_path / checkpoint.NAME).write_bytes(b"PK\3\4 nothing of the kind")
-    with pytest.raises(UsageError, match=r"dalle\.pt cannot be read"):
+    with pytest.raises(UsageError, match=r"dalle\.pt' cannot be read"):
         train(quick(shards, tmp_path))
 
 
-def test_seeds_differ(undisturbed: tuple[Trainer, Path], shards: Path, tmp_path: Path) -> None:
+def test_seeds_differ(uninterrupted: tuple[Trainer, Path], shards: Path, tmp_path: Path) -> None:
     train(quick(shards, tmp_path, seed=1))
-    assert points(tmp_path)[0] != points(undisturbed[1])[0]
+    assert points(tmp_path)[0] != points(uninterrupted[1])[0]

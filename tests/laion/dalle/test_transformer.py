@@ -1,4 +1,4 @@
-"""The transformer: shapes, that no token knows of later ones, that drawing equals computing."""
+"""The transformer: shapes, causality, and that cached generation equals a full pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ SHAPE = Shape(vocabulary=20, text_length=5, codes=7, grid=3, width=16, layers=2,
 def model() -> Transformer:
     torch.manual_seed(0)
     model = Transformer(SHAPE).eval()
-    for weight in model.parameters():  # as trained ones: small weights would hide differences
+    for (
+        weight
+    ) in model.parameters():  # as large as trained ones: small weights would hide differences
         torch.nn.init.normal_(weight, std=0.3)
     return model
 
@@ -41,7 +43,7 @@ def test_a_word_changes_only_what_follows(model: Transformer, place: int) -> Non
     other[:, place] = (other[:, place] + 1) % 20
     words, codes = model(text, image[:, :-1])
     changed_words, changed_codes = model(other, image[:, :-1])
-    # The logits at position p foretell the word p + 1.
+    # The logits at position p predict word p + 1.
     assert torch.equal(words[:, :place], changed_words[:, :place])
     assert not torch.allclose(words[:, place:], changed_words[:, place:]) or place == 4
     assert (codes != changed_codes).flatten(2).any(2).all(), "every code depends on every word"
@@ -59,7 +61,7 @@ def test_a_code_changes_only_what_follows(model: Transformer, place: int) -> Non
     assert (codes != changed_codes)[:, place + 1 :].any(2).all()
 
 
-def test_drawing_step_by_step_sees_the_same_logits(model: Transformer) -> None:
+def test_generating_step_by_step_sees_the_same_logits(model: Transformer) -> None:
     text, _ = tokens()
     seen: list[torch.Tensor] = []
 
@@ -67,7 +69,7 @@ def test_drawing_step_by_step_sees_the_same_logits(model: Transformer) -> None:
         seen.append(logits)
         return logits.argmax(1)
 
-    drawn = model.draw(text, choose)
+    drawn = model.generate(text, choose)
     assert drawn.shape == (2, 9)
     _, logits = model(text, drawn[:, :-1])
     torch.testing.assert_close(torch.stack(seen, 1), logits)

@@ -1,4 +1,4 @@
-"""Captions to numbers: padding, unknown pieces, the most frequent ones kept."""
+"""Captions to tokens: padding, unknown pieces, the most frequent ones kept."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from laion.dalle.vocabulary import (
     OUR_END,
     PAD,
     UNKNOWN,
-    Pieces,
+    PieceTokenizer,
     Vocabulary,
     count_pieces,
 )
 
 
 def test_numbers_of_pieces() -> None:
-    pieces = Pieces(6)
+    pieces = PieceTokenizer(6)
     seen = pieces(["a red star", "a red circle", "a blue star !"])
     counts = count_pieces(seen)
     assert counts.sum() == (seen >= 0).sum()
@@ -30,15 +30,15 @@ def test_numbers_of_pieces() -> None:
     assert numbers[0, 0] == OUR_BEGIN
     assert (numbers[0, 1:4] >= FIRST).all()
     assert numbers[0, 4:].tolist() == [OUR_END, PAD]
-    assert numbers[1, 1] >= FIRST, "an exclamation mark is no padding"
+    assert numbers[1, 1] >= FIRST, "an exclamation mark is not padding"
     assert numbers[1, 3:].tolist() == [PAD] * 3
     assert numbers[2, 2] == UNKNOWN
-    assert numbers[3, 5] == OUR_END, "a long text is cut off and still ends"
+    assert numbers[3, 5] == OUR_END, "a long text is cut and still has an end"
     assert numbers.dtype == np.int64
 
 
 def test_the_most_frequent_are_kept() -> None:
-    pieces = Pieces(8)
+    pieces = PieceTokenizer(8)
     vocabulary = Vocabulary(count_pieces(pieces(["red red red blue blue star"])), FIRST + 2)
     numbers = vocabulary(pieces(["red blue star"]))[0]
     assert (numbers[1:3] >= FIRST).all()
@@ -46,8 +46,8 @@ def test_the_most_frequent_are_kept() -> None:
 
 
 def test_texts_of_unknown_words() -> None:
-    pieces = Pieces(8)
+    pieces = PieceTokenizer(8)
     vocabulary = Vocabulary(count_pieces(pieces(["a red star"])), 100)
-    assert vocabulary.unknown(pieces(["green squares"])[0])
-    assert vocabulary.unknown(pieces([""])[0])
-    assert not vocabulary.unknown(pieces(["green star"])[0])
+    assert vocabulary.is_unknown(pieces(["green squares"])[0])
+    assert vocabulary.is_unknown(pieces([""])[0])
+    assert not vocabulary.is_unknown(pieces(["green star"])[0])

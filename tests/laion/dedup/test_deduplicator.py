@@ -96,6 +96,7 @@ def test_merging_is_a_union(one: Pairs, two: Pairs) -> None:
         blooms[-1].add(*arrays(sorted(set(pairs))))
     both = merged(blooms[:2])
     assert (both.words == blooms[2].words).all()
+    assert both.added == len(set(one)) + len(set(two))
 
 
 def test_only_filters_of_one_size_merge() -> None:
@@ -222,3 +223,43 @@ def test_windows_hold_every_row_once(sizes: list[int], window: int) -> None:
     assert sorted(n for w in urls for n in w) == list(range(given))
     for place, numbers_there in enumerate(urls):
         assert set(numbers_there) == set(range(place * window, min((place + 1) * window, given)))
+
+
+def test_a_union_is_sized_for_the_larger_of_its_filters() -> None:
+    small, large = FilterSize(5, 10, 0.1), FilterSize(5, 30, 0.1)
+    for sizes in ((small, large), (large, small)):
+        assert merged([BloomFilter(size) for size in sizes]).size.expected == 30
+
+
+def test_a_filter_that_is_too_large_is_refused_before_it_takes_memory() -> None:
+    with pytest.raises(UsageError, match="use a lower value"):
+        BloomFilter(FilterSize(1 << 32, 1, 0.1))
+
+
+def test_filters_of_other_partitions_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    BloomFilter(FilterSize(3, 10, 0.1)).write(str(tmp_path / "a"))
+    monkeypatch.setattr("laion.dedup.bloom.PARTITION_BITS", 7)
+    with pytest.raises(UsageError, match="not a bloom filter"):
+        read_header(str(tmp_path / "a"))
+
+
+def test_large_filters_are_counted_and_read_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bloom = BloomFilter(FilterSize.fit(500, 0.01))
+    bloom.add(*draw(500, 5))
+    rate = bloom.current_rate()
+    monkeypatch.setattr("laion.dedup.bloom._CHUNK", 7)
+    monkeypatch.setattr("laion.dedup.bloom._READ", 100)
+    assert bloom.current_rate() == pytest.approx(rate)
+    bloom.write(str(tmp_path / "a"))
+    assert (BloomFilter.read(str(tmp_path / "a")).words == bloom.words).all()
+
+
+def test_rows_of_one_host_and_hosts_of_one_row_are_in_random_order() -> None:
+    random, _ = draw(50, 6)
+    expected = np.argsort(random).tolist()
+    assert spread(np.zeros(50, np.int64), random).tolist() == expected
+    assert spread(np.arange(50), random).tolist() == expected

@@ -85,25 +85,32 @@ def test_the_order_is_that_of_the_wats_not_of_folders(tmp_path: Path) -> None:
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
-def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "in", crawl(0, 2))
-    made = []
-    for workers in (1, 2, 3):
-        out = tmp_path / str(workers)
-        run(options(out, folder, processes_count=workers))
-        made.append(content(out))
-    assert made[0] == made[1] == made[2]
-    assert len(made[0]) == 2 * PARTITION_COUNT
+@pytest.fixture(scope="module")
+def two_wats(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
+    """The candidates of two WAT files, and what one worker makes of them."""
+    place = tmp_path_factory.mktemp("two")
+    folder = write_folder(place / "in", crawl(0, 2))
+    run(options(place / "out", folder))
+    return folder, content(place / "out")
 
 
-def test_any_distributor_gives_the_same_bytes(tmp_path: Path, distributor_name: str) -> None:
-    folder = write_folder(tmp_path / "in", crawl(0, 2))
-    run(options(tmp_path / "here", folder))
-    report = run(
-        options(tmp_path / "there", folder, distributor=distributor_name, processes_count=2)
-    )
+@pytest.mark.parametrize("workers", [2, 3])
+def test_any_number_of_workers_gives_the_same_bytes(
+    tmp_path: Path, two_wats: tuple[Path, dict[str, bytes]], workers: int
+) -> None:
+    folder, expected = two_wats
+    run(options(tmp_path / "out", folder, processes_count=workers))
+    assert content(tmp_path / "out") == expected
+    assert len(expected) == 2 * PARTITION_COUNT
+
+
+def test_any_distributor_gives_the_same_bytes(
+    tmp_path: Path, two_wats: tuple[Path, dict[str, bytes]], distributor_name: str
+) -> None:
+    folder, expected = two_wats
+    report = run(options(tmp_path / "out", folder, distributor=distributor_name, processes_count=2))
     assert report.exit_code == 0
-    assert content(tmp_path / "there") == content(tmp_path / "here")
+    assert content(tmp_path / "out") == expected
 
 
 def test_exact_equals_a_set(tmp_path: Path) -> None:
@@ -153,7 +160,7 @@ def test_filters_of_other_sizes_do_not_merge(tmp_path: Path) -> None:
         run(options(tmp_path / "out", folder, bloom=both))
 
 
-def test_a_filter_that_is_too_full_is_told(
+def test_a_filter_that_is_too_full_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_folder(tmp_path / "in", crawl(0, 3))
@@ -191,19 +198,28 @@ sys.exit(cli.run(sys.argv[3:]))
 """
 
 
-@pytest.mark.parametrize("name", ["00007.parquet", "filters/00007.bloom", "00007_stats.json"])
-def test_killed_between_output_filter_and_mark(tmp_path: Path, name: str) -> None:
-    """Whatever was published of a part without its marker is made again from the filter before."""
+@pytest.fixture(scope="module")
+def two_crawls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two crawls, `first` and `second`; `before` and `calm` are what dedup makes of them."""
+    place = tmp_path_factory.mktemp("crawls")
     parts = crawl(0, 4)
-    first = write_folder(tmp_path / "a", parts[:2])
-    second = write_folder(tmp_path / "b", parts[2:])
-    run(options(tmp_path / "before", first, expected=20_000))
-    flags = {"bloom": (str(tmp_path / "before"),)}
-    run(options(tmp_path / "calm", second, **flags))
+    first = write_folder(place / "first", parts[:2])
+    second = write_folder(place / "second", parts[2:])
+    run(options(place / "before", first, expected=20_000))
+    run(options(place / "calm", second, bloom=(str(place / "before"),)))
+    return place
+
+
+@pytest.mark.parametrize("name", ["00007.parquet", "filters/00007.bloom", "00007_stats.json"])
+def test_killed_between_output_filter_and_marker(
+    tmp_path: Path, two_crawls: Path, name: str
+) -> None:
+    """A shard without its marker is rebuilt from the filter before, whatever was published."""
+    before, second = two_crawls / "before", two_crawls / "second"
     out = tmp_path / "out"
     command = [
         sys.executable, "-c", KILLS, name, str(tmp_path / "killed"), "dedup",
-        "--input", str(second), "--bloom", str(tmp_path / "before"), "--output_folder", str(out),
+        "--input", str(second), "--bloom", str(before), "--output_folder", str(out),
         "--false_positive_rate", str(SURE), "--processes_count", "1",
     ]  # fmt: skip
     killed = subprocess.run(command, cwd=ROOT, start_new_session=True, check=False)
@@ -211,10 +227,10 @@ def test_killed_between_output_filter_and_mark(tmp_path: Path, name: str) -> Non
     assert len(list(out.glob("*_stats.json"))) == 7
     assert (out / "00007.parquet").exists() == (name != "00007.parquet")
     assert (out / "filters" / "00007.bloom").exists() == (name == "00007_stats.json")
-    report = run(options(out, second, **flags))
+    report = run(options(out, second, bloom=(str(before),)))
     assert (report.exit_code, report.stage.shards_before) == (0, 7)
-    assert content(out) == content(tmp_path / "calm")
-    assert kept(out) | kept(tmp_path / "before") == oracle(parts)
+    assert content(out) == content(two_crawls / "calm")
+    assert kept(out) | kept(before) == oracle(crawl(0, 4))
 
 
 def test_hosts_are_spread(tmp_path: Path) -> None:
@@ -239,10 +255,11 @@ def test_hosts_are_spread(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "out") != read_rows(tmp_path / "seeded")
 
 
-def test_img2ds_and_dedup_read_the_output(tmp_path: Path) -> None:
+def test_img2ds_and_dedup_read_the_output(
+    tmp_path: Path, two_wats: tuple[Path, dict[str, bytes]]
+) -> None:
     parts = crawl(0, 2)
-    folder = write_folder(tmp_path / "in", parts)
-    run(options(tmp_path / "out", folder))
+    run(options(tmp_path / "out", two_wats[0]))
     assert (
         pq.read_schema(tmp_path / "out" / "00000.parquet")
         .remove_metadata()

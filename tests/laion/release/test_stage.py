@@ -1,4 +1,4 @@
-"""`laion release` over made-up scored folders: what is in, what is not, and under which names."""
+"""`laion release` over made-up folders: what is in, what is not, and under which names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def planted() -> dict[int, list[dict[str, Any]]]:
         1: [row(10), row(0, key="000010001"), row(11), row(12, similarity=None)],
         10: [
             row(20), row(21), row(10, key="000100002", license="x"),
-            # Another text, or another picture, makes another pair.
+            # Another text, or another image, makes another pair.
             row(0, key="000100003", caption="another text"), row(22, caption="picture 21"),
             row(23, similarity=-0.1),
         ],

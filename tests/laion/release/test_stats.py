@@ -14,7 +14,7 @@ import pytest
 from laion import cli
 from laion.data.release_schema import RELEASE_SCHEMA
 from laion.release import stats
-from laion.release.contents import PAPER, Contents, similarity_histogram
+from laion.release.contents import MAX_LICENSES, PAPER, Contents, similarity_histogram
 from laion.release.stats import StatsOptions, run
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -93,12 +93,12 @@ def test_repeated_pairs_nulls_and_parts_of_a_folder(
 
 
 def test_bins_hold_what_they_are_called_by() -> None:
-    values = np.array([0.29, 0.3, 0.3099999, 0.57, -1.0, 1.0, 1.0001])
+    values = np.array([0.29, 0.3, 0.3099999, 0.57, -1.0001, -1.0, 1.0, 1.0001])
     histogram = similarity_histogram(values)
     filled = {
         round(-1 + index / 100, 2): int(histogram[index]) for index in np.flatnonzero(histogram)
     }
-    assert filled == {-1.0: 1, 0.29: 1, 0.3: 2, 0.57: 1, 0.99: 2}
+    assert filled == {-1.0: 2, 0.29: 1, 0.3: 2, 0.57: 1, 0.99: 2}
 
 
 def test_people_read_plain_integers(tmp_path: Path) -> None:
@@ -166,3 +166,29 @@ def test_wrong_use_is_one_line(
     output = capsys.readouterr().err
     assert words in output
     assert len(output.splitlines()) == 1
+
+
+def test_rows_that_lack_one_size_are_not_sized() -> None:
+    contents = Contents()
+    contents.add(pa.table({"HEIGHT": [600, 600, None], "WIDTH": [600, None, 600]}))
+    assert contents.sized == 1
+    assert contents.table1()["Number with height or width >= 512"] == 1
+    contents = Contents()
+    contents.add(pa.table({"HEIGHT": [600]}))
+    assert contents.table1()["Number with height or width >= 512"] is None
+
+
+def test_rare_licences_are_counted_together() -> None:
+    contents = Contents()
+    names = [f"license {n}" for n in range(MAX_LICENSES + 2)]
+    contents.add(pa.table({"LICENSE": [*names, *names[:-2], ""]}))
+    named = contents.named_licenses()
+    assert named.pop("others") == 3
+    assert named == dict.fromkeys(names[:-2], 2)
+
+
+def test_the_hand_check_is_shown_beside_tags_alone(tmp_path: Path) -> None:
+    for name, tag, shown in (("a", "", False), ("b", "UNSURE", True)):
+        write(tmp_path / f"{name}.parquet", {(256, 256): 1}, NSFW=[tag])
+        text = run(StatsOptions(input=str(tmp_path / f"{name}.parquet"))).text
+        assert ("hand check" in text) == shown

@@ -49,7 +49,7 @@ HIGHEST = 7
 
 
 @given(DIGESTS, st.randoms(use_true_random=False))
-def test_ids_that_meet_are_told_apart_whatever_the_order(
+def test_ids_that_meet_are_distinguished_whatever_the_order(
     digests: list[tuple[int, int]], random: np.random.Generator
 ) -> None:
     """Which ID a pair has follows from the set of pairs alone."""
@@ -72,3 +72,27 @@ def test_ids_that_meet_are_told_apart_whatever_the_order(
     shuffled = list(digests)
     random.shuffle(shuffled)
     assert ids(shuffled) == first
+
+
+def test_ids_at_the_end_of_a_partition_stay_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unique, "PARTITION_PAIRS", 2)
+    last = 2**63 - 1  # the highest digest of the first of two partitions
+    digests = np.array(
+        [(last, 0), (last, 1), (last + 1, 0), (2**64 - 1, 0), (2**64 - 1, 1)], np.uint64
+    )
+    pairs = UniquePairs(str(tmp_path), 4)
+    pairs.add(np.arange(5, dtype=np.uint64), digests)
+    moved = {place: number for one in pairs.resolve() for place, number in one.moved.items()}
+    ids = [moved.get(place, int(high) >> 1) for place, (high, _) in enumerate(digests.tolist())]
+    assert ids == [last // 2 - 1, last // 2, (last + 1) // 2, 2**63 - 2, 2**63 - 1]
+
+
+def test_partitions_are_open_files_and_so_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unique, "PARTITION_PAIRS", 1)
+    monkeypatch.setattr(unique, "MAX_PARTITIONS", 4)
+    UniquePairs(str(tmp_path), 100).close()
+    assert len(list(tmp_path.iterdir())) == 4

@@ -1,4 +1,4 @@
-"""The file of `laion run`: which stages, in which folders, with which flags; wrong use."""
+"""The configuration file of `laion run`: stages, folders and flags, and wrong use."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LEAST: dict[str, Any] = {"output_folder": "out", "extract": {"wat": "wats"}}
 
 
 def input_of(step: Step) -> str:
-    """The folder that a stage reads; dedup takes several."""
+    """Return the folder that a stage reads; dedup takes a list."""
     found = step.options.input
     if step.stage == "dedup":
         (found,) = found
     return str(found)
 
 
-def test_every_stage_reads_what_the_one_before_it_writes() -> None:
+def test_every_stage_reads_the_folder_of_the_previous_one() -> None:
     plan = make_plan(LEAST)
     assert [step.stage for step in plan.steps] == [
         "extract", "dedup", "download", "score", "tag", "release", "index",
@@ -33,15 +33,24 @@ def test_every_stage_reads_what_the_one_before_it_writes() -> None:
     assert inputs == [step.folder for step in plan.steps[:-1]]
 
 
-def test_stages_may_be_left_out() -> None:
+def test_stages_may_be_skipped() -> None:
     plan = make_plan({**LEAST, "dedup": False, "tag": False, "index": False})
     assert [(step.stage, input_of(step)) for step in plan.steps[1:]] == [
         ("download", "out/extract"), ("score", "out/download"), ("release", "out/score"),
     ]  # fmt: skip
 
 
+def test_crawl_may_be_turned_off() -> None:
+    assert make_plan({**LEAST, "crawl": False}) == make_plan(LEAST)
+
+
+def test_a_stage_overrides_a_shared_flag_however_it_is_spelled() -> None:
+    plan = make_plan({**LEAST, "processes_count": 3, "score": {"processes-count": 1}})
+    assert [step.options.processes_count for step in plan.steps[2:4]] == [3, 1]
+
+
 @pytest.mark.parametrize("crawl", [None, True, {}, {"timeout": 3}])
-def test_crawl_does_three_stages_in_one(crawl: Any) -> None:
+def test_crawl_replaces_three_stages(crawl: Any) -> None:
     plan = make_plan({**LEAST, "crawl": crawl})
     assert [step.stage for step in plan.steps] == ["extract", "dedup", "crawl", "release", "index"]
     assert plan.steps[2].options.input == "out/dedup"
@@ -61,7 +70,7 @@ def test_flags_of_all_stages_reach_those_that_have_them() -> None:
     assert stage_flags(options["score"]) == {"model": "ViT-B-16", "pretrained": "openai"}
 
 
-def test_the_command_line_may_name_another_folder(tmp_path: Path) -> None:
+def test_the_command_line_overrides_the_output_folder(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(LEAST))
     assert read_config(str(file)).folder == "out"
@@ -76,22 +85,25 @@ def test_the_command_line_may_name_another_folder(tmp_path: Path) -> None:
     [
         ({"extract": {"wat": "wats"}}, "output_folder is missing"),
         ({"output_folder": "out"}, "extract: --wat is required"),
-        ({**LEAST, "scoer": {}}, "scoer is no stage and no flag of all stages; did you mean score"),
-        ({**LEAST, "timeout": 3}, "flags of one stage stand under its name"),
+        (
+            {**LEAST, "scoer": {}},
+            "scoer is neither a stage nor a flag for all stages; did you",
+        ),
+        ({**LEAST, "timeout": 3}, "put flags of one stage under its name"),
         ({**LEAST, "score": {"modle": "x"}}, "score: unknown flag --modle; did you mean --model?"),
-        ({**LEAST, "score": "ViT-B-32"}, "score takes flags and their values, or false"),
-        ({**LEAST, "score": {"input": "x"}}, "score: input is not for the file to say"),
-        ({**LEAST, "tag": {"output-folder": "x"}}, "output-folder is not for the file to say"),
-        ({**LEAST, "crawl": {"wat": "x"}}, "crawl: wat is not for the file to say"),
-        ({**LEAST, "dedup": {"incremental_mode": "overwrite"}}, "is not for the file to say"),
-        ({**LEAST, "download": False}, "download cannot be left out"),
-        ({**LEAST, "crawl": {}, "score": {"precision": "fp32"}}, "crawl does what score does"),
+        ({**LEAST, "score": "ViT-B-32"}, "score takes a mapping of flags, or false"),
+        ({**LEAST, "score": {"input": "x"}}, "score: input cannot be set here"),
+        ({**LEAST, "tag": {"output-folder": "x"}}, "output-folder cannot be set here"),
+        ({**LEAST, "crawl": {"wat": "x"}}, "crawl: wat cannot be set here"),
+        ({**LEAST, "dedup": {"incremental_mode": "overwrite"}}, "cannot be set here"),
+        ({**LEAST, "download": False}, "download cannot be skipped"),
+        ({**LEAST, "crawl": {}, "score": {"precision": "fp32"}}, "crawl includes score"),
         ({**LEAST, "release": {"threshold": 3}}, "release: --threshold is a cosine"),
         ({**LEAST, "processes_count": 0}, "--processes_count must be at least 1"),
         ({**LEAST, "processes_count": "many"}, "--processes_count takes a whole number"),
     ],
 )
-def test_wrong_use_names_the_place(document: dict[str, Any], words: str) -> None:
+def test_wrong_use_names_the_stage(document: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError) as caught:
         make_plan(document)
     assert words in str(caught.value)
@@ -104,16 +116,19 @@ BEGINNING = "output_folder: out\nextract: {wat: wats}\nmodel: MODEL\npretrained:
     ("text", "words"),
     [
         (None, "cannot be read (no such file or directory)"),
-        ("- extract\n", "no mapping of stages"),
-        ("", "no mapping of stages"),
-        ("extract: {wat: [\n", "no YAML"),
+        ("- extract\n", "expected a mapping of stages"),
+        ("", "expected a mapping of stages"),
+        ("extract: {wat: [\n", "invalid YAML"),
         (BEGINNING + "download: {timeout: -1}\n", "download: --timeout must be above 0"),
-        (BEGINNING + "score: {model: ViT-B-33}\n", "score: --model ViT-B-33 is no model"),
+        (BEGINNING + "score: {model: ViT-B-33}\n", "score: --model ViT-B-33 is not a model"),
         (BEGINNING + "tag: {prompts: none.json}\n", "tag: --prompts none.json"),
-        (BEGINNING.replace(" out", " s3://bucket/out"), "index: --output_folder must be on this"),
+        (
+            BEGINNING.replace(" out", " s3://bucket/out"),
+            "index: --output_folder must be a local",
+        ),
     ],
 )
-def test_nothing_is_begun_that_cannot_be_ended(
+def test_errors_are_found_before_any_stage_starts(
     text: str | None,
     words: str,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""`laion run` over a small web: the same release as by single commands, a report, going on."""
+"""`laion run` over a small web: the same release as by single commands, the report, resuming."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def released(folder: Path) -> set[tuple[int, str, str]]:
 
 
 def files(folder: Path) -> dict[str, int]:
-    """What is in it, but for the report and what is for the run alone."""
+    """The files in it, without the report and internal ones."""
     found = [path for path in folder.rglob("*") if path.is_file() and "_img2ds" not in path.parts]
     return {
         str(path.relative_to(folder)): path.stat().st_mtime_ns
@@ -85,7 +85,7 @@ def test_all_stages_and_the_report(
         assert f"<td>{len(want)}<td>" in page
         assert '<img src="release/figures/similarity.png"' in page
 
-        # Again: nothing is made again, and what was only looked at takes no time in the record.
+        # A second run rebuilds nothing, and checking takes no time in the record.
         before = files(everything)
         assert cli.run(["run", "--config", config]) == 0
         assert json.loads((everything / "run.json").read_text())["stages"] == record
@@ -95,7 +95,7 @@ def test_all_stages_and_the_report(
             k: v for k, v in before.items() if k not in index
         }
 
-        # A folder that others options made is not gone on with, and the stage is named.
+        # A folder built with other options is not resumed, and the stage is named.
         config = write_config(chain, tmp_path, address, release={"threshold": 0.5})
         capsys.readouterr()
         assert cli.run(["run", "--config", config]) == 2
@@ -103,8 +103,8 @@ def test_all_stages_and_the_report(
     shutil.rmtree(everything)
 
 
-def test_it_is_stopped_and_goes_on(chain: Chain, tmp_path: Path) -> None:
-    """By Ctrl-C while it downloads, then by the same command; crawl in place of three stages."""
+def test_it_is_stopped_and_resumes(chain: Chain, tmp_path: Path) -> None:
+    """Stop by Ctrl-C while it downloads, then rerun; crawl in place of three stages."""
     everything = tmp_path / "all"
     network = {"allow_private_addresses": True, "timeout": 60, "number_sample_per_shard": 20}
     with ShapeWeb(chain.world) as address:
@@ -118,23 +118,23 @@ def test_it_is_stopped_and_goes_on(chain: Chain, tmp_path: Path) -> None:
         markers = everything / "crawl"
         while not (markers.exists() and list(markers.glob("*_stats.json"))):
             assert process.poll() is None, process.communicate()
-            time.sleep(0.02)  # another process works
+            time.sleep(0.02)  # wait for another process
         os.kill(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=120)
         if process.returncode != 130:  # it was faster
             assert process.returncode == 0, output
         else:
-            assert b"the same command goes on from here" in output
+            assert b"rerun the same command to resume" in output
             assert "interrupted" in (everything / "report.html").read_text()
         assert cli.run(["run", "--config", config]) == 0
     assert released(everything / "release") == released(Path(chain.place("release")))
     assert "interrupted" not in (everything / "report.html").read_text()
 
 
-def test_parts_that_are_missing_end_the_run(
+def test_an_incomplete_stage_ends_the_run(
     chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A WAT file that cannot be read to its end: later stages would not see what it holds."""
+    """A WAT file cannot be read, so later stages would lack its rows."""
     wats = tmp_path / "wats"
     shutil.copytree(chain.place("wats"), wats)
     first = next(iter(sorted(wats.iterdir())))
@@ -146,6 +146,6 @@ def test_parts_that_are_missing_end_the_run(
         config = write_config(chain, tmp_path, address, extract={"wat": str(wats)})
         assert cli.run(["run", "--config", config]) == 1
     output = capsys.readouterr().out
-    assert "laion run ended with extract" in output
+    assert "laion run stopped at extract" in output
     assert not (tmp_path / "all" / "dedup").exists()
-    assert "parts are missing" in (tmp_path / "all" / "report.html").read_text()
+    assert "incomplete" in (tmp_path / "all" / "report.html").read_text()

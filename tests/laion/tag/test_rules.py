@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
 
 from img2ds.core.failure import UsageError
 from laion.tag.classifier import load_classifier
 from laion.tag.illegal import ANIMAL, CAPTION_WORDS, UNDERAGE
 from laion.tag.prompts import Prompts, load_prompts
-from laion.tag.tagging import Rules, make_rules, tag_rows
+from laion.tag.tagging import TagRules, make_rules, tag_rows
 
 #: Prompts that each are an axis of their own; `safe a` in nsfw is axis 0, and so on.
 DOCUMENT: dict[str, dict[str, list[str]]] = {
@@ -42,7 +43,7 @@ def prompts(tmp_path: Path, document: Any = DOCUMENT) -> Prompts:
 
 
 @pytest.fixture
-def rules(tmp_path: Path) -> Rules:
+def rules(tmp_path: Path) -> TagRules:
     return make_rules(prompts(tmp_path), embed)
 
 
@@ -60,7 +61,10 @@ NEUTRAL = vector("old a", "old b", "thing a")
 
 
 def judge(
-    rules: Rules, image: npt.NDArray[Any], text: npt.NDArray[Any] = NEUTRAL, caption: str = "words"
+    rules: TagRules,
+    image: npt.NDArray[Any],
+    text: npt.NDArray[Any] = NEUTRAL,
+    caption: str | None = "words",
 ) -> tuple[str, str | None]:
     """Tag and drop reason of one pair."""
     tagged = tag_rows(rules, image[None], text[None], [caption])
@@ -78,7 +82,7 @@ def judge(
         (("safe b", "safe a", "unsafe a"), "UNLIKELY"),
     ],
 )
-def test_the_tag_goes_by_the_two_best_prompts(rules: Rules, best: Any, tag: str) -> None:
+def test_the_tag_goes_by_the_two_best_prompts(rules: TagRules, best: Any, tag: str) -> None:
     found, _ = judge(rules, vector(*best, "old a", "old b", "thing a"))
     assert found == tag
 
@@ -109,6 +113,11 @@ SAFE, UNSAFE = ("safe a", "safe b"), ("unsafe a", "unsafe b")
         ((*SAFE, "old a", "old b"), None, "a nude kid", CAPTION_WORDS),
         ((*UNSAFE, "old a", "old b", "thing a"), None, "NUDE, Under Age", CAPTION_WORDS),
         ((*UNSAFE, "old a", "old b", "thing a"), None, "nude_kid2", CAPTION_WORDS),
+        # Of several reasons the caption comes first, then under-age people.
+        ((*UNSAFE, "young", "animal"), None, "a nude kid", CAPTION_WORDS),
+        ((*UNSAFE, "young", "animal"), None, "words", UNDERAGE),
+        # No caption names nothing.
+        ((*UNSAFE, "old a", "old b", "thing a"), None, None, None),
         # One list alone, or a part of a word, does not.
         ((*UNSAFE, "old a", "old b", "thing a"), None, "kid", None),
         ((*UNSAFE, "old a", "old b", "thing a"), None, "nude", None),
@@ -116,20 +125,20 @@ SAFE, UNSAFE = ("safe a", "safe b"), ("unsafe a", "unsafe b")
     ],
 )
 def test_what_the_filter_drops(
-    rules: Rules, image: Any, text: Any, caption: str, reason: str | None
+    rules: TagRules, image: Any, text: Any, caption: str | None, reason: str | None
 ) -> None:
     rows = NEUTRAL if text is None else vector(*text)
     assert judge(rules, vector(*image), rows, caption)[1] == reason
 
 
-def test_rules_travel_to_workers(rules: Rules) -> None:
+def test_rules_travel_to_workers(rules: TagRules) -> None:
     again = pickle.loads(pickle.dumps(rules))
     image = vector(*UNSAFE, "old a", "young", "thing a")
     assert judge(again, image) == judge(rules, image) == ("NSFW", UNDERAGE)
 
 
 def test_rows_of_several_blocks_are_all_judged(
-    rules: Rules, monkeypatch: pytest.MonkeyPatch
+    rules: TagRules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("laion.tag.tagging.BLOCK", 3)
     kinds = [vector(*SAFE), vector(*UNSAFE, "old a", "old b", "thing a"), vector(*UNSAFE, "young")]
@@ -162,12 +171,15 @@ def test_the_packages_own_prompts_are_one_list_item_each() -> None:
     [
         ({"nsfw": None}, "nsfw must hold the lists safe and unsafe"),
         ({"nsfw": {"safe": ["a", "b"]}}, "nsfw must hold the lists safe and unsafe"),
-        ({"nsfw": {"safe": ["a"], "unsafe": ["b", "c"]}}, "nsfw.safe has 1 entries and needs 2"),
+        (
+            {"nsfw": {"safe": ["a"], "unsafe": ["b", "c"]}},
+            "has 1 entries and needs at least 2",
+        ),
         ({"nsfw": {"safe": ["a", "b"], "unsafe": ["c", "A "]}}, "'a' is in nsfw twice"),
         ({"animals": {"flagged": "dog", "other": ["x"]}}, "animals.flagged must be a list"),
         ({"animals": {"flagged": ["dog", 7], "other": ["x"]}}, "animals.flagged must be a list"),
-        ({"underage": {"flagged": [" "], "other": ["x"]}}, "texts that are not empty"),
-        ({"nfsw": {}}, "'nfsw' is none of nsfw, underage"),
+        ({"underage": {"flagged": [" "], "other": ["x"]}}, "a list of texts, none of them empty"),
+        ({"nfsw": {}}, "unknown group 'nfsw'; the groups are nsfw, underage"),
     ],
 )
 def test_a_prompts_file_of_another_form_is_refused(
@@ -178,11 +190,11 @@ def test_a_prompts_file_of_another_form_is_refused(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_prompts_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_prompts_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_prompts(str(tmp_path / "nowhere.json"))
     (tmp_path / "bad.json").write_text('{"nsfw": ["a" "b"]}')
-    with pytest.raises(UsageError, match="is no JSON"):
+    with pytest.raises(UsageError, match="is not JSON"):
         load_prompts(str(tmp_path / "bad.json"))
 
 
@@ -218,14 +230,15 @@ def test_a_classifier_takes_the_place_of_the_prompts_of_the_tag(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"weight_0": None}, "must end in a layer of one output"),
-        ({"weight_1": np.ones((2, 3)), "bias_1": np.ones(3)}, "layer of one output"),
+        ({"weight_0": None}, "must have one output"),
+        ({"weight_1": np.ones((2, 3)), "bias_1": np.ones(3)}, "must have one output"),
         ({"bias_0": None}, r"layer 0 needs weight \[n, m\] and bias \[m\]"),
-        ({"weight_1": np.ones((5, 1))}, "layer 1 takes 5 numbers, the one before gives 2"),
+        ({"weight_1": np.ones((5, 1))}, "layer 1 has 5 inputs, the one before has 2 outputs"),
         ({"thresholds": np.array([0.9, 0.3])}, "two probabilities, the lower one first"),
+        ({"thresholds": np.array([0.3, 1.5])}, "two probabilities, the lower one first"),
         ({"scale": np.zeros(10)}, "scale above 0"),
-        ({"other": np.zeros(1)}, "other is no part of a classifier"),
-        ({"mean": np.array(["x"])}, r"no \.npz file of numbers"),
+        ({"other": np.zeros(1)}, "unknown array 'other'"),
+        ({"mean": np.array(["x"])}, r"not a \.npz file of numbers"),
     ],
 )
 def test_a_classifier_of_another_form_is_refused(
@@ -237,7 +250,54 @@ def test_a_classifier_of_another_form_is_refused(
 
 def test_a_classifier_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "head.npz").write_text("no archive")
-    with pytest.raises(UsageError, match=r"no \.npz file of numbers"):
+    with pytest.raises(UsageError, match=r"not a \.npz file of numbers"):
         load_classifier(str(tmp_path / "head.npz"))
     with pytest.raises(UsageError, match="no such file"):
         load_classifier(str(tmp_path / "nowhere.npz"))
+
+
+def test_of_equally_similar_prompts_the_flagged_one_counts(rules: TagRules) -> None:
+    """The filter is meant to drop too much rather than too little."""
+    row = np.ones(len(AXES), np.float16) / np.float16(len(AXES) ** 0.5)
+    assert judge(rules, row) == ("NSFW", UNDERAGE)
+
+
+def test_empty_word_lists_drop_nothing(tmp_path: Path) -> None:
+    document = {**DOCUMENT, "captions": {"underage": [], "unsafe": []}}
+    rules = make_rules(prompts(tmp_path, document), embed)
+    assert judge(rules, vector(*SAFE, "old a"), caption="a nude kid")[1] is None
+
+
+def test_tags_replace_those_of_an_earlier_run(rules: TagRules) -> None:
+    tagged = tag_rows(rules, np.stack([vector(*SAFE)]), np.stack([NEUTRAL]), ["words"])
+    table = pa.table({"nsfw": ["NSFW"], "url": ["u"]})
+    assert tagged.add_to(table).to_pylist() == [{"url": "u", "nsfw": "UNLIKELY"}]
+
+
+def test_the_order_of_a_prompts_file_does_not_matter(tmp_path: Path) -> None:
+    turned = dict(reversed(DOCUMENT.items()))
+    assert prompts(tmp_path, turned).digest == prompts(tmp_path).digest
+    other = {**DOCUMENT, "animals": {"flagged": ["animal"], "other": ["thing b", "thing a"]}}
+    assert prompts(tmp_path, other).digest != prompts(tmp_path).digest
+
+
+@pytest.mark.parametrize(("thresholds", "tag"), [((0.5, 0.9), "UNSURE"), ((0.3, 0.5), "NSFW")])
+def test_a_probability_at_a_threshold_is_above_it(
+    tmp_path: Path, thresholds: tuple[float, float], tag: str
+) -> None:
+    path = save_classifier(
+        tmp_path / "head.npz", thresholds=np.array(thresholds), mean=np.full(10, 1.0),
+        scale=np.full(10, 2.0),
+    )  # fmt: skip
+    row = np.zeros((1, 10), np.float16)
+    row[0, AXES.index("unsafe a")] = 2.2  # (2.2 - 1) / 2 = 0.6, of which relu makes 2: a logit of 0
+    classifier = load_classifier(path)
+    assert classifier.probabilities(row) == pytest.approx(0.5, abs=5e-3)
+    exact = np.full((1, 10), 0.0, np.float32)
+    exact[0, AXES.index("unsafe a")] = 2.2
+    assert classifier.probabilities(exact)[0] == pytest.approx(0.5, abs=1e-5)
+    flat = save_classifier(
+        tmp_path / "flat.npz", weight_1=np.zeros((2, 1)), bias_1=np.zeros(1),
+        thresholds=np.array(thresholds),
+    )  # fmt: skip
+    assert load_classifier(flat).tags(row).tolist() == [tag]

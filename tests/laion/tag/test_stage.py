@@ -1,4 +1,4 @@
-"""`laion tag` over made-up scored folders: what it writes, and what --purge leaves of its input."""
+"""`laion tag` over made-up folders: what it writes, and what --purge leaves of its input."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from img2ds.core.failure import UsageError
+from img2ds.core.failure import Failure, UsageError
 from img2ds.core.naming import sample_key, shard_name
 from img2ds.core.sample import FileRecord, Sample
 from img2ds.engine.distributors.contract import Session, Worker
 from img2ds.engine.marker import marker_json
 from img2ds.formats.webdataset import TarWriter
+from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder, file_record
 from laion import cli
 from laion.tag.illegal import CAPTION_WORDS, UNDERAGE
@@ -76,11 +77,9 @@ def write_shards(folder: Path) -> None:
         records: list[FileRecord] = writer.finish(table)
         pq.write_table(table, folder / f"{name}.parquet")
         records.append(file_record(f"{name}.parquet", str(folder / f"{name}.parquet")))
-        stats = {
-            "count": ROWS, "successes": ROWS - 1, "failed_to_download": 1, "failed_to_resize": 0,
-            "status_dict": {"success": ROWS - 1, "HTTP 404": 1}, "reasons": {"http_404": 1},
-        }  # fmt: skip
-        (folder / f"{name}_stats.json").write_bytes(marker_json(stats, 0, 1, records))
+        tally = Tally(successes=ROWS - 1)
+        tally.add_failure(Failure("http_404", "HTTP 404"))
+        (folder / f"{name}_stats.json").write_bytes(marker_json(tally, 0, 1, records))
     segment = {
         "fingerprint": {"format": "parquet", "max_rows": None, "files": []},
         "options": {"output_format": "webdataset", "number_sample_per_shard": ROWS,
@@ -269,8 +268,7 @@ def test_killed_while_purging_and_run_again_it_ends_clean(
     source: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dies before its n-th publication, for every n."""
-    monkeypatch.setattr("laion.stage.open_distributor", lambda name, count, gpus: Inline())
-    monkeypatch.setattr("laion.tag.purge.open_distributor", lambda name, count: Inline())
+    monkeypatch.setattr("img2ds.engine.build.open_distributor", lambda *_, gpus: Inline())
     tag(source)
     left = [step]
     publish = OutputFolder.publish
@@ -291,13 +289,13 @@ def test_killed_while_purging_and_run_again_it_ends_clean(
     check_purged(source)
 
 
-def test_a_shard_that_cannot_be_purged_is_told_and_its_scores_stay(source: Path) -> None:
+def test_a_shard_that_cannot_be_purged_is_reported_and_its_scores_stay(source: Path) -> None:
     tar = source / "shards" / "00000.tar"
     content = tar.read_bytes()
     tar.write_bytes(b"damaged " * 2000)
     report = tag(source, purge=True)
     assert report.exit_code == 1
-    assert "part 0 is not purged" in report.text
+    assert "shard 0 is not purged" in report.text
     assert len(np.load(source / "scored/img_emb/img_emb_00000.npy")) == 5
     tar.write_bytes(content)
     assert tag(source, purge=True).exit_code == 0

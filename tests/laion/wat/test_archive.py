@@ -11,6 +11,7 @@ import pytest
 from img2ds.core.failure import UsageError
 from laion.wat import archive
 from laion.wat.archive import read_records
+from laion.wat.warc import RecordSplitter
 from tests.laion.wat.wat_records import record
 
 COUNT = 120
@@ -138,3 +139,12 @@ def test_memory_does_not_grow_with_the_file(monkeypatch: pytest.MonkeyPatch) -> 
     for _ in range(100):
         next(records)
     assert file.taken < 100 * len(MEMBERS[0]) + (1 << 14)
+
+
+def test_records_are_found_after_damage_whatever_the_pieces() -> None:
+    data = RECORDS[0] + b"damage" * 5 + b"\r\n" + RECORDS[1]
+    splitter = RecordSplitter()
+    found = [one for byte in data for one in splitter.feed(bytes([byte]))]
+    blocks = [None if one is None else bytes(one[0][one[1] : one[2]]) for one in found]
+    assert blocks == [BLOCKS[0], None, BLOCKS[1]]
+    assert list(splitter.close()) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from img2ds.core.failure import UsageError
-from img2ds.storage import InputFile, patient
+from img2ds.storage import InputFile, retrying_file
 from laion.wat.catalog import choose, digest, find_wats
 from tests.storage.busy_server import BusyServer
 
@@ -58,13 +58,13 @@ def test_a_crawl_by_its_name_from_a_busy_server(
     server: BusyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delays: list[float] = []
-    monkeypatch.setattr(patient, "sleep", delays.append)
+    monkeypatch.setattr(retrying_file, "sleep", delays.append)
     server.refuse(503, 503, 403, 403)  # fsspec asks twice for a size
     found = find_wats("CC-MAIN-2024-10", server.url)
     assert paths(found) == [f"{server.url}/{name}" for name in NAMES]
     assert len(delays) == 2
     server.refuse(*[503] * 20)
-    with pytest.raises(UsageError, match=r"cannot read the list http.*503.*asked 5 times"):
+    with pytest.raises(UsageError, match=r"cannot read the list http.*503.*5 attempts"):
         find_wats("CC-MAIN-2024-10", server.url)
     server.calm()
     with pytest.raises(UsageError, match="check the name of the crawl"):

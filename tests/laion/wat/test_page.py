@@ -112,7 +112,7 @@ def test_the_scan_reads_as_json_does(document: Any, seed: int, wanted: tuple[byt
 
 
 @needs_compiler
-@settings(derandomize=True, deadline=None, max_examples=600)
+@settings(derandomize=True, deadline=None, max_examples=400)
 @given(
     documents, st.integers(0, 2**16),
     st.lists(st.tuples(st.integers(0, 2**20), st.binary(max_size=3)), min_size=1, max_size=3),

@@ -15,7 +15,7 @@ import pytest
 from xxhash import xxh3_128
 
 from img2ds.report.counters import Counts
-from img2ds.storage import patient
+from img2ds.storage import retrying_file
 from laion import cli
 from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
 from laion.data.digest import pair_digest
@@ -214,7 +214,7 @@ def test_a_crawl_from_a_busy_bucket(
     wats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The workers are processes of their own: they wait a second in truth if they are refused.
-    monkeypatch.setattr(patient, "sleep", lambda seconds: None)
+    monkeypatch.setattr(retrying_file, "sleep", lambda seconds: None)
     files = {f"/crawl-data/w/{path.name}": path.read_bytes() for path in wats.iterdir()}
     names = "\n".join(sorted(files)).replace("/crawl", "crawl")
     files["/crawl-data/CC-MAIN-2024-10/wat.paths.gz"] = gzip.compress(names.encode())

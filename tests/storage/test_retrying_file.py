@@ -1,4 +1,4 @@
-"""Large files from services that are busy now and then."""
+"""Large files from services that are busy from time to time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from img2ds.storage import patient
-from img2ds.storage.patient import ATTEMPTS, PatientFile, read_whole
+from img2ds.storage import retrying_file
+from img2ds.storage.retrying_file import ATTEMPTS, RetryingFile, read_whole
 from tests.storage.busy_server import BusyServer
 
 DATA = random.Random(1).randbytes(100_000)
@@ -18,13 +18,13 @@ DATA = random.Random(1).randbytes(100_000)
 def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What would have been slept."""
     found: list[float] = []
-    monkeypatch.setattr(patient, "sleep", found.append)
-    monkeypatch.setattr(patient, "BLOCK", 30_000)
+    monkeypatch.setattr(retrying_file, "sleep", found.append)
+    monkeypatch.setattr(retrying_file, "BLOCK", 30_000)
     return found
 
 
 def read(path: str, size: int = 7000) -> tuple[bytes, int]:
-    with PatientFile(path) as file:
+    with RetryingFile(path) as file:
         pieces = []
         while piece := file.read(size):
             assert len(piece) <= size
@@ -48,7 +48,7 @@ def test_ranges_each_asked_again_by_itself(delays: list[float]) -> None:
         ]  # fmt: skip
         assert not delays
         server.asked.clear()
-        with PatientFile(f"{server.url}/a") as file:
+        with RetryingFile(f"{server.url}/a") as file:
             first = file.read(30_000)
             server.refuse(503, 403, 429, 500)
             rest = b"".join(iter(lambda: file.read(30_000), b""))
@@ -62,7 +62,7 @@ def test_ranges_each_asked_again_by_itself(delays: list[float]) -> None:
 def test_it_gives_up_in_the_end(delays: list[float]) -> None:
     with BusyServer({"/a": DATA}) as server:
         server.refuse(*[503] * 100)
-        with pytest.raises(OSError, match=f"asked {ATTEMPTS} times"):
+        with pytest.raises(OSError, match=f"{ATTEMPTS} attempts"):
             read(f"{server.url}/a")
         assert len(delays) == ATTEMPTS - 1
         assert max(delays) <= 60

@@ -19,7 +19,7 @@ def test_a_reader_over_budget_waits_for_room() -> None:
             await wait_all_tasks_blocked()
             assert nursery.child_tasks
             first.release()
-        assert not second.exhausted
+        assert not bool(second.exhausted)
         assert budget.held == 0
 
     trio.run(main)
@@ -116,11 +116,11 @@ def test_only_a_holder_that_was_let_through_may_exceed_the_budget() -> None:
             await wait_all_tasks_blocked()
             first.release()
         second.add(10)
-        assert second.exhausted  # it had room, and was not let through
+        assert bool(second.exhausted)  # it had room, and was not let through
         await second.wait()
-        assert not second.exhausted
+        assert not bool(second.exhausted)
         second.release()
         second.add(10)
-        assert second.exhausted  # it was let through for one body
+        assert bool(second.exhausted)  # it was let through for one body
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

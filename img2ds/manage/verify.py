@@ -18,9 +18,10 @@ from img2ds.manage.layout import Layout, layout_of, open_stored
 from img2ds.manage.options import VerifyOptions
 from img2ds.manage.status_page import LISTED, numbers
 from img2ds.manage.verdict import Problem
-from img2ds.report.console import Labels, counted, duration
+from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import Progress, ShardReport
+from img2ds.report.units import counted, duration
 from img2ds.storage import OutputFolder
 from img2ds.storage.filesystem import as_usage_error
 

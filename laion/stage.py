@@ -22,9 +22,10 @@ from img2ds.engine.manifest import SegmentSpec
 from img2ds.engine.marker import total_counts
 from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.engine.stop import StopSwitch
-from img2ds.report.console import Labels, duration
+from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
 from img2ds.report.summary import drops_table
+from img2ds.report.units import duration
 from img2ds.storage import InputFile, OutputFolder
 from laion.provenance import ModelNames, note_model
 
@@ -94,7 +95,7 @@ class StageReport(RunReport):
             per_row = 1e6 * self.cpu_time / self.tally.count
             lines.append(
                 f"{self.stage}: {duration(self.wall_time)}, {rate:,.0f} rows/s, "
-                f"{per_row:,.1f} µs CPU a row".replace(",", " ")
+                f"{per_row:,.1f} µs CPU per row"
             )
         return "\n".join([*lines, *describe_end(self)])
 

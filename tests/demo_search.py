@@ -1,7 +1,7 @@
 """`make demo-search`: from a sample web of shapes to a running search page.
 
-Pictures of every colour and shape are served on loopback, downloaded by img2ds, embedded by a
-small CLIP model trained on the spot, indexed and served; "a red circle" has to find red circles.
+Images of every colour and shape are served on loopback, downloaded by img2ds, embedded by a small
+CLIP model that is trained first, indexed and served. "a red circle" must find red circles.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from laion.clip.shapes import COLOURS, SHAPES, ShapeImage, shape_images
 from tests.server.sample_web import HOSTS, BackgroundWeb
 
 FOLDER = Path("demo_search")
-#: Of each colour and shape: twice what precision@10 needs.
+#: Images of each colour and shape: twice what precision@10 needs.
 EACH = 20
-#: Of the pictures; others than the model is trained on.
+#: Seed of the images; different from that of the training images.
 SEED = 77
 
-#: Share of the first ten results that have to be what the text says, over all texts.
-LEAST_PRECISION = 0.8
+#: Least mean share of the first ten results that match the text.
+MIN_PRECISION = 0.8
 
-#: Seconds until the page has to be up: most of it is loading torch.
-LEND_SLOT_AFTER = 120
+#: Seconds until the page must respond; most of it is loading torch.
+START_TIMEOUT = 120
 
 LAION = [sys.executable, "-c", "from laion.cli import main; main()"]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="end once the page was checked")
-    parser.add_argument("--port", default="1234", help="of the page")
+    parser.add_argument("--check", action="store_true", help="exit after checking the page")
+    parser.add_argument("--port", default="1234", help="port of the page")
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--model", type=Path, help="a folder of laion tiny_clip's, not to train")
+    parser.add_argument("--model", type=Path, help="folder of a trained laion tiny_clip model")
     options = parser.parse_args()
     folder: Path = options.folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model = options.model or folder / "tiny"
     if options.model is None:
-        say("training a small CLIP model on shapes and colours, a minute or so")
+        say("training a small CLIP model on shapes and colours, for about a minute")
         laion("tiny_clip", "--output_folder", model)
     weights = ["--model", model / "tiny.json", "--pretrained", model / "tiny.pt"]
     drawn = list(shape_images(SEED, EACH * len(COLOURS) * len(SHAPES)))
@@ -66,7 +66,7 @@ def say(words: str) -> None:
 
 
 def laion(*arguments: object) -> None:
-    """Run a stage as people do. Raises SystemExit when it fails."""
+    """Run a stage by its command. Raises SystemExit when it fails."""
     words = [str(argument) for argument in arguments]
     say("\n$ laion " + " ".join(words))
     if subprocess.run([*LAION, *words], check=False).returncode:
@@ -74,7 +74,7 @@ def laion(*arguments: object) -> None:
 
 
 def download(drawn: Sequence[ShapeImage], shards: Path) -> None:
-    """Serve the pictures on loopback, under several host names, and have img2ds get them."""
+    """Serve the images on loopback under several host names, and download them with img2ds."""
     urls = shards.parent / "urls.csv"
     with urls.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -99,7 +99,7 @@ def download(drawn: Sequence[ShapeImage], shards: Path) -> None:
 
 
 def serve(folder: Path, port: str, check_only: bool) -> int:
-    """Start the page, check what it finds, and leave it running until Ctrl-C."""
+    """Start the page, check its results, and keep it running until Ctrl-C."""
     arguments = [
         "serve", "--index", str(folder / "index"), "--shards", str(folder / "shards"),
         "--port", port, "--rate_limit", "1000",
@@ -112,15 +112,15 @@ def serve(folder: Path, port: str, check_only: bool) -> int:
         if not line:
             return server.wait()
         address = next(word for word in line.split() if word.startswith("http://"))
-        precision, middle = check(address, folder / "urls.csv")
+        precision, median = check(address, folder / "urls.csv")
         say(f"precision@10 over {len(COLOURS) * len(SHAPES)} texts: {precision:.3f}")
-        say(f"a text is answered in {middle:.0f} ms (median)")
-        if precision < LEAST_PRECISION:
-            say(f"that is below {LEAST_PRECISION}")
+        say(f"median search time: {median:.0f} ms")
+        if precision < MIN_PRECISION:
+            say(f"that is below {MIN_PRECISION}")
             return 1
         if check_only:
             return 0
-        say(f"\nthe page is at {address} (Ctrl-C ends)")
+        say(f"\nthe page is at {address} (Ctrl-C to stop)")
         return server.wait()
     except KeyboardInterrupt:
         return 0
@@ -132,7 +132,7 @@ def serve(folder: Path, port: str, check_only: bool) -> int:
 def check(address: str, urls: Path) -> tuple[float, float]:
     """Precision@10 over "a COLOUR SHAPE" for all of them, and the median time in milliseconds.
 
-    What a picture shows is told by its URL, not by its caption, which is only one of many forms.
+    The URL identifies what an image shows; captions have many forms.
     """
     with urls.open(newline="") as file:
         shown = [row["url"] for row in csv.DictReader(file)]
@@ -154,8 +154,8 @@ def check(address: str, urls: Path) -> tuple[float, float]:
 
 
 def wait_for(address: str) -> None:
-    """Until the server answers. Raises OSError when it does not within PATIENCE."""
-    urllib.request.urlopen(f"{address}/api/health", timeout=LEND_SLOT_AFTER).close()
+    """Wait until the server responds. Raises OSError after START_TIMEOUT."""
+    urllib.request.urlopen(f"{address}/api/health", timeout=START_TIMEOUT).close()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ class RowRange:
     """Rows `start` (included) to `stop` (excluded) of a seekable input file."""
 
     path: str
-    input_format: str
     start: int
     stop: int
 

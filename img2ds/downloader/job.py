@@ -25,9 +25,9 @@ from img2ds.engine.manifest import SegmentSpec
 from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.formats.table import check_format
 from img2ds.net.fetcher import check_proxy, open_fetcher
-from img2ds.report.console import counted
 from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
+from img2ds.report.units import counted
 from img2ds.report.wandb import Board, load_wandb
 from img2ds.storage import OutputFolder
 

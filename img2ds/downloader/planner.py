@@ -127,7 +127,7 @@ def _digest(file: InputFile) -> str | None:
 
 def _head(piece: RowRange | pa.Table, count: int) -> RowRange | pa.Table:
     if isinstance(piece, RowRange):
-        return RowRange(piece.path, piece.input_format, piece.start, piece.start + count)
+        return RowRange(piece.path, piece.start, piece.start + count)
     return piece.slice(0, count)
 
 

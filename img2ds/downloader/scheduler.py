@@ -166,7 +166,8 @@ class Scheduler:
         """End an active row."""
         row.move_to(RowState.ENDED)
         self._unended -= 1
-        self._wake(self._hosts.leave(row))
+        if ready := self._hosts.leave(row):
+            self._takers.unpark(count=ready)
         if not self._unended:
             self._takers.unpark_all()
 
@@ -175,11 +176,12 @@ class Scheduler:
         row.move_to(RowState.DELAYED)
         self._retries.push(row, delay)
         # One taker more, since whoever waits must learn of the new time.
-        self._wake(self._hosts.leave(row) + 1)
+        self._takers.unpark(count=self._hosts.leave(row) + 1)
 
     def record_response(self, row: Row) -> None:
         """Note that the host of an active row has responded, with whatever."""
-        self._wake(self._hosts.record_response(row))
+        if ready := self._hosts.record_response(row):
+            self._takers.unpark(count=ready)
 
     def record_timeout(self, row: Row) -> list[Row]:
         """Note that the host of an active row did not respond.
@@ -195,10 +197,6 @@ class Scheduler:
     def timeouts(self, row: Row) -> int:
         """Return how often in a row the host of `row` has timed out lately."""
         return self._hosts.timeouts(row)
-
-    def _wake(self, takers: int) -> None:
-        if takers:
-            self._takers.unpark(count=takers)
 
 
 def _host(url: str | None) -> str:

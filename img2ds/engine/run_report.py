@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass, field
 
 from img2ds.engine import cpu_time as cpu
-from img2ds.report.console import Labels, counted
+from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
+from img2ds.report.units import counted
 
 
 @dataclass(slots=True)

@@ -17,8 +17,9 @@ from img2ds.engine.cpu_time import CpuTime, TimedWorker
 from img2ds.engine.distributors.contract import Distributor, TaskLost, Worker
 from img2ds.engine.run_report import RunReport
 from img2ds.engine.stop import StopNow, StopSwitch
-from img2ds.report.console import Console, counted
+from img2ds.report.console import Console
 from img2ds.report.shard_report import ShardReport
+from img2ds.report.units import counted
 from img2ds.storage import FolderLock, OutputFolder
 
 #: Seconds between two checks whether another run took the folder over.

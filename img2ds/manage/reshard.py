@@ -26,8 +26,9 @@ from img2ds.manage.dataset import RESHARDED, Dataset
 from img2ds.manage.layout import Layout, layout_of, open_stored
 from img2ds.manage.options import ReshardOptions
 from img2ds.manage.pack import Packer, PackTask, Piece
-from img2ds.report.console import Labels, counted, duration
+from img2ds.report.console import Labels
 from img2ds.report.tally import Tally
+from img2ds.report.units import counted, duration
 from img2ds.storage import OutputFolder, lock_holder
 from img2ds.storage.filesystem import as_usage_error
 

@@ -23,7 +23,7 @@ from img2ds.manage.failed import failed_rows
 from img2ds.manage.options import RetryOptions
 from img2ds.manage.retried import RETRIES, RetryList, list_name
 from img2ds.manage.retry_list import write_list
-from img2ds.report.console import counted
+from img2ds.report.units import counted
 from img2ds.storage.filesystem import as_usage_error
 
 
@@ -147,7 +147,7 @@ def _dry_run(options: RetryOptions, dataset: Dataset) -> RetryReport:
         counts: Mapping[str, int] = status.look(dataset).tally.reasons
     wants = _wants(options)
     chosen = {reason: times for reason, times in counts.items() if wants(reason)}
-    lines = [f"  {reason:<24} {times:>12,}".replace(",", " ") for reason, times in chosen.items()]
+    lines = [f"  {reason:<24} {times:>12,}" for reason, times in chosen.items()]
     total = counted(sum(chosen.values()), "row")
     return RetryReport(0, None, "\n".join([*lines, f"{total} to try again; nothing was done"]))
 

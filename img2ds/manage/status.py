@@ -228,7 +228,7 @@ def input_words(segment: Segment) -> str:
     files: list[dict[str, Any]] = read_from["files"]
     if list_name(segment) is not None:
         return "retried rows"
-    names = files[0]["name"] if len(files) == 1 else f"{len(files):,} files".replace(",", " ")
+    names = files[0]["name"] if len(files) == 1 else f"{len(files):,} files"
     if len(files) > 1:
         names += f", {files[0]['name']} to {files[-1]['name']}"
     if names == "-":

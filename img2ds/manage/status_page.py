@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from img2ds.report.console import counted, share
 from img2ds.report.summary import table
+from img2ds.report.units import counted, share
 
 if TYPE_CHECKING:
     from img2ds.manage.status import SegmentStatus, Status

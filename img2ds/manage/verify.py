@@ -18,9 +18,10 @@ from img2ds.manage.layout import Layout, layout_of, open_stored
 from img2ds.manage.options import VerifyOptions
 from img2ds.manage.status_page import LISTED, numbers
 from img2ds.manage.verdict import Problem
-from img2ds.report.console import Labels, counted, duration
+from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import Progress, ShardReport
+from img2ds.report.units import counted, duration
 from img2ds.storage import OutputFolder
 from img2ds.storage.filesystem import as_usage_error
 
@@ -68,7 +69,7 @@ class CheckWorker:
         check = ShardCheck(self.folder, self.layout, self.fast, self.decode)
         for task in tasks:
             started = time.monotonic()
-            verdict = check.check(task.shard_id, task.name, task.files)
+            verdict = check.check(task.name, task.files)
             found = Findings(strays=verdict.strays, bytes_received=verdict.read, shards=1)
             if verdict.problems:
                 found.broken[task.shard_id] = verdict.problems
@@ -135,7 +136,7 @@ class VerifyReport:
             "rows": self.findings.count,
             "broken": {
                 self.dataset.committed[number]: [
-                    {"kind": p.kind, "words": p.words} for p in problems
+                    {"kind": p.kind, "words": p.message} for p in problems
                 ]
                 for number, problems in sorted(self.findings.broken.items())
             },
@@ -154,7 +155,7 @@ class VerifyReport:
         lines = []
         for number, problems in sorted(found.broken.items()):
             lines.append(f"shard {self.dataset.committed[number]} is broken")
-            lines += [f"  {problem.words}" for problem in problems]
+            lines += [f"  {problem.message}" for problem in problems]
         for number, why in sorted(self.run.failed.items()):
             lines.append(f"shard {self.dataset.committed[number]} could not be checked: {why}")
         seconds = self.run.wall_time

@@ -48,16 +48,14 @@ def write_headers(headers: dict[str, str]) -> bytes:
 class _Events:
     """What the parser calls; the names are httptools'. It must not hold the parser: no cycles."""
 
-    __slots__ = ("complete", "head", "received")
+    __slots__ = ("complete", "head", "on_header", "received")
 
     def __init__(self) -> None:
         self.head = ResponseHead()
+        self.on_header = self.head.add  # without a call in between: it is called for each header
         # One buffer: chunks may be a byte each, and an object each would be fifty times as large.
         self.received = bytearray()
         self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.head.add(name.lower().rstrip(), value)
 
     def on_body(self, data: bytes) -> None:
         self.received += data

@@ -44,13 +44,14 @@ class RedirectingFetcher:
     async def _follow(self, url: Url, context: FetchContext) -> Fetched | Failure:
         hops = 0
         while True:
-            request = Request(url)
+            proxy = None
             try:
-                request = Request(url, self._routes.choose(url))
+                proxy = self._routes.choose(url)
+                request = Request(url, proxy)
                 response = await self._client.send(request, context, self._rules.wants_body)
             except FetchError as error:
                 # Behind a proxy nobody knows whether the host or the proxy did not respond.
-                return replace(error.failure, via_other_host=hops > 0 or request.proxy is not None)
+                return replace(error.failure, via_other_host=hops > 0 or proxy is not None)
             head = response.head
             if head.status == 407 and request.relay is not None:
                 return failure(Reason.PROXY_ERROR, "proxy wants credentials (407)")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from img2ds import __version__
 from img2ds.config.options import NetworkOptions
 from img2ds.net.proxies import Proxy
@@ -17,19 +15,19 @@ CONTACT_URL = "https://github.com/img2ds/img2ds"
 ACCEPT = "image/jpeg,image/png,image/webp,image/*;q=0.5,*/*;q=0.1"
 
 
-@dataclass(frozen=True, slots=True)
 class Request:
-    """A GET of `url`, through `proxy` or directly."""
+    """A GET of `url`, through `proxy` or directly. Do not change it.
 
-    url: Url
-    proxy: Proxy | None = None
+    Attributes:
+        relay: the proxy if it is asked for the URL itself, None with a tunnel or without a proxy.
+    """
 
-    @property
-    def relay(self) -> Proxy | None:
-        """The proxy that is asked for the URL itself, None with a tunnel or without a proxy."""
-        if self.proxy is not None and self.proxy.relays(self.url):
-            return self.proxy
-        return None
+    __slots__ = ("proxy", "relay", "url")
+
+    def __init__(self, url: Url, proxy: Proxy | None = None) -> None:
+        self.url = url
+        self.proxy = proxy
+        self.relay = proxy if proxy is not None and proxy.relays(url) else None
 
     @property
     def target(self) -> str:

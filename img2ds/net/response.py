@@ -31,7 +31,8 @@ class ResponseHead:
         self.robots: list[bytes] = []
 
     def add(self, name: bytes, value: bytes) -> None:
-        """Add a header; `name` is in lower case."""
+        """Add a header."""
+        name = name.lower().rstrip()
         if name == b"x-robots-tag":
             self.robots.append(value)
         elif name == b"content-encoding" and name in self.fields:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import ShardReport
+from img2ds.report.units import counted, duration, share
 
 #: Failure reasons shown during a run.
 TOP_REASONS = 3
@@ -149,24 +150,6 @@ class Console:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-def share(part: int, whole: int) -> str:
-    """Return a share in percent: `92.1 %`."""
-    return f"{100 * part / whole:.1f} %" if whole else "- %"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number and its noun: `1 shard`, `12,000 shards`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in words: `4 s`, `3 min`, `2 h 10 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _top(tally: Counts) -> list[str]:

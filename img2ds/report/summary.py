@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from img2ds.core.failure import Reason, Status, status_of
-from img2ds.report.console import duration, share
 from img2ds.report.counters import Counts
 from img2ds.report.tally import Tally
+from img2ds.report.units import duration, share
 
 #: Share of all rows above which a reason is worth a hint.
 HINT_SHARE = 0.05

@@ -1,8 +1,8 @@
-"""csv and tsv: a header, then rows; quoting as RFC 4180 has it, in UTF-8.
+"""csv and tsv: a header, then rows; quoted as in RFC 4180, in UTF-8.
 
-Every line below the header is a row, broken ones too: what a short row lacks is null, and a
-row without its URL fails as such instead of vanishing. URL and caption are text. Of the
-additional columns numbers are told from text by the first rows; empty cells of numbers are null.
+Every line below the header is a row, broken ones too: cells that a short row lacks are null, and a
+row without its URL fails as such instead of vanishing. URL and caption are text. The types of the
+additional columns are inferred from the first rows; empty cells of number columns are null.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from img2ds.source.source import check_columns
 from img2ds.source.text import check_text
 from img2ds.storage import InputStream, open_stream
 
-#: Rows at the start of a file that types are told by.
+#: Rows at the start of a file that types are inferred from.
 INFERENCE_ROWS = 10_000
-#: Characters of one cell; more means that a quote was never closed.
+#: Characters of the longest cell; more means that a quote was never closed.
 MAX_CELL = 1 << 20
-#: What stands for "no value" among numbers: pyarrow's list, which img2dataset goes by.
+#: Texts that are null in a column of numbers: pyarrow's list, which img2dataset uses.
 NULLS = pa.array(
     ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
      "N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"]
 )  # fmt: skip
 
-#: What a row has for boxes that is too short for any.
+#: The boxes of a row that is too short to have any.
 _LACKING = "cut off"
 
 Row = list[str]
@@ -40,10 +40,10 @@ class DelimitedSource:
 
     Args:
         wanted: the columns of its tables.
-        texts: those of them that stay text whatever they look like.
-        delimiter: what stands between two cells.
-        boxes: the column with boxes to blur, text as well. A row too short to have them has none
-            that can be read, lest it pass for one that needs none.
+        texts: those of them that are text whatever they look like.
+        delimiter: the character between two cells.
+        boxes: the column with boxes to blur, text as well. A row that is too short to have it gets
+            an unreadable value, so that it is not taken for one without boxes.
     """
 
     row_count = None
@@ -90,11 +90,11 @@ class DelimitedSource:
             header, lines = self._start(stream)
         if not header:
             return
-        places = [(name, header.index(name)) for name in self._wanted]
+        indices = [(name, header.index(name)) for name in self._wanted]
         first = list(islice(lines, INFERENCE_ROWS))
-        kinds = {
-            name: pa.string() if name in self._texts else _infer(_column(first, place))
-            for name, place in places
+        types = {
+            name: pa.string() if name in self._texts else _infer(_column(first, index))
+            for name, index in indices
         }
         lines = chain(first, lines)
         given = 0
@@ -102,10 +102,10 @@ class DelimitedSource:
             table = pa.table(
                 {
                     name: _typed(
-                        _column(piece, place, _LACKING if name == self._boxes else None),
-                        kinds[name],
+                        _column(piece, index, _LACKING if name == self._boxes else None),
+                        types[name],
                     )
-                    for name, place in places
+                    for name, index in indices
                 }
             )
             given += len(piece)
@@ -115,7 +115,7 @@ class DelimitedSource:
 
 
 def _rows(reader: Iterator[Row]) -> Iterator[Row]:
-    """The rows that are not blank lines; an unreadable one is a row without cells."""
+    """Yield the rows, without blank lines; an unreadable one has a single empty cell."""
     while True:
         try:
             row = next(reader)
@@ -129,8 +129,8 @@ def _rows(reader: Iterator[Row]) -> Iterator[Row]:
         yield row
 
 
-def _column(rows: list[Row], place: int, lacking: str | None = None) -> pa.Array:
-    return pa.array([row[place] if place < len(row) else lacking for row in rows], pa.string())
+def _column(rows: list[Row], index: int, lacking: str | None = None) -> pa.Array:
+    return pa.array([row[index] if index < len(row) else lacking for row in rows], pa.string())
 
 
 def _without_nulls(column: pa.Array) -> pa.Array:
@@ -138,6 +138,7 @@ def _without_nulls(column: pa.Array) -> pa.Array:
 
 
 def _infer(column: pa.Array) -> pa.DataType:
+    """Return the narrowest type that holds all values of a column of text."""
     values = _without_nulls(column)
     # 007 is a name, not a number: as one it would lose its zeros.
     if (
@@ -145,19 +146,20 @@ def _infer(column: pa.Array) -> pa.DataType:
         or pc.any(pc.match_substring_regex(values, r"^[+-]?0[0-9]")).as_py()
     ):
         return pa.string()
-    for kind in (pa.int64(), pa.float64()):
+    for number in (pa.int64(), pa.float64()):
         try:
-            values.cast(kind)
+            values.cast(number)
         except pa.ArrowInvalid:
             continue
-        return kind
+        return number
     return pa.string()
 
 
-def _typed(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if kind == pa.string():
+def _typed(column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """Return a column of text as one of another type, as text where a value does not fit."""
+    if wanted == pa.string():
         return column
     try:
-        return _without_nulls(column).cast(kind)
+        return _without_nulls(column).cast(wanted)
     except pa.ArrowInvalid:
-        return column  # what looked like numbers is none here: nothing is lost as text
+        return column

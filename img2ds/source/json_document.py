@@ -1,7 +1,7 @@
-"""json: an array of objects, objects one after another, or pandas' object of columns.
+"""json: an array of objects, concatenated objects, or the object of columns that pandas writes.
 
-All three are streamed. Of columns, which lie one behind the other in the file, each is read
-from a place of its own, all in step.
+All three are streamed. Columns follow each other in the file, so that each is read from a position
+of its own, all in step.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from img2ds.storage import open_stream
 def open_json(
     path: str, wanted: Sequence[str], texts: Sequence[str], url_column: str
 ) -> RecordSource:
-    """The source of a document; see `RecordSource`."""
-    begun = Values(open_stream(path))
-    if _has_columns(begun, url_column):
-        begun.close()
+    """Return the source of a document; see `RecordSource`."""
+    values = Values(open_stream(path))
+    if _has_columns(values, url_column):
+        values.close()
         if path == "-":
             raise UsageError(
-                "standard input is a JSON object of whole columns, which cannot be read at once: "
+                "standard input is a JSON object of columns, which can only be read from a file: "
                 'save it to a file, or write it with pandas\' to_json(orient="records")'
             )
         columns, size = _find_columns(path, wanted)
         return RecordSource(path, wanted, texts, lambda: _Columns(path, columns, size))
-    waiting = [begun]  # standard input cannot be begun again
+    waiting = [values]  # standard input cannot be read again
 
     def start() -> Records:
         return _Objects(waiting.pop() if waiting else Values(open_stream(path)))
@@ -40,7 +40,7 @@ def open_json(
 
 
 def _has_columns(values: Values, url_column: str) -> bool:
-    """Whether a document is an object of columns: one too long to be a row is taken for that."""
+    """Return whether a document is an object of columns, as one too long for a row must be."""
     if values.peek() != "{":
         return False
     first = values.first()
@@ -51,7 +51,7 @@ def _has_columns(values: Values, url_column: str) -> bool:
 
 
 class _Objects:
-    """See `Records`. The elements of an array, or values one after another."""
+    """The elements of an array, or concatenated values; see `Records`."""
 
     def __init__(self, values: Values) -> None:
         self._values = values
@@ -72,7 +72,7 @@ class _Objects:
                     yield values.value()
                 values.expect("]")
             if values.peek():
-                raise values.broken("there is more behind the end of the array")
+                raise values.broken("there is data after the end of the array")
         else:
             while values.peek():
                 yield values.value()
@@ -80,18 +80,18 @@ class _Objects:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """Where a column begins: a place in the document, at `{` with labels or `[` without."""
+    """Where a column begins: the position of its `{` (rows have labels) or `[`, in characters."""
 
     name: str
-    place: int
+    position: int
     rows: int
 
 
 def _find_columns(path: str, wanted: Sequence[str]) -> tuple[list[_Column], int]:
-    """The wanted columns, and the bytes of the file; reads it to its end.
+    """Return the wanted columns, and the bytes of the file, which is read to its end.
 
     Raises:
-        UsageError: one is not there, is no column, or has more rows than another.
+        UsageError: one is missing, is not a column, or has more rows than another.
     """
     values = Values(open_stream(path))
     names: list[str] = []
@@ -101,7 +101,7 @@ def _find_columns(path: str, wanted: Sequence[str]) -> tuple[list[_Column], int]
         name = values.value()
         values.expect(":")
         kind = values.peek()
-        place = values.place
+        position = values.position
         rows = sum(1 for _ in _items(values)) if kind in ("{", "[") else -1
         if rows < 0:
             values.value()
@@ -110,14 +110,14 @@ def _find_columns(path: str, wanted: Sequence[str]) -> tuple[list[_Column], int]
             if rows < 0:
                 raise UsageError(
                     f"{path} is one JSON object, whose {name!r} is neither a list nor an object: "
-                    "a list of rows is an array of objects, or one object a line"
+                    "write rows as an array of objects, or as one object a line"
                 )
-            columns[name] = _Column(name, place, rows)
+            columns[name] = _Column(name, position, rows)
         if not values.take(","):
             break
     values.expect("}")
     if values.peek():
-        raise values.broken("there is more behind the end of the object")
+        raise values.broken("there is data after the end of the object")
     size = values.bytes_read
     values.close()
     check_columns(path, names, wanted)
@@ -132,7 +132,7 @@ def _find_columns(path: str, wanted: Sequence[str]) -> tuple[list[_Column], int]
 
 
 def _items(values: Values) -> Iterator[tuple[str | None, Any]]:
-    """The members of an object with their labels, or the elements of an array."""
+    """Yield the members of an object with their labels, or the elements of an array."""
     labelled = values.take("{")
     if not labelled:
         values.expect("[")
@@ -151,13 +151,13 @@ def _items(values: Values) -> Iterator[tuple[str | None, Any]]:
 
 
 class _Columns:
-    """See `Records`. Columns read in step, each from a reading of its own."""
+    """Columns read in step, each from a stream of its own; see `Records`."""
 
     def __init__(self, path: str, columns: Sequence[_Column], size: int) -> None:
         self._columns = columns
         self._path = path
         self._size = size
-        self._readings = [Values(open_stream(path)) for _ in columns]
+        self._streams = [Values(open_stream(path)) for _ in columns]
         self._given = 0
 
     @property
@@ -165,14 +165,14 @@ class _Columns:
         return self._size * self._given // max(self._columns[0].rows, 1)
 
     def close(self) -> None:
-        for values in self._readings:
+        for values in self._streams:
             values.close()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for values, column in zip(self._readings, self._columns, strict=True):
-            values.skip_to(column.place)
+        for values, column in zip(self._streams, self._columns, strict=True):
+            values.skip_to(column.position)
         names = [column.name for column in self._columns]
-        for row in zip(*map(_items, self._readings), strict=True):
+        for row in zip(*map(_items, self._streams), strict=True):
             if len({label for label, _ in row if label is not None}) > 1:
                 raise UsageError(
                     f"{self._path} has its rows in another order in each column ({row[0][0]!r}, "

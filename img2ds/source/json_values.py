@@ -1,7 +1,7 @@
-"""JSON values read one by one from a stream, however long the whole is.
+"""JSON values read one by one from a stream of any length.
 
-Lenient where lists of the world are: NaN is null, control characters may stand in texts, and
-what is no UTF-8 is replaced.
+Lenient towards common mistakes: NaN is null, texts may have control characters, and invalid UTF-8
+is replaced.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from img2ds.storage import InputStream
 
 #: Bytes read at once.
 BLOCK = 1 << 20
-#: Bytes of one line, characters of one value; more is not what a row of a list has.
+#: Bytes of the longest line, characters of the longest value.
 MAX_VALUE = 1 << 26
-#: Characters that any row but a strange one has fewer of.
+#: Characters at the start of a document that the end of its first row is searched in.
 USUAL_VALUE = 1 << 20
-#: The most that may be missing of a number that a block ends in, for what is there to be one.
+#: A number that ends this close to the end of the text read so far, in characters, may go on.
 _OPEN_NUMBER = 8
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
 
 
 def _constant(name: str) -> float | None:
-    """What Python's json writes for numbers that are none; pandas' missing values are NaN."""
+    """Read what Python's json writes for other floats: NaN, pandas' missing value, is null."""
     return {"Infinity": math.inf, "-Infinity": -math.inf}.get(name)
 
 
-#: The standard library's parser, in C, which tells where a value ends. On an array of 318 MB it
-#: comes to 67 MB/s here, 250 000 rows a second; ijson's C backend to 108, but it knows no NaN, and
-#: either is hundreds of times what is downloaded meanwhile.
+#: The standard library's parser, in C, which returns where a value ends. It reads an array of
+#: 318 MB at 67 MB/s, 250 000 rows a second; ijson's C backend at 108, but without NaN. Both are
+#: hundreds of times as fast as images are downloaded.
 _DECODER = json.JSONDecoder(strict=False, parse_constant=_constant)
 _SCAN = cast(Any, _DECODER).scan_once
 
 
 def parse_line(line: bytes) -> Any:
-    """The value that a line holds; None, as for null, where it holds none."""
+    """Return the value of a line; None, as for null, where it is not JSON."""
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -54,10 +54,10 @@ def parse_line(line: bytes) -> Any:
 
 
 class Values:
-    """A place in a JSON document. All methods skip blanks before they look.
+    """A position in a JSON document. All methods skip white space first.
 
     Raises:
-        UsageError: the document is broken, or is no text; the line says where.
+        UsageError: the document is broken, or not text; the message says where.
     """
 
     def __init__(self, stream: InputStream) -> None:
@@ -69,21 +69,21 @@ class Values:
         self._begun = self._ended = False
 
     @property
-    def place(self) -> int:
-        """Characters of the document that are read."""
+    def position(self) -> int:
+        """Characters of the document before this position."""
         return self._before + self._at
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of the file up to this place, as stored, nearly."""
+        """Bytes of the file up to this position, as stored; an estimate."""
         all_read = self._before + len(self._text)
-        return self._stream.stored_bytes_read * self.place // max(all_read, 1)
+        return self._stream.stored_bytes_read * self.position // max(all_read, 1)
 
     def close(self) -> None:
         self._stream.close()
 
     def peek(self) -> str:
-        """The next character; "" at the end."""
+        """Return the next character; "" at the end."""
         if self._at < len(self._text) and (character := self._text[self._at]) not in " \t\r\n":
             return character
         while True:
@@ -96,31 +96,32 @@ class Values:
                 return ""
 
     def take(self, wanted: str) -> bool:
-        """Whether the next character is `wanted`, which is read then."""
+        """Read the next character if it is `wanted`; return whether it is."""
         found = self.peek() == wanted
         self._at += found
         return found
 
     def expect(self, wanted: str) -> None:
+        """Read the next character, which must be `wanted`."""
         if not self.take(wanted):
             raise self.broken(f"{wanted} is missing")
 
     def value(self) -> Any:
-        """The next value."""
+        """Read the next value."""
         self.peek()
         while True:
             try:
                 value, end = _SCAN(self._text, self._at)
             except StopIteration as error:
-                if not self._may_go_on():
+                if not self._read_more():
                     raise self.broken("a value is missing", error.value) from None
             except json.JSONDecodeError as error:
-                if not self._may_go_on():
+                if not self._read_more():
                     raise self.broken(error.msg.lower(), error.pos) from None
             except ValueError as error:  # a whole number of more than 4300 digits
                 raise self.broken(str(error).split(";")[0].lower()) from None
             except RecursionError:
-                raise self.broken("too many brackets inside one another") from None
+                raise self.broken("its brackets are nested too deeply") from None
             else:
                 near_end = end + _OPEN_NUMBER > len(self._text)
                 if near_end and isinstance(value, (int, float)) and self._fill():
@@ -128,12 +129,12 @@ class Values:
                 self._at = end
                 return value
 
-    def _may_go_on(self) -> bool:
-        """Whether a value that has no end as far as it is read may have one further on."""
+    def _read_more(self) -> bool:
+        """Read on to find the end of a value; return False where there cannot be one."""
         return len(self._text) - self._at <= MAX_VALUE and self._fill()
 
     def first(self) -> Any:
-        """The value that begins here, which is not taken; None where it is too long for a row."""
+        """Return the next value without reading it; None where it is too long for a row."""
         self.peek()
         while len(self._text) - self._at < USUAL_VALUE and self._fill():
             pass
@@ -142,24 +143,24 @@ class Values:
         except (ValueError, RecursionError):
             return None
 
-    def skip_to(self, place: int) -> None:
-        """Go forward to a place that `place` told before."""
-        while self._before + len(self._text) < place:
+    def skip_to(self, position: int) -> None:
+        """Go forward to a position that `position` had before."""
+        while self._before + len(self._text) < position:
             self._at = len(self._text)
             if not self._fill():
-                raise self.broken("it was cut short since the start")
-        self._at = place - self._before
+                raise self.broken("the file was truncated while it was read")
+        self._at = position - self._before
 
     def broken(self, words: str, at: int | None = None) -> UsageError:
-        """The error of a document that is not what it should be from here on, or from `at`."""
-        place = self._before + (self._at if at is None else at)
+        """Return the error of a document that is broken here, or at `at` in the text."""
+        position = self._before + (self._at if at is None else at)
         return UsageError(
-            f"{self._stream.path} is broken as JSON at character {place:,}: {words} "
-            "(with one object a line, --input_format jsonl leaves out broken lines alone)"
+            f"{self._stream.path} is broken as JSON at character {position:,}: {words} "
+            "(if it has one object a line, --input_format jsonl skips broken lines)"
         )
 
     def _fill(self) -> bool:
-        """Have more text behind what is left, as much again at least; False at the end."""
+        """Read at least as much text as is left; return False at the end of the file."""
         pieces = [self._text[self._at :]]
         wanted, more = max(len(pieces[0]), 1), 0
         while more < wanted and not self._ended:

@@ -1,4 +1,4 @@
-"""jsonl: one object a line. Blank lines are none; a broken line is a row that fails."""
+"""jsonl: one object a line. Blank lines are skipped; a broken line is a row that fails."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from img2ds.source.text import check_text
 from img2ds.storage import InputStream, open_stream
 
 _BOM = b"\xef\xbb\xbf"
+#: Stands for a line that is too long: not JSON, so that its row fails.
 _TOO_LONG = b"?"
 
 
 def open_jsonl(path: str, wanted: Sequence[str], texts: Sequence[str]) -> RecordSource:
-    """The source of a file of lines; see `RecordSource`."""
+    """Return the source of a file of lines; see `RecordSource`."""
     return RecordSource(path, wanted, texts, lambda: _Lines(open_stream(path)))
 
 
 class _Lines:
-    """See `Records`."""
+    """The values of the lines; see `Records`."""
 
     def __init__(self, stream: InputStream) -> None:
         self._stream = stream
@@ -42,8 +43,8 @@ class _Lines:
                 yield parse_line(line)
 
     def _lines(self) -> Iterator[bytes]:
-        """Lines that are not empty; of one that is too long something that is no JSON."""
-        begun: list[bytes] = []  # the pieces of a line whose end is not read yet
+        """Yield the lines that are not empty, `_TOO_LONG` for one that is too long."""
+        pending: list[bytes] = []  # the pieces of a line whose end is not read yet
         length = 0
         while block := self._stream.read(BLOCK):
             if not self._size:
@@ -51,19 +52,19 @@ class _Lines:
             first, self._size = not self._size, self._size + len(block)
             *lines, rest = (block.removeprefix(_BOM) if first else block).split(b"\n")
             if lines:
-                lines[0] = b"".join((*begun, lines[0])) if length <= MAX_VALUE else _TOO_LONG
+                lines[0] = b"".join((*pending, lines[0])) if length <= MAX_VALUE else _TOO_LONG
                 yield from filter(None, lines)
-                begun, length = [], 0
+                pending, length = [], 0
             length += len(rest)
             if length <= MAX_VALUE:
-                begun.append(rest)
+                pending.append(rest)
         if length:
-            yield b"".join(begun) if length <= MAX_VALUE else _TOO_LONG
+            yield b"".join(pending) if length <= MAX_VALUE else _TOO_LONG
 
     def _check(self, start: bytes) -> None:
         check_text(self._stream.path, start[:4096])
         if start.removeprefix(_BOM).lstrip()[:1] == b"[":
             raise UsageError(
                 f"{self._stream.path} is a JSON array, not one object a line: "
-                "say --input_format json"
+                "use --input_format json"
             )

@@ -1,7 +1,7 @@
-"""The kinds of JSON values, the narrowest that holds several of them, and columns of a kind.
+"""Types of JSON values: the narrowest kind that holds several values, and columns of a kind.
 
-Kinds only ever widen: from nothing to truth values, whole numbers, numbers, lists and objects of
-these, and to text last, in which everything can be said. So no value is lost to a column's type.
+Kinds only ever widen: from null to booleans, integers, numbers, lists and objects of these, and
+to text at last, which can hold everything as JSON. So no value is lost to a column's type.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
-#: Members of an object that become fields; an object with more is a mapping with keys for data.
+#: Members of an object that become fields; one with more is a mapping, with data for keys.
 MAX_FIELDS = 64
-#: Whole numbers that Arrow's int64 holds.
+#: Integers that Arrow's int64 holds.
 _LOW, _HIGH = -(2**63), 2**63
 
 
@@ -30,70 +30,70 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Objects; each member with its kind, in the order in which they came up."""
+    """Objects: each member with its kind, in the order of appearance."""
 
     members: tuple[tuple[str, Kind], ...]
 
 
-#: "nothing", "truth", "whole", "number", "text", or one of the compound kinds.
+#: "null", "boolean", "integer", "number", "text", or one of the compound kinds.
 Kind = str | ListOf | Fields
 
 _PLAIN: dict[Kind, frozenset[type]] = {
-    "truth": frozenset((bool,)),
-    "whole": frozenset((int,)),
+    "boolean": frozenset((bool,)),
+    "integer": frozenset((int,)),
     "number": frozenset((int, float)),
     "text": frozenset((str,)),
 }
 _ARROW = {
-    "truth": pa.bool_(), "whole": pa.int64(), "number": pa.float64(), "text": pa.string(),
+    "boolean": pa.bool_(), "integer": pa.int64(), "number": pa.float64(), "text": pa.string(),
 }  # fmt: skip
-_OF_TYPE = {type(None): "nothing", bool: "truth", float: "number", str: "text"}
+_OF_TYPE = {type(None): "null", bool: "boolean", float: "number", str: "text"}
 
 
 def kind_of(value: Any) -> Kind:
-    """The kind of one value, as a JSON parser gives it."""
+    """Return the kind of one value, as a JSON parser returns it."""
     if isinstance(value, list):
         if set(map(type, value)) == {float}:  # boxes and embeddings
             return ListOf("number")
-        nothing: Kind = "nothing"
-        return ListOf(reduce(join, map(kind_of, value), nothing))
+        null: Kind = "null"
+        return ListOf(reduce(join, map(kind_of, value), null))
     if isinstance(value, dict):
         if len(value) > MAX_FIELDS:
             return "text"
         return Fields(tuple((name, kind_of(member)) for name, member in value.items()))
     if type(value) is int:
-        return "whole" if _LOW <= value < _HIGH else "text"
+        return "integer" if _LOW <= value < _HIGH else "text"
     return _OF_TYPE[type(value)]
 
 
 def join(one: Kind, other: Kind) -> Kind:
-    """The narrowest kind that holds both."""
-    if one == other or other == "nothing":
+    """Return the narrowest kind that holds both."""
+    if one == other or other == "null":
         return one
-    if one == "nothing":
+    if one == "null":
         return other
-    if {one, other} == {"whole", "number"}:
+    if {one, other} == {"integer", "number"}:
         return "number"
     if isinstance(one, ListOf) and isinstance(other, ListOf):
         return ListOf(join(one.item, other.item))
     if isinstance(one, Fields) and isinstance(other, Fields):
         members = dict(one.members)
         for name, kind in other.members:
-            members[name] = join(members.get(name, "nothing"), kind)
+            members[name] = join(members.get(name, "null"), kind)
         return Fields(tuple(members.items())) if len(members) <= MAX_FIELDS else "text"
     return "text"
 
 
 def widened(kind: Kind, values: Sequence[Any]) -> Kind:
-    """The narrowest kind that holds `kind` and all of `values`."""
+    """Return the narrowest kind that holds `kind` and all of `values`."""
     return kind if _holds(kind, values) else reduce(join, map(kind_of, values), kind)
 
 
 def column(values: Sequence[Any], kind: Kind) -> tuple[pa.Array, Kind]:
-    """The values as an Arrow array of a kind, or of a wider one where they do not fit it.
+    """Return the values as an Arrow array of a kind, or of a wider one where they do not fit it.
 
     Returns:
-        The array and the kind that it came to be of.
+        The array and its kind.
     """
     if not _holds(kind, values):
         kind = widened(kind, values)
@@ -108,9 +108,9 @@ def column(values: Sequence[Any], kind: Kind) -> tuple[pa.Array, Kind]:
 
 
 def _holds(kind: Kind, values: Sequence[Any]) -> bool:
-    """Whether all values are of a kind as they are, seen without looking at each in Python.
+    """Return whether all values are of a kind as they are, without a loop over them in Python.
 
-    Whole numbers may yet be too large, and of objects it is never known.
+    Integers may still be too large. For objects it is always False.
     """
     types = set(map(type, values)) - {type(None)}
     if isinstance(kind, ListOf):
@@ -120,7 +120,7 @@ def _holds(kind: Kind, values: Sequence[Any]) -> bool:
 
 
 def _settled(kind: Kind) -> Kind:
-    """What stands for a kind in a file: what nothing is known of yet is text there."""
+    """Return the kind that is written to a file: text where only nulls are known."""
     if isinstance(kind, ListOf):
         return ListOf(_settled(kind.item))
     if isinstance(kind, Fields) and kind.members:
@@ -137,7 +137,7 @@ def _arrow(kind: Kind) -> pa.DataType:
 
 
 def _fitted(value: Any, kind: Kind) -> Any:
-    """A value as one of a kind that holds it: as JSON, where that is text."""
+    """Return a value as one of a kind that holds it: as JSON, where that is text."""
     if value is None or (kind == "text" and isinstance(value, str)):
         return value
     if kind == "text":
@@ -150,6 +150,7 @@ def _fitted(value: Any, kind: Kind) -> Any:
 
 
 def _mended(value: Any) -> Any:
+    """Return a value with half surrogate pairs in its texts replaced."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):

@@ -25,4 +25,4 @@ class ParquetSource:
     def shards(self, rows: int) -> Iterator[tuple[int, RowRange]]:
         for start in range(0, self.row_count, rows):
             stop = min(start + rows, self.row_count)
-            yield stop - start, RowRange(self.path, "parquet", start, stop)
+            yield stop - start, RowRange(self.path, start, stop)

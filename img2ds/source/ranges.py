@@ -1,6 +1,6 @@
-"""Reads the rows that a task names, in a worker.
+"""Reads the row ranges of tasks, in a worker.
 
-The ranges of one worker increase within a file, so a cursor stays where the last one ended: no
+The ranges of one worker increase within a file. A cursor stays where the last one ended, so that no
 row group is decoded twice, however large it is.
 """
 
@@ -19,7 +19,7 @@ BATCH_ROWS = 10_000
 
 
 class RangeReader:
-    """An open place in one parquet file."""
+    """A cursor in one parquet file."""
 
     def __init__(self) -> None:
         self._file: pq.ParquetFile | None = None
@@ -30,10 +30,10 @@ class RangeReader:
         self._ends: list[int] = []  # row of the file where each row group ends
 
     def read(self, rows: RowRange, columns: Sequence[str]) -> pa.Table:
-        """The rows of a range, exactly the columns named, in that order.
+        """Return the rows of a range, with exactly the columns named, in that order.
 
         Raises:
-            UsageError: the file is gone.
+            UsageError: the file does not exist any more.
             OSError, pyarrow.ArrowException: it is damaged.
         """
         key = (rows.path, tuple(columns))
@@ -68,7 +68,7 @@ class RangeReader:
         self._seek(0)
 
     def _group(self, row: int) -> int:
-        """The row group that `row` is in."""
+        """Return the row group that `row` is in."""
         return next((i for i, end in enumerate(self._ends) if row < end), len(self._ends))
 
     def _seek(self, row: int) -> None:
@@ -85,7 +85,7 @@ class RangeReader:
         )
 
     def _at(self, row: int) -> pa.RecordBatch:
-        """The batch that holds `row`, at or behind the cursor."""
+        """Advance the cursor to the batch that holds `row`, and return it."""
         while self._batch is None or row >= self._row + self._batch.num_rows:
             if self._batch is not None:
                 self._row += self._batch.num_rows
@@ -93,12 +93,12 @@ class RangeReader:
                 self._batch = next(self._batches)
             except StopIteration:
                 self._key = None
-                raise OSError(f"the file has no row {row}: it changed since the start") from None
+                raise OSError(f"the file has no row {row}: it changed during the run") from None
         return self._batch
 
 
 def read_rows(task: ShardTask, columns: Sequence[str], reader: RangeReader) -> pa.Table:
-    """The rows of a task as a table of `columns`."""
+    """Return the rows of a task as a table of `columns`."""
     if isinstance(task.rows, RowRange):
         return reader.read(task.rows, columns)
     return task.rows

@@ -1,9 +1,9 @@
-"""Lists whose rows are objects with named members: what json and jsonl have in common.
+"""Sources whose rows are JSON objects: what json and jsonl have in common.
 
-Every object is a row; so is what stands in the place of one, a broken line or a number, which
-fails for want of its URL instead of vanishing. URL, caption and hash are text. The types of
-the additional columns are told by the start of the file; where later values do not fit, the column
-widens from that shard on (see `kinds`): numbers that turn to text lose nothing.
+Every object is a row. So is anything in its place, such as a broken line or a number: it fails
+because it has no URL, instead of vanishing. URL, caption and hash are text. The types of the
+additional columns are inferred from the start of the file; where later values do not fit, the
+column widens from that shard on (see `kinds`), to text at last, which loses nothing.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from img2ds.core.failure import UsageError
 from img2ds.source.kinds import Kind, column, widened
 from img2ds.source.source import check_columns
 
-#: Rows at the start of a file that the names of its columns are told by, and of standard input
-#: the types as well.
+#: Rows at the start of a file that the names of its columns are taken from; of standard input, the
+#: types as well.
 FIRST_ROWS = 10_000
-#: Bytes at the start of a file, as stored, that types are told by: half a second of reading.
+#: Bytes at the start of a file, as stored, that types are inferred from: half a second of reading.
 TYPE_BYTES = 32 << 20
-#: Rows looked at together.
+#: Rows that types are inferred from at once.
 _BATCH = 1000
 
 Cells = tuple[Any, ...]
 
 
 class Records(Protocol):
-    """One reading of a file.
+    """The values of a file, from its start.
 
-    Iterating raises UsageError when the file is none of its format, OSError when it cannot be read.
+    Iterating raises UsageError when the file is not of its format, OSError when it cannot be read.
     """
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of the file, as stored, up to the object given last, nearly."""
+        """Bytes of the file, as stored, up to the value yielded last; an estimate."""
         ...
 
     def __iter__(self) -> Iterator[Any]: ...
@@ -51,10 +51,10 @@ class RecordSource:
     Args:
         wanted: the columns of its tables.
         texts: those of them that are text whatever they look like.
-        start: begins a reading of the file; of standard input, which has but one, once.
+        start: opens the file; called only once for standard input.
 
     Raises:
-        UsageError: the file has no objects, or these have not the wanted members.
+        UsageError: the file has no objects, or they lack the wanted members.
     """
 
     row_count = None
@@ -73,7 +73,7 @@ class RecordSource:
         self._start = start
         self._kinds: dict[str, Kind] | None = None
         self._fixed: dict[str, Kind] = {
-            name: "text" if name in texts else "nothing" for name in wanted
+            name: "text" if name in texts else "null" for name in wanted
         }
         self._begun: tuple[Records, Iterator[Cells]] | None = None
         records = start()
@@ -87,7 +87,7 @@ class RecordSource:
             records.close()
 
     def _check(self, objects: Iterator[Any]) -> list[Any]:
-        """The first objects: those that it takes to know that there are the wanted columns."""
+        """Return as many first values as it takes to find all wanted columns."""
         first: list[Any] = []
         names: dict[str, None] = {}
         for value in islice(objects, FIRST_ROWS):
@@ -118,12 +118,12 @@ class RecordSource:
         if self._begun is not None:
             (records, cells), self._begun = self._begun, None
             first: list[Cells] = []
-            if "nothing" in self._fixed.values():
+            if "null" in self._fixed.values():
                 first = list(islice(cells, FIRST_ROWS))
             kinds = self._widened(self._fixed, first)
             cells = chain(first, cells)
         else:
-            kinds = dict(self._told())
+            kinds = dict(self._inferred())
             records = self._start()
             cells = self._cells(iter(records))
             first = []
@@ -137,11 +137,11 @@ class RecordSource:
             yield len(piece), pa.table(table)
         records.close()
 
-    def _told(self) -> dict[str, Kind]:
-        """The kinds of the columns, as far as the start of the file tells."""
+    def _inferred(self) -> dict[str, Kind]:
+        """Infer the kinds of the columns from the start of the file."""
         if self._kinds is None:
             kinds = self._fixed
-            if "nothing" in kinds.values():
+            if "null" in kinds.values():
                 records = self._start()
                 cells = self._cells(iter(records))
                 while records.bytes_read < TYPE_BYTES and (batch := list(islice(cells, _BATCH))):
@@ -154,6 +154,6 @@ class RecordSource:
         columns = zip(self._wanted, zip(*cells, strict=True), strict=True) if cells else ()
         found = dict(kinds)
         for name, values in columns:
-            if self._fixed[name] == "nothing":
+            if self._fixed[name] == "null":
                 found[name] = widened(kinds[name], values)
         return found

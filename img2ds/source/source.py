@@ -1,4 +1,4 @@
-"""The protocol of a source, and what its implementations share."""
+"""The protocol of a source, and the check of columns that its implementations share."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Source(Protocol):
 
     Attributes:
         path: the file, as `storage.open_stream` or `open_seekable` takes it.
-        row_count: rows in the file, None where only reading it to its end can tell.
-        schema: the wanted columns and the names of their types, as far as the file says.
-        bytes_read: bytes of the file, as stored, up to the rows given last, nearly.
+        row_count: rows in the file, None where it would have to be read to its end.
+        schema: the wanted columns and the names of their types, as far as the file has them.
+        bytes_read: bytes of the file, as stored, up to the rows yielded last; an estimate.
     """
 
     path: str
@@ -30,23 +30,19 @@ class Source(Protocol):
     def row_count(self) -> int | None: ...
 
     def shards(self, rows: int) -> Iterator[tuple[int, RowRange | pa.Table]]:
-        """The file cut into pieces of `rows` rows, the last one of fewer: (row count, rows).
+        """Yield the file in pieces of `rows` rows, fewer in the last one: (row count, rows).
 
-        Tables have exactly the wanted columns. Can be called again, but for standard input.
+        Tables have exactly the wanted columns. Can be called again, except for standard input.
 
         Raises:
-            UsageError: the file turns out to be none of its format.
+            UsageError: the file turns out not to be of its format.
             OSError: it cannot be read.
         """
         ...
 
 
 def check_columns(path: str, names: Sequence[str], wanted: Sequence[str]) -> None:
-    """Whether the file has the wanted columns.
-
-    Raises:
-        UsageError: it lacks one; the line names the nearest, and those there are.
-    """
+    """Raise UsageError where a file lacks a wanted column; the message has the nearest name."""
     for column in wanted:
         if column not in names:
             near = [name for name in names if name.lower() == column.lower()]

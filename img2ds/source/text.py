@@ -1,4 +1,4 @@
-"""txt: one URL a line. Blank lines are none; blanks around a URL do not belong to it."""
+"""txt: one URL a line. Blank lines and white space around a URL are ignored."""
 
 from __future__ import annotations
 
@@ -11,28 +11,24 @@ from img2ds.storage import InputStream, open_stream
 
 #: Bytes read at once.
 BLOCK = 1 << 20
-#: Bytes of a line that are kept; what is longer is no URL anybody serves.
+#: Bytes of a line that are kept; no server accepts a longer URL.
 MAX_LINE = 1 << 16
 
 
 def check_text(path: str, start: bytes) -> None:
-    """Whether a file that starts like this can be UTF-8 text.
-
-    Raises:
-        UsageError: it is something else, which the line names.
-    """
+    """Raise UsageError where a file that starts like this is not UTF-8 text."""
     if start.startswith(b"PAR1"):
-        raise UsageError(f"{path} is a parquet file: say --input_format parquet")
+        raise UsageError(f"{path} is a parquet file: use --input_format parquet")
     if start.startswith(b"\x1f\x8b"):
-        raise UsageError(f"{path} is gzipped: give it a name that ends in .gz")
+        raise UsageError(f"{path} is gzipped: rename it so that its name ends in .gz")
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UsageError(f"{path} is UTF-16: save it as UTF-8")
     if b"\0" in start:
-        raise UsageError(f"{path} is no text file: see --input_format")
+        raise UsageError(f"{path} is not a text file: see --input_format")
 
 
 class TextSource:
-    """See `Source`. The one column has the name that was asked for."""
+    """See `Source`. The one column has the name that is asked for."""
 
     row_count = None
 

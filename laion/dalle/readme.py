@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from img2ds.report.console import duration
+from img2ds.report.units import duration
 from laion.dalle.checkpoint import CODEBOOK, TRANSFORMER, Progress
 from laion.dalle.options import DalleOptions
 from laion.dalle.sample import Sample, SampleSet

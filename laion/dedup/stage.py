@@ -326,18 +326,20 @@ def _about_filter(folder: OutputFolder, report: StageReport) -> list[str]:
     wrong = metrics["expected_wrong_millionths"] / 1e6
     total = report.total.successes
     lines = [
-        f"filter: {added:,} pairs in {size / 1e6:,.1f} MB; of new pairs {rate:.3%} would look "
-        f"known now (asked for: at most {wanted:.3%} when full)".replace(",", " ")
+        (
+            f"filter: {added:,} pairs in {size / 1e6:,.1f} MB; of new pairs {rate:.3%} would look "
+            f"known now (asked for: at most {wanted:.3%} when full)"
+        )
     ]
     if "filter_would_drop_wrongly" in metrics:
         count = metrics["filter_would_drop_wrongly"]
         lines.append(
             f"exact: {total:,} pairs kept, of which a filter would have dropped {count:,} wrongly "
-            f"({count / max(total, 1):.4%}; {wrong:,.0f} were to be expected)".replace(",", " ")
+            f"({count / max(total, 1):.4%}; {wrong:,.0f} were to be expected)"
         )
     else:
         lines.append(
             f"the filter dropped some {wrong:,.0f} pairs wrongly "
-            f"({wrong / max(total + wrong, 1):.4%} of the new ones)".replace(",", " ")
+            f"({wrong / max(total + wrong, 1):.4%} of the new ones)"
         )
     return lines

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import img2ds
-from img2ds.report.console import share
+from img2ds.report.units import share
 from laion.data.embedding_layout import IMAGES, METADATA, TEXTS
 from laion.data.release_schema import RELEASE_COLUMNS
 from laion.provenance import StageCounts

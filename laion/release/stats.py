@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from img2ds.config.flags import flag
 from img2ds.core.failure import UsageError
-from img2ds.report.console import share
+from img2ds.report.units import share
 from img2ds.storage import InputFile, find_inputs, open_seekable
 from laion.data.digest import pair_digests
 from laion.data.release_schema import RELEASE_SCHEMA, SAMPLE_ID

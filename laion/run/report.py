@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 
 import img2ds
-from img2ds.report.console import duration, share
+from img2ds.report.units import duration, share
 from img2ds.storage import OutputFolder
 from laion.provenance import StageCounts, read_stage
 from laion.run.config import Step, stage_flags

@@ -14,7 +14,7 @@ from typing import Any
 
 from img2ds.core.failure import UsageError
 from img2ds.engine.cpu_time import cpu_time
-from img2ds.report.console import duration
+from img2ds.report.units import duration
 from img2ds.storage import OutputFolder
 from laion.commands import COMMANDS
 from laion.provenance import read_stage

@@ -13,7 +13,8 @@ import pyarrow as pa
 from img2ds.core.failure import UsageError
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
-from img2ds.report.console import Labels, counted
+from img2ds.report.console import Labels
+from img2ds.report.units import counted
 from laion.data.embedding_folder import EmbeddingFolder, EmbeddingShard, open_embedding_folder
 from laion.data.embedding_layout import FOLDERS, IMAGES, TEXTS
 from laion.data.embedding_writer import copy_rows

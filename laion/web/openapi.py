@@ -100,31 +100,7 @@ def openapi_document() -> dict[str, Any]:
             "description": "Search an image-text dataset by its CLIP embeddings.",
         },
         "paths": {
-            "/api/search": {
-                "get": {
-                    "operationId": "search",
-                    "summary": "Search by exactly one of a text, an image URL and a row.",
-                    "parameters": [p.document() for p in (*QUERY_PARAMETERS, *RESULT_PARAMETERS)],
-                    "responses": {"200": _FOUND, **_ERRORS, **_NOT_FOUND},
-                },
-                "post": {
-                    "operationId": "searchByUpload",
-                    "summary": "Search by an uploaded image.",
-                    "parameters": [p.document() for p in RESULT_PARAMETERS],
-                    "requestBody": {
-                        "required": True,
-                        "content": {"multipart/form-data": {"schema": _upload()}},
-                    },
-                    "responses": {
-                        "200": _FOUND,
-                        **_ERRORS,
-                        **_NOT_FOUND,
-                        "408": _json("Error", "The upload took too long."),
-                        "413": _json("Error", "The image is larger than --max_upload_bytes."),
-                        "415": _json("Error", "The body is not multipart/form-data."),
-                    },
-                },
-            },
+            "/api/search": _search_path(),
             "/api/picture/{id}": {
                 "get": {
                     "operationId": "picture",
@@ -150,13 +126,41 @@ def openapi_document() -> dict[str, Any]:
             "/api/health": {
                 "get": {
                     "operationId": "health",
-                    "summary": "What is served.",
-                    "responses": {"200": _json("Health", "It is up."), **_ERRORS},
+                    "summary": "Describe what is served.",
+                    "responses": {"200": _json("Health", "The server is running."), **_ERRORS},
                 }
             },
         },
         "components": {
             "schemas": {"Result": _RESULT, "Answer": _ANSWER, "Health": _HEALTH, "Error": _ERROR}
+        },
+    }
+
+
+def _search_path() -> dict[str, Any]:
+    return {
+        "get": {
+            "operationId": "search",
+            "summary": "Search by exactly one of a text, an image URL and a row.",
+            "parameters": [p.document() for p in (*QUERY_PARAMETERS, *RESULT_PARAMETERS)],
+            "responses": {"200": _FOUND, **_ERRORS, **_NOT_FOUND},
+        },
+        "post": {
+            "operationId": "searchByUpload",
+            "summary": "Search by an uploaded image.",
+            "parameters": [p.document() for p in RESULT_PARAMETERS],
+            "requestBody": {
+                "required": True,
+                "content": {"multipart/form-data": {"schema": _upload()}},
+            },
+            "responses": {
+                "200": _FOUND,
+                **_ERRORS,
+                **_NOT_FOUND,
+                "408": _json("Error", "The upload took too long."),
+                "413": _json("Error", "The image is larger than --max_upload_bytes."),
+                "415": _json("Error", "The body is not multipart/form-data."),
+            },
         },
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 import trio
 
 from img2ds.downloader.hosts import MAX_SHARING, MAX_UNRESPONSIVE, UNRESPONSIVE_FOR, HostLimits
@@ -128,5 +129,34 @@ def test_no_more_than_a_fixed_number_of_unresponsive_hosts_is_remembered() -> No
             limits.record_timeout(row)
             limits.leave(row)
         assert [limits.timeouts(Row(str(n))) for n in (0, 1, MAX_UNRESPONSIVE)] == [0, 1, 1]
+
+    run(main)
+
+
+@pytest.mark.parametrize("responds", [True, False])
+def test_rows_that_wait_no_longer_make_room_for_others_to_wait(responds: bool) -> None:
+    async def main() -> None:
+        limits: HostLimits[Row] = HostLimits(3, first_limit=1, max_waiting=2)
+        first, *waiting = rows(3)
+        assert limits.admit(first)
+        assert [limits.admit(row) for row in waiting] == [False, False]
+        assert [limits.admit(row) for row in rows(2, "b")] == [True, True]  # too many wait
+        if responds:
+            assert limits.record_response(first) == 2
+        else:
+            assert limits.record_timeout(first) == waiting
+        assert [limits.admit(row) for row in rows(2, "c")] == [True, False]
+
+    run(main)
+
+
+def test_a_response_ends_a_series_of_timeouts() -> None:
+    async def main() -> None:
+        limits: HostLimits[Row] = HostLimits(1)
+        row = Row("a")
+        limits.admit(row)
+        limits.record_timeout(row)
+        limits.record_response(row)
+        assert limits.timeouts(row) == 0
 
     run(main)

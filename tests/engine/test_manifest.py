@@ -212,3 +212,14 @@ def test_sizes_of_input_files_are_followed(tmp_path: Path) -> None:
     before = (tmp_path / MANIFEST).stat().st_mtime_ns
     follow_sizes(manifest.folder, {"a.txt": 90})
     assert (tmp_path / MANIFEST).stat().st_mtime_ns == before, "nothing to change"
+
+
+def test_markers_are_removed_before_the_files_they_stand_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_(tmp_path)
+    commit(tmp_path, 0, 1)
+    removed: list[str] = []
+    monkeypatch.setattr(OutputFolder, "remove", lambda folder, names: removed.extend(names))
+    open_(tmp_path, "overwrite")
+    assert removed[:2] == ["00000_stats.json", "00001_stats.json"]

@@ -164,12 +164,13 @@ OutputFolder.publish = counted
 from img2ds.config.options import Options
 from img2ds.downloader.planner import open_input
 from img2ds.downloader.worker import ShardWorker
-from img2ds.downloader.job import _open_ledger
+from img2ds.downloader.job import _spec
+from img2ds.engine.build import read_manifest
 options = Options.from_flags(cli.read_flags(sys.argv[3:]))
 folder = OutputFolder.open(options.output.output_folder)
 source = open_input(options.input)
 with folder.lock():
-    _open_ledger(options, source, folder).begin()
+    read_manifest(folder, _spec(options, source, {}).segment).begin()
     ShardWorker(options, folder)(source.shards(10), lambda report: None)
 """
 
@@ -276,7 +277,7 @@ def test_what_is_called_like_a_shard_is_not_replaced(
         (out / "00003").write_text("mine")
     arguments = flags(address, write_list(tmp_path / "list.txt"), out, output_format="files")
     for mode in ("incremental", "overwrite"):
-        with pytest.raises(UsageError, match="holds 00003, which is called like a shard"):
+        with pytest.raises(UsageError, match="00003 has a shard's name but was not written by"):
             img2ds.download(**arguments, incremental_mode=mode)
     assert img2ds.download(**{**arguments, "output_format": "parquet"}).exit_code == 0
     assert (out / "00003").exists()

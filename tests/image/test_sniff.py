@@ -110,7 +110,7 @@ def test_segments_of_a_profile_are_joined_by_their_numbers() -> None:
         return b"\xff\xe2" + struct.pack(">H", len(content) + 2) + content
 
     body = jpeg(SOURCE)
-    first, second = b"a" * 100, b"b" * 100
+    first, second = b"b" * 100, b"a" * 100
     found = header(body[:2] + segment(2, second) + segment(1, first) + body[2:])
     assert found.icc == first + second
 

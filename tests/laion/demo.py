@@ -1,9 +1,9 @@
-"""The whole pipeline before one's eyes: made WAT files and a web of shapes on this machine, a small
-CLIP model trained on the spot, the seven commands, and the same by `laion crawl`.
+"""A demo of the whole pipeline: generated WAT files and a web of shapes on this machine, a small
+CLIP model, the seven commands, and the same with `laion crawl`.
 
     python -m tests.laion.demo [--model FILE --pretrained FILE]
 
-What is made lies in demo_laion/: look at release/README.md and release/figures/similarity.png.
+Results are in demo_laion/: see release/README.md and release/figures/similarity.png.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROUNDS = 6
 
 
 def main() -> int:
-    """The exit code: that of the first command that failed, 0 when both ways agree."""
+    """Return the exit code of the first command that failed, or 0 when both ways agree."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model")
     parser.add_argument("--pretrained")

@@ -1,6 +1,6 @@
-"""A small web of shape pictures under a WAT file of its pages, with planted bad pairs.
+"""A small web of images of shapes, WAT files of its pages, and bad pairs planted in them.
 
-What has to become of every pair is known: by rule, or by what a model of shapes sees in it.
+The expected outcome of every pair is known, by rule or from what a model of shapes sees in it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tests.server.web import Behaviour, Peer, Request, Server, reply
 HOST = "shapes.example"
 LICENSE = "http://creativecommons.org/licenses/by/4.0/"
 
-#: A caption that CLD2 takes for English, and the model of shapes knows.
+#: A caption that CLD2 detects as English and the model of shapes knows.
 TEXT = "a {colour} {shape} on a noisy background"
 
-#: The least size of a picture in bytes, by the pipeline's rule.
+#: The least size of an image in bytes, by the pipeline's rule.
 LEAST_BYTES = 5000
 
 #: Prompts by which stars stand for NSFW content, purple ones for under-age people, green ones for
@@ -58,9 +58,9 @@ PROMPTS: dict[str, dict[str, list[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A picture in a page: its path on the web, its alt text, and what kind of pair it is.
+    """An image in a page: its path, its alt text, and its kind of pair.
 
-    Kinds, by where they have to be found:
+    Kinds, by the stage that drops or keeps them:
 
     * extract: `short` (text), `german`, `svg`, `data_url`
     * dedup: `duplicate` (the same pair on another page)
@@ -85,7 +85,7 @@ class ShapeWorld:
     """The pairs, the bodies behind their paths, and the pages that hold them.
 
     Args:
-        rounds: how often every kind of pair occurs with other pictures.
+        rounds: how often every kind of pair occurs, each time with other images.
     """
 
     def __init__(self, rounds: int = 1, seed: int = 5) -> None:

@@ -1,4 +1,4 @@
-"""`make demo-search` works from end to end; the model is the one that other tests trained."""
+"""`make demo-search` works end to end, with the model that tests share."""
 
 from __future__ import annotations
 

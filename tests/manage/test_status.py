@@ -47,7 +47,7 @@ def test_missing_shards_leftovers_and_those_in_the_making(made: Path) -> None:
     assert found.exit_code == 1
     assert found.segments[0].missing == [1, 2]
     assert (found.leftovers, found.making, found.holder) == ([1], [], None)
-    assert "the command that made it again" in found.text
+    assert "rerun the command that made it" in found.text
     folder = OutputFolder.open(str(made))
     with folder.lock():
         Path(folder.staging_path("00002.tar")).write_bytes(b"half")

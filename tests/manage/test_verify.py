@@ -34,7 +34,7 @@ def problems(path: Path, *, fast: bool = False, decode: bool = False) -> dict[in
     found = {}
     for number, name in dataset.committed.items():
         there = {n: dataset.sizes[n] for n in dataset.files_of(number)}
-        verdict = check.check(number, name, there)
+        verdict = check.check(name, there)
         if verdict.problems:
             found[number] = {problem.kind for problem in verdict.problems}
     return found

@@ -19,7 +19,7 @@ def test_a_reader_over_budget_waits_for_room() -> None:
             await wait_all_tasks_blocked()
             assert nursery.child_tasks
             first.release()
-        assert not second.exhausted
+        assert not bool(second.exhausted)
         assert budget.held == 0
 
     trio.run(main)
@@ -88,5 +88,39 @@ def test_a_cancelled_wait_leaves_no_trace() -> None:
         waiter.release()
         holder.release()
         assert (budget.held, budget._working, len(budget._waiting)) == (0, 0, 0)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_a_cancelled_wait_takes_nobodys_turn() -> None:
+    async def main() -> None:
+        budget = Budget(10)
+        holder, cancelled = budget.lease(), budget.lease()
+        holder.add(10)
+        with trio.move_on_after(1):
+            await cancelled.wait()
+        with trio.fail_after(10):
+            await holder.wait()  # the only holder waits, so it is let through
+        assert not holder.exhausted
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_only_a_holder_that_was_let_through_may_exceed_the_budget() -> None:
+    async def main() -> None:
+        budget = Budget(10)
+        first, second = budget.lease(), budget.lease()
+        first.add(10)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(second.wait)
+            await wait_all_tasks_blocked()
+            first.release()
+        second.add(10)
+        assert bool(second.exhausted)  # it had room, and was not let through
+        await second.wait()
+        assert not bool(second.exhausted)
+        second.release()
+        second.add(10)
+        assert bool(second.exhausted)  # it was let through for one body
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

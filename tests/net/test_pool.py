@@ -64,6 +64,23 @@ def test_the_oldest_makes_room() -> None:
     run(main)
 
 
+def test_a_taken_connection_is_no_longer_the_pools() -> None:
+    async def main() -> None:
+        pool, pairs = Pool(1), [Pair() for _ in range(3)]
+        taken, other, last = pairs
+        pool.give(A, taken.connection)
+        assert pool.take(A) is taken.connection
+        pool.give(A, other.connection)  # within the limit of one
+        pool.give(B, last.connection)
+        assert [pair.is_closed for pair in pairs] == [False, True, False]
+        pool.close()
+        assert [pair.is_closed for pair in pairs] == [False, True, True]
+        for pair in pairs:
+            pair.close()
+
+    run(main)
+
+
 def test_none_is_kept_for_long() -> None:
     async def main() -> None:
         pool, old, new = Pool(10), Pair(), Pair()

@@ -16,7 +16,7 @@ from img2ds.net.coding import decode_content
 from img2ds.net.connect_rule import ConnectRule
 from img2ds.net.error import FetchError
 from img2ds.net.redirect_rule import next_url
-from img2ds.net.retry_rule import MAX_DELAY, parse_retry_after, retry_delay
+from img2ds.net.retry_rule import BASE_DELAY, MAX_DELAY, parse_retry_after, retry_delay
 from img2ds.net.robots import is_disallowed
 from img2ds.net.url import parse_url
 
@@ -84,14 +84,28 @@ def test_retries_only_as_often_as_asked() -> None:
 def test_pauses_are_bounded(attempts: int, seed: int) -> None:
     delay = retry_delay(failure(Reason.STALLED), attempts, 100, Random(seed))
     assert delay is not None
-    assert 0 < delay <= MAX_DELAY
+    assert BASE_DELAY <= delay <= MAX_DELAY
+
+
+class Longest(Random):
+    """Chooses the longest pause."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+def test_the_longest_pause_doubles_with_each_attempt() -> None:
+    stalled = failure(Reason.STALLED)
+    pauses = [retry_delay(stalled, attempts, 9, Longest()) for attempts in range(1, 8)]
+    assert pauses == [1, 2, 4, 8, 16, MAX_DELAY, MAX_DELAY]
 
 
 def test_retry_after_is_obeyed_or_not_waited_for() -> None:
     def after(seconds: float) -> float | None:
         return retry_delay(Failure(http_reason(429), "", seconds), 1, 3, Random(1))
 
-    assert (after(20.0) or 0) >= 20.0
+    assert after(20.0) == 20.0
+    assert after(MAX_DELAY) == MAX_DELAY
     assert after(MAX_DELAY + 1) is None
 
 

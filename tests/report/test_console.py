@@ -8,10 +8,11 @@ import time
 import pytest
 
 from img2ds.core.failure import Failure, Reason, failure
-from img2ds.report.console import Console, counted, duration, share
+from img2ds.report.console import Console
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
+from img2ds.report.units import counted, duration, share
 
 
 class Terminal(io.StringIO):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from img2ds.source.kinds import MAX_FIELDS, Kind, column, join, kind_of, widened
 
 
-def made(*values: Any, kind: Kind = "nothing") -> pa.Array:
+def made(*values: Any, kind: Kind = "null") -> pa.Array:
     return column(values, kind)[0]
 
 
@@ -67,7 +67,7 @@ def test_types(values: list[Any], kind: pa.DataType, shown: list[Any] | None) ->
     ids=str,
 )  # fmt: skip
 def test_later_values_widen_their_column(told: list[Any], later: list[Any]) -> None:
-    first, kind = column(told, widened("nothing", told))
+    first, kind = column(told, widened("null", told))
     second, wider = column(later, kind)
     assert first.to_pylist() == told
     assert plain(second.to_pylist()[0]) == plain(later[0])
@@ -118,7 +118,7 @@ def test_joining_knows_no_order(one: Any, other: Any, third: Any) -> None:
 @settings(derandomize=True, max_examples=300)
 @given(st.lists(values, min_size=1, max_size=5), st.lists(values, min_size=1, max_size=5))
 def test_any_values_make_a_column(told: list[Any], later: list[Any]) -> None:
-    first, kind = column(told, widened("nothing", told))
+    first, kind = column(told, widened("null", told))
     second, _ = column(later, kind)
     for array, given_ in ((first, told), (second, later)):
         assert len(array) == len(given_)

@@ -1,4 +1,4 @@
-"""Indices that tests only read."""
+"""An index that tests only read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.laion.knn.embedding_folders import index, make_embeddings
 
 @pytest.fixture(scope="session")
 def searcher(tmp_path_factory: pytest.TempPathFactory) -> Searcher:
-    """500 rows in two parts, compared one by one."""
+    """An index of 500 rows in two shards, searched exactly."""
     folder: Path = tmp_path_factory.mktemp("knn")
     source = make_embeddings(folder / "embeddings")
     assert index(source, folder / "index", kind="flat").exit_code == 0

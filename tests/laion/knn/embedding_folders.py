@@ -1,4 +1,4 @@
-"""Embedding folders as the field has them, of seeded vectors in clusters."""
+"""Embedding folders in clip-retrieval's layout, with seeded vectors in clusters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LICENCES = (
 
 
 def vectors(rows: int, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Image and text vectors, unit rows; those of a pair are near to each other."""
+    """Return image and text vectors, unit rows; those of a pair are similar."""
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(99).standard_normal((CLUSTERS, DIMENSION))
     image = centres[rng.integers(0, CLUSTERS, rows)] + 0.4 * rng.standard_normal((rows, DIMENSION))
@@ -44,7 +44,7 @@ def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
 
 
 def columns(part: int, rows: int) -> dict[str, Any]:
-    """Metadata as `laion score` and clip-retrieval name it."""
+    """Return metadata with the column names of `laion score` and clip-retrieval."""
     sizes = [100 + 37 * i % 1500 for i in range(rows)]
     return {
         "key": [f"{part:05d}{i:04d}" for i in range(rows)],
@@ -59,7 +59,7 @@ def columns(part: int, rows: int) -> dict[str, Any]:
 
 
 def release_columns(part: int, rows: int) -> dict[str, Any]:
-    """The same with the names of the LAION-400M release, which has no keys."""
+    """Return the same with the column names of the LAION-400M release, which has no keys."""
     own = columns(part, rows)
     return {
         "SAMPLE_ID": pa.array([10**12 + 1000 * part + i for i in range(rows)], pa.int64()),
@@ -82,7 +82,7 @@ def make_embeddings(
     make_columns: Any = columns,
     kinds: Sequence[str] = ("img_emb", "text_emb"),
 ) -> Path:
-    """Write the folder; `digits` pads the numbers of its files."""
+    """Write an embedding folder; `digits` is the width of the numbers in its file names."""
     for kind in (*kinds, "metadata"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     for part, count in enumerate(rows):
@@ -96,6 +96,6 @@ def make_embeddings(
 
 
 def index(source: Path, folder: Path, **flags: Any) -> IndexReport:
-    """Run `laion index` in this process, its parts in one other."""
+    """Run `laion index` in this process, with one worker process."""
     options = IndexOptions(input=str(source), output_folder=str(folder), processes_count=1, **flags)
     return run(options)

@@ -1,4 +1,4 @@
-"""Searching: order, filters, pages, near-duplicates, rows by number, the command."""
+"""Searches: order, filters, pages, near-duplicates, rows by number, the command."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def field(row: int, name: str) -> Any:
     return ROWS[0][name][row] if row < 300 else ROWS[1][name][row - 300]
 
 
-def interrupted(row: int, keep: Any) -> list[int]:
+def expected_order(row: int, keep: Any) -> list[int]:
     order = np.argsort(-(ALL @ ALL[row]), kind="stable")
     return [int(other) for other in order if keep(int(other))]
 
@@ -55,7 +55,7 @@ def found(searcher: Searcher, row: int, **wanted: Any) -> list[int]:
 
 def test_results_are_in_the_order_of_exact_similarity(searcher: Searcher) -> None:
     results = searcher.search(searcher.vector(42), SearchParams(k=50, filters=EVERYTHING)).results
-    assert [r.id for r in results][:10] == interrupted(42, lambda _: True)[:10]
+    assert [r.id for r in results][:10] == expected_order(42, lambda _: True)[:10]
     assert results[0].similarity == pytest.approx(1, abs=1e-3)
     assert all(a.similarity >= b.similarity for a, b in pairwise(results))
     assert results[3].row["text"] == field(results[3].id, "caption")
@@ -80,10 +80,10 @@ def test_results_are_in_the_order_of_exact_similarity(searcher: Searcher) -> Non
         ),
     ],
 )
-def test_filters_leave_as_many_results_as_were_asked_for(
+def test_filtered_searches_give_as_many_results_as_requested(
     searcher: Searcher, filters: Filters, keep: Any
 ) -> None:
-    expected = interrupted(7, keep)
+    expected = expected_order(7, keep)
     assert len(expected) > 20
     assert found(searcher, 7, k=20, filters=filters) == expected[:20]
     assert sorted(found(searcher, 7, k=1000, filters=filters)) == sorted(expected)
@@ -111,7 +111,7 @@ def test_the_text_index_is_searched_by_texts(searcher: Searcher) -> None:
     assert found(searcher, 11, k=5, index="text") == list(expected)
 
 
-def test_of_near_duplicates_the_best_is_shown(tmp_path: Path) -> None:
+def test_only_the_best_of_near_duplicates_is_shown(tmp_path: Path) -> None:
     source = make_embeddings(tmp_path / "in", (200,))
     image = vectors(200, 0)[0]
     image[50:60] = image[3]
@@ -125,14 +125,14 @@ def test_of_near_duplicates_the_best_is_shown(tmp_path: Path) -> None:
     assert len(without) == 20
 
 
-def test_a_chain_of_small_steps_hides_no_other_picture() -> None:
+def test_a_chain_of_near_duplicates_hides_no_other_image() -> None:
     angles = np.radians(np.arange(0, 90, 10))
     chain = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
     assert without_near_duplicates([chain], 10) == [0, 2, 4, 6, 8]
     assert without_near_duplicates([chain[:3], chain[3:]], 3) == [0, 2, 4]
 
 
-def test_untagged_rows_are_hidden_among_tagged_ones_only(tmp_path: Path) -> None:
+def test_untagged_rows_are_hidden_only_if_others_are_tagged(tmp_path: Path) -> None:
     def untagged(part: int, rows: int) -> dict[str, Any]:
         return {k: v for k, v in columns(part, rows).items() if k != "nsfw"}
 
@@ -163,7 +163,7 @@ def test_what_a_licence_permits(license: str | None, rights: int) -> None:
     assert (rights & LICENCES["free"] == LICENCES["free"]) == (rights == 7)
 
 
-def test_metadata_of_other_makers_are_read() -> None:
+def test_metadata_of_other_tools_is_read() -> None:
     batch = pa.record_batch(
         {
             "url": ["http://a.example/"] * 3,
@@ -199,7 +199,7 @@ def test_rows_are_found_by_number_over_batches_and_files(searcher: Searcher) -> 
 
 @given(rows=st.integers(1, 10**9), dimension=st.sampled_from([64, 512, 768]),
        memory=st.integers(10**6, 10**12))  # fmt: skip
-def test_the_kind_chosen_fits_the_memory(rows: int, dimension: int, memory: int) -> None:
+def test_the_default_kind_fits_the_memory(rows: int, dimension: int, memory: int) -> None:
     least = rows * (dimension // 32 + 8) if rows >= 1024 else 4 * rows * dimension
     if least > memory:
         with pytest.raises(UsageError, match="raise --max_memory"):
@@ -257,7 +257,7 @@ def test_wrong_use_is_one_line(
     assert len(said.splitlines()) == 1
 
 
-def test_captions_cannot_drive_the_terminal(
+def test_captions_cannot_control_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def hostile(part: int, rows: int) -> dict[str, Any]:
@@ -290,7 +290,7 @@ def test_too_many_open_files_is_the_reason_given(
 
 
 @pytest.mark.parametrize("name", ["index.json", "image.index", "metadata/metadata_00001.arrow"])
-def test_a_damaged_folder_is_refused(
+def test_a_damaged_folder_is_rejected(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index(make_embeddings(tmp_path / "in", (20, 20)), tmp_path / "out")

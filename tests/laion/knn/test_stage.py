@@ -1,4 +1,4 @@
-"""`laion index`: what comes out, what is refused, and going on after a kill."""
+"""`laion index`: the index folder, rejected input, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_kind_finds_a_row_by_its_own_vector(tmp_path: Path, kind: str, lea
     assert len(searcher) == 2000
     rows = range(0, 2000, 97)
     found = [searcher.search(searcher.vector(row), SearchParams(k=1)).results[0] for row in rows]
-    # In safe mode a row that is hidden is not found; those that may be are found first.
+    # Safe mode hides some rows; the others are found first by their own vector.
     own = [f.id == row for f, row in zip(found, rows, strict=True) if row % 900 % 5 < 2]
     assert sum(own) >= 0.9 * len(own)
     measured = json.loads((tmp_path / "out" / "recall.json").read_text())
@@ -64,8 +64,8 @@ def test_every_kind_finds_a_row_by_its_own_vector(tmp_path: Path, kind: str, lea
     assert searcher.description.indices["image"].kind == (kind if "," not in kind else "custom")
 
 
-def test_recall_is_what_counting_by_hand_gives(tmp_path: Path) -> None:
-    """A graph is searched with little effort, so that it misses some."""
+def test_recall_equals_a_count_by_hand(tmp_path: Path) -> None:
+    """A graph that is searched with little effort misses some rows."""
     source = make_embeddings(tmp_path / "in", (1500,), dtype=np.float32)
     index(source, tmp_path / "out", kind="HNSW4,Flat", recall=0.01)
     measured = json.loads((tmp_path / "out" / "recall.json").read_text())["image"]["measured"]
@@ -91,7 +91,7 @@ def test_equal_captions_do_not_count_as_missed(tmp_path: Path) -> None:
     assert measured["text"]["measured"][-1]["recall"] == 1
 
 
-def test_a_release_works_and_so_does_one_kind_alone(tmp_path: Path) -> None:
+def test_a_release_with_one_kind_of_embeddings_works(tmp_path: Path) -> None:
     source = make_embeddings(
         tmp_path / "in", (50,), make_columns=release_columns, kinds=("img_emb",)
     )
@@ -123,7 +123,7 @@ def test_rows_without_a_vector_are_dropped_and_counted(tmp_path: Path) -> None:
     assert np.isfinite(searcher.vector(3)).all()
 
 
-def test_vectors_are_made_unit_rows_and_good_ones_are_linked(tmp_path: Path) -> None:
+def test_vectors_are_normalized_and_unchanged_files_are_linked(tmp_path: Path) -> None:
     source = make_embeddings(tmp_path / "in", (30, 30), dtype=np.float32)
     long = 3 * np.load(source / "img_emb" / "img_emb_1.npy")
     np.save(source / "img_emb" / "img_emb_1.npy", long.astype(np.float64))
@@ -198,7 +198,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_folder_that_does_not_fit_together_is_refused(tmp_path: Path, what: str) -> None:
+def test_an_inconsistent_folder_is_rejected(tmp_path: Path, what: str) -> None:
     source = make_embeddings(tmp_path / "in", (30, 20))
     break_it, words = WRONG[what]
     break_it(source)
@@ -217,14 +217,14 @@ def test_a_folder_that_does_not_fit_together_is_refused(tmp_path: Path, what: st
         ({"pretrained": "openai"}, "give both"),
     ],
 )
-def test_wrong_flags_are_refused(tmp_path: Path, flags: dict[str, object], words: str) -> None:
+def test_wrong_flags_are_rejected(tmp_path: Path, flags: dict[str, object], words: str) -> None:
     source = make_embeddings(tmp_path / "in", (30,))
     with pytest.raises(UsageError, match=words):
         index(source, tmp_path / "out", **flags)
     assert not (tmp_path / "out").exists()
 
 
-def test_running_again_makes_only_what_is_missing(tmp_path: Path) -> None:
+def test_a_second_run_builds_only_what_is_missing(tmp_path: Path) -> None:
     source, out = make_embeddings(tmp_path / "in"), tmp_path / "out"
     index(source, out, kind="hnsw")
 
@@ -246,11 +246,17 @@ def test_running_again_makes_only_what_is_missing(tmp_path: Path) -> None:
     assert times() == after, "naming the model makes no index anew"
 
 
-def test_the_model_is_the_one_that_the_stage_recorded(tmp_path: Path) -> None:
+def test_the_model_is_the_recorded_one(tmp_path: Path) -> None:
     source = make_embeddings(tmp_path / "in", (30,))
     (source / "_img2ds").mkdir()
-    segment = {"options": {"stage": "score", "model": "ViT-B-16", "pretrained": "openai"}}
-    (source / "_img2ds" / "manifest.json").write_text(json.dumps({"segments": [segment]}))
+    segment = {
+        "fingerprint": {"format": "shards", "max_rows": None, "files": []},
+        "options": {"stage": "score", "model": "ViT-B-16", "pretrained": "openai"},
+        "first_shard": 0,
+        "shard_count": 1,
+    }
+    manifest = {"version": 1, "segments": [segment]}
+    (source / "_img2ds" / "manifest.json").write_text(json.dumps(manifest))
     report = index(source, tmp_path / "out")
     described = Searcher(str(tmp_path / "out")).description
     assert (described.model, described.pretrained) == ("ViT-B-16", "openai")
@@ -258,7 +264,7 @@ def test_the_model_is_the_one_that_the_stage_recorded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "IVF16,PQ8x4np"])
-def test_a_build_that_was_cut_off_goes_on_from_its_last_step(
+def test_an_interrupted_build_resumes_from_its_last_step(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_builder, "ADD_ROWS", 100)
@@ -303,7 +309,7 @@ def test_a_build_that_was_cut_off_goes_on_from_its_last_step(
     assert index(source, out, kind=kind).exit_code == 0
     assert sum(again) < 2 * 1000 - 250, "the rows of the steps kept are not added again"
     assert len(Searcher(str(out))) == 1000
-    if kind != "hnsw":  # a graph's layers are drawn by lot, and by several threads
+    if kind != "hnsw":  # the layers of a graph are random, and depend on threads
         for name in ("image.index", "text.index"):
             assert (out / name).read_bytes() == (whole / name).read_bytes()
     measured = json.loads((out / "recall.json").read_text())
@@ -311,7 +317,7 @@ def test_a_build_that_was_cut_off_goes_on_from_its_last_step(
     assert not (out / "_img2ds" / "build").exists()
 
 
-def test_a_killed_process_leaves_a_folder_that_the_next_run_completes(tmp_path: Path) -> None:
+def test_the_next_run_completes_the_folder_of_a_killed_one(tmp_path: Path) -> None:
     source, out = make_embeddings(tmp_path / "in", (3000, 3000)), tmp_path / "out"
     script = (
         "import os, signal\n"
@@ -364,7 +370,7 @@ def test_extending_numbers_the_new_rows_after_the_old_ones(tmp_path: Path) -> No
     assert searcher.metadata.row(40)["key"] == "000000000"
 
 
-def test_the_command_says_what_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = make_embeddings(tmp_path / "in", (30,))
     arguments = ["index", "--input", str(source), "--output_folder", str(tmp_path / "out")]
     assert cli.run(arguments) == 0
@@ -375,7 +381,7 @@ def test_the_command_says_what_it_made(tmp_path: Path, capsys: pytest.CaptureFix
     assert "is no embedding folder" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_told_in_a_line_and_what_is_done_stays(
+def test_a_full_disk_is_reported_and_finished_steps_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, out = make_embeddings(tmp_path / "in", (40,)), tmp_path / "out"

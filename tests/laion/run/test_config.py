@@ -40,6 +40,15 @@ def test_stages_may_be_skipped() -> None:
     ]  # fmt: skip
 
 
+def test_crawl_may_be_turned_off() -> None:
+    assert make_plan({**LEAST, "crawl": False}) == make_plan(LEAST)
+
+
+def test_a_stage_overrides_a_shared_flag_however_it_is_spelled() -> None:
+    plan = make_plan({**LEAST, "processes_count": 3, "score": {"processes-count": 1}})
+    assert [step.options.processes_count for step in plan.steps[2:4]] == [3, 1]
+
+
 @pytest.mark.parametrize("crawl", [None, True, {}, {"timeout": 3}])
 def test_crawl_replaces_three_stages(crawl: Any) -> None:
     plan = make_plan({**LEAST, "crawl": crawl})

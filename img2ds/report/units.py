@@ -1,0 +1,21 @@
+"""Numbers for people: shares, counts of things, durations."""
+
+from __future__ import annotations
+
+
+def share(part: int, whole: int) -> str:
+    """Return a share in percent: `92.1 %`."""
+    return f"{100 * part / whole:.1f} %" if whole else "- %"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun: `1 shard`, `12,000 shards`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words: `4 s`, `3 min`, `2 h 10 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -35,5 +35,5 @@ def load(reference: str, extra: str) -> Any:
         if missing in ("", "img2ds", "laion"):
             raise  # our own fault
         raise UsageError(
-            f"the package {missing!r} is not installed; run: pip install 'img2ds[{extra}]'"
+            f"this command needs the package {missing}: pip install 'img2ds[{extra}]'"
         ) from None

@@ -44,10 +44,11 @@ class DatasetSink:
                 name = f"{output.name}.parquet"
                 output.add([write_metadata(name, output.stage(name), table)])
         except OSError as error:
-            return self.fail(error)
+            return self.fail(error, notes)
         return output.commit()
 
-    def fail(self, error: OSError) -> ShardReport[Any]:
+    def fail(self, error: OSError, notes: list[str]) -> ShardReport[Any]:
         """See `ShardSink.fail`."""
+        self._output.notes = notes
         self._writer.abort()
         return self._output.cannot_write(error)

@@ -53,13 +53,13 @@ def compare(options: Options, folder: OutputFolder, task: ShardTask) -> None:
     Raises:
         UsageError: it is of others.
     """
-    if options.output.output_format == "dummy":
+    if OUTPUT_FORMATS[options.output.output_format].suffix is None:
         return  # it leaves no rows
     problem = _differs(task, options, folder, RangeReader())
     if problem is not None:
         raise UsageError(
             f"{folder.path} was made from another input ({problem}): choose another "
-            "--output_folder, or start anew with --incremental_mode overwrite"
+            "--output_folder, or start over with --incremental_mode overwrite"
         )
 
 

@@ -37,8 +37,8 @@ class ShardSink(Protocol):
         """
         ...
 
-    def fail(self, error: OSError) -> ShardReport[Any]:
-        """Give the shard up: `add` raised this."""
+    def fail(self, error: OSError, notes: list[str]) -> ShardReport[Any]:
+        """Give the shard up: `add` raised this. `notes` are lines for the log."""
         ...
 
 
@@ -46,7 +46,6 @@ class Shard:
     """The rows of a `ShardTask` and their outcomes.
 
     Attributes:
-        pending: rows that have not ended yet.
         error: why the shard is lost, if it is.
 
     Args:
@@ -149,7 +148,7 @@ class Shard:
         Disk trouble is reported, not raised: the shard stays uncommitted and can be rebuilt.
         """
         if self.error is not None:
-            return self._sink.fail(self.error)
+            return self._sink.fail(self.error, self.notes)
         return self._sink.commit(
             self.tally, self.notes, lambda: metadata_table(self._schema, self._columns)
         )

@@ -184,7 +184,7 @@ def open_build(spec: BuildSpec, report: ReportT) -> Iterator[Build[ReportT]]:
         except StopNow:
             build.record_stop()
         except OSError as error:
-            report.stopped = report.stopped or cannot_write(error)
+            report.stopped = report.stopped or _failure(folder, error)
         finally:
             stop.armed = False  # what a second signal would stop is over
     report.stop_clock()
@@ -222,6 +222,14 @@ def _lock_folders(
         return ()
     folders = (folder, *spec.more_folders)
     return tuple(stack.enter_context(hold_folder(each, spec.force)) for each in folders)
+
+
+def _failure(folder: OutputFolder, error: OSError) -> str:
+    """Say what ended a build: trouble with its output folder, unless another file is named."""
+    name = error.filename
+    if isinstance(name, str) and not name.startswith((folder.path, folder.staging.root)):
+        return f"cannot use {name}: {(error.strerror or str(error)).lower()}"
+    return cannot_write(error)
 
 
 @contextmanager

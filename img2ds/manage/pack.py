@@ -15,7 +15,7 @@ import pyarrow as pa
 from img2ds.config.options import ImageOptions, OutputOptions
 from img2ds.core.failure import Status, UsageError
 from img2ds.core.img2dataset import read_json
-from img2ds.core.naming import sample_keys
+from img2ds.core.naming import OUTPUT_FORMATS, TABLE_SUFFIX, sample_keys
 from img2ds.core.sample import Sample
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.formats.contract import DamagedShardError, ShardWriter, StoredSample
@@ -114,7 +114,8 @@ class Packer:
         }
 
     def _is_image(self, column: str) -> bool:
-        return self.layout.output_format == "parquet" and column == self.image.encode_format
+        data = OUTPUT_FORMATS[self.layout.output_format].suffix
+        return data == TABLE_SUFFIX and column == self.image.encode_format
 
 
 class _Packed:

@@ -14,7 +14,7 @@ from typing import Any
 
 from img2ds.config.options import ImageOptions, OutputOptions
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import ENCODE_FORMATS
+from img2ds.core.naming import ENCODE_FORMATS, OUTPUT_FORMATS
 from img2ds.engine.build import BuildSpec, open_build
 from img2ds.engine.fingerprint import FileFingerprint, fingerprint
 from img2ds.engine.manifest import SegmentSpec
@@ -137,8 +137,10 @@ class _Source:
         """Read all commit markers, and one sample. Raises UsageError, OSError."""
         folder = dataset.folder
         layout = layout_of(dataset)
-        if layout.output_format == "dummy":
-            raise UsageError(f"{folder.path} has shards of format dummy, which keep no images")
+        if OUTPUT_FORMATS[layout.output_format].suffix is None:
+            raise UsageError(
+                f"{folder.path} has shards of format {layout.output_format}, which keep no images"
+            )
         holder = lock_holder(folder.path, folder.local)
         if holder is not None:
             raise UsageError(f"{folder.path} is in use by {holder}: wait for it, or stop it")

@@ -108,8 +108,10 @@ def _folder_flags(dataset: Dataset) -> dict[str, Any]:
             "img2ds once with the flags and the list that made it, which writes one and makes no "
             "shard again"
         )
-    if dataset.output_format == "dummy":
-        raise UsageError(f"{path} has shards of format dummy, which keep no rows to try again")
+    if OUTPUT_FORMATS[dataset.output_format].suffix is None:
+        raise UsageError(
+            f"{path} has shards of format {dataset.output_format}, which keep no rows to try again"
+        )
     last = dataset.segments[-1]
     if last.fingerprint["format"] == RESHARDED:
         raise UsageError(

@@ -192,18 +192,18 @@ class VerifyReport:
 
 def run(options: VerifyOptions) -> VerifyReport:
     """Check a dataset. Raises UsageError: there is none, or it cannot be checked like this."""
-    run_report = VerifyRun()
-    digits = Dataset.open(options.output_folder).digits  # before the folder is locked
+    dataset = Dataset.open(options.output_folder)  # before the folder is locked
+    report = VerifyReport(dataset, VerifyRun(), as_json=options.json)
     spec = BuildSpec(
         output_folder=options.output_folder,
         lock=options.repair,
         force=options.force,
-        digits=digits,
+        digits=dataset.digits,
         processes_count=options.processes_count,
         quiet=True,
     )
-    with open_build(spec, run_report) as build:
-        dataset = Dataset.open(options.output_folder)
+    with open_build(spec, report.run) as build:
+        report.dataset = dataset = Dataset.open(options.output_folder)
         layout = layout_of(dataset)
         if not options.fast:
             open_stored(dataset.folder, "", layout)  # what workers could only fail at
@@ -212,7 +212,6 @@ def run(options: VerifyOptions) -> VerifyReport:
             for number, name in dataset.committed.items()
         ]
         build.run(CheckWorker(dataset.folder, layout, options.fast, options.decode), tasks)
-        report = VerifyReport(dataset, run_report, as_json=options.json)
         _compare_keys(report.findings)
         if options.repair and not build.lost:
             with as_usage_error(f"repair {options.output_folder}"):

@@ -59,7 +59,7 @@ def open_fetcher(options: NetworkOptions, resolver: Resolver | None = None) -> F
             from img2ds.net.asks_client import AsksClient
         except ImportError as error:
             raise UsageError(
-                f"--fetcher asks needs a package that is missing ({error.name}): "
+                f"--fetcher asks needs the package {error.name}: "
                 "pip install 'anyio>=4' h11 async_generator && pip install --no-deps asks"
             ) from None
         client = AsksClient(connector, options)

@@ -37,7 +37,7 @@ def load_wandb() -> Any:
         import wandb
     except ImportError:
         raise UsageError(
-            "--enable_wandb needs the package wandb; run: pip install 'img2ds[wandb]'"
+            "--enable_wandb needs the package wandb: pip install 'img2ds[wandb]'"
         ) from None
     return wandb
 

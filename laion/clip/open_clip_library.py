@@ -18,7 +18,7 @@ def require_open_clip() -> Any:
         import open_clip as library
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"CLIP models need {error.name}, which is not installed: pip install 'img2ds[clip]'"
+            f"CLIP models need the package {error.name}: pip install 'img2ds[clip]'"
         ) from None
     return library
 

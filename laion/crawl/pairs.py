@@ -120,8 +120,9 @@ class PairCollector:
         if self._tar is not None:
             self._tar.add(sample)
 
-    def fail(self, error: OSError) -> ShardReport[Any]:
+    def fail(self, error: OSError, notes: list[str]) -> ShardReport[Any]:
         """See `ShardSink.fail`."""
+        self._output.notes.extend(notes)
         for future in self._judged:
             future.cancel()
         if self._tar is not None:
@@ -134,13 +135,13 @@ class PairCollector:
         """Wait for the last pairs, write them, and commit the shard."""
         self._submit()
         output, counts = self._output, self.counts
-        output.notes.extend(notes)
         try:
             for future in self._judged:
                 future.result()
             self._write()
         except OSError as error:
-            return self.fail(error)
+            return self.fail(error, notes)
+        output.notes.extend(notes)
         counts.successes = len(self._kept)
         counts.reasons.update(tally.reasons)
         counts.bytes_received += tally.bytes_received

@@ -21,7 +21,9 @@ def check_figures() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise UsageError("laion dalle needs matplotlib: pip install 'img2ds[laion]'") from None
+        raise UsageError(
+            "laion dalle needs the package matplotlib: pip install 'img2ds[laion]'"
+        ) from None
 
 
 def draw_curves(points: Sequence[dict[str, Any]]) -> bytes:

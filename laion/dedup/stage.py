@@ -19,16 +19,23 @@ import pyarrow.parquet as pq
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import committed_shards, stats_name
+from img2ds.core.naming import committed_shards
 from img2ds.engine.sequential import SequentialWorker
-from img2ds.engine.shard_output import DIGITS, ShardOutput
-from img2ds.storage import OutputFolder, open_seekable
+from img2ds.engine.shard_output import ShardOutput
+from img2ds.storage import OutputFolder
 from laion.data.candidate import CANDIDATE_SCHEMA
 from laion.data.digest import digest_words
 from laion.data.partition import PARTITION_COUNT, partitions_metadata
-from laion.dedup.bloom import BloomFilter, FilterSize, filter_name, merged, read_header
+from laion.dedup.bloom import BloomFilter, FilterSize, filter_name
 from laion.dedup.candidate_files import CandidateFile, find_candidates, read_partition
 from laion.dedup.deduplicator import BloomDeduplicator, ExactDeduplicator
+from laion.dedup.filter_files import (
+    filter_header,
+    filter_size,
+    filters_before,
+    filters_of,
+    merged_filter,
+)
 from laion.dedup.shuffle import Shuffle
 from laion.stage import StageOptions, StageReport, StageSpec, file_fingerprint, open_stage
 
@@ -108,7 +115,7 @@ class Dedup:
     size: FilterSize
 
     def __call__(self, task: Partition, shard: ShardOutput) -> None:
-        bloom = _earlier(task.earlier) or BloomFilter(self.size)
+        bloom = merged_filter(task.earlier) or BloomFilter(self.size)
         before = bloom.added
         path = shard.path(f"{shard.name}.parquet")
         shuffle = Shuffle(self.options.shuffle_rows, self.options.seed)
@@ -205,7 +212,7 @@ def run(options: DedupOptions) -> DedupReport:
                 f"{folder.path} is an input too, whose files are replaced: choose another "
                 "--output_folder"
             )
-    given = [_filters(place) for place in options.bloom]
+    given = [filters_of(place) for place in options.bloom]
     size = _size(options, candidates, [there[0] for there in given])
     spec = StageSpec(
         stage="dedup",
@@ -213,7 +220,7 @@ def run(options: DedupOptions) -> DedupReport:
         fingerprint=file_fingerprint(
             "candidates",
             [candidate.file for candidate in candidates],
-            bloom=[[_added(path) for path in earlier] for earlier in given],
+            bloom=[[filter_header(path)["added"] for path in earlier] for earlier in given],
         ),
         shard_count=PARTITION_COUNT,
         subfolders=(FILTERS,),
@@ -233,7 +240,7 @@ def _tasks(folder: OutputFolder, first: int, given: Sequence[tuple[str, ...]]) -
     Args:
         given: the filters of each earlier run, by partition.
     """
-    earlier = [*given, _own_filters(folder, first)] if first else given
+    earlier = [*given, filters_before(folder, first)] if first else given
     return [
         Partition(first + number, number, tuple(filters[number] for filters in earlier))
         for number in range(PARTITION_COUNT)
@@ -245,7 +252,7 @@ def _size(
 ) -> FilterSize:
     """The size of one partition's filter: that of the earlier ones, else as the flags say."""
     if earlier:
-        sizes = [_size_of(path) for path in earlier]
+        sizes = [filter_size(path) for path in earlier]
         if len({size.blocks for size in sizes}) > 1:
             raise UsageError(
                 "the filters of --bloom are of several sizes: merge those of one --expected and "
@@ -260,62 +267,11 @@ def _size(
     return FilterSize.fit(math.ceil(mean + 5 * math.sqrt(mean)), options.false_positive_rate)
 
 
-def _size_of(path: str) -> FilterSize:
-    header = _header(path)
-    return FilterSize(header["blocks"], header["expected"], header["rate"])
-
-
-def _earlier(paths: Sequence[str]) -> BloomFilter | None:
-    return merged([BloomFilter.read(open_seekable(path)) for path in paths]) if paths else None
-
-
-def _filters(place: str) -> tuple[str, ...]:
-    """The newest filter of each partition in the output folder of an earlier run.
-
-    Raises:
-        UsageError: one is missing.
-    """
-    folder = OutputFolder.open(place)
-    committed = committed_shards(folder.names())
-    last = (max(committed, default=0) // PARTITION_COUNT) * PARTITION_COUNT
-    newest = range(last, last + PARTITION_COUNT)
-    if not committed.issuperset(newest):
-        raise UsageError(f"--bloom: {place} is no finished output folder of laion dedup")
-    return tuple(f"{folder.path}/{filter_name(number)}" for number in newest)
-
-
-def _own_filters(folder: OutputFolder, first: int) -> tuple[str, ...]:
-    """Return the filters of the segment before the one that starts at `first`, with `extend`."""
-    before = range(first - PARTITION_COUNT, first)
-    missing = [n for n in before if not folder.exists(stats_name(n, DIGITS))]
-    if missing:
-        raise UsageError(
-            f"{folder.path} lacks shard {missing[0]:0{DIGITS}d} of the input before this one: "
-            "finish that first, with its own --input"
-        )
-    return tuple(f"{folder.path}/{filter_name(number)}" for number in before)
-
-
-def _header(path: str) -> dict[str, Any]:
-    source = open_seekable(path)
-    try:
-        return read_header(source)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
-    finally:
-        if not isinstance(source, str):
-            source.close()
-
-
-def _added(path: str) -> int:
-    return int(_header(path)["added"])
-
-
 def _about_filter(folder: OutputFolder, report: StageReport) -> list[str]:
     """What the filters hold and how often they are wrong, from their bits."""
     last = max(committed_shards(folder.names())) // PARTITION_COUNT * PARTITION_COUNT
     headers = [
-        _header(f"{folder.path}/{filter_name(number)}")
+        filter_header(f"{folder.path}/{filter_name(number)}")
         for number in range(last, last + PARTITION_COUNT)
     ]
     added = sum(header["added"] for header in headers)
@@ -337,9 +293,9 @@ def _about_filter(folder: OutputFolder, report: StageReport) -> list[str]:
             f"exact: {total:,} pairs kept, of which a filter would have dropped {count:,} wrongly "
             f"({count / max(total, 1):.4%}; {wrong:,.0f} were to be expected)"
         )
-    else:
+    elif round(wrong):
         lines.append(
-            f"the filter dropped some {wrong:,.0f} pairs wrongly "
-            f"({wrong / max(total + wrong, 1):.4%} of the new ones)"
+            f"the filter dropped about {wrong:,.0f} new pairs wrongly "
+            f"({wrong / (total + wrong):.4%} of them)"
         )
     return lines

@@ -27,7 +27,7 @@ def load_faiss() -> ModuleType:
     try:
         import faiss
     except ImportError:
-        raise UsageError("indices need faiss: pip install 'img2ds[laion]'") from None
+        raise UsageError("indices need the package faiss: pip install 'img2ds[laion]'") from None
     return faiss
 
 

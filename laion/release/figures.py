@@ -14,7 +14,8 @@ def check_figures() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError:
         raise UsageError(
-            "drawing needs matplotlib: pip install 'img2ds[laion]', or use --figures False"
+            "drawing needs the package matplotlib: pip install 'img2ds[laion]', or use "
+            "--figures False"
         ) from None
 
 

@@ -15,7 +15,9 @@ from img2ds.core.failure import UsageError
 try:
     import pycld2
 except ImportError:
-    raise UsageError("laion extract needs pycld2: pip install 'img2ds[extract]'") from None
+    raise UsageError(
+        "laion extract needs the package pycld2: pip install 'img2ds[extract]'"
+    ) from None
 
 #: CLD2's code for a language that it does not recognise.
 UNKNOWN = "un"

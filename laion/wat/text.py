@@ -18,7 +18,9 @@ try:
     from ftfy.chardata import CONTROL_CHARS, LIGATURES, WIDTH_MAP
     from ftfy.fixes import unescape_html
 except ImportError:
-    raise UsageError("laion extract needs ftfy: pip install 'img2ds[extract]'") from None
+    raise UsageError(
+        "laion extract needs the package ftfy: pip install 'img2ds[extract]'"
+    ) from None
 
 # ASCII that no step of ftfy changes. Entities have an ampersand and a semicolon.
 _plain = re.compile(r"[\t\n -%'-~]*").fullmatch

@@ -36,21 +36,27 @@ def build_app(
         rate_limit: searches a minute for each client; 0 for no limit.
         hosts: names of this server, besides addresses and localhost.
     """
-    api = Api(service, max_upload)
     app = Starlette(
         routes=[
             Route("/", _page),
-            Route("/openapi.json", api.openapi),
-            Route("/api/health", api.health),
-            Route("/api/search", api.search, methods=["GET"]),
-            Route("/api/search", api.search_by_upload, methods=["POST"]),
-            Route("/api/picture/{id}", api.image),
             Mount("/static", StaticFiles(directory=STATIC)),
+            *api_routes(Api(service, max_upload)),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},
     )
     limited = RateLimit(app, rate_limit)
     return SecurityHeaders(AllowedHosts(SameSite(limited), hosts))
+
+
+def api_routes(api: Api) -> list[Route]:
+    """Return the routes of the API, with its OpenAPI document."""
+    return [
+        Route("/openapi.json", api.openapi),
+        Route("/api/health", api.health),
+        Route("/api/search", api.search, methods=["GET"]),
+        Route("/api/search", api.search_by_upload, methods=["POST"]),
+        Route("/api/picture/{id}", api.image),
+    ]
 
 
 async def _page(request: Request) -> Response:

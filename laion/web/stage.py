@@ -42,7 +42,7 @@ def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Se
         from laion.web.service import Service, open_shard_images
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"laion serve needs {error.name}, which is not installed: pip install 'img2ds[laion]'"
+            f"laion serve needs the package {error.name}: pip install 'img2ds[laion]'"
         ) from None
     searcher = Searcher(options.index)
     images = None

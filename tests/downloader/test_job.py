@@ -28,7 +28,7 @@ from tests.server.photos import photo
 from tests.server.sample_web import BackgroundWeb, SampleWeb, links
 from tests.server.web import Peer, Request
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PICTURES = 60
 PER_SHARD = 10
 

@@ -55,7 +55,8 @@ def test_text_is_text_whatever_its_type(tmp_path: Path, column: Any) -> None:
     target = sink(OutputFolder.open(str(tmp_path)), options)
     made = Shard(ShardTask(0, 3, table), table, options, target)
     assert made.urls == URLS
-    target.fail(OSError())
+    lost = target.fail(OSError("no"), ["a fault"])
+    assert (lost.fatal, lost.notes) == (True, ("a fault",))
 
 
 VALUES: list[tuple[Any, Any]] = [

@@ -41,7 +41,7 @@ def test_arrow_does_not_load_pandas_and_others_still_can(
 ) -> None:
     (tmp_path / "pandas.py").write_text("__version__ = '9.0'\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", ":".join(map(str, (tmp_path, Path(__file__).parents[1]))))
+    monkeypatch.setenv("PYTHONPATH", ":".join(map(str, (tmp_path, Path(__file__).parents[2]))))
     distributor = open_distributor("multiprocessing", 1)
     with closing(distributor.stream(load, iter([Task(0)]))) as reports:
         assert list(reports) == [Loaded(0, by_arrow=False, interrupted=True)]

@@ -144,6 +144,23 @@ def test_a_disk_that_is_full_after_the_shards(workers: Inline, tmp_path: Path) -
     assert report.stopped == "cannot write to the output folder: no space left on device"
 
 
+def test_trouble_with_another_file_is_not_the_output_folders(
+    workers: Inline, tmp_path: Path
+) -> None:
+    def missing() -> None:
+        Path("/elsewhere/x").read_bytes()
+
+    report = build(tmp_path, after=missing)
+    assert (report.exit_code, report.shards_committed) == (1, 4)
+    assert report.stopped == "cannot use /elsewhere/x: no such file or directory"
+
+    def own() -> None:
+        (tmp_path / "report" / "x").touch()
+
+    report = build(tmp_path, after=own)
+    assert report.stopped == "cannot write to the output folder: no such file or directory"
+
+
 def test_two_signals_end_what_comes_after_the_shards(workers: Inline, tmp_path: Path) -> None:
     reached = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shutil
@@ -17,6 +18,7 @@ import pytest
 import img2ds
 from img2ds import cli
 from img2ds.core.failure import UsageError
+from img2ds.manage import verify
 from img2ds.manage.check import ShardCheck
 from img2ds.manage.dataset import Dataset
 from img2ds.manage.layout import layout_of
@@ -63,6 +65,18 @@ def rewrite_tar(
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     vouch(path)
+
+
+def test_a_folder_that_cannot_be_read_ends_the_check(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def layout(dataset: Dataset) -> None:
+        raise OSError(errno.EIO, "Input/output error", f"{made}/00000.parquet")
+
+    monkeypatch.setattr(verify, "layout_of", layout)
+    report = run(VerifyOptions(output_folder=str(made)))
+    assert (report.exit_code, report.findings.shards) == (1, 0)
+    assert "input/output error: 4 not checked" in report.text
 
 
 def test_a_sound_folder_is_sound(made: Path) -> None:

@@ -15,7 +15,7 @@ from img2ds.core.failure import Failure, Reason, Retryability, failure, http_rea
 from img2ds.net.coding import decode_content
 from img2ds.net.connect_rule import ConnectRule
 from img2ds.net.error import FetchError
-from img2ds.net.redirect_rule import next_url
+from img2ds.net.redirect_rule import REDIRECTS, next_url
 from img2ds.net.retry_rule import BASE_DELAY, MAX_DELAY, parse_retry_after, retry_delay
 from img2ds.net.robots import is_disallowed
 from img2ds.net.url import parse_url
@@ -28,6 +28,13 @@ def test_redirects_end() -> None:
     with pytest.raises(FetchError) as caught:
         next_url(BASE, b"/y", 5, 5)
     assert caught.value.failure.reason == "too_many_redirects"
+
+
+def test_only_some_statuses_redirect() -> None:
+    """300 offers a choice, 304 has no body, 305 and 306 are obsolete (RFC 9110 15.4)."""
+    assert {status for status in range(300, 400) if status in REDIRECTS} == {
+        301, 302, 303, 307, 308,
+    }  # fmt: skip
 
 
 def test_redirects_stay_on_the_web() -> None:

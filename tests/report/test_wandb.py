@@ -241,7 +241,7 @@ def test_it_is_not_installed(
     )  # fmt: skip
     assert run.returncode == 2
     assert run.stderr == (
-        "img2ds: error: --enable_wandb needs the package wandb; run: pip install 'img2ds[wandb]'\n"
+        "img2ds: error: --enable_wandb needs the package wandb: pip install 'img2ds[wandb]'\n"
     )
     assert not (tmp_path / "out").exists()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
 from img2ds.core.failure import UsageError
 from img2ds.storage import lock_holder
@@ -119,6 +120,18 @@ def test_a_holder_is_stale_from_the_limit_on(path: Path, tmp_path: Path) -> None
     assert read_holder(path.read_bytes())["time"] == NOW + STALE
     held.release()
     assert not path.exists()
+
+
+def test_a_remote_holder_is_named_until_it_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = "memory://out"
+    lock = f"{folder}/_img2ds/lock"
+    memory = MemoryFileSystem()
+    assert lock_holder(folder, False) is None
+    memory.pipe_file(lock, holder_document(NOW))
+    for age, named in ((0.0, True), (STALE - 0.001, True), (STALE, False)):
+        monkeypatch.setattr(time, "time", lambda age=age: NOW + age)
+        assert (lock_holder(folder, False) is not None) == named
+    memory.rm_file(lock)
 
 
 @pytest.mark.parametrize("document", [b"", b"{", b"[]", b"7"])

@@ -45,4 +45,6 @@ def check_distributor(name: str) -> None:
         raise UsageError(f"--distributor is one of {', '.join(_PACKAGES)}, got {name!r}")
     needs = _PACKAGES[name]
     if needs is not None and find_spec(needs[0]) is None:
-        raise UsageError(f"--distributor {name} needs a package: pip install 'img2ds[{needs[1]}]'")
+        raise UsageError(
+            f"--distributor {name} needs the package {needs[0]}: pip install 'img2ds[{needs[1]}]'"
+        )

@@ -13,10 +13,12 @@ import pytest
 from img2ds.config.options import InputOptions
 from img2ds.core.failure import UsageError
 from img2ds.downloader.planner import open_input
+from img2ds.storage import OutputFolder
 from laion import cli
 from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
 from laion.data.digest import pair_digest
 from laion.data.partition import PARTITION_COUNT, partition_of
+from laion.dedup import stage
 from laion.dedup.stage import DedupOptions, run
 from tests.laion.dedup.candidate_folders import read_rows, rows, write_folder
 
@@ -158,6 +160,15 @@ def test_filters_of_other_sizes_do_not_merge(tmp_path: Path) -> None:
     both = (str(tmp_path / "one"), str(tmp_path / "two"))
     with pytest.raises(UsageError, match="of several sizes"):
         run(options(tmp_path / "out", folder, bloom=both))
+
+
+def test_pairs_that_a_filter_drops_wrongly_are_reported_if_there_are_any(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "in", crawl(0, 3))
+    sure = run(options(tmp_path / "sure", folder, expected=10_000))
+    assert "wrongly" not in sure.text
+    sure.stage.total.metrics["expected_wrong_millionths"] = 12_000_000
+    full = stage._about_filter(OutputFolder.open(str(tmp_path / "sure")), sure.stage)
+    assert full[-1].startswith("the filter dropped about 12 new pairs wrongly (0.5")
 
 
 def test_a_filter_that_is_too_full_is_reported(

@@ -77,6 +77,10 @@ def test_a_long_value_is_shortened_in_the_message() -> None:
     with pytest.raises(BadRequest) as caught:
         read(text="x", k="9" * 200)
     assert str(caught.value) == f"k must be a whole number, got '{'9' * 57}...'"
+    with pytest.raises(BadRequest, match=f"got '{'9' * 60}'"):
+        read(text="x", k="9" * 60)
+    with pytest.raises(BadRequest, match=rf"got '{'9' * 57}\.\.\.'"):
+        read(text="x", k="9" * 61)
 
 
 def test_the_document_has_the_limits() -> None:

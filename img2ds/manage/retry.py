@@ -14,6 +14,7 @@ from typing import Any
 
 from img2ds.config.options import FLAGS, Options
 from img2ds.core.failure import Retryability, UsageError, retryability
+from img2ds.core.naming import OUTPUT_FORMATS
 from img2ds.downloader import job
 from img2ds.engine.build import hold_folder
 from img2ds.engine.manifest import Segment

@@ -1,4 +1,4 @@
-"""Whether committed shards are of an input, where nothing but their rows can tell.
+"""Compares committed shards with an input where nothing but their rows can tell.
 
 For folders begun by img2dataset, which have no manifest, and for standard input. The URLs and
 keys of the first and the last committed shard are compared with the input's rows.
@@ -31,7 +31,7 @@ from img2ds.storage import OutputFolder, open_seekable
 def difference(
     source: Input, options: Options, folder: OutputFolder, committed: set[int]
 ) -> str | None:
-    """Why the committed shards of `folder` are not of `source`; None if they are."""
+    """Return why the committed shards of `folder` are not of `source`; None if they are."""
     if source.files[0].path == "-":
         return "standard input cannot be compared with them"
     wanted = {min(committed), max(committed)}
@@ -48,10 +48,10 @@ def difference(
 
 
 def compare(options: Options, folder: OutputFolder, task: ShardTask) -> None:
-    """Whether the committed shard of this number is of the rows that `task` carries.
+    """Check that the committed shard of this number was made of the rows of `task`.
 
     Raises:
-        UsageError: it is of others.
+        UsageError: it was made of others.
     """
     if OUTPUT_FORMATS[options.output.output_format].suffix is None:
         return  # it leaves no rows

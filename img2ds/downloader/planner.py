@@ -59,9 +59,9 @@ class Input:
         return sum(source.bytes_read for source in self.sources)
 
     def check_rows(self) -> None:
-        """Whether there is a row, and can be read: to be known before a folder is emptied.
+        """Check that there is a row that can be read, before any folder is emptied.
 
-        Of standard input, which can be read but once, only whether there is anything.
+        Standard input can be read only once: of it, check only that it is not empty.
 
         Raises:
             UsageError: it is empty, or not of its format.
@@ -81,7 +81,7 @@ class Input:
             source.bytes_read = 0
 
     def fingerprint(self) -> dict[str, Any]:
-        """What tells this input from another: names, sizes, ends, rows and schema of its files.
+        """Return what tells this input from another: names, sizes, ends, rows and schemas.
 
         Raises:
             UsageError: a file cannot be read any more.
@@ -101,7 +101,7 @@ class Input:
         )
 
     def shards(self, rows: int, first: int = 0) -> Iterator[ShardTask]:
-        """All shards of `rows` rows, numbered from `first`. See `Source.shards` for errors."""
+        """Yield all shards of `rows` rows, numbered from `first`. Raises as `Source.shards`."""
         number = first
         left = self.max_rows
         for source in self.sources:
@@ -115,7 +115,7 @@ class Input:
                 number += 1
 
     def shard_count(self, rows: int) -> int | None:
-        """How many shards of `rows` rows there are, None where only reading can tell."""
+        """Return how many shards of `rows` rows there are; None where only reading can tell."""
         if self.row_count is None:
             return None
         return sum(1 for _ in self.shards(rows))
@@ -180,7 +180,7 @@ class Plan:
             self._rows_left = sum(t.count for t in shards if t.shard_id not in committed)
 
     def expected_rows(self) -> int | None:
-        """Rows of all shards to be made; an estimate while a stream is read, None before that."""
+        """Return the rows to download; an estimate while a stream is read, None before that."""
         if self._rows_left is not None:
             return self._rows_left
         size, read = self._source.size, self._source.bytes_read
@@ -191,7 +191,7 @@ class Plan:
         return self._rows_given + round(max(size - read, 0) * self._rows_seen / read)
 
     def tasks(self) -> Iterator[ShardTask]:
-        """The shards that are not committed, in order."""
+        """Yield the shards that are not committed, in order."""
         number = self._first_shard
         for task in self._source.shards(self._rows_per_shard, self._first_shard):
             number = task.shard_id + 1

@@ -30,7 +30,7 @@ from tests.server.photos import photo
 DELAY = (0.02, 0.25)
 _KEEP_ALIVE = 30.0
 #: Images that are given out in turn.
-_IMAGES = 16
+_IMAGES = 4
 #: Largest payload of a JPEG segment.
 _SEGMENT = 65_533
 _HTML = b"<!doctype html><title>Wi-Fi</title><p>Please accept our terms of use to continue."

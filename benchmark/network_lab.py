@@ -45,15 +45,10 @@ def build(world: World, rows: int) -> Iterator[Lab]:
     lab = Lab([], {})
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="img2ds-network-")))
-        keep = [
-            need("unshare", "util-linux"),
-            "--net",
-            "sh",
-            "-c",
-            "echo ready; exec sleep 1000000",
-        ]
+        shell = ["sh", "-c", "echo ready; exec sleep infinity"]
+        keep = [need("unshare", "util-linux"), "--net", *shell]
         keeper = stack.enter_context(_running("namespace", keep))
-        lab.prefix += [need("nsenter", "util-linux"), f"--net=/proc/{keeper.pid}/ns/net"]
+        lab.prefix[:] = [need("nsenter", "util-linux"), f"--net=/proc/{keeper.pid}/ns/net"]
         # The router adds the servers' addresses, so it comes first.
         for name, arguments in {
             "router": [world.name, str(rows), str(keeper.pid)],

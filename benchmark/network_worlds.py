@@ -43,7 +43,7 @@ OPEN = World("open")
 _ROUTERS = [
     World("nat-100", Path(nat=Nat(100))),
     World("nat-300", Path(nat=Nat(300))),
-    World("nat-1000-linger", Path(nat=Nat(1000, linger=60)), web=_CLOSING),
+    World("nat-800-linger", Path(nat=Nat(800, linger=60)), web=_CLOSING),
     World("nat-300-udp", Path(nat=Nat(300, counts_udp=True))),
     World("syn-50", Path(syn_rate=50), web=_CLOSING),
     World("nat-300-dead-hosts", Path(nat=Nat(300)), hosts=Hosts(dead=0.15)),

@@ -31,7 +31,7 @@ from benchmark.token_bucket import TokenBucket
 
 _TCP, _UDP = 6, 17
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
-#: First byte of an IPv4 header without options. TUN devices of the tests send no other IPv4.
+#: First byte of an IPv4 header without options; Linux sends no other for TCP and UDP.
 _PLAIN_IPV4 = 0x45
 _KINDS = [kind_of(byte) for byte in range(256)]
 

@@ -59,7 +59,7 @@ class RunFailed(Exception):
 
 
 def count(output_folder: Path) -> Counts:
-    """Read the committed shards' marks. Works on img2dataset's output too, but for the reasons."""
+    """Read the commit markers. Works on img2dataset's output too, except for the reasons."""
     markers = [json.loads(path.read_text()) for path in sorted(output_folder.glob("*_stats.json"))]
     reasons: Counter[str] = Counter()
     for marker in markers:

@@ -15,7 +15,7 @@ from benchmark.world import stop
 
 #: The version all comparisons are made with.
 VERSION = "1.47.0"
-#: What `benchmark.fetch` compares with beside img2dataset.
+#: What `benchmark.fetch` compares with in addition to img2dataset.
 CLIENTS = ("aiohttp", "pycurl")
 HOME = Path(__file__).parent / ".peer"
 

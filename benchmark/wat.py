@@ -1,4 +1,4 @@
-"""What does a WAT file cost to read, beside cc2dataset's way of reading it?
+"""What does a WAT file cost to read, against cc2dataset?
 
 One core, one made WAT file, CPU time of the process, the contenders by turns. The baseline is the
 algorithm of cc2dataset's `process_wat`, written down here: FastWARC's records, simdjson's document

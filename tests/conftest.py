@@ -166,7 +166,7 @@ def _daemon(home: Path, name: str, arguments: list[str], ready: str) -> Iterator
                 break
         else:
             raise AssertionError(f"Spark's {name} did not start:\n{''.join(seen)}")
-        # Nobody reads on: what it logs must not fill the pipe.
+        # Nothing reads the rest: logging must not fill the pipe.
         drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
         process.stderr.close()
         yield match[1]

@@ -84,9 +84,9 @@ class Build(Generic[ReportT]):
     _manifest: Manifest | None = None
 
     @property
-    def adopted(self) -> bool:
+    def from_img2dataset(self) -> bool:
         """Whether the committed shards are img2dataset's."""
-        return self._manifest is not None and self._manifest.adopted
+        return self._manifest is not None and self._manifest.from_img2dataset
 
     @property
     def lost(self) -> bool:

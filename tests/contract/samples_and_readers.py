@@ -120,7 +120,7 @@ def read_files(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]
 
 
 def read_parquet(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
-    """By pyarrow; rows without a picture are left out."""
+    """By pyarrow; rows without an image are left out."""
     found = {}
     for row in pq.read_table(path).to_pylist():
         image = row.pop("jpg")

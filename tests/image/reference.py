@@ -13,7 +13,7 @@ Pixels = NDArray[np.uint8]
 
 
 def upright(body: bytes) -> Floats:
-    """RGB [height, width, 3], 0-255: the first frame, turned as EXIF says, on white."""
+    """RGB [height, width, 3], 0-255: the first frame, rotated as EXIF demands, on white."""
     with Image.open(io.BytesIO(body)) as image:
         image.seek(0)
         image.load()

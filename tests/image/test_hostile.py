@@ -26,7 +26,7 @@ from tests.server.image import png_bomb, png_chunk
 from tests.server.photos import photo
 
 SOURCE = photo(5, 48, 32)
-#: What may be said of an image that was broken on purpose.
+#: Reasons that an image broken on purpose may fail for.
 BROKEN = {Reason.NOT_AN_IMAGE, Reason.TRUNCATED_IMAGE, Reason.DECODE_ERROR, Reason.IMAGE_BOMB}
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -95,7 +95,7 @@ def little_memory() -> Iterator[None]:
     ],
 )
 @pytest.mark.usefixtures("no_codec")
-def test_what_is_no_image(body: bytes, words: str) -> None:
+def test_invalid_images(body: bytes, words: str) -> None:
     result = outcome(body)
     assert isinstance(result, Failure)
     assert result.reason == Reason.NOT_AN_IMAGE

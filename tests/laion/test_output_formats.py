@@ -30,10 +30,10 @@ def images(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_scoring_says_what_it_reads(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = images.parent / "scored"
     assert run(["score", "--input", str(images), "--output_folder", str(out), "--model", "x"]) == 2
-    told = capsys.readouterr().err
-    assert "was downloaded with --output_format" in told
-    assert told.endswith("download with --output_format webdataset, as laion download does\n")
-    assert len(told.splitlines()) == 1
+    stderr = capsys.readouterr().err
+    assert "was downloaded with --output_format" in stderr
+    assert stderr.endswith("download with --output_format webdataset, as laion download does\n")
+    assert len(stderr.splitlines()) == 1
     assert not out.exists()
 
 

@@ -93,7 +93,7 @@ class SlowHeader(Behaviour):
 class SilentInHeader(Behaviour):
     """Half a header, then silence."""
 
-    path = "/silent-in-header"
+    path = "/unresponsive-in-header"
     reason = "stalled"
 
     async def answer(self, request: Request, peer: Peer) -> bool:

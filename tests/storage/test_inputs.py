@@ -40,7 +40,7 @@ def test_marks_of_shards_are_no_lists(lists: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["", "/*.csv"])
-def test_a_link_that_leads_nowhere_is_told(lists: Path, ending: str) -> None:
+def test_a_dangling_link_is_reported(lists: Path, ending: str) -> None:
     (lists / "d.csv").symlink_to(lists / "gone.csv")
     with pytest.raises(UsageError, match=r"d\.csv is a broken link"):
         find_inputs(f"{lists}{ending}", [".csv"])

@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for place in range(count)
         ]
         if shard == 1:
-            pairs[7].body = b"no picture"
+            pairs[7].body = b"no image"
             pairs[9].caption = None
         write_shard(folder / f"{shard}.tar", pairs)
     return folder

@@ -187,9 +187,9 @@ def in_process(name, count, **_):
     class Here(Session):
         spans_machines = False
         def stream(self, worker, tasks):
-            said = []
-            worker(tasks, said.append)
-            yield from said
+            emitted = []
+            worker(tasks, emitted.append)
+            yield from emitted
     return Here()
 import laion.stage
 laion.stage.open_distributor = in_process

@@ -64,7 +64,7 @@ def test_every_kind_finds_a_row_by_its_own_vector(tmp_path: Path, kind: str, lea
     assert searcher.description.indices["image"].kind == (kind if "," not in kind else "custom")
 
 
-def test_recall_equals_a_count_by_hand(tmp_path: Path) -> None:
+def test_recall_equals_a_manual_count(tmp_path: Path) -> None:
     """A graph that is searched with little effort misses some rows."""
     source = make_embeddings(tmp_path / "in", (1500,), dtype=np.float32)
     index(source, tmp_path / "out", kind="HNSW4,Flat", recall=0.01)
@@ -243,7 +243,7 @@ def test_a_second_run_builds_only_what_is_missing(tmp_path: Path) -> None:
     assert changed == {"image.index", "text.index", "recall.json"}
     index(source, out, kind="flat", model="ViT-B-32", pretrained="openai")
     assert Searcher(str(out)).description.model == "ViT-B-32"
-    assert times() == after, "naming the model makes no index anew"
+    assert times() == after, "naming the model rebuilds no index"
 
 
 def test_the_model_is_the_recorded_one(tmp_path: Path) -> None:
@@ -374,9 +374,9 @@ def test_the_command_prints_a_summary(tmp_path: Path, capsys: pytest.CaptureFixt
     source = make_embeddings(tmp_path / "in", (30,))
     arguments = ["index", "--input", str(source), "--output_folder", str(tmp_path / "out")]
     assert cli.run(arguments) == 0
-    said = capsys.readouterr().out
-    assert "image index: flat (Flat), 30 rows, recall@10 1.000" in said
-    assert "give --model" in said
+    stdout = capsys.readouterr().out
+    assert "image index: flat (Flat), 30 rows, recall@10 1.000" in stdout
+    assert "give --model" in stdout
     assert cli.run([*arguments[:2], str(tmp_path / "nowhere"), *arguments[3:]]) == 2
     assert "is no embedding folder" in capsys.readouterr().err
 

@@ -102,7 +102,7 @@ def test_damage_anywhere_loses_no_other_record() -> None:
         assert len(sound) == COUNT or None in found, seed
 
 
-def test_a_magic_inside_packed_data_is_no_border() -> None:
+def test_a_magic_number_inside_compressed_data_is_not_a_boundary() -> None:
     packed = gzip.compress(record(b'{"x":"' + archive.MAGIC * 5 + b'"}'), compresslevel=0)
     assert packed.count(archive.MAGIC) == 6
     assert len(read(MEMBERS[0] + packed + MEMBERS[1])) == 3
@@ -116,7 +116,7 @@ def test_plain_damage_costs_its_record() -> None:
 
 
 @pytest.mark.parametrize(("data", "words"), [(b"", "empty"), (b"<html>", "no WAT file")])
-def test_what_is_no_wat_file(data: bytes, words: str) -> None:
+def test_invalid_wat_files(data: bytes, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         read(data)
 

@@ -246,7 +246,9 @@ def test_wrong_use(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_wat_file_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_wat_file_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "a.wat.gz").write_bytes(b"<html>not found</html>")
     flags = ["--processes_count", "1", "--max_shard_retry", "0"]
     assert command(tmp_path / "a.wat.gz", tmp_path / "out", *flags) == 1
@@ -254,7 +256,7 @@ def test_what_is_no_wat_file_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "is no WAT file" in captured.out + captured.err
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="there is no shared/data beside the repository")
+@pytest.mark.skipif(not DATA.exists(), reason="there is no shared/data next to the repository")
 def test_the_real_file(tmp_path: Path) -> None:
     source = DATA / "CC-MAIN-20140820021334-00006.warc.wat"
     assert command(source, tmp_path, "--processes_count", "1") == 0

@@ -145,7 +145,7 @@ def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
     if wanted.mode == "overwrite":
         return Manifest(folder, [new], set(), leftovers=_shard_files(folder, names, wanted))
     while segments and not _committed_of(segments[-1], committed):
-        segments.pop()  # nothing of it was committed: it binds nobody
+        segments.pop()  # nothing of it was committed: it is not resumed
     manifest = Manifest(folder, segments or [new], committed)
     if segments:
         manifest.current = _choose(manifest, new, wanted.mode)

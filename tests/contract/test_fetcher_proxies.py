@@ -139,7 +139,7 @@ def test_credentials(
                 else:
                     assert isinstance(outcome, Failure)
                     assert outcome.reason == "proxy_error"
-                    assert outcome.message == "proxy wants credentials (407)"
+                    assert outcome.message == "proxy requires credentials (407)"
             server = there.http if scheme == "http" else there.https
             assert server.requests == (2 if known else 0)
 

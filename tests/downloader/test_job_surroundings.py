@@ -45,7 +45,7 @@ def test_standard_input_of_other_rows_is_refused(
     assert given(0, 25).returncode == 0
     other = given(5, 30)
     assert other.returncode == 2
-    assert "was made from another input (the URLs of 00000.parquet are others)" in other.stderr
+    assert "was made from another input (the URLs of 00000.parquet differ)" in other.stderr
     assert markers(tmp_path / "out") == before
 
 

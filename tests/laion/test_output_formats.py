@@ -43,5 +43,5 @@ def test_the_page_says_what_it_reads(images: Path, tmp_path: Path) -> None:
 
 
 def test_purging_says_what_it_reads(images: Path) -> None:
-    with pytest.raises(UsageError, match="is no folder of webdataset shards"):
+    with pytest.raises(UsageError, match="is not a folder of webdataset shards"):
         open_shards(str(images))

@@ -1,4 +1,4 @@
-"""The rows that the tests' data sets are made from, and how their web is reached."""
+"""The rows that the tests' datasets are made from, and how their web is reached."""
 
 from __future__ import annotations
 

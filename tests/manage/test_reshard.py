@@ -129,7 +129,7 @@ def test_fewer_samples_than_the_marker_says_are_reported(made: Path, tmp_path: P
     (made / "00003_stats.json").write_text(json.dumps(marker))
     report = packed(made, tmp_path / "packed", 5)
     assert report.exit_code == 1
-    assert "its commit marker says more" in "".join(report.failed.values())
+    assert "its commit marker counts more" in "".join(report.failed.values())
 
 
 def test_what_cannot_be_packed_is_refused(
@@ -150,7 +150,7 @@ def test_what_cannot_be_packed_is_refused(
     capsys.readouterr()
     assert "name another folder with --to" in message(f"--to={tmp_path / 'p'}")
     assert cli.run(["retry", f"--output_folder={tmp_path / 'p'}"]) == 2
-    assert "successes alone" in capsys.readouterr().err
+    assert "has no failed rows" in capsys.readouterr().err
     (made / "00000_stats.json").write_text("")
     assert "--repair" in message(f"--to={tmp_path / 'q'}")
 

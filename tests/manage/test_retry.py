@@ -275,7 +275,7 @@ def test_dry_run_counts_and_does_nothing(
     flaky.flaky.asked.clear()
     before = (tmp_path / "set" / MANIFEST).read_bytes()
     assert retry(address, tmp_path, dry_run=True) == 0
-    assert "7 rows to try again" in capsys.readouterr().out
+    assert "7 rows to retry" in capsys.readouterr().out
     assert (flaky.flaky.asked, (tmp_path / "set" / MANIFEST).read_bytes()) == ([], before)
     assert not (tmp_path / "set" / "_img2ds" / "retries").exists()
 
@@ -306,7 +306,7 @@ def test_a_folder_of_img2dataset_is_retried_by_its_messages(
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ({"reasons": "http_5003"}, "is no reason for a row to fail"),
+        ({"reasons": "http_5003"}, "unknown reason 'http_5003'"),
         ({"reasons": "connect_timeuot"}, "did you mean connect_timeout?"),
         ({"timeuot": 3}, "did you mean --timeout?"),
         ({"image_size": 3}, "unknown flag --image_size"),

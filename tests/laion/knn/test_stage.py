@@ -163,11 +163,11 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a part without metadata": (
         lambda f: unlink(f / "metadata/metadata_1.parquet"),
-        "img_emb_1.npy stands alone: there is no metadata_1.parquet",
+        "img_emb_1.npy has no counterpart: metadata_1.parquet is missing",
     ),
     "a part without texts": (
         lambda f: unlink(f / "text_emb/text_emb_0.npy"),
-        "metadata_0.parquet stands alone: there is no text_emb_0.npy",
+        "metadata_0.parquet has no counterpart: text_emb_0.npy is missing",
     ),
     "two models": (
         lambda f: replace_array(f, "img_emb/img_emb_1.npy", np.ones((20, 8), np.float16)),
@@ -177,7 +177,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: replace_array(f, "img_emb/img_emb_1.npy", np.ones(20, np.float16)),
         "expected floats",
     ),
-    "no metadata": (lambda f: remove(f, "metadata"), "is no embedding folder"),
+    "no metadata": (lambda f: remove(f, "metadata"), "is not an embedding folder"),
     "no embeddings": (
         lambda f: remove(f, "img_emb", "text_emb"),
         "holds no embeddings",
@@ -378,7 +378,7 @@ def test_the_command_prints_a_summary(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "image index: flat (Flat), 30 rows, recall@10 1.000" in stdout
     assert "give --model" in stdout
     assert cli.run([*arguments[:2], str(tmp_path / "nowhere"), *arguments[3:]]) == 2
-    assert "is no embedding folder" in capsys.readouterr().err
+    assert "is not an embedding folder" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_reported_and_finished_steps_are_kept(

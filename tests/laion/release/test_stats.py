@@ -191,4 +191,4 @@ def test_the_manual_check_is_shown_only_with_tags(tmp_path: Path) -> None:
     for name, tag, shown in (("a", "", False), ("b", "UNSURE", True)):
         write(tmp_path / f"{name}.parquet", {(256, 256): 1}, NSFW=[tag])
         text = run(StatsOptions(input=str(tmp_path / f"{name}.parquet"))).text
-        assert ("hand check" in text) == shown
+        assert ("manual check" in text) == shown

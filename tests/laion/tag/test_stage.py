@@ -334,7 +334,7 @@ def test_foreign_folders_without_marks_and_with_gaps_are_taken(tmp_path: Path) -
         ({"model": None}, "--model and --pretrained are required"),
         ({"input": "nowhere"}, "--input nowhere: there is no such folder"),
         ({"prompts": "nowhere.json"}, "cannot be read: no such file"),
-        ({"purge": True, "shards": "tagged"}, "no folder of webdataset shards"),
+        ({"purge": True, "shards": "tagged"}, "not a folder of webdataset shards"),
         ({"incremental_mode": "extend"}, "use --incremental_mode overwrite"),
     ],
 )

@@ -115,7 +115,7 @@ def test_plain_damage_costs_its_record() -> None:
     assert read(b"".join(RECORDS)[:-30]) == [*BLOCKS[:-1], None]
 
 
-@pytest.mark.parametrize(("data", "words"), [(b"", "empty"), (b"<html>", "no WAT file")])
+@pytest.mark.parametrize(("data", "words"), [(b"", "empty"), (b"<html>", "not a WAT file")])
 def test_invalid_wat_files(data: bytes, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         read(data)

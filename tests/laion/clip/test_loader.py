@@ -131,9 +131,9 @@ def test_a_shard_that_cannot_be_read_costs_itself_alone(
     with Loader(CONFIG, 8, 2, own_processes) as loader:
         items = list(loader.run(Shard(n, str(path)) for n, path in enumerate(paths)))
     ends = {item.number: item.error for item in items if isinstance(item, ShardEnd)}
-    assert "too early" in (ends[0] or "")
+    assert "truncated after" in (ends[0] or "")
     assert "does not exist" in (ends[1] or "")
-    assert "no tar" in (ends[2] or "")
+    assert "not a tar" in (ends[2] or "")
     assert ends[3] is None
     loaded = [item for item in items if isinstance(item, LoadedBatch)]
     assert sum(item.shards.count(3) for item in loaded) == COUNTS[0]

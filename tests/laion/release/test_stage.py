@@ -240,7 +240,7 @@ def test_misaligned_embeddings_stop_the_part(tmp_path: Path) -> None:
         (["--input", "nowhere"], "--input nowhere: there is no such folder"),
         (["--input", "scored", "--threshold", "1.5"], "from -1 to 1"),
         (["--input", "scored", "--incremental_mode", "extend"], "use --incremental_mode overwrite"),
-        (["--input", "scored", "--stages", "nowhere"], "no committed parts"),
+        (["--input", "scored", "--stages", "nowhere"], "no committed shards"),
         (["--input", "scored", "--treshold", "0.3"], "did you mean --threshold?"),
         (["--input", "unscored"], "has no column similarity"),
         (["--input", "scored", "--tmp_dir", "/dev/null/x"], "cannot write to /dev/null/x"),

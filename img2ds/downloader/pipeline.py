@@ -32,7 +32,7 @@ from img2ds.net.fetcher import Fetcher
 from img2ds.net.retry_rule import retry_delay
 from img2ds.report.tally import Tally
 
-#: Times that a row is tried again after a failure of this machine itself, and the seconds between.
+#: Times that a row is retried after a failure of this machine itself, and the seconds between.
 LOCAL_RETRIES, LOCAL_RETRY_DELAY = 20, 1.0
 #: Costly images that wait for the thread. When there are more, the loop itself decodes: it has no
 #: less to do than the thread, and a queue there would fill with slots and their bodies.

@@ -1,4 +1,4 @@
-"""What the benchmark's servers answer to a URL: one rule, here for Python and for nginx alike.
+"""The benchmark servers' answer to a URL: one rule for Python and nginx.
 
 nginx picks the answer with `split_clients`, which hashes the request's target; the same hash in
 Python predicts the outcome of every row. Hosts are dead by the hash of their names.
@@ -114,7 +114,7 @@ class Address:
 
 
 def read_url(url: str | None) -> Address | None:
-    """What a browser would ask whom for. None when there is no http(s) URL.
+    """Return the target and the host that a browser would request; None without an http(s) URL.
 
     Written apart from img2ds's own parser, on purpose: the benchmark checks it.
     """
@@ -177,7 +177,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What every URL of a list is answered.
+    """The answer to every URL of a list.
 
     Args:
         failing: shares of targets that fail, in percent, by answer.

@@ -88,7 +88,7 @@ class Fetcher:
         self._scratch = bytearray(65_536)
 
     async def fetch(self, url: str) -> bytes | bytearray:
-        """The body behind `scheme://host/path`. Raises whatever comes."""
+        """Return the body of `scheme://host/path`. Raises any error as it is."""
         scheme, _, rest = url.partition("://")
         host, _, path = rest.partition("/")
         idle = self._idle.setdefault((scheme, host), []) if self._keep else []

@@ -52,5 +52,5 @@ def sample_bodies() -> list[bytes]:
 
 
 def numbered(paths: list[str]) -> Iterator[Shard]:
-    """What a loader is given."""
+    """The input of a loader."""
     return (Shard(number, path) for number, path in enumerate(paths))

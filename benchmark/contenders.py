@@ -1,4 +1,4 @@
-"""What makes a sample's image of a body: img2ds, the floor, other libraries.
+"""The contenders that turn a body into a sample's image: img2ds, the floor, other libraries.
 
 Each is called with a `Case` and gives the encoded image and the milliseconds of CPU it took.
 """

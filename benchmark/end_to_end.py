@@ -70,7 +70,7 @@ class Comparison:
         self.without: dict[str, dict[str, float]] = defaultdict(dict)
 
     def run(self, tool: Tool, count: int) -> Usage:
-        """One run into a folder of its own, which is removed."""
+        """One run into a temporary folder."""
         with tempfile.TemporaryDirectory(dir=self._folder) as output:
             used = tool.run(self._lists[count], Path(output) / "out")
         if used.images != count:

@@ -39,7 +39,7 @@ class Known:
         self._cases = {self._key(case.body): case for case in cases}
 
     def case(self, body: bytes | bytearray) -> Case:
-        """What is known of a body. Raises KeyError for one that is not of the corpus."""
+        """Return what is known about a body. Raises KeyError if it is not in the corpus."""
         known = self._cases[self._key(body)]
         return Case(known.file, body, known.image)
 

@@ -173,7 +173,7 @@ def throughput(one: Callable[[Any], float], questions: npt.NDArray[np.float32]) 
 
 
 def in_process(*arguments: str) -> dict[str, Any]:
-    """What this file prints last when it is run with `arguments`."""
+    """Run this file with `arguments` and return its last line."""
     command = [sys.executable, "-m", "benchmark.knn", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""What a run cost and what it wrote; slopes between runs; tables; results kept as JSON lines."""
+"""The cost and the output of a run; slopes between runs; tables; results kept as JSON lines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one run used: seconds, bytes (of its largest process), and the images it wrote."""
+    """The cost of one run: seconds, bytes (of its largest process), and the images it wrote."""
 
     wall: float
     cpu: float

@@ -21,7 +21,7 @@ HOME = Path(__file__).parent / ".peer"
 
 
 def install(home: Path) -> None:
-    """Make the environment with pip; what is in it already is left alone."""
+    """Create the environment with pip; installed packages are kept."""
     python = home / "bin" / "python"
     if not python.exists():
         venv.create(home, with_pip=True, clear=True)

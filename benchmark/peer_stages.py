@@ -64,7 +64,7 @@ def _codec(folder: str, every: str) -> dict[str, float]:
     resizer = on_clock("resizer", Resizer(256, "border", False))
 
     def extras(stream: io.BytesIO) -> None:
-        """What its Downloader does with the bytes by default."""
+        """The default work of its Downloader on the bytes."""
         stream.seek(0)
         tags = exifread.process_file(stream, details=False)
         json.dumps({k: str(v).strip() for k, v in tags.items() if v is not None})

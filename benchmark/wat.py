@@ -116,7 +116,7 @@ def candidates(data: bytes) -> int:
 
 
 def extract(data: bytes) -> int:
-    """Those, written to a candidate file: the whole stage but for its start."""
+    """The candidates written to a file: the whole stage except its start."""
     counts = Counts()
     extractor = Extractor("made.warc.wat.gz", Rules(), ("src",), counts)
     with tempfile.TemporaryDirectory() as folder:

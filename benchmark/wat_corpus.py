@@ -226,7 +226,7 @@ def _page(dice: random.Random, number: int, new: bool) -> Iterator[tuple[str, di
 
 
 def _json(document: object) -> str:
-    """As org.json writes it: no blanks, text as it is, `</` broken up."""
+    """Encode as org.json does: no blanks, text unescaped, `</` escaped."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
 
 

@@ -157,7 +157,7 @@ class Shards:
                     archive.addfile(info, io.BytesIO(data))
 
     def bare(self, folder: Path) -> None:
-        """The bytes of img2ds's tar, as they are."""
+        """The bytes of img2ds's tar, unchanged."""
         with open(folder / "3.tar", "wb", buffering=0) as file:
             for at in range(0, len(self.bytes), _PIECE):
                 file.write(memoryview(self.bytes)[at : at + _PIECE])
@@ -168,7 +168,7 @@ class Shards:
         hashlib.sha256(self.bytes).hexdigest()
 
     def digest(self, folder: Path) -> None:
-        """The hash of the bytes as they were fetched, which stands in the metadata."""
+        """The hash of the original bytes, which the metadata records."""
         for body in self.bodies:
             hashlib.sha256(body).hexdigest()
 

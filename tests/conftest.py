@@ -83,7 +83,7 @@ def _group(item: pytest.Item) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_proxy() -> Iterator[None]:
-    """Whatever proxy this machine has, tests are about others."""
+    """Remove this machine's proxy settings: tests set their own."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
             patch.delenv(name)
@@ -139,7 +139,7 @@ def spark_master() -> Iterator[str]:
 
 
 def spark_settings(master: str) -> dict[str, str]:
-    """What an application of half the cluster asks for."""
+    """The settings of an application that uses half the cluster."""
     return {
         "spark.master": master,
         "spark.cores.max": str(SPARK_CORES // 2),

@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def check(rows: list[Link], shards: Path) -> None:
-    """Whether every row became what it had to. Raises SystemExit if not."""
+    """Check the outcome of every row. Raises SystemExit if one is wrong."""
     table = ds.dataset(sorted(map(str, shards.glob("*.parquet")))).to_table(["url", "reason"])
     found = dict(zip(table["url"].to_pylist(), table["reason"].to_pylist(), strict=True))
     wrong = [(row, found.get(row.url)) for row in rows if found.get(row.url) != row.reason]

@@ -102,7 +102,7 @@ SOURCES = sorted(path for package in ("img2ds", "laion") for path in (ROOT / pac
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Dotted names of everything that a file imports, wherever in it."""
+    """Dotted names of everything that a file imports, at any level."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -97,7 +97,7 @@ def write(
 
 
 def as_kept(output_format: str, row: dict[str, Any]) -> dict[str, Any]:
-    """A row as it comes back: a TFRecord has neither null nor more than 32 bits for a fraction."""
+    """A row as it is read back: a TFRecord has no null and 32-bit floats."""
     if output_format != "tfrecord":
         return row
     return {

@@ -1,4 +1,4 @@
-"""What every writer promises: what was added comes back, and its records of files are true."""
+"""The contract of every writer: samples can be read back, and its file records are correct."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_records_of_files_are_true_and_complete(output_format: str, tmp_path: Pa
 
 
 def sha256sum(folder: Path) -> bytes:
-    """What the command prints for all files of a folder."""
+    """The output of the command for all files of a folder."""
     names = sorted(os.listdir(folder))
     return subprocess.run(["sha256sum", *names], cwd=folder, capture_output=True, check=True).stdout
 
@@ -236,7 +236,7 @@ except OSError as error:
 def test_a_file_that_may_not_grow_is_an_oserror(
     output_format: str, missing: int, tmp_path: Path
 ) -> None:
-    """The system takes a part of the last write that fits; that is no success."""
+    """A partial last write is not a success."""
     record = write(tmp_path, output_format, True)[0]
     whole = record.size
     if record.files is not None:
@@ -255,7 +255,7 @@ def test_a_file_that_may_not_grow_is_an_oserror(
 def test_a_null_caption_is_an_empty_text(
     output_format: str, name: str, read: Read, tmp_path: Path
 ) -> None:
-    """By way of the shard, which knows whether there is a caption column at all."""
+    """Through the shard, which knows whether there is a caption column."""
     table = pa.table({"url": ["http://a/1", "http://a/2"], "caption": [None, "two"]})
     options = Options.from_flags(
         {"url_list": "-", "caption_col": "caption", "output_format": output_format,

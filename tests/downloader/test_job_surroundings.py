@@ -67,7 +67,7 @@ def test_an_empty_list_does_not_overwrite(
 
 
 def test_a_run_without_standard_streams(tmp_path: Path, ungated: tuple[Background, str]) -> None:
-    """As daemons start it: no descriptor of its own may become 1 or 2."""
+    """Started like a daemon: none of its descriptors may become 1 or 2."""
     _, address = ungated
     out = tmp_path / "out"
     line = command(flags(address, write_list(tmp_path / "list.txt", 0, 10), out))
@@ -138,7 +138,7 @@ def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
 def test_the_count_of_shards_finds_no_room(
     tmp_path: Path, ungated: tuple[Background, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A streamed list's is written last; a disk that is full by then is no traceback."""
+    """The manifest of a streamed list is written last; a full disk then gives no traceback."""
 
     def full(manifest: Manifest, count: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -17,7 +17,7 @@ from img2ds.downloader.shard import Shard
 
 
 class Rows:
-    """What the scheduler knows of a shard: how many rows, and their URLs."""
+    """A fake shard for the scheduler: the number of rows, and their URLs."""
 
     def __init__(self, *urls: str | None) -> None:
         self.urls = list(urls)

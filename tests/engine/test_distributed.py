@@ -31,7 +31,7 @@ from tests.downloader.test_job import (
 
 @pytest.fixture
 def environment(request: pytest.FixtureRequest, distributor_name: str) -> dict[str, str]:
-    """What a command of its own needs in order to find the cluster."""
+    """The environment in which a command finds the cluster."""
     if distributor_name == "ray":
         return {**os.environ, "RAY_ADDRESS": request.getfixturevalue("ray_address")}
     if distributor_name == "pyspark":
@@ -126,7 +126,7 @@ def test_a_late_attempt_leaves_a_committed_shard_alone(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_shared_is_reported(
     tmp_path: Path, distributor_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it looks from here when the workers' machine has a folder of that name of its own."""
+    """As seen from here when the workers' machine has a different folder of that name."""
     if distributor_name == "multiprocessing":
         pytest.skip("its workers are on this machine")
     monkeypatch.setattr(OutputFolder, "is_visible", lambda folder, name: False)

@@ -68,7 +68,7 @@ def stored_images(folder: Path, output_format: str) -> dict[str, tuple[bytes, st
 
 
 def entries(folder: Path) -> set[str]:
-    """What lies in an output folder but for what is img2ds's own."""
+    """The entries of an output folder, except `_img2ds`."""
     return set(os.listdir(folder)) - {"_img2ds"}
 
 

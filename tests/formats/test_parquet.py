@@ -76,7 +76,7 @@ def test_images_are_stored_uncompressed_and_other_columns_packed(tmp_path: Path)
 
 
 def test_a_shard_is_never_in_memory(tmp_path: Path) -> None:
-    """Neither while images come nor while rows are written."""
+    """Images are held in memory neither while they arrive nor while rows are written."""
     import tracemalloc
 
     image = os.urandom(1 << 20)

@@ -1,4 +1,4 @@
-"""What an image is to look like, by Pillow and NumPy alone: the measure of the pixel tests."""
+"""The expected pixels of an image, by Pillow and NumPy alone: the reference of the pixel tests."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_a_box_is_blurred_as_by_the_rule(
 
 
 def detail(pixels: Floats | Pixels) -> float:
-    """What is left of a pattern of single pixels: 0 when all are the same, 127 in a chessboard."""
+    """The contrast of a pattern of single pixels: 0 if all are equal, 127 in a chessboard."""
     return float(pixels.astype(np.float64).std())
 
 

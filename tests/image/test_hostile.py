@@ -1,4 +1,4 @@
-"""Bodies that are no images, broken ones and bombs: always an outcome, never an exception."""
+"""Invalid and broken images, and decompression bombs: always an outcome, never an exception."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def test_a_jpeg_of_a_thousand_scans_is_a_bomb(no_codec: None) -> None:
 
 
 def test_scans_are_those_of_the_image() -> None:
-    """What looks like scans behind it, such as a video, is none of them."""
+    """Data after the image that looks like scans, such as a video, is not counted."""
     start, scan, end = scans()
     assert isinstance(outcome(start + scan * 20 + end), Encoded)
     assert isinstance(outcome(start + end + b"\xff\xda" * 1000), Encoded)

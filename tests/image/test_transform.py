@@ -1,4 +1,4 @@
-"""The rules around the pixels: what is kept as it is, what is dropped, what comes out."""
+"""The rules around the pixels: which bodies are kept unchanged, dropped or re-encoded."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from laion.web.shard_images import ShardImages
 
 @pytest.fixture(params=["files", "parquet", "tfrecord"])
 def images(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """What img2ds leaves, as far as it is looked at."""
+    """A folder of img2ds, as far as it is checked."""
     folder = tmp_path / "images"
     (folder / "_img2ds").mkdir(parents=True)
     (folder / "00000.parquet").touch()

@@ -94,7 +94,7 @@ def test_the_release_holds_the_good_pairs_and_none_of_the_others(chain: Chain) -
 
 @pytest.mark.parametrize("name", ["crawled", "crawled-again"])
 def test_crawling_gives_the_same_release(chain: Chain, name: str) -> None:
-    """Same pairs under the same IDs; values equal but for the rounding of other batches."""
+    """The same pairs under the same IDs; values within the rounding of other batches."""
     stages = {(r["URL"], r["TEXT"]): r for r in chain.release("release").to_pylist()}
     crawl = {(r["URL"], r["TEXT"]): r for r in chain.release(f"release-{name}").to_pylist()}
     assert crawl.keys() == stages.keys()

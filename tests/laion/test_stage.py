@@ -36,7 +36,7 @@ class CountTask:
 
 
 def make(task: CountTask, shard: ShardOutput) -> None:
-    """Ten rows a part, of which every `step`-th is kept; a second file in a folder of its own."""
+    """Ten rows a shard, of which every `step`-th is kept; a second file in another folder."""
     rows = range(10 * task.shard_id, 10 * task.shard_id + 10)
     kept = [row for row in rows if row % task.options.step == 0]
     lost = Path(f"{task.options.output_folder}.mishap")

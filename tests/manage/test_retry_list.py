@@ -1,4 +1,4 @@
-"""Finding failed rows and writing them down: exact whatever the sizes, types and retries before."""
+"""Finding and listing failed rows: exact for any sizes, types and earlier retries."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def problems(path: Path, *, fast: bool = False, decode: bool = False) -> dict[in
 
 
 def vouch(path: Path, shard: str = "00001") -> None:
-    """Have the commit marker of a shard vouch for its files as they are now."""
+    """Update the commit marker of a shard to its files as they are now."""
     marker = path / f"{shard}_stats.json"
     document = json.loads(marker.read_text())
     for record in document["files"]:

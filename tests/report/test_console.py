@@ -1,4 +1,4 @@
-"""What people see: in a terminal, in a log file, at the end."""
+"""The console output: in a terminal, in a log file, at the end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tally(good: int, **failures: int) -> Tally:
 
 @pytest.fixture(autouse=True)
 def ten_seconds_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is asked, ten seconds have passed since the start."""
+    """A clock on which ten seconds have always passed since the start."""
     times = iter([0.0, 0.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(times, 10.0))
 

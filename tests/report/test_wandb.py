@@ -1,4 +1,4 @@
-"""What is logged to Weights & Biases, with the real package offline: read back from its files."""
+"""Logging to Weights & Biases, with the real package offline: read back from its files."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_run_as_img2dataset_logs_it(tmp_path: Path) -> None:
 
 
 def test_tables_come_once_a_minute(tmp_path: Path) -> None:
-    """And at the end, when there is something new."""
+    """Also at the end, if there is something new."""
     tally, clock = Tally(1), Clock()
     with Board(options(), pytest.fail, clock) as board:
         for clock.now in (30.0, 61.0, 62.0, 100.0, 122.0):
@@ -187,7 +187,7 @@ def test_a_missing_network_is_reported_before_the_start(monkeypatch: pytest.Monk
 
 
 def test_a_later_failure_is_reported_once() -> None:
-    """In a program of its own: wandb keeps one process of its own a program."""
+    """In a separate program: wandb keeps one process a program."""
     run = subprocess.run(
         [sys.executable, "-m", "tests.report.test_wandb"],
         cwd=ROOT, capture_output=True, text=True, check=False,

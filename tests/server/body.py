@@ -228,7 +228,7 @@ class ChunkedWithTrailer(Behaviour):
 
 @behaviour
 class BadChunkSize(Behaviour):
-    """A chunk whose size is no number."""
+    """A chunk whose size is not a number."""
 
     path = "/bad-chunk-size"
     reason = "protocol_error"

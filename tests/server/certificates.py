@@ -168,5 +168,5 @@ def _bundle() -> tempfile.TemporaryDirectory[str]:
 
 
 def bundle() -> str:
-    """A PEM file with the authority, for `ca_bundle`; gone when the process ends."""
+    """A PEM file with the authority, for `ca_bundle`; removed when the process ends."""
     return str(Path(_bundle().name, "authority.pem"))

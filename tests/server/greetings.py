@@ -1,4 +1,4 @@
-"""What a server does right after accept, before a request could be answered.
+"""Behaviours of a server right after accept, before any request.
 
 Each greeting with the reasons that contracts.md names for it, over http and over https.
 """
@@ -16,7 +16,7 @@ _UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
 
 
 async def resets_at_once(peer: Peer) -> bool:
-    """A reset, whatever the client has sent by then."""
+    """A reset at once."""
     peer.reset()
     return False
 

@@ -115,7 +115,7 @@ class NameServer:
         return f"{self.host}:{self.port}"
 
     def times(self, name: str) -> int:
-        """How often `name` was asked for, of whatever kind."""
+        """The number of questions for `name`, of any kind."""
         return sum(count for (asked, _), count in self.asked.items() if asked == name)
 
     async def serve(

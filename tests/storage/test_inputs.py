@@ -1,4 +1,4 @@
-"""What a folder or a glob stands for."""
+"""The files of a folder or a glob."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from img2ds.storage import find_inputs
 
 @pytest.fixture
 def lists(tmp_path: Path) -> Path:
-    """A folder with a file, a link to one elsewhere, a link to a folder, and what is no list."""
+    """A folder with a file, a link to one elsewhere, a link to a folder, and other files."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "b.csv").write_text("url\nhttp://b/\n")

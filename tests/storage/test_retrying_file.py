@@ -16,7 +16,7 @@ DATA = random.Random(1).randbytes(100_000)
 
 @pytest.fixture
 def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What would have been slept."""
+    """The delays that would have been slept."""
     found: list[float] = []
     monkeypatch.setattr(retrying_file, "sleep", found.append)
     monkeypatch.setattr(retrying_file, "BLOCK", 30_000)

@@ -153,7 +153,7 @@ def test_every_file_is_flushed_where_the_file_system_cannot_be(
 
 
 def test_staging_files_of_dead_workers_are_removed(tmp_path: Path) -> None:
-    """What the living make stays."""
+    """Files of running processes are kept."""
     folder = OutputFolder.open(str(tmp_path / "out"), str(tmp_path / "tmp"))
     with folder.lock():
         mine = fill(folder, "00001", FEW)

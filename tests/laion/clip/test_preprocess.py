@@ -42,7 +42,7 @@ def wanted(resize: str, interpolation: str = "bicubic", fill: int = 7) -> Prepro
 
 
 def reference(body: bytes, config: PreprocessConfig) -> Tensor:
-    """What open_clip's transform makes of it, float32 [3, height, width]."""
+    """The result of open_clip's transform, float32 [3, height, width]."""
     transform = transforms.image_transform(
         config.size,
         is_train=False,

@@ -1,4 +1,4 @@
-"""Reading webdataset tars: whatever wrote them, and what is wrong with them."""
+"""Reading webdataset tars of different writers, and damaged ones."""
 
 from __future__ import annotations
 

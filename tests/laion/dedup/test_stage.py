@@ -214,7 +214,7 @@ def two_crawls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_between_output_filter_and_marker(
     tmp_path: Path, two_crawls: Path, name: str
 ) -> None:
-    """A shard without its marker is rebuilt from the filter before, whatever was published."""
+    """A shard without its marker is rebuilt from the previous filter, even if published in part."""
     before, second = two_crawls / "before", two_crawls / "second"
     out = tmp_path / "out"
     command = [

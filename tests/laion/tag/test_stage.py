@@ -93,7 +93,7 @@ def write_shards(folder: Path) -> None:
 
 
 def write_scored(folder: Path, shards: Path) -> None:
-    """What scoring these shards gives."""
+    """The scores of these shards."""
     parts, images = {}, {}
     vectors = {"good": GOOD, "tagged": TAGGED, "bad": BAD, "caption": GOOD}
     for number in range(SHARDS):

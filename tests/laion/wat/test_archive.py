@@ -1,4 +1,4 @@
-"""Records out of whole and damaged files, in whatever pieces they are read."""
+"""Records of whole and damaged files, read in pieces of any size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What extract writes is what img2ds reads: no step stands between them."""
+"""img2ds reads the output of extract without a step in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiled scan and the plain reading agree on whatever a record holds; both are right."""
+"""The compiled scan and the Python reader agree on any record, and both are right."""
 
 from __future__ import annotations
 

@@ -28,12 +28,8 @@ class Tool:
     flags: Mapping[str, str]
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, url_list: Path, output_folder: Path) -> Usage:
-        """Download a parquet list with the columns URL and TEXT.
-
-        Raises:
-            RunFailed: the tool exits with an error code.
-        """
+    def line(self, url_list: Path, output_folder: Path) -> list[str]:
+        """The command that downloads a parquet list with the columns URL and TEXT."""
         flags = {
             "url_list": str(url_list), "input_format": "parquet", "url_col": "URL",
             "caption_col": "TEXT", "output_folder": str(output_folder),
@@ -41,8 +37,15 @@ class Tool:
             "encode_quality": "95", "number_sample_per_shard": str(SHARD),
             "processes_count": str(PROCESSES), **self.flags,
         }  # fmt: skip
-        line = [*self.command, *(f"--{name}={value}" for name, value in flags.items())]
-        return measure.run(line, self.environment, output_folder)
+        return [*self.command, *(f"--{name}={value}" for name, value in flags.items())]
+
+    def run(self, url_list: Path, output_folder: Path) -> Usage:
+        """Run `line`.
+
+        Raises:
+            RunFailed: the tool exits with an error code.
+        """
+        return measure.run(self.line(url_list, output_folder), self.environment, output_folder)
 
 
 def img2ds(web: Web) -> Tool:

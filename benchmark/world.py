@@ -96,6 +96,13 @@ def add_addresses(addresses: Iterable[str]) -> None:
             _ip("address", "add", f"{address}/32", "dev", "lo")
 
 
+def set_name_servers(addresses: Iterable[str]) -> None:
+    """Name other servers in the world's own resolv.conf, for all that runs in it."""
+    if "\n".join(_lines("/proc/self/mountinfo")).count(f" {_RESOLV_CONF} ") == 0:
+        stop(f"{_RESOLV_CONF} is not the benchmark's own")
+    _RESOLV_CONF.write_text("".join(f"nameserver {address}\n" for address in addresses))
+
+
 def check_names() -> None:
     """Make sure, before any tool is let loose, that names are answered by the world's server."""
     _check_closed()

@@ -36,7 +36,8 @@ _LOOPBACK = "127.0.0.1"
 
 #: Fixtures that start a server, a cluster or a browser, or train a model.
 COSTLY_FIXTURES = {
-    "ray_address", "spark_master", "distributor_name", "tiny_model", "chain", "original", "s3",
+    "ray_address", "spark_master", "distributor_name", "cluster", "tiny_model", "chain", "original",
+    "s3",
 }  # fmt: skip
 #: Modules that do: a test module that uses something of theirs is left out by `--quick`.
 COSTLY_MODULES = (
@@ -75,8 +76,10 @@ def _is_costly(item: pytest.Item) -> bool:
 def _group(item: pytest.Item) -> str:
     """The tests that one of `pytest -n` processes has to run: by cluster, folder or file."""
     wanted = set(getattr(item, "fixturenames", ()))
-    if wanted & {"ray_address", "spark_master", "distributor_name"}:
+    if wanted & {"ray_address", "spark_master", "distributor_name", "cluster"}:
         return "clusters"
+    if "chain" in wanted:
+        return "chain"
     path = item.nodeid.partition("::")[0]
     return next((folder for folder in SHARED_FOLDERS if path.startswith(folder)), path)
 

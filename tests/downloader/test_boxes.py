@@ -216,7 +216,7 @@ def test_boxes_decide_what_a_shard_is(tmp_path: Path) -> None:
 
 
 def test_names_of_our_own_columns_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--bbox_col: 'width' is the name of a column"):
+    with pytest.raises(UsageError, match="--bbox_col: img2ds writes a column 'width' itself"):
         Options.from_flags(flags(tmp_path / "list.csv", bbox_col="width"))
     twice = Options.from_flags(flags(tmp_path / "list.csv", save_additional_columns="faces,score"))
     assert twice.input.columns == ["url", "faces", "score"]

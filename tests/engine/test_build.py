@@ -146,6 +146,7 @@ def test_a_disk_that_is_full_after_the_shards(workers: Inline, tmp_path: Path) -
 
 def test_two_signals_end_what_comes_after_the_shards(workers: Inline, tmp_path: Path) -> None:
     reached = []
+    before = signal.getsignal(signal.SIGTERM)
 
     def slow() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -156,7 +157,7 @@ def test_two_signals_end_what_comes_after_the_shards(workers: Inline, tmp_path: 
     report = build(tmp_path, after=slow)
     assert reached == ["after one"]
     assert (report.exit_code, report.stopped) == (130, "stopped by SIGTERM")
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
     build(tmp_path)  # the folder is free again
 
 

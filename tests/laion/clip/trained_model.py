@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
-import tempfile
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,10 +36,12 @@ def trained_once(folder: Path, cache: Path | None) -> tuple[str, str]:
         for path in sorted(Path(package.__path__[0]).rglob("*.py")):
             digest.update(path.read_bytes())
     kept = cache / digest.hexdigest()[:16]
-    if not kept.exists():
-        train_tiny(folder)
-        with tempfile.TemporaryDirectory(dir=cache) as staging, suppress(OSError):
-            # Whole or not at all; another session may have been faster.
-            shutil.copytree(folder, Path(staging) / "model").rename(kept)
+    with (cache / "lock").open("w") as lock:  # one process trains, others wait
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (kept / "done").exists():
+            shutil.rmtree(kept, ignore_errors=True)
+            kept.mkdir()
+            train_tiny(kept)
+            (kept / "done").touch()
     shutil.copytree(kept, folder, dirs_exist_ok=True)
     return str(folder / "tiny.json"), str(folder / "tiny.pt")

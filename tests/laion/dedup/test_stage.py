@@ -182,7 +182,7 @@ def killed(folder, name):
 output.OutputFolder.publish = killed
 
 # In this process, so that what is killed is what publishes.
-def in_process(name, count, **_):
+def in_process(*_, **__):
     from img2ds.engine.distributors.contract import Session
     class Here(Session):
         spans_machines = False
@@ -191,8 +191,8 @@ def in_process(name, count, **_):
             worker(tasks, emitted.append)
             yield from emitted
     return Here()
-import laion.stage
-laion.stage.open_distributor = in_process
+import img2ds.engine.build
+img2ds.engine.build.open_distributor = in_process
 from laion import cli
 sys.exit(cli.run(sys.argv[3:]))
 """

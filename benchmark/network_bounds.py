@@ -1,0 +1,132 @@
+"""The shortest time from the first request to the end of a run that a world allows.
+
+Computed from the world's settings for a client that knows them, so no real one can do better.
+What the machine itself needs is measured: a run in the world `open`, which has no limit. A bound is
+the larger of that run's time and the strictest limit, plus the time in which nothing can be had.
+
+| limit | seconds |
+|---|---|
+| slots | requests x (two round trips and the mean answer time) / slots of all processes |
+| NAT | connections x the time each holds its entry / entries; with a linger, whole tables in turn |
+| SYN rate | connections / rate |
+| link | bytes on the wire / mean rate, in either direction |
+| resolver | names / rate; cold names x mean look-up time / names at once |
+| CDN | its rows / rate; its rows x (a round trip and the mean answer time) / connections at once |
+| dead, waking hosts | one connect time-out; the time a host takes to wake up |
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from benchmark.limited_web import DELAY
+from benchmark.nat_table import UNANSWERED
+from benchmark.network_list import Rows
+from benchmark.network_settings import Link, World
+from img2ds.config.options import NetworkOptions
+
+#: Payload of a full TCP segment and its headers, with time stamps; a SYN; an HTTP head of ours.
+_SEGMENT, _HEADERS, _SYN, _HEAD = 1448, 52, 60, 110
+#: Bytes of a request.
+_REQUEST = 200
+_ANSWER = sum(DELAY) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The strictest limit, its name, and the seconds in which nothing can be had."""
+
+    limit: str
+    seconds: float
+    waiting: float
+
+    def total(self, open_seconds: float) -> float:
+        """Return the bound, given the time that a run takes without limits."""
+        return max(self.seconds, open_seconds) + self.waiting
+
+
+def bound_of(world: World, rows: Rows, processes: int) -> Bound:
+    """Compute the bound of a world for a list."""
+    limits = {
+        "slots": _slots(world, rows, processes), "NAT": _nat(world, rows),
+        "SYN rate": _syn_rate(world, rows), "link": _links(world, rows),
+        "resolver": _resolver(world, rows), "CDN": _cdn(world, rows), "hosts": _hosts(world),
+    }  # fmt: skip
+    name = max(limits, key=lambda limit: limits[limit])
+    return Bound(name, limits[name], _waiting(world))
+
+
+def _slots(world: World, rows: Rows, processes: int) -> float:
+    slots = NetworkOptions().thread_count * processes
+    return len(rows.urls) * (2 * world.path.rtt + _ANSWER) / slots
+
+
+def _connections(world: World, rows: Rows) -> int:
+    """Fewest connections: one for each name, or for each row when servers close them."""
+    return rows.names if world.web.keep_alive else len(rows.urls)
+
+
+def _nat(world: World, rows: Rows) -> float:
+    nat = world.path.nat
+    if nat is None:
+        return 0.0
+    if nat.linger:
+        return (_connections(world, rows) - 1) // nat.entries * nat.linger
+    # A connection, a response and the two FINs are three round trips; kept-alive connections save
+    # the first and the last, but their entries stay.
+    held = len(rows.urls) * (world.path.rtt + _ANSWER)
+    held += _connections(world, rows) * 2 * world.path.rtt
+    dead = rows.names * world.hosts.dead * UNANSWERED
+    return (held + dead) / nat.entries
+
+
+def _syn_rate(world: World, rows: Rows) -> float:
+    rate = world.path.syn_rate
+    return 0.0 if rate is None else _connections(world, rows) / rate
+
+
+def _links(world: World, rows: Rows) -> float:
+    size = world.web.body + _HEAD
+    segments = math.ceil(size / _SEGMENT)
+    images = len(rows.available)
+    down = images * (size + segments * _HEADERS) + rows.names * (_SYN + 2 * _HEADERS)
+    # TCP acknowledges at least every second segment (RFC 9293, 3.8.6.3).
+    up = images * (_REQUEST + segments / 2 * _HEADERS) + rows.names * (_SYN + 2 * _HEADERS)
+    return max(_link(world.path.down, down), _link(world.path.up, up))
+
+
+def _link(link: Link | None, size: float) -> float:
+    return 0.0 if link is None else size * 8 / (link.mean_mbit * 1e6)
+
+
+def _resolver(world: World, rows: Rows) -> float:
+    names = world.names
+    by_rate = rows.names / names.rate if names.rate else 0.0
+    if names.cold is None:
+        return by_rate
+    low, high = names.cold
+    mean = (high - low) / math.log(high / low)
+    return max(by_rate, rows.names * mean / names.at_once, high)
+
+
+def _cdn(world: World, rows: Rows) -> float:
+    cdn = world.web.cdn
+    if cdn is None:
+        return 0.0
+    by_rate = rows.cdn / cdn.rate if cdn.rate else 0.0
+    if cdn.parallel is None:
+        return by_rate
+    return max(by_rate, rows.cdn * (world.path.rtt + _ANSWER) / cdn.parallel)
+
+
+def _hosts(world: World) -> float:
+    dead = NetworkOptions().timeout if world.hosts.dead else 0.0
+    return max(dead, world.path.wake_after if world.hosts.waking else 0.0)
+
+
+def _waiting(world: World) -> float:
+    outage, portal = world.path.outage, world.web.portal
+    seconds = world.names.out
+    seconds += outage.seconds if outage and math.isfinite(outage.seconds) else 0.0
+    return seconds + (portal.seconds if portal else 0.0)

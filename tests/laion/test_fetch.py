@@ -63,10 +63,10 @@ MODEL = ["--model", "m", "--pretrained", "p"]
             ["download", "--input", "list", "--output_folder", "out", "--url_col", "u"],
             "unknown flag --url_col",
         ),
-        (["crawl", "--output_folder", "out", *MODEL], "either --wat, WAT files, or --input"),
+        (["crawl", "--output_folder", "out", *MODEL], "--wat and --input: give one of them"),
         (
             ["crawl", "--wat", "w", "--input", "i", "--output_folder", "out", *MODEL],
-            "either --wat, WAT files, or --input",
+            "--wat and --input: give one of them",
         ),
         (
             ["crawl", "--input", "i", "--output_folder", "out", "--languages", "de", *MODEL],

@@ -1,4 +1,4 @@
-"""`img2ds retry`: what failed is tried again, once, and counted once."""
+"""`img2ds retry`: failed rows are retried once and counted once."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_rows_that_failed_for_a_transient_reason_are_retried(
     assert (found.rows, found.tally.successes, found.tried_again) == (45, 41, 7)
     assert found.tally.reasons == {"http_404": 2, "http_503": 2}
     assert (found.tally.failed_to_download, found.tally.count) == (4, 45)
-    assert "5 of 7 rows came" in found.text
+    assert "5 of 7 rows downloaded" in found.text
 
     # What still fails is what is left to try, and nothing that came.
     flaky.flaky.asked.clear()

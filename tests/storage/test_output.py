@@ -357,7 +357,7 @@ def test_a_services_own_exceptions_are_os_errors(
         ):  # fmt: skip
             with pytest.raises(OSError, match="away"):
                 action()
-        held.release()  # a lock that cannot be removed gets stale
+        held.release()  # a lock that cannot be removed becomes stale
     folder.close()
 
 

@@ -302,7 +302,7 @@ def test_wrong_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "00000.parquet").touch()
     refused("no committed shards", output_folder=out, input=(str(tmp_path / "empty"),))
-    refused("no finished output folder", output_folder=out, input=here, bloom=here)
+    refused("not a finished output folder", output_folder=out, input=here, bloom=here)
     refused("is an input too", output_folder=here[0], input=here)
     table = pq.read_table(folder / "00000.parquet")
     pq.write_table(table.replace_schema_metadata(None), folder / "00000.parquet")

@@ -1,7 +1,7 @@
-"""What the benchmark's servers answer to a URL: one rule, here for Python and for nginx alike.
+"""The benchmark servers' answer to a URL: one rule for Python and nginx.
 
-nginx is told by `split_clients`, which hashes the request's target; the same hash in Python says
-beforehand what every row of a list must come to. Hosts are dead by the hash of their names.
+nginx picks the answer with `split_clients`, which hashes the request's target; the same hash in
+Python predicts the outcome of every row. Hosts are dead by the hash of their names.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import idna
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-#: Shares of targets, in percent, that get something else than a picture.
+#: Shares of targets, in percent, that get something else than an image.
 FAILING = {"404": 7.5, "403": 2.0, "500": 1.0, "closed": 1.0, "html": 1.5, "cut": 1.0}
 #: Share of host names that do not exist, in percent.
 DEAD_HOSTS = 1.5
-PICTURE = "picture"
+IMAGE = "picture"
 
 #: The reason that img2ds gives for each answer; a closed connection may be seen in two ways.
 REASONS = {
@@ -87,11 +87,11 @@ class Split:
 
 def answer_split(failing: dict[str, float]) -> Split:
     """Which targets fail, and how."""
-    return Split("answer", "a ", failing, PICTURE)
+    return Split("answer", "a ", failing, IMAGE)
 
 
-def picture_splits(count: int) -> tuple[Split, Split, Split]:
-    """Three digits of a picture's number, of which there are `count`, a multiple of 100."""
+def image_splits(count: int) -> tuple[Split, Split, Split]:
+    """Three digits of an image's number, of which there are `count`, a multiple of 100."""
     digits = {str(digit): 10.0 for digit in range(9)}
     hundreds = count // 100
     first = {str(digit): int(10000 / hundreds) / 100 for digit in range(hundreds - 1)}
@@ -114,7 +114,7 @@ class Address:
 
 
 def read_url(url: str | None) -> Address | None:
-    """What a browser would ask whom for. None when there is no http(s) URL.
+    """Return the target and the host that a browser would request; None without an http(s) URL.
 
     Written apart from img2ds's own parser, on purpose: the benchmark checks it.
     """
@@ -177,7 +177,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What every URL of a list is answered.
+    """The answer to every URL of a list.
 
     Args:
         failing: shares of targets that fail, in percent, by answer.
@@ -189,7 +189,7 @@ class Rule:
     ports: Ports
 
     def answer(self, url: str | None) -> str:
-        """`PICTURE`, or a key of `REASONS`."""
+        """`IMAGE`, or a key of `REASONS`."""
         address = read_url(url)
         if address is None:
             return "no URL"
@@ -205,9 +205,9 @@ class Rule:
             return "400"
         return answer_split(self.failing).pick(address.target)
 
-    def pictures(self, urls: Iterable[str | None]) -> int:
-        """How many of `urls` are answered with a picture."""
-        return sum(self.answer(url) == PICTURE for url in urls)
+    def images(self, urls: Iterable[str | None]) -> int:
+        """How many of `urls` are answered with an image."""
+        return sum(self.answer(url) == IMAGE for url in urls)
 
 
 def dead_hosts(hosts: Iterable[str], percent: float) -> frozenset[str]:

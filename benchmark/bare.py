@@ -1,8 +1,8 @@
-"""The floor of fetching: the least that brings a picture over HTTP/1.1 on trio's sockets.
+"""The floor of fetching: the least that brings an image over HTTP/1.1 on trio's sockets.
 
 One DNS question a host, connect, TLS through memory BIOs with one shared context, a request, a
-head cut by hand, a body received in place. It believes all it is told, has no time limits and no
-other answers than a 200 with a length: a ruler, not a client.
+head split without a parser, a body received in place. It checks nothing, has no time limits, and
+accepts only a 200 with a length: a yardstick, not a client.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Stream:
 
 
 class Fetcher:
-    """Gets bodies; keeps connections by origin where `keep` says so."""
+    """Get bodies; keep one connection an origin if `keep` is set."""
 
     def __init__(self, name_server: str, context: ssl.SSLContext, keep: bool) -> None:
         self._name_server = (name_server, 53)
@@ -88,7 +88,7 @@ class Fetcher:
         self._scratch = bytearray(65_536)
 
     async def fetch(self, url: str) -> bytes | bytearray:
-        """The body behind `scheme://host/path`. Raises whatever comes."""
+        """Return the body of `scheme://host/path`. Raises any error as it is."""
         scheme, _, rest = url.partition("://")
         host, _, path = rest.partition("/")
         idle = self._idle.setdefault((scheme, host), []) if self._keep else []

@@ -1,6 +1,6 @@
 """HTTP clients that fetch a list and throw the bodies away: `python -m benchmark.clients NAME ...`
 
-Prints how many bodies and bytes came, as JSON. Runs in the Python that has the client: the peers'
+Prints how many bodies and bytes came, as JSON. Runs in the Python that has the client: the clients'
 virtual environment or the benchmark's own, so it imports only what the client named needs.
 """
 
@@ -110,7 +110,7 @@ def aiohttp(urls: list[str], options: argparse.Namespace, sink: Sink) -> None:
 
 
 def pycurl(urls: list[str], options: argparse.Namespace, sink: Sink) -> None:
-    """libcurl's multi interface, told of sockets by epoll."""
+    """libcurl's multi interface with epoll."""
     import select
 
     import pycurl as curl  # type: ignore[import-not-found,import-untyped,unused-ignore]

@@ -18,7 +18,7 @@ from laion.clip.decoder import DecoderConfig
 from laion.clip.geometry import PreprocessConfig
 from laion.clip.loader import LoadedBatch, Loader
 
-#: What OpenAI's models want of their pictures.
+#: What OpenAI's models want of their images.
 SETTINGS = PreprocessConfig(
     (224, 224), (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 )
@@ -114,7 +114,7 @@ def _resident() -> float:
 
 
 def loader_table(paths: list[str], cores: int, rounds: int) -> dict[str, Any]:
-    """The loader alone, beside bare decoding."""
+    """The loader alone, compared with bare decoding."""
     contenders: dict[str, Callable[[], Spent]] = {
         "bare simplejpeg": lambda: bare_decoding(paths, cores),
         "loader, processes": lambda: loading(paths, cores, True),
@@ -143,7 +143,7 @@ def loader_table(paths: list[str], cores: int, rounds: int) -> dict[str, Any]:
         result[name] = {"rate": rate, "cpu_ms": cpu, "ratio": float(np.median(ratios)),
                         "cpu_ratio": float(np.median(cpu_ratios))}  # fmt: skip
     print(f"\nloading 256-pixel shards on {cores} cores, {cores} decoders")
-    print(measure.table(["", "pictures/s", "CPU ms", "rate / bare", "bare CPU / CPU"], rows))
+    print(measure.table(["", "images/s", "CPU ms", "rate / bare", "bare CPU / CPU"], rows))
     first, last, grown = peak_mb(paths, cores)
     print(
         f"a decoder's peak: {first:.0f} MB after a shard, {last:.0f} MB after "

@@ -102,7 +102,7 @@ def largest_batch(model: ClipModel, device: str) -> list[tuple[int, float, float
 def model_table(
     paths: list[str], device: str, cores: int, rounds: int, batches: int, loaded: dict[str, Any]
 ) -> dict[str, Any]:
-    """The whole beside the bare forward pass, and what it takes to keep a device full."""
+    """The whole stage against the bare forward pass, and what it takes to keep a device busy."""
     model = random_model(MODEL)
     embedder = Embedder(model, device)
     decoders = 1 if device == "cpu" else max(1, cores - 1)

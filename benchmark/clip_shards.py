@@ -1,4 +1,4 @@
-"""Shards of real pictures, as img2ds writes them, for measuring what reads them."""
+"""Shards of real images, as img2ds writes them, for measuring what reads them."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def make_shards(folder: Path, bodies: list[bytes], shards: int, count: int) -> l
 
 
 def sample_bodies() -> list[bytes]:
-    """The corpus's pictures as img2ds keeps them: 256 pixels with borders, quality 95."""
+    """The corpus's images as img2ds keeps them: 256 pixels with borders, quality 95."""
     corpus = open_corpus()
     transformer = Transformer(ImageOptions())
     found = []
-    for file in corpus.pictures[::3]:
-        picture = transformer.inspect((corpus.folder / "picture" / file.name).read_bytes())
-        assert isinstance(picture, InspectedImage)
-        encoded = transformer.render(picture)
+    for file in corpus.images[::3]:
+        image = transformer.inspect((corpus.folder / "picture" / file.name).read_bytes())
+        assert isinstance(image, InspectedImage)
+        encoded = transformer.render(image)
         assert isinstance(encoded, Encoded)
         found.append(bytes(encoded.data))
     return found
 
 
 def numbered(paths: list[str]) -> Iterator[Shard]:
-    """What a loader is given."""
+    """The input of a loader."""
     return (Shard(number, path) for number, path in enumerate(paths))

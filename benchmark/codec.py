@@ -1,4 +1,4 @@
-"""What does an image cost, from its bytes to the sample's, beside the floor and other libraries?
+"""What does an image cost, from its bytes to the sample's, against the floor and other libraries?
 
 Each image of the corpus goes through all contenders by turns, the first one changing with each
 image and round; what counts is CPU time of the thread. The floor is the best bare library calls
@@ -61,7 +61,7 @@ def take_times(cases: Iterator[Case], rounds: int) -> list[tuple[Case, dict[str,
 
 
 def summary(found: list[tuple[Case, dict[str, Times]]]) -> dict[str, float]:
-    """Means over images, in milliseconds; `rest` is what img2ds does beside its stages."""
+    """Means over images, in milliseconds; `rest` is what img2ds does outside its stages."""
 
     def mean(name: str, stage: int | None = None) -> float:
         times = [times[name] for _, times in found]

@@ -1,4 +1,4 @@
-"""What makes a sample's image of a body: img2ds, the floor, other libraries.
+"""The contenders that turn a body into a sample's image: img2ds, the floor, other libraries.
 
 Each is called with a `Case` and gives the encoded image and the milliseconds of CPU it took.
 """
@@ -17,7 +17,7 @@ import simplejpeg
 from PIL import Image
 
 from benchmark.corpus import Corpus
-from benchmark.corpus import Picture as File
+from benchmark.corpus import CorpusImage as File
 from img2ds.config.options import ImageOptions
 from img2ds.core.sample import Encoded
 from img2ds.image.decode import decode
@@ -40,7 +40,7 @@ SIDE, QUALITY = OPTIONS.image_size, OPTIONS.quality
 CLASSES = (256, 512, 1024)
 STAGES = ("decode", "resize", "encode")
 
-#: Milliseconds of an image: one each stage, or a single one where stages are not told apart.
+#: Milliseconds of an image: one each stage, or a single one where stages are not separate.
 Times = tuple[float, ...]
 
 
@@ -61,7 +61,7 @@ class Case:
 def read_cases(corpus: Corpus, every: int) -> Iterator[Case]:
     """Each `every`th image of the corpus."""
     transformer = Transformer(OPTIONS)
-    for file in corpus.pictures[::every]:
+    for file in corpus.images[::every]:
         body = (corpus.folder / "picture" / file.name).read_bytes()
         image = transformer.inspect(body)
         assert isinstance(image, InspectedImage)

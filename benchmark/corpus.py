@@ -1,4 +1,4 @@
-"""The pictures that the benchmark's servers give out: as large and as mixed as LAION-400M's.
+"""The images that the benchmark's servers give out: as large and as mixed as LAION-400M's.
 
 Seeded, made once into `benchmark/.cache/`. Sizes follow Table 1 of the LAION-400M paper
 (arXiv 2111.02114), formats the web's; `python -m benchmark.corpus` makes it and prints the mix.
@@ -24,15 +24,15 @@ from tests.server.encodings import Pixels, gif, jpeg, png, webp
 from tests.server.photos import photo
 
 CACHE = Path(__file__).parent / ".cache"
-#: Part of the cache's name: pictures of another recipe are never mistaken for these.
+#: Part of the cache's name: images of another recipe are never mistaken for these.
 RECIPE = 1
-#: Pictures in the corpus; `benchmark.answers` spreads URLs over this many.
+#: Images in the corpus; `benchmark.answers` spreads URLs over this many.
 COUNT = 1500
 
-#: Table 1, in millions of pictures: side, with height or width at least that, with both.
+#: Table 1, in millions of images: side, with height or width at least that, with both.
 TABLE_1 = ((256, 268.0, 211.0), (512, 112.0, 67.0), (1024, 26.0, 9.6))
 TABLE_1_ALL = 413.0
-#: Pixels of the smallest and the largest sides; Table 1 says nothing of what is beyond its ends.
+#: Pixels of the smallest and the largest sides; Table 1 has nothing beyond its ends.
 _LONGER, _SHORTER = (72, 2400), (56, 1700)
 #: How far the two sides' ranks lie apart, so that one long side meets many shapes.
 _SHAPES = 0.045
@@ -43,7 +43,7 @@ PROGRESSIVE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class CorpusImage:
     """One file of the corpus."""
 
     name: str
@@ -55,15 +55,15 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A folder of pictures, in a fixed order; `cut` holds the beginnings of some JPEGs."""
+    """A folder of images, in a fixed order; `cut` holds the beginnings of some JPEGs."""
 
     folder: Path
-    pictures: list[Picture]
+    images: list[CorpusImage]
 
     @property
     def mean_size(self) -> float:
         """Bytes."""
-        return sum(picture.size for picture in self.pictures) / len(self.pictures)
+        return sum(image.size for image in self.images) / len(self.images)
 
 
 def open_corpus(count: int = COUNT) -> Corpus:
@@ -72,8 +72,8 @@ def open_corpus(count: int = COUNT) -> Corpus:
     index = folder / "index.json"
     if not index.exists():
         _make(folder, count)
-    pictures = [Picture(**entry) for entry in json.loads(index.read_text())]
-    return Corpus(folder, pictures)
+    images = [CorpusImage(**entry) for entry in json.loads(index.read_text())]
+    return Corpus(folder, images)
 
 
 def _make(folder: Path, count: int) -> None:
@@ -82,8 +82,8 @@ def _make(folder: Path, count: int) -> None:
     (staging_path / "cut").mkdir()
     plans = _plans(count)
     with ProcessPoolExecutor() as pool:
-        pictures = list(pool.map(_draw, plans, [staging_path] * count, chunksize=10))
-    (staging_path / "index.json").write_text(json.dumps([asdict(picture) for picture in pictures]))
+        images = list(pool.map(_draw, plans, [staging_path] * count, chunksize=10))
+    (staging_path / "index.json").write_text(json.dumps([asdict(image) for image in images]))
     shutil.rmtree(folder, ignore_errors=True)
     staging_path.rename(folder)
 
@@ -101,8 +101,8 @@ def _plans(count: int) -> list[_Plan]:
     rank = (np.arange(count) + 0.5) / count
     rng.shuffle(rank)
     longer = _side(rank, [row[1] for row in TABLE_1], _LONGER)
-    beside = np.clip(rank + rng.normal(0, _SHAPES, count), 0, 1)
-    shorter = np.minimum(longer, _side(beside, [row[2] for row in TABLE_1], _SHORTER))
+    correlated = np.clip(rank + rng.normal(0, _SHAPES, count), 0, 1)
+    shorter = np.minimum(longer, _side(correlated, [row[2] for row in TABLE_1], _SHORTER))
     wide = rng.random(count) < 0.6
     kinds = np.repeat(
         list(FORMATS), np.diff(np.round(np.cumsum([0, *FORMATS.values()]) * count).astype(int))
@@ -129,7 +129,7 @@ def _side(
     return np.exp(np.interp(rank, ranks, np.log(sides)))
 
 
-def _draw(plan: _Plan, folder: Path) -> Picture:
+def _draw(plan: _Plan, folder: Path) -> CorpusImage:
     cv2.setNumThreads(1)
     pixels = photo(plan.number, plan.width, plan.height)
     rng = np.random.default_rng((plan.number, 4))
@@ -138,7 +138,7 @@ def _draw(plan: _Plan, folder: Path) -> Picture:
     (folder / "picture" / name).write_bytes(data)
     if name.endswith(".jpg"):
         (folder / "cut" / name).write_bytes(data[: len(data) // 2])
-    return Picture(name, plan.kind, plan.width, plan.height, len(data))
+    return CorpusImage(name, plan.kind, plan.width, plan.height, len(data))
 
 
 def _encode(kind: str, pixels: Pixels, quality: int) -> bytes:
@@ -157,24 +157,24 @@ def _encode(kind: str, pixels: Pixels, quality: int) -> bytes:
 
 
 def describe(corpus: Corpus) -> str:
-    """Tables of formats and sizes, beside those of Table 1."""
-    pictures = corpus.pictures
-    every = len(pictures)
+    """Tables of formats and sizes, with Table 1 for comparison."""
+    images = corpus.images
+    every = len(images)
     formats = []
-    for kind in sorted({picture.kind for picture in pictures}):
-        sizes = [picture.size for picture in pictures if picture.kind == kind]
+    for kind in sorted({image.kind for image in images}):
+        sizes = [image.size for image in images if image.kind == kind]
         share, mean = len(sizes) / every, sum(sizes) / len(sizes) / 1000
         formats.append([kind, str(len(sizes)), f"{share:.1%}", f"{mean:.1f}"])
     formats.append(["all", str(every), "100%", f"{corpus.mean_size / 1000:.1f}"])
     sides = []
     for side, either, both in TABLE_1:
-        longer = sum(max(p.width, p.height) >= side for p in pictures) / every
-        shorter = sum(min(p.width, p.height) >= side for p in pictures) / every
+        longer = sum(max(p.width, p.height) >= side for p in images) / every
+        shorter = sum(min(p.width, p.height) >= side for p in images) / every
         sides.append([f"a side >= {side}", f"{longer:.1%}", f"{either / TABLE_1_ALL:.1%}"])
         sides.append([f"both >= {side}", f"{shorter:.1%}", f"{both / TABLE_1_ALL:.1%}"])
     return "\n\n".join(
         (
-            table(["format", "pictures", "share", "mean kB"], formats),
+            table(["format", "images", "share", "mean kB"], formats),
             table(["size in pixels", "share", "in Table 1"], sides),
         )
     )

@@ -1,9 +1,9 @@
-"""How much CPU does an image cost, from URL to shard, beside img2dataset and beside the floor?
+"""How much CPU does an image cost, from URL to shard, against img2dataset and the floor?
 
-All run by turns on the same lists of pictures that are all there, on loopback. What an image
-costs is the slope between a short and a long list, so that starting up does not count. What a
-stage costs is told by leaving it out: the runs are made again without writing, and then without
-all that is done to a picture.
+All run in turn on the same lists of images, none of them missing, on loopback. The cost of an
+image is the slope between a short and a long list, so that start-up does not count. The cost of
+a stage is measured by leaving it out: the runs are repeated without writing, and then without
+any image processing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ QUESTION = "end_to_end"
 HOSTS = 300
 #: Rows of the first run of each tool, which is thrown away: it compiles and fills caches.
 WARM_UP = 50
-#: What a run is told to leave out, beginning with nothing.
+#: The stages that a run leaves out, beginning with none.
 WITHOUT: dict[str, Mapping[str, str]] = {
     "nothing": {},
     "writing": {"output_format": "dummy"},
@@ -70,7 +70,7 @@ class Comparison:
         self.without: dict[str, dict[str, float]] = defaultdict(dict)
 
     def run(self, tool: Tool, count: int) -> Usage:
-        """One run into a folder of its own, which is removed."""
+        """One run into a temporary folder."""
         with tempfile.TemporaryDirectory(dir=self._folder) as output:
             used = tool.run(self._lists[count], Path(output) / "out")
         if used.images != count:
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--peer_venv", type=Path, default=peer.HOME)
     parser.add_argument(
         "--own_authority_only", action="store_true",
-        help="trust the benchmark's authority alone, not the system's beside it",
+        help="trust only the benchmark's authority, not the system's",
     )  # fmt: skip
     options = parser.parse_args()
     least = tools.PROCESSES * tools.SHARD
@@ -189,7 +189,7 @@ def main() -> None:
     world.enter()
     measure.warn_when_busy()
     corpus = open_corpus()
-    print(f"{len(corpus.pictures)} pictures, {corpus.mean_size / 1000:.1f} kB on average")
+    print(f"{len(corpus.images)} images, {corpus.mean_size / 1000:.1f} kB on average")
     for scheme in ("http", "https") if options.scheme == "both" else (options.scheme,):
         compare(scheme, corpus, options)
 

@@ -1,4 +1,4 @@
-"""What does fetching alone cost, beside other clients and the floor?
+"""What does fetching alone cost, against other clients and the floor?
 
 The bodies are counted and thrown away. Twice: with a new host name in each URL, where there is
 nothing to keep, and over few hosts with connections kept alive. Each client is a process of its
@@ -89,7 +89,7 @@ def run(client: Client, urls: list[str], kept: bool, servers: Web, home: Path) -
             world.stop(f"{client.title}: {done.stderr.strip().splitlines()[-1:]}")
         came = json.loads(sums.read_text())["bodies"]
     if came != len(urls):
-        world.stop(f"{client.title}: {came} of {len(urls)} pictures came")
+        world.stop(f"{client.title}: {came} of {len(urls)} images came")
     return Usage(usage["wall"], usage["cpu"], int(usage["peak_rss"]), came, came)
 
 
@@ -143,7 +143,7 @@ def main() -> None:
         [client.title, *(_cell(client.title, column) for column in middles.values())]
         for client in clients
     ]
-    print(f"\nms of CPU a picture, {SLOTS} in flight (times the floor)")
+    print(f"\nms of CPU an image, {SLOTS} in flight (times the floor)")
     print(measure.table(["client", *middles], rows))
     measure.keep(QUESTION, {
         "short": options.short, "long": options.long, "rounds": options.rounds, "ms": middles,

@@ -1,4 +1,4 @@
-"""The stages of a picture's way as bars: img2ds, img2dataset and the floor, in one drawing.
+"""The stages of an image's way as bars: img2ds, img2dataset and the floor, in one drawing.
 
 Made from the last results of `end_to_end` that tell stages, over http and https;
 `python -m benchmark.figure` draws `benchmark/stages.png`.

@@ -1,8 +1,8 @@
 """The floor of the whole way: bare sockets or TLS, bare codec calls, one plain write. No tool.
 
 Understands the flags that `benchmark.tools` gives to tools, as far as they matter here, and writes
-the counts that they leave, so that it can be run in a tool's place. It is told beforehand what a
-tool has to find out: format and size of each picture, and that there are no failures.
+the counts that they leave, so that it can run in a tool's place. It knows in advance what a tool
+has to find out: format and size of each image, and that there are no failures.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from benchmark.world import NAME_SERVER
 from img2ds.config.options import NetworkOptions
 
 #: Requests in flight, a process, as the tool has them: with fewer, more rows of a list over few
-#: hosts find a connection to go on with.
+#: hosts find a connection to reuse.
 SLOTS = NetworkOptions().thread_count
 #: Bytes at both ends of a body that tell it from the others of its length.
 _ENDS = 64
 
 
 class Known:
-    """The pictures of the corpus, found by their bytes without reading them."""
+    """The images of the corpus, found by their bytes without reading them."""
 
     def __init__(self) -> None:
         cases = contenders.read_cases(open_corpus(), 1)
         self._cases = {self._key(case.body): case for case in cases}
 
     def case(self, body: bytes | bytearray) -> Case:
-        """What is known of a body. Raises KeyError for one that is not of the corpus."""
+        """Return what is known about a body. Raises KeyError if it is not in the corpus."""
         known = self._cases[self._key(body)]
         return Case(known.file, body, known.image)
 

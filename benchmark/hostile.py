@@ -30,7 +30,7 @@ QUESTION = "hostile"
 PROBE = Path(__file__).parent / "probe"
 #: Seconds that an attempt at a dead host takes, the default of both tools.
 TIMEOUT = 10.0
-#: Slots of img2ds, a process, unless told otherwise.
+#: Default of slots a process for img2ds.
 DEFAULT = NetworkOptions().thread_count
 #: Seconds after which a worker's slots count: all can have their first row by then.
 WARM_UP = 2.0
@@ -127,7 +127,7 @@ def report(results: list[Result], urls: list[str], options: argparse.Namespace) 
     ours = [r for r in results if r.tool == "img2ds"]
     best = max(ours, key=_rate)
     theirs = frozenset[str]().union(*(r.images for r in results if r.tool == "img2dataset"))
-    there = frozenset(filter(hostile_web.is_picture, urls))
+    there = frozenset(filter(hostile_web.is_image, urls))
     rows = []
     for result in results:
         lost = len(theirs - result.images)
@@ -136,10 +136,10 @@ def report(results: list[Result], urls: list[str], options: argparse.Namespace) 
         rows.append([name, str(len(result.images)),
                      str(len(there - result.images)), str(lost), f"{result.used.wall:.0f}",
                      f"{result.rate:.0f}", f"{result.used.cpu_per_image:.1f}", share])  # fmt: skip
-    head = ["tool and slots", "images", "of pictures missed", "lost to img2dataset",
+    head = ["tool and slots", "images", "of images missed", "lost to img2dataset",
             "wall s", "images/s", "CPU ms/image", "slots busy"]  # fmt: skip
     print(
-        f"\n{len(urls)} rows of {options.hosts} hosts, {len(there)} of them pictures; "
+        f"\n{len(urls)} rows of {options.hosts} hosts, {len(there)} of them images; "
         f"both tools with {options.retries} retries"
     )
     print(measure.table(head, rows))

@@ -1,4 +1,4 @@
-"""The hostile web: a server that is slow, late, wrong or silent, and the DNS that leads to it.
+"""The hostile web: a server that is slow, late, wrong or unresponsive, and its DNS.
 
 What a URL meets is in its host and path, so that every tool meets the same. Everything is on
 loopback; run in a world of its own (see `world`).
@@ -62,8 +62,8 @@ def _host(number: int, random: Random) -> tuple[str, str]:
     return scheme, f"h{number}.good.example"
 
 
-def is_picture(url: str) -> bool:
-    """Whether a patient client gets a picture for this URL."""
+def is_image(url: str) -> bool:
+    """Whether a patient client gets an image for this URL."""
     _, _, host, kind, _ = url.split("/")
     return host.endswith(".good.example") and kind != "missing"
 
@@ -102,7 +102,7 @@ class Pages:
 
     def __init__(self, corpus: Corpus) -> None:
         self._bodies = [
-            (corpus.folder / "picture" / picture.name).read_bytes() for picture in corpus.pictures
+            (corpus.folder / "picture" / image.name).read_bytes() for image in corpus.images
         ]
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,7 +1,7 @@
 """How long does an index take to build, what does it take in memory, what does it find, how fast?
 
 Vectors of 512 dimensions in clusters with a few strong directions each, as embeddings of real
-pictures are; for each kind a process of its own builds the index, and another one searches it.
+images are; for each kind a process of its own builds the index, and another one searches it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def make_rows(seed: int, rows: int) -> npt.NDArray[np.float16]:
     world = np.random.default_rng(0)
     centres = world.standard_normal((CLUSTERS, DIMENSION)).astype(np.float32)
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    # All pictures share a direction: cosines of CLIP's embeddings are far above 0.
+    # All images share a direction: cosines of CLIP's embeddings are far above 0.
     common = world.standard_normal(DIMENSION).astype(np.float32)
     common /= np.linalg.norm(common)
     directions = world.standard_normal((CLUSTERS, DIRECTIONS, DIMENSION)).astype(np.float32)
@@ -69,7 +69,7 @@ def make_rows(seed: int, rows: int) -> npt.NDArray[np.float16]:
 
 
 def make_folder(folder: Path, rows: int) -> None:
-    """An embedding folder of pictures, without texts."""
+    """An embedding folder of images, without texts."""
     for name in ("img_emb", "metadata"):
         (folder / name).mkdir(parents=True)
     for part, start in enumerate(range(0, rows, PART_ROWS)):
@@ -173,7 +173,7 @@ def throughput(one: Callable[[Any], float], questions: npt.NDArray[np.float32]) 
 
 
 def in_process(*arguments: str) -> dict[str, Any]:
-    """What this file prints last when it is run with `arguments`."""
+    """Run this file with `arguments` and return its last line."""
     command = [sys.executable, "-m", "benchmark.knn", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -80,7 +80,7 @@ def main() -> None:
         kept[name] = [microseconds, *figures]
         rows.append([name, f"{microseconds:.1f}", *(f"{100 * figure:.1f} %" for figure in figures)])
     print(f"\n{len(english)} English captions, {count} texts in {len(FOREIGN)} other languages")
-    head = ["detector", "us a text", "English kept", "others kept", "others told right"]
+    head = ["detector", "us a text", "English kept", "others kept", "others identified"]
     print(measure.table(head, rows))
     measure.keep(QUESTION, {"english": len(english), "others": count, "found": kept})
 

@@ -1,4 +1,4 @@
-"""What a run cost and what it wrote; slopes between runs; tables; results kept as JSON lines."""
+"""The cost and the output of a run; slopes between runs; tables; results kept as JSON lines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one run used: seconds, bytes (of its largest process), and the images it wrote."""
+    """The cost of one run: seconds, bytes (of its largest process), and the images it wrote."""
 
     wall: float
     cpu: float
@@ -59,7 +59,7 @@ class RunFailed(Exception):
 
 
 def count(output_folder: Path) -> Counts:
-    """Read the committed shards' marks. Works on img2dataset's output too, but for the reasons."""
+    """Read the commit markers. Works on img2dataset's output too, except for the reasons."""
     markers = [json.loads(path.read_text()) for path in sorted(output_folder.glob("*_stats.json"))]
     reasons: Counter[str] = Counter()
     for marker in markers:

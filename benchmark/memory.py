@@ -1,6 +1,6 @@
 """Does the memory of img2ds stay flat over a million URLs with 512 requests in flight a process?
 
-nginx answers from a small corpus: `--full` percent of the URLs with pictures of every size, the
+nginx answers from a small corpus: `--full` percent of the URLs with images of every size, the
 others with small ones, so that a million rows end within minutes. As in a real list, every second
 URL or so has a host that was not seen before; over https these share one certificate. The
 resident memory of the workers and of their parent is read every half second; a shard's tar goes
@@ -31,7 +31,7 @@ PROCESSES = 2
 INTERVAL = 0.5
 #: Percent of the URLs whose host is new: in LAION-400M's list 55 % share one with an earlier URL.
 NEW_HOSTS = 45
-#: Longer side of the small pictures, in pixels.
+#: Longer side of the small images, in pixels.
 SMALL = 256
 
 
@@ -47,15 +47,15 @@ def make_urls(count: int, scheme: str) -> list[str]:
 
 
 def some_small(corpus: Corpus, full: float) -> Corpus:
-    """As many pictures, but `full` percent of them alone are as the corpus has them."""
-    small = [p for p in corpus.pictures if p.kind == "jpg" and max(p.width, p.height) < SMALL]
+    """As many images, but `full` percent of them alone are as the corpus has them."""
+    small = [p for p in corpus.images if p.kind == "jpg" and max(p.width, p.height) < SMALL]
     step = 100 / full
-    kept = {round(number * step) for number in range(round(len(corpus.pictures) / step))}
-    pictures = [
-        picture if number in kept else small[number % len(small)]
-        for number, picture in enumerate(corpus.pictures)
+    kept = {round(number * step) for number in range(round(len(corpus.images) / step))}
+    images = [
+        image if number in kept else small[number % len(small)]
+        for number, image in enumerate(corpus.images)
     ]
-    return Corpus(corpus.folder, pictures)
+    return Corpus(corpus.folder, images)
 
 
 def children(pid: int) -> list[int]:
@@ -67,7 +67,7 @@ def children(pid: int) -> list[int]:
 
 
 def resident(pid: int) -> int:
-    """Bytes in memory now, 0 when the process is gone."""
+    """Bytes in memory now, 0 after the process has ended."""
     with suppress(FileNotFoundError, ProcessLookupError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmRSS"):
@@ -76,7 +76,7 @@ def resident(pid: int) -> int:
 
 
 def sweep(output: Path, ended: threading.Event) -> None:
-    """Remove the tars of committed shards: a million pictures would fill a small disk."""
+    """Remove the tars of committed shards: a million images would fill a small disk."""
     while not ended.wait(2):
         for marker in output.glob("*_stats.json"):
             marker.with_name(marker.name.replace("_stats.json", ".tar")).unlink(missing_ok=True)

@@ -28,7 +28,7 @@ QUESTION = "paper"
 #: The link's ends; a block that RFC 2544 sets aside for benchmarks.
 SERVER, CLIENT = "198.18.0.1", "198.18.0.2"
 DEVICE, FAR_DEVICE = "paper0", "paper1"
-#: The paper: bits a second and cores, images of its data set.
+#: The paper: bits a second and cores, images of its dataset.
 PAPER_RATE, PAPER_CORES, PAPER_IMAGES = 1e9, 16, 100e6
 #: Bytes that tbf lets through at once, enough for one offloaded packet of 64 KiB; and the
 #: seconds that a packet may wait in its queue.

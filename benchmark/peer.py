@@ -15,13 +15,13 @@ from benchmark.world import stop
 
 #: The version all comparisons are made with.
 VERSION = "1.47.0"
-#: What `benchmark.fetch` compares with beside img2dataset.
+#: What `benchmark.fetch` compares with in addition to img2dataset.
 CLIENTS = ("aiohttp", "pycurl")
 HOME = Path(__file__).parent / ".peer"
 
 
 def install(home: Path) -> None:
-    """Make the environment with pip; what is in it already is left alone."""
+    """Create the environment with pip; installed packages are kept."""
     python = home / "bin" / "python"
     if not python.exists():
         venv.create(home, with_pip=True, clear=True)

@@ -25,7 +25,7 @@ ROUNDS = 3
 
 
 def ask(home: Path, what: str, arguments: list[str]) -> dict[str, float]:
-    """What the peer in `home` takes, by stage; nothing, and a line, where there is none."""
+    """Milliseconds of img2dataset in `home` by stage; empty, with a note, if it is missing."""
     python = home / "bin" / "python"
     if not (home / "bin" / "img2dataset").exists():
         print(f"img2dataset is not in {home.name}: run python -m benchmark.peer")
@@ -41,7 +41,7 @@ def ask(home: Path, what: str, arguments: list[str]) -> dict[str, float]:
 
 
 def _codec(folder: str, every: str) -> dict[str, float]:
-    """Milliseconds a picture of a corpus: Resizer, of it decoding and encoding; hash and EXIF."""
+    """Milliseconds an image of a corpus: Resizer, of it decoding and encoding; hash and EXIF."""
     import cv2
     import exifread
     from img2dataset.resizer import Resizer  # type: ignore[import-not-found]
@@ -64,7 +64,7 @@ def _codec(folder: str, every: str) -> dict[str, float]:
     resizer = on_clock("resizer", Resizer(256, "border", False))
 
     def extras(stream: io.BytesIO) -> None:
-        """What its Downloader does with the bytes by default."""
+        """The default work of its Downloader on the bytes."""
         stream.seek(0)
         tags = exifread.process_file(stream, details=False)
         json.dumps({k: str(v).strip() for k, v in tags.items() if v is not None})
@@ -131,6 +131,6 @@ def _write(samples: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    # The programs beside this file have the names of others' packages.
+    # Modules in this folder have the names of other packages.
     sys.path.pop(0)
     print(json.dumps(_codec(*sys.argv[2:]) if sys.argv[1] == "codec" else _write(*sys.argv[2:])))

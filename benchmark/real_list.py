@@ -1,7 +1,7 @@
 """Does img2ds get all of a real list, exactly, and at what cost?
 
 A real list's hosts, schemes, ports and paths are answered on loopback, one row in six with a
-failure. What each row must come to is known beforehand, so every number is checked; `--peer`
+failure. The outcome of each row is known in advance, so every number is checked; `--peer`
 runs img2dataset on the same rows.
 """
 
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import webdataset
 
 from benchmark import measure, peer, tools, web, world
-from benchmark.answers import DEAD_HOSTS, FAILING, PICTURE, REASONS, Rule
+from benchmark.answers import DEAD_HOSTS, FAILING, IMAGE, REASONS, Rule
 from benchmark.corpus import open_corpus
 from benchmark.measure import Counts, Usage
 from benchmark.web import Web
@@ -28,7 +28,7 @@ QUESTION = "real_list"
 
 
 class Checks:
-    """What was found, beside what had to be."""
+    """What was found, against what was expected."""
 
     def __init__(self) -> None:
         self._rows: list[list[str]] = []
@@ -63,7 +63,7 @@ def check_counts(
     failures = counts.failed_to_download + counts.failed_to_resize
     checks.equal("successes + failures", counts.images + failures, len(urls))
     checks.equal("sum of the reasons", counts.reasons.total(), failures)
-    checks.equal("successes", counts.images, answers[PICTURE])
+    checks.equal("successes", counts.images, answers[IMAGE])
     known: set[str] = set()
     for answer, reasons in REASONS.items():
         if answers[answer]:
@@ -79,7 +79,7 @@ def check_counts(
         rows += table.num_rows
         for url, status, reason in zip(*(column.to_pylist() for column in table), strict=True):
             answer = rule.answer(url)
-            right = status == "success" if answer == PICTURE else reason in REASONS[answer]
+            right = status == "success" if answer == IMAGE else reason in REASONS[answer]
             if not right:
                 wrong += 1
                 print(
@@ -96,7 +96,7 @@ def samples(output: Path) -> Iterator[dict[str, bytes]]:
 
 
 def check_samples(checks: Checks, counts: Counts, output: Path) -> None:
-    """The tars hold the pictures that the stats count."""
+    """The tars hold the images that the stats count."""
     keys: set[str] = set()
     whole = 0
     for sample in samples(output):
@@ -122,14 +122,14 @@ def replay(table: pa.Table, servers: Web, options: argparse.Namespace, folder: P
     checks.equal("requests of a second run", servers.requests() - requests, 0)
     checks.equal("stats as before it", measure.count(output) == counts, True)
     print(checks.table(), flush=True)
-    failed = len(urls) - servers.rule.pictures(urls)
+    failed = len(urls) - servers.rule.images(urls)
     print(f"\n{len(urls)} rows, {failed / len(urls):.1%} of them answered with a failure")
     if options.peer:
         other = tools.img2dataset(servers, options.peer_venv)
         used[other.name] = other.run(url_list, folder / other.name)
     print(compare(used))
     measure.keep(QUESTION, {
-        "rows": len(urls), "expected": servers.rule.pictures(urls), "requests": requests,
+        "rows": len(urls), "expected": servers.rule.images(urls), "requests": requests,
         "checks_failed": checks.failed, "system_authorities": not options.own_authority_only,
         "tools": {name: _as_dict(usage) for name, usage in used.items()},
         **({"img2dataset": peer.version(options.peer_venv)} if options.peer else {}),
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes of the web server")
     parser.add_argument(
         "--own_authority_only", action="store_true",
-        help="trust the benchmark's authority alone, not the system's beside it",
+        help="trust only the benchmark's authority, not the system's",
     )  # fmt: skip
     options = parser.parse_args()
     if options.peer:

@@ -2,7 +2,7 @@
 
     python -m benchmark.release [--pairs 200000] [--dim 512]
 
-CPU time a pair of each step, beside the floor: reading and writing the same tables and arrays
+CPU time a pair of each step, against the floor: reading and writing the same tables and arrays
 with nothing done to them. A tenth of the pairs come twice, half are above the threshold.
 """
 
@@ -38,7 +38,7 @@ THRESHOLD = 0.3
 
 
 def write_scored(folder: Path, pairs: int, dim: int) -> None:
-    """A scored folder without marks, 10 000 pairs a part."""
+    """A scored folder without commit markers, 10,000 pairs a shard."""
     rng = np.random.default_rng(0)
     for name in ("metadata", "img_emb", "text_emb"):
         (folder / name).mkdir(parents=True)

@@ -2,8 +2,8 @@
 
 The servers need a share of the machine too, and there are no cores to spare for them. So all
 scales together: one process and the servers are held on one core, then two processes and the
-same servers have two. Beside the wall rates stands the CPU an image costs in either case: if it
-does not rise, nothing in img2ds stands between the processes.
+same servers have two. The table shows the CPU cost of an image next to the wall rates: if it does
+not rise, nothing in img2ds makes the processes wait for each other.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _servers_cpu() -> float:
 
 
 def report(rounds: dict[int, list[Round]], options: argparse.Namespace) -> None:
-    """Print the table, what it says, and keep the numbers."""
+    """Print the table and its conclusion, and keep the numbers."""
     cpu, rate, servers = (
         {
             count: measure.middle([getattr(one, name) for one in some])

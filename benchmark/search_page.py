@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def asked(page: Any, text: str) -> float:
-    """Asked once the pictures of the text before are there, as by somebody who looks at them."""
+    """Asked once the images of the text before are there, as by somebody who looks at them."""
     page.wait_for_function(
         "() => [...document.images].every(i => i.complete || i.getBoundingClientRect().top > 900)"
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Seconds for `count` pictures."""
+    """Seconds for `count` images."""
 
     count: int
     wall: float
@@ -20,17 +20,17 @@ class Spent:
 
     @property
     def rate(self) -> float:
-        """Pictures a second."""
+        """Images a second."""
         return self.count / self.wall
 
     @property
     def cpu_ms(self) -> float:
-        """Milliseconds of CPU a picture."""
+        """Milliseconds of CPU an image."""
         return 1000 * self.cpu / self.count
 
 
 def timed(work: Callable[[], int]) -> Spent:
-    """`work` gives the number of pictures it did. Processes it waited for count as well."""
+    """`work` gives the number of images it did. Processes it waited for count as well."""
     before, began = os.times(), time.perf_counter()
     count = work()
     wall, after = time.perf_counter() - began, os.times()

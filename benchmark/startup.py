@@ -157,7 +157,7 @@ def run(url_list: Path, seconds: float) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000_000)
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long each run goes on")
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds of each run")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     url_list = make_list(options.rows)

@@ -1,4 +1,4 @@
-"""The tools that are compared: how each is called for the same list, the same pictures out."""
+"""The tools that are compared: how each is called for the same list, the same images out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARD = 500
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A command and what it needs beside the flags that both tools share."""
+    """A command and what it needs in addition to the flags that both tools share."""
 
     name: str
     command: tuple[str, ...]
@@ -43,7 +43,7 @@ class Tool:
         """Run `line`.
 
         Raises:
-            RunFailed: the tool says so by its exit code.
+            RunFailed: the tool exits with an error code.
         """
         return measure.run(self.line(url_list, output_folder), self.environment, output_folder)
 
@@ -58,7 +58,7 @@ def img2ds(web: Web) -> Tool:
 
 
 def img2dataset(web: Web, home: Path) -> Tool:
-    """The peer in the virtual environment `home`. It has no retries either, by default."""
+    """img2dataset in the virtual environment `home`. It has no retries either, by default."""
     return Tool(
         "img2dataset",
         (peer.program(home),),

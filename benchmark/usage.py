@@ -1,7 +1,7 @@
 """Run a command and write what its whole process tree used, as JSON, to a file.
 
 `python usage.py REPORT COMMAND...`: seconds of wall and CPU time, the largest resident set of any
-one process in bytes, the exit code. Orphans are adopted and waited for, so none goes uncounted.
+one process in bytes, the exit code. It is the reaper of orphans, so that they are counted too.
 A program of its own: a small one, whose memory the command's does not inherit.
 """
 

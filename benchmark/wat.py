@@ -1,4 +1,4 @@
-"""What does a WAT file cost to read, beside cc2dataset's way of reading it?
+"""What does a WAT file cost to read, against cc2dataset?
 
 One core, one made WAT file, CPU time of the process, the contenders by turns. The baseline is the
 algorithm of cc2dataset's `process_wat`, written down here: FastWARC's records, simdjson's document
@@ -116,7 +116,7 @@ def candidates(data: bytes) -> int:
 
 
 def extract(data: bytes) -> int:
-    """Those, written to a candidate file: the whole stage but for its start."""
+    """The candidates written to a file: the whole stage except its start."""
     counts = Counts()
     extractor = Extractor("made.warc.wat.gz", Rules(), ("src",), counts)
     with tempfile.TemporaryDirectory() as folder:

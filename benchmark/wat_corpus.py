@@ -2,7 +2,7 @@
 
 Records, their order, keys and members are as in real files: a request, a response and a metadata
 record each page, one gzip member a record. Half of the pages are in the layout since 2019, where
-entities are decoded and a link is `{"path","url","alt"}`, unless `--layout` says otherwise. Shares
+entities are decoded and a link is `{"path","url","alt"}`, unless `--layout` is given. Shares
 are of one real file (45 000 pages, 350 MB, 400 000 images with alt texts): nine alt texts a page
 among some two hundred other links, two in five of them not English.
 
@@ -112,7 +112,7 @@ def _anchor(site: _Site) -> dict[str, str]:
 def _links(site: _Site, new: bool) -> list[dict[str, str]]:
     dice = site.dice
     # A menu stands on top, at the bottom and in the one for phones; articles are linked by their
-    # pictures, their titles and "read more".
+    # images, their titles and "read more".
     menu = [_anchor(site) for _ in range(dice.randint(8, 45))]
     links = menu * dice.randint(1, 3)
     for _ in range(dice.randint(20, 90)):
@@ -226,7 +226,7 @@ def _page(dice: random.Random, number: int, new: bool) -> Iterator[tuple[str, di
 
 
 def _json(document: object) -> str:
-    """As org.json writes it: no blanks, text as it is, `</` broken up."""
+    """Encode as org.json does: no blanks, text unescaped, `</` escaped."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
 
 

@@ -23,7 +23,7 @@ from benchmark.answers import (
     Rule,
     answer_split,
     dead_hosts,
-    picture_splits,
+    image_splits,
     read_url,
 )
 from benchmark.certificates import Authority
@@ -77,7 +77,7 @@ http {{
         server_name _;
         ssl_certificate {certificates}/$certificate.crt;
         ssl_certificate_key {certificates}/key.pem;
-        root {pictures};
+        root {images};
         location / {{
             if ($answer = 404) {{ return 404; }}
             if ($answer = 403) {{ return 403; }}
@@ -90,7 +90,7 @@ http {{
         location = /html {{
             types {{ }}
             default_type text/html;
-            return 200 "<!doctype html><title>Gone</title><p>This picture is no longer here.";
+            return 200 "<!doctype html><title>Gone</title><p>This image is no longer here.";
         }}
     }}
 }}
@@ -206,16 +206,16 @@ def _nginx_conf(
     workers: int,
     access_log: Path | None,
 ) -> str:
-    count = len(corpus.pictures)
+    count = len(corpus.images)
     files, jpegs = [], []
-    last = next(picture.name for picture in corpus.pictures if picture.name.endswith(".jpg"))
-    for number, picture in enumerate(corpus.pictures):
+    last = next(image.name for image in corpus.images if image.name.endswith(".jpg"))
+    for number, image in enumerate(corpus.images):
         key = f"{number // 100}{number // 10 % 10}{number % 10}"
-        files.append(f"        {key} {picture.name};")
+        files.append(f"        {key} {image.name};")
         # Only JPEGs are cut; one stands in for its neighbours of other formats.
-        last = picture.name if picture.name.endswith(".jpg") else last
+        last = image.name if image.name.endswith(".jpg") else last
         jpegs.append(f"        {key} {last};")
-    splits = [answer_split(rule.failing), *picture_splits(count)]
+    splits = [answer_split(rule.failing), *image_splits(count)]
     listens = []
     for port, scheme in sorted(rule.ports.schemes.items()):
         kind = " ssl" if scheme == "https" else ""
@@ -231,7 +231,7 @@ def _nginx_conf(
         listens="\n".join(listens),
         certificates=folder / "certificates",
         many=MANY,
-        pictures=corpus.folder,
+        images=corpus.folder,
     )
 
 

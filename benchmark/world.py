@@ -41,7 +41,7 @@ def need(program: str, package: str) -> str:
 
 
 def stop(line: str) -> NoReturn:
-    """End with one line for people."""
+    """Exit with a one-line message."""
     sys.exit(f"error: {line}")
 
 

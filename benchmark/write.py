@@ -1,4 +1,4 @@
-"""What does writing a sample cost in each format, beside others' writers and the bare write?
+"""What does writing a sample cost in each format, against other writers and the bare write?
 
 The same shard again and again, by turns: 256 x 256 JPEGs made of the corpus, captions, and the
 JSON that img2ds writes. CPU time of the process, system calls included; and for whole shards, which
@@ -50,11 +50,11 @@ QUESTION = "write"
 #: Bytes of a bare write: as many as the tar writer gathers.
 _PIECE = 1 << 18
 _NOTHING = pa.table({})
-#: Contenders that make many files. Those are removed in the end only: ext4 gives an inode that was
-#: freed in the last minute to nobody and steps over every one of them to make a file, which then
-#: takes twenty times as long. Where others removed many, TMPDIR=/dev/shm gives calm figures.
+#: Contenders that make many files. Those are removed in the end only: ext4 does not reuse an
+#: inode for a minute after it was freed and steps over every such inode to create a file, which
+#: then takes twenty times as long. Where others removed many, use TMPDIR=/dev/shm.
 MANY = ("bare files", "FilesWriter", "shard, files")
-#: The output formats with pictures.
+#: The output formats with images.
 FORMATS = ("webdataset", "files", "parquet", "tfrecord")
 
 
@@ -101,7 +101,7 @@ class Shards:
         self._write(FilesWriter("0", "jpg", lambda name: str(folder / name)))
 
     def parquet(self, folder: Path) -> None:
-        """img2ds's ParquetWriter, with all columns; there is no table beside it."""
+        """img2ds's ParquetWriter, with all columns; there is no separate table."""
         self._write(ParquetWriter("0.parquet", "jpg", lambda name: str(folder / name)))
 
     def tfrecord(self, folder: Path) -> None:
@@ -157,7 +157,7 @@ class Shards:
                     archive.addfile(info, io.BytesIO(data))
 
     def bare(self, folder: Path) -> None:
-        """The bytes of img2ds's tar, as they are."""
+        """The bytes of img2ds's tar, unchanged."""
         with open(folder / "3.tar", "wb", buffering=0) as file:
             for at in range(0, len(self.bytes), _PIECE):
                 file.write(memoryview(self.bytes)[at : at + _PIECE])
@@ -168,7 +168,7 @@ class Shards:
         hashlib.sha256(self.bytes).hexdigest()
 
     def digest(self, folder: Path) -> None:
-        """The hash of the bytes as they were fetched, which stands in the metadata."""
+        """The hash of the original bytes, which the metadata records."""
         for body in self.bodies:
             hashlib.sha256(body).hexdigest()
 
@@ -178,7 +178,7 @@ class Shards:
         write_metadata("0.parquet", str(folder / "0.parquet"), table)
 
     def shard(self, folder: Path, output_format: str) -> None:
-        """All that a row goes through once its picture is made, until the shard is committed."""
+        """All that a row goes through once its image is made, until the shard is committed."""
         columns = self._columns
         table = pa.table({"url": columns["url"], "caption": columns["caption"]})
         options = Options.from_flags(
@@ -238,7 +238,7 @@ def take_times(
     )
 
 
-def ask_peer(shards: Shards, home: Path) -> dict[str, float]:
+def measure_img2dataset(shards: Shards, home: Path) -> dict[str, float]:
     """img2dataset's writers on the same samples, by output format."""
     # Its table has no reasons; its values are all there.
     rows = [
@@ -261,7 +261,7 @@ def main() -> None:
     shards = Shards(options.samples)
     with tempfile.TemporaryDirectory() as home:
         found, passed = take_times(shards, options.rounds, Path(home))
-        for output_format, value in ask_peer(shards, options.peer_venv).items():
+        for output_format, value in measure_img2dataset(shards, options.peer_venv).items():
             found[f"img2dataset's writer, {output_format}, with its table"] = value
     kilobytes = len(shards.bytes) / len(shards.samples) / 1000
     print(f"\n{len(shards.samples)} samples of {kilobytes:.1f} kB in the tar")

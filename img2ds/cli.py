@@ -31,7 +31,7 @@ def main() -> None:
     except KeyboardInterrupt:  # before or after the shards, when there is nothing to finish
         print("img2ds: interrupted. Run the same command again to resume.", file=sys.stderr)
         code = 130
-    except BrokenPipeError:  # nobody reads what is printed; Python would report it at its exit
+    except BrokenPipeError:  # the reader closed the pipe; Python would report it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
     sys.exit(code)

@@ -30,7 +30,7 @@ from img2ds.source import RangeReader, read_rows
 from img2ds.storage import OutputFolder
 from laion.provenance import note_input
 
-#: What the pipeline decides: these are no flags of `laion download`.
+#: Fixed by the pipeline: these are not flags of `laion download`.
 FIXED: Mapping[str, Any] = {
     "input_format": "parquet",
     "url_col": "url",
@@ -60,7 +60,7 @@ def taken_over(names: Iterable[str]) -> list[tuple[str, Any, Any]]:
 
 
 def flags_of(*groups: type[Any]) -> list[str]:
-    """The names of the flags of img2ds's groups that a stage of ours takes over."""
+    """The names of the flags of img2ds's groups that a laion stage takes over."""
     names = [f.name for group in groups for f in fields(group)]
     return [name for name in names if name not in FIXED and name not in _LEFT_OUT]
 

@@ -1,6 +1,6 @@
 """What a folder was made from: its input, its model, and the stages that it came through.
 
-Manifests identify inputs and models by name or content; a note beside the manifest says where
+Manifests identify inputs and models by name or content; a note next to the manifest records where
 they are. Commit markers say what each stage kept and dropped.
 """
 

@@ -41,7 +41,7 @@ class StageOptions:
         None, "int?", "worker processes (default: one a core)", identity=False
     )
     distributor: str = flag(
-        "multiprocessing", "choice", "who runs the workers", *DISTRIBUTORS, identity=False
+        "multiprocessing", "choice", "what runs the worker processes", *DISTRIBUTORS, identity=False
     )
     incremental_mode: str = flag(
         "incremental", "choice",
@@ -54,7 +54,7 @@ class StageOptions:
         identity=False,
     )  # fmt: skip
     force: bool = flag(
-        False, "bool", "take the output folder over from a run that still holds it", identity=False
+        False, "bool", "take over the output folder from a run that still holds it", identity=False
     )
 
     def __post_init__(self) -> None:
@@ -93,9 +93,10 @@ class StageReport(RunReport):
             lines += [drops_table(self.tally, f"kept {self.labels.rows}"), ""]
             rate = self.tally.count / max(self.wall_time, 1e-3)
             per_row = 1e6 * self.cpu_time / self.tally.count
+            digits = ",.0f" if per_row >= 100 else ".3g"
             lines.append(
                 f"{self.stage}: {duration(self.wall_time)}, {rate:,.0f} rows/s, "
-                f"{per_row:,.1f} µs CPU per row"
+                f"{per_row:{digits}} µs CPU per row"
             )
         return "\n".join([*lines, *describe_end(self)])
 

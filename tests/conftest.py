@@ -86,7 +86,7 @@ def _group(item: pytest.Item) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_proxy() -> Iterator[None]:
-    """Whatever proxy this machine has, tests are about others."""
+    """Remove this machine's proxy settings: tests set their own."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
             patch.delenv(name)
@@ -142,7 +142,7 @@ def spark_master() -> Iterator[str]:
 
 
 def spark_settings(master: str) -> dict[str, str]:
-    """What an application of half the cluster asks for."""
+    """The settings of an application that uses half the cluster."""
     return {
         "spark.master": master,
         "spark.cores.max": str(SPARK_CORES // 2),
@@ -169,7 +169,7 @@ def _daemon(home: Path, name: str, arguments: list[str], ready: str) -> Iterator
                 break
         else:
             raise AssertionError(f"Spark's {name} did not start:\n{''.join(seen)}")
-        # Nobody reads on: what it logs must not fill the pipe.
+        # Nothing reads the rest: logging must not fill the pipe.
         drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
         process.stderr.close()
         yield match[1]

@@ -79,12 +79,12 @@ def download(drawn: Sequence[ShapeImage], shards: Path) -> None:
     with urls.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("url", "caption", "license"))
-        for number, picture in enumerate(drawn):
+        for number, image in enumerate(drawn):
             url = f"http://{HOSTS[number % len(HOSTS)]}/photo/{number}.jpeg"
             licence = "https://creativecommons.org/licenses/by/4.0/" if number % 3 == 0 else "?"
-            writer.writerow((url, picture.caption, licence))
+            writer.writerow((url, image.caption, licence))
     encode = make_encoder("jpg", 92)
-    with BackgroundWeb([bytes(encode(picture.pixels)) for picture in drawn]) as address:
+    with BackgroundWeb([bytes(encode(image.pixels)) for image in drawn]) as address:
         command = [
             sys.executable, "-m", "img2ds",
             "--url_list", str(urls), "--caption_col", "caption",
@@ -137,9 +137,7 @@ def check(address: str, urls: Path) -> tuple[float, float]:
     with urls.open(newline="") as file:
         shown = [row["url"] for row in csv.DictReader(file)]
     drawn = shape_images(SEED, len(shown))
-    truth = {
-        url: (picture.colour, picture.shape) for url, picture in zip(shown, drawn, strict=True)
-    }
+    truth = {url: (image.colour, image.shape) for url, image in zip(shown, drawn, strict=True)}
     wait_for(address)
     shares, times = [], []
     for colour in COLOURS:

@@ -46,7 +46,7 @@ def run(main: Callable[[], Awaitable[T]], *, limit: float = LIMIT) -> T:
             return await main()
 
     with loopback_only(), _real_limit(), warnings.catch_warnings():
-        warnings.simplefilter("error", ResourceWarning)  # a socket that nobody closed
+        warnings.simplefilter("error", ResourceWarning)  # a socket left open
         try:
             return trio.run(limited, clock=MockClock(autojump_threshold=IDLE))
         except BaseException as error:

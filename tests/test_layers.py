@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 #: The layers of img2ds, the lowest first: each may import what stands before it, and itself.
-#: Packages of one layer know nothing of each other, but for `PEERS`.
+#: Packages of one layer do not import each other, except for `SAME_LAYER`.
 LAYERS: list[set[str]] = [
     {"core"},
     {"config"},
@@ -28,7 +28,7 @@ LAYERS: list[set[str]] = [
 ]
 
 #: What a package may import of its own layer or of a higher one, and why.
-PEERS: dict[str, set[str]] = {}
+SAME_LAYER: dict[str, set[str]] = {}
 
 PLACE = {name: place for place, layer in enumerate(LAYERS) for name in layer}
 
@@ -47,7 +47,7 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
     "laion/dalle/sample.py": {"image"},
     # Images that a crawl keeps go into the same tars.
     "laion/crawl/pairs.py": {"formats"},
-    # The search page fetches one picture that is asked about, under the same guards.
+    # The search page fetches one image that is asked about, under the same guards.
     "laion/knn/query_image.py": {"net", "image"},
     "laion/web/service.py": {"image"},
 }
@@ -102,7 +102,7 @@ SOURCES = sorted(path for package in ("img2ds", "laion") for path in (ROOT / pac
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Dotted names of everything that a file imports, wherever in it."""
+    """Dotted names of everything that a file imports, at any level."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -132,7 +132,7 @@ def test_imports_go_where_they_may(path: Path) -> None:
             wanted = part(dotted)
             if wanted in PLACE and wanted != home(path):
                 below = PLACE[wanted] < PLACE[home(path)]
-                assert below or wanted in PEERS.get(home(path), ()), f"{name} imports {dotted}"
+                assert below or wanted in SAME_LAYER.get(home(path), ()), f"{name} imports {dotted}"
         for library, homes in HOMES.items():
             if dotted.split(".")[0] == library:
                 assert name.startswith(homes), f"{name} imports {library}"

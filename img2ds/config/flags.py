@@ -104,7 +104,7 @@ class Flags:
         return self.aliases.get(plain, plain)
 
     def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values of the given flags by name, each of its flag's kind.
+        """Return the values of the given flags by name, converted to their kinds.
 
         Raises:
             UsageError: an unknown name, a value of the wrong kind, or a required flag is missing.

@@ -1,4 +1,4 @@
-"""What becomes of each image: the flags of the transformation, a group that validates itself."""
+"""How images are transformed: the flags of one group, a dataclass that validates itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HASHES = ("sha256", "md5", "sha512")
 
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
-    """What becomes of each image."""
+    """How each image is transformed."""
 
     TITLE: ClassVar[str] = "Images"
 

@@ -14,7 +14,7 @@ INPUT_FORMATS = ("txt", "csv", "tsv", "json", "jsonl", "parquet")
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """What to read.
+    """The input: its location, format and columns.
 
     Where the input is and what its columns are called is not part of a dataset's identity: the
     manifest records the input itself.

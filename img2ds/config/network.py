@@ -26,7 +26,7 @@ _LINE_BREAK = re.compile(r"[\r\n\0]")
 
 @dataclass(frozen=True, slots=True)
 class NetworkOptions:
-    """How to fetch."""
+    """How bodies are fetched: limits, headers, DNS, TLS and proxies."""
 
     TITLE: ClassVar[str] = "Network"
 

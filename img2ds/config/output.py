@@ -14,7 +14,7 @@ INCREMENTAL_MODES = ("incremental", "overwrite", "extend")
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
-    """What to write, and where."""
+    """Where the dataset is written, and in which format."""
 
     TITLE: ClassVar[str] = "Output"
 

@@ -17,7 +17,7 @@ _flag = functools.partial(flag, identity=False)
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How to run."""
+    """How the run is executed: processes, retries, limits and logging."""
 
     TITLE: ClassVar[str] = "Run"
 

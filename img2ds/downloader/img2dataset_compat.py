@@ -87,13 +87,13 @@ def _differs(
     )
     urls = dict(zip(_texts(there, "key"), _texts(there, "url"), strict=True))
     if urls.keys() != set(keys):
-        return f"the keys of {name} are others: see --number_sample_per_shard, --oom_shard_count"
+        return f"the keys of {name} differ: check --number_sample_per_shard and --oom_shard_count"
     try:
         rows = _texts(read_rows(task, [options.input.url_col], reader), options.input.url_col)
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"cannot read the input: {error}") from None
     if [urls[key] for key in keys] != rows:
-        return f"the URLs of {name} are others"
+        return f"the URLs of {name} differ"
     return None
 
 

@@ -111,7 +111,7 @@ def _download(
 ) -> None:
     """Make the missing shards, and record how many a streamed input had."""
     report = build.report
-    if build.adopted:
+    if build.from_img2dataset:
         shards = counted(len(build.committed), "shard")
         build.console.note(f"resuming after {shards} made by img2dataset")
     plan = Plan(

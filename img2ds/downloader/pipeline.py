@@ -32,7 +32,7 @@ from img2ds.net.fetcher import Fetcher
 from img2ds.net.retry_rule import retry_delay
 from img2ds.report.tally import Tally
 
-#: Times that a row is tried again after a failure of this machine itself, and the seconds between.
+#: Times that a row is retried after a failure of this machine itself, and the seconds between.
 LOCAL_RETRIES, LOCAL_RETRY_DELAY = 20, 1.0
 #: Costly images that wait for the thread. When there are more, the loop itself decodes: it has no
 #: less to do than the thread, and a queue there would fill with slots and their bodies.
@@ -103,7 +103,7 @@ class Pipeline:
         if row.shard.boxes is not None:
             try:
                 boxes = read_boxes(row.shard.boxes[row.index])
-            except BoxError as error:  # nobody has to send an image that may not be kept
+            except BoxError as error:  # do not fetch an image that may not be kept
                 self._end(row, failure(Reason.BAD_BOXES, str(error)))
                 return
         with self._budget.lease() as lease:
@@ -123,7 +123,7 @@ class Pipeline:
                 return fetched
             return await self._transform(row, fetched.body, boxes)
         except Exception as fault:
-            # The only broad except of a worker: a fault of ours costs a row, is counted and logged.
+            # The only broad except of a worker: a bug costs one row, is counted and logged.
             if len(shard.notes) < MAX_NOTES:
                 shard.notes.append(f"{shard.urls[row.index]}: {traceback.format_exc()}")
             return failure(Reason.INTERNAL_ERROR, f"internal error: {type(fault).__name__}")
@@ -139,7 +139,7 @@ class Pipeline:
         if self._verify is not None and shard.hashes is not None:
             expected = shard.hashes[row.index]
             if expected is None or self._verify(body) != expected.strip().lower():
-                return failure(Reason.HASH_MISMATCH, "hash differs from the list's")
+                return failure(Reason.HASH_MISMATCH, "hash differs from the expected one")
         image = self._transformer.inspect(body, boxes)
         if isinstance(image, Failure):
             return image

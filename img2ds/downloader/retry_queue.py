@@ -1,4 +1,4 @@
-"""Rows that are to be tried again, each at its time."""
+"""Rows to retry, each at its time."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ class Scheduler:
         """Try an active row again in `delay` seconds; it holds no slot until then."""
         row.move_to(RowState.DELAYED)
         self._retries.push(row, delay)
-        # One taker more, since whoever waits must learn of the new time.
+        # Wake one more waiting slot, so that it learns of the new time.
         self._takers.unpark(count=self._hosts.leave(row) + 1)
 
     def record_response(self, row: Row) -> None:

@@ -42,7 +42,7 @@ class BuildSpec:
         lock: whether the folder is written to: then it is locked, and leftovers are removed.
         more_folders: other folders that the run writes to.
         digits: digits of a shard's name.
-        retries: times a shard is tried again that was lost.
+        retries: further attempts at a lost shard.
         max_runtime: seconds after which no more shards are started, None for no limit.
         gpus: workers use a GPU each where there are any.
         quiet: only shards that fail get a line.
@@ -84,9 +84,9 @@ class Build(Generic[ReportT]):
     _manifest: Manifest | None = None
 
     @property
-    def adopted(self) -> bool:
+    def from_img2dataset(self) -> bool:
         """Whether the committed shards are img2dataset's."""
-        return self._manifest is not None and self._manifest.adopted
+        return self._manifest is not None and self._manifest.from_img2dataset
 
     @property
     def lost(self) -> bool:
@@ -102,16 +102,16 @@ class Build(Generic[ReportT]):
         isolated: Worker | None = None,
         on_commit: Callable[[ShardReport[Any]], None] | None = None,
     ) -> ReportT:
-        """Run the tasks whose shards are not committed yet. Blocks until that is done or stopped.
+        """Run the tasks whose shards are not committed yet. Blocks until they are done or stopped.
 
         Args:
             expect: returns how many rows and shards there are to make, as far as is known by
                 now; by default estimated from the tasks.
-            isolated: the worker for tasks that were lost before, by default the same.
-            on_commit: called for every shard that was committed, when the report has it.
+            isolated: the worker for tasks that were lost before; by default `worker`.
+            on_commit: called for each committed shard, after the report has counted it.
 
         Raises:
-            UsageError: the tasks cannot be had, and nothing was done.
+            UsageError: the tasks cannot be read; nothing was done.
         """
         if expect is None:
             missing = [task for task in tasks if task.shard_id not in self.committed]
@@ -146,7 +146,7 @@ class Build(Generic[ReportT]):
 def open_build(spec: BuildSpec, report: ReportT) -> Iterator[Build[ReportT]]:
     """Lock the folder and open its manifest; release everything at the end.
 
-    In the block an OSError or a second Ctrl-C ends the build early, which `report` tells.
+    In the block an OSError or a second Ctrl-C ends the build early; `report` records why.
 
     Args:
         report: is filled in.

@@ -86,7 +86,7 @@ class Manifest:
     Attributes:
         current: the place of the segment that this run works on.
         leftovers: files to remove before shards are made.
-        adopted: whether the committed shards are img2dataset's.
+        from_img2dataset: whether the committed shards are img2dataset's.
     """
 
     folder: OutputFolder
@@ -94,7 +94,7 @@ class Manifest:
     committed: set[int]
     current: int = 0
     leftovers: list[str] = field(default_factory=list)
-    adopted: bool = False
+    from_img2dataset: bool = False
 
     def begin(self) -> None:
         """Remove the leftovers and write the manifest: from here on the folder is this run's.
@@ -145,13 +145,13 @@ def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
     if wanted.mode == "overwrite":
         return Manifest(folder, [new], set(), leftovers=_shard_files(folder, names, wanted))
     while segments and not _committed_of(segments[-1], committed):
-        segments.pop()  # nothing of it was committed: it binds nobody
+        segments.pop()  # nothing of it was committed: it is not resumed
     manifest = Manifest(folder, segments or [new], committed)
     if segments:
         manifest.current = _choose(manifest, new, wanted.mode)
     elif committed:
         _check_foreign(folder, committed, wanted)
-        manifest.adopted = True
+        manifest.from_img2dataset = True
     missing = [name for name in names if shard_of_file(name) not in committed]
     manifest.leftovers = _shard_files(folder, missing, wanted)
     if manifest.leftovers and not known and not committed:

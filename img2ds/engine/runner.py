@@ -47,12 +47,12 @@ class RunContext:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be done.
+    """The tasks of a run and how to do them.
 
     Attributes:
         expect: returns how many rows and shards there are to make, as far as is known by now.
         isolated: the worker for tasks that were lost before.
-        on_commit: called for every shard that was committed, when the report has it.
+        on_commit: called for each committed shard, after the report has counted it.
     """
 
     worker: Worker
@@ -82,7 +82,7 @@ class Runner:
         """Run `tasks`, and those that were lost up to `retries` times more.
 
         Raises:
-            UsageError: the tasks cannot be had, and nothing was done.
+            UsageError: the tasks cannot be read; nothing was done.
         """
         console, report, stop = self._console, self._report, self._stop
         if report.shards_before:
@@ -137,7 +137,7 @@ class Runner:
             except (UsageError, OSError) as error:
                 if not self._in_flight and not self._report.shards_committed:
                     raise UsageError(str(error)) from error
-                # Shards in flight are good: finish them, and say why there are no more.
+                # Shards in flight are good: finish them, and report why no more start.
                 self._stop.set(f"cannot read the rest of the input: {error}")
                 return
             if task is None:

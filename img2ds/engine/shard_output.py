@@ -35,7 +35,7 @@ class ShardOutput:
 
     Attributes:
         name: the shard's name, such as `00042`.
-        counts: what became of its rows; goes into the commit marker.
+        counts: the outcomes of its rows; written to the commit marker.
         notes: lines for the log.
         emit: takes reports for the parent process.
 
@@ -78,17 +78,17 @@ class ShardOutput:
         return ShardReport(self.number, marker.counts, marker.duration)
 
     def stage(self, name: str) -> str:
-        """Return the local path to write a file to that `add` may have published as `name`."""
+        """Return the local staging path of a file that `add` may publish as `name`."""
         self._staged[name] = None
         return self._folder.staging_path(name)
 
     def path(self, name: str) -> str:
-        """Return the local path to write the file to that will be published as `name`."""
+        """Return the local staging path of a file that is published as `name`."""
         self._published.setdefault(name)
         return self.stage(name)
 
     def add(self, records: Iterable[FileRecord]) -> None:
-        """Have staged files published whose sizes and hashes are known already."""
+        """Publish staged files whose sizes and hashes are known already."""
         self._published.update({record.name: record for record in records})
 
     def report_progress(self, bytes_read: int = 0) -> None:
@@ -136,7 +136,7 @@ class ShardOutput:
         return self._report(why, fatal)
 
     def fail_with(self, error: Exception) -> ShardReport[Any]:
-        """Give the shard up after an error. Other shards fare better, unless the disk is full."""
+        """Give the shard up after an error. Other shards go ahead, unless the disk is full."""
         if isinstance(error, OSError) and _is_full(error):
             return self.cannot_write(error)
         return self.fail(str(error) or type(error).__name__)

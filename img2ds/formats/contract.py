@@ -23,23 +23,23 @@ Digest = tuple[int, str]
 class ShardWriter(Protocol):
     """Receives the successful rows of one shard, in the order they finish, and stages its data."""
 
-    #: Whether the shard has a metadata table beside its data, `NNNNN.parquet`.
+    #: Whether the shard has a separate metadata table, `NNNNN.parquet`.
     has_metadata_file: bool
 
     def add(self, sample: Sample) -> None:
-        """Write one sample. Raises OSError when the disk does not take it."""
+        """Write one sample. Raises OSError."""
         ...
 
     def finish(self, metadata: pa.Table) -> list[FileRecord]:
-        """Complete and flush the data files, and return the record of each, in publishing order.
+        """Complete and flush the data files; return a record of each, in publishing order.
 
         Args:
-            metadata: all rows of the shard in key order, failed ones too.
+            metadata: all rows of the shard in key order, including failed ones.
         """
         ...
 
     def abort(self) -> None:
-        """Close all open files; they will be thrown away. May be called twice."""
+        """Close all open files, which are then removed. May be called twice."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The metadata table of a shard, `NNNNN.parquet`, which stands beside the data of most formats."""
+"""The metadata table of a shard, `NNNNN.parquet`, a file of its own in most formats."""
 
 from __future__ import annotations
 

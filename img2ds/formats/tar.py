@@ -1,6 +1,6 @@
 """Tar archives: the headers and members that shards are made of, written and read.
 
-Headers are built and cut by hand, since `tarfile` takes four times as long. Writes POSIX.1-1988
+Headers are built and parsed here, since `tarfile` takes four times as long. Writes POSIX.1-1988
 ustar headers of plain files with fixed time and owner: same input, same bytes. Reads those, and
 what other writers of webdataset tars use: extended headers (POSIX.1-2001 pax, GNU long names).
 """
@@ -151,10 +151,10 @@ def read_end(read: Callable[[int], bytes]) -> None:
     total = 0
     while data := read(_READ):
         if data.strip(b"\0"):
-            raise DamagedShardError("there is data after the end-of-archive mark")
+            raise DamagedShardError("there is data after the end-of-archive marker")
         total += len(data)
     if total < _BLOCK or total % _BLOCK:
-        raise DamagedShardError("truncated in the end-of-archive mark")
+        raise DamagedShardError("truncated in the end-of-archive marker")
 
 
 def has_end(path: str) -> bool:

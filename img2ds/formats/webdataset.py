@@ -43,7 +43,7 @@ class TarWriter:
 
 
 class TarReader:
-    """The tar `name`, read from first to last; its end-of-archive mark must be there."""
+    """The tar `name`, read from first to last; its end-of-archive marker must be there."""
 
     has_json = has_captions = True
 

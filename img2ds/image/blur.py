@@ -15,7 +15,7 @@ from img2ds.image.orient import Pixels
 
 #: Fractions of a box's longer side: the margin that is blurred around the box, and the sigma.
 MARGIN = SIGMA = 0.1
-#: Pixels; the sigma of a box of 8 pixels, in which nobody can be recognised.
+#: Pixels; the sigma of a box of 8 pixels, in which no face can be recognized.
 MIN_SIGMA = 0.8
 #: Sigmas: half the width of a kernel (img2dataset until 1.45), and the distance from the margin
 #: within which the mask changes a pixel by half a level of 255 or more.

@@ -79,7 +79,7 @@ def sniff(body: bytes | bytearray) -> Header | Failure:
 
 
 def _describe(body: bytes | bytearray) -> str:
-    """Name what a body is if it is no image."""
+    """Describe a body that is not an image."""
     start = bytes(body[:512]).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for name, pattern in _OTHERS:
         if pattern.match(start):

@@ -58,7 +58,7 @@ class Transformer:
             self._encode_planes = make_plane_encoder(options.quality)
 
     def inspect(self, body: Body, boxes: Boxes = ()) -> InspectedImage | Failure:
-        """Accept or refuse a body by its header: format, decompression bomb, size filters.
+        """Check a body by its header: format, decompression bombs, size filters.
 
         Args:
             boxes: to be blurred; an image with boxes is always re-encoded.

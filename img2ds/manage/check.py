@@ -94,7 +94,7 @@ class ShardCheck:
             if name not in found:
                 verdict.add("missing_file", f"{name} is missing")
             elif size is not None and found[name] != size:
-                message = f"{name} has {found[name]} bytes, its commit marker says {size}"
+                message = f"{name} has {found[name]} bytes, its commit marker has {size}"
                 verdict.add("wrong_size", message)
             elif there[name] == 0 and size is None:
                 verdict.add("wrong_size", f"{name} is empty")
@@ -110,7 +110,7 @@ class ShardCheck:
             verdict.unreadable("damaged_data", name, error)
             return
         if not complete:
-            verdict.add("damaged_data", f"{name} is truncated: it has no end-of-archive mark")
+            verdict.add("damaged_data", f"{name} is truncated: it has no end-of-archive marker")
 
     def _check_digests(
         self,

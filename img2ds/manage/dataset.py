@@ -28,7 +28,7 @@ from img2ds.storage import OutputFolder, read_many, sizes
 from img2ds.storage.filesystem import as_usage_error
 
 #: The format of an input that is a dataset itself, in the fingerprints of manifests.
-RESHARDED = "data set"
+RESHARDED = "data set"  # in manifests since the first version
 #: The staging folder: one folder a run, with files named after a process and their final name.
 _STAGING = "_img2ds/tmp"
 _STAGED_FILE = re.compile(r".*-(\d+)\.[a-z]+")

@@ -34,7 +34,7 @@ class Layout:
 
     @property
     def has_table(self) -> bool:
-        """Whether a shard has a metadata table, `NNNNN.parquet`, be it its data or beside them."""
+        """Whether a shard has a metadata table, `NNNNN.parquet`; it may be the data itself."""
         return OUTPUT_FORMATS[self.output_format].suffix is not None
 
 

@@ -40,7 +40,7 @@ class FolderOptions:
 class StatusOptions(FolderOptions):
     """`img2ds status`."""
 
-    json: bool = flag(False, "bool", "print a JSON document in place of a page")
+    json: bool = flag(False, "bool", "print JSON instead of text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +48,16 @@ class VerifyOptions(FolderOptions):
     """`img2ds verify`."""
 
     fast: bool = flag(
-        False, "bool", "look at files, sizes and row counts alone; read no tar, hash nothing"
+        False, "bool", "check only files, sizes and row counts; read no images, compute no hashes"
     )
-    decode: bool = flag(False, "bool", "decode each image, instead of reading its header only")
+    decode: bool = flag(False, "bool", "decode every image (default: read its header)")
     repair: bool = flag(
         False, "bool",
-        "remove the commit markers of broken shards: the command that made them makes them again",
+        "remove the commit markers of broken shards, so that the next run rebuilds them",
     )  # fmt: skip
     processes_count: int | None = flag(None, "int?", "worker processes (default: one a core)")
     force: bool = flag(False, "bool", "repair even while a run still holds the folder")
-    json: bool = flag(False, "bool", "print a JSON document in place of a page")
+    json: bool = flag(False, "bool", "print JSON instead of text")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,21 +76,20 @@ class RetryFlags(FolderOptions):
 
     reasons: tuple[str, ...] = flag(
         (), "list",
-        "reasons of the rows to try again, such as http_503,connect_timeout (default: all that "
-        "may pass)",
+        "failure reasons to retry, such as http_503,connect_timeout (default: all transient ones)",
     )  # fmt: skip
     tmp_dir: str | None = flag(
         None, "str?", "local folder for unfinished shards (default: inside a local output folder)"
     )
-    force: bool = flag(False, "bool", "take the folder over from a run that still holds it")
+    force: bool = flag(False, "bool", "take over the folder from a run that still holds it")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for reason in self.reasons:
             if reason not in REASONS and not re.fullmatch(r"http_[1-9][0-9]{2}", reason):
                 near = difflib.get_close_matches(reason, REASONS, n=1)
-                hint = f"did you mean {near[0]}?" if near else "img2ds status lists those there are"
-                raise UsageError(f"--reasons: {reason!r} is no reason for a row to fail; {hint}")
+                hint = f"did you mean {near[0]}?" if near else "img2ds status lists reasons"
+                raise UsageError(f"--reasons: unknown reason {reason!r}; {hint}")
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class ReshardOptions(FolderOptions):
     to: str = flag(MISSING, "str", "where the new shards go: another folder or fsspec URL")
     number_sample_per_shard: int = flag(10000, "int", "samples in a new shard")
     output_format: str | None = flag(
-        None, "choice?", "format of the new shards (default: that of the old ones)",
+        None, "choice?", "format of the new shards (default: the format of the dataset)",
         *(name for name, names in OUTPUT_FORMATS.items() if names.suffix is not None),
     )  # fmt: skip
     processes_count: int | None = flag(None, "int?", "worker processes (default: one a core)")
@@ -127,7 +126,7 @@ class ReshardOptions(FolderOptions):
     tmp_dir: str | None = flag(
         None, "str?", "local folder for unfinished shards (default: inside a local folder)"
     )
-    force: bool = flag(False, "bool", "take the new folder over from a run that still holds it")
+    force: bool = flag(False, "bool", "take over the new folder from a run that still holds it")
 
     def __post_init__(self) -> None:
         super().__post_init__()

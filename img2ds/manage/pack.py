@@ -81,7 +81,7 @@ class Packer:
         """Yield the samples of a piece, each with the table and its row there.
 
         Raises:
-            DamagedShardError: they cannot be read, or are not as many as the commit marker says.
+            DamagedShardError: they cannot be read, or are not as many as the commit marker counts.
         """
         advice = f"; img2ds verify --output_folder {self.source.path} shows what is broken"
         count = piece.start
@@ -99,7 +99,7 @@ class Packer:
             words = str(error).splitlines()[0]
             raise DamagedShardError(f"cannot read shard {piece.shard}: {words}{advice}") from None
         if count < piece.stop:
-            words = f"shard {piece.shard} has {count} samples, its commit marker says more"
+            words = f"shard {piece.shard} has {count} samples, its commit marker counts more"
             raise DamagedShardError(words + advice)
 
     def _table(self, shard: str) -> tuple[pa.Table, dict[str, int]]:
@@ -171,7 +171,7 @@ class _Packed:
 
     def _table(self) -> pa.Table:
         """Return the rows of the new shard, with their new keys."""
-        # Rows of img2dataset's shards lack a column or two of ours.
+        # Rows of img2dataset's shards lack some of img2ds's columns.
         pieces = [table.take(places) for table, places in self._rows]
         table = pa.concat_tables(pieces, promote_options="permissive").combine_chunks()
         place = table.column_names.index("key")

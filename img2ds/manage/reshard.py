@@ -164,7 +164,7 @@ class _Source:
             digest.update(f"{name} {marker.tally.successes} {hashes}\n".encode())
         successes = sum(count for _, count in shards)
         if not successes:
-            raise UsageError(f"{folder.path} has no successes: nothing to pack")
+            raise UsageError(f"{folder.path} has no images: nothing to pack")
         size = sum(
             dataset.sizes[n] or 0 for number in dataset.committed for n in dataset.files_of(number)
         )

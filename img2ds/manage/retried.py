@@ -1,4 +1,4 @@
-"""Which rows were tried again: the lists of retries, in `_img2ds/retries/NAME/`.
+"""Which rows were retried: the lists of retries, in `_img2ds/retries/NAME/`.
 
 A retry is a segment of the manifest whose input is a list of rows that failed: parquet files,
 and `list.json`, written last, which counts them. A segment names its list in its fingerprint.
@@ -17,7 +17,7 @@ from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder
 
 RETRIES = "_img2ds/retries"
-#: The column of a list with the key of the row that is tried again, and that with its reason.
+#: The column of a list with the key of the row that is retried, and that with its reason.
 KEY_COLUMN, REASON_COLUMN = "img2ds_retry_of", "img2ds_retry_reason"
 
 
@@ -81,7 +81,7 @@ def list_name(segment: Segment) -> str | None:
 
 
 def take_back(tally: Tally, reasons: Mapping[str, int]) -> None:
-    """Rows that had failed for these reasons were tried again: what they are now counts.
+    """Rows that had failed for these reasons were retried: their latest outcome counts.
 
     A shard that was rebuilt after that may have fewer of them by now.
     """

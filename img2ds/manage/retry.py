@@ -59,7 +59,7 @@ def run(options: RetryOptions) -> RetryReport:
     job.check(run_options)  # finding the rows can take minutes
     folder = dataset.folder
     with hold_folder(folder, own.force) as lock:
-        dataset = Dataset.open(own.output_folder)  # as it is now that nobody else writes
+        dataset = Dataset.open(own.output_folder)  # as it is now that the lock is held
         dataset.folder = folder
         with as_usage_error(f"use the folder {own.output_folder}"):
             found = _unfinished(options, dataset) or _new_list(options, dataset, run_options)
@@ -106,18 +106,18 @@ def _folder_flags(dataset: Dataset) -> dict[str, Any]:
     if not dataset.segments:
         raise UsageError(
             f"{path} has no record of the options it was made with (img2dataset keeps none): run "
-            "img2ds once with the flags and the list that made it, which writes one and makes no "
-            "shard again"
+            "img2ds once with the flags and the list that made it; this writes the record and "
+            "keeps all shards"
         )
     if OUTPUT_FORMATS[dataset.output_format].suffix is None:
         raise UsageError(
-            f"{path} has shards of format {dataset.output_format}, which keep no rows to try again"
+            f"{path} has shards of format {dataset.output_format}, which keep no rows to retry"
         )
     last = dataset.segments[-1]
     if last.fingerprint["format"] == RESHARDED:
         raise UsageError(
-            f"{path} was made by img2ds reshard and has successes alone: retry in the folder that "
-            "they came from"
+            f"{path} was made by img2ds reshard and has no failed rows: retry in the folder that "
+            "it was packed from"
         )
     if last.shard_count is None:
         raise UsageError(
@@ -152,7 +152,7 @@ def _dry_run(options: RetryOptions, dataset: Dataset) -> RetryReport:
     chosen = {reason: times for reason, times in counts.items() if wants(reason)}
     lines = [f"  {reason:<24} {times:>12,}" for reason, times in chosen.items()]
     total = counted(sum(chosen.values()), "row")
-    return RetryReport(0, None, "\n".join([*lines, f"{total} to try again; nothing was done"]))
+    return RetryReport(0, None, "\n".join([*lines, f"{total} to retry; nothing was done"]))
 
 
 def _missing(dataset: Dataset, segment: Segment) -> bool:
@@ -171,10 +171,10 @@ def _unfinished(options: RetryOptions, dataset: Dataset) -> RetryList | None:
             return found
         if not any(n in dataset.committed for n in segment.numbers(dataset.last_shard())):
             continue  # nothing came of it
-        of = ",".join(found.reasons) or "those that may pass"
+        of = ",".join(found.reasons) or "transient reasons"
         raise UsageError(
-            f"a retry of other rows ({of}) is not finished yet: run img2ds retry without --reasons "
-            "to finish it, then this again"
+            f"a retry of other reasons ({of}) is not finished: run img2ds retry without --reasons "
+            "to finish it, then rerun this command"
         )
     return None
 
@@ -184,7 +184,7 @@ def _new_list(options: RetryOptions, dataset: Dataset, run_options: Options) -> 
     folder = dataset.folder
     wants = _wants(options)
     by_name = {name: s for s in dataset.segments if (name := list_name(s)) is not None}
-    # A retry without a committed shard binds nobody, see `open_manifest`.
+    # A retry without a committed shard is not resumed, see `open_manifest`.
     kept = [
         RetryList.read(folder, name)
         for name, segment in by_name.items()
@@ -203,7 +203,7 @@ def _new_list(options: RetryOptions, dataset: Dataset, run_options: Options) -> 
         # img2dataset's messages are counted up to a limit: there only the table knows.
         if marker.by_img2dataset or any(map(wants, marker.tally.reasons)):
             shards.append((number, dataset.committed[number]))
-    print(f"looking for rows to try again in {counted(len(shards), 'shard')}", file=sys.stderr)
+    print(f"looking for rows to retry in {counted(len(shards), 'shard')}", file=sys.stderr)
     per_shard = run_options.output.number_sample_per_shard
     columns = list(run_options.input.columns)
     tables = failed_rows(folder, shards, columns, wants, kept, per_shard)

@@ -50,7 +50,7 @@ class Status:
 
     Attributes:
         by_img2dataset: committed shards that img2dataset made.
-        tried_again: rows that were tried again, in committed shards of retries.
+        tried_again: rows that were retried, in committed shards of retries.
         lost: rows of img2dataset's shards that are in none of its counts.
         damaged: by number of a shard what is wrong with its commit marker.
         leftovers: shards with files and no commit marker; making: those that a run works on now.

@@ -73,7 +73,9 @@ def _segment(segment: SegmentStatus) -> str:
         line += f", missing: {numbers(segment.missing)}"
     if segment.retry_of is not None and segment.rows:
         good = segment.tally.successes
-        line += f"; {good} of {counted(segment.rows, 'row')} came ({share(good, segment.rows)})"
+        line += (
+            f"; {good} of {counted(segment.rows, 'row')} downloaded ({share(good, segment.rows)})"
+        )
     return line
 
 

@@ -42,7 +42,7 @@ class TableCheck:
             with open_parquet(f"{folder}/{name}") as file:
                 rows = file.metadata.num_rows
                 if rows != marker.count:
-                    message = f"{name} has {rows} rows, its commit marker says {marker.count}"
+                    message = f"{name} has {rows} rows, its commit marker has {marker.count}"
                     if marker.by_img2dataset and rows < marker.count:
                         message += ": img2dataset lost the others"
                     verdict.add("wrong_rows", message)
@@ -98,7 +98,7 @@ def _compare_with_name(shard: str, keys: list[str | None]) -> tuple[int, list[st
 
 
 def _check_counts(verdict: Verdict, marker: CommitMarker, name: str, table: pa.Table) -> None:
-    """Check that the table has as many rows of each status and reason as the marker says."""
+    """Check the table's rows of each status and reason against the marker."""
     found = Counter(table.column("status").to_pylist())
     tally = marker.tally
     for status, count in (
@@ -112,4 +112,5 @@ def _check_counts(verdict: Verdict, marker: CommitMarker, name: str, table: pa.T
     if not marker.by_img2dataset and "reason" in table.column_names:
         reasons = Counter(r for r in table.column("reason").to_pylist() if r is not None)
         if reasons != tally.reasons:
-            verdict.add("wrong_counts", f"{name} has other reasons than its commit marker")
+            message = f"{name} and its commit marker have different failure reasons"
+            verdict.add("wrong_counts", message)

@@ -188,5 +188,5 @@ class _Exchange(RequestProcessor):  # type: ignore[misc]
                 return FetchError(Reason.INCOMPLETE_BODY, "body shorter than announced")
             when = "in the header" if self.sock.received else "without a reply"
             return FetchError(Reason.CLOSED_BEFORE_REPLY, f"connection closed {when}")
-        message = "broken chunks" if self.sock.in_body else "not an HTTP answer"
+        message = "broken chunks" if self.sock.in_body else "not an HTTP response"
         return FetchError(Reason.PROTOCOL_ERROR, message)

@@ -47,7 +47,7 @@ class Connector:
         """Open a connection for `request`, after TLS where its URL asks for it.
 
         With a proxy it is a connection to the proxy: through a tunnel to the host under TLS,
-        without TLS one on which the proxy has to be told the whole URL.
+        without TLS one that needs the whole URL in its requests.
 
         Raises:
             FetchError: any of the DNS, connect, blocked_address, tls_error and local reasons;

@@ -1,4 +1,4 @@
-"""What one attempt at a URL may use, and whom it tells what happens on the way."""
+"""The limits of one attempt at a URL, and the callbacks for its events."""
 
 from __future__ import annotations
 

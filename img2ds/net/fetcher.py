@@ -32,7 +32,7 @@ class Fetcher(Protocol):
     async def fetch(self, url: str | None, context: FetchContext) -> Fetched | Failure:
         """Make one attempt, redirects included.
 
-        Never raises for what a server or a URL does.
+        Failures of the server or the URL are returned, never raised.
         """
         ...
 
@@ -45,7 +45,7 @@ def open_fetcher(options: NetworkOptions, resolver: Resolver | None = None) -> F
     """Return the fetcher called `options.fetcher`.
 
     Args:
-        resolver: where names are looked up; by default what the options ask for.
+        resolver: resolves host names; by default as the options say.
 
     Raises:
         UsageError: it is not installed, or an option cannot be used.

@@ -13,7 +13,7 @@ from img2ds.net.request import Request
 from img2ds.net.response import ResponseHead
 
 _LENIENT = {
-    # Browsers and urllib accept these, too. Request smuggling is no concern: nobody is behind us.
+    # Browsers and urllib accept these, too. A client cannot be used for smuggling.
     "lenient_headers": True,
     "lenient_chunked_length": True,
     "lenient_data_after_close": True,
@@ -65,7 +65,7 @@ class _Events:
 
 
 class ParsedHead:
-    """The head of a response, and the parser that goes on with a chunked body.
+    """The head of a response, and the parser for the chunked body that may follow.
 
     Args:
         data: the head up to its empty line and no further.
@@ -120,12 +120,12 @@ def parse_head(data: bytes) -> ParsedHead:
     try:
         return ParsedHead(data)
     except httptools.HttpParserUpgrade:
-        raise FetchError(Reason.PROTOCOL_ERROR, "protocol switched unasked") from None
+        raise FetchError(Reason.PROTOCOL_ERROR, "unrequested protocol switch") from None
     except httptools.HttpParserError:
         try:
             return ParsedHead(mended_head(data))
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            raise FetchError(Reason.PROTOCOL_ERROR, "not an HTTP answer") from None
+            raise FetchError(Reason.PROTOCOL_ERROR, "not an HTTP response") from None
 
 
 def head_end(data: bytes) -> int:
@@ -143,7 +143,7 @@ def head_end(data: bytes) -> int:
 def mended_head(head: bytes) -> bytes:
     """Return a head that the parser refuses, as browsers and urllib would read it.
 
-    Lines that are no header fields are dropped, and so is a repeated Content-Length (RFC 9110 8.6
+    Lines that are not header fields are dropped, and so is a repeated Content-Length (RFC 9110 8.6
     allows that where the values are equal).
     """
     first, *lines = head.split(b"\n")

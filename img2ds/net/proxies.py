@@ -156,7 +156,7 @@ def blamed(error: FetchError, *, silence: bool = True) -> FetchError:
         return error
     if reason == Reason.STALLED and not silence:
         return error
-    message = error.failure.message.replace("server went silent", "no answer")
+    message = error.failure.message.replace("server stopped responding", "no answer")
     return type(error)(Reason.PROXY_ERROR, f"proxy: {message}")
 
 
@@ -179,7 +179,7 @@ def refusal(status: int) -> FetchError:
     error = FetchError(
         Reason.PROXY_ERROR,
         # 401 is for servers by the standard, but tinyproxy answers a wrong password with it.
-        f"proxy wants credentials ({status})"
+        f"proxy requires credentials ({status})"
         if status in (401, 407)
         else f"proxy refused CONNECT with {status}",
     )

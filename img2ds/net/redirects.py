@@ -50,11 +50,11 @@ class RedirectingFetcher:
                 request = Request(url, proxy)
                 response = await self._client.send(request, context, self._rules.wants_body)
             except FetchError as error:
-                # Behind a proxy nobody knows whether the host or the proxy did not respond.
+                # Behind a proxy it is unknown whether the host or the proxy did not respond.
                 return replace(error.failure, via_other_host=hops > 0 or proxy is not None)
             head = response.head
             if head.status == 407 and request.relay is not None:
-                return failure(Reason.PROXY_ERROR, "proxy wants credentials (407)")
+                return failure(Reason.PROXY_ERROR, "proxy requires credentials (407)")
             location = head.fields.get(b"location")
             if head.status not in REDIRECTS or location is None:
                 return self._rules.outcome(response)

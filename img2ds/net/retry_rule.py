@@ -1,4 +1,4 @@
-"""The retry rule: whether and when a failed URL is tried again. Pure but for the random part."""
+"""The retry rule: whether and when a failed URL is retried. Pure except for the random part."""
 
 from __future__ import annotations
 

@@ -82,7 +82,10 @@ class ByteStream:
                 return self.sock.recv_into(buffer)
             except BlockingIOError:
                 await deadline.wait(
-                    trio.lowlevel.wait_readable, self.sock, Reason.STALLED, "server went silent"
+                    trio.lowlevel.wait_readable,
+                    self.sock,
+                    Reason.STALLED,
+                    "server stopped responding",
                 )
 
 
@@ -173,7 +176,7 @@ class TlsStream(ByteStream):
                     trio.lowlevel.wait_readable,
                     self.sock,
                     Reason.CONNECT_TIMEOUT if handshake else Reason.STALLED,
-                    "no answer to the TLS handshake" if handshake else "server went silent",
+                    "no answer to the TLS handshake" if handshake else "server stopped responding",
                 )
             except OSError:
                 if handshake:

@@ -17,7 +17,7 @@ from img2ds.core.failure import Reason
 from img2ds.net.deadline import Deadline
 from img2ds.net.error import FetchError
 
-#: Seconds before the next address is tried beside a silent one (RFC 8305 5).
+#: Seconds before the next address is tried in parallel with an unresponsive one (RFC 8305 5).
 HEAD_START = 0.25
 #: Addresses of one name that are tried; a name server may give thousands, a socket each.
 MAX_ADDRESSES = 8

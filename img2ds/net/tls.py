@@ -55,7 +55,7 @@ async def secure(
             secured: TlsStream = NestedTlsStream(stream, context, name)
         else:
             secured = TlsStream(stream.sock, context, name)
-    except UnicodeError:  # a label that is too long, where nobody looked the name up
+    except UnicodeError:  # a label that is too long, in a name that was not resolved
         raise FetchError(Reason.BAD_URL, "bad host") from None
     await secured.handshake(deadline)
     return secured

@@ -35,4 +35,4 @@ async def open_tunnel(
     if head.status >= 300:
         raise refusal(head.status)
     if exchange.spare:
-        raise FetchError(Reason.PROXY_ERROR, "proxy: bytes from nobody behind its answer")
+        raise FetchError(Reason.PROXY_ERROR, "proxy: unexpected data after its response")

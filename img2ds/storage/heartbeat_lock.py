@@ -64,7 +64,7 @@ class HeartbeatLock(FolderLock):
     def release(self) -> None:
         self._end.set()
         self._thread.join()
-        # A lock that cannot be removed gets stale; that is no reason to fail.
+        # A lock that cannot be removed becomes stale; the run need not fail.
         with contextlib.suppress(OSError), as_os_error("remove the lock"):
             if self._read().get("token") == self._token:
                 self._fs.rm_file(self._path)

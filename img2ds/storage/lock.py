@@ -21,7 +21,7 @@ def lock_folder(folder: str, local: bool, force: bool) -> FolderLock:
 
     Args:
         folder: a path if it is `local`, and then `_img2ds` exists in it; else an fsspec URL.
-        force: take over the lock from whoever holds it.
+        force: take over the lock from its holder.
 
     Raises:
         UsageError: another run holds it; the message names that run.
@@ -37,7 +37,7 @@ def lock_folder(folder: str, local: bool, force: bool) -> FolderLock:
 
 
 def lock_holder(folder: str, local: bool) -> str | None:
-    """Return in words who holds the lock of a folder; None if nobody does. Never locks.
+    """Describe the holder of a folder's lock; None if it is free. Never locks.
 
     Raises:
         OSError: the lock cannot be read.

@@ -253,7 +253,7 @@ class OutputFolder:
     def clean_dead_workers(self) -> None:
         """Remove the staging files of dead workers of this machine, of any run.
 
-        Workers call it when they begin: on machines where no run begins nobody else would.
+        Workers call it when they start, since they may be on machines where no run starts.
         """
         self.staging.clean_dead_workers()
 

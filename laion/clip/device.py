@@ -48,7 +48,7 @@ def pick_devices(names: Sequence[str]) -> list[str]:
     No names mean all CUDA devices, or the CPU where there are none.
 
     Raises:
-        UsageError: this machine does not have one of them, or a CPU is named beside others.
+        UsageError: this machine does not have one of them, or a CPU is named together with others.
     """
     check_devices(names)
     if list(names) == ["cpu"]:

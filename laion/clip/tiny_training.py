@@ -41,7 +41,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 #: The loss separates cosines at the paper's threshold, with this steepness and margin.
 THRESHOLD, SLOPE, MARGIN = 0.3, 20.0, 3.0
 
-#: Used in place of the number of a shape or colour: a caption without one fits any, an image
+#: Used instead of the number of a shape or colour: a caption without one fits any, an image
 #: without one fits no caption, and a caption of other words fits no image.
 ANY, NONE, OTHER = -1, -2, -3
 

@@ -36,13 +36,13 @@ class _Own(ModelOptions, StageOptions):
     wat: str | None = flag(
         None,
         "str?",
-        "WAT files, as for laion extract; one of them is one unit of work",
+        "WAT files, as for laion extract; one file makes one shard",
         identity=False,
     )
     input: str | None = flag(
         None,
         "str?",
-        "candidates that laion extract or dedup wrote, in place of --wat",
+        "candidates that laion extract or dedup wrote, instead of --wat",
         identity=False,
     )
     devices: tuple[str, ...] = flag(
@@ -51,7 +51,9 @@ class _Own(ModelOptions, StageOptions):
         "cpu, cuda, or cuda:0,cuda:1; worker processes share them (default: all CUDA)",
         identity=False,
     )
-    min_similarity: float = flag(0.3, "float", "least similarity of a pair that is kept")
+    min_similarity: float = flag(
+        0.3, "float", "keep only pairs with at least this cosine similarity"
+    )
     prompts: str | None = flag(None, "str?", "JSON file of prompts, as for laion tag")
     classifier: str | None = flag(None, "str?", "NSFW classifier (.npz), as for laion tag")
     tag: bool = flag(True, "bool", "tag pairs, and drop possibly illegal content")
@@ -60,7 +62,7 @@ class _Own(ModelOptions, StageOptions):
     def __post_init__(self) -> None:
         StageOptions.__post_init__(self)
         if bool(self.wat) == bool(self.input):
-            raise UsageError("crawl takes either --wat, WAT files, or --input, candidates")
+            raise UsageError("--wat and --input: give one of them, WAT files or candidates")
         others = ("number_sample_per_shard",) if self.wat else (*_WHAT, *_WHICH)
         defaults = {f.name: f.default for f in fields(self)}
         for name in others:
@@ -68,7 +70,9 @@ class _Own(ModelOptions, StageOptions):
                 raise UsageError(f"--{name} goes with {'--input' if self.wat else '--wat'}")
         self.check_model()
         if not -1 <= self.min_similarity <= 1:
-            raise UsageError("--min_similarity is a cosine: a number from -1 to 1")
+            raise UsageError(
+                f"--min_similarity must be a cosine from -1 to 1, got {self.min_similarity}"
+            )
         self.img2ds()  # raises for a value out of range
         if self.wat:
             self.extraction()

@@ -79,7 +79,7 @@ class DalleOptions:
     epochs: int | None = flag(
         None,
         "int?",
-        "epochs to train the transformer on, in place of --steps (base: 1)",
+        "epochs to train the transformer on, instead of --steps (base: 1)",
     )
     held_out: float | None = flag(
         None, "float?", "share of the pairs that are not trained on (base: 0.02, tiny: 0.05)"
@@ -117,7 +117,7 @@ class DalleOptions:
     tmp_dir: str | None = flag(
         None, "str?", "local folder for unfinished files (default: inside a local output folder)"
     )
-    force: bool = flag(False, "bool", "take the output folder over from a run that still holds it")
+    force: bool = flag(False, "bool", "take over the output folder from a run that still holds it")
 
     #: Flags that may change when a training is resumed.
     RESUMABLE: ClassVar[tuple[str, ...]] = (

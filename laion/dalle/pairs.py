@@ -247,7 +247,7 @@ def _begin(position: Position) -> Position:
 
 
 def _pair(sample: Sample) -> tuple[bytes, str] | str:
-    """Return the encoded image and the caption, or the reason why it is no pair."""
+    """Return the encoded image and the caption, or the reason why it is not a pair."""
     if sample.lack or sample.body is None or sample.caption is None:
         return sample.lack or "no_image"
     return sample.body, sample.caption

@@ -116,7 +116,7 @@ def _number(count: int) -> str:
 
 
 def _reasons(dropped: Any) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(dropped.items()))
 
 
 def _escaped(text: str) -> str:

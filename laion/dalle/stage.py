@@ -186,7 +186,7 @@ class _Run:
         return [found[at : at + options.samples] for at in range(0, len(found), options.samples)]
 
     def _write(self, trainer: Trainer, samples: SampleSet) -> None:
-        """Write samples, contact sheet and README.md, in place of earlier ones. Raises OSError."""
+        """Write samples, contact sheet and README.md, replacing earlier ones. Raises OSError."""
         from laion.dalle.figures import draw_sheet
         from laion.dalle.readme import render_readme
 

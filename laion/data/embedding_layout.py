@@ -15,8 +15,6 @@ TEXTS = "text_emb/text_emb_{}.npy"
 
 #: The folder of each file of a shard.
 FOLDERS = ("metadata", "img_emb", "text_emb")
-#: The arrays by kind of embedding.
-ARRAYS = {"image": IMAGES, "text": TEXTS}
 
 _METADATA_NAME = re.compile(r"metadata_(\d+)\.parquet")
 

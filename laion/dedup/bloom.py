@@ -136,7 +136,7 @@ class BloomFilter:
             while place < len(flat):
                 data = file.read(min(_READ, len(flat) - place))
                 if not data:
-                    raise UsageError("a bloom filter is cut short: rerun the dedup that wrote it")
+                    raise UsageError("a bloom filter is truncated: rerun the dedup that wrote it")
                 flat[place : place + len(data)] = np.frombuffer(data, np.uint8)
                 place += len(data)
         return cls(size, header["added"], words.astype(np.uint64, copy=False))

@@ -35,7 +35,7 @@ def filters_of(place: str) -> tuple[str, ...]:
     last = (max(committed, default=0) // PARTITION_COUNT) * PARTITION_COUNT
     newest = range(last, last + PARTITION_COUNT)
     if not committed.issuperset(newest):
-        raise UsageError(f"--bloom: {place} is no finished output folder of laion dedup")
+        raise UsageError(f"--bloom: {place} is not a finished output folder of laion dedup")
     return tuple(f"{folder.path}/{filter_name(number)}" for number in newest)
 
 

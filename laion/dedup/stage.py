@@ -1,7 +1,7 @@
 """`laion dedup`: candidate folders in, the same columns out, each pair of URL and text once.
 
 A task is one partition of the digests over all input files. Each shard is a parquet file and the
-filter that has seen it; one commit marker stands for both, so there is no filter without its rows.
+filter that has seen it; one commit marker covers both, so no filter exists without its rows.
 Filters are never changed in place: the next crawl's shard reads them and writes its own.
 """
 
@@ -77,7 +77,7 @@ class DedupOptions(StageOptions):
     shuffle_rows: int = flag(
         262_144, "int", "rows held and spread over their hosts at once, some 400 bytes each"
     )
-    seed: int = flag(0, "int", "of the order of the rows")
+    seed: int = flag(0, "int", "random seed of the order of the rows")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -175,9 +175,9 @@ class Dedup:
         rate = bloom.current_rate()
         if rate > TOLERANCE * bloom.size.rate:
             shard.notes.append(
-                f"shard {shard.name}: the filter was made for {bloom.size.expected} pairs and "
-                f"holds {bloom.added}, so that {rate:.2%} of new pairs look known; a larger "
-                "--expected at the first crawl avoids that"
+                f"shard {shard.name}: the filter was made for {bloom.size.expected:,} pairs and "
+                f"holds {bloom.added:,}, so {rate:.2%} of new pairs are dropped as duplicates: use "
+                "a larger --expected for the first crawl"
             )
 
 

@@ -59,7 +59,7 @@ class Filters:
 def without_near_duplicates(
     blocks: Iterable[npt.NDArray[np.float32]], limit: int, threshold: float = NEAR_DUPLICATE
 ) -> list[int]:
-    """Return positions of the first `limit` vectors that are no near-duplicate of a kept one.
+    """Return positions of the first `limit` vectors that are not near-duplicates of a kept one.
 
     A vector is compared with the kept ones only: a chain of small steps from one image to another
     does not hide the other.

@@ -46,7 +46,7 @@ class Progress:
     total: int
 
     def __str__(self) -> str:
-        return f"{self.step}, {self.rows} of {self.total} rows"
+        return f"{self.step}, {self.rows:,} of {self.total:,} rows"
 
 
 class IndexBuilder:

@@ -229,7 +229,8 @@ def _summary(description: Description) -> list[str]:
         effort = f", {index.effort_name} {index.effort}" if index.effort_name else ""
         kind = index.factory if index.kind == CUSTOM else f"{index.kind} ({index.factory})"
         lines.append(
-            f"{name} index: {kind}, {description.rows} rows, recall@{K} {index.recall:.3f}{effort}"
+            f"{name} index: {kind}, {description.rows:,} rows, "
+            f"recall@{K} {index.recall:.3f}{effort}"
         )
     if description.model:
         model = f"{description.model} {description.pretrained or ''}".strip()

@@ -57,7 +57,7 @@ def open_embeddings(path: str) -> EmbeddingFolder:
     """Look through an embedding folder: footers and headers alone are read.
 
     Raises:
-        UsageError: it is no embedding folder, or rows or dimensions do not agree.
+        UsageError: it is not an embedding folder, or rows or dimensions do not agree.
     """
     metadata = _numbered(path, "metadata", (".parquet",))
     arrays = {
@@ -78,7 +78,7 @@ def open_embeddings(path: str) -> EmbeddingFolder:
                 if number in files
                 else (metadata[number], f"{FOLDERS[kind]}_{number}.npy")
             )
-            raise UsageError(f"{lone.path} stands alone: there is no {other} beside it")
+            raise UsageError(f"{lone.path} has no counterpart: {other} is missing")
     for number, file in sorted(metadata.items()):
         here = {kind: files[number] for kind, files in arrays.items()}
         rows = _parquet_rows(file)
@@ -87,13 +87,15 @@ def open_embeddings(path: str) -> EmbeddingFolder:
             dimensions.add(dimension)
             if count != rows:
                 raise UsageError(
-                    f"{array.path} has {count} rows and {file.path} has {rows}: they are of "
-                    "different data; make the embeddings and their metadata in one run"
+                    f"{array.path} has {count} rows and {file.path} has {rows}: "
+                    "write the embeddings and their metadata in one run"
                 )
         parts.append(EmbeddingPart(str(number), rows, file, here))
     if len(dimensions) > 1:
         several = " and ".join(map(str, sorted(dimensions)))
-        raise UsageError(f"the embeddings in {path} have {several} dimensions: one model, please")
+        raise UsageError(
+            f"the embeddings in {path} have {several} dimensions: use the embeddings of one model"
+        )
     if not sum(part.rows for part in parts):
         raise UsageError(f"the embeddings in {path} have no rows")
     return EmbeddingFolder(path, tuple(parts), tuple(arrays), dimensions.pop())
@@ -107,8 +109,8 @@ def _numbered(
     except UsageError:
         if required:
             raise UsageError(
-                f"{path} is no embedding folder: there is no {folder}/{folder}_0{endings[0]} in "
-                "it; `laion score` and clip-retrieval make such folders"
+                f"{path} is not an embedding folder: there is no {folder}/{folder}_0{endings[0]} "
+                "in it; `laion score` and clip-retrieval make such folders"
             ) from None
         return {}
     numbered: dict[int, InputFile] = {}
@@ -132,7 +134,7 @@ def _parquet_rows(file: InputFile) -> int:
 
 
 def array_shape(file: InputFile) -> tuple[int, int]:
-    """Rows and columns of a .npy file. Raises UsageError where it is no matrix of floats."""
+    """Rows and columns of a .npy file. Raises UsageError if it is not a matrix of floats."""
     with _open(file.path) as stream:
         shape, dtype = _header(stream, file.path)
     if len(shape) != 2 or dtype.kind != "f":

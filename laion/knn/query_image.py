@@ -26,7 +26,7 @@ class QueryImageError(ValueError):
 
 
 def check_image(body: bytes, max_pixels: int = MAX_PIXELS) -> None:
-    """Check an image by its header. Raises QueryImageError: it is no image, or too large."""
+    """Check an image by its header. Raises QueryImageError: it is not an image, or too large."""
     header = sniff(body)
     if isinstance(header, Failure):
         raise QueryImageError(header.message)

@@ -1,1 +1,1 @@
-"""`laion release` and `laion stats`: the data set as LAION-400M has it, and what is in it."""
+"""`laion release` and `laion stats`: the dataset in LAION-400M's form, and its statistics."""

@@ -131,12 +131,12 @@ def _stages(stages: Sequence[StageCounts]) -> list[str]:
     for stage in stages:
         options = {k: v for k, v in stage.options.items() if v not in _OMITTED}
         if options:
-            said = ", ".join(f"{name} {_said(value)}" for name, value in options.items())
-            lines += ["", f"`{stage.stage}` ran with {said}."]
+            flags = ", ".join(f"{name} {_shown(value)}" for name, value in options.items())
+            lines += ["", f"`{stage.stage}` ran with {flags}."]
     return lines
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -1,6 +1,6 @@
 """`laion release`: the pairs above a threshold, each once, as LAION-400M's parquet files.
 
-Beside them the embeddings of the same rows, a dataset card, Table 1 and a histogram.
+It also writes the embeddings of the same rows, a dataset card, Table 1 and a histogram.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ReleaseOptions(StageOptions):
     figures: bool = flag(True, "bool", "draw the histogram of similarities", identity=False)
     stages: tuple[str, ...] = flag(
         (), "list",
-        "folders of more stages to list on the card, besides those that can be traced",
+        "folders of further stages to list on the card, in addition to those recorded",
         identity=False,
     )  # fmt: skip
 
@@ -66,10 +66,10 @@ class ReleaseOptions(StageOptions):
         StageOptions.__post_init__(self)
         at_least("rows_per_part", self.rows_per_part, 1)
         if not -1 <= self.threshold <= 1:
-            raise UsageError("--threshold is a cosine: a number from -1 to 1")
+            raise UsageError(f"--threshold must be a cosine from -1 to 1, got {self.threshold}")
         if self.incremental_mode == "extend":
             raise UsageError(
-                "a release is made of all its pairs at once, because each pair is in it once: "
+                "a release cannot be extended, because each pair is in it only once: "
                 "use --incremental_mode overwrite, or a new --output_folder"
             )
 
@@ -177,7 +177,7 @@ def _finish(
     stages: Sequence[StageCounts],
     report: StageReport,
 ) -> str:
-    """Write what stands beside the shards; return the tables, for people."""
+    """Write the card and the statistics; return the tables as text."""
     parts = find_inputs(folder.path, (".parquet",))
     contents = count_files(parts, unique=report.total.successes)
     total = report.total

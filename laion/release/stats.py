@@ -1,4 +1,4 @@
-"""`laion stats`: counts what LAION-style parquet files contain, beside the numbers of the paper."""
+"""`laion stats`: counts what LAION-style parquet files contain, with the paper's numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from laion.release.unique import UniquePairs, scratch_folder
 #: Rows read at once.
 _BATCH = 65_536
 
-#: Pairs that LAION annotated by hand, those of them tagged NSFW, and those that are NSFW
+#: Pairs that LAION annotated manually, those of them tagged NSFW, and those that are NSFW
 #: (https://laion.ai/blog/laion-400-open-dataset/, Analysis of the LAION-400M data).
 ANNOTATED, ANNOTATED_TAGGED, ANNOTATED_NSFW = 3456, 4 + 73, 4 + 8
 
@@ -122,7 +122,7 @@ def _count(
 
 
 def describe(contents: Contents, swapped_sizes: bool = False) -> str:
-    """Return tables for people: plain integers, with those of the paper beside them."""
+    """Return tables for people: plain integers, with the paper's for comparison."""
     lines = [f"{'':<40}{'here':>14}{'share':>9}{'paper':>14}{'share':>9}"]
     every = next(iter(PAPER.values()))
     for name, count in contents.table1().items():
@@ -138,8 +138,8 @@ def describe(contents: Contents, swapped_sizes: bool = False) -> str:
         lines += ["", *_counts("NSFW tag", contents.tags(), contents.rows)]
     if any(contents.tags().get(tag) for tag in TAGS):
         lines.append(
-            f"LAION's hand check of {ANNOTATED} pairs: {share(ANNOTATED_TAGGED, ANNOTATED)} tagged "
-            f"NSFW, {share(ANNOTATED_NSFW, ANNOTATED)} NSFW"
+            f"LAION's manual check of {ANNOTATED:,} pairs: {share(ANNOTATED_TAGGED, ANNOTATED)} "
+            f"tagged NSFW, {share(ANNOTATED_NSFW, ANNOTATED)} NSFW"
         )
     if contents.licenses:
         lines += ["", *_counts("licence", contents.named_licenses(), contents.rows)]

@@ -152,7 +152,7 @@ def _options(
         name: value for name, value in shared.items() if name in flags.fields and name not in named
     }
     if "input" in chained and flags.fields["input"].metadata["kind"] == "list":
-        chained = {**chained, "input": [chained["input"]]}  # a comma in a path is no separator
+        chained = {**chained, "input": [chained["input"]]}  # a comma in a path is not a separator
     return kind(**flags.read({**general, **own, **chained}))
 
 

@@ -82,14 +82,14 @@ def open_shards(path: str) -> ImageShards:
     """Open the folder of the shards that were scored.
 
     Raises:
-        UsageError: it is no folder of webdataset shards that img2ds made.
+        UsageError: it is not a folder of webdataset shards that img2ds made.
     """
     folder = OutputFolder.open(path)
     options = options_of(folder)
     if options.get("output_format") != "webdataset":
         raise UsageError(
-            f"--shards {path} is no folder of webdataset shards: name the one that laion download "
-            "wrote"
+            f"--shards {path} is not a folder of webdataset shards: give the one that laion "
+            "download wrote"
         )
     return ImageShards(folder, options["number_sample_per_shard"], options["oom_shard_count"])
 

@@ -129,8 +129,8 @@ def _model(options: TagOptions, scored: EmbeddingFolder) -> tuple[str, str | Non
     given = (options.model or there.model, options.pretrained or there.pretrained)
     if given[0] is None:
         raise UsageError(
-            f"--model and --pretrained are required: {options.input} does not say which model "
-            "scored it"
+            f"--model and --pretrained are required: {options.input} does not record the model "
+            "that scored it"
         )
     for name, mine, theirs in zip(("model", "pretrained"), given, there, strict=True):
         if mine and theirs and os.path.basename(mine) != os.path.basename(theirs):
@@ -145,7 +145,7 @@ def _shards(options: TagOptions, scored: EmbeddingFolder) -> ImageShards:
     path = options.shards or scored.made_from
     if path is None:
         raise UsageError(
-            f"--shards is required with --purge: {options.input} does not say which shards it was "
+            f"--shards is required with --purge: {options.input} does not record the shards it was "
             "scored from"
         )
     return open_shards(path)

@@ -62,7 +62,7 @@ def make_rules(prompts: Prompts, embed: Embed, classifier: str | None = None) ->
     """Embed all prompts at once.
 
     Args:
-        classifier: a file to use in place of the prompts of the tag.
+        classifier: a file to use instead of the prompts of the tag.
 
     Raises:
         UsageError: the classifier cannot be read, or takes embeddings of another length.

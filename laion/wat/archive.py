@@ -66,7 +66,7 @@ def read_records(file: Readable, name: str = "the file") -> Records:
             first = file.read(CHUNK)
         yield from splitter.close()
     elif first:
-        raise UsageError(f"{name} is no WAT file: it starts with {first[:16]!r}")
+        raise UsageError(f"{name} is not a WAT file: it starts with {first[:16]!r}")
     else:
         raise UsageError(f"{name} is empty")
 

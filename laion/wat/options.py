@@ -29,6 +29,8 @@ class ExtractOptions(StageOptions):
         ("en",), "list", "languages of texts to keep, codes of CLD2; all keeps every language"
     )
     min_text_length: int = flag(MIN_TEXT_LENGTH, "int", "least characters of a text")
+    # Only links of `src` have an alt text in today's WAT files (ia-web-commons,
+    # ExtractingParseObserver).
     attributes: tuple[str, ...] = flag(
         ("src",), "list",
         "attributes of img with image URLs, as src,data-src,srcset, if the WAT files have them",

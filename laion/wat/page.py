@@ -14,10 +14,6 @@ from laion.wat.page_json import PageFields, read_json
 
 _scan = load("scan")
 
-#: The attribute of `<img>` with the image's URL. Only its links have an alt text in today's WAT
-#: files (ia-web-commons, ExtractingParseObserver).
-SOURCE = "src"
-
 
 class Page(NamedTuple):
     """What a record states about a page.

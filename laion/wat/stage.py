@@ -12,6 +12,7 @@ from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
+from img2ds.report.units import counted
 from img2ds.storage import InputFile, RetryingFile
 from laion.data.candidate import Candidate
 from laion.data.digest import pair_digest
@@ -42,7 +43,7 @@ class Extractor:
 
     Args:
         wat: the WAT file's name, for the column.
-        attributes: attributes of `<img>` whose pictures are taken.
+        attributes: attributes of `<img>` whose images are taken.
     """
 
     def __init__(self, wat: str, rules: Rules, attributes: Sequence[str], counts: Counts) -> None:
@@ -173,7 +174,7 @@ class Extraction:
             writer.finish()
         damaged = shard.counts.metrics["damaged_members"]
         if damaged:
-            shard.notes.append(f"{task.name}: {damaged} damaged members were left out")
+            shard.notes.append(f"{task.name}: {counted(damaged, 'damaged gzip member')} skipped")
 
 
 def run(options: ExtractOptions) -> StageReport:

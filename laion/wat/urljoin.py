@@ -76,7 +76,7 @@ class Joiner:
         return urljoin(self.base, url)
 
     def join_all(self, urls: list[str]) -> list[str | None]:
-        """Resolve all URLs of a page; None in place of those that urljoin cannot parse."""
+        """Resolve all URLs of a page; None for those that urljoin cannot parse."""
         joined: list[str | None]
         if _join is None:
             joined = [None] * len(urls)

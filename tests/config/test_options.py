@@ -252,7 +252,7 @@ def test_columns_of_our_own_cannot_be_saved(column: str) -> None:
 
 
 @pytest.mark.parametrize("output_format", ["parquet", "tfrecord"])
-def test_the_column_of_pictures_cannot_be_saved(output_format: str) -> None:
+def test_the_column_of_images_cannot_be_saved(output_format: str) -> None:
     chosen = {"output_format": output_format, "encode_format": "png"}
     assert "'png'" in refusal(**chosen, save_additional_columns="png")
     options(**chosen, save_additional_columns="jpg,txt")
@@ -280,7 +280,7 @@ def test_only_what_decides_a_shard_is_its_identity() -> None:
     identity = options().shard_identity()
     for same in (
         {"url_list": "b"}, {"output_folder": "b"}, {"thread_count": 3}, {"timeout": 1},
-        {"incremental_mode": "extend"}, {"encode_quality": 95}, {"tmp_dir": "aside"},
+        {"incremental_mode": "extend"}, {"encode_quality": 95}, {"tmp_dir": "staging"},
     ):  # fmt: skip
         assert options(**same).shard_identity() == identity, same
     for other in ({"image_size": 9}, {"caption_col": "c"}, {"number_sample_per_shard": 9},

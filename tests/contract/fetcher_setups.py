@@ -51,7 +51,7 @@ FETCHERS = [
 class Notes(Behaviour):
     """Answers with `answer_with` and remembers the requests; `keep`s the connection open."""
 
-    answer_with: bytes = reply(b"a picture, for all a fetcher knows")
+    answer_with: bytes = reply(b"an image, for all a fetcher knows")
     keep: bool = True
     requests: list[Request] = field(default_factory=list)
 

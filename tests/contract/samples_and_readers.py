@@ -97,7 +97,7 @@ def write(
 
 
 def as_kept(output_format: str, row: dict[str, Any]) -> dict[str, Any]:
-    """A row as it comes back: a TFRecord has neither null nor more than 32 bits for a fraction."""
+    """A row as it is read back: a TFRecord has no null and 32-bit floats."""
     if output_format != "tfrecord":
         return row
     return {
@@ -120,7 +120,7 @@ def read_files(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]
 
 
 def read_parquet(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
-    """By pyarrow; rows without a picture are left out."""
+    """By pyarrow; rows without an image are left out."""
     found = {}
     for row in pq.read_table(path).to_pylist():
         image = row.pop("jpg")

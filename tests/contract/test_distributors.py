@@ -1,4 +1,4 @@
-"""One suite over every distributor: each task ends once, or is said to be lost."""
+"""One suite over every distributor: each task ends once, or is reported lost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Said:
+class Emitted:
     shard_id: int | None
     pid: int
 
@@ -51,54 +51,54 @@ class Locking:
 # Workers are found by their names in the worker processes, hence module level.
 def echo(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
     for task in tasks:
-        emit(Said(None, os.getpid()))
-        emit(Said(task.shard_id, os.getpid()))
+        emit(Emitted(None, os.getpid()))
+        emit(Emitted(task.shard_id, os.getpid()))
 
 
 def overlapping(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
     """Takes a second task before it ends the first."""
     held = list(islice(tasks, 2))
     for task in (*held, *tasks):
-        emit(Said(task.shard_id, os.getpid()))
+        emit(Emitted(task.shard_id, os.getpid()))
 
 
 def dies_at_three(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
     for task in tasks:
         if task.shard_id == 3:
             os.kill(os.getpid(), signal.SIGKILL)
-        emit(Said(task.shard_id, os.getpid()))
+        emit(Emitted(task.shard_id, os.getpid()))
 
 
 def forgets_three(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
     for task in tasks:
         if task.shard_id != 3:
-            emit(Said(task.shard_id, os.getpid()))
+            emit(Emitted(task.shard_id, os.getpid()))
 
 
 def raises_at_three(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
     for task in tasks:
         if task.shard_id == 3:
             raise ValueError("three is none of ours")
-        emit(Said(task.shard_id, os.getpid()))
+        emit(Emitted(task.shard_id, os.getpid()))
 
 
 def counts_rows(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
     for task in tasks:
-        emit(Said(task.shard_id, task.table.num_rows))
+        emit(Emitted(task.shard_id, task.table.num_rows))
 
 
 def holds_a_lock(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
     for task in tasks:
         with open(os.path.join(task.folder, str(os.getpid())), "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            emit(Said(task.shard_id, os.getpid()))
+            emit(Emitted(task.shard_id, os.getpid()))
             signal.pause()
 
 
 def names_its_gpus(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
     """Those that CUDA is allowed to see: their numbers, one after the other."""
     for task in tasks:
-        emit(Said(task.shard_id, int(os.environ.get("CUDA_VISIBLE_DEVICES") or -1)))
+        emit(Emitted(task.shard_id, int(os.environ.get("CUDA_VISIBLE_DEVICES") or -1)))
 
 
 def always_dies(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
@@ -112,10 +112,12 @@ def numbers(count: int) -> Iterator[Number]:
 
 @pytest.mark.parametrize("worker", [echo, overlapping])
 def test_each_task_ends_once(distributor: Distributor, worker: Any) -> None:
-    said = list(distributor.stream(worker, numbers(9)))
-    assert sorted(word.shard_id for word in said if word.shard_id is not None) == list(range(9))
-    assert len({word.pid for word in said}) <= 2
-    assert os.getpid() not in {word.pid for word in said}
+    emitted = list(distributor.stream(worker, numbers(9)))
+    assert sorted(update.shard_id for update in emitted if update.shard_id is not None) == list(
+        range(9)
+    )
+    assert len({update.pid for update in emitted}) <= 2
+    assert os.getpid() not in {update.pid for update in emitted}
 
 
 def test_no_tasks_no_processes(distributor: Distributor) -> None:
@@ -123,7 +125,7 @@ def test_no_tasks_no_processes(distributor: Distributor) -> None:
 
 
 def test_one_task_needs_one_process(distributor: Distributor) -> None:
-    assert len({word.pid for word in distributor.stream(echo, numbers(1))}) == 1
+    assert len({update.pid for update in distributor.stream(echo, numbers(1))}) == 1
 
 
 def test_tasks_are_pulled_as_they_are_needed(distributor: Distributor) -> None:
@@ -136,9 +138,9 @@ def test_tasks_are_pulled_as_they_are_needed(distributor: Distributor) -> None:
             yield Number(number)
 
     ended = 0
-    with closing(distributor.stream(echo, endless())) as said:
-        for word in said:
-            ended += word.shard_id is not None
+    with closing(distributor.stream(echo, endless())) as emitted:
+        for update in emitted:
+            ended += update.shard_id is not None
             if ended == 20:
                 break
     assert pulled <= 30
@@ -147,14 +149,14 @@ def test_tasks_are_pulled_as_they_are_needed(distributor: Distributor) -> None:
 def test_a_process_that_dies_loses_what_it_held(
     distributor: Distributor, distributor_name: str
 ) -> None:
-    said = list(distributor.stream(dies_at_three, numbers(8)))
-    lost = [word for word in said if isinstance(word, TaskLost)]
-    ended = [word.shard_id for word in said if isinstance(word, Said)]
-    assert Counter([*(word.shard_id for word in lost), *ended]) == Counter(range(8))
+    emitted = list(distributor.stream(dies_at_three, numbers(8)))
+    lost = [update for update in emitted if isinstance(update, TaskLost)]
+    ended = [update.shard_id for update in emitted if isinstance(update, Emitted)]
+    assert Counter([*(update.shard_id for update in lost), *ended]) == Counter(range(8))
     # An actor's last words may die with it, and tasks are queued at it.
-    assert 3 in {word.shard_id for word in lost}
+    assert 3 in {update.shard_id for update in lost}
     assert len(lost) <= (4 if distributor_name == "ray" else 1)
-    assert {word.why for word in lost} == {
+    assert {update.why for update in lost} == {
         {
             "multiprocessing": "its worker died, killed by SIGKILL (out of memory?)",
             "ray": "its worker died: Ray says SYSTEM_ERROR (killed, or out of memory?)",
@@ -164,19 +166,19 @@ def test_a_process_that_dies_loses_what_it_held(
 
 
 def test_a_worker_that_raises_is_not_waited_for(distributor: Distributor) -> None:
-    said = list(distributor.stream(raises_at_three, numbers(5)))
-    ended = {word.shard_id for word in said if isinstance(word, Said)}
-    assert {word.shard_id for word in said} == set(range(5))
+    emitted = list(distributor.stream(raises_at_three, numbers(5)))
+    ended = {update.shard_id for update in emitted if isinstance(update, Emitted)}
+    assert {update.shard_id for update in emitted} == set(range(5))
     assert 3 not in ended
 
 
 def test_a_task_that_a_worker_forgets_is_lost(distributor: Distributor) -> None:
-    said = list(distributor.stream(forgets_three, numbers(5)))
-    assert [word.shard_id for word in said if isinstance(word, TaskLost)] == [3]
-    assert sorted(word.shard_id for word in said) == [0, 1, 2, 3, 4]
+    emitted = list(distributor.stream(forgets_three, numbers(5)))
+    assert [update.shard_id for update in emitted if isinstance(update, TaskLost)] == [3]
+    assert sorted(update.shard_id for update in emitted) == [0, 1, 2, 3, 4]
 
 
-def test_workers_that_die_again_and_again_end_the_run(distributor: Distributor) -> None:
+def test_workers_that_keep_dying_end_the_run(distributor: Distributor) -> None:
     with pytest.raises(RuntimeError, match=r"\d workers died one after another"):
         list(distributor.stream(always_dies, numbers(50)))
 
@@ -193,8 +195,10 @@ def test_a_fault_in_the_tasks_comes_out(distributor: Distributor) -> None:
 def test_tables_are_carried(distributor: Distributor) -> None:
     tables = [Carried(n, pa.table({"url": [f"http://h/{n}/{row}" for row in range(10_000)]}))
               for n in range(6)]  # fmt: skip
-    said = list(distributor.stream(counts_rows, iter(tables)))
-    assert sorted((word.shard_id, word.pid) for word in said) == [(n, 10_000) for n in range(6)]
+    emitted = list(distributor.stream(counts_rows, iter(tables)))
+    assert sorted((update.shard_id, update.pid) for update in emitted) == [
+        (n, 10_000) for n in range(6)
+    ]
 
 
 def test_closing_early_leaves_no_worker(distributor: Distributor, tmp_path: Path) -> None:
@@ -206,16 +210,16 @@ def test_closing_early_leaves_no_worker(distributor: Distributor, tmp_path: Path
             pulled.append(number)
             yield Locking(number, str(tmp_path))
 
-    with closing(distributor.stream(holds_a_lock, endless())) as said:
-        words = list(islice(said, 2))
-    assert {word.shard_id for word in words} <= {0, 1, 2, 3}
+    with closing(distributor.stream(holds_a_lock, endless())) as emitted:
+        updates = list(islice(emitted, 2))
+    assert {update.shard_id for update in updates} <= {0, 1, 2, 3}
     for path in tmp_path.iterdir():
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # waits for the end of the worker
     assert list(distributor.stream(echo, numbers(1)))  # and the cluster is there for the next
 
 
-def test_a_distributor_nobody_knows() -> None:
+def test_an_unknown_distributor() -> None:
     with pytest.raises(UsageError, match="--distributor is one of multiprocessing, pyspark, ray"):
         open_distributor("dask", 1)
 
@@ -229,47 +233,47 @@ def test_a_missing_package_is_named(name: str, extra: str, monkeypatch: pytest.M
 
 def test_spark_jobs_of_few_tasks(spark_master: str) -> None:
     """More jobs than one, each of `subjob_size` tasks, and none is lost between them."""
-    said = list(SparkDistributor(2, subjob_size=3).stream(echo, numbers(10)))
-    ended = [word.shard_id for word in said if word.shard_id is not None]
+    emitted = list(SparkDistributor(2, subjob_size=3).stream(echo, numbers(10)))
+    ended = [update.shard_id for update in emitted if update.shard_id is not None]
     assert sorted(ended) == list(range(10))
 
 
 def test_rays_workers_have_the_gpus_that_they_ask_for(ray_address: str) -> None:
     """One each; none where none was asked for."""
-    said = list(open_distributor("ray", None, gpus=True).stream(names_its_gpus, numbers(12)))
-    assert {word.pid for word in said} <= {0, 1}
-    said = list(open_distributor("ray", 1).stream(names_its_gpus, numbers(2)))
-    assert {word.pid for word in said} == {-1}
+    emitted = list(open_distributor("ray", None, gpus=True).stream(names_its_gpus, numbers(12)))
+    assert {update.pid for update in emitted} <= {0, 1}
+    emitted = list(open_distributor("ray", 1).stream(names_its_gpus, numbers(2)))
+    assert {update.pid for update in emitted} == {-1}
 
 
 def listening_here() -> Iterator[int]:
     """TCP ports that this very process listens on; columns as in proc(5), /proc/net/tcp."""
     ours = {os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
     for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
-        words = line.split()
-        if words[3] == "0A" and f"socket:[{words[9]}]" in ours:
-            yield int(words[1].partition(":")[2], 16)
+        fields = line.split()
+        if fields[3] == "0A" and f"socket:[{fields[9]}]" in ours:
+            yield int(fields[1].partition(":")[2], 16)
 
 
-def test_strangers_are_not_let_in(spark_master: str) -> None:
-    """Whoever connects to the driver without the key gets no task, and disturbs nobody."""
+def test_unauthenticated_clients_are_rejected(spark_master: str) -> None:
+    """A client without the key gets no task and disturbs no worker."""
     answers: list[bytes] = []
 
     def tasks() -> Iterator[Number]:
         yield Number(0)
         ports = listening_here()
         for port in ports:
-            with socket.create_connection(("127.0.0.1", port), 1) as stranger:
-                stranger.settimeout(0.2)
+            with socket.create_connection(("127.0.0.1", port), 1) as client:
+                client.settimeout(0.2)
                 with suppress(OSError):
-                    answers.append(stranger.recv(1000))
+                    answers.append(client.recv(1000))
                     if b"#CHALLENGE#" in answers[-1]:
-                        stranger.sendall(b"\0\0\0\x20" + b"x" * 32)
-                        answers.append(stranger.recv(1000))
+                        client.sendall(b"\0\0\0\x20" + b"x" * 32)
+                        answers.append(client.recv(1000))
         yield from map(Number, range(1, 6))
 
-    said = list(SparkDistributor(2, 1000).stream(echo, tasks()))
-    assert sorted(w.shard_id for w in said if w.shard_id is not None) == list(range(6))
+    emitted = list(SparkDistributor(2, 1000).stream(echo, tasks()))
+    assert sorted(w.shard_id for w in emitted if w.shard_id is not None) == list(range(6))
     assert any(b"#CHALLENGE#" in answer for answer in answers)
     assert not any(b"Number" in answer or b"echo" in answer for answer in answers)
 
@@ -286,6 +290,6 @@ def test_a_worker_that_is_being_born_leaves_signals_to_its_parent(
                 self.send_signal(number)
 
     monkeypatch.setattr(subprocess, "Popen", Interrupted)
-    said = list(open_distributor("multiprocessing", 1).stream(echo, numbers(2)))
-    assert not [word for word in said if isinstance(word, TaskLost)]
-    assert [word.shard_id for word in said if word.shard_id is not None] == [0, 1]
+    emitted = list(open_distributor("multiprocessing", 1).stream(echo, numbers(2)))
+    assert not [update for update in emitted if isinstance(update, TaskLost)]
+    assert [update.shard_id for update in emitted if update.shard_id is not None] == [0, 1]

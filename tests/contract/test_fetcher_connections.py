@@ -62,14 +62,14 @@ def test_waiting_for_a_connection_is_reported(kind: str, scheme: str) -> None:
                 notes.append(("waits", server.connections, server.requests))
                 yield
                 await wait_all_tasks_blocked()
-                notes.append(("goes on", server.connections, server.requests))
+                notes.append(("connected", server.connections, server.requests))
 
             for path in ("/good.jpg", "/good.jpg"):
                 with there.budget.lease() as lease:
                     context = replace(there.context(lease), connecting=connecting())
                     await there.fetcher.fetch(f"{scheme}://{HOST}{path}", context)
-        first = [("waits", 0, 0), ("goes on", 1, 0)]
-        again = [("waits", 1, 1), ("goes on", 2, 1)]
+        first = [("waits", 0, 0), ("connected", 1, 0)]
+        again = [("waits", 1, 1), ("connected", 2, 1)]
         assert notes == (first if KEEPS_CONNECTIONS[kind] else first + again)
 
     run(main)
@@ -210,7 +210,7 @@ def test_a_new_connection_that_was_lost_is_a_failure(kind: str, path: str, reaso
 
 
 class StrayReply(Behaviour):
-    """A long body, and then a reply that nobody asked for."""
+    """A long body, and then an unrequested reply."""
 
     path = "/stray"
     body = good_image() * 20
@@ -218,7 +218,7 @@ class StrayReply(Behaviour):
     async def answer(self, request: Request, peer: Peer) -> bool:
         await peer.send(reply(self.body))
         await trio.sleep(1)
-        await peer.send(reply(b"a reply to nothing: whoever takes it for an answer is wrong"))
+        await peer.send(reply(b"an unrequested reply: it must not be taken for an answer"))
         return True
 
 

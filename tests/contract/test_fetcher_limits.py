@@ -111,9 +111,9 @@ def test_many_bodies_share_a_small_budget(kind: str) -> None:
     ("path", "options", "seconds"),
     [
         ("/never-answers", {"timeout": 3}, 3),
-        ("/silent-in-header", {"timeout": 3}, 3),
-        ("/silent-after-header", {"timeout": 3}, 3),
-        ("/silent-in-body", {"timeout": 3}, 3),
+        ("/unresponsive-in-header", {"timeout": 3}, 3),
+        ("/unresponsive-after-header", {"timeout": 3}, 3),
+        ("/unresponsive-in-body", {"timeout": 3}, 3),
         ("/never-answers", {"timeout": 3, "max_time": 2}, 2),
         ("/slow-header", {"timeout": 3, "max_time": 20}, 20),
         ("/slow-header", {"timeout": 1}, 1),

@@ -69,7 +69,7 @@ def test_addresses_are_asked_for_in_brackets(kind: str, url: str) -> None:
 
 @pytest.mark.parametrize("make", [ProxyServer, tls_proxy])
 def test_connections_are_kept(kind: str, make: Callable[[], ProxyServer]) -> None:
-    """One for each host, also where a proxy that relays says that it keeps them.
+    """One for each host, even if a relaying proxy announces persistent connections.
 
     A proxy that passes what follows a first request on to its host, as tinyproxy does, would
     have that host answer for others.
@@ -139,7 +139,7 @@ def test_credentials(
                 else:
                     assert isinstance(outcome, Failure)
                     assert outcome.reason == "proxy_error"
-                    assert outcome.message == "proxy wants credentials (407)"
+                    assert outcome.message == "proxy requires credentials (407)"
             server = there.http if scheme == "http" else there.https
             assert server.requests == (2 if known else 0)
 
@@ -218,7 +218,7 @@ def test_private_addresses_where_they_are_allowed(kind: str) -> None:
 
 
 @both_schemes
-def test_the_proxy_looks_names_up(kind: str, scheme: str) -> None:
+def test_the_proxy_resolves_names(kind: str, scheme: str) -> None:
     async def main() -> None:
         names = NameServer({"proxy.example": addresses("127.0.0.1")})
         async with serving(names), world(kind, proxy=ProxyServer()) as there:
@@ -305,9 +305,9 @@ def test_a_proxy_that_cannot_be_used_is_refused_at_once(
     options: dict[str, Any] = {"proxy": value} if name == "proxy" else {}
     if not options:
         monkeypatch.setenv(name, value)
-    with pytest.raises(UsageError, match=name) as told:
+    with pytest.raises(UsageError, match=name) as error:
         open_fetcher(NetworkOptions(fetcher=kind, **options))
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(error.value)
 
 
 @both_schemes

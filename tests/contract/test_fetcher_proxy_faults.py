@@ -140,7 +140,7 @@ def test_what_goes_wrong_within_tls_within_tls(kind: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("words", [b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
-def test_bytes_from_nobody_in_a_tunnel(kind: str, words: bytes) -> None:
+def test_unsolicited_bytes_in_a_tunnel(kind: str, words: bytes) -> None:
     async def main() -> Fetched | Failure:
         proxy = ProxyServer(misbehaviour=answers(head(200) + words))
         return await outcome_behind(kind, proxy, f"https://{HOST}/good.jpg")
@@ -150,12 +150,12 @@ def test_bytes_from_nobody_in_a_tunnel(kind: str, words: bytes) -> None:
     assert outcome.reason == "proxy_error"
 
 
-@pytest.mark.parametrize("way", ["closes", "is silent"])
+@pytest.mark.parametrize("way", ["closes", "is unresponsive"])
 def test_a_tunnel_that_dies_in_the_handshake(kind: str, way: str) -> None:
     async def misbehave(request: Request, peer: Peer) -> bool:
         await peer.send(head(200))
         await peer.stream.receive_some()
-        if way == "is silent":
+        if way == "is unresponsive":
             await trio.sleep_forever()
         return False
 
@@ -167,4 +167,4 @@ def test_a_tunnel_that_dies_in_the_handshake(kind: str, way: str) -> None:
     outcome = run(main)
     assert isinstance(outcome, Failure)
     assert outcome.reason == ("tls_error" if way == "closes" else "connect_timeout")
-    assert outcome.via_other_host, "a silent host would be blamed"
+    assert outcome.via_other_host, "an unresponsive host would be blamed"

@@ -1,4 +1,4 @@
-"""What every fetcher sends: request line, Host and headers, byte for byte where that counts."""
+"""The request of every fetcher: request line, Host and headers, byte for byte where it matters."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def read(source: Source, columns: list[str], rows: int) -> list[pa.Table]:
 
 
 def example(count: int) -> Rows:
-    return [(f"http://h{n % 7}.example/{n}.jpg", f"picture {n}, of ü") for n in range(count)]
+    return [(f"http://h{n % 7}.example/{n}.jpg", f"image {n}, of ü") for n in range(count)]
 
 
 @every_format
@@ -141,7 +141,7 @@ def test_rows_come_back_in_order(tmp_path: Path, ending: str, rows: int) -> None
 
 
 @every_format
-def test_it_can_be_read_again(tmp_path: Path, ending: str) -> None:
+def test_it_can_be_read_twice(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"list.{ending}"
     FORMATS[ending](path, example(30))
     source, columns = opened(path, ending)
@@ -199,7 +199,7 @@ def test_txt_with_columns_is_refused(tmp_path: Path) -> None:
         ("http://a".encode("utf-16"), "UTF-8"),
     ],
 )
-def test_what_is_no_text_is_named(tmp_path: Path, start: bytes, words: str) -> None:
+def test_invalid_text_is_reported(tmp_path: Path, start: bytes, words: str) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(start)
     with pytest.raises(UsageError, match=words):

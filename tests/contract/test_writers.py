@@ -1,4 +1,4 @@
-"""What every writer promises: what was added comes back, and its records of files are true."""
+"""The contract of every writer: samples can be read back, and its file records are correct."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_what_was_added_comes_back(
 
 @pytest.mark.parametrize("captions", [True, False])
 @pytest.mark.parametrize(("output_format", "name", "read"), READERS)
-def test_rows_beside_the_images_are_those_of_the_metadata(
+def test_rows_stored_with_images_equal_the_metadata(
     output_format: str, name: str, read: Read, captions: bool, tmp_path: Path
 ) -> None:
     write(tmp_path, output_format, captions)
@@ -107,7 +107,7 @@ def test_records_of_files_are_true_and_complete(output_format: str, tmp_path: Pa
 
 
 def sha256sum(folder: Path) -> bytes:
-    """What the command prints for all files of a folder."""
+    """The output of the command for all files of a folder."""
     names = sorted(os.listdir(folder))
     return subprocess.run(["sha256sum", *names], cwd=folder, capture_output=True, check=True).stdout
 
@@ -165,7 +165,7 @@ def test_a_shard_without_a_success_is_written_all_the_same(
 
 
 @pytest.mark.parametrize("output_format", [name for name in FORMATS if name != "dummy"])
-def test_a_file_that_cannot_be_made_is_an_oserror(output_format: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_created_is_an_oserror(output_format: str, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         open_writer(
             "00007",
@@ -176,7 +176,7 @@ def test_a_file_that_cannot_be_made_is_an_oserror(output_format: str, tmp_path: 
 
 
 def full_device(folder: Path) -> Callable[[str], str]:
-    """Places aside that have no room.
+    """Staging paths on a full device.
 
     Links in a folder of the test's own: pyarrow removes what it could not write, and a test run
     as root would lose its machine the device.
@@ -216,7 +216,7 @@ def test_a_device_that_is_full_at_the_end_is_an_oserror(output_format: str, tmp_
         write_metadata("00007.parquet", staging_path("metadata.parquet"), rows)
 
 
-#: A writer that may write `limit` bytes a file; says what stopped it.
+#: A writer that may write `limit` bytes a file; prints what stopped it.
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
@@ -236,7 +236,7 @@ except OSError as error:
 def test_a_file_that_may_not_grow_is_an_oserror(
     output_format: str, missing: int, tmp_path: Path
 ) -> None:
-    """The system takes a part of the last write that fits; that is no success."""
+    """A partial last write is not a success."""
     record = write(tmp_path, output_format, True)[0]
     whole = record.size
     if record.files is not None:
@@ -244,18 +244,18 @@ def test_a_file_that_may_not_grow_is_an_oserror(
         missing = min(missing, whole)
     else:
         assert whole > 2_500_000
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", LIMITED, str(tmp_path), output_format, str(whole - missing)],
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    assert told.stdout.startswith("OSError 27" if missing else "wrote 1"), told.stderr
+    assert process.stdout.startswith("OSError 27" if missing else "wrote 1"), process.stderr
 
 
 @pytest.mark.parametrize(("output_format", "name", "read"), READERS)
 def test_a_null_caption_is_an_empty_text(
     output_format: str, name: str, read: Read, tmp_path: Path
 ) -> None:
-    """By way of the shard, which knows whether there is a caption column at all."""
+    """Through the shard, which knows whether there is a caption column."""
     table = pa.table({"url": ["http://a/1", "http://a/2"], "caption": [None, "two"]})
     options = Options.from_flags(
         {"url_list": "-", "caption_col": "caption", "output_format": output_format,
@@ -268,7 +268,7 @@ def test_a_null_caption_is_an_empty_text(
         shard.store(index, Encoded(b"image", 2, 2, 4, 4, "{}"))
     assert shard.commit().error is None
     found = [(caption, row["caption"]) for _, caption, row in read(tmp_path / name).values()]
-    if output_format == "parquet":  # has no text beside the row, where null is null
+    if output_format == "parquet":  # stores the caption in the row, where null stays null
         assert found == [(None, None), ("two", "two")]
     else:
         assert found == [("", "" if output_format == "tfrecord" else None), ("two", "two")]

@@ -94,7 +94,7 @@ def test_http_reasons_carry_their_number() -> None:
 
 
 def test_values_are_plain_text() -> None:
-    """Counters, JSON and Arrow take them as they are."""
+    """Counters, JSON and Arrow accept them unchanged."""
     made = failure(Reason.DNS_NOT_FOUND)
     assert type(made.reason) is str
     assert made.message == "dns not found"

@@ -95,7 +95,7 @@ def test_a_number_too_long_for_its_width_is_not_cut() -> None:
     assert parse_key("1234560001", 10_000) == (123_456, 1)
 
 
-def test_a_key_that_is_no_number_is_refused() -> None:
+def test_a_key_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         parse_key("0000a", 10_000)
 
@@ -110,7 +110,7 @@ def test_only_marks_make_shards_count() -> None:
 
 @steady
 @given(st.integers(0, 10**7), counts, st.sampled_from(["_stats.json", ".tar", ".parquet", ""]))
-def test_a_file_is_told_its_shard(shard: int, width: int, ending: str) -> None:
+def test_the_shard_of_a_file_name(shard: int, width: int, ending: str) -> None:
     assert shard_of_file(shard_name(shard, width) + ending) == shard
 
 
@@ -118,7 +118,7 @@ def test_a_file_is_told_its_shard(shard: int, width: int, ending: str) -> None:
     "name",
     ["img_emb/img_emb_12.npy", "metadata/metadata_00012.parquet", "part-00012-of-00032.parquet"],
 )
-def test_files_of_stages_are_told_their_part(name: str) -> None:
+def test_the_shard_of_a_stage_file_name(name: str) -> None:
     assert shard_of_file(name) == 12
 
 
@@ -142,7 +142,7 @@ def test_other_files_belong_to_none(name: str) -> None:
         ("images", ["images0.jpg"], False),
     ],
 )
-def test_a_folder_of_a_shard_is_told_by_what_it_holds(
+def test_a_shard_folder_is_recognized_by_its_contents(
     name: str, inside: list[str], is_one: bool
 ) -> None:
     assert is_shard_folder(name, inside) == is_one

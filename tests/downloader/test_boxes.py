@@ -1,4 +1,4 @@
-"""Runs with boxes: from every input format, and no picture comes through that was to be blurred."""
+"""Runs with boxes: from every input format, and no image comes through that was to be blurred."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ BOARD = (np.add.outer(np.arange(64), np.arange(64)) % 2 * 255).astype(np.uint8)
 class CountingWeb(SampleWeb):
     """Remembers what it was asked for."""
 
-    def __init__(self, pictures: list[bytes]) -> None:
-        super().__init__(pictures)
+    def __init__(self, images: list[bytes]) -> None:
+        super().__init__(images)
         self.paths: list[str] = []
         self.busy = False
 
@@ -98,7 +98,7 @@ def flags(path: Path, address: str = "127.0.0.1:1", **more: Any) -> dict[str, An
     }  # fmt: skip
 
 
-def pictures(tar: Path) -> dict[str, tuple[float, dict[str, Any]]]:
+def images(tar: Path) -> dict[str, tuple[float, dict[str, Any]]]:
     """By key: what is left of the pattern in the middle, and the metadata."""
     data = {}
     with tarfile.open(tar) as archive:
@@ -116,9 +116,7 @@ def pictures(tar: Path) -> dict[str, tuple[float, dict[str, Any]]]:
     return found
 
 
-def test_no_face_comes_through_when_rows_are_tried_again(
-    tmp_path: Path, web: tuple[Background, str]
-) -> None:
+def test_retried_rows_are_blurred_too(tmp_path: Path, web: tuple[Background, str]) -> None:
     background, address = web
     arguments = flags(write(tmp_path / "list.parquet"), address)
     background.counting.busy = True
@@ -127,7 +125,7 @@ def test_no_face_comes_through_when_rows_are_tried_again(
     out = str(tmp_path / "out")
     network = ["--connect_to", f"::{address}", "--allow_private_addresses", "--processes_count=1"]
     assert cli.run(["retry", "--output_folder", out, *network]) == 0
-    found = pictures(tmp_path / "out" / "00001.tar")
+    found = images(tmp_path / "out" / "00001.tar")
     assert len(found) == sum(fate != "lost" for _, fate in CELLS)
     for left, metadata in found.values():
         fate = CELLS[metadata["score"]][1]
@@ -149,7 +147,7 @@ def test_no_face_comes_through(
     assert report.tally.failed_to_resize == len(lost)
     asked = {int(path.rpartition("/")[2].partition(".")[0]) for path in background.counting.paths}
     assert asked == {n for n in range(len(CELLS)) if n not in lost}
-    found = pictures(tmp_path / "out" / "00000.tar")
+    found = images(tmp_path / "out" / "00000.tar")
     assert sorted(map(int, found)) == sorted(asked)
     for number, (cell, fate) in enumerate(CELLS):
         if fate == "lost":
@@ -201,7 +199,7 @@ def test_boxes_of_any_type_of_parquet(
     urls = [f"http://h.example/photo/{n}.png" for n in range(2)]
     pq.write_table(pa.table({"url": urls, "faces": pa.array(cells, kind)}), path)
     img2ds.download(**flags(path, web[1], save_additional_columns=[]))
-    found = pictures(tmp_path / "out" / "00000.tar")
+    found = images(tmp_path / "out" / "00000.tar")
     assert found["000000000"][0] < 60
     assert found["000000001"][0] > 127
 

@@ -74,7 +74,7 @@ def test_a_response_makes_as_many_rows_ready_as_the_limit_allows() -> None:
     assert [limits.pop_ready(), limits.pop_ready()] == waiting[:2]
 
 
-def test_a_ready_row_waits_again_when_its_host_timed_out_meanwhile() -> None:
+def test_a_ready_row_waits_once_its_host_times_out() -> None:
     async def main() -> None:
         limits: HostLimits[Row] = HostLimits(3, first_limit=1, max_waiting=9)
         first, second, third = rows(3)

@@ -29,15 +29,15 @@ from tests.server.sample_web import BackgroundWeb, SampleWeb, links
 from tests.server.web import Peer, Request
 
 ROOT = Path(__file__).parents[2]
-PICTURES = 60
+IMAGES = 60
 PER_SHARD = 10
 
 
 class GatedWeb(SampleWeb):
-    """Pictures from number `gate` on are held back until it is opened."""
+    """Images from number `gate` on are held back until it is opened."""
 
-    def __init__(self, pictures: list[bytes], gate: int) -> None:
-        super().__init__(pictures)
+    def __init__(self, images: list[bytes], gate: int) -> None:
+        super().__init__(images)
         self._gate = gate
         self.opened = trio.Event()
 
@@ -51,7 +51,7 @@ class GatedWeb(SampleWeb):
 class Background(BackgroundWeb):
     def __init__(self, gate: int = 10**9) -> None:
         super().__init__([])
-        self.gated = GatedWeb([good_image()] * PICTURES, gate)
+        self.gated = GatedWeb([good_image()] * IMAGES, gate)
         self.web = self.gated
 
     def open(self) -> None:
@@ -80,7 +80,7 @@ def flags(address: str, list_path: Path, out: Path, **more: Any) -> dict[str, An
     }
 
 
-def write_list(path: Path, start: int = 0, stop: int = PICTURES) -> Path:
+def write_list(path: Path, start: int = 0, stop: int = IMAGES) -> Path:
     path.write_text("".join(f"http://h.example/photo/{n}.jpg\n" for n in range(start, stop)))
     return path
 
@@ -131,7 +131,7 @@ def children(pid: int) -> list[int]:
 
 
 def check_counts(folder: Path, report: Report, rows: int) -> None:
-    """count = successes + failures, by status and reason, in every file that says so."""
+    """count = successes + failures, by status and reason, in every file that counts them."""
     total = 0
     for path in sorted(folder.glob("*_stats.json")):
         stats = json.loads(path.read_text())
@@ -158,7 +158,7 @@ def test_every_row_is_accounted_for(
     if fetcher == "asks":
         pytest.importorskip("asks", reason="asks is not installed")
     _, address = ungated
-    rows = list(links(PICTURES))
+    rows = list(links(IMAGES))
     table = pa.table(
         {
             "URL": [row.url for row in rows],
@@ -219,7 +219,7 @@ def test_a_second_run_downloads_nothing(tmp_path: Path, ungated: tuple[Backgroun
     assert os.listdir(tmp_path / "out" / "_img2ds" / "tmp") == []
 
 
-def test_killed_and_run_again_equals_undisturbed(tmp_path: Path) -> None:
+def test_a_killed_and_resumed_run_equals_an_undisturbed_one(tmp_path: Path) -> None:
     write_list(tmp_path / "list.txt")
     out = tmp_path / "out"
     web = Background(gate=25)
@@ -243,7 +243,7 @@ def test_killed_and_run_again_equals_undisturbed(tmp_path: Path) -> None:
         assert os.listdir(out / "_img2ds" / "tmp") == []
         img2ds.download(**flags(address, tmp_path / "list.txt", tmp_path / "calm"))
     assert samples(out) == samples(tmp_path / "calm")
-    assert len(samples(out)) == 2 * PICTURES
+    assert len(samples(out)) == 2 * IMAGES
 
 
 def test_workers_end_when_their_parent_dies(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_a_worker_that_dies_costs_no_row(tmp_path: Path) -> None:
         process.communicate()
     assert process.returncode == 0
     assert len(markers(out)) == 6
-    assert len(samples(out)) == 2 * PICTURES
+    assert len(samples(out)) == 2 * IMAGES
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -291,7 +291,7 @@ def test_one_signal_finishes_what_is_in_flight(tmp_path: Path, number: signal.Si
         assert 0 < len(markers(out)) < 6
         assert os.listdir(out / "_img2ds" / "tmp") == []
         assert img2ds.download(**arguments).exit_code == 0
-    assert len(samples(out)) == 2 * PICTURES
+    assert len(samples(out)) == 2 * IMAGES
 
 
 def test_two_signals_stop_at_once(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_extend_adds_another_list(tmp_path: Path, ungated: tuple[Background, str
     report = img2ds.download(**flags(address, second, out, incremental_mode="extend"))
     assert report.shards_committed == 4
     assert len(markers(out)) == 7
-    assert len(samples(out)) == 2 * PICTURES
+    assert len(samples(out)) == 2 * IMAGES
 
 
 def test_a_folder_begun_by_img2dataset_is_gone_on_with(
@@ -387,7 +387,7 @@ def test_no_time_left_starts_nothing(tmp_path: Path, ungated: tuple[Background, 
     assert web.web.requests == 0
 
 
-def test_an_empty_list_is_said_so(tmp_path: Path) -> None:
+def test_an_empty_list_is_reported(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n\n")
     with pytest.raises(UsageError, match="has no rows"):
         img2ds.download(**flags("127.0.0.1:1", tmp_path / "list.txt", tmp_path / "out"))
@@ -398,13 +398,13 @@ def test_dummy_leaves_the_stats_alone(tmp_path: Path, ungated: tuple[Background,
     out = tmp_path / "out"
     arguments = flags(address, write_list(tmp_path / "list.txt"), out, output_format="dummy")
     report = img2ds.download(**arguments)
-    check_counts(out, report, PICTURES)
+    check_counts(out, report, IMAGES)
     assert {path.name for path in out.iterdir()} == {*markers(out), "_img2ds"}
 
 
 def test_codecs_do_not_write_on_the_screen(tmp_path: Path) -> None:
     broken = bytearray(png(photo(3, 64, 48)))
-    broken[-20] ^= 0xFF  # a checksum: libpng says so on descriptor 2
+    broken[-20] ^= 0xFF  # a checksum: libpng complains on descriptor 2
     web = BackgroundWeb([bytes(broken)])
     with web as address:
         (tmp_path / "list.txt").write_text("http://h.example/photo/0.png\n")

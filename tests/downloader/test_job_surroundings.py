@@ -1,4 +1,4 @@
-"""Whole runs in odd surroundings: standard input, no standard streams, nobody who reads."""
+"""Whole runs in unusual surroundings: standard input, closed standard streams, broken pipes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_standard_input_of_other_rows_is_refused(
     assert given(0, 25).returncode == 0
     other = given(5, 30)
     assert other.returncode == 2
-    assert "was made from another input (the URLs of 00000.parquet are others)" in other.stderr
+    assert "was made from another input (the URLs of 00000.parquet differ)" in other.stderr
     assert markers(tmp_path / "out") == before
 
 
@@ -67,7 +67,7 @@ def test_an_empty_list_does_not_overwrite(
 
 
 def test_a_run_without_standard_streams(tmp_path: Path, ungated: tuple[Background, str]) -> None:
-    """As daemons start it: no descriptor of its own may become 1 or 2."""
+    """Started like a daemon: none of its descriptors may become 1 or 2."""
     _, address = ungated
     out = tmp_path / "out"
     line = command(flags(address, write_list(tmp_path / "list.txt", 0, 10), out))
@@ -76,7 +76,7 @@ def test_a_run_without_standard_streams(tmp_path: Path, ungated: tuple[Backgroun
     assert len(samples(out)) == 20
 
 
-def test_nobody_reads_what_is_printed(tmp_path: Path, ungated: tuple[Background, str]) -> None:
+def test_a_closed_output_pipe(tmp_path: Path, ungated: tuple[Background, str]) -> None:
     _, address = ungated
     out = tmp_path / "out"
     process = start(flags(address, write_list(tmp_path / "list.txt"), out))
@@ -89,7 +89,7 @@ def test_nobody_reads_what_is_printed(tmp_path: Path, ungated: tuple[Background,
 
 
 class BackgroundProxy(BackgroundWeb):
-    """A proxy that wants to know who asks, before a web that nobody could find without it."""
+    """A proxy that requires a login, before a web that only it can reach."""
 
     def __init__(self) -> None:
         super().__init__([good_image()] * 10)
@@ -110,12 +110,12 @@ def test_a_run_behind_a_proxy(tmp_path: Path, by: str, monkeypatch: pytest.Monke
         else:
             monkeypatch.setenv("HTTP_PROXY", url)
         process = start(arguments)
-        said = "".join(process.communicate())
-    assert process.returncode == 0, said
+        output = "".join(process.communicate())
+    assert process.returncode == 0, output
     assert len(samples(tmp_path / "out")) == 20
     assert sorted(behind.proxy.asked)[0] == "http://h.example/photo/0.jpg"
-    # Nobody else learns the password.
-    assert "s3cret" not in said
+    # The password appears nowhere else.
+    assert "s3cret" not in output
     for path in (tmp_path / "out").rglob("*"):
         assert path.is_dir() or b"s3cret" not in path.read_bytes(), path
 
@@ -138,7 +138,7 @@ def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
 def test_the_count_of_shards_finds_no_room(
     tmp_path: Path, ungated: tuple[Background, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A streamed list's is written last; a disk that is full by then is no traceback."""
+    """The manifest of a streamed list is written last; a full disk then gives no traceback."""
 
     def full(manifest: Manifest, count: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -16,7 +16,7 @@ from img2ds import cli
 from img2ds.core.failure import UsageError
 
 #: No URL of these can be asked for: every row ends at once, and without a network.
-ROWS = [{"url": f"nowhere {n}", "n": n, "TEXT": f"picture {n}"} for n in range(25)]
+ROWS = [{"url": f"nowhere {n}", "n": n, "TEXT": f"image {n}"} for n in range(25)]
 
 
 def lines(rows: list[dict[str, Any]]) -> str:
@@ -68,7 +68,7 @@ def test_folders_and_globs(tmp_path: Path) -> None:
         assert img2ds.download(**{**given, "url_list": url_list}).tally.count == 10
 
 
-def test_a_wrong_column_is_told_before_there_is_a_folder(
+def test_a_wrong_column_is_reported_before_the_folder_is_created(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "list.jsonl"

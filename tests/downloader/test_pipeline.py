@@ -23,7 +23,7 @@ GONE = Failure("http_404", "HTTP status 404")
 
 
 class Rows:
-    """What the pipeline asks of a shard; `ended` has every row's failure, `ended_at` when."""
+    """A fake shard for the pipeline; `ended` has every row's failure, `ended_at` its time."""
 
     def __init__(self, urls: list[str]) -> None:
         self.urls = urls
@@ -116,7 +116,7 @@ def test_a_host_that_responds_the_second_time_loses_nothing() -> None:
 
 
 def test_a_timeout_behind_a_redirect_is_not_the_hosts() -> None:
-    """And a response lets the host have its whole limit."""
+    """A response restores the host's full limit."""
     elsewhere = Failure(TIMED_OUT.reason, TIMED_OUT.message, via_other_host=True)
     rows = Rows([f"http://shortener/{number}" for number in range(6)])
     fetcher = Fetcher(lambda url, number: elsewhere)

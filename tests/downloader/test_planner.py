@@ -147,7 +147,7 @@ def test_an_empty_input_is_known_before_it_is_run(tmp_path: Path, name: str) -> 
         open_input(options(tmp_path / name)).check_rows()
 
 
-def test_looking_whether_there_are_rows_takes_none(tmp_path: Path) -> None:
+def test_checking_for_rows_consumes_none(tmp_path: Path) -> None:
     write_txt(tmp_path / "a.txt", 0)
     write_txt(tmp_path / "b.txt", 25)
     source = open_input(options(tmp_path))
@@ -169,7 +169,7 @@ def test_looking_whether_there_are_rows_takes_none(tmp_path: Path) -> None:
         ("json", b'[{"url": "http://a/1"},{"url": "http://a/2"}]', 2),
     ],
 )
-def test_standard_input_is_looked_at_but_not_taken(
+def test_standard_input_is_peeked_not_consumed(
     monkeypatch: pytest.MonkeyPatch, kind: str, data: bytes, rows: int
 ) -> None:
     class Stdin:

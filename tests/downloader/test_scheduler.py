@@ -17,7 +17,7 @@ from img2ds.downloader.shard import Shard
 
 
 class Rows:
-    """What the scheduler knows of a shard: how many rows, and their URLs."""
+    """A fake shard for the scheduler: the number of rows, and their URLs."""
 
     def __init__(self, *urls: str | None) -> None:
         self.urls = list(urls)
@@ -181,7 +181,7 @@ def test_a_row_that_waited_for_its_host_wakes_a_waiting_slot() -> None:
     run(main)
 
 
-def test_zero_is_no_limit() -> None:
+def test_zero_means_no_limit() -> None:
     async def main() -> None:
         scheduler = Scheduler(HostLimits(0))
         scheduler.add(of_hosts("a" * 500))

@@ -85,7 +85,7 @@ def test_a_row_without_a_connection_keeps_no_slot() -> None:
     assert seconds(main) == pytest.approx(10, abs=0.2)
 
 
-def test_a_connection_that_is_made_in_time_lends_nothing() -> None:
+def test_a_connection_made_in_time_lends_no_slot() -> None:
     async def main() -> None:
         work = Work(2, (LEND_SLOT_AFTER - 0.1, 5), (0, 9), (0, 1))
         assert await work.run() == about(0, 0, LEND_SLOT_AFTER + 4.9)
@@ -114,7 +114,7 @@ def test_a_row_comes_back_while_slots_wait_for_rows() -> None:
     assert seconds(main) == pytest.approx(6, abs=0.2)
 
 
-def test_a_single_slot_is_lent_to_nobody() -> None:
+def test_a_single_slot_is_never_lent() -> None:
     async def main() -> None:
         assert await Work(1, (10, 1), (0, 1)).run() == about(0, 11)
 

@@ -20,7 +20,7 @@ from img2ds.storage import OutputFolder
 
 
 @pytest.mark.parametrize("overlap", [True, False])
-def test_shards_that_were_lost_before_are_made_one_by_one(tmp_path: Path, overlap: bool) -> None:
+def test_shards_lost_before_run_one_at_a_time(tmp_path: Path, overlap: bool) -> None:
     options = Options.from_flags(
         {"url_list": "unused", "output_format": "webdataset", "thread_count": 4}
     )

@@ -1,4 +1,4 @@
-"""What a worker process of the local distributor does not load."""
+"""Modules that a worker process of the local distributor does not load."""
 
 from __future__ import annotations
 

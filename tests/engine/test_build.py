@@ -80,7 +80,7 @@ def shards(path: Path) -> list[str]:
     return sorted(found.name[:5] for found in path.glob("*_stats.json"))
 
 
-def test_what_is_committed_is_not_made_again(workers: Inline, tmp_path: Path) -> None:
+def test_committed_shards_are_not_rebuilt(workers: Inline, tmp_path: Path) -> None:
     report = build(tmp_path)
     assert (report.exit_code, report.shards_committed, report.tally.successes) == (0, 4, 40)
     (tmp_path / "00002_stats.json").unlink()
@@ -202,7 +202,7 @@ def test_a_run_over_what_is_there_leaves_the_manifest_alone(
     assert read_segments(OutputFolder.open(str(tmp_path))) == before
 
 
-def test_looking_locks_and_writes_nothing(workers: Inline, tmp_path: Path) -> None:
+def test_inspecting_locks_and_writes_nothing(workers: Inline, tmp_path: Path) -> None:
     looking = BuildSpec(output_folder=str(tmp_path / "out"), lock=False)
     with open_build(looking, RunReport()):
         pass

@@ -17,7 +17,7 @@ from img2ds.engine.marker import counts_document
 from img2ds.storage import OutputFolder
 from tests.conftest import spark_settings
 from tests.downloader.test_job import (
-    PICTURES,
+    IMAGES,
     Background,
     check_counts,
     flags,
@@ -31,7 +31,7 @@ from tests.downloader.test_job import (
 
 @pytest.fixture
 def environment(request: pytest.FixtureRequest, distributor_name: str) -> dict[str, str]:
-    """What a command of its own needs in order to find the cluster."""
+    """The environment in which a command finds the cluster."""
     if distributor_name == "ray":
         return {**os.environ, "RAY_ADDRESS": request.getfixturevalue("ray_address")}
     if distributor_name == "pyspark":
@@ -41,10 +41,10 @@ def environment(request: pytest.FixtureRequest, distributor_name: str) -> dict[s
     return dict(os.environ)
 
 
-def test_killed_and_gone_on_with(
+def test_a_killed_run_resumes(
     tmp_path: Path, distributor_name: str, environment: dict[str, str]
 ) -> None:
-    """A command is killed with its whole group; this process goes on, on the same cluster."""
+    """A command is killed with its whole group; this process resumes on the same cluster."""
     write_list(tmp_path / "list.txt")
     out = tmp_path / "out"
     web = Background(gate=25)
@@ -65,7 +65,7 @@ def test_killed_and_gone_on_with(
     assert report.cpu_time > 0
     assert committed.items() <= markers(out).items()
     assert samples(out) == samples(tmp_path / "calm")
-    assert len(samples(out)) == 2 * PICTURES
+    assert len(samples(out)) == 2 * IMAGES
     assert not list((out / "_img2ds" / "tmp").iterdir())
     assert not (out / "_img2ds" / "claims").exists()
 
@@ -80,7 +80,7 @@ def test_every_row_is_accounted_for(tmp_path: Path, distributor_name: str) -> No
 
     from tests.server.sample_web import links
 
-    rows = list(links(PICTURES))
+    rows = list(links(IMAGES))
     pq.write_table(pa.table({"url": [row.url for row in rows]}), tmp_path / "list.parquet")
     out = tmp_path / "out"
     with Background() as address:
@@ -100,7 +100,7 @@ def test_every_row_is_accounted_for(tmp_path: Path, distributor_name: str) -> No
 
 
 def test_a_late_attempt_leaves_a_committed_shard_alone(tmp_path: Path) -> None:
-    """A shard that is given out again once it is committed: told from its marker, not made."""
+    """A shard handed out again after its commit is recognized by its marker and not rebuilt."""
     out = tmp_path / "out"
     web = Background()
     with web as address:
@@ -118,15 +118,15 @@ def test_a_late_attempt_leaves_a_committed_shard_alone(tmp_path: Path) -> None:
             again = list(open_distributor("multiprocessing", 1).stream(worker, iter([task])))
     assert {path: path.read_bytes() for path in out.glob("0*")} == before
     assert web.web.requests == asked
-    ends = [[word for word in said if word.shard_id == 0] for said in (first, again)]
+    ends = [[update for update in updates if update.shard_id == 0] for updates in (first, again)]
     assert counts_document(ends[0][0].tally) == counts_document(ends[1][0].tally)
     assert ends[1][0].error is None
 
 
-def test_a_folder_that_is_not_shared_is_said_so(
+def test_a_folder_that_is_not_shared_is_reported(
     tmp_path: Path, distributor_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it looks from here when the workers' machine has a folder of that name of its own."""
+    """As seen from here when the workers' machine has a different folder of that name."""
     if distributor_name == "multiprocessing":
         pytest.skip("its workers are on this machine")
     monkeypatch.setattr(OutputFolder, "is_visible", lambda folder, name: False)
@@ -141,7 +141,7 @@ def test_a_folder_that_is_not_shared_is_said_so(
     assert "name a folder that all machines share" in str(report.stopped)
 
 
-def test_an_address_that_nobody_listens_at(tmp_path: Path) -> None:
+def test_an_address_without_a_listener(tmp_path: Path) -> None:
     """One line and exit code 2, before anything is downloaded."""
     pytest.importorskip("ray", reason="ray is not installed")
     arguments = flags("127.0.0.1:1", write_list(tmp_path / "l.txt"), tmp_path / "o")

@@ -1,4 +1,4 @@
-"""What a folder holds: resuming, refusing, extending, starting anew, adopting."""
+"""What a folder holds: resuming, refusing, extending, overwriting, img2dataset's shards."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_another_input_is_refused(tmp_path: Path, other: dict[str, Any], words: 
         open_(tmp_path, of=other)
 
 
-def test_a_run_that_came_to_nothing_binds_nobody(tmp_path: Path) -> None:
+def test_a_run_without_commits_fixes_no_options(tmp_path: Path) -> None:
     open_(tmp_path)
     (tmp_path / "00000.tar").write_text("half")
     manifest = open_(tmp_path, of=fingerprint("b.txt"), options={"image_size": 1})
@@ -116,7 +116,7 @@ def test_overwrite_removes_shards_and_nothing_else(tmp_path: Path) -> None:
     assert manifest.committed_here() == set()
 
 
-def test_extend_goes_on_behind_and_a_killed_one_with_its_own_segment(tmp_path: Path) -> None:
+def test_extend_appends_and_a_killed_extend_resumes_its_segment(tmp_path: Path) -> None:
     open_(tmp_path)
     commit(tmp_path, 0, 1, 2)
     manifest = open_(tmp_path, "extend", of=fingerprint("b.txt"), shards=2)
@@ -140,17 +140,17 @@ def test_extend_behind_a_stream_that_was_not_read_to_its_end(tmp_path: Path) -> 
     assert open_(tmp_path, "extend", of=fingerprint("b.txt")).segment.first_shard == 1
 
 
-def test_shards_without_a_manifest_are_adopted_when_they_fit(tmp_path: Path) -> None:
+def test_shards_without_a_manifest_are_accepted_when_they_match(tmp_path: Path) -> None:
     commit(tmp_path, 0, 1)
     with pytest.raises(UsageError, match=r"do not belong to this input \(it is not\)"):
         open_(tmp_path)
     assert names(tmp_path)[0] == "00000.parquet"
     manifest = open_(tmp_path, holds=None)
-    assert manifest.adopted
+    assert manifest.from_img2dataset
     assert manifest.committed_here() == {0, 1}
 
 
-def test_files_of_nobody_knows_whom_are_not_replaced(tmp_path: Path) -> None:
+def test_unrecognized_files_are_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "00000.parquet").write_text("somebody's input")
     with pytest.raises(UsageError, match=r"holds 00000\.parquet"):
         open_(tmp_path)
@@ -158,7 +158,7 @@ def test_files_of_nobody_knows_whom_are_not_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"version": 1}', '{"version": 1, "segments": [{}]}'])
-def test_a_damaged_manifest_is_said_so(tmp_path: Path, text: str) -> None:
+def test_a_damaged_manifest_is_reported(tmp_path: Path, text: str) -> None:
     open_(tmp_path)
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(UsageError, match=r"manifest\.json is damaged"):
@@ -172,7 +172,7 @@ def test_a_manifest_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
         open_(tmp_path)
 
 
-def test_looking_changes_nothing(tmp_path: Path) -> None:
+def test_inspecting_changes_nothing(tmp_path: Path) -> None:
     open_(tmp_path)
     commit(tmp_path, 0)
     (tmp_path / "00001.tar").write_text("half")

@@ -65,7 +65,7 @@ def test_img2datasets_are_read() -> None:
         (marker_json(STAGE, 0, 1, []), "it has no 'status_dict'"),
     ],
 )
-def test_what_is_no_marker_of_images_is_named(data: bytes, words: str) -> None:
+def test_an_invalid_marker_is_reported(data: bytes, words: str) -> None:
     with pytest.raises(DamagedMarkerError, match=words):
         read_image_marker(data)
 

@@ -93,7 +93,7 @@ def test_a_late_attempt_reports_the_committed_shard(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "why", "fatal"),
     [
-        (OSError("the disk said no"), "the disk said no", False),
+        (OSError("the disk failed"), "the disk failed", False),
         (OSError(errno.EIO, "Input/output error"), "[Errno 5] Input/output error", False),
         (OSError(errno.EDQUOT, "quota"), FULL, True),
         (OSError("100 requested and 20 written"), FULL, True),

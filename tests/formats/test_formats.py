@@ -27,8 +27,8 @@ from tests.contract.samples_and_readers import (
     read_tfrecord,
 )
 from tests.downloader.test_job import (
+    IMAGES,
     PER_SHARD,
-    PICTURES,
     ROOT,
     Background,
     check_counts,
@@ -48,7 +48,7 @@ READERS: dict[str, Read] = {
     "tfrecord": read_tfrecord,
 }
 FORMATS = sorted(READERS)
-SHARDS = PICTURES // PER_SHARD
+SHARDS = IMAGES // PER_SHARD
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def address() -> Iterator[str]:
         yield address
 
 
-def pictures(folder: Path, output_format: str) -> dict[str, tuple[bytes, str | None]]:
+def stored_images(folder: Path, output_format: str) -> dict[str, tuple[bytes, str | None]]:
     """Images and captions of the committed shards, by key."""
     found: dict[str, tuple[bytes, str | None]] = {}
     for marker in sorted(markers(folder)):
@@ -68,7 +68,7 @@ def pictures(folder: Path, output_format: str) -> dict[str, tuple[bytes, str | N
 
 
 def entries(folder: Path) -> set[str]:
-    """What lies in an output folder but for what is img2ds's own."""
+    """The entries of an output folder, except `_img2ds`."""
     return set(os.listdir(folder)) - {"_img2ds"}
 
 
@@ -82,7 +82,7 @@ def expected(output_format: str, shards: int = SHARDS) -> set[str]:
 
 
 def test_every_format_has_the_same_samples(tmp_path: Path, address: str) -> None:
-    rows = list(links(PICTURES))
+    rows = list(links(IMAGES))
     urls = [row.url for row in rows]
     texts = [row.caption if place % 9 else None for place, row in enumerate(rows)]
     pq.write_table(pa.table({"url": urls, "text": texts}), tmp_path / "list.parquet")
@@ -96,7 +96,7 @@ def test_every_format_has_the_same_samples(tmp_path: Path, address: str) -> None
         assert report.exit_code == 0
         check_counts(out, report, len(rows))
         assert entries(out) == expected(output_format, -(-len(rows) // PER_SHARD))
-        found[output_format] = pictures(out, output_format)
+        found[output_format] = stored_images(out, output_format)
         parts = [pq.read_table(path) for path in sorted(out.glob("*.parquet"))]
         tables[output_format] = pa.concat_tables(parts)
     assert len(found["webdataset"]) == sum(row.reason is None for row in rows)
@@ -117,12 +117,14 @@ def test_the_format_need_not_be_named(tmp_path: Path, address: str) -> None:
     arguments = flags(address, write_list(tmp_path / "list.txt"), tmp_path / "out")
     del arguments["output_format"]
     assert img2ds.download(**arguments).exit_code == 0
-    assert len(list((tmp_path / "out").glob("0000?/*.jpg"))) == PICTURES
+    assert len(list((tmp_path / "out").glob("0000?/*.jpg"))) == IMAGES
     assert not list((tmp_path / "out").glob("0000?/*.txt"))
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
-def test_killed_and_run_again_equals_undisturbed(output_format: str, tmp_path: Path) -> None:
+def test_a_killed_and_resumed_run_equals_an_undisturbed_one(
+    output_format: str, tmp_path: Path
+) -> None:
     write_list(tmp_path / "list.txt")
     out, calm = tmp_path / "out", tmp_path / "calm"
     web = Background(gate=25)
@@ -140,7 +142,7 @@ def test_killed_and_run_again_equals_undisturbed(output_format: str, tmp_path: P
         assert committed.items() <= markers(out).items()
         assert os.listdir(out / "_img2ds" / "tmp") == []
         img2ds.download(**{**arguments, "output_folder": str(calm)})
-    assert pictures(out, output_format) == pictures(calm, output_format)
+    assert stored_images(out, output_format) == stored_images(calm, output_format)
     assert entries(out) == entries(calm) == expected(output_format)
 
 
@@ -181,7 +183,7 @@ with folder.lock():
 def test_killed_while_a_shard_is_published(
     output_format: str, place: int, when: str, tmp_path: Path, address: str
 ) -> None:
-    """Whichever of its files are there: without the mark it is made anew, with it left alone."""
+    """Whichever files exist, a shard is rebuilt without its commit marker and kept with it."""
     out = tmp_path / "out"
     list_path = write_list(tmp_path / "list.txt", 0, PER_SHARD)
     arguments = flags(address, list_path, out, output_format=output_format)
@@ -203,12 +205,12 @@ def test_killed_while_a_shard_is_published(
     assert (report.exit_code, report.shards_before) == (0, len(before))
     assert before.items() <= markers(out).items()
     assert entries(out) == expected(output_format, 1)
-    assert len(pictures(out, output_format)) == PER_SHARD
+    assert len(stored_images(out, output_format)) == PER_SHARD
     assert os.listdir(out / "_img2ds" / "tmp") == []
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
-def test_a_second_run_touches_nothing_and_overwrite_starts_anew(
+def test_a_second_run_changes_nothing_and_overwrite_starts_over(
     output_format: str, tmp_path: Path, address: str
 ) -> None:
     out = tmp_path / "a folder, #1 [ä] %41"
@@ -236,7 +238,7 @@ def test_a_folder_begun_by_img2dataset_is_gone_on_with(
     out = tmp_path / "out"
     arguments = flags(address, write_list(tmp_path / "list.txt"), out, output_format=output_format)
     img2ds.download(**arguments)
-    calm = pictures(out, output_format)
+    calm = stored_images(out, output_format)
     # What it would have left when it was killed in shard 3.
     shutil.rmtree(out / "_img2ds")
     for path in out.glob("*.parquet"):
@@ -252,10 +254,10 @@ def test_a_folder_begun_by_img2dataset_is_gone_on_with(
     report = img2ds.download(**arguments)
     assert (report.shards_before, report.shards_committed) == (3, 3)
     assert entries(out) == expected(output_format)
-    assert pictures(out, output_format) == calm
+    assert stored_images(out, output_format) == calm
 
 
-def test_pictures_in_another_form_are_not_gone_on_with(tmp_path: Path, address: str) -> None:
+def test_a_run_with_other_image_options_does_not_resume(tmp_path: Path, address: str) -> None:
     out = tmp_path / "out"
     arguments = flags(address, write_list(tmp_path / "list.txt"), out, output_format="parquet")
     img2ds.download(**arguments)
@@ -283,7 +285,7 @@ def test_what_is_called_like_a_shard_is_not_replaced(
     assert (out / "00003").exists()
 
 
-def test_an_empty_folder_is_nobodys(tmp_path: Path, address: str) -> None:
+def test_an_empty_shard_folder_belongs_to_no_run(tmp_path: Path, address: str) -> None:
     out = tmp_path / "out"
     (out / "00003").mkdir(parents=True)
     arguments = flags(address, write_list(tmp_path / "list.txt"), out, output_format="files")
@@ -296,7 +298,7 @@ def mark_files(folder: Path, shard: str = "00000") -> list[dict[str, Any]]:
     return files
 
 
-def test_the_mark_of_a_folder_has_one_line_for_it(tmp_path: Path, address: str) -> None:
+def test_the_marker_of_a_folder_has_one_entry(tmp_path: Path, address: str) -> None:
     out = tmp_path / "out"
     img2ds.download(**flags(address, write_list(tmp_path / "list.txt"), out, output_format="files"))
     folder, table = mark_files(out)
@@ -304,11 +306,11 @@ def test_the_mark_of_a_folder_has_one_line_for_it(tmp_path: Path, address: str) 
         "00000", 2 * PER_SHARD, "00000.parquet",
     )  # fmt: skip
     assert "files" not in table
-    told = subprocess.run(
+    process = subprocess.run(
         "sha256sum * | sha256sum", shell=True, cwd=out / "00000", capture_output=True, text=True,
         check=True,
     ).stdout  # fmt: skip
-    assert folder["sha256"] == told.split()[0]
+    assert folder["sha256"] == process.split()[0]
 
 
 #: Mounts a small disk on a folder and runs a command that writes there.

@@ -1,4 +1,4 @@
-"""Parquet with pictures: in the order of the keys, in row groups of a size, packed if it pays."""
+"""Parquet with images: in the order of the keys, in row groups of a size, packed if it pays."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from img2ds.formats.parquet import GROUP_BYTES, ParquetWriter
 
 
 def write(folder: Path, sizes: list[int | None], **columns: pa.Array) -> pq.ParquetFile:
-    """A shard of pictures of these sizes, None for rows that failed; they come in any order."""
+    """A shard of images of these sizes, None for rows that failed; they come in any order."""
     writer = ParquetWriter("0.parquet", "jpg", lambda name: str(folder / name))
     order = [index for index, size in enumerate(sizes) if size is not None]
     Random(4).shuffle(order)
     for index in order:
-        writer.add(Sample(index, str(index), picture(index, sizes[index] or 0), None, {}))
+        writer.add(Sample(index, str(index), image_bytes(index, sizes[index] or 0), None, {}))
     assert os.listdir(folder) == [], "nothing that a killed process would leave"
     table = pa.table({"key": [str(index) for index in range(len(sizes))], **columns})
     (record,) = writer.finish(table)
@@ -30,7 +30,7 @@ def write(folder: Path, sizes: list[int | None], **columns: pa.Array) -> pq.Parq
     return pq.ParquetFile(folder / "0.parquet")
 
 
-def picture(index: int, size: int) -> bytes:
+def image_bytes(index: int, size: int) -> bytes:
     return bytes([index % 251]) * size
 
 
@@ -55,10 +55,10 @@ def test_rows_are_in_order_and_groups_are_small(
         rows = file.read().to_pylist()
     assert [row["key"] for row in rows] == [str(index) for index in range(len(sizes))]
     for index, (row, size) in enumerate(zip(rows, sizes, strict=True)):
-        assert row["jpg"] == (None if size is None else picture(index, size))
+        assert row["jpg"] == (None if size is None else image_bytes(index, size))
 
 
-def test_pictures_are_kept_as_they_are_and_the_rest_is_packed(tmp_path: Path) -> None:
+def test_images_are_stored_uncompressed_and_other_columns_packed(tmp_path: Path) -> None:
     lists = pa.array([[1.5, 2.5]] * 9, pa.list_(pa.float32()))
     structs = pa.array([{"a": "x" * 99}] * 9)
     with write(tmp_path, [1000] * 9, scores=lists, more=structs) as file:
@@ -67,16 +67,16 @@ def test_pictures_are_kept_as_they_are_and_the_rest_is_packed(tmp_path: Path) ->
     assert [column.path_in_schema for column in columns] == [
         "key", "scores.list.element", "more.a", "jpg",
     ]  # fmt: skip
-    *others, pictures = columns
+    *others, images = columns
     assert {column.compression for column in others} == {"SNAPPY"}
     assert all(column.has_dictionary_page and column.is_stats_set for column in others)
-    assert pictures.compression == "UNCOMPRESSED"
-    assert not pictures.has_dictionary_page
-    assert not pictures.is_stats_set
+    assert images.compression == "UNCOMPRESSED"
+    assert not images.has_dictionary_page
+    assert not images.is_stats_set
 
 
 def test_a_shard_is_never_in_memory(tmp_path: Path) -> None:
-    """Neither while pictures come nor while rows are written."""
+    """Images are held in memory neither while they arrive nor while rows are written."""
     import tracemalloc
 
     image = os.urandom(1 << 20)
@@ -93,7 +93,7 @@ def test_a_shard_is_never_in_memory(tmp_path: Path) -> None:
     assert pa.total_allocated_bytes() - before < GROUP_BYTES
 
 
-def test_pictures_that_come_back_cut_off_are_an_oserror(tmp_path: Path) -> None:
+def test_truncated_images_raise_oserror(tmp_path: Path) -> None:
     writer = ParquetWriter("0.parquet", "jpg", lambda name: str(tmp_path / name))
     writer.add(Sample(0, "0", bytes(BUFFER), None, {}))
     writer._spool._file.truncate(10)

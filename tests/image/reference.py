@@ -1,4 +1,4 @@
-"""What an image is to look like, by Pillow and NumPy alone: the measure of the pixel tests."""
+"""The expected pixels of an image, by Pillow and NumPy alone: the reference of the pixel tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Pixels = NDArray[np.uint8]
 
 
 def upright(body: bytes) -> Floats:
-    """RGB [height, width, 3], 0-255: the first frame, turned as EXIF says, on white."""
+    """RGB [height, width, 3], 0-255: the first frame, rotated as EXIF demands, on white."""
     with Image.open(io.BytesIO(body)) as image:
         image.seek(0)
         image.load()

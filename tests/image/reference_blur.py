@@ -1,4 +1,4 @@
-"""What blurred boxes are to look like: ImageNet's rule, as img2dataset has it, in real numbers."""
+"""The expected pixels of blurred boxes: ImageNet's rule, as in img2dataset, in real numbers."""
 
 from __future__ import annotations
 

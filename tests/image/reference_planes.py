@@ -1,4 +1,4 @@
-"""What planes are to look like after resizing, by NumPy in real numbers: the rule, plainly."""
+"""The expected planes after resizing, by NumPy in real numbers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def planes_of(rgb: Floats | Pixels, pitch: tuple[int, int]) -> Planes:
 
 
 def means(plane: Floats, size: int) -> Floats:
-    """Means of `size` rows each; of fewer where there are no more."""
+    """Means of `size` rows each; of fewer at the end."""
     return np.array([plane[at : at + size].mean(0) for at in range(0, len(plane), size)])
 
 

@@ -56,7 +56,7 @@ def test_boxes_are_read(cell: Any, boxes: Any) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_what_is_no_box_is_never_left_out(cell: Any, words: str) -> None:
+def test_an_invalid_box_is_never_ignored(cell: Any, words: str) -> None:
     with pytest.raises(BoxError, match=words):
         read_boxes(cell)
 
@@ -95,7 +95,7 @@ def test_a_box_is_blurred_as_by_the_rule(
 
 
 def detail(pixels: Floats | Pixels) -> float:
-    """What is left of a pattern of single pixels: 0 when all are the same, 127 in a chessboard."""
+    """The contrast of a pattern of single pixels: 0 if all are equal, 127 in a chessboard."""
     return float(pixels.astype(np.float64).std())
 
 
@@ -124,7 +124,7 @@ def test_no_box_is_left_sharp_and_nothing_far_is_changed(spans: Any, width: int)
     assert (after[far] == before[far]).all()
 
 
-def test_a_small_box_beside_a_large_one_is_blurred_too() -> None:
+def test_a_small_box_next_to_a_large_one_is_blurred_too() -> None:
     """By one sigma for both, as img2dataset has it, five sixths of the pattern would stay."""
     small, large = (0.05, 0.05, 0.09, 0.09), (0.3, 0.1, 0.9, 0.9)
     after = blur(board(256, 256), (large, small))

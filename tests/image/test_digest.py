@@ -1,4 +1,4 @@
-"""Hashes are those of the bytes, whatever holds them."""
+"""Hashes are those of the bytes, for any buffer type."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def plan(width: int, height: int, size: int, mode: str, only_if_bigger: bool = F
 #: Width, height, image_size; then what img2dataset 1.47 made of a black image of that size on
 #: white, measured: the final size of keep_ratio and of keep_ratio_largest, and (left, top, width,
 #: height) of the black within border's square.
-PEER = [
+IMG2DATASET = [
     (1, 1, 256, (256, 256), (256, 256), (0, 0, 256, 256)),
     (1, 7, 256, (256, 1792), (37, 256), (109, 0, 37, 256)),
     (7, 1, 256, (1792, 256), (256, 37), (0, 109, 256, 37)),
@@ -56,7 +56,9 @@ PEER = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("width", "height", "size", "by_shorter", "by_longer", "place"), PEER)
+@pytest.mark.parametrize(
+    ("width", "height", "size", "by_shorter", "by_longer", "place"), IMG2DATASET
+)
 def test_sizes_are_img2datasets(
     width: int,
     height: int,

@@ -1,4 +1,4 @@
-"""Bodies that are no images, broken ones and bombs: always an outcome, never an exception."""
+"""Invalid and broken images, and decompression bombs: always an outcome, never an exception."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.server.image import png_bomb, png_chunk
 from tests.server.photos import photo
 
 SOURCE = photo(5, 48, 32)
-#: What may be said of an image that was broken on purpose.
+#: Reasons that an image broken on purpose may fail for.
 BROKEN = {Reason.NOT_AN_IMAGE, Reason.TRUNCATED_IMAGE, Reason.DECODE_ERROR, Reason.IMAGE_BOMB}
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -95,7 +95,7 @@ def little_memory() -> Iterator[None]:
     ],
 )
 @pytest.mark.usefixtures("no_codec")
-def test_what_is_no_image(body: bytes, words: str) -> None:
+def test_invalid_images(body: bytes, words: str) -> None:
     result = outcome(body)
     assert isinstance(result, Failure)
     assert result.reason == Reason.NOT_AN_IMAGE
@@ -260,7 +260,7 @@ def test_a_jpeg_of_a_thousand_scans_is_a_bomb(no_codec: None) -> None:
 
 
 def test_scans_are_those_of_the_image() -> None:
-    """What looks like scans behind it, such as a video, is none of them."""
+    """Data after the image that looks like scans, such as a video, is not counted."""
     start, scan, end = scans()
     assert isinstance(outcome(start + scan * 20 + end), Encoded)
     assert isinstance(outcome(start + end + b"\xff\xda" * 1000), Encoded)

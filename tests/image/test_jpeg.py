@@ -1,4 +1,4 @@
-"""The JPEG decoder of our own against libjpeg-turbo: the same levels, or none at all."""
+"""The built-in JPEG decoder against libjpeg-turbo: the same levels, or a refusal."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def noise(seed: int, width: int, height: int) -> Pixels:
 
 
 def libjpeg(body: bytes, scale: int, colours: str) -> Pixels:
-    """What simplejpeg makes of it without a complaint."""
+    """simplejpeg's result. Raises ValueError if it warns."""
     width, height = Image.open(io.BytesIO(body)).size
     least = (-(-width // scale), -(-height // scale)) if scale > 1 else (0, 0)
     found: Pixels = simplejpeg.decode_jpeg(body, colours, min_width=least[0], min_height=least[1])

@@ -1,4 +1,4 @@
-"""JPEGs that libjpeg refuses, or that are made to wear a decoder out: our own leaves them alone."""
+"""JPEGs that libjpeg refuses or that exhaust a decoder: the built-in decoder refuses them."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_what_breaks_off_at_once_costs_no_memory() -> None:
 
 
 def test_what_is_declined_is_not_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is wrong may be found at the end only, after as much work as for the whole image."""
+    """An error at the end is found only after as much work as for the whole image."""
 
     def tried(*_: object) -> None:
         pytest.fail("tried again")

@@ -155,7 +155,7 @@ def test_broken_ones_are_left_to_the_general_decoder() -> None:
     for data in (good[:-1], good + b"\0", b"\5" + good[1:], good + bytes(10_000_000)):
         body = png_of(pixels, data)
         assert png.decode_png(body, header_of(body)) is None
-    for place in (60, 28):  # where a checksum does not fit any more; said to be interlaced
+    for place in (60, 28):  # a checksum that no longer matches; declared as interlaced
         damaged = bytearray(png_of(pixels, good))
         damaged[place] ^= 1
         assert png.decode_png(damaged, header_of(bytes(damaged))) is None
@@ -188,7 +188,7 @@ def test_without_the_compiled_loops_the_images_are_the_same(
 
 
 @pytest.mark.parametrize("missing", [{jpeg: "_jpeg"}, {planes: "_planes"}])
-def test_jpegs_through_rgb_look_the_same(
+def test_jpegs_converted_to_rgb_match(
     missing: dict[object, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where planes cannot be had: another machine, or no compiler."""

@@ -154,7 +154,7 @@ def through_rgb(body: bytes, geometry: Geometry, orientation: int, name: str) ->
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_images_are_those_of_the_way_through_rgb(mode: str, orientation: int) -> None:
+def test_images_equal_those_resized_in_rgb(mode: str, orientation: int) -> None:
     for seed, size in ((4, 50), (5, 64), (6, 150)):
         planes = planes_of(photo(seed, 121, 80), (2, 2))
         body = make_plane_encoder(100)(planes)
@@ -285,7 +285,7 @@ def test_what_does_not_fit_is_refused(
         _planes.resample_planes(((source, target),), _planes.AREA, rows, columns, False)
 
 
-def test_what_is_no_pair_or_cannot_be_written_is_refused() -> None:
+def test_invalid_or_unwritable_planes_are_refused() -> None:
     plane = np.zeros((10, 10), np.uint8)
     frozen = plane.copy()
     frozen.flags.writeable = False

@@ -115,7 +115,7 @@ def test_segments_of_a_profile_are_joined_by_their_numbers() -> None:
     assert found.icc == first + second
 
 
-def test_profiles_of_the_wrong_size_are_left_aside() -> None:
+def test_profiles_of_the_wrong_size_are_ignored() -> None:
     for profile in (b"short", bytes(MAX_ICC + 1)):
         file = io.BytesIO()
         Image.fromarray(SOURCE).save(file, "WEBP", icc_profile=profile)

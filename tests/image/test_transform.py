@@ -1,4 +1,4 @@
-"""The rules around the pixels: what is kept as it is, what is dropped, what comes out."""
+"""The rules around the pixels: which bodies are kept unchanged, dropped or re-encoded."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def reason(body: Body, **options: Any) -> str:
 
 
 def parts(data: Body) -> list[str]:
-    """The segments or chunks of a JPEG, PNG or WebP, pixels aside."""
+    """The segments or chunks of a JPEG, PNG or WebP, without the pixels."""
     body, names = bytes(data), []
     if body[:2] == b"\xff\xd8":
         at = 2
@@ -224,7 +224,7 @@ def test_higher_quality_takes_more_bytes() -> None:
     assert default == transform(body, encode_quality=95).data
 
 
-def test_exif_is_told_when_it_is_asked_for() -> None:
+def test_exif_is_returned_when_requested() -> None:
     body = jpeg_oriented(SOURCE, 6)
     for options in ({}, {"disable_all_reencoding": True}):
         assert '"Image Make":"Sample"' in (transform(body, **options).exif or "")
@@ -232,7 +232,7 @@ def test_exif_is_told_when_it_is_asked_for() -> None:
     assert transform(jpeg(SOURCE)).exif == "{}"
 
 
-def test_costly_images_are_told_by_their_header() -> None:
+def test_expensive_images_are_recognized_by_their_header() -> None:
     def costly(body: bytes, **options: Any) -> bool:
         inspected = Transformer(ImageOptions(**options)).inspect(body)
         assert isinstance(inspected, InspectedImage)

@@ -1,4 +1,4 @@
-"""What tests of several stages share."""
+"""Fixtures that tests of several stages share."""
 
 from __future__ import annotations
 

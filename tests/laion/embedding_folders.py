@@ -35,7 +35,7 @@ def row(number: int, **values: Any) -> dict[str, Any]:
     return {
         "key": f"{number:09d}",
         "url": f"http://photos.example/{number}.jpg",
-        "caption": f"picture {number}",
+        "caption": f"image {number}",
         "width": 256,
         "height": 192,
         "original_width": 800 + number,
@@ -68,7 +68,7 @@ def write_tree(
     Args:
         shards: rows by shard number.
         images, texts: embeddings by shard number; random ones where there are none.
-        columns: columns besides SCHEMA's.
+        columns: columns in addition to SCHEMA's.
         stage: whose folder it is; None for one without commit markers or leading zeros.
     """
     schema = pa.schema([*SCHEMA, *columns])

@@ -1,6 +1,6 @@
 """A small web of images of shapes, WAT files of its pages, and bad pairs planted in them.
 
-The expected outcome of every pair is known, by rule or from what a model of shapes sees in it.
+The expected outcome of every pair is known, by rule or from the shapes model's score.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TEXT = "a {colour} {shape} on a noisy background"
 LEAST_BYTES = 5000
 
 #: Prompts by which stars stand for NSFW content, purple ones for under-age people, green ones for
-#: animals; a caption that says orange and triangle has a word of both lists.
+#: animals; a caption with orange and triangle has a word of both lists.
 PROMPTS: dict[str, dict[str, list[str]]] = {
     "nsfw": {
         "safe": [
@@ -131,9 +131,7 @@ class ShapeWorld:
         self.planted.append(Planted(first, "ab", "short"))
         self.planted.append(Planted(first, "ein roter Kreis auf dem Hintergrund", "german"))
         self.planted.append(Planted(f"/logo/{round_}.svg", "a logo of the page", "svg"))
-        self.planted.append(
-            Planted("data:image/gif;base64,R0lGOD", "an inline picture", "data_url")
-        )
+        self.planted.append(Planted("data:image/gif;base64,R0lGOD", "an inline image", "data_url"))
 
     def _add(
         self, shape: str, colour: str, kind: str, text: str | None = None, side: int | None = None

@@ -23,7 +23,7 @@ def cluster(request: pytest.FixtureRequest) -> str:
 
 
 def check_same(one: Path, other: Path) -> None:
-    """The same parts, rows and counts; numbers but for the rounding of other batches."""
+    """The same shards, rows and counts; numbers within the rounding of other batches."""
     names = sorted(str(p.relative_to(one)) for p in one.rglob("*.parquet"))
     assert names == sorted(str(p.relative_to(other)) for p in other.rglob("*.parquet"))
     rows = 0

@@ -63,10 +63,10 @@ MODEL = ["--model", "m", "--pretrained", "p"]
             ["download", "--input", "list", "--output_folder", "out", "--url_col", "u"],
             "unknown flag --url_col",
         ),
-        (["crawl", "--output_folder", "out", *MODEL], "either --wat, WAT files, or --input"),
+        (["crawl", "--output_folder", "out", *MODEL], "--wat and --input: give one of them"),
         (
             ["crawl", "--wat", "w", "--input", "i", "--output_folder", "out", *MODEL],
-            "either --wat, WAT files, or --input",
+            "--wat and --input: give one of them",
         ),
         (
             ["crawl", "--input", "i", "--output_folder", "out", "--languages", "de", *MODEL],
@@ -116,6 +116,6 @@ def test_how_a_crawl_fetches_does_not_decide_what_its_parts_are() -> None:
     assert crawl(wat="w", min_text_length=9).identity() != plain
 
 
-def test_a_classifier_that_cannot_be_read_is_told() -> None:
+def test_an_unreadable_classifier_is_reported() -> None:
     with pytest.raises(UsageError, match="--classifier nowhere"):
         crawl(wat="w", classifier="nowhere").identity()

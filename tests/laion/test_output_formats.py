@@ -15,7 +15,7 @@ from laion.web.shard_images import ShardImages
 
 @pytest.fixture(params=["files", "parquet", "tfrecord"])
 def images(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """What img2ds leaves, as far as it is looked at."""
+    """A folder of img2ds, as far as it is checked."""
     folder = tmp_path / "images"
     (folder / "_img2ds").mkdir(parents=True)
     (folder / "00000.parquet").touch()
@@ -30,10 +30,10 @@ def images(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_scoring_says_what_it_reads(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = images.parent / "scored"
     assert run(["score", "--input", str(images), "--output_folder", str(out), "--model", "x"]) == 2
-    told = capsys.readouterr().err
-    assert "was downloaded with --output_format" in told
-    assert told.endswith("download with --output_format webdataset, as laion download does\n")
-    assert len(told.splitlines()) == 1
+    stderr = capsys.readouterr().err
+    assert "was downloaded with --output_format" in stderr
+    assert stderr.endswith("download with --output_format webdataset, as laion download does\n")
+    assert len(stderr.splitlines()) == 1
     assert not out.exists()
 
 
@@ -43,5 +43,5 @@ def test_the_page_says_what_it_reads(images: Path, tmp_path: Path) -> None:
 
 
 def test_purging_says_what_it_reads(images: Path) -> None:
-    with pytest.raises(UsageError, match="is no folder of webdataset shards"):
+    with pytest.raises(UsageError, match="is not a folder of webdataset shards"):
         open_shards(str(images))

@@ -94,7 +94,7 @@ def test_the_release_holds_the_good_pairs_and_none_of_the_others(chain: Chain) -
 
 @pytest.mark.parametrize("name", ["crawled", "crawled-again"])
 def test_crawling_gives_the_same_release(chain: Chain, name: str) -> None:
-    """Same pairs under the same IDs; values equal but for the rounding of other batches."""
+    """The same pairs under the same IDs; values within the rounding of other batches."""
     stages = {(r["URL"], r["TEXT"]): r for r in chain.release("release").to_pylist()}
     crawl = {(r["URL"], r["TEXT"]): r for r in chain.release(f"release-{name}").to_pylist()}
     assert crawl.keys() == stages.keys()
@@ -128,7 +128,7 @@ def test_only_kept_pairs_of_a_crawl_reach_the_disk(chain: Chain) -> None:
     assert set(table["url"].to_pylist()) <= kept
 
 
-def test_a_crawls_mark_counts_every_image_of_its_wat(chain: Chain) -> None:
+def test_a_crawl_marker_counts_every_image_of_its_wat(chain: Chain) -> None:
     world = chain.world
     number = Counter(pair.kind for pair in world.planted)
     crawl = chain.counts("crawled")
@@ -145,7 +145,7 @@ def test_a_crawls_mark_counts_every_image_of_its_wat(chain: Chain) -> None:
     assert crawl["below_min_similarity"] >= number["mismatch"]
 
 
-def test_a_crawl_goes_on_where_it_stopped(chain: Chain) -> None:
+def test_a_crawl_resumes_where_it_stopped(chain: Chain) -> None:
     folder = chain.folder / "crawled"
     table = folder / "metadata" / "metadata_00001.parquet"
     before, kept = pq.read_table(table), (folder / "00000_stats.json").stat().st_mtime_ns
@@ -162,8 +162,8 @@ def test_a_crawl_goes_on_where_it_stopped(chain: Chain) -> None:
 
 def test_the_card_tells_every_stage(chain: Chain) -> None:
     card = (chain.folder / "release" / "README.md").read_text()
-    told = card[card.index("## Stages") :]
-    lines = [line.split("|")[1].strip() for line in told.splitlines() if line.startswith("| ")]
+    section = card[card.index("## Stages") :]
+    lines = [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("| ")]
     order = [name for name in lines if name in COMMANDS]
     stages = ["extract", "dedup", "download", "score", "tag", "release"]
     assert [name for n, name in enumerate(order) if name not in order[:n]] == stages
@@ -177,7 +177,7 @@ def test_the_card_tells_every_stage(chain: Chain) -> None:
 def test_a_release_is_searched_with_the_model_that_made_it(
     chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, name: str
 ) -> None:
-    """Nobody names it again: neither for the index nor for the search, wherever one is."""
+    """It need not be named again, neither for the index nor for the search, from any folder."""
     pytest.importorskip("faiss")
     monkeypatch.chdir(tmp_path)
     assert cli.run(["index", "--input", chain.place(name), "--output_folder", "index"]) == 0
@@ -190,7 +190,7 @@ def test_a_release_is_searched_with_the_model_that_made_it(
 
 
 def test_every_folder_of_embeddings_names_its_model(chain: Chain) -> None:
-    """By its whole path, where it is a file, for whoever goes on from another folder."""
+    """By its absolute path, where it is a file, so that it is found from another folder."""
     for name in ("scored", "tagged", "release", "crawled", "release-crawled"):
         assert list(read_model(OutputFolder.open(chain.place(name)))) == chain.model[1::2]
 
@@ -235,7 +235,7 @@ def test_purging_takes_dropped_pairs_out_of_shards_and_scores(chain: Chain, tmp_
     assert sum(marker.get("purged", 0) for marker in markers) == len(dropped)
 
 
-def test_running_the_chain_again_changes_nothing(chain: Chain) -> None:
+def test_rerunning_the_pipeline_changes_nothing(chain: Chain) -> None:
     before = {p: p.read_bytes() for p in (chain.folder / "tagged").rglob("*") if p.is_file()}
     chain.run(
         "tag", input=chain.place("scored"), output_folder=chain.place("tagged"), processes_count=1

@@ -1,4 +1,4 @@
-"""A stage of numbers: what every stage does with parts, marks, resumes and wrong use."""
+"""A stage of numbers: how every stage handles shards, markers, resuming and wrong use."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CountTask:
 
 
 def make(task: CountTask, shard: ShardOutput) -> None:
-    """Ten rows a part, of which every `step`-th is kept; a second file in a folder of its own."""
+    """Ten rows a shard, of which every `step`-th is kept; a second file in another folder."""
     rows = range(10 * task.shard_id, 10 * task.shard_id + 10)
     kept = [row for row in rows if row % task.options.step == 0]
     lost = Path(f"{task.options.output_folder}.mishap")
@@ -48,7 +48,7 @@ def make(task: CountTask, shard: ShardOutput) -> None:
             Path("/dev/full").write_text("x")
         if task.options.mishap == "full for numpy":
             np.zeros(100_000).tofile("/dev/full")
-        raise OSError("the disk said no")
+        raise OSError("the disk failed")
     Path(shard.path(f"{shard.name}.parquet")).write_text(json.dumps(kept))
     Path(shard.path(f"other/other_{task.shard_id}.npy")).write_text("x")
     shard.counts.successes += len(kept)
@@ -102,7 +102,7 @@ def test_parts_are_committed_with_exact_counts(tmp_path: Path) -> None:
     )
 
 
-def test_running_again_does_nothing_and_a_lost_mark_is_made_again(tmp_path: Path) -> None:
+def test_rerunning_does_nothing_and_a_lost_marker_is_rebuilt(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     run(options(folder))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
@@ -117,25 +117,25 @@ def test_running_again_does_nothing_and_a_lost_mark_is_made_again(tmp_path: Path
 
 
 @pytest.mark.parametrize("mishap", ["killed", "raised"])
-def test_a_part_that_was_lost_is_made_again(tmp_path: Path, mishap: str) -> None:
+def test_a_lost_shard_is_rebuilt(tmp_path: Path, mishap: str) -> None:
     folder = tmp_path / "out"
     report = run(options(folder, mishap=mishap))
     assert report.exit_code == 0
     assert numbers(folder) == list(range(0, 40, 2))
 
 
-def test_a_part_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_shard_that_cannot_be_built_is_reported(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     report = run(options(folder, mishap="raised", max_shard_retry=0))
     assert report.exit_code == 1
-    assert report.failed == {2: "the disk said no"}
+    assert report.failed == {2: "the disk failed"}
     assert not Path(f"{folder}.total").exists()
     assert not (folder / "00002.parquet").exists()
     assert "rerun the same command to build the missing shards" in report.text
 
 
 @pytest.mark.parametrize("mishap", ["full", "full for numpy"])
-def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(tmp_path: Path, mishap: str) -> None:
+def test_a_full_disk_ends_the_run_and_the_same_command_resumes(tmp_path: Path, mishap: str) -> None:
     flags = options(tmp_path / "out", mishap=mishap)
     report = run(flags)
     assert report.exit_code == 1

@@ -1,4 +1,4 @@
-"""What the core does without imports without it, and what needs it names the command to run."""
+"""Modules that need no torch import without it; the others name the command that installs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data set made by a real run, once; tests work on copies of it."""
+"""A dataset made by a real run, once; tests work on copies of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from fsspec.config import conf
 
 import img2ds
-from tests.manage.dataset_rows import PER_SHARD, PICTURES, network, rows
+from tests.manage.dataset_rows import IMAGES, PER_SHARD, network, rows
 from tests.server.good_image import good_image
 from tests.server.sample_web import BackgroundWeb
 
@@ -22,7 +22,7 @@ from tests.server.sample_web import BackgroundWeb
 def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """The folder of a finished run and the address of the web that it was made from.
 
-    Three shards of ten rows and one of five; beside it lies its list.
+    Three shards of ten rows and one of five; the list is in the same parent folder.
     """
     folder = tmp_path_factory.mktemp("made")
     table = pa.table(
@@ -33,7 +33,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, s
         }
     )
     pq.write_table(table, folder / "list.parquet")
-    with BackgroundWeb([good_image()] * PICTURES) as address:
+    with BackgroundWeb([good_image()] * IMAGES) as address:
         report = img2ds.download(
             str(folder / "list.parquet"), output_folder=str(folder / "set"), caption_col="caption",
             save_additional_columns=["place"], output_format="webdataset", processes_count=2,

@@ -1,4 +1,4 @@
-"""The rows that the tests' data sets are made from, and how their web is reached."""
+"""The rows that the tests' datasets are made from, and how their web is reached."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from tests.server.sample_web import Link, links
 
-PICTURES, PER_SHARD = 30, 10
+IMAGES, PER_SHARD = 30, 10
 
 
 @cache
 def rows() -> list[Link]:
-    """30 good links and 5 broken ones: 404, 410, 403, 500 and a page in place of a picture."""
-    return list(links(PICTURES))
+    """30 good links and 5 broken ones: 404, 410, 403, 500 and a page in place of an image."""
+    return list(links(IMAGES))
 
 
 def network(address: str) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _write_tar(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _record(row: dict[str, Any]) -> bytes:
-    """A TFRecord of a `tf.train.Example`; its checksums are none, which nobody looks at."""
+    """A TFRecord of a `tf.train.Example`; its checksums are zero; nothing checks them."""
 
     def field(number: int, data: bytes) -> bytes:
         size, rest = bytearray(), len(data)

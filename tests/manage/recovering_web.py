@@ -1,4 +1,4 @@
-"""A web whose pictures can be had later on, or never, as a test decides."""
+"""A web whose images can be had later on, or never, as a test decides."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.server.web import Peer, Request, reply
 
 
 class FlakyWeb(SampleWeb):
-    """`answers` has the status of pictures by number, 200 where it has none.
+    """`answers` has the status of images by number, 200 where it has none.
 
-    Pictures of `held` are answered once `opened`.
+    Images of `held` are answered once `opened`.
     """
 
     def __init__(self, count: int) -> None:
@@ -50,7 +50,7 @@ class Flaky(BackgroundWeb):
 
 
 def write_rows(path: Path, count: int) -> Path:
-    """A list of pictures 0 on, with a caption and a number each."""
+    """A list of images 0 on, with a caption and a number each."""
     table = pa.table(
         {
             "URL": [f"http://h.example/photo/{n}.jpg" for n in range(count)],

@@ -28,7 +28,7 @@ PEER_FORMATS = ["webdataset", "files", "parquet", "tfrecord"]
 
 
 def parts(folder: Path) -> dict[str, tuple[bytes, bytes | None]]:
-    """Picture and caption of each sample by its key, in the order of keys."""
+    """Image and caption of each sample by its key, in the order of keys."""
     dataset = Dataset.open(str(folder))
     layout = layout_of(dataset)
     found = {}
@@ -40,7 +40,7 @@ def parts(folder: Path) -> dict[str, tuple[bytes, bytes | None]]:
 
 
 def data(folder: Path, shard: str, kind: str) -> Path:
-    """The file of a shard that holds its pictures, or one of them."""
+    """The file of a shard that holds its images, or one of them."""
     if kind == "files":
         return sorted((folder / shard).glob("*.jpg"))[1]
     suffix = {"webdataset": ".tar", "parquet": ".parquet", "tfrecord": ".tfrecord"}[kind]
@@ -111,7 +111,7 @@ def test_retries_are_of_the_same_format(made_of: tuple[str, Path, str]) -> None:
 
 @pytest.mark.parametrize("kind", PEER_FORMATS)
 def test_folders_of_img2dataset_in_every_format(tmp_path: Path, kind: str) -> None:
-    folder = tmp_path / "peer"
+    folder = tmp_path / "img2dataset"
     for number in range(3):
         write_shard(folder, number, kind=kind)
     assert problems(folder, decode=True) == problems(folder, fast=True) == {}
@@ -127,7 +127,7 @@ def test_folders_of_img2dataset_in_every_format(tmp_path: Path, kind: str) -> No
             number_sample_per_shard=5, processes_count=1,
         )
     )  # fmt: skip
-    if kind == "files":  # a picture is a picture to whoever does not look into it
+    if kind == "files":  # a cut image is still an image unless it is decoded
         assert report.exit_code == 0
     else:
         assert list(report.failed) == [1]
@@ -137,7 +137,7 @@ def test_folders_of_img2dataset_in_every_format(tmp_path: Path, kind: str) -> No
 
 @pytest.mark.parametrize("kept", [0, 5, 11, 12, 40, -1, -4, -5])
 def test_a_tfrecord_cut_anywhere_is_found(tmp_path: Path, kept: int) -> None:
-    write_shard(tmp_path / "peer", 0, kind="tfrecord")
-    path = tmp_path / "peer" / "00000.tfrecord"
+    write_shard(tmp_path / "img2dataset", 0, kind="tfrecord")
+    path = tmp_path / "img2dataset" / "00000.tfrecord"
     path.write_bytes(path.read_bytes()[:kept])
-    assert problems(tmp_path / "peer").keys() == {0}
+    assert problems(tmp_path / "img2dataset").keys() == {0}

@@ -94,12 +94,12 @@ def test_going_on_makes_what_is_missing_and_the_same(made: Path, tmp_path: Path)
 
 def test_a_folder_of_img2dataset_is_packed(tmp_path: Path) -> None:
     for number in range(3):
-        write_shard(tmp_path / "peer", number)
-    report = packed(tmp_path / "peer", tmp_path / "packed", 7)
+        write_shard(tmp_path / "img2dataset", number)
+    report = packed(tmp_path / "img2dataset", tmp_path / "packed", 7)
     assert (report.exit_code, report.samples) == (0, 15)
     assert verify(VerifyOptions(output_folder=str(tmp_path / "packed"))).exit_code == 0
     assert [s["jpg"] for s in samples(tmp_path / "packed")] == [
-        s["jpg"] for s in samples(tmp_path / "peer")
+        s["jpg"] for s in samples(tmp_path / "img2dataset")
     ]
     urls = rows(tmp_path / "packed")["url"].to_pylist()
     assert urls == [json.loads(s["json"])["url"] for s in samples(tmp_path / "packed")]
@@ -123,36 +123,36 @@ def test_a_broken_shard_is_named_and_the_others_packed(
     assert not list((tmp_path / "packed").glob("00005*"))
 
 
-def test_samples_that_are_fewer_than_the_mark_says_are_told_of(made: Path, tmp_path: Path) -> None:
+def test_fewer_samples_than_the_marker_says_are_reported(made: Path, tmp_path: Path) -> None:
     marker = json.loads((made / "00003_stats.json").read_text())
     marker["successes"] += 1
     (made / "00003_stats.json").write_text(json.dumps(marker))
     report = packed(made, tmp_path / "packed", 5)
     assert report.exit_code == 1
-    assert "its commit marker says more" in "".join(report.failed.values())
+    assert "its commit marker counts more" in "".join(report.failed.values())
 
 
 def test_what_cannot_be_packed_is_refused(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def said(*more: str) -> str:
+    def message(*more: str) -> str:
         assert cli.run(["reshard", f"--output_folder={made}", *more]) == 2
         words = capsys.readouterr().err
         assert words.count("\n") == 1
         return words
 
-    assert "--to is required" in said()
-    assert "own folder" in said(f"--to={made}")
+    assert "--to is required" in message()
+    assert "own folder" in message(f"--to={made}")
     with OutputFolder.open(str(made)).lock():
-        assert "is in use by process" in said(f"--to={tmp_path / 'p'}")
+        assert "is in use by process" in message(f"--to={tmp_path / 'p'}")
     assert not (tmp_path / "p").exists()
     packed(made, tmp_path / "p", 12)
     capsys.readouterr()
-    assert "name another folder with --to" in said(f"--to={tmp_path / 'p'}")
+    assert "name another folder with --to" in message(f"--to={tmp_path / 'p'}")
     assert cli.run(["retry", f"--output_folder={tmp_path / 'p'}"]) == 2
-    assert "successes alone" in capsys.readouterr().err
+    assert "has no failed rows" in capsys.readouterr().err
     (made / "00000_stats.json").write_text("")
-    assert "--repair" in said(f"--to={tmp_path / 'q'}")
+    assert "--repair" in message(f"--to={tmp_path / 'q'}")
 
 
 @given(

@@ -1,4 +1,4 @@
-"""`img2ds retry`: what failed is tried again, once, and counted once."""
+"""`img2ds retry`: failed rows are retried once and counted once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.manage.img2dataset_folder import write_shard
 from tests.manage.recovering_web import Flaky, write_rows
 
 ROWS, PER_SHARD = 45, 10
-#: Pictures that come at the second try, and those that never do.
+#: Images that come at the second try, and those that never do.
 BUSY = (3, 11, 12, 13, 14, 25, 44)
 GONE = (5, 41)
 STUBBORN = (14, 44)
@@ -82,7 +82,7 @@ def listed(folder: Path, name: str) -> list[str]:
     return keys
 
 
-def test_rows_that_failed_in_passing_are_tried_again(
+def test_rows_that_failed_for_a_transient_reason_are_retried(
     tmp_path: Path, web: tuple[Flaky, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     flaky, address = web
@@ -116,7 +116,7 @@ def test_rows_that_failed_in_passing_are_tried_again(
     assert (found.rows, found.tally.successes, found.tried_again) == (45, 41, 7)
     assert found.tally.reasons == {"http_404": 2, "http_503": 2}
     assert (found.tally.failed_to_download, found.tally.count) == (4, 45)
-    assert "5 of 7 rows came" in found.text
+    assert "5 of 7 rows downloaded" in found.text
 
     # What still fails is what is left to try, and nothing that came.
     flaky.flaky.asked.clear()
@@ -137,7 +137,7 @@ def test_rows_that_failed_in_passing_are_tried_again(
     assert verify(VerifyOptions(output_folder=str(tmp_path / "set"))).exit_code == 0
 
 
-def test_the_first_command_and_extend_go_on_beside_retries(
+def test_the_first_command_and_extend_still_work_after_retries(
     tmp_path: Path, web: tuple[Flaky, str]
 ) -> None:
     flaky, address = web
@@ -181,7 +181,7 @@ def test_shards_that_came_late_are_tried_by_a_later_retry(
     assert status(tmp_path).tally.reasons == {"http_404": 2}
 
 
-def test_a_killed_retry_goes_on_with_its_list(tmp_path: Path) -> None:
+def test_a_killed_retry_resumes_its_list(tmp_path: Path) -> None:
     flaky = Flaky(ROWS)
     flaky.flaky.answers = dict.fromkeys(range(30), 503)
     with flaky as address:
@@ -215,7 +215,7 @@ def test_a_killed_retry_goes_on_with_its_list(tmp_path: Path) -> None:
     assert (found.rows, found.tally.successes, found.exit_code) == (45, 45, 0)
 
 
-def test_a_shard_made_again_after_its_retry_counts_no_row_twice(
+def test_a_shard_rebuilt_after_its_retry_counts_no_row_twice(
     tmp_path: Path, web: tuple[Flaky, str]
 ) -> None:
     flaky, address = web
@@ -253,7 +253,7 @@ def test_a_retry_that_nothing_came_of_leaves_no_list(
     assert listed(tmp_path, "0001") == ["000005", "000041"]
 
 
-def test_a_retry_killed_before_its_first_commit_binds_nobody(
+def test_a_retry_killed_before_its_first_commit_fixes_no_options(
     tmp_path: Path, web: tuple[Flaky, str]
 ) -> None:
     flaky, address = web
@@ -275,7 +275,7 @@ def test_dry_run_counts_and_does_nothing(
     flaky.flaky.asked.clear()
     before = (tmp_path / "set" / MANIFEST).read_bytes()
     assert retry(address, tmp_path, dry_run=True) == 0
-    assert "7 rows to try again" in capsys.readouterr().out
+    assert "7 rows to retry" in capsys.readouterr().out
     assert (flaky.flaky.asked, (tmp_path / "set" / MANIFEST).read_bytes()) == ([], before)
     assert not (tmp_path / "set" / "_img2ds" / "retries").exists()
 
@@ -304,9 +304,9 @@ def test_a_folder_of_img2dataset_is_retried_by_its_messages(
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("more", "expected"),
     [
-        ({"reasons": "http_5003"}, "is no reason for a row to fail"),
+        ({"reasons": "http_5003"}, "unknown reason 'http_5003'"),
         ({"reasons": "connect_timeuot"}, "did you mean connect_timeout?"),
         ({"timeuot": 3}, "did you mean --timeout?"),
         ({"image_size": 3}, "unknown flag --image_size"),
@@ -315,14 +315,14 @@ def test_a_folder_of_img2dataset_is_retried_by_its_messages(
     ],
 )
 def test_wrong_use_is_one_line_and_changes_nothing(
-    made: Path, capsys: pytest.CaptureFixture[str], more: dict[str, Any], words: str
+    made: Path, capsys: pytest.CaptureFixture[str], more: dict[str, Any], expected: str
 ) -> None:
     before = sorted(made.rglob("*"))
     typed = [f"--{name}={value}" for name, value in more.items()]
     assert cli.run(["retry", f"--output_folder={made}", *typed]) == 2
-    said = capsys.readouterr().err
-    assert words in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert expected in stderr
+    assert stderr.count("\n") == 1
     assert sorted(made.rglob("*")) == before
 
 
@@ -333,7 +333,7 @@ def test_folders_that_cannot_be_retried(
         assert cli.run(["retry", f"--output_folder={made}"]) == 2
     assert "is in use by process" in capsys.readouterr().err
     manifest = json.loads((made / MANIFEST).read_text())
-    for name, value, words in (
+    for name, value, expected in (
         ("verify_hash", ["md5", "md5"], "its column md5 was not saved"),
         ("sparkle", 1, "by a newer img2ds, with --sparkle"),
         ("output_format", "dummy", "which keep no rows"),
@@ -342,18 +342,18 @@ def test_folders_that_cannot_be_retried(
         changed["segments"][0]["options"][name] = value
         (made / MANIFEST).write_text(json.dumps(changed))
         assert cli.run(["retry", f"--output_folder={made}"]) == 2
-        assert words in capsys.readouterr().err
+        assert expected in capsys.readouterr().err
     manifest["segments"][0]["shard_count"] = None
     (made / MANIFEST).write_text(json.dumps(manifest))
     assert cli.run(["retry", f"--output_folder={made}"]) == 2
     assert "never read to its end" in capsys.readouterr().err
 
 
-def test_a_damaged_table_is_told_of(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_table_is_reported(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = made / "00003.parquet"
     buffer = io.BytesIO(path.read_bytes()[:-20])
     path.write_bytes(buffer.getvalue())
     assert cli.run(["retry", f"--output_folder={made}", "--reasons=http_500,not_an_image"]) == 2
-    said = capsys.readouterr().err
-    assert "cannot be read as parquet" in said
-    assert "img2ds verify" in said
+    stderr = capsys.readouterr().err
+    assert "cannot be read as parquet" in stderr
+    assert "img2ds verify" in stderr

@@ -1,4 +1,4 @@
-"""Finding failed rows and writing them down: exact whatever the sizes, types and retries before."""
+"""Finding and listing failed rows: exact for any sizes, types and earlier retries."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_list_that_is_not_whole_is_refused(folder: OutputFolder) -> None:
         RetryList.read(folder, "0001")
 
 
-def test_what_was_tried_again_is_taken_back() -> None:
+def test_retried_rows_are_subtracted() -> None:
     tally = Tally()
     for reason in ("http_503", "http_503", "http_404", "truncated_image"):
         tally.add_failure(Failure(reason, ""))

@@ -58,7 +58,7 @@ def test_missing_shards_leftovers_and_those_in_the_making(made: Path) -> None:
     assert status(made).holder is None
 
 
-def test_the_lock_of_a_dead_run_holds_nobody_up(made: Path) -> None:
+def test_the_lock_of_a_dead_run_blocks_nothing(made: Path) -> None:
     (made / "_img2ds" / "lock").write_text(json.dumps({"pid": 1, "host": "h", "time": 0}))
     assert status(made).holder is None
 
@@ -72,7 +72,7 @@ def test_a_stream_that_was_not_read_to_its_end_is_incomplete(made: Path) -> None
     assert "the total is not known yet" in found.text
 
 
-def test_a_damaged_mark_is_told_and_counts_for_nothing(made: Path) -> None:
+def test_a_damaged_marker_is_reported_and_not_counted(made: Path) -> None:
     (made / "00000_stats.json").write_bytes(b'{"count": 1')
     found = status(made)
     assert found.exit_code == 1
@@ -82,16 +82,16 @@ def test_a_damaged_mark_is_told_and_counts_for_nothing(made: Path) -> None:
 
 
 def test_a_folder_of_img2dataset(tmp_path: Path) -> None:
-    write_shard(tmp_path / "peer", 0)
-    write_shard(tmp_path / "peer", 1)
-    found = status(tmp_path / "peer")
+    write_shard(tmp_path / "img2dataset", 0)
+    write_shard(tmp_path / "img2dataset", 1)
+    found = status(tmp_path / "img2dataset")
     assert found.exit_code == 0
     assert (found.output_format, found.by_img2dataset, found.rows) == ("webdataset", 2, 20)
     assert found.tally.reasons == {
         "http_404": 4, "connect_timeout": 2, "http_503": 2, "decode_error": 2
     }  # fmt: skip
-    (tmp_path / "peer" / "00000_stats.json").unlink()
-    assert status(tmp_path / "peer").segments[0].missing == [0]
+    (tmp_path / "img2dataset" / "00000_stats.json").unlink()
+    assert status(tmp_path / "img2dataset").segments[0].missing == [0]
 
 
 @pytest.mark.parametrize("there", [None, "empty", "file"])
@@ -137,7 +137,7 @@ def test_a_remote_folder(remote: str) -> None:
         run(StatusOptions(output_folder=f"{remote}-nowhere"))
 
 
-def test_numbers_and_sizes_in_words() -> None:
+def test_formatted_numbers_and_sizes() -> None:
     assert numbers([3, 7, 8, 9, 12]) == "3, 7-9, 12"
     assert numbers(range(0, 40, 2)) == "0, 2, 4, 6, 8, 10, 12, 14 and 12 more"
     assert [in_bytes(n) for n in (0, 999, 1500, 2 * 10**12)] == [

@@ -43,7 +43,7 @@ def problems(path: Path, *, fast: bool = False, decode: bool = False) -> dict[in
 
 
 def vouch(path: Path, shard: str = "00001") -> None:
-    """Have the commit marker of a shard vouch for its files as they are now."""
+    """Update the commit marker of a shard to its files as they are now."""
     marker = path / f"{shard}_stats.json"
     document = json.loads(marker.read_text())
     for record in document["files"]:
@@ -117,7 +117,7 @@ def test_a_byte_that_changed_is_found(made: Path) -> None:
     assert problems(made, fast=True) == {}
 
 
-def change_picture(body: bytes) -> Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]:
+def change_image(body: bytes) -> Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]:
     def change(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
         return [(members[0][0], body), *members[1:]]
 
@@ -131,8 +131,8 @@ SAMPLES: dict[str, Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]]
     "no_caption": lambda members: members[:1] + members[2:],
     "no_metadata": lambda members: members[:2] + members[3:],
     "wrong_metadata": lambda members: [*members[:2], (members[2][0], members[5][1]), *members[3:]],
-    "empty_picture": change_picture(b""),
-    "damaged_picture": change_picture(b"<html>"),
+    "empty_picture": change_image(b""),
+    "damaged_picture": change_image(b"<html>"),
     "unknown_sample": lambda members: [*members, ("999999.jpg", members[0][1])],
 }
 
@@ -144,7 +144,7 @@ def test_samples_that_are_not_as_they_have_to_be(made: Path, kind: str) -> None:
     assert problems(made).keys() == {1}
 
 
-def test_a_picture_that_ends_early(made: Path) -> None:
+def test_a_truncated_image(made: Path) -> None:
     rewrite_tar(made, lambda members: [(members[0][0], members[0][1][:-400]), *members[1:]])
     assert problems(made) == {1: {"damaged_picture"}}
 
@@ -191,7 +191,7 @@ def test_tables_that_say_something_else(made: Path, kind: str) -> None:
     assert problems(made).keys() == {1}
 
 
-def test_reasons_that_a_mark_does_not_have(made: Path) -> None:
+def test_reasons_missing_from_a_marker(made: Path) -> None:
     rewrite_table(
         made, lambda table: _with(
             table, "reason", lambda reasons: pc.if_else(pc.is_valid(reasons), "stalled", reasons)
@@ -222,7 +222,7 @@ def test_strays_and_leftovers_are_listed_and_break_nothing(made: Path) -> None:
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_truncated_tars_of_img2dataset_are_found(tmp_path: Path, fast: bool) -> None:
-    folder = tmp_path / "peer"
+    folder = tmp_path / "img2dataset"
     for number in range(5):
         write_shard(folder, number)
     assert problems(folder, fast=fast) == {}
@@ -236,7 +236,7 @@ def test_truncated_tars_of_img2dataset_are_found(tmp_path: Path, fast: bool) -> 
 
 
 def test_rows_that_img2dataset_lost_are_found(tmp_path: Path) -> None:
-    folder = tmp_path / "peer"
+    folder = tmp_path / "img2dataset"
     write_shard(folder, 0)
     write_shard(folder, 1, lost=[3])
     found = problems(folder)
@@ -245,7 +245,7 @@ def test_rows_that_img2dataset_lost_are_found(tmp_path: Path) -> None:
 
 
 def test_shards_with_keys_of_other_widths_are_found(tmp_path: Path) -> None:
-    folder = tmp_path / "peer"
+    folder = tmp_path / "img2dataset"
     write_shard(folder, 0)
     write_shard(folder, 1)
     write_shard(folder, 2, rows=12)
@@ -253,7 +253,7 @@ def test_shards_with_keys_of_other_widths_are_found(tmp_path: Path) -> None:
     assert report.findings.broken.keys() == {2}
 
 
-def test_repair_has_broken_shards_made_again(
+def test_repair_rebuilds_broken_shards(
     made: Path, original: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path.name: path.read_bytes() for path in made.glob("*.tar")}
@@ -275,7 +275,7 @@ def test_repair_has_broken_shards_made_again(
     assert (made / "00000_stats.json").stat().st_mtime_ns == kept
 
 
-def test_repair_waits_for_nobody_who_holds_the_folder(made: Path) -> None:
+def test_repair_does_not_wait_for_a_locked_folder(made: Path) -> None:
     with OutputFolder.open(str(made)).lock():
         run(VerifyOptions(output_folder=str(made), fast=True, processes_count=1))
         with pytest.raises(UsageError, match="is in use by process"):
@@ -299,7 +299,7 @@ def test_wrong_use(
 
 
 def test_verify_writes_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "peer"
+    folder = tmp_path / "img2dataset"
     write_shard(folder, 0)
     before = sorted(p.name for p in folder.iterdir())
     run(VerifyOptions(output_folder=str(folder), processes_count=1))

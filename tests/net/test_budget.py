@@ -25,7 +25,7 @@ def test_a_reader_over_budget_waits_for_room() -> None:
     trio.run(main)
 
 
-def test_when_every_holder_waits_one_goes_on() -> None:
+def test_when_every_holder_waits_one_proceeds() -> None:
     async def main() -> None:
         budget = Budget(100)
         leases = [budget.lease() for _ in range(3)]
@@ -92,7 +92,7 @@ def test_a_cancelled_wait_leaves_no_trace() -> None:
     trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
-def test_a_cancelled_wait_takes_nobodys_turn() -> None:
+def test_a_cancelled_wait_takes_no_turn() -> None:
     async def main() -> None:
         budget = Budget(10)
         holder, cancelled = budget.lease(), budget.lease()

@@ -58,7 +58,7 @@ def test_the_next_address_is_tried_at_once_when_one_refuses() -> None:
     run(main)
 
 
-def test_the_next_address_is_tried_beside_a_silent_one() -> None:
+def test_the_next_address_is_tried_while_one_is_unresponsive() -> None:
     async def main() -> None:
         with full("127.0.0.1") as (_, port):
             async with listening("127.0.0.3", port):
@@ -109,7 +109,7 @@ def test_ipv6() -> None:
 
 
 @pytest.mark.parametrize("hosts", [("127.0.0.1",), ("127.0.0.1", "127.0.0.3")])
-def test_nobody_listens(hosts: tuple[str, ...]) -> None:
+def test_refused_connections(hosts: tuple[str, ...]) -> None:
     async def main() -> str:
         return await attempt(connector(hosts={"a.example": hosts}), "a.example", DISCARD)
 
@@ -120,7 +120,9 @@ def test_nobody_listens(hosts: tuple[str, ...]) -> None:
     ("silence", "max_time", "reason", "seconds"),
     [(10.0, 60.0, "connect_timeout", 10.0), (10.0, 4.0, "max_time", 4.0)],
 )
-def test_nobody_answers(silence: float, max_time: float, reason: str, seconds: float) -> None:
+def test_unanswered_connections(
+    silence: float, max_time: float, reason: str, seconds: float
+) -> None:
     async def main() -> None:
         with full("127.0.0.1") as (host, port):
             began = trio.current_time()

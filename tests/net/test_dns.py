@@ -1,4 +1,4 @@
-"""DNS messages, against answers made by hand from RFC 1035."""
+"""DNS messages, against answers written out from RFC 1035."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_a_name_that_leads_inside(allowed: bool) -> None:
     run(main)
 
 
-def test_a_name_whose_addresses_change_meets_the_guard_again() -> None:
+def test_a_name_whose_addresses_change_is_checked_again() -> None:
     async def main() -> None:
         table = {"a.example": addresses("127.0.0.1", ttl=60)}
         names = NameServer(table)

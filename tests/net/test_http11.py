@@ -68,16 +68,16 @@ def test_the_largest_head() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sent",
     [
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
     ],
 )
-def test_a_switch_of_protocols_nobody_asked_for(said: bytes) -> None:
+def test_an_unrequested_protocol_switch(sent: bytes) -> None:
     async def main() -> None:
         with Line() as line:
-            line.say(said)
+            line.say(sent)
             with pytest.raises(FetchError) as caught:
                 await line.exchange.request(REQUEST)
         assert caught.value.failure.reason == "protocol_error"
@@ -85,11 +85,11 @@ def test_a_switch_of_protocols_nobody_asked_for(said: bytes) -> None:
     run(main)
 
 
-def test_an_end_before_the_first_byte_is_told_from_a_later_one() -> None:
+def test_an_end_before_the_first_byte_differs_from_a_later_one() -> None:
     async def main() -> None:
-        for said, early in ((b"", True), (b"HTTP/1.1 20", False)):
+        for sent, early in ((b"", True), (b"HTTP/1.1 20", False)):
             with Line() as line:
-                line.say(said)
+                line.say(sent)
                 line.peer.shutdown(socket.SHUT_WR)
                 with pytest.raises(FetchError) as caught:
                     await line.exchange.request(REQUEST)
@@ -123,7 +123,7 @@ def test_a_connection_that_is_gone_before_the_request_is_sent(linger: bool, reas
 
 
 @pytest.mark.parametrize(
-    ("said", "reusable"),
+    ("sent", "reusable"),
     [
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone", True),
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngon", False),
@@ -137,11 +137,11 @@ def test_a_connection_that_is_gone_before_the_request_is_sent(linger: bool, reas
     ],
 )
 def test_what_is_not_wanted_is_skipped_where_that_costs_nothing(
-    said: bytes, reusable: bool
+    sent: bytes, reusable: bool
 ) -> None:
     async def main() -> None:
         with Line() as line:
-            line.say(said)
+            line.say(sent)
             head = await line.exchange.request(REQUEST)
             line.exchange.skip(head)
             assert line.exchange.reusable is reusable

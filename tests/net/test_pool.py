@@ -64,7 +64,7 @@ def test_the_oldest_makes_room() -> None:
     run(main)
 
 
-def test_a_taken_connection_is_no_longer_the_pools() -> None:
+def test_a_taken_connection_leaves_the_pool() -> None:
     async def main() -> None:
         pool, pairs = Pool(1), [Pair() for _ in range(3)]
         taken, other, last = pairs

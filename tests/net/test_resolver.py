@@ -80,7 +80,7 @@ def test_what_needs_no_question(name: str) -> None:
     assert run(main) == 0
 
 
-def test_a_silent_name_takes_its_time_and_no_more() -> None:
+def test_an_unanswered_name_takes_its_timeout_and_no_more() -> None:
     async def main() -> None:
         server = NameServer(ZONE)
         async with resolving(server) as resolver:
@@ -102,14 +102,14 @@ def test_a_server_that_knows_no_ipv6_is_not_waited_for_long() -> None:
     run(main)
 
 
-def test_the_second_server_is_asked_when_the_first_is_silent() -> None:
+def test_the_second_server_is_asked_when_the_first_is_unresponsive() -> None:
     async def main() -> None:
-        silent, answering = NameServer({"a.example": Entry(silent=True)}), NameServer(ZONE)
-        async with resolving(silent, answering) as resolver:
+        unresponsive, answering = NameServer({"a.example": Entry(silent=True)}), NameServer(ZONE)
+        async with resolving(unresponsive, answering) as resolver:
             began = trio.current_time()
             assert await outcome(resolver, "a.example") == ("127.0.0.5",)
             assert trio.current_time() - began < TIMEOUT / 2
-            assert (silent.times("a.example"), answering.times("a.example")) == (1, 1)
+            assert (unresponsive.times("a.example"), answering.times("a.example")) == (1, 1)
 
     run(main)
 

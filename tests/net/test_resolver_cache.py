@@ -78,8 +78,8 @@ def test_who_gives_up_leaves_the_question_to_the_others() -> None:
         async with resolving(server) as resolver:
             found = []
 
-            async def ask(patience: float) -> None:
-                with trio.move_on_after(patience):
+            async def ask(seconds: float) -> None:
+                with trio.move_on_after(seconds):
                     found.append(await outcome(resolver, "slow.example"))
 
             async with trio.open_nursery() as nursery:

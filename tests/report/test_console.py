@@ -1,4 +1,4 @@
-"""What people see: in a terminal, in a log file, at the end."""
+"""The console output: in a terminal, in a log file, at the end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tally(good: int, **failures: int) -> Tally:
 
 @pytest.fixture(autouse=True)
 def ten_seconds_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is asked, ten seconds have passed since the start."""
+    """A clock on which ten seconds have always passed since the start."""
     times = iter([0.0, 0.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(times, 10.0))
 
@@ -52,7 +52,7 @@ def test_a_log_gets_a_line_a_shard() -> None:
     )
 
 
-def test_a_shard_that_broke_is_told() -> None:
+def test_a_broken_shard_is_reported() -> None:
     stream = io.StringIO()
     console = Console(stream)
     console.start()
@@ -117,13 +117,13 @@ def test_every_reason_has_its_place_in_the_table(reason: Reason) -> None:
     assert f"  {reason.value} " in text
 
 
-def test_words() -> None:
+def test_formatting() -> None:
     assert [share(1, 3), share(0, 0)] == ["33.3 %", "- %"]
     assert [counted(1, "shard"), counted(12000, "shard")] == ["1 shard", "12,000 shards"]
     assert [duration(4.4), duration(200), duration(7800)] == ["4 s", "3 min", "2 h 10 min"]
 
 
-def test_a_stream_that_goes_away_is_no_fault_of_the_run() -> None:
+def test_a_closed_stream_does_not_fail_the_run() -> None:
     class Gone(Terminal):
         def write(self, text: str) -> int:
             raise BrokenPipeError

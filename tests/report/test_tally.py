@@ -81,7 +81,7 @@ def test_merging_leaves_the_other_alone(
 
 @steady
 @given(st.lists(outcomes, max_size=20))
-def test_a_tally_survives_the_way_to_another_process(rows: list[int | Failure]) -> None:
+def test_a_tally_survives_serialization(rows: list[int | Failure]) -> None:
     tally = tallied(rows)
     assert pickle.loads(pickle.dumps(tally)) == tally
 
@@ -100,13 +100,13 @@ def test_dropped_rows_are_failures_like_others(reason: str, times: int) -> None:
 def test_endless_messages_are_counted_and_not_kept() -> None:
     tally = Tally()
     for number in range(3 * MAX_MESSAGES):
-        tally.add_failure(failure(Reason.PROTOCOL_ERROR, f"said {number}"))
-    tally.add_failure(failure(Reason.PROTOCOL_ERROR, "said 0"))
+        tally.add_failure(failure(Reason.PROTOCOL_ERROR, f"error {number}"))
+    tally.add_failure(failure(Reason.PROTOCOL_ERROR, "error 0"))
     assert len(tally.messages) == MAX_MESSAGES + 1
     assert tally.messages[OTHER_MESSAGES] == 2 * MAX_MESSAGES
-    assert tally.messages["said 0"] == 2
+    assert tally.messages["error 0"] == 2
     other = Tally()
-    other.add_failure(failure(Reason.PROTOCOL_ERROR, "said by someone else"))
+    other.add_failure(failure(Reason.PROTOCOL_ERROR, "another error"))
     tally.merge(other)
     assert len(tally.messages) == MAX_MESSAGES + 1
     assert sum(tally.messages.values()) == tally.count == 3 * MAX_MESSAGES + 2

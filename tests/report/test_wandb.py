@@ -1,4 +1,4 @@
-"""What is logged to Weights & Biases, with the real package offline: read back from its files."""
+"""Logging to Weights & Biases, with the real package offline: read back from its files."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_run_as_img2dataset_logs_it(tmp_path: Path) -> None:
     first = Tally(6, 0, Counter(http_404=2), failed_to_download=2)
     first.messages["HTTP status 404"] = 2
     second = Tally(1, 0, Counter(stalled=2, image_bomb=1), failed_to_download=2, failed_to_resize=1)
-    second.messages.update({"server went silent": 2, "image bomb": 1})
+    second.messages.update({"server stopped responding": 2, "image bomb": 1})
     total, clock = Tally(), Clock()
     with Board(options(), pytest.fail, clock) as board:
         for clock.now, tally in ((12.0, first), (14.0, second)):
@@ -134,7 +134,7 @@ def test_a_run_as_img2dataset_logs_it(tmp_path: Path) -> None:
     assert sorted(data[1:]) == [
         ["HTTP status 404", pytest.approx(2 / 12), 2],
         ["image bomb", pytest.approx(1 / 12), 1],
-        ["server went silent", pytest.approx(2 / 12), 2],
+        ["server stopped responding", pytest.approx(2 / 12), 2],
     ]
     columns, data = table(tmp_path, rows[5], "reasons")
     assert columns == ["reason", "frequency", "count"]
@@ -142,7 +142,7 @@ def test_a_run_as_img2dataset_logs_it(tmp_path: Path) -> None:
 
 
 def test_tables_come_once_a_minute(tmp_path: Path) -> None:
-    """And at the end, when there is something new."""
+    """Also at the end, if there is something new."""
     tally, clock = Tally(1), Clock()
     with Board(options(), pytest.fail, clock) as board:
         for clock.now in (30.0, 61.0, 62.0, 100.0, 122.0):
@@ -151,7 +151,7 @@ def test_tables_come_once_a_minute(tmp_path: Path) -> None:
     assert kinds == "wt" + "wtsr" + "wt" + "wt" + "wtsr"
 
 
-def test_the_flags_are_there_without_passwords(tmp_path: Path) -> None:
+def test_flags_are_logged_without_passwords(tmp_path: Path) -> None:
     wanted = options(
         url_list="s3://id:s3cret@bucket/list.txt", proxy="http://me:s3cret@p:1",
         headers={"Cookie": "s3cret"}, wandb_project="mine",
@@ -171,13 +171,13 @@ def test_the_flags_are_there_without_passwords(tmp_path: Path) -> None:
         assert path.is_dir() or b"s3cret" not in path.read_bytes(), path
 
 
-def test_no_login_is_told_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_login_is_reported_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "online")
     with pytest.raises(UsageError, match=r"^--enable_wandb: .*set WANDB_MODE=offline to log"):
         Board(options(), pytest.fail)
 
 
-def test_no_network_is_told_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_network_is_reported_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
@@ -186,8 +186,8 @@ def test_no_network_is_told_before_the_start(monkeypatch: pytest.MonkeyPatch) ->
         Board(options(), pytest.fail)
 
 
-def test_what_fails_later_is_said_once() -> None:
-    """In a program of its own: wandb keeps one process of its own a program."""
+def test_a_later_failure_is_reported_once() -> None:
+    """In a separate program: wandb keeps one process a program."""
     run = subprocess.run(
         [sys.executable, "-m", "tests.report.test_wandb"],
         cwd=ROOT, capture_output=True, text=True, check=False,

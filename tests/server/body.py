@@ -34,7 +34,7 @@ def gzip_bomb() -> bytes:
 class SilentAfterHeader(Behaviour):
     """A head that promises a body, then silence."""
 
-    path = "/silent-after-header"
+    path = "/unresponsive-after-header"
     reason = "stalled"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
@@ -46,7 +46,7 @@ class SilentAfterHeader(Behaviour):
 class SilentInBody(Behaviour):
     """Half a body, then silence."""
 
-    path = "/silent-in-body"
+    path = "/unresponsive-in-body"
     reason = "stalled"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
@@ -215,7 +215,7 @@ class Chunked(Behaviour):
 
 @behaviour
 class ChunkedWithTrailer(Behaviour):
-    """Chunk extensions and a trailer field, which nobody uses and the RFC allows."""
+    """Chunk extensions and a trailer field: unused in practice, allowed by the RFC."""
 
     path = "/chunked-with-trailer"
 
@@ -228,7 +228,7 @@ class ChunkedWithTrailer(Behaviour):
 
 @behaviour
 class BadChunkSize(Behaviour):
-    """A chunk whose size is no number."""
+    """A chunk whose size is not a number."""
 
     path = "/bad-chunk-size"
     reason = "protocol_error"
@@ -253,7 +253,7 @@ class ChunkedCutShort(Behaviour):
 
 
 class _Coded(Behaviour):
-    """A body in a content coding, whatever the client said it accepts."""
+    """A body in a content coding, whatever the client accepts."""
 
     coding: str
 
@@ -346,7 +346,7 @@ class GzipBomb(_Coded):
 
 @behaviour
 class UnknownCoding(_Coded):
-    """A content coding that is none: object stores say what their uploaders said."""
+    """A content coding that does not exist: object stores repeat what their uploaders declared."""
 
     path = "/unknown-coding"
     coding = "image/jpeg"
@@ -354,7 +354,7 @@ class UnknownCoding(_Coded):
 
 @behaviour
 class ForeignCoding(_Coded):
-    """A content coding nobody asked for."""
+    """An unrequested content coding."""
 
     path = "/foreign-coding"
     reason = "bad_encoding"

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-#: The names that the good certificate is for, beside 127.0.0.1.
+#: The names that the good certificate is for, in addition to 127.0.0.1.
 NAMES = ("pics.example", "*.pics.example", "xn--bcher-kva.example")
 #: The name that the certificate of another host is for.
 OTHER_NAME = "other.example"
@@ -98,7 +98,7 @@ def _general_name(name: str) -> x509.GeneralName:
 
 @cache
 def authority() -> Identity:
-    """The authority that clients under test are told to trust."""
+    """The authority that clients under test trust."""
     return issue(("Test Authority",), authority=True)
 
 
@@ -132,7 +132,7 @@ def wrong_host() -> Identity:
 
 @cache
 def unknown_authority() -> Identity:
-    """Signed by an authority that nobody knows."""
+    """Signed by an unknown authority."""
     return issue((*NAMES, "127.0.0.1"), issue(("Unknown Authority",), authority=True))
 
 
@@ -168,5 +168,5 @@ def _bundle() -> tempfile.TemporaryDirectory[str]:
 
 
 def bundle() -> str:
-    """A PEM file with the authority, for `ca_bundle`; gone when the process ends."""
+    """A PEM file with the authority, for `ca_bundle`; removed when the process ends."""
     return str(Path(_bundle().name, "authority.pem"))

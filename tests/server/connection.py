@@ -22,7 +22,7 @@ class Good(Behaviour):
 
 @behaviour
 class NeverAnswers(Behaviour):
-    """Reads the request and says nothing, for ever."""
+    """Reads the request and never responds."""
 
     path = "/never-answers"
     reason = "stalled"
@@ -156,7 +156,7 @@ class KeepAliveEndsAfter(Behaviour):
 
 @behaviour
 class ClosesAsAnnounced(Behaviour):
-    """Says `Connection: close` and does it."""
+    """Sends `Connection: close` and closes."""
 
     path = "/connection-close"
 
@@ -186,6 +186,6 @@ class ExtraBytes(Behaviour):
     path = "/extra-bytes"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
-        stray = reply(b"stray reply: whoever takes this for an answer is wrong")
+        stray = reply(b"stray reply: it must not be taken for an answer")
         await peer.send(reply(good_image()) + stray)
         return True

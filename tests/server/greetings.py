@@ -1,4 +1,4 @@
-"""What a server does right after accept, before a request could be answered.
+"""Behaviours of a server right after accept, before any request.
 
 Each greeting with the reasons that contracts.md names for it, over http and over https.
 """
@@ -16,7 +16,7 @@ _UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
 
 
 async def resets_at_once(peer: Peer) -> bool:
-    """A reset, whatever the client has sent by then."""
+    """A reset at once."""
     peer.reset()
     return False
 
@@ -42,7 +42,7 @@ async def never_speaks(peer: Peer) -> bool:
 
 
 async def speaks_plain_http(peer: Peer) -> bool:
-    """What nginx says to TLS on a port for http."""
+    """What nginx answers to TLS on a port for http."""
     await peer.tcp.receive_some()
     await peer.send(reply(b"plain HTTP, please", 400, "text/plain", connection="close"))
     return False
@@ -72,7 +72,7 @@ async def refuses_the_name(peer: Peer) -> bool:
 
 
 async def speaks_late(peer: Peer) -> bool:
-    """Goes on as usual, after 5 s: within the usual limits."""
+    """Proceeds normally after 5 s, within the default limits."""
     await trio.sleep(5)
     return True
 

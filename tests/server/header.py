@@ -14,7 +14,7 @@ HUGE_HEADER = 1 << 20
 
 @behaviour
 class Garbage(Behaviour):
-    """Bytes that are no HTTP."""
+    """Bytes that are not HTTP."""
 
     path = "/garbage"
     reason = "protocol_error"
@@ -26,7 +26,7 @@ class Garbage(Behaviour):
 
 @behaviour
 class BodyWithoutHead(Behaviour):
-    """The JPEG itself with no head at all, as HTTP/0.9 had it."""
+    """The JPEG without a head, as in HTTP/0.9."""
 
     path = "/body-without-head"
     reason = "protocol_error"
@@ -63,7 +63,7 @@ class EndlessHeader(Behaviour):
 
 @behaviour
 class EndlessInterim(Behaviour):
-    """Early hints without end, as fast as they are taken: no answer ever, and never a silence."""
+    """Endless early hints, as fast as they are read: never an answer, never a pause."""
 
     path = "/endless-interim"
     reason = "header_too_large"
@@ -93,7 +93,7 @@ class SlowHeader(Behaviour):
 class SilentInHeader(Behaviour):
     """Half a header, then silence."""
 
-    path = "/silent-in-header"
+    path = "/unresponsive-in-header"
     reason = "stalled"
 
     async def answer(self, request: Request, peer: Peer) -> bool:
@@ -116,7 +116,7 @@ class Informational(Behaviour):
 
 @behaviour
 class OddButFine(Behaviour):
-    """What sloppy servers send and browsers accept: lone LF, no phrase, odd case, Latin-1."""
+    """A head that browsers accept: lone LF, no phrase, odd case, Latin-1."""
 
     path = "/odd-but-fine"
 

@@ -50,7 +50,7 @@ class _Bytes(Behaviour):
 
 @behaviour
 class HtmlAsImage(_Bytes):
-    """A page that says sorry, as image/jpeg with status 200."""
+    """An error page sent as image/jpeg with status 200."""
 
     path = "/html-as-image"
     reason = "not_an_image"

@@ -1,6 +1,6 @@
-"""A small DNS server on loopback: what it is told of each name, over UDP and TCP on one port.
+"""A small DNS server on loopback: it serves a fixed zone over UDP and TCP on one port.
 
-Messages are cut by hand from RFC 1035, on purpose without the code under test.
+It encodes messages itself, after RFC 1035, so that it does not depend on the code under test.
 """
 
 from __future__ import annotations
@@ -43,13 +43,11 @@ class Record:
 class Entry:
     """How one name is answered.
 
-    A record of another kind than the one asked for is left out, but for aliases. Whatever is
-    said by `code` and `records`, it comes `delay` seconds late. `silent` says nothing at all,
-    `silent_to` nothing to questions of one kind;
+    Records of another kind than the one asked for are left out, except aliases. Every answer is
+    `delay` seconds late. `silent` never answers, `silent_to` never answers questions of one kind.
     `truncated` leaves the records out over UDP and sets TC, after which `tcp_closes` closes
-    instead of answering over TCP; `wrong_id` first sends the answer
-    under another message number, with an address of a stranger's choice; `wrong_id_only`
-    leaves it at that.
+    instead of answering over TCP. `wrong_id` first sends a forged answer, with another message
+    number and another address; `wrong_id_only` sends only that.
     """
 
     records: tuple[Record, ...] = ()
@@ -117,7 +115,7 @@ class NameServer:
         return f"{self.host}:{self.port}"
 
     def times(self, name: str) -> int:
-        """How often `name` was asked for, of whatever kind."""
+        """The number of questions for `name`, of any kind."""
         return sum(count for (asked, _), count in self.asked.items() if asked == name)
 
     async def serve(

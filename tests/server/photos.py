@@ -74,7 +74,7 @@ _NEEDLES = (46, 80, 52)
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a seed makes an image of."""
+    """The subject of an image, from its seed."""
 
     light: Light
     season: Season
@@ -88,7 +88,7 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        """What is to be seen, in a few words."""
+        """A short description of the image."""
         parts = [self.season.words.capitalize()]
         if self.lake:
             parts.append("behind a lake")
@@ -103,7 +103,7 @@ class Scene:
 
 
 def scene(seed: int) -> Scene:
-    """The scene of a seed, whatever the size."""
+    """The scene of a seed, for any size."""
     rng = np.random.default_rng((seed, 1))
     return Scene(
         light=LIGHTS[rng.integers(len(LIGHTS))],

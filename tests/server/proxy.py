@@ -118,7 +118,7 @@ async def resets(request: Request, peer: Peer) -> bool:
     return False
 
 
-async def is_silent(request: Request, peer: Peer) -> bool:
+async def is_unresponsive(request: Request, peer: Peer) -> bool:
     """Never sends a byte."""
     await trio.sleep_forever()
 
@@ -158,8 +158,8 @@ CASES = (
     Case("closes", closes, "proxy_error", "proxy_error"),
     Case("closes-in-head", closes_in_head, "proxy_error", "proxy_error"),
     Case("resets", resets, "proxy_error", "proxy_error"),
-    # It cannot be told whether a relaying proxy waits for the server.
-    Case("silent", is_silent, "stalled", "proxy_error"),
+    # Whether a relaying proxy waits for the server cannot be known.
+    Case("unresponsive", is_unresponsive, "stalled", "proxy_error"),
     Case("drips", drips, "max_time", "max_time"),
     Case("endless-head", never_ends_its_head, "proxy_error", "proxy_error"),
     Case("endless-interim", goes_on_and_on, "proxy_error", "proxy_error"),

@@ -82,7 +82,7 @@ class PermanentRedirect(_To):
 
 @behaviour
 class RedirectChain(Behaviour):
-    """As many redirects as `?hops=` (3) says, then the image."""
+    """`?hops=` (3) redirects, then the image."""
 
     path = "/redirect-chain"
 

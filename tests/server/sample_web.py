@@ -1,6 +1,6 @@
 """A small web of photo-like images under several host names, some of its links broken.
 
-What every URL has to become is known, so that whoever runs over it can count exactly.
+The outcome of every URL is known, so that tests can count exactly.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def draw_all(images: int) -> list[bytes]:
 
 
 class SampleWeb(Server):
-    """All hosts on one port, told apart by the Host header alone.
+    """All hosts on one port, distinguished by the Host header.
 
     Args:
         images: served as `/photo/NUMBER.EXT`.

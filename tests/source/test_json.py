@@ -177,7 +177,7 @@ def test_a_broken_document_is_refused_with_its_place(tmp_path: Path, text: str, 
     assert "a.json" in str(caught.value)
 
 
-def test_names_of_the_wrong_format_are_told(tmp_path: Path) -> None:
+def test_names_of_the_wrong_format_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is a JSON array.* --input_format json$"):
         written(tmp_path / "a.jsonl", json.dumps(URLS))
     with pytest.raises(UsageError, match="no JSON object among its first rows"):
@@ -213,7 +213,7 @@ def test_types_are_the_same_in_all_shards(tmp_path: Path) -> None:
         assert pa.concat_tables(found)["n"].to_pylist() == [None, 1.0, 2.0, 0.5, None, None]
 
 
-def test_types_widen_behind_what_was_looked_at(
+def test_types_widen_beyond_the_sampled_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(records, "_BATCH", 2)
@@ -244,7 +244,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
             source("-", kind)
 
 
-def test_progress_is_told_by_bytes(tmp_path: Path) -> None:
+def test_progress_is_measured_in_bytes(tmp_path: Path) -> None:
     for kind, text in (("json", json.dumps(URLS)), ("jsonl", numbered(*range(10)))):
         of = written(tmp_path / f"a.{kind}", text)
         read = [of.bytes_read / len(text) for _ in of.shards(1)]

@@ -56,7 +56,7 @@ def test_types(values: list[Any], kind: pa.DataType, shown: list[Any] | None) ->
 
 
 @pytest.mark.parametrize(
-    ("told", "later"),
+    ("first_values", "later_values"),
     [
         ([1, 2], ["three"]), ([1], [0.5]), ([0.5], ["x"]), (["x"], [1]), ([True], [2]),
         ([1], [2**70]), ([[0.5]], [[True]]), ([[[0.5]]], [""]), ([[[0.5]]], [[""]]),
@@ -66,16 +66,16 @@ def test_types(values: list[Any], kind: pa.DataType, shown: list[Any] | None) ->
     ],
     ids=str,
 )  # fmt: skip
-def test_later_values_widen_their_column(told: list[Any], later: list[Any]) -> None:
-    first, kind = column(told, widened("null", told))
-    second, wider = column(later, kind)
-    assert first.to_pylist() == told
-    assert plain(second.to_pylist()[0]) == plain(later[0])
-    assert column(told, wider)[0].type == second.type  # and so they stay
+def test_later_values_widen_their_column(first_values: list[Any], later_values: list[Any]) -> None:
+    first, kind = column(first_values, widened("null", first_values))
+    second, wider = column(later_values, kind)
+    assert first.to_pylist() == first_values
+    assert plain(second.to_pylist()[0]) == plain(later_values[0])
+    assert column(first_values, wider)[0].type == second.type  # and so they stay
 
 
 def plain(value: Any) -> Any:
-    """What a value says: texts that hold JSON read, members that are null left out."""
+    """A value in a comparable form: JSON texts parsed, null members left out."""
     if isinstance(value, str):
         try:
             return plain(json.loads(value))
@@ -117,10 +117,10 @@ def test_joining_knows_no_order(one: Any, other: Any, third: Any) -> None:
 
 @settings(derandomize=True, max_examples=300)
 @given(st.lists(values, min_size=1, max_size=5), st.lists(values, min_size=1, max_size=5))
-def test_any_values_make_a_column(told: list[Any], later: list[Any]) -> None:
-    first, kind = column(told, widened("null", told))
-    second, _ = column(later, kind)
-    for array, given_ in ((first, told), (second, later)):
+def test_any_values_make_a_column(first_values: list[Any], later_values: list[Any]) -> None:
+    first, kind = column(first_values, widened("null", first_values))
+    second, _ = column(later_values, kind)
+    for array, given_ in ((first, first_values), (second, later_values)):
         assert len(array) == len(given_)
         for shown, value in zip(array.to_pylist(), given_, strict=True):
             assert (shown is None) == (value is None)

@@ -45,8 +45,8 @@ def s3() -> Iterator[str]:
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str | None]:
     """An output folder and its --tmp_dir."""
     if request.param == "s3":
-        return f"{request.getfixturevalue('s3')}/{tmp_path.name}", str(tmp_path / "aside")
-    return str(tmp_path / "out"), str(tmp_path / "aside") if request.param == "tmp_dir" else None
+        return f"{request.getfixturevalue('s3')}/{tmp_path.name}", str(tmp_path / "staging")
+    return str(tmp_path / "out"), str(tmp_path / "staging") if request.param == "tmp_dir" else None
 
 
 @pytest.fixture

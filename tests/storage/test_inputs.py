@@ -1,4 +1,4 @@
-"""What a folder or a glob stands for."""
+"""The files of a folder or a glob."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from img2ds.storage import find_inputs
 
 @pytest.fixture
 def lists(tmp_path: Path) -> Path:
-    """A folder with a file, a link to one elsewhere, a link to a folder, and what is no list."""
+    """A folder with a file, a link to one elsewhere, a link to a folder, and other files."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "b.csv").write_text("url\nhttp://b/\n")
@@ -40,7 +40,7 @@ def test_marks_of_shards_are_no_lists(lists: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["", "/*.csv"])
-def test_a_link_that_leads_nowhere_is_told(lists: Path, ending: str) -> None:
+def test_a_dangling_link_is_reported(lists: Path, ending: str) -> None:
     (lists / "d.csv").symlink_to(lists / "gone.csv")
     with pytest.raises(UsageError, match=r"d\.csv is a broken link"):
         find_inputs(f"{lists}{ending}", [".csv"])

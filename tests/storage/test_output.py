@@ -53,7 +53,7 @@ def test_workers_publish_into_the_same_folder(folder: OutputFolder) -> None:
 def test_a_process_has_one_name_from_its_first_commits_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two threads commit the first shards of a worker; nobody has asked for the name before."""
+    """Two threads commit the first shards of a worker; nothing has used the name before."""
     both = threading.Barrier(2)
     names = iter(("a-1-1-one", "a-1-1-two"))
 
@@ -134,19 +134,19 @@ DIES = (
 def test_staging_files_of_dead_runs_are_removed(tmp_path: Path) -> None:
     """Of this machine; inside the output folder of all, since it is locked."""
     out, elsewhere = tmp_path / "out", tmp_path / "tmp"
-    stranger = "another-host-1-1"
+    unrecognized = "another-host-1-1"
     for more, staging_path in (
         ((), out / "_img2ds" / "tmp"),
         ((str(elsewhere),), elsewhere / "img2ds"),
     ):
         subprocess.run([sys.executable, "-c", DIES, str(out), *more], check=False)
         (dead,) = staging_path.iterdir()
-        (staging_path / stranger).mkdir()
+        (staging_path / unrecognized).mkdir()
         folder = OutputFolder.open(str(out), *more)
         with folder.lock():
             folder.clean_staging()
             assert not dead.exists()
-            assert (staging_path / stranger).exists() == bool(more)
+            assert (staging_path / unrecognized).exists() == bool(more)
             assert Path(folder.staging.folder).exists()
         folder.close()
 
@@ -170,7 +170,7 @@ def test_staging_files_of_dead_workers_are_removed(tmp_path: Path) -> None:
 def test_one_of_two_attempts_commits(
     location: tuple[str, str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second one waits for the first, sees its commit marker, and touches nothing."""
+    """The second one waits for the first, finds its commit marker, and changes nothing."""
     monkeypatch.setattr(claim, "_PAUSE", 0.01)
     first = OutputFolder.open(*location, contended=True)
     second = replace(first)
@@ -237,12 +237,12 @@ def test_a_failed_flush_publishes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         assert not folder.exists("a")
 
 
-def test_a_protocol_nobody_knows() -> None:
+def test_an_unknown_protocol() -> None:
     with pytest.raises(UsageError, match="protocol not known"):
         OutputFolder.open("nope://x/y").check_writable()
 
 
-def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
+def test_a_file_is_not_an_output_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("x")
     with pytest.raises(UsageError, match="is a file: use a folder"):
         OutputFolder.open(str(tmp_path / "out")).lock()
@@ -312,11 +312,11 @@ def whole_run(fs: Any, where: str, output_format: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("failures", "published"), [(1, True), (3, True), (4, False)])
-def test_an_upload_is_tried_again(
+def test_an_upload_is_retried(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pauses: None,
     failures: int, published: bool,
 ) -> None:  # fmt: skip
-    folder = OutputFolder.open(f"{s3}/{tmp_path.name}", str(tmp_path / "aside"))
+    folder = OutputFolder.open(f"{s3}/{tmp_path.name}", str(tmp_path / "staging"))
     fs, _ = folder._remote("")
     put, tries = fs.put_file, []
 
@@ -340,7 +340,7 @@ def test_a_services_own_exceptions_are_os_errors(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where = f"{s3}/{tmp_path.name}"
-    folder = OutputFolder.open(where, str(tmp_path / "aside"))
+    folder = OutputFolder.open(where, str(tmp_path / "staging"))
     folder.write_bytes("a", b"1")
     held = HeartbeatLock(where, f"{where}/_img2ds/lock", False)
     fs, _ = folder._remote("")
@@ -357,7 +357,7 @@ def test_a_services_own_exceptions_are_os_errors(
         ):  # fmt: skip
             with pytest.raises(OSError, match="away"):
                 action()
-        held.release()  # a lock that cannot be removed gets stale
+        held.release()  # a lock that cannot be removed becomes stale
     folder.close()
 
 
@@ -367,7 +367,7 @@ def test_each_user_has_a_staging_folder(monkeypatch: pytest.MonkeyPatch) -> None
     assert OutputFolder.open("s3://bucket/x").staging.root != mine
 
 
-def test_memory_is_no_place_for_a_dataset() -> None:
+def test_memory_filesystems_are_refused() -> None:
     with pytest.raises(UsageError, match="would be in the memory of each worker process"):
         OutputFolder.open("memory://out")
 

@@ -16,7 +16,7 @@ DATA = random.Random(1).randbytes(100_000)
 
 @pytest.fixture
 def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What would have been slept."""
+    """The delays that would have been slept."""
     found: list[float] = []
     monkeypatch.setattr(retrying_file, "sleep", found.append)
     monkeypatch.setattr(retrying_file, "BLOCK", 30_000)
@@ -40,7 +40,7 @@ def test_a_local_file(tmp_path: Path) -> None:
         read(f"{tmp_path}/none")
 
 
-def test_ranges_each_asked_again_by_itself(delays: list[float]) -> None:
+def test_each_range_is_retried_on_its_own(delays: list[float]) -> None:
     with BusyServer({"/a": DATA}) as server:
         assert read(f"{server.url}/a") == (DATA, len(DATA))
         assert server.asked == [
@@ -68,7 +68,7 @@ def test_it_gives_up_in_the_end(delays: list[float]) -> None:
         assert max(delays) <= 60
 
 
-def test_what_is_not_there_is_not_asked_for_again(delays: list[float]) -> None:
+def test_missing_files_are_not_retried(delays: list[float]) -> None:
     with BusyServer({}) as server, pytest.raises(FileNotFoundError):
         read_whole(f"{server.url}/none")
     assert not delays

@@ -153,7 +153,7 @@ def test_every_file_is_flushed_where_the_file_system_cannot_be(
 
 
 def test_staging_files_of_dead_workers_are_removed(tmp_path: Path) -> None:
-    """What the living make stays."""
+    """Files of running processes are kept."""
     folder = OutputFolder.open(str(tmp_path / "out"), str(tmp_path / "tmp"))
     with folder.lock():
         mine = fill(folder, "00001", FEW)
@@ -171,11 +171,11 @@ def test_staging_files_of_dead_workers_are_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("failures", "published"), [(1, True), (3, True), (4, False)])
-def test_an_upload_goes_on_where_it_failed(
+def test_an_upload_resumes_where_it_failed(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pauses: None,
     failures: int, published: bool,
 ) -> None:  # fmt: skip
-    folder = OutputFolder.open(f"{s3}/{tmp_path.name}", str(tmp_path / "aside"))
+    folder = OutputFolder.open(f"{s3}/{tmp_path.name}", str(tmp_path / "staging"))
     fs, _ = folder._remote("")
     put, tries = fs.put, []
 
@@ -202,7 +202,7 @@ def test_an_upload_goes_on_where_it_failed(
 def test_an_upload_that_comes_to_less_is_none(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pauses: None
 ) -> None:
-    folder = OutputFolder.open(f"{s3}/{tmp_path.name}", str(tmp_path / "aside"))
+    folder = OutputFolder.open(f"{s3}/{tmp_path.name}", str(tmp_path / "staging"))
     fs, _ = folder._remote("")
     put = fs.put
 

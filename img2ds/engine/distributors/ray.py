@@ -169,7 +169,7 @@ class RayDistributor(Session):
         there = ray.cluster_resources()
         gpus = int(there.get("GPU", 0)) if self._gpus else 0
         count = self._count or gpus or max(1, int(there.get("CPU", 1)))
-        # Two threads: `give` has to come through while `take` waits.
+        # Two threads: `give` must run while `take` waits.
         remote: Any = ray.remote(
             num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=0, max_concurrency=2
         )(Actor)

@@ -30,7 +30,7 @@ def open_session(count: int | None) -> tuple[Any, bool]:
         builder: Any = SparkSession.builder.appName("img2ds")
         if not _configured():
             cores = count or usable_cores()
-            # A task may fail often before it fails its job: workers that die are no fault of it.
+            # Let a task fail often before it fails the job: workers that die are not its fault.
             builder = builder.master(f"local[{cores},1000]")
             for name in ("spark.driver.host", "spark.driver.bindAddress"):
                 builder = builder.config(name, "127.0.0.1")
@@ -47,8 +47,8 @@ def open_session(count: int | None) -> tuple[Any, bool]:
             ) from None
     if not hasattr(session, "_sc"):
         raise UsageError(
-            "the Spark session is one of Spark Connect, which runs no workers of ours: use a "
-            "session with a SparkContext (spark-submit, or a --master of its own)"
+            "this is a Spark Connect session, which cannot run img2ds workers: use a session with "
+            "a SparkContext (spark-submit, or a --master of its own)"
         )
     if started and not _configured():
         session.sparkContext.setLogLevel("FATAL")  # img2ds itself reports workers that die
@@ -56,7 +56,7 @@ def open_session(count: int | None) -> tuple[Any, bool]:
 
 
 def _configured() -> bool:
-    """Whether somebody has said which Spark to use."""
+    """Return whether a Spark master is configured."""
     if "PYSPARK_GATEWAY_PORT" in os.environ or "SPARK_REMOTE" in os.environ:
         return True
     if "master" in os.environ.get("PYSPARK_SUBMIT_ARGS", ""):

@@ -116,7 +116,7 @@ static PyObject *join(PyObject *module, PyObject *const *arguments, Py_ssize_t c
 
 static PyMethodDef methods[] = {
     {"join", (PyCFunction)(void (*)(void))join, METH_FASTCALL,
-     "Resolve URLs of simple forms; None in place of others."},
+     "Resolve URLs of simple forms; None for others."},
     {NULL, NULL, 0, NULL},
 };
 

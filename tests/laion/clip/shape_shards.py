@@ -43,11 +43,11 @@ def write_shard(path: Path, pairs: Iterable[Pair]) -> None:
                 file.addfile(member, io.BytesIO(data))
 
 
-def downloaded(picture: ShapeImage, encode_format: str = "jpg") -> Encoded:
+def downloaded(image: ShapeImage, encode_format: str = "jpg") -> Encoded:
     """An image as a dataset has it: sent as a JPEG, bordered to 256 pixels, encoded again."""
     quality = 1 if encode_format == "png" else 95
     transformer = Transformer(ImageOptions(encode_format=encode_format, encode_quality=quality))
-    inspected = transformer.inspect(make_encoder("jpg", 85)(picture.pixels))
+    inspected = transformer.inspect(make_encoder("jpg", 85)(image.pixels))
     assert isinstance(inspected, InspectedImage)
     encoded = transformer.render(inspected)
     assert isinstance(encoded, Encoded)
@@ -58,14 +58,14 @@ def shape_pairs(number: int, count: int, encode_format: str = "jpg") -> list[Pai
     """The pairs of shard `number`; each fourth has the caption of another kind of image."""
     drawn = list(shape_images(number, count))
     pairs = []
-    for place, picture in enumerate(drawn):
+    for place, image in enumerate(drawn):
         key = f"{number * 10_000 + place:09d}"
-        encoded = downloaded(picture, encode_format)
-        other = next(p for p in drawn if p.shape != picture.shape and p.colour != picture.colour)
+        encoded = downloaded(image, encode_format)
+        other = next(p for p in drawn if p.shape != image.shape and p.colour != image.colour)
         mismatched = place % 4 == 3
         fields = {
             "url": f"http://shapes.test/{key}.jpg",
-            "caption": picture.caption,
+            "caption": image.caption,
             "key": key,
             "status": "success",
             "error_message": None,
@@ -78,6 +78,6 @@ def shape_pairs(number: int, count: int, encode_format: str = "jpg") -> list[Pai
             "sha256": f"{place:064x}",
             "mismatched": mismatched,
         }
-        caption = other.caption if mismatched else picture.caption
+        caption = other.caption if mismatched else image.caption
         pairs.append(Pair(key, bytes(encoded.data), caption, fields, encode_format))
     return pairs

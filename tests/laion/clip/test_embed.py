@@ -32,7 +32,7 @@ def embedder(tiny_model: tuple[str, str]) -> Embedder:
 
 @pytest.fixture(scope="module")
 def bodies() -> list[bytes]:
-    return [bytes(downloaded(picture).data) for picture in drawn(11, 20)]
+    return [bytes(downloaded(image).data) for image in drawn(11, 20)]
 
 
 def test_rows_are_unit_and_float32(embedder: Embedder, bodies: list[bytes]) -> None:
@@ -64,7 +64,7 @@ def test_a_bad_image_is_named(embedder: Embedder, bodies: list[bytes]) -> None:
 
 
 def test_bad_images_cost_their_pair_alone(embedder: Embedder, bodies: list[bytes]) -> None:
-    captions = [picture.caption for picture in drawn(11, 20)]
+    captions = [image.caption for image in drawn(11, 20)]
     good = embedder.pairs(bodies, captions)
     scored = embedder.pairs([bodies[0], b"", *bodies[1:]], [captions[0], "x", *captions[1:]])
     assert scored.rows == [0, *range(2, 21)]
@@ -97,7 +97,7 @@ def test_images_are_found_by_words(
     images = embedder.images([bytes(downloaded(p, encode_format).data) for p in shown])
     kinds = {shape: [p.shape == shape for p in shown] for shape in SHAPES}
     kinds |= {colour: [p.colour == colour for p in shown] for colour in COLOURS}
-    for form in ("{}", "a {} picture", "a photo of something {}"):
+    for form in ("{}", "a {} image", "a photo of something {}"):
         for word, right in kinds.items():
             if word in SHAPES and form != "{}":
                 continue
@@ -109,9 +109,9 @@ def test_words_name_an_image_without_examples(embedder: Embedder) -> None:
     """Zero-shot classification, as tags are given."""
     shown = list(drawn(13, 128))
     images = embedder.images([bytes(downloaded(p).data) for p in shown])
-    said = embedder.texts([f"a {colour} {shape}" for shape in SHAPES for colour in COLOURS])
+    colour_texts = embedder.texts([f"a {colour} {shape}" for shape in SHAPES for colour in COLOURS])
     truth = [SHAPES.index(p.shape) * len(COLOURS) + list(COLOURS).index(p.colour) for p in shown]
-    assert np.mean((images @ said.T).argmax(axis=1) == truth) >= 0.9
+    assert np.mean((images @ colour_texts.T).argmax(axis=1) == truth) >= 0.9
     shapes = embedder.texts([f"a {shape}" for shape in SHAPES])
     found = (images @ shapes.T).argmax(axis=1)
     assert np.mean(found == [SHAPES.index(p.shape) for p in shown]) >= 0.93
@@ -153,8 +153,6 @@ def test_processes_claim_devices_by_turns(
 
 
 def test_encoders_of_the_same_pixels_agree(embedder: Embedder) -> None:
-    (picture,) = shape_images(14, 1, (96, 96))
-    rows = embedder.images(
-        [make_encoder(n, q)(picture.pixels) for n, q in (("png", 1), ("jpg", 95))]
-    )
+    (image,) = shape_images(14, 1, (96, 96))
+    rows = embedder.images([make_encoder(n, q)(image.pixels) for n, q in (("png", 1), ("jpg", 95))])
     assert rows[0] @ rows[1] > 0.99

@@ -22,7 +22,7 @@ COUNTS = (5, 130, 1, 0, 70)
 
 
 def body(number: int) -> bytes:
-    """PNGs and JPEGs, every third so tall or wide that a part is cut off."""
+    """PNGs and JPEGs, every third so tall or wide that it is cropped."""
     rng = np.random.default_rng(number)
     width, height = (int(n) for n in rng.integers(10, 40, 2))
     if number % 3 == 0:
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for place in range(count)
         ]
         if shard == 1:
-            pairs[7].body = b"no picture"
+            pairs[7].body = b"no image"
             pairs[9].caption = None
         write_shard(folder / f"{shard}.tar", pairs)
     return folder

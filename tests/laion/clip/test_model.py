@@ -58,7 +58,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     ids=lambda spec: f"{spec.model} {spec.pretrained}",
 )
 def test_a_missing_network_is_one_line(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And it is told at once: no download is even tried."""
+    """It is reported at once: no download is attempted."""
 
     def never(*_: object, **__: object) -> None:
         pytest.fail("a download was tried")

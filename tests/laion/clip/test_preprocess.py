@@ -42,7 +42,7 @@ def wanted(resize: str, interpolation: str = "bicubic", fill: int = 7) -> Prepro
 
 
 def reference(body: bytes, config: PreprocessConfig) -> Tensor:
-    """What open_clip's transform makes of it, float32 [3, height, width]."""
+    """The result of open_clip's transform, float32 [3, height, width]."""
     transform = transforms.image_transform(
         config.size,
         is_train=False,
@@ -106,7 +106,7 @@ def test_large_images_are_close_to_it(resize: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("resize", RESIZES)
-def test_the_exact_way_is_exact(resize: str) -> None:
+def test_exact_resizing_is_exact(resize: str) -> None:
     config = wanted(resize)
     exact = open_clip_decoder(config)
     for size in SIZES:
@@ -117,7 +117,7 @@ def test_the_exact_way_is_exact(resize: str) -> None:
         assert torch.equal(Preprocessor(config, "cpu").crops([found])[0], reference(body, config))
 
 
-def test_the_exact_way_has_reasons_too() -> None:
+def test_exact_resizing_reports_reasons_too() -> None:
     exact = open_clip_decoder(wanted("shortest"))
     whole = make_encoder("jpg", 95)(photo(100, 100))
     line = make_encoder("png", 1)(photo(60_000, 2))

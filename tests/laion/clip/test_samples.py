@@ -1,4 +1,4 @@
-"""Reading webdataset tars: whatever wrote them, and what is wrong with them."""
+"""Reading webdataset tars of different writers, and damaged ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_members_that_share_a_key_are_one_sample(tmp_path: Path) -> None:
     path = write(
         tmp_path / "0.tar",
         {
-            "000.jpg": b"picture",
+            "000.jpg": b"image",
             "000.txt": "a café".encode(),
             "000.json": b'{"url": "u", "width": 3}',
             "001.JPG": b"other",
@@ -35,17 +35,17 @@ def test_members_that_share_a_key_are_one_sample(tmp_path: Path) -> None:
         },
     )
     first, second, third = read_samples(path)
-    assert (first.key, first.body, first.caption) == ("000", b"picture", "a café")
+    assert (first.key, first.body, first.caption) == ("000", b"image", "a café")
     assert first.fields == {"url": "u", "width": 3}
     assert (second.key, second.body, second.caption) == ("001", b"other", None)
     assert (third.key, third.body) == ("folder/000", b"third")
 
 
 @pytest.mark.parametrize("field", ["caption", "TEXT", "text"])
-def test_the_metadata_give_the_caption_where_there_is_no_text(tmp_path: Path, field: str) -> None:
-    path = write(tmp_path / "0.tar", {"0.json": b'{"%s": "said"}' % field.encode(), "0.jpg": b""})
+def test_metadata_gives_the_caption_without_a_text_file(tmp_path: Path, field: str) -> None:
+    path = write(tmp_path / "0.tar", {"0.json": b'{"%s": "text"}' % field.encode(), "0.jpg": b""})
     (sample,) = read_samples(path)
-    assert sample.caption == "said"
+    assert sample.caption == "text"
 
 
 @pytest.mark.parametrize("style", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -99,7 +99,7 @@ def test_a_tar_that_is_cut_short_is_reported(tmp_path: Path) -> None:
             list(read_samples(path))
 
 
-def test_what_is_no_tar_is_reported(tmp_path: Path) -> None:
+def test_an_invalid_tar_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "0.tar"
     path.write_bytes(b"<html>" * 200)
     with pytest.raises(OSError, match="not a tar"):

@@ -27,23 +27,23 @@ def test_every_kind_comes_equally_often() -> None:
 
 
 def test_captions_say_what_is_drawn() -> None:
-    for picture in shape_images(2, 64, (32, 32)):
-        assert picture.shape in picture.caption
-        assert picture.colour in picture.caption
+    for image in shape_images(2, 64, (32, 32)):
+        assert image.shape in image.caption
+        assert image.colour in image.caption
 
 
 @pytest.mark.parametrize("size", [(64, 64), (200, 90), (90, 200), (33, 61)])
 def test_images_have_the_size_asked_for(size: tuple[int, int]) -> None:
-    (picture,) = shape_images(3, 1, size)
-    assert picture.pixels.shape == (size[1], size[0], 3)
-    assert picture.pixels.dtype == np.uint8
+    (image,) = shape_images(3, 1, size)
+    assert image.pixels.shape == (size[1], size[0], 3)
+    assert image.pixels.dtype == np.uint8
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("colour", COLOURS)
 def test_the_shape_has_its_colour_and_lies_in_the_central_square(shape: str, colour: str) -> None:
-    picture = draw(np.random.default_rng(5), 180, 90, shape, colour)
-    away = np.abs(picture.pixels.astype(int) - COLOURS[colour]).max(axis=2)
+    image = draw(np.random.default_rng(5), 180, 90, shape, colour)
+    away = np.abs(image.pixels.astype(int) - COLOURS[colour]).max(axis=2)
     painted = away <= 13
     assert painted.mean() > 0.02
     columns = np.flatnonzero(painted.sum(axis=0) > 6)
@@ -51,9 +51,9 @@ def test_the_shape_has_its_colour_and_lies_in_the_central_square(shape: str, col
     assert columns.max() < 135 + 2
 
 
-def _share(picture: ShapeImage) -> float:
+def _share(image: ShapeImage) -> float:
     """The shape's area over its bounding box's."""
-    away = np.abs(picture.pixels.astype(int) - COLOURS[picture.colour]).max(axis=2)
+    away = np.abs(image.pixels.astype(int) - COLOURS[image.colour]).max(axis=2)
     rows, columns = np.nonzero(away <= 13)
     box = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
     return len(rows) / float(box)

@@ -132,7 +132,7 @@ def test_only_what_passes_is_kept(
         ("--preprocess", "open_clip"),
     ],
 )
-def test_the_way_it_runs_does_not_change_the_scores(
+def test_run_options_do_not_change_the_scores(
     tiny_model: tuple[str, str], shards: Path, scored: Path, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
     """open_clip's own transform decodes in full: close, and the same rows."""
@@ -147,7 +147,7 @@ def test_the_way_it_runs_does_not_change_the_scores(
         assert agreement.min() > (0.97 if "open_clip" in flags else 0.998)
 
 
-def test_a_run_goes_on_with_what_is_missing(
+def test_a_run_resumes_with_missing_shards(
     tiny_model: tuple[str, str],
     shards: Path,
     scored: Path,

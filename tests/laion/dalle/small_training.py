@@ -28,8 +28,8 @@ def write_shapes(folder: Path, shards: int, count: int, side: int = 48) -> Path:
         write_shard(
             folder / f"{shard:05d}.tar",
             [
-                Pair(f"{shard:05d}{place:04d}", encode(picture.pixels), picture.caption)
-                for place, picture in enumerate(drawn)
+                Pair(f"{shard:05d}{place:04d}", encode(image.pixels), image.caption)
+                for place, image in enumerate(drawn)
             ],
         )
     return folder

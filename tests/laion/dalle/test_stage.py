@@ -75,7 +75,7 @@ def test_samples_are_in_the_order_of_their_similarity(trained: Path) -> None:
         assert len(set(cosines)) > 1
 
 
-def test_generating_again_without_a_model_and_with_held_out_captions(
+def test_regenerating_without_a_model_and_with_held_out_captions(
     shards: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(typed(shards, trained, samples=1)) == 0

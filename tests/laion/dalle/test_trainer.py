@@ -122,7 +122,7 @@ def test_epochs_end_the_training(shards: Path, tmp_path: Path) -> None:
     assert rates[-1] < 0.2 * max(rates), "the rate falls with the epochs"
 
 
-def test_a_trained_folder_is_not_trained_again(
+def test_a_trained_folder_is_not_retrained(
     uninterrupted: tuple[Trainer, Path], shards: Path
 ) -> None:
     before = (uninterrupted[1] / checkpoint.NAME).stat().st_mtime_ns

@@ -61,7 +61,7 @@ def test_a_code_changes_only_what_follows(model: Transformer, place: int) -> Non
     assert (codes != changed_codes)[:, place + 1 :].any(2).all()
 
 
-def test_generating_step_by_step_sees_the_same_logits(model: Transformer) -> None:
+def test_generating_step_by_step_gives_the_same_logits(model: Transformer) -> None:
     text, _ = tokens()
     seen: list[torch.Tensor] = []
 

@@ -176,7 +176,7 @@ def test_sieves_agree_on_what_the_filter_gets_wrong(
     assert (exact.approximate.bloom.words == bloom.bloom.words).all()
 
 
-def test_mixing_looks_drawn_and_depends_on_the_seed() -> None:
+def test_shuffling_looks_random_and_depends_on_the_seed() -> None:
     numbers = np.arange(10_000, dtype=np.uint64)
     one, two = mix(numbers, 0), mix(numbers, 1)
     assert len(set(one.tolist())) == 10_000

@@ -198,9 +198,9 @@ def in_process(*_, **__):
     class Here(Session):
         spans_machines = False
         def stream(self, worker, tasks):
-            said = []
-            worker(tasks, said.append)
-            yield from said
+            emitted = []
+            worker(tasks, emitted.append)
+            yield from emitted
     return Here()
 import img2ds.engine.build
 img2ds.engine.build.open_distributor = in_process
@@ -225,7 +225,7 @@ def two_crawls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_between_output_filter_and_marker(
     tmp_path: Path, two_crawls: Path, name: str
 ) -> None:
-    """A shard without its marker is rebuilt from the filter before, whatever was published."""
+    """A shard without its marker is rebuilt from the previous filter, even if published in part."""
     before, second = two_crawls / "before", two_crawls / "second"
     out = tmp_path / "out"
     command = [
@@ -313,7 +313,7 @@ def test_wrong_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "00000.parquet").touch()
     refused("no committed shards", output_folder=out, input=(str(tmp_path / "empty"),))
-    refused("no finished output folder", output_folder=out, input=here, bloom=here)
+    refused("not a finished output folder", output_folder=out, input=here, bloom=here)
     refused("is an input too", output_folder=here[0], input=here)
     table = pq.read_table(folder / "00000.parquet")
     pq.write_table(table.replace_schema_metadata(None), folder / "00000.parquet")

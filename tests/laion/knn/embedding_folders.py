@@ -49,7 +49,7 @@ def columns(part: int, rows: int) -> dict[str, Any]:
     return {
         "key": [f"{part:05d}{i:04d}" for i in range(rows)],
         "url": [f"http://pictures.example/{part}/{i}.jpg" for i in range(rows)],
-        "caption": [f"picture {i} of part {part}" for i in range(rows)],
+        "caption": [f"image {i} of part {part}" for i in range(rows)],
         "original_width": pa.array(sizes, pa.int32()),
         "original_height": pa.array([size + 20 for size in sizes], pa.int32()),
         "license": [LICENCES[i % len(LICENCES)] for i in range(rows)],

@@ -1,4 +1,4 @@
-"""Pictures to ask with are fetched under the guard, which a proxy would get around."""
+"""Images to ask with are fetched under the guard, which a proxy would get around."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ def test_the_command_prints_a_table_and_json(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "expected"),
     [
         ([], "give one of --text, --image, --url and --id"),
         (["--text", "x", "--id", "3"], "got --text and --id"),
@@ -249,12 +249,12 @@ def test_the_command_prints_a_table_and_json(
     ],
 )
 def test_wrong_use_is_one_line(
-    searcher: Searcher, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+    searcher: Searcher, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
 ) -> None:
     assert cli.run(["search", "--index", searcher.folder, *arguments]) == 2
-    said = capsys.readouterr().err
-    assert words in said
-    assert len(said.splitlines()) == 1
+    stderr = capsys.readouterr().err
+    assert expected in stderr
+    assert len(stderr.splitlines()) == 1
 
 
 def test_captions_cannot_control_the_terminal(
@@ -298,6 +298,6 @@ def test_a_damaged_folder_is_rejected(
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     capsys.readouterr()
     assert cli.run(["search", "--index", str(tmp_path / "out"), "--id", "1"]) == 2
-    said = capsys.readouterr().err
-    assert len(said.splitlines()) == 1
-    assert path.name in said or "damaged" in said
+    stderr = capsys.readouterr().err
+    assert len(stderr.splitlines()) == 1
+    assert path.name in stderr or "damaged" in stderr

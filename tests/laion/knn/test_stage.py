@@ -64,7 +64,7 @@ def test_every_kind_finds_a_row_by_its_own_vector(tmp_path: Path, kind: str, lea
     assert searcher.description.indices["image"].kind == (kind if "," not in kind else "custom")
 
 
-def test_recall_equals_a_count_by_hand(tmp_path: Path) -> None:
+def test_recall_equals_a_manual_count(tmp_path: Path) -> None:
     """A graph that is searched with little effort misses some rows."""
     source = make_embeddings(tmp_path / "in", (1500,), dtype=np.float32)
     index(source, tmp_path / "out", kind="HNSW4,Flat", recall=0.01)
@@ -163,11 +163,11 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a part without metadata": (
         lambda f: unlink(f / "metadata/metadata_1.parquet"),
-        "img_emb_1.npy stands alone: there is no metadata_1.parquet",
+        "img_emb_1.npy has no counterpart: metadata_1.parquet is missing",
     ),
     "a part without texts": (
         lambda f: unlink(f / "text_emb/text_emb_0.npy"),
-        "metadata_0.parquet stands alone: there is no text_emb_0.npy",
+        "metadata_0.parquet has no counterpart: text_emb_0.npy is missing",
     ),
     "two models": (
         lambda f: replace_array(f, "img_emb/img_emb_1.npy", np.ones((20, 8), np.float16)),
@@ -177,7 +177,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: replace_array(f, "img_emb/img_emb_1.npy", np.ones(20, np.float16)),
         "expected floats",
     ),
-    "no metadata": (lambda f: remove(f, "metadata"), "is no embedding folder"),
+    "no metadata": (lambda f: remove(f, "metadata"), "is not an embedding folder"),
     "no embeddings": (
         lambda f: remove(f, "img_emb", "text_emb"),
         "holds no embeddings",
@@ -243,7 +243,7 @@ def test_a_second_run_builds_only_what_is_missing(tmp_path: Path) -> None:
     assert changed == {"image.index", "text.index", "recall.json"}
     index(source, out, kind="flat", model="ViT-B-32", pretrained="openai")
     assert Searcher(str(out)).description.model == "ViT-B-32"
-    assert times() == after, "naming the model makes no index anew"
+    assert times() == after, "naming the model rebuilds no index"
 
 
 def test_the_model_is_the_recorded_one(tmp_path: Path) -> None:
@@ -374,11 +374,11 @@ def test_the_command_prints_a_summary(tmp_path: Path, capsys: pytest.CaptureFixt
     source = make_embeddings(tmp_path / "in", (30,))
     arguments = ["index", "--input", str(source), "--output_folder", str(tmp_path / "out")]
     assert cli.run(arguments) == 0
-    said = capsys.readouterr().out
-    assert "image index: flat (Flat), 30 rows, recall@10 1.000" in said
-    assert "give --model" in said
+    stdout = capsys.readouterr().out
+    assert "image index: flat (Flat), 30 rows, recall@10 1.000" in stdout
+    assert "give --model" in stdout
     assert cli.run([*arguments[:2], str(tmp_path / "nowhere"), *arguments[3:]]) == 2
-    assert "is no embedding folder" in capsys.readouterr().err
+    assert "is not an embedding folder" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_reported_and_finished_steps_are_kept(

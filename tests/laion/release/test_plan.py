@@ -48,7 +48,7 @@ def test_colliding_ids_differ_and_do_not_depend_on_shards(
     assert len(set(found.values())) == len(found) == sum(sizes)
     plain = {500 + number for number in range(4)}
     assert plain < set(found.values()), "one pair of each three keeps its ID"
-    digests = crowded(list(found), [f"picture {n}" for n in range(12)])
+    digests = crowded(list(found), [f"image {n}" for n in range(12)])
     order = np.lexsort((digests[:, 1], digests[:, 0]))
     ids = np.array(list(found.values()))[order]
     assert (np.diff(ids) > 0).all(), "the others move up in the order of their digests"

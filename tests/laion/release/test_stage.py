@@ -40,7 +40,7 @@ def planted() -> dict[int, list[dict[str, Any]]]:
         10: [
             row(20), row(21), row(10, key="000100002", license="x"),
             # Another text, or another image, makes another pair.
-            row(0, key="000100003", caption="another text"), row(22, caption="picture 21"),
+            row(0, key="000100003", caption="another text"), row(22, caption="image 21"),
             row(23, similarity=-0.1),
         ],
     }  # fmt: skip
@@ -54,10 +54,10 @@ def test_each_pair_above_the_threshold_is_in_once(tmp_path: Path, stage: str | N
     table = read(tmp_path / "out")
     captions = [(url.rpartition("/")[2], text) for url, text in pairs(table)]
     assert captions == [
-        ("0.jpg", "picture 0"), ("2.jpg", "picture 2"), ("3.jpg", "picture 3"),
-        ("10.jpg", "picture 10"), ("11.jpg", "picture 11"),
-        ("20.jpg", "picture 20"), ("21.jpg", "picture 21"), ("0.jpg", "another text"),
-        ("22.jpg", "picture 21"),
+        ("0.jpg", "image 0"), ("2.jpg", "image 2"), ("3.jpg", "image 3"),
+        ("10.jpg", "image 10"), ("11.jpg", "image 11"),
+        ("20.jpg", "image 20"), ("21.jpg", "image 21"), ("0.jpg", "another text"),
+        ("22.jpg", "image 21"),
     ]  # fmt: skip
     assert table["LICENSE"].to_pylist() == ["?"] * 9, "the first of equal pairs counts"
     marker = json.loads((tmp_path / "out" / "00000_stats.json").read_text())
@@ -182,7 +182,7 @@ def test_it_opens_with_datasets(tmp_path: Path) -> None:
     assert loaded["SAMPLE_ID"][:] == read(tmp_path / "out")["SAMPLE_ID"].to_pylist()
 
 
-def test_running_again_adds_nothing_and_changed_inputs_are_refused(tmp_path: Path) -> None:
+def test_rerunning_adds_nothing_and_changed_inputs_are_refused(tmp_path: Path) -> None:
     write_tree(tmp_path / "scored", planted())
     release(tmp_path / "out", tmp_path / "scored", rows_per_part=2)
     (tmp_path / "out" / "00001_stats.json").unlink()

@@ -1,4 +1,4 @@
-"""`laion stats` against counting by hand, on made-up and on genuine rows."""
+"""`laion stats` against manual counts, on made-up and on genuine rows."""
 
 from __future__ import annotations
 
@@ -187,8 +187,8 @@ def test_rare_licences_are_counted_together() -> None:
     assert named == dict.fromkeys(names[:-2], 2)
 
 
-def test_the_hand_check_is_shown_beside_tags_alone(tmp_path: Path) -> None:
+def test_the_manual_check_is_shown_only_with_tags(tmp_path: Path) -> None:
     for name, tag, shown in (("a", "", False), ("b", "UNSURE", True)):
         write(tmp_path / f"{name}.parquet", {(256, 256): 1}, NSFW=[tag])
         text = run(StatsOptions(input=str(tmp_path / f"{name}.parquet"))).text
-        assert ("hand check" in text) == shown
+        assert ("manual check" in text) == shown

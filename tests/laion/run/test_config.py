@@ -98,7 +98,7 @@ def test_the_command_line_overrides_the_output_folder(tmp_path: Path) -> None:
         ({**LEAST, "dedup": {"incremental_mode": "overwrite"}}, "cannot be set here"),
         ({**LEAST, "download": False}, "download cannot be skipped"),
         ({**LEAST, "crawl": {}, "score": {"precision": "fp32"}}, "crawl includes score"),
-        ({**LEAST, "release": {"threshold": 3}}, "release: --threshold is a cosine"),
+        ({**LEAST, "release": {"threshold": 3}}, "release: --threshold must be a cosine"),
         ({**LEAST, "processes_count": 0}, "--processes_count must be at least 1"),
         ({**LEAST, "processes_count": "many"}, "--processes_count takes a whole number"),
     ],

@@ -28,7 +28,7 @@ from laion.tag.illegal import CAPTION_WORDS, UNDERAGE
 from laion.tag.options import TagOptions
 from laion.tag.stage import TagReport, run
 from tests.laion.embedding_folders import row, write_tree
-from tests.laion.tag.test_rules import DOCUMENT, NEUTRAL, SAFE, UNSAFE, embed, vector
+from tests.laion.tag.test_tagging import DOCUMENT, NEUTRAL, SAFE, UNSAFE, embed, vector
 
 #: Rows of a shard; sample 3 of each failed to download.
 ROWS = 6
@@ -72,7 +72,7 @@ def write_shards(folder: Path) -> None:
             rows.append(values)
             if not failed:
                 text = values["caption"]
-                writer.add(Sample(index, key, b"picture " + key.encode(), text, values))
+                writer.add(Sample(index, key, b"image " + key.encode(), text, values))
         table = pa.Table.from_pylist(rows)
         records: list[FileRecord] = writer.finish(table)
         pq.write_table(table, folder / f"{name}.parquet")
@@ -93,7 +93,7 @@ def write_shards(folder: Path) -> None:
 
 
 def write_scored(folder: Path, shards: Path) -> None:
-    """What scoring these shards gives."""
+    """The scores of these shards."""
     parts, images = {}, {}
     vectors = {"good": GOOD, "tagged": TAGGED, "bad": BAD, "caption": GOOD}
     for number in range(SHARDS):
@@ -196,7 +196,7 @@ def check_purged(source: Path) -> None:
             members = {m.name: tar.extractfile(m).read() for m in tar}  # type: ignore[union-attr]
         own = [key for key in KEPT if key.startswith(f"{number:05d}")]
         assert list(members) == [f"{key}.{end}" for key in own for end in ("jpg", "txt", "json")]
-        assert all(members[f"{key}.jpg"] == b"picture " + key.encode() for key in own)
+        assert all(members[f"{key}.jpg"] == b"image " + key.encode() for key in own)
         marker = json.loads(Path(f"{name}_stats.json").read_text())
         lost = 0 if number == CLEAN else 2
         assert (marker["count"], marker["successes"]) == (ROWS - lost, ROWS - 1 - lost)
@@ -248,7 +248,7 @@ class Killed(BaseException):
     """Stands for the process' end: nothing catches it."""
 
 
-#: Publications: tar, table, mark; two arrays, table, mark: for each of two shards.
+#: Published files: tar, table, marker; two arrays, table, marker: for each of two shards.
 STEPS = 2 * (3 + 4)
 
 
@@ -264,7 +264,7 @@ class Inline(Session):
 
 
 @pytest.mark.parametrize("step", range(STEPS))
-def test_killed_while_purging_and_run_again_it_ends_clean(
+def test_a_killed_and_resumed_purge_ends_clean(
     source: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dies before its n-th publication, for every n."""
@@ -334,7 +334,7 @@ def test_foreign_folders_without_marks_and_with_gaps_are_taken(tmp_path: Path) -
         ({"model": None}, "--model and --pretrained are required"),
         ({"input": "nowhere"}, "--input nowhere: there is no such folder"),
         ({"prompts": "nowhere.json"}, "cannot be read: no such file"),
-        ({"purge": True, "shards": "tagged"}, "no folder of webdataset shards"),
+        ({"purge": True, "shards": "tagged"}, "not a folder of webdataset shards"),
         ({"incremental_mode": "extend"}, "use --incremental_mode overwrite"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Records out of whole and damaged files, in whatever pieces they are read."""
+"""Records of whole and damaged files, read in pieces of any size."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_damage_anywhere_loses_no_other_record() -> None:
         assert len(sound) == COUNT or None in found, seed
 
 
-def test_a_magic_inside_packed_data_is_no_border() -> None:
+def test_a_magic_number_inside_compressed_data_is_not_a_boundary() -> None:
     packed = gzip.compress(record(b'{"x":"' + archive.MAGIC * 5 + b'"}'), compresslevel=0)
     assert packed.count(archive.MAGIC) == 6
     assert len(read(MEMBERS[0] + packed + MEMBERS[1])) == 3
@@ -115,8 +115,8 @@ def test_plain_damage_costs_its_record() -> None:
     assert read(b"".join(RECORDS)[:-30]) == [*BLOCKS[:-1], None]
 
 
-@pytest.mark.parametrize(("data", "words"), [(b"", "empty"), (b"<html>", "no WAT file")])
-def test_what_is_no_wat_file(data: bytes, words: str) -> None:
+@pytest.mark.parametrize(("data", "words"), [(b"", "empty"), (b"<html>", "not a WAT file")])
+def test_invalid_wat_files(data: bytes, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         read(data)
 

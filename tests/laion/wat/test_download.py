@@ -1,4 +1,4 @@
-"""What extract writes is what img2ds reads: no step stands between them."""
+"""img2ds reads the output of extract without a step in between."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def test_candidates_are_downloaded_with_licence_and_language(tmp_path: Path) -> 
     )
     assert len(samples) == 5
     for sample in samples:
-        told = json.loads(sample["json"])
-        assert told["license"] == BY
-        assert sample["txt"].decode() == told["caption"]
-        number = told["url"].rpartition("/")[2].partition(".")[0]
-        assert told["caption"].endswith(f"number {number}")
+        values = json.loads(sample["json"])
+        assert values["license"] == BY
+        assert sample["txt"].decode() == values["caption"]
+        number = values["url"].rpartition("/")[2].partition(".")[0]
+        assert values["caption"].endswith(f"number {number}")

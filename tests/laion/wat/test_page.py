@@ -1,4 +1,4 @@
-"""The compiled scan and the plain reading agree on whatever a record holds; both are right."""
+"""The compiled scan and the Python reader agree on any record, and both are right."""
 
 from __future__ import annotations
 
@@ -224,11 +224,11 @@ def test_an_attribute_of_any_tag_takes_the_alt_of_the_src_behind_it(
     ]  # fmt: skip
 
 
-def test_no_json_is_no_page() -> None:
+def test_invalid_json_is_not_a_page() -> None:
     assert read_page(b"xx{]", 2, 4, SOURCE) is None
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="there is no shared/data beside the repository")
+@pytest.mark.skipif(not DATA.exists(), reason="there is no shared/data next to the repository")
 @pytest.mark.parametrize("name", ["CC-MAIN-20140820021334-00006.warc.wat", "whirlwind.warc.wat.gz"])
 def test_real_files(name: str) -> None:
     pages: list[Page] = []
@@ -248,7 +248,7 @@ def test_real_files(name: str) -> None:
         assert page.url == "http://0pointer.de/photos/?gallery=Australia&photo=496"
         assert page.alts == ["496", "Previous", "Next", "Creative Commons License"]
         assert page.licenses[0][0] == "http://creativecommons.org/licenses/by-sa/3.0/"
-        # What the page itself says, in the WARC beside the WAT.
+        # What the page itself contains, in the WARC that belongs to the WAT.
         html = (DATA / "CC-MAIN-20140820021334-00006.warc").read_bytes()
         for url, alt in zip(page.urls, page.alts, strict=True):
             assert url.encode() in html

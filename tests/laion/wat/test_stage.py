@@ -198,7 +198,7 @@ def test_the_command_and_going_on(wats: Path, tmp_path: Path) -> None:
     (out / "00001.parquet").write_bytes(b"half a file")
     assert command(wats, out, "--processes_count", "1") == 0
     assert {path.name: path.read_bytes() for path in out.glob("*.parquet")} == before
-    assert command(wats, out, "--languages", "all") == 2  # another data set
+    assert command(wats, out, "--languages", "all") == 2  # another dataset
     assert command(wats, out, "--first", "2") == 2
 
 
@@ -246,15 +246,17 @@ def test_wrong_use(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_wat_file_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_wat_file_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "a.wat.gz").write_bytes(b"<html>not found</html>")
     flags = ["--processes_count", "1", "--max_shard_retry", "0"]
     assert command(tmp_path / "a.wat.gz", tmp_path / "out", *flags) == 1
     captured = capsys.readouterr()
-    assert "is no WAT file" in captured.out + captured.err
+    assert "is not a WAT file" in captured.out + captured.err
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="there is no shared/data beside the repository")
+@pytest.mark.skipif(not DATA.exists(), reason="there is no shared/data next to the repository")
 def test_the_real_file(tmp_path: Path) -> None:
     source = DATA / "CC-MAIN-20140820021334-00006.warc.wat"
     assert command(source, tmp_path, "--processes_count", "1") == 0

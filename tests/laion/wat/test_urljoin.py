@@ -1,4 +1,4 @@
-"""The fast join is urljoin, on a hundred thousand made pairs and on whatever hypothesis finds."""
+"""The fast join equals urljoin, on 100,000 generated pairs and on hypothesis's examples."""
 
 from __future__ import annotations
 

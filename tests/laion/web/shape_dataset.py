@@ -59,7 +59,7 @@ def make_shapes(folder: Path, model: tuple[str, str]) -> ShapeSet:
     rows: dict[str, list[Any]] = {}
     for part in range(PARTS):
         mine = list(shape_images(part, ROWS))
-        encoded = [encode(picture.pixels) for picture in mine]
+        encoded = [encode(image.pixels) for image in mine]
         table = _metadata(part, mine)
         _write_tar(shards / f"{part:05d}.tar", table["key"], encoded, part)
         np.save(embeddings / f"img_emb/img_emb_{part}.npy", _half(embedder.images(encoded)))
@@ -86,15 +86,15 @@ def _half(rows: Any) -> Any:
 
 def _metadata(part: int, mine: list[ShapeImage]) -> dict[str, list[Any]]:
     numbers = range(len(mine))
-    captions = [picture.caption for picture in mine]
+    captions = [image.caption for image in mine]
     if part == 0:
         captions[0] = HOSTILE
     return {
         "key": [f"{part:05d}{number:04d}" for number in numbers],
         "url": [f"http://shapes.invalid/{part}/{number}.jpg" for number in numbers],
         "caption": captions,
-        "original_width": [picture.pixels.shape[1] for picture in mine],
-        "original_height": [picture.pixels.shape[0] for picture in mine],
+        "original_width": [image.pixels.shape[1] for image in mine],
+        "original_height": [image.pixels.shape[0] for image in mine],
         "license": [LICENCES[number % len(LICENCES)] for number in numbers],
         "nsfw": [TAGS[number % len(TAGS)] for number in numbers],
     }

@@ -65,7 +65,7 @@ def test_keys_of_other_tools_and_long_names(tmp_path: Path) -> None:
     assert [images.read(key) for key in ("cat", long, f"dog{long}")] == [b"cat", b"long", b"dog"]
 
 
-def test_a_changed_tar_is_scanned_again(shards: Path, tmp_path: Path) -> None:
+def test_a_changed_tar_is_rescanned(shards: Path, tmp_path: Path) -> None:
     opened(shards, tmp_path)
     write_tar(shards / "00001.tar", [("000010000.jpg", b"another")])
     os.utime(shards / "00001.tar", ns=(1, 1))

@@ -1,4 +1,4 @@
-"""Which proxy a URL goes through: against Python's urllib, and where curl says more."""
+"""Which proxy a URL goes through: against Python's urllib, and where curl does more."""
 
 from __future__ import annotations
 
@@ -148,17 +148,17 @@ def test_a_proxy_as_it_is_written(text: str, proxy: Proxy) -> None:
      "http://secret:a/b@p:1", "http://secret:a#b@p:1", "http://secret:a?b@p:1", "p :1",
      "http://p\\@q:1", "secret:se cret@p:1"],
 )  # fmt: skip
-def test_what_is_no_proxy(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--proxy: not of the form http://HOST:PORT") as told:
+def test_invalid_proxies(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--proxy: not of the form http://HOST:PORT") as error:
         parse_proxy(text, "--proxy")
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize("scheme", ["socks", "socks4", "socks4a", "socks5", "socks5h", "SOCKS5"])
 def test_socks(scheme: str) -> None:
-    with pytest.raises(UsageError, match="all_proxy in the environment: SOCKS") as told:
+    with pytest.raises(UsageError, match="all_proxy in the environment: SOCKS") as error:
         read_rules("environment", {"ALL_PROXY": f"{scheme}://me:secret@p:1"})
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(error.value)
     assert read_rules("none", {"ALL_PROXY": f"{scheme}://p:1"}) is None
 
 

@@ -248,7 +248,7 @@ def test_a_classifier_of_another_form_is_refused(
         load_classifier(save_classifier(tmp_path / "head.npz", **changes))
 
 
-def test_a_classifier_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+def test_a_classifier_that_is_not_an_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "head.npz").write_text("no archive")
     with pytest.raises(UsageError, match=r"not a \.npz file of numbers"):
         load_classifier(str(tmp_path / "head.npz"))

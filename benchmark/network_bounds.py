@@ -45,6 +45,11 @@ class Bound:
         """Return the bound, given the time that a run takes without limits."""
         return max(self.seconds, open_seconds) + self.waiting
 
+    def strictest(self, open_seconds: float) -> str:
+        """Return what sets the bound, in words."""
+        limit = self.limit if self.seconds > open_seconds else "machine"
+        return f"{limit} + {self.waiting:.0f} s" if self.waiting else limit
+
 
 def bound_of(world: World, rows: Rows, processes: int) -> Bound:
     """Compute the bound of a world for a list."""

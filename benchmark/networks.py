@@ -122,7 +122,7 @@ def measure_world(world: World, tool: Tool, processes: int, count: int, at_best:
     first = lab.seen.get("router", {}).get("first_packet") or run.started
     return Result(
         world.name, tool.name, processes, len(rows.urls), len(rows.available), len(had), len(lost),
-        run.ended - first, bound, shortest.limit if shortest.seconds > at_best else "machine",
+        run.ended - first, bound, shortest.strictest(at_best),
         run.interrupted, run.exit_code, dict(reasons), lab.seen,
     )  # fmt: skip
 

@@ -259,7 +259,7 @@ def main() -> None:
                 {
                     "first_packet": router.first_packet, "syns": router.syns,
                     "syns_refused": router.syns_refused,
-                    "most_entries": router.table.most if router.table else None,
+                    "most_entries": None if router.table is None else router.table.most,
                     "down_bytes": router.down.sent_bytes, "down_dropped": router.down.dropped,
                     "up_bytes": router.up.sent_bytes, "up_dropped": router.up.dropped,
                 },

@@ -113,15 +113,15 @@ class Build(Generic[ReportT]):
         Raises:
             UsageError: the tasks cannot be read; nothing was done.
         """
+        missing = (task for task in tasks if task.shard_id not in self.committed)
         if expect is None:
-            missing = [task for task in tasks if task.shard_id not in self.committed]
-            tasks, expect = missing, self._pace(missing)
+            known = list(missing)
+            missing, expect = (task for task in known), self._estimate(known)
         work = Work(worker, expect, isolated or worker, on_commit)
-        todo = (task for task in tasks if task.shard_id not in self.committed)
-        Runner(self._context, work).run(todo, self._retries)
+        Runner(self._context, work).run(missing, self._retries)
         return self.report
 
-    def _pace(self, missing: Sequence[Task]) -> Callable[[], tuple[int | None, int | None]]:
+    def _estimate(self, missing: Sequence[Task]) -> Callable[[], tuple[int | None, int | None]]:
         """Estimate rows from the shards that were made so far."""
 
         def expect() -> tuple[int | None, int | None]:

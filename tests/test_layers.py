@@ -18,6 +18,7 @@ LAYERS: list[set[str]] = [
     {"storage"},
     {"report"},
     {"engine"},
+    {"congestion"},
     {"source", "net", "image", "formats"},
     {"downloader"},
     {"manage"},

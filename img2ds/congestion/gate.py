@@ -1,0 +1,111 @@
+"""Gates: how many of one thing the workers of a machine may have in progress, and how many start.
+
+A gate looks at the shared numbers and lets its worker go on while the sum over all workers is
+below the limit. Two workers may pass at the same moment, so that a limit can be exceeded by a few;
+nobody ever waits for a message.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from img2ds.congestion.machine import Machine
+from img2ds.congestion.signals import Limit, Signal
+
+#: Seconds between two looks at the numbers of the other workers, while somebody waits.
+POLL_INTERVAL = 0.02
+#: Seconds' worth of a rate that may start at once.
+BURST = 0.1
+
+
+class Gate:
+    """Lets work start while there is room, first come, first served.
+
+    Args:
+        gauge: how many are in progress.
+        waiting: how many wait here.
+        most: the limit of `gauge`.
+        rate: the limit of starts a second, None where there is none.
+        make_room: called when there is none; returns whether there is some now.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        gauge: Signal,
+        waiting: Signal,
+        most: Limit,
+        rate: Limit | None = None,
+        make_room: Callable[[], bool] | None = None,
+    ) -> None:
+        self._machine = machine
+        self._gauge, self._waiting, self._most, self._rate = gauge, waiting, most, rate
+        self._make_room = make_room
+        self._queue: deque[trio.Event] = deque()
+        self._next_start = 0.0  # by the rate, on trio's clock
+        self._polling = False
+
+    async def enter(self) -> None:
+        """Wait for room and take it; call `leave` in the end."""
+        cell = self._machine.cell
+        if self._queue or not self._take():
+            turn = trio.Event()
+            self._queue.append(turn)
+            cell[self._waiting] += 1
+            try:
+                await self._wait(turn)
+            except BaseException:
+                if turn.is_set():
+                    self.leave()
+                else:
+                    self._queue.remove(turn)
+                raise
+            finally:
+                cell[self._waiting] -= 1
+
+    def leave(self) -> None:
+        """Give the room back."""
+        self._machine.cell[self._gauge] -= 1
+        self._admit()
+
+    async def _wait(self, turn: trio.Event) -> None:
+        """Wait until `turn` is set. One of those who wait polls, for all of them."""
+        while not turn.is_set():
+            if self._polling:
+                # Whoever polls may be cancelled: look again from time to time.
+                with trio.move_on_after(5 * POLL_INTERVAL):
+                    await turn.wait()
+                continue
+            self._polling = True
+            try:
+                while not turn.is_set():
+                    with trio.move_on_after(POLL_INTERVAL):
+                        await turn.wait()
+                    self._admit()
+            finally:
+                self._polling = False
+
+    def _admit(self) -> None:
+        while self._queue and self._take():
+            self._queue.popleft().set()
+
+    def _take(self) -> bool:
+        """Take room for one, if there is any now."""
+        machine = self._machine
+        limits = machine.limits
+        rate = limits[self._rate] if self._rate is not None else 0.0
+        now = trio.current_time()
+        if rate and self._next_start > now + BURST:
+            return False
+        most = limits[self._most]
+        if most and machine.total(self._gauge) >= most:
+            if self._make_room is None or not self._make_room():
+                return False
+        if rate:
+            share = rate / max(machine.count_active(Signal.REQUESTS), 1)
+            self._next_start = max(self._next_start, now) + 1.0 / share
+        machine.cell[self._gauge] += 1
+        return True

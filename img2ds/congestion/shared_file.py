@@ -1,0 +1,110 @@
+"""Files in memory that the workers of one run on one machine map, whatever their distributor.
+
+They lie in /dev/shm, or in the temporary folder of systems without one, are readable by their user
+alone, and go with the run: by its parent where that is on the same machine, else by the next run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+#: The byte of every file that is locked as long as any worker has the file open.
+_IN_USE = 1 << 40
+
+
+def make_run_token() -> str:
+    """Return a name for a run's shared files that nobody can guess."""
+    return secrets.token_hex(16)
+
+
+class SharedFile:
+    """A mapped file of zeros that all openers of one token and name share.
+
+    Args:
+        token: from `make_run_token`; None for memory that nobody shares.
+        name: of this file among those of the run.
+
+    Attributes:
+        memory: the content.
+        descriptor: of the file, for locks; None where nobody shares it: without a token, or where
+            there is no place for files.
+    """
+
+    def __init__(self, token: str | None, name: str, size: int) -> None:
+        self.descriptor = None if token is None else _open(_path(token, name), size)
+        self.memory = mmap.mmap(-1 if self.descriptor is None else self.descriptor, size)
+        if self.descriptor is not None:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_SH, 1, _IN_USE)
+
+    def try_lock(self, place: int) -> bool:
+        """Lock byte `place` for this process until it ends; return whether that worked."""
+        if self.descriptor is None:
+            return True
+        return _try_lock(self.descriptor, place)
+
+    def unlock(self, place: int) -> None:
+        """Release byte `place`."""
+        if self.descriptor is not None:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, place)
+
+    def close(self) -> None:
+        """Release the locks. The memory stays usable in this process."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+
+def remove_files(token: str) -> None:
+    """Remove the files of a run from this machine."""
+    for path in _folder().glob(f"{_prefix()}{token}-*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def remove_stale_files() -> None:
+    """Remove files of runs whose processes on this machine have all ended."""
+    for path in _folder().glob(f"{_prefix()}*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if _try_lock(descriptor, _IN_USE):
+                    path.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _folder() -> Path:
+    memory = Path("/dev/shm")
+    return memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+
+
+def _prefix() -> str:
+    return f"img2ds-{os.getuid()}-"
+
+
+def _path(token: str, name: str) -> Path:
+    return _folder() / f"{_prefix()}{token}-{name}"
+
+
+def _open(path: Path, size: int) -> int | None:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if os.fstat(descriptor).st_size < size:
+            os.truncate(descriptor, size)
+    except OSError:
+        return None
+    return descriptor
+
+
+def _try_lock(descriptor: int, place: int) -> bool:
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except OSError:
+        return False
+    return True

@@ -64,6 +64,10 @@ class Machine:
         """Return for how many workers `signal` is above zero."""
         return int(np.count_nonzero(self._cells[: self._used, signal] > 0))
 
+    def count_alive(self) -> int:
+        """Return how many workers there are."""
+        return int(np.count_nonzero(self._cells[: self._used, _STATE] > 0))
+
     def leads(self) -> bool:
         """Return whether this worker leads: the first that asks does, until it ends."""
         self._leads = self._leads or self._file.try_lock(_LEADER)

@@ -7,6 +7,7 @@ cancelled, bounded and counted, and a list of a million hosts does not flood the
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -85,6 +86,16 @@ class Resolver:
         if entry.error is not None:
             raise FetchError(*entry.error)
         return entry.addresses
+
+    async def answers(self, timeout: float) -> bool:
+        """Ask the name servers for a root server; return whether any gives an answer."""
+        query = encode_query(self._random.getrandbits(16), "a.root-servers.net", RecordType.A)
+        for server in self._config.servers:
+            with trio.move_on_after(timeout / len(self._config.servers)), suppress(OSError):
+                (answer,) = await ask_server(server, [query])
+                if answer.code in (ResponseCode.NO_ERROR, ResponseCode.NAME_ERROR):
+                    return True
+        return False
 
     async def _ask(self, host: str) -> _Entry:
         if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 6.3

@@ -112,6 +112,8 @@ class Controller:
         self._dns.update(now, totals)
         before = self._outage.outage
         if self._outage.update(now, totals) is Wants.PROBE:
+            while self.path.make_room():  # idle connections may be what fills the path
+                pass
             answered, asked_host = await self._probe()
             self._outage.probed(trio.current_time(), answered, machine.totals(), asked_host)
         self._note_outage(before)
@@ -140,6 +142,7 @@ class Controller:
         connections, link, dns = self._connections, self._link, self._dns
         limits[Limit.EPOCH] = connections.epoch
         limits[Limit.CONNECTIONS] = _limit(connections.window, connections.ceiling)
+        limits[Limit.IDLE] = connections.idle
         limits[Limit.CONNECT_RATE] = _limit(connections.rate, math.inf)
         limits[Limit.REQUESTS] = _limit(link.window, link.ceiling)
         limits[Limit.DNS] = dns.window

@@ -122,7 +122,7 @@ class Pipeline:
         with self._budget.lease() as lease:
             deadline = Deadline(self._network.timeout, self._network.max_time)
             on_response = partial(self.scheduler.record_response, row)
-            context = FetchContext(lease, deadline, slot, on_response)
+            context = FetchContext(lease, deadline, slot, slot.waiting, on_response)
             outcome = await self._attempt(row, context, boxes)
         fault = self._attribute(outcome, started)
         if fault is Fault.ROW:

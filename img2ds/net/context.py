@@ -26,12 +26,14 @@ class FetchContext:
         deadline: the attempt's time limits.
         connecting: entered while the attempt waits for a connection; leaving it may take time,
             which the deadline gives back.
+        waiting: entered while the attempt may not connect yet; leaving it may take time, too.
         on_response: called when the head of a response has arrived, once for each request.
     """
 
     lease: Lease
     deadline: Deadline
     connecting: AbstractAsyncContextManager[None] = _NO_SLOT
+    waiting: AbstractAsyncContextManager[None] = _NO_SLOT
     on_response: Callable[[], None] = _ignore
 
     @classmethod

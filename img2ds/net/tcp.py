@@ -59,8 +59,7 @@ class _Attempt:
             raise _connect_error(error.errno) from None
         try:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._started = trio.current_time()
-            self._epoch = path.connect_started()
+            self._attempt = path.connect_started()
             self._code = self.sock.connect_ex((address, port))
         except BaseException:
             self.sock.close()
@@ -79,7 +78,7 @@ class _Attempt:
                     )
                     self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             finally:
-                self._path.connect_ended()
+                self._path.connect_ended(self._attempt)
             if self._code:
                 raise _connect_error(self._code)
         except FetchError as error:
@@ -89,8 +88,7 @@ class _Attempt:
         except BaseException:
             self.sock.close()
             raise
-        seconds = trio.current_time() - self._started
-        self._path.connected(self.sock, self._address, seconds, self._epoch)
+        self._path.connected(self.sock, self._address, self._attempt)
         return self.sock
 
     def _note(self, error: FetchError) -> None:

@@ -32,10 +32,17 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attempt:
-    """A connection attempt: when it began, on trio's clock, and after which cut."""
+    """A connection attempt.
+
+    Attributes:
+        started: on trio's clock.
+        epoch: after which cut of the window.
+        again: whether an attempt before it was given up.
+    """
 
     started: float
     epoch: float
+    again: bool
 
 
 def _no_room() -> bool:
@@ -69,10 +76,15 @@ class NetworkPath:
 
     # Connections
 
-    def connect_started(self) -> Attempt:
+    @property
+    def is_full(self) -> bool:
+        """Whether the path has dropped SYNs lately."""
+        return self.machine.limits[Limit.FULL] > 0
+
+    def connect_started(self, *, again: bool = False) -> Attempt:
         """Note a SYN. Returns what the other methods take."""
         self.machine.cell[Signal.CONNECTING] += 1
-        attempt = Attempt(trio.current_time(), self.machine.limits[Limit.EPOCH])
+        attempt = Attempt(trio.current_time(), self.machine.limits[Limit.EPOCH], again)
         self._connecting[attempt] = attempt.started
         return attempt
 
@@ -89,7 +101,7 @@ class NetworkPath:
         cell[Signal.ANSWERS] += 1
         self._remember(address)
         seconds = trio.current_time() - attempt.started
-        if seconds >= LATE_CONNECT and syn_was_retransmitted(sock):
+        if attempt.again or (seconds >= LATE_CONNECT and syn_was_retransmitted(sock)):
             if attempt.epoch == self.machine.limits[Limit.EPOCH]:
                 cell[Signal.RETRANSMITTED_CONNECTS] += 1
             cell[Signal.ALL_RETRANSMITTED] += 1

@@ -142,7 +142,7 @@ class Controller:
         connections, link, dns = self._connections, self._link, self._dns
         limits[Limit.EPOCH] = connections.epoch
         limits[Limit.CONNECTIONS] = _limit(connections.window, connections.ceiling)
-        limits[Limit.FULL] = float(connections.limited)
+        limits[Limit.DROPS] = float(connections.limited or connections.lossy)
         limits[Limit.IDLE] = connections.idle
         limits[Limit.CONNECT_RATE] = _limit(connections.rate, math.inf)
         limits[Limit.REQUESTS] = _limit(link.window, link.ceiling)

@@ -77,9 +77,9 @@ class NetworkPath:
     # Connections
 
     @property
-    def is_full(self) -> bool:
-        """Whether the path has dropped SYNs lately."""
-        return self.machine.limits[Limit.FULL] > 0
+    def drops_syns(self) -> bool:
+        """Whether SYNs are lost now."""
+        return self.machine.limits[Limit.DROPS] > 0
 
     def connect_started(self, *, again: bool = False) -> Attempt:
         """Note a SYN. Returns what the other methods take."""

@@ -64,7 +64,8 @@ class PathControl:
         rate: new connections a second; infinite without a limit.
         idle: connections that may be kept alive; 0 without a limit.
         epoch: counts the cuts: connections begun before one say nothing of its effect.
-        limited: whether the path has refused connections lately.
+        limited: whether the window was cut and has not been restored.
+        lossy: whether SYNs are lost now, whatever the cause.
     """
 
     def __init__(self, ceiling: float) -> None:
@@ -72,6 +73,7 @@ class PathControl:
         self.window = FIRST_WINDOW
         self.rate = math.inf
         self.idle = 0.0
+        self.lossy = False
         self.epoch = 0
         self._ambient = 0.0  # the loss that is the line's own
         self._refused_window = math.inf  # the level at the last cut
@@ -96,6 +98,7 @@ class PathControl:
         overdue = float(growth[Signal.OVERDUE_CONNECTS])
         full = overdue >= MIN_OVERDUE and overdue > MAX_OVERDUE * (overdue + clean)
         self.idle = MIN_WINDOW if full else 0.0
+        self.lossy = retransmitted >= MIN_RETRANSMITTED and loss > TOLERATED
         cut = self._cut
         if cut is not None:
             if not cut.drained:

@@ -49,7 +49,7 @@ class Limit(IntEnum):
 
     CONNECTIONS = 0  #: most sockets of connections
     IDLE = auto()  #: most connections that are kept alive
-    FULL = auto()  #: 1 when the path drops SYNs
+    DROPS = auto()  #: 1 when SYNs are lost
     CONNECT_RATE = auto()  #: most new connections a second
     REQUESTS = auto()  #: most rows in progress
     DNS = auto()  #: most questions in flight

@@ -21,7 +21,7 @@ from img2ds.net.error import FetchError
 
 #: Seconds before the next address is tried in parallel with an unresponsive one (RFC 8305 5).
 HEAD_START = 0.25
-#: Seconds after which a SYN is given up where the path is full: it was sent twice (RFC 6298).
+#: Seconds after which a SYN is given up where the path drops them: it was sent twice (RFC 6298).
 REDIAL_AFTER = 1.5
 #: Addresses of one name that are tried; a name server may give thousands, a socket each.
 MAX_ADDRESSES = 8
@@ -45,14 +45,14 @@ async def connect_tcp(
             connect_reset, network_unreachable, no_descriptors or max_time.
     """
     if len(addresses) == 1:
-        if path.is_full:
+        if path.drops_syns:
             return await _redial((addresses[0], port), deadline, path)
         return await _Attempt(addresses[0], port, path).finish(deadline)
     return await _race([(address, port) for address in addresses[:MAX_ADDRESSES]], deadline, path)
 
 
 async def _redial(address: tuple[str, int], deadline: Deadline, path: NetworkPath) -> socket.socket:
-    """Connect over a full path, which drops SYNs.
+    """Connect over a path that drops SYNs.
 
     A SYN that is not answered is not left to the kernel, which waits longer each time: it is
     given up, and sent again when the path has room.
@@ -61,7 +61,7 @@ async def _redial(address: tuple[str, int], deadline: Deadline, path: NetworkPat
     again = False
     while True:
         patience = min(REDIAL_AFTER, gives_up_at - trio.current_time())
-        last = patience < REDIAL_AFTER or not path.is_full
+        last = patience < REDIAL_AFTER or not path.drops_syns
         with trio.move_on_after(math.inf if last else patience):
             return await _Attempt(*address, path, again=again).finish(deadline)
         again = True

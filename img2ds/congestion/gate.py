@@ -101,9 +101,12 @@ class Gate:
         if rate and self._next_start > now + BURST:
             return False
         most = limits[self._most]
-        if most and machine.total(self._gauge) >= most:
-            if self._make_room is None or not self._make_room():
-                return False
+        if (
+            most
+            and machine.total(self._gauge) >= most
+            and (self._make_room is None or not self._make_room())
+        ):
+            return False
         if rate:
             share = rate / max(machine.count_active(Signal.REQUESTS), 1)
             self._next_start = max(self._next_start, now) + 1.0 / share

@@ -107,10 +107,9 @@ class HostControl:
         if not fields[at + Field.CUT_AT]:
             return
         if started <= fields[at + Field.CUT_AT]:
+            # What the host took of the first wave counts as a second's.
             if fields[at + Field.RATE] and not fields[at + Field.REFUSED_RATE]:
-                fields[at + Field.RATE] += (
-                    1.0  # of the first wave: all it took counts as a second's
-                )
+                fields[at + Field.RATE] += 1.0
             return
         if fields[at + Field.STREAK] >= 2:
             fields[at + Field.WINDOW] = 1.0  # the host is back: open step by step

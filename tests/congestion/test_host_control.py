@@ -12,12 +12,13 @@ from benchmark.network_settings import Cdn
 from img2ds.congestion.host_control import (
     MAX_FIRST_STREAK,
     MAX_RETRY_AFTER,
+    MIN_HOLD,
     PAUSES,
     VAGUE_PAUSES,
     HostControl,
 )
 from img2ds.congestion.host_refusal import Refusal, Refused
-from img2ds.congestion.host_table import HostTable
+from img2ds.congestion.host_table import Field, HostTable
 from img2ds.congestion.shared_file import make_run_token, remove_files
 from tests.congestion.simulated_host import ANSWER, RTT, Outcome, Simulation, counting
 
@@ -279,6 +280,10 @@ def test_after_a_ban_the_window_opens_step_by_step() -> None:
     assert host.refuse(Refusal.RESET, now, now)
     assert host.refuse(Refusal.RESET, now, now)
     now = host.due(now)
+    host.start(now)
+    assert host.due(now + 100) > now + 100  # one row asks
+    host.control.table.leave(host.place)
+    now += 10
     ask(host, None, now)
     started = 0
     now += 10
@@ -301,6 +306,23 @@ def test_what_fails_without_end_ends(refusal: Refusal) -> None:
     else:
         pytest.fail("the host is asked for ever")
     assert now < 300
+
+
+def test_a_level_that_is_refused_again_is_left_alone_for_longer() -> None:
+    host, now = Host(), 1.0
+    pauses = []
+    for _ in range(5):
+        began = now
+        ask(host, None, now)
+        fields, at = host.control.table.fields, host.control.table.at(host.place)
+        now = max(host.due(now), fields[at + Field.HOLD_UNTIL] + 0.5)
+        pauses.append(now - began)
+        ask(host, None, now)
+        now = max(host.due(now), now + 0.1)
+        assert ask(host, Refusal.RATE, now)
+        now = host.due(now)
+    assert pauses[2:] == sorted(pauses[2:])
+    assert pauses[4] == pytest.approx(8 * MIN_HOLD, rel=0.2)
 
 
 def test_workers_share_a_host_fairly() -> None:

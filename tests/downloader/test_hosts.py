@@ -163,37 +163,99 @@ def test_refused_rows_come_back_when_the_host_allows() -> None:
     run(main)
 
 
+async def take_later(hosts: Hosts[Row]) -> Row:
+    """Return the next row that may start, when it may."""
+    for _ in range(1000):
+        row = hosts.take()
+        if row is not None:
+            return row
+        await trio.sleep_until(hosts.next_due)
+    raise AssertionError("no row may start")
+
+
 @pytest.mark.parametrize("refusal", Refusal)
 def test_a_row_is_refused_only_so_often(refusal: Refusal) -> None:
+    """Others are accepted meanwhile: the host is there, and the URL is to blame."""
+
     async def main() -> None:
-        failed = Failure(REASONS[refusal], "")
+        await trio.sleep(1)
         hosts = make()
         row, *others = rows(1000)
+        limited, long, *others = others
+        assert all(hosts.admit(one) for one in (row, limited, long))
+        hosts.record(long, None)
+        assert hosts.record(limited, LIMITED)
+        assert await take_later(hosts) is limited
+        assert not hosts.record(limited, None)
+        hosts.leave(limited)
         refused = 0
-        assert hosts.admit(row)
-        while True:
-            # Another row is accepted each time: the host is there, and the URL is to blame.
-            other = others.pop()
-            if hosts.admit(other):
-                hosts.record(other, None)
-                hosts.leave(other)
-            if refusal is Refusal.FORBIDDEN and not refused:
-                companion = others.pop()
-                assert hosts.admit(companion)
-                assert hosts.record(companion, LIMITED)
-            if not hosts.record(row, failed):
-                break
+        while hosts.record(row, Failure(REASONS[refusal], "")):
             refused += 1
-            taken: Row | None = None
-            while taken is not row:
-                if taken is not None:
-                    hosts.record(taken, None)
-                    hosts.leave(taken)
-                taken = hosts.take()
-                if taken is None:
-                    await trio.sleep_until(hosts.next_due)
-        assert refused <= MAX_REFUSALS[refusal]
-        assert row.suspicions <= MAX_SUSPICIONS[refusal] + 1
+            hosts.admit(others.pop())
+            while (taken := await take_later(hosts)) is not row:
+                hosts.record(taken, None)
+                hosts.leave(taken)
+            await trio.sleep(0.1)
+            hosts.record(long, None)
+        assert refused == min(MAX_REFUSALS[refusal], MAX_SUSPICIONS[refusal] + 1)
+
+    run(main)
+
+
+def test_a_banned_hosts_only_row_is_refused_only_so_often() -> None:
+    """Nobody is accepted meanwhile, so that nothing else ends it."""
+
+    async def main() -> None:
+        await trio.sleep(1)
+        hosts = make()
+        row = Row("a")
+        assert hosts.admit(row)
+        hosts.record(row, None)
+        assert hosts.record(row, LIMITED)
+        row.refusals = 0
+        while hosts.record(await take_later(hosts), Failure("http_403", "")):
+            pass
+        assert row.refusals == MAX_REFUSALS[Refusal.FORBIDDEN] + 1
+
+    run(main)
+
+
+@on_clock
+def test_nobody_passes_those_who_wait() -> None:
+    hosts = make(2)
+    first, second, third = rows(3)
+    assert [hosts.admit(row) for row in (first, second, third)] == [True, True, False]
+    hosts.leave(first)
+    assert not hosts.admit(Row("a", 9))
+    assert take_all(hosts) == [third]
+
+
+@pytest.mark.parametrize(("failed", "first"), [(LIMITED, True), (Failure("http_503", ""), False)])
+def test_only_a_row_that_is_no_suspect_comes_back_first(failed: Failure, first: bool) -> None:
+    async def main() -> None:
+        await trio.sleep(1)
+        hosts = make(2)
+        refused, other, waiting = rows(3)
+        assert [hosts.admit(row) for row in (refused, other, waiting)] == [True, True, False]
+        assert hosts.record(refused, failed)
+        hosts.record(other, None)
+        hosts.leave(other)
+        assert await take_later(hosts) is (refused if first else waiting)
+
+    run(main)
+
+
+def test_a_silent_host_is_asked_by_one_row_whatever_the_limit() -> None:
+    async def main() -> None:
+        hosts = make()
+        first, second, third = rows(3)
+        for row in (first, second, third):
+            assert hosts.admit(row)
+        for row in (first, second, third):
+            assert hosts.record_silence(row).waits
+        assert hosts.take() is None
+        await trio.sleep_until(hosts.next_due)
+        assert take_all(hosts) == [third]
 
     run(main)
 

@@ -116,6 +116,15 @@ class HostControl:
         fields[at + Field.STREAK] = 0.0
         self._grow(place, now)
 
+    def may_keep(self, place: int, waiting: bool) -> bool:
+        """Return whether a row's connection may be kept, given whether more rows wait here.
+
+        A host that limits connections counts idle ones, too. So a worker keeps none that it does
+        not need at once, or that another worker should open.
+        """
+        window = self.table.fields[self.table.at(place) + Field.WINDOW]
+        return not window or (waiting and self.table.own(place) <= self._share(place, window))
+
     def accepted_since(self, place: int, when: float) -> bool:
         """Return whether a host has accepted a row since then."""
         return self.table.fields[self.table.at(place) + Field.ACCEPTED_AT] > when

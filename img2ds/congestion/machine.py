@@ -69,22 +69,34 @@ class Machine:
         self._leads = self._leads or self._file.try_lock(_LEADER)
         return self._leads
 
-    def sweep(self) -> None:
-        """Look for new workers now and then; the leader clears the gauges of dead ones, too."""
+    @property
+    def index(self) -> int:
+        """This worker's number among those of the machine."""
+        return self._index
+
+    def sweep(self) -> list[int]:
+        """Look for new workers now and then; the leader clears the gauges of dead ones, too.
+
+        Returns:
+            The numbers of those that the leader has just found dead, for other tables to clear.
+        """
         now = time.monotonic()
         if now < self._next_sweep:
-            return
+            return []
         self._next_sweep = now + SWEEP_INTERVAL
         states = self._cells[:, _STATE]
         started = np.flatnonzero(states)
         self._used = int(started[-1]) + 1
+        dead: list[int] = []
         if not self._leads:
-            return
+            return dead
         for index in np.flatnonzero(states > 0).tolist():
             if index != self._index and self._file.try_lock(index):
                 self._cells[index, Signal.OPEN : _STATE] = 0.0
                 self._cells[index, _STATE] = -1.0
                 self._file.unlock(index)
+                dead.append(index)
+        return dead
 
     def close(self) -> None:
         """Give up the cell."""

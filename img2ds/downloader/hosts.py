@@ -177,6 +177,11 @@ class Hosts(Generic[RowT]):
             self._silences.clear(row.host)
             self._look_at(host)
 
+    def may_keep(self, row: RowT) -> bool:
+        """Return whether the connection of an active row may be kept for another one."""
+        host = self._hosts[row.host]
+        return self._control.may_keep(host.place, bool(host.waiting))
+
     def record(self, row: RowT, outcome: Failure | None) -> bool:
         """Note how an attempt at an active row ended, with None for an image.
 

@@ -114,7 +114,8 @@ class Pipeline:
         with self._budget.lease() as lease:
             deadline = Deadline(self._network.timeout, self._network.max_time)
             on_response = partial(self.scheduler.record_response, row)
-            context = FetchContext(lease, deadline, slot, on_response)
+            may_keep = partial(self.scheduler.may_keep, row)
+            context = FetchContext(lease, deadline, slot, on_response, may_keep)
             if self.scheduler.silences(row):
                 context.connecting = ShortConnect(slot, deadline, SHORT)
             outcome = await self._attempt(row, context, boxes)

@@ -219,6 +219,10 @@ class Scheduler:
         self._hosts.record_response(row)
         self._wake()
 
+    def may_keep(self, row: Row) -> bool:
+        """Return whether the connection of an active row may be kept for another one."""
+        return self._hosts.may_keep(row)
+
     def record(self, row: Row, outcome: Failure | None) -> bool:
         """Note how an attempt at an active row ended, with None for an image.
 

@@ -325,6 +325,26 @@ def test_a_level_that_is_refused_again_is_left_alone_for_longer() -> None:
     assert pauses[4] == pytest.approx(8 * MIN_HOLD, rel=0.2)
 
 
+def test_idle_connections_leave_a_full_host_to_others() -> None:
+    with tables(2) as (first, second):
+        control = HostControl(first)
+        place = first.find("a", 0.0)
+        for _ in range(6):
+            control.start(place, 1.0)
+        assert control.may_keep(place, waiting=False)
+        control.accept(place, 1.0, 1.5)
+        for _ in range(2):  # four fit
+            control.refuse(place, Refused(Refusal.RESET, None, 1.0), 2.0)
+            first.leave(place)
+        assert not control.may_keep(place, waiting=False)
+        assert control.may_keep(place, waiting=True)
+        second.set_waiting(place, True)
+        assert not control.may_keep(place, waiting=True)
+        for _ in range(2):
+            first.leave(place)
+        assert control.may_keep(place, waiting=True)
+
+
 def test_workers_share_a_host_fairly() -> None:
     """The second worker gets its half although the first always has rows to start."""
     with tables(2) as (first, second):

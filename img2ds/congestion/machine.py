@@ -46,7 +46,7 @@ class Machine:
         self.limits = memoryview(self._file.memory)[: 8 * HEADER].cast("d")
         self._cells: Floats = everything[HEADER:].reshape(MAX_WORKERS, CELL)
         self._index = self._take_cell()
-        self.cell = memoryview(self._cells[self._index])
+        self.cell = memoryview(self._cells[self._index]).cast("B").cast("d")
         self._used = self._index + 1
         self._leads = False
         self._next_sweep = 0.0

@@ -101,7 +101,7 @@ class Connector:
     async def _dial(
         self, host: str, port: int, deadline: Deadline, *, guarded: bool
     ) -> socket.socket:
-        resolve = partial(self._resolver.resolve, host)
+        resolve = partial(self._resolver.resolve, host, deadline)
         addresses: Sequence[str] = await deadline.within(resolve)
         if guarded:
             addresses = [address for address in addresses if is_public(address)]

@@ -13,6 +13,7 @@ from tests.run_on_virtual_clock import serving
 from tests.server.names import (
     AAAA,
     CNAME,
+    NXDOMAIN,
     REFUSED,
     SERVFAIL,
     A,
@@ -33,6 +34,8 @@ ZONE = {
     "edge.example": addresses("127.0.0.9", ttl=3000),
     "dangling.example": Entry((Record(CNAME, "nowhere.example"),)),
     "empty.example": Entry(),
+    "gone.example": Entry(code=NXDOMAIN, minimum=90),
+    "long-gone.example": Entry(minimum=1_000_000),
     "servfail.example": Entry(code=SERVFAIL),
     "refused.example": Entry(code=REFUSED),
     "silent.example": Entry(silent=True),
@@ -62,6 +65,6 @@ async def resolving(
 async def outcome(resolver: Resolver, name: str) -> tuple[str, ...] | str:
     """Return the addresses, or the reason of the failure."""
     try:
-        return await resolver.resolve(name)
+        return tuple(await resolver.resolve(name))
     except FetchError as error:
         return error.failure.reason

@@ -28,8 +28,6 @@ TOLERATED, ENOUGH = 0.10, 5
 #: A cut that leaves more than this part of the share of failures did not help; one that leaves
 #: less than that part did.
 NOT_HELPED, HELPED = 0.8, 0.6
-#: Share of answers below which the name servers are out.
-OUT = 0.05
 #: Questions a second at least, and part of the best level that probes when nothing is answered.
 MIN_RATE, OUT_RATE = 10.0, 0.4
 #: Growth of the rate a second after a failure, by how much it grows a clean second, and at most.
@@ -41,7 +39,7 @@ SLOW = 0.25
 #: A rate that exceeds what is asked by this factor limits nothing and stays.
 SLACK = 2.0
 #: Seconds over which the achieved level is measured; shorter at the start.
-LEVEL_TIME, FIRST_LEVEL_TIME = 1.0, 0.25
+LEVEL_TIME, FIRST_LEVEL_TIME = 2.0, 0.2
 #: Seconds after which failures are counted anew.
 LEDGER_TIME = 3.0
 #: Seconds of a question without an answer, at least; see `dns_server`.
@@ -91,7 +89,8 @@ class DnsControl:
         self._growth = GROWTH
         self._grown_at = 0.0
         self._trial: _Trial | None = None
-        self._out = False
+        self._out_since: float | None = None
+        self._before_out = 0.0
         self._best_level = 0.0
 
     @property
@@ -122,7 +121,7 @@ class DnsControl:
             self._since = sample
             return
         answered, bad = sample.answered - self._since.answered, sample.bad - self._since.bad
-        if self._out:
+        if self._out_since is not None:
             self._look_for_answers(sample, answered, bad)
         elif self._trial is not None:
             self._judge(self._trial, sample, answered, bad)
@@ -144,10 +143,10 @@ class DnsControl:
 
     def _cut(self, sample: _Sample, answered: float, bad: float) -> None:
         share = bad / (answered + bad)
-        if answered < OUT * bad:
+        if not answered:
             # A name server that bore more before is asked more: at the end of a list, what is
             # left may be names that fail.
-            self._out = True
+            self._out_since, self._before_out = sample.time, self.rate
             self.rate = max(MIN_RATE, OUT_RATE * self._best_level)
             self._trial = None
             self._since = sample
@@ -186,7 +185,7 @@ class DnsControl:
         if asked * trial.share < 12:
             return
         share = bad / asked
-        if share > NOT_HELPED * trial.share and answered >= OUT * bad:
+        if share > NOT_HELPED * trial.share and answered:
             self.ambient = share
             self.rate, self.window = trial.rate, trial.window
             self._trial = None
@@ -202,14 +201,15 @@ class DnsControl:
             self.ambient += 0.3 * min(share - self.ambient, 0.0)
 
     def _grow(self, sample: _Sample, last: _Sample) -> None:
-        answered, bad = sample.answered - last.answered, sample.bad - last.bad
-        elapsed = sample.time - last.time
+        answered, elapsed = sample.answered - last.answered, sample.time - last.time
         if not self.rate:
             # Answers of a cold server take seconds, and as long as none failed it may have more.
             clean = 0.0 if sample.bad else self.window * elapsed
             self.window = min(self.window + max(answered, clean), MAX_WINDOW)
             return
-        if bad > answered * self._most_tolerated() / 2:
+        second = next(s for s in self._samples if s.time >= sample.time - 1.0)
+        bad = sample.bad - second.bad
+        if bad > 1 and bad > (sample.answered - second.answered + bad) * self._most_tolerated():
             self._growth = GROWTH
         if self.rate > SLACK * max(self._level(), MIN_RATE):
             return
@@ -221,9 +221,13 @@ class DnsControl:
     def _look_for_answers(self, sample: _Sample, answered: float, bad: float) -> None:
         """End the outage when questions are answered again."""
         assert self._since is not None
+        assert self._out_since is not None
         if answered >= 2 and answered > bad:
-            self._out = False
-            self.rate, self.window = 0.0, FIRST_WINDOW
+            if sample.time > self._out_since + LEDGER_TIME:
+                self.rate, self.window = self._before_out, FIRST_WINDOW
+            else:  # none: a few were answered among many that were too much
+                self._growth = FIRST_GROWTH
+            self._out_since = None
             self._since = sample
         elif sample.time - self._since.time > 1.0:
             self._since = sample
@@ -238,14 +242,20 @@ class DnsControl:
         return (last.answered - first.answered) / (last.time - first.time)
 
     def _best(self, time: float) -> float:
-        """Return the most answers a second over any `time` seconds of the last ones."""
+        """Return the most answers a second over any `time` seconds of the last ones.
+
+        A burst that a server grants at first would be taken for more than it bears, so half an
+        update's interval is added.
+        """
         best, start = 0.0, 0
         samples = list(self._samples)
         for end, sample in enumerate(samples):
             while samples[start].time < sample.time - time - 1e-9:
                 start += 1
-            best = max(best, samples[end].answered - samples[start].answered)
-        return best / time
+            span = sample.time - samples[start].time
+            answered = samples[end].answered - samples[start].answered
+            best = max(best, answered / (span + 0.05))
+        return best
 
     def _mean_seconds(self) -> float:
         """Return the mean time of the questions answered lately."""

@@ -64,7 +64,8 @@ class DnsServer:
         """Seconds after which a question may have been lost, so that it is sent once more."""
         if self._smoothed is None:
             return self._first_limit
-        return max(self._smoothed + self._deviation, MIN_TIME_LIMIT)
+        seconds = max(self._smoothed + 4.0 * self._deviation, MIN_TIME_LIMIT)
+        return min(seconds, 0.75 * self._max_limit)
 
     @property
     def hedge_after(self) -> float:

@@ -55,10 +55,14 @@ ZONE = {
 async def resolving(
     *servers: NameServer, hosts: Mapping[str, tuple[str, ...]] | None = None, **options: Any
 ) -> AsyncIterator[Resolver]:
-    """A resolver that asks the servers in turn, IPv4 only by default."""
+    """A resolver that asks the servers in turn, IPv4 only by default.
+
+    `servers_at` are addresses of further ones, and `config` has further fields of the DnsConfig.
+    """
     options.setdefault("ipv6", False)
     async with serving(*servers):
-        config = DnsConfig(tuple(server.address for server in servers), dict(hosts or {}))
+        asked = (*(server.address for server in servers), *options.pop("servers_at", ()))
+        config = DnsConfig(asked, dict(hosts or {}), **options.pop("config", {}))
         yield Resolver(config, options.pop("timeout", TIMEOUT), **options)
 
 

@@ -120,6 +120,10 @@ class NameServer:
         """The number of questions for `name`, of any kind."""
         return sum(count for (asked, _), count in self.asked.items() if asked == name)
 
+    def entry(self, name: str) -> Entry:
+        """How a question is answered."""
+        return self.table.get(name, Entry(code=NXDOMAIN))
+
     async def serve(
         self, *, task_status: trio.TaskStatus[NameServer] = trio.TASK_STATUS_IGNORED
     ) -> None:
@@ -171,7 +175,7 @@ class NameServer:
         number, name, kind, question = decode_question(message)
         self.asked[name, kind] += 1
         self.numbers.append(number)
-        entry = self.table.get(name, Entry(code=NXDOMAIN))
+        entry = self.entry(name)
         self._waiting += 1
         self.most_at_once = max(self.most_at_once, self._waiting)
         try:

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from img2ds.congestion.machine import Floats
 from img2ds.congestion.signals import Signal
 
 #: Questions in flight at first, at least, and at most. Common forwarders take 150 (dnsmasq).
@@ -98,7 +98,7 @@ class DnsControl:
         """Answers a second lately."""
         return self._level() if self._samples else 0.0
 
-    def update(self, now: float, totals: Sequence[float]) -> None:
+    def update(self, now: float, totals: Floats) -> None:
         """Adapt the limits; to be called about ten times a second.
 
         Args:

@@ -36,11 +36,13 @@ class Machine:
         token: the same for all workers of a run, see `shared_file`; None for a worker alone.
 
     Attributes:
+        token: as given.
         cell: this worker's numbers, by `Signal`; only this worker writes them.
         limits: by `Limit`; only the leader writes them.
     """
 
     def __init__(self, token: str | None = None) -> None:
+        self.token = token
         self._file = SharedFile(token, "machine", 8 * (HEADER + MAX_WORKERS * CELL))
         everything = np.frombuffer(self._file.memory, np.float64)
         self.limits = memoryview(self._file.memory)[: 8 * HEADER].cast("d")
@@ -63,6 +65,10 @@ class Machine:
     def count_active(self, signal: Signal) -> int:
         """Return for how many workers `signal` is above zero."""
         return int(np.count_nonzero(self._cells[: self._used, signal] > 0))
+
+    def count_alive(self) -> int:
+        """Return how many workers there are."""
+        return int(np.count_nonzero(self._cells[: self._used, _STATE] > 0))
 
     def leads(self) -> bool:
         """Return whether this worker leads: the first that asks does, until it ends."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 
+import numpy as np
+
 from img2ds.congestion.dns_control import DnsControl
 from img2ds.congestion.signals import Signal
 
@@ -99,7 +101,7 @@ class Run:
         self._failures = [0] * names
         self._left = names
         self._active = 0
-        self._totals = [0.0] * len(Signal)
+        self._totals = np.zeros(len(Signal))
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self._now = self._next_start = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import numpy as np
 import pytest
 
 from img2ds.congestion.dns_control import MAX_WINDOW, MIN_RATE, DnsControl
@@ -94,5 +95,5 @@ def test_restart_forgets_everything() -> None:
     control.restart()
     assert (control.window, control.rate, control.ambient) == (new.window, 0.0, 0.0)
     assert control.answered_rate == 0.0
-    control.update(100.0, [0.0] * len(Signal))
+    control.update(100.0, np.zeros(len(Signal)))
     assert control.rate == 0.0

@@ -10,6 +10,9 @@ import pytest
 import trio
 
 from img2ds.config.options import Options
+from img2ds.congestion.controller import Controller
+from img2ds.congestion.machine import Machine
+from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.core.sample import Fetched
 from img2ds.downloader.pipeline import Pipeline
@@ -64,6 +67,15 @@ class Fetcher:
         pass
 
 
+def idle_controller() -> Controller:
+    """Return a controller that sees a network on which nothing happens."""
+
+    async def probe() -> tuple[bool, bool]:
+        return True, False
+
+    return Controller(NetworkPath(Machine()), 8, probe)
+
+
 def download(rows: Rows, fetcher: Fetcher, retries: int = 0) -> float:
     """Download the rows of one shard. Returns the virtual seconds it took."""
     options = Options.from_flags(
@@ -73,7 +85,7 @@ def download(rows: Rows, fetcher: Fetcher, retries: int = 0) -> float:
 
     async def main() -> float:
         finished: list[Shard] = []
-        pipeline = Pipeline(options, fetcher, finished.append)
+        pipeline = Pipeline(options, fetcher, finished.append, idle_controller())
         pipeline.scheduler.add(cast(Shard, rows))
         pipeline.scheduler.close()
         began = trio.current_time()

@@ -62,6 +62,7 @@ class Exchange:
     Args:
         servers: in the order to ask them.
         on_late: called with an answer that comes after `run` has ended.
+        repeat: whether a question that is late is sent once more: it may have been lost.
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class Exchange:
         name: str,
         kinds: tuple[RecordType, ...],
         on_late: Callable[[Result], None],
+        *,
+        repeat: bool = True,
     ) -> None:
         self._left = list(servers)
         self._name, self._kinds = name, kinds
         self._on_late = on_late
         self._inquiries: list[Inquiry] = []
-        self._repeated = False
+        self._repeated = not repeat
         self._ended = False
         self._changed = trio.Event()
 

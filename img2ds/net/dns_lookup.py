@@ -14,7 +14,7 @@ import trio
 
 from img2ds.congestion.gate import Gate
 from img2ds.congestion.machine import Machine
-from img2ds.congestion.signals import Signal
+from img2ds.congestion.signals import Limit, Signal
 from img2ds.core.failure import Reason
 from img2ds.net.dns import BadMessage, RecordType
 from img2ds.net.dns_config import DnsConfig
@@ -174,7 +174,10 @@ class LookUp:
     async def _exchange(self, name: str) -> Result:
         shared = self._all
         began = trio.current_time()
-        exchange = Exchange(in_order(shared.servers), name, shared.kinds, self._take_late)
+        servers = in_order(shared.servers)
+        # Servers that are asked at a limited rate are silent because they are asked too much.
+        repeat = not shared.machine.limits[Limit.DNS_RATE]
+        exchange = Exchange(servers, name, shared.kinds, self._take_late, repeat=repeat)
         result = await exchange.run()
         cell = shared.machine.cell
         cell[_COUNTED[result.outcome]] += 1

@@ -12,6 +12,8 @@ from img2ds.net.dns_socket import DnsSockets, Message
 
 #: Seconds of a question without an answer, at least: packets are late for a second now and then.
 MIN_TIME_LIMIT = 1.0
+#: Seconds before a question is sent once more, at least.
+REPEAT_AFTER = 0.3
 #: Seconds before another server is asked too, as long as this one has not answered anything.
 HEAD_START = 0.25
 #: Questions in a row without an answer after which a server is dead, and how often it is tried.
@@ -64,7 +66,7 @@ class DnsServer:
         """Seconds after which a question may have been lost, so that it is sent once more."""
         if self._smoothed is None:
             return self._first_limit
-        seconds = max(self._smoothed + 4.0 * self._deviation, MIN_TIME_LIMIT)
+        seconds = max(1.5 * self._smoothed + 4.0 * self._deviation, REPEAT_AFTER)
         return min(seconds, 0.75 * self._max_limit)
 
     @property

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from img2ds.congestion.machine import Machine
-from img2ds.congestion.signals import Signal
+from img2ds.congestion.signals import Limit, Signal
 from img2ds.net.dns_socket import RENEW_AFTER, SOCKETS
 from tests.net.local_resolver import ZONE, outcome, resolving
 from tests.net.test_resolver_load import NAMES, RECORD, ChangingServer, resolve_all
@@ -101,15 +101,20 @@ def test_a_server_without_edns() -> None:
     run(main)
 
 
-def test_a_lost_question_is_repeated_after_a_second() -> None:
+@pytest.mark.parametrize(("rate", "seconds"), [(0, 1.0), (20, 2.0)])
+def test_a_lost_question_is_repeated(rate: int, seconds: float) -> None:
     async def main() -> None:
+        machine = Machine()
+        machine.limits[Limit.DNS_RATE] = rate
         server = ChangingServer(lambda _, n: Entry(RECORD, silent=n in (5, 6)))
-        async with resolving(server) as resolver:
+        async with resolving(server, machine=machine) as resolver:
             for name in NAMES[:4]:
                 await resolver.resolve(name)
             began = trio.current_time()
             assert await outcome(resolver, NAMES[5]) == ("127.0.0.5",)
-            assert trio.current_time() - began == pytest.approx(2.0, abs=0.2)
+            assert trio.current_time() - began == pytest.approx(seconds, abs=0.2)
+        # Without a limit, the question is sent a second time before it has timed out.
+        assert machine.cell[Signal.DNS_TIMEOUTS] == seconds
 
     run(main)
 

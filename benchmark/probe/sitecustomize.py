@@ -50,8 +50,8 @@ def install(folder: Path) -> None:
         change(-1)
         lend(self, slot)
 
-    async def counted_enter(self: Slots[Any], slot: Slot) -> None:
-        await enter(self, slot)
+    async def counted_enter(self: Slots[Any], slot: Slot, *, first: bool = False) -> None:
+        await enter(self, slot, first=first)
         change(1)
 
     def write() -> None:

@@ -35,6 +35,10 @@ class NetworkOptions:
         10.0, "float", "seconds to wait for a connection, for the first byte, or for more data"
     )
     max_time: float = _flag(60.0, "float", "maximum seconds for one attempt at a URL")
+    max_outage: float = _flag(
+        1800.0, "float",
+        "seconds without network after which the run ends; its open shards are not committed",
+    )  # fmt: skip
     retries: int = _flag(0, "int", "further attempts after a transient failure")
     max_redirects: int = _flag(5, "int", "maximum redirects to follow")
     max_image_bytes: int = _flag(
@@ -96,6 +100,7 @@ class NetworkOptions:
         at_least("min_image_bytes", self.min_image_bytes, 0)
         positive("timeout", self.timeout)
         positive("max_time", self.max_time)
+        positive("max_outage", self.max_outage)
         if self.ca_bundle is not None and not os.path.isfile(self.ca_bundle):
             raise UsageError(f"--ca_bundle: no such file: {self.ca_bundle!r}")
         self._check_headers()

@@ -48,12 +48,16 @@ class Gate:
         self._next_start = 0.0  # by the rate, on trio's clock
         self._polling = False
 
-    async def enter(self) -> None:
-        """Wait for room and take it; call `leave` in the end."""
+    async def enter(self, *, first: bool = False) -> None:
+        """Wait for room and take it; call `leave` in the end.
+
+        Args:
+            first: go before those who wait already.
+        """
         cell = self._machine.cell
         if self._queue or not self._take():
             turn = trio.Event()
-            self._queue.append(turn)
+            (self._queue.appendleft if first else self._queue.append)(turn)
             cell[self._waiting] += 1
             try:
                 await self._wait(turn)

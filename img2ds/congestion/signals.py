@@ -12,23 +12,23 @@ class Signal(IntEnum):
     """A number in a worker's cell. Counters only grow; gauges, from `OPEN` on, say what is now."""
 
     CLEAN_CONNECTS = 0  #: connections that needed one SYN
-    RETRANSMITTED_CONNECTS = auto()  #: connections that needed more than one SYN
-    LATE_CONNECTS = auto()  #: attempts without an answer after `LATE_CONNECT` seconds
-    CONNECT_TIMEOUTS = auto()  #: attempts that were given up
-    KNOWN_TIMEOUTS = auto()  #: those of them to hosts that had answered before
+    RETRANSMITTED_CONNECTS = auto()  #: those that needed more, begun since the last cut
+    ALL_RETRANSMITTED = auto()  #: those that needed more
+    CONNECT_TIMEOUTS = auto()  #: attempts that were not answered in time
+    KNOWN_FAILURES = auto()  #: addresses that had answered, and now did not or refused
     UNREACHABLE = auto()  #: attempts without a route to the host
-    ANSWERS = auto()  #: anything that came from a server: a SYN-ACK, an RST, a response
-    RESPONSES = auto()  #: heads of responses
+    ANSWERS = auto()  #: SYN-ACKs, refusals and heads of responses
     FAST_BODIES = auto()  #: bodies that arrived within `SLOW_BODY` seconds
     SLOW_BODIES = auto()  #: bodies that did not, or stalled
     BODY_BYTES = auto()  #: bytes of bodies
-    BODY_SECONDS = auto()  #: seconds that ended bodies took in all
     DNS_ANSWERED = auto()  #: questions with an answer: addresses, or "no such name"
     DNS_FAILED = auto()  #: questions that a server answered with SERVFAIL or REFUSED
     DNS_TIMEOUTS = auto()  #: questions that no server answered in time
     DNS_UNREACHABLE = auto()  #: questions that could not be sent
     DNS_SECONDS = auto()  #: seconds that answered questions took in all
-    REDIRECTED_AWAY = auto()  #: responses that may be a portal's, see `portal`
+    NAMES_FAILED = auto()  #: names without an answer, each once, see `attribution`
+    NAMES_FOUND = auto()  #: names with an answer, each once
+    PORTAL_PAGES = auto()  #: responses that are a portal's, see `portal`
 
     OPEN = auto()  #: sockets of connections: connecting, in use, idle
     CONNECTING = auto()  #: those that wait for a SYN-ACK
@@ -39,6 +39,7 @@ class Signal(IntEnum):
     WAITING_CONNECT = auto()  #: rows that may not connect yet
     WAITING_REQUEST = auto()  #: rows that may not start yet
     WAITING_DNS = auto()  #: questions that may not be asked yet
+    WAITING_HOST = auto()  #: rows that wait for their host
 
 
 class Limit(IntEnum):
@@ -49,15 +50,16 @@ class Limit(IntEnum):
     REQUESTS = auto()  #: most rows in progress
     DNS = auto()  #: most questions in flight
     DNS_RATE = auto()  #: most questions a second
-    EPOCH = auto()  #: counts the cuts of `CONNECTIONS`: what started before one says nothing of it
-    PAUSED_SINCE = auto()  #: when an outage began, in seconds since the epoch; 0 without one
-    PAUSE = auto()  #: what is out: a value of `outage.Pause`
-    BOUND_BY = auto()  #: what bounds the run: a value of `controller.Bound`
-    BEAT = auto()  #: when the leader last wrote, in seconds of the monotonic clock
+    EPOCH = auto()  #: counts the cuts of `CONNECTIONS`: what began before one says nothing of it
+    OUTAGE_SINCE = auto()  #: when an outage began, in Unix time; 0 without one
+    OUTAGE_KIND = auto()  #: a value of `outage.Outage`
+    LAST_OUTAGE_END = auto()  #: on the monotonic clock
+    BOUND_BY = auto()  #: a value of `bound.Bound`: what bounds the run now
+    BOUND_AT = auto()  #: the figure that goes with it
 
 
-#: Seconds after which a connection attempt without an answer is late: before a first
-#: retransmission (RFC 6298 2.1), and more than any terrestrial round trip.
+#: Seconds after which a connection attempt may have been sent again (RFC 6298 2.1: after one), and
+#: more than the longest round trips but a satellite's.
 LATE_CONNECT = 0.9
 #: Seconds after which a body is slow, whatever its size.
 SLOW_BODY = 3.0

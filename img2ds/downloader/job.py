@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from img2ds.config.options import Options
+from img2ds.congestion.shared_file import make_run_token, remove_files, remove_stale_files
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS
 from img2ds.downloader import img2dataset_compat
@@ -127,14 +128,19 @@ def _download(
         count = plan.shard_count
         return plan.expected_rows(), None if count is None else count - report.shards_before
 
-    build.run(
-        ShardWorker(options, build.folder),
-        plan.tasks(),
-        expect=expect,
-        # An image that kills its worker must take no other shard with it.
-        isolated=ShardWorker(options, build.folder, overlap=False),
-        on_commit=None if board is None else partial(board.shard, total=report.tally),
-    )
+    token = make_run_token()
+    remove_stale_files()
+    try:
+        build.run(
+            ShardWorker(options, build.folder, token=token),
+            plan.tasks(),
+            expect=expect,
+            # An image that kills its worker must take no other shard with it.
+            isolated=ShardWorker(options, build.folder, overlap=False, token=token),
+            on_commit=None if board is None else partial(board.shard, total=report.tally),
+        )
+    finally:
+        remove_files(token)
     if not plan.shard_count and report.stopped is None:
         raise UsageError("standard input has no rows: nothing to download")
     if plan.shard_count is not None:

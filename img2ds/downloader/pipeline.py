@@ -16,8 +16,11 @@ from time import perf_counter
 import trio
 
 from img2ds.config.options import Options
+from img2ds.congestion.attribution import OF_THE_NETWORK, RESOLVING, Fault, attribute
+from img2ds.congestion.controller import Controller
 from img2ds.congestion.host_control import HostControl
 from img2ds.congestion.host_table import HostTable
+from img2ds.congestion.outage import Outage
 from img2ds.core.failure import Failure, Reason, Retryability, failure, retryability
 from img2ds.core.sample import Body
 from img2ds.downloader.hosts import Hosts
@@ -36,8 +39,14 @@ from img2ds.net.fetcher import Fetcher
 from img2ds.net.retry_rule import retry_delay
 from img2ds.report.tally import Tally
 
-#: Times that a row is retried after a failure of this machine itself, and the seconds between.
-LOCAL_RETRIES, LOCAL_RETRY_DELAY = 20, 1.0
+#: Times that a row is retried after a failure of this machine itself or of the network, and the
+#: seconds before the first retry and at most; an outage counts as no retry.
+LOCAL_RETRIES, LOCAL_RETRY_DELAY, MAX_LOCAL_RETRY_DELAY = 20, 1.0, 15.0
+#: Times that a row is retried when nobody can tell whose fault its failure is, and the seconds
+#: before the first retry.
+UNCLEAR_RETRIES, UNCLEAR_RETRY_DELAY = 2, 2.0
+#: Seconds before a failure that are evidence, too: some attempts fail at once.
+MIN_EVIDENCE = 3.0
 #: Costly images that wait for the thread. When there are more, the loop itself decodes: it has no
 #: less to do than the thread, and a queue there would fill with slots and their bodies.
 MAX_WAITING_FOR_THREAD = 2
@@ -55,6 +64,7 @@ class Pipeline:
 
     Args:
         finished: called once for each shard, when its last row has ended.
+        controller: knows what the network did during an attempt.
         table: what this machine's workers share of hosts; None for a worker alone.
 
     Attributes:
@@ -66,8 +76,10 @@ class Pipeline:
         options: Options,
         fetcher: Fetcher,
         finished: Callable[[Shard], None],
+        controller: Controller,
         table: HostTable | None = None,
     ) -> None:
+        self._controller = controller
         network = options.network
         slots = network.thread_count
         control = HostControl(
@@ -75,7 +87,7 @@ class Pipeline:
         )
         hosts: Hosts[Row] = Hosts(control, FIRST_LIMIT, MAX_WAITING_PER_SLOT * slots)
         self.scheduler = Scheduler(hosts)
-        self._slots = Slots(slots, self.scheduler.next, self._work)
+        self._slots = Slots(slots, self.scheduler.next, self._work, controller.path.requests)
         self._network = network
         self._fetcher = fetcher
         self._progress = Tally()
@@ -111,6 +123,7 @@ class Pipeline:
             except BoxError as error:  # do not fetch an image that may not be kept
                 self._end(row, failure(Reason.BAD_BOXES, str(error)))
                 return
+        started = trio.current_time()
         with self._budget.lease() as lease:
             deadline = Deadline(self._network.timeout, self._network.max_time)
             on_response = partial(self.scheduler.record_response, row)
@@ -119,8 +132,42 @@ class Pipeline:
             if self.scheduler.silences(row):
                 context.connecting = ShortConnect(slot, deadline, SHORT)
             outcome = await self._attempt(row, context, boxes)
-        if not self._goes_back(row, outcome):
+        fault = self._attribute(outcome, started)
+        if fault is not Fault.ROW:
+            assert isinstance(outcome, Failure)
+            self._give_back(row, outcome, fault)
+        elif not self._goes_back(row, outcome):
             self._end_or_retry(row, outcome)
+
+    def _attribute(self, outcome: Failure | RowEnd, started: float) -> Fault:
+        """Return whose fault the outcome of an attempt is."""
+        if not isinstance(outcome, Failure) or outcome.reason not in OF_THE_NETWORK:
+            return Fault.ROW
+        started = min(started, trio.current_time() - MIN_EVIDENCE)
+        controller = self._controller
+        return attribute(
+            outcome.reason, controller.growth_since(started), controller.was_out(started)
+        )
+
+    def _give_back(self, row: Row, outcome: Failure, fault: Fault) -> None:
+        """Try a row again that failed for no fault of its own; that takes none of its attempts."""
+        if outcome.reason in RESOLVING:
+            # Its host is not to blame: the host's other rows need not wait for this one.
+            self.scheduler.record_response(row)
+        if self._controller.outage is not Outage.NONE:
+            self.scheduler.retry(row, LOCAL_RETRY_DELAY)
+            return
+        if fault is Fault.UNCLEAR:
+            tries, most, base = row.unclear_failures, UNCLEAR_RETRIES, UNCLEAR_RETRY_DELAY
+            row.unclear_failures += 1
+        else:
+            tries, most, base = row.local_failures, LOCAL_RETRIES, LOCAL_RETRY_DELAY
+            row.local_failures += 1
+        if tries >= most:
+            self._end_or_retry(row, outcome)
+            return
+        delay = min(base * 2**tries, MAX_LOCAL_RETRY_DELAY)
+        self.scheduler.retry(row, delay * self._random.uniform(0.5, 1.5))
 
     async def _attempt(self, row: Row, context: FetchContext, boxes: Boxes) -> Failure | RowEnd:
         """Make one attempt at a row."""

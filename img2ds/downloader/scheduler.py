@@ -65,7 +65,8 @@ class Row:
 
     Attributes:
         attempts: attempts made, without those that failed for a local reason.
-        local_failures: attempts that failed for a local reason.
+        local_failures: attempts that failed for a local reason, or one that all rows share.
+        unclear_failures: attempts of which nobody can tell whose fault their failure was.
         started, refusals, suspicions, silences: see `HostRow`.
     """
 
@@ -74,6 +75,7 @@ class Row:
     host: str
     attempts: int = 0
     local_failures: int = 0
+    unclear_failures: int = 0
     state: RowState = RowState.NEW
     started: float = 0.0
     refusals: int = 0

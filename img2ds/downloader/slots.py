@@ -13,6 +13,8 @@ from typing import Generic, TypeVar
 
 import trio
 
+from img2ds.congestion.gate import Gate
+
 T = TypeVar("T")
 
 #: Seconds that a row keeps its slot without a connection: a SYN that was lost is sent again after
@@ -53,7 +55,7 @@ class Slot:
         traceback: TracebackType | None,
     ) -> None:
         if self._slots.stop_connecting(self) and error is None:
-            await self._slots.enter(self)
+            await self._slots.enter(self, first=True)
 
 
 class Slots(Generic[T]):
@@ -63,6 +65,7 @@ class Slots(Generic[T]):
         count: slots.
         take: returns the next row, None when there will be none; may wait.
         work: does all that is done with a row, in a slot.
+        gate: of the slots of all workers of this machine; each slot in use has passed it.
 
     Attributes:
         connecting: slots whose rows wait to connect, in the order they started.
@@ -75,8 +78,10 @@ class Slots(Generic[T]):
         count: int,
         take: Callable[[], Awaitable[T | None]],
         work: Callable[[T, Slot], Awaitable[None]],
+        gate: Gate,
     ) -> None:
         self.count = count
+        self._gate = gate
         self.connecting: dict[Slot, None] = {}
         self.overflow: set[Slot] = set()
         self.held = 0
@@ -137,17 +142,23 @@ class Slots(Generic[T]):
         self._tasks += 1
         return True
 
-    async def enter(self, slot: Slot) -> None:
-        """Wait for a free slot, first come, first served."""
+    async def enter(self, slot: Slot, *, first: bool = False) -> None:
+        """Wait for a free slot, first come, first served.
+
+        Args:
+            first: go before rows of this worker that wait for others' slots: this one is connected.
+        """
         if self.held < self.count:
             self.held += 1
         else:
             await self._free.park()  # `_exit` hands the slot over
+        await self._gate.enter(first=first)
         slot.held = True
 
     def _exit(self, slot: Slot) -> None:
         if slot.held:
             slot.held = False
+            self._gate.leave()
             if self._free:
                 self._free.unpark()
             else:

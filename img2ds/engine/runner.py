@@ -125,7 +125,7 @@ class Runner:
                     self._report.cpu_time += message.seconds
                 else:
                     self._expect()
-                    self._console.progress(message.tally)
+                    self._console.progress(message.tally, message.condition)
                 self._check_stop()
                 self._check_locks()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from img2ds.config.options import NetworkOptions
+from img2ds.congestion.path import NetworkPath
 from img2ds.net.connector import Connector
 from img2ds.net.context import FetchContext
 from img2ds.net.error import ClosedEarly
@@ -38,9 +39,10 @@ class Client(Protocol):
 class PoolingClient:
     """A client that keeps connections for later requests to their origin."""
 
-    def __init__(self, connector: Connector, options: NetworkOptions) -> None:
+    def __init__(self, connector: Connector, options: NetworkOptions, path: NetworkPath) -> None:
         self._connector = connector
-        self._pool = Pool(options.thread_count)
+        self._path = path
+        self._pool = Pool(options.thread_count, path)
         self._headers = write_headers(request_headers(options))
         self._max_bytes = options.max_image_bytes
         self._scratch = bytearray(MAX_HEAD)
@@ -77,4 +79,4 @@ class PoolingClient:
     async def _connect(self, request: Request, context: FetchContext) -> HttpConnection:
         """Open a connection. The place to choose by ALPN, were another protocol offered."""
         stream = await self._connector.connect(request, context)
-        return Http11Connection(stream, self._headers, self._max_bytes, self._scratch)
+        return Http11Connection(stream, self._headers, self._max_bytes, self._scratch, self._path)

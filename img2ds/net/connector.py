@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,6 +9,7 @@ from functools import partial
 import trio
 
 from img2ds.config.options import NetworkOptions
+from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Reason
 from img2ds.net.address import is_public
 from img2ds.net.connect_rule import ConnectRules
@@ -30,12 +30,16 @@ class Connector:
 
     Only a proxy's own address is not checked: the user named it.
 
+    Args:
+        path: says when a connection may be opened, and is told what becomes of it.
+
     Raises:
         UsageError: an option cannot be used.
     """
 
-    def __init__(self, options: NetworkOptions, resolver: Resolver) -> None:
+    def __init__(self, options: NetworkOptions, resolver: Resolver, path: NetworkPath) -> None:
         self._resolver = resolver
+        self._path = path
         self._rules = ConnectRules(options.connect_to)
         self._allow_private = options.allow_private_addresses
         self._tls = self._proxy_tls = open_context(options)
@@ -53,16 +57,22 @@ class Connector:
             FetchError: any of the DNS, connect, blocked_address, tls_error and local reasons;
                 proxy_error, and http_NNN when the proxy cannot reach the host.
         """
-        async with context.connecting:
-            stream = await self._open(request, context)
-            connected = trio.current_time()
-        context.deadline.extend(trio.current_time() - connected)  # until there was a slot again
+        deadline = context.deadline
+        stream: ByteStream | None = None
+        try:
+            async with context.connecting:
+                addresses, port = await self._look_up(request, deadline)
+                done = trio.current_time()
+            await self._enter(deadline, done)
+            async with context.connecting:
+                stream = await self._open(request, context, addresses, port)
+                done = trio.current_time()
+        except BaseException:
+            if stream is not None:
+                stream.close()
+            raise
+        deadline.extend(trio.current_time() - done)  # until there was a slot again
         return stream
-
-    async def connect_to_host(self, host: str, port: int, deadline: Deadline) -> socket.socket:
-        """Open a TCP connection to the host of a URL. Raises as `connect`."""
-        host, port = self._rules.redirect(host, port) or (host, port)
-        return await self._dial(host, port, deadline, guarded=not self._allow_private)
 
     async def connect_to_proxy(self, proxy: Proxy, deadline: Deadline) -> ByteStream:
         """Open a connection to the proxy itself, after TLS where it speaks that.
@@ -71,23 +81,52 @@ class Connector:
             FetchError: proxy_error, max_time or no_descriptors.
         """
         try:
-            stream = ByteStream(await self._dial(proxy.host, proxy.port, deadline, guarded=False))
-            if proxy.scheme == "http":
-                return stream
-            try:
-                return await secure(stream, self._proxy_tls, proxy.host, deadline)
-            except BaseException:
-                stream.close()
-                raise
+            addresses = await self._resolve(proxy.host, deadline, guarded=False)
         except FetchError as error:
             raise blamed(error) from None
+        await self._enter(deadline, trio.current_time())
+        return await self._open_proxy(proxy, addresses, deadline)
 
-    async def _open(self, request: Request, context: FetchContext) -> ByteStream:
+    async def _look_up(self, request: Request, deadline: Deadline) -> tuple[Sequence[str], int]:
+        """Return the addresses and the port to connect to."""
+        url, proxy = request.url, request.proxy
+        if proxy is not None:
+            try:
+                return await self._resolve(proxy.host, deadline, guarded=False), proxy.port
+            except FetchError as error:
+                raise blamed(error) from None
+        host, port = self._rules.redirect(url.host, url.port) or (url.host, url.port)
+        return await self._resolve(host, deadline, guarded=not self._allow_private), port
+
+    async def _resolve(self, host: str, deadline: Deadline, *, guarded: bool) -> Sequence[str]:
+        addresses: Sequence[str]
+        try:
+            resolve = partial(self._resolver.resolve, host, deadline)
+            addresses = await deadline.within(resolve)
+        except FetchError as error:
+            self._path.name_failed(host, error.failure.reason)
+            raise
+        self._path.name_found(host)
+        if guarded:
+            addresses = [address for address in addresses if is_public(address)]
+            if not addresses:
+                raise FetchError(Reason.BLOCKED_ADDRESS, "private or reserved address")
+        return addresses
+
+    async def _enter(self, deadline: Deadline, since: float) -> None:
+        """Wait until the path bears another connection; time from `since` on is given back."""
+        await self._path.connections.enter()
+        deadline.extend(trio.current_time() - since)
+
+    async def _open(
+        self, request: Request, context: FetchContext, addresses: Sequence[str], port: int
+    ) -> ByteStream:
+        """Open a connection for which the path has been entered."""
         url, proxy, deadline = request.url, request.proxy, context.deadline
         if proxy is None:
-            stream = ByteStream(await self.connect_to_host(url.host, url.port, deadline))
+            stream = await self._dial(addresses, port, deadline)
         else:
-            stream = await self.connect_to_proxy(proxy, deadline)
+            stream = await self._open_proxy(proxy, addresses, deadline)
         if url.scheme == "http":
             return stream
         try:
@@ -98,13 +137,25 @@ class Connector:
             stream.close()
             raise
 
-    async def _dial(
-        self, host: str, port: int, deadline: Deadline, *, guarded: bool
-    ) -> socket.socket:
-        resolve = partial(self._resolver.resolve, host)
-        addresses: Sequence[str] = await deadline.within(resolve)
-        if guarded:
-            addresses = [address for address in addresses if is_public(address)]
-            if not addresses:
-                raise FetchError(Reason.BLOCKED_ADDRESS, "private or reserved address")
-        return await connect_tcp(addresses, port, deadline)
+    async def _open_proxy(
+        self, proxy: Proxy, addresses: Sequence[str], deadline: Deadline
+    ) -> ByteStream:
+        try:
+            stream = await self._dial(addresses, proxy.port, deadline)
+            if proxy.scheme == "http":
+                return stream
+            try:
+                return await secure(stream, self._proxy_tls, proxy.host, deadline)
+            except BaseException:
+                stream.close()
+                raise
+        except FetchError as error:
+            raise blamed(error) from None
+
+    async def _dial(self, addresses: Sequence[str], port: int, deadline: Deadline) -> ByteStream:
+        leave = self._path.connections.leave
+        try:
+            return ByteStream(await connect_tcp(addresses, port, deadline, self._path), leave)
+        except BaseException:
+            leave()
+            raise

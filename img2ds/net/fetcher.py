@@ -12,6 +12,9 @@ import trio
 
 from img2ds.config.network import PROXY_FROM_ENVIRONMENT, PROXY_NONE
 from img2ds.config.options import NetworkOptions
+from img2ds.congestion.dns_names import DnsNames
+from img2ds.congestion.machine import Machine
+from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Failure, UsageError
 from img2ds.core.sample import Fetched
 from img2ds.net.client import Client, PoolingClient
@@ -41,19 +44,23 @@ class Fetcher(Protocol):
         ...
 
 
-def open_fetcher(options: NetworkOptions, resolver: Resolver | None = None) -> Fetcher:
+def open_fetcher(
+    options: NetworkOptions, resolver: Resolver | None = None, path: NetworkPath | None = None
+) -> Fetcher:
     """Return the fetcher called `options.fetcher`.
 
     Args:
         resolver: resolves host names; by default as the options say.
+        path: what this worker shares with others of its machine; by default nothing.
 
     Raises:
         UsageError: it is not installed, or an option cannot be used.
     """
-    connector = _connector(options, resolver)
+    path = path or NetworkPath(Machine())
+    connector = _connector(options, resolver, path)
     client: Client
     if options.fetcher == "trio":
-        client = PoolingClient(connector, options)
+        client = PoolingClient(connector, options, path)
     else:
         try:
             from img2ds.net.asks_client import AsksClient
@@ -66,9 +73,21 @@ def open_fetcher(options: NetworkOptions, resolver: Resolver | None = None) -> F
     return RedirectingFetcher(client, Routes(options), options)
 
 
-def _connector(options: NetworkOptions, resolver: Resolver | None = None) -> Connector:
-    resolver = resolver or Resolver(system_config(options.dns_servers), options.timeout)
-    return Connector(options, resolver)
+def open_resolver(
+    options: NetworkOptions, machine: Machine | None = None, names: DnsNames | None = None
+) -> Resolver:
+    """Return the resolver that the options ask for.
+
+    Args:
+        machine: counts and limits the questions; None for a worker alone.
+        names: the answers that the machine's workers share.
+    """
+    config = system_config(options.dns_servers)
+    return Resolver(config, options.timeout, machine=machine, names=names)
+
+
+def _connector(options: NetworkOptions, resolver: Resolver | None, path: NetworkPath) -> Connector:
+    return Connector(options, resolver or open_resolver(options), path)
 
 
 def check_proxy(options: NetworkOptions) -> None:
@@ -85,7 +104,8 @@ def check_proxy(options: NetworkOptions) -> None:
 
     async def connect() -> None:
         deadline = Deadline(options.timeout, options.max_time)
-        (await _connector(options).connect_to_proxy(proxy, deadline)).close()
+        connector = _connector(options, None, NetworkPath(Machine()))
+        (await connector.connect_to_proxy(proxy, deadline)).close()
 
     try:
         with ThreadPoolExecutor(1) as thread:  # a notebook's main thread has a loop of its own

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import trio
 
+from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Reason
 from img2ds.core.sample import Body
 from img2ds.net.context import FetchContext
@@ -32,6 +33,13 @@ FIRST_ALLOCATION = 1 << 20
 MAX_DRAIN = 65_536
 
 
+_SLOW = frozenset((Reason.STALLED.value, Reason.TOO_SLOW.value, Reason.MAX_TIME.value))
+
+
+def _ignore(count: int) -> None:
+    pass
+
+
 class Http11Connection:
     """A connection that handles one request at a time; a `pool.HttpConnection`.
 
@@ -40,15 +48,22 @@ class Http11Connection:
         max_bytes: the largest body.
         scratch: a buffer of at least MAX_HEAD bytes that all connections of a loop share: it is
             filled and emptied between two turns of the loop.
+        path: is told of heads and bodies.
     """
 
     __slots__ = (
-        "_headers", "_max_bytes", "_scratch", "_stream", "idle_since", "reusable", "used",
+        "_headers", "_max_bytes", "_path", "_scratch", "_stream", "idle_since", "reusable", "used",
     )  # fmt: skip
 
     def __init__(
-        self, stream: ByteStream, headers: bytes, max_bytes: int, scratch: bytearray
+        self,
+        stream: ByteStream,
+        headers: bytes,
+        max_bytes: int,
+        scratch: bytearray,
+        path: NetworkPath,
     ) -> None:
+        self._path = path
         self._stream = stream
         self._headers = headers
         self._max_bytes = max_bytes
@@ -62,17 +77,26 @@ class Http11Connection:
     ) -> Response:
         """See `HttpConnection.handle`."""
         relay = request.relay
-        exchange = Exchange(self._stream, context, self._scratch)
+        path = self._path
+        exchange = Exchange(self._stream, context, self._scratch, path.received)
         try:
             head = await exchange.request(write_head(request, self._headers))
         except FetchError as error:
             raise (error if relay is None else blamed(error, silence=False)) from None
         context.on_response()
-        if wants_body(head):
-            body = await exchange.body(head, self._max_bytes)
-        else:
-            exchange.skip(head)
-            body = b""
+        key = path.body_started()
+        body: Body = b""
+        slow = False
+        try:
+            if wants_body(head):
+                body = await exchange.body(head, self._max_bytes)
+            else:
+                exchange.skip(head)
+        except FetchError as error:
+            slow = error.failure.reason in _SLOW
+            raise
+        finally:
+            path.body_ended(key, slow=slow)
         self.reusable = exchange.reusable and (relay is None or says_keep_alive(head))
         return Response(head, body)
 
@@ -89,16 +113,25 @@ class Exchange:
 
     Args:
         scratch: see `Http11Connection`.
+        received: called with the number of bytes of a body that arrived.
 
     Attributes:
         reusable: whether another request may follow on the stream.
     """
 
     __slots__ = (
-        "_deadline", "_head_bytes", "_lease", "_parsed", "_rest", "_scratch", "_stream", "reusable",
+        "_deadline", "_head_bytes", "_lease", "_parsed", "_received", "_rest", "_scratch",
+        "_stream", "reusable",
     )  # fmt: skip
 
-    def __init__(self, stream: ByteStream, context: FetchContext, scratch: bytearray) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        context: FetchContext,
+        scratch: bytearray,
+        received: Callable[[int], None] = _ignore,
+    ) -> None:
+        self._received = received
         self._stream = stream
         self._deadline = context.deadline
         self._lease = context.lease
@@ -246,6 +279,7 @@ class Exchange:
         except OSError:
             raise FetchError(Reason.INCOMPLETE_BODY, "connection reset in the body") from None
         self._lease.add(count)
+        self._received(count)
         return count
 
     def skip(self, head: ResponseHead) -> None:

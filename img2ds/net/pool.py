@@ -11,6 +11,8 @@ from typing import Protocol
 
 import trio
 
+from img2ds.congestion.path import NetworkPath
+from img2ds.congestion.signals import Signal
 from img2ds.net.context import FetchContext
 from img2ds.net.request import Request
 from img2ds.net.response import Response, ResponseHead
@@ -53,10 +55,15 @@ class HttpConnection(Protocol):
 
 
 class Pool:
-    """At most `limit` idle connections. Every operation is O(1) but for dropping the expired."""
+    """At most `limit` idle connections. Every operation is O(1) but for dropping the expired.
 
-    def __init__(self, limit: int) -> None:
+    Idle connections are the first to go when the path bears no more.
+    """
+
+    def __init__(self, limit: int, path: NetworkPath) -> None:
         self._limit = limit
+        self._cell = path.machine.cell
+        path.make_room = self.drop_oldest
         self._by_origin: dict[Origin, list[HttpConnection]] = {}
         self._by_age: OrderedDict[HttpConnection, Origin] = OrderedDict()
 
@@ -71,6 +78,7 @@ class Pool:
             if not idle:
                 del self._by_origin[origin]
             del self._by_age[connection]
+            self._cell[Signal.IDLE] -= 1
             expired = trio.current_time() - connection.idle_since > MAX_IDLE
             if not expired and connection.is_idle():
                 return connection
@@ -84,21 +92,28 @@ class Pool:
         connection.idle_since = now
         self._by_origin.setdefault(origin, []).append(connection)
         self._by_age[connection] = origin
+        self._cell[Signal.IDLE] += 1
         while self._by_age:
             oldest = next(iter(self._by_age))
             if len(self._by_age) <= self._limit and now - oldest.idle_since <= MAX_IDLE:
                 break
             self._drop(oldest)
 
+    def drop_oldest(self) -> bool:
+        """Close the connection that has been idle for longest. Returns whether there was one."""
+        if not self._by_age:
+            return False
+        self._drop(next(iter(self._by_age)))
+        return True
+
     def close(self) -> None:
         """Close all idle connections."""
-        for connection in self._by_age:
-            connection.close()
-        self._by_age.clear()
-        self._by_origin.clear()
+        while self.drop_oldest():
+            pass
 
     def _drop(self, connection: HttpConnection) -> None:
         origin = self._by_age.pop(connection)
+        self._cell[Signal.IDLE] -= 1
         idle = self._by_origin[origin]
         idle.remove(connection)
         if not idle:

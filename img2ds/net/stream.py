@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 
 import trio
 
@@ -20,13 +21,22 @@ from img2ds.net.error import ClosedEarly, FetchError
 _RAW_READ = 32_768
 
 
+def _ignore() -> None:
+    pass
+
+
 class ByteStream:
-    """A plain TCP connection."""
+    """A plain TCP connection.
 
-    __slots__ = ("sock",)
+    Args:
+        release: called once when the stream is closed.
+    """
 
-    def __init__(self, sock: socket.socket) -> None:
+    __slots__ = ("release", "sock")
+
+    def __init__(self, sock: socket.socket, release: Callable[[], None] = _ignore) -> None:
         self.sock = sock
+        self.release = release
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
         """Send all of `data`.
@@ -57,6 +67,8 @@ class ByteStream:
 
     def close(self) -> None:
         self.sock.close()
+        release, self.release = self.release, _ignore
+        release()
 
     async def _send_raw(self, data: bytes, deadline: Deadline) -> None:
         try:
@@ -97,8 +109,8 @@ class TlsStream(ByteStream):
 
     __slots__ = ("_incoming", "_outgoing", "tls")
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> None:
-        super().__init__(sock)
+    def __init__(self, under: ByteStream, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(under.sock, under.close)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
@@ -195,7 +207,7 @@ class NestedTlsStream(TlsStream):
     __slots__ = ("_buffer", "_outer")
 
     def __init__(self, outer: TlsStream, context: ssl.SSLContext, host: str) -> None:
-        super().__init__(outer.sock, context, host)
+        super().__init__(outer, context, host)
         self._outer = outer
         self._buffer = bytearray(_RAW_READ)
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import trio
 
+from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Reason
 from img2ds.net.deadline import Deadline
 from img2ds.net.error import FetchError
@@ -23,26 +24,34 @@ HEAD_START = 0.25
 MAX_ADDRESSES = 8
 
 _MEMORY_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_ROUTE_ERRORS = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 #: EADDRNOTAVAIL on connect means that this machine has run out of local ports.
 _LOCAL_ERRORS = (*_MEMORY_ERRORS, errno.EADDRNOTAVAIL)
 
 
-async def connect_tcp(addresses: Sequence[str], port: int, deadline: Deadline) -> socket.socket:
+async def connect_tcp(
+    addresses: Sequence[str], port: int, deadline: Deadline, path: NetworkPath
+) -> socket.socket:
     """Return a connected non-blocking socket: that of the first address to answer.
+
+    Args:
+        path: is told of every attempt's end.
 
     Raises:
         FetchError: the last error when no address answers; connect_refused, connect_timeout,
-            connect_reset, no_descriptors or max_time.
+            connect_reset, network_unreachable, no_descriptors or max_time.
     """
     if len(addresses) == 1:
-        return await _Attempt(addresses[0], port).finish(deadline)
-    return await _race(addresses[:MAX_ADDRESSES], port, deadline)
+        return await _Attempt(addresses[0], port, path).finish(deadline)
+    return await _race([(address, port) for address in addresses[:MAX_ADDRESSES]], deadline, path)
 
 
 class _Attempt:
     """One connect() under way."""
 
-    def __init__(self, address: str, port: int) -> None:
+    def __init__(self, address: str, port: int, path: NetworkPath) -> None:
+        self._address = (address, port)
+        self._path = path
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
             self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -50,6 +59,8 @@ class _Attempt:
             raise _connect_error(error.errno) from None
         try:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._started = trio.current_time()
+            self._epoch = path.connect_started()
             self._code = self.sock.connect_ex((address, port))
         except BaseException:
             self.sock.close()
@@ -58,30 +69,50 @@ class _Attempt:
     async def finish(self, deadline: Deadline) -> socket.socket:
         """Return the connected socket; closes it when there is an error."""
         try:
-            if self._code == errno.EINPROGRESS:
-                await deadline.wait(
-                    trio.lowlevel.wait_writable,
-                    self.sock,
-                    Reason.CONNECT_TIMEOUT,
-                    "no answer to the connection attempt",
-                )
-                self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            try:
+                if self._code == errno.EINPROGRESS:
+                    await deadline.wait(
+                        trio.lowlevel.wait_writable,
+                        self.sock,
+                        Reason.CONNECT_TIMEOUT,
+                        "no answer to the connection attempt",
+                    )
+                    self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            finally:
+                self._path.connect_ended()
             if self._code:
                 raise _connect_error(self._code)
+        except FetchError as error:
+            self._note(error)
+            self.sock.close()
+            raise
         except BaseException:
             self.sock.close()
             raise
+        seconds = trio.current_time() - self._started
+        self._path.connected(self.sock, self._address, seconds, self._epoch)
         return self.sock
 
+    def _note(self, error: FetchError) -> None:
+        reason = error.failure.reason
+        if reason == Reason.CONNECT_TIMEOUT.value or reason == Reason.MAX_TIME.value:
+            self._path.timed_out(self._address)
+        elif reason == Reason.NETWORK_UNREACHABLE.value:
+            self._path.unreachable()
+        elif reason != Reason.NO_DESCRIPTORS.value:
+            self._path.refused(self._address)
 
-async def _race(addresses: Sequence[str], port: int, deadline: Deadline) -> socket.socket:
+
+async def _race(
+    addresses: Sequence[tuple[str, int]], deadline: Deadline, path: NetworkPath
+) -> socket.socket:
     won: list[socket.socket] = []
     error: FetchError | None = None
 
-    async def attempt(address: str, failed: trio.Event, nursery: trio.Nursery) -> None:
+    async def attempt(address: tuple[str, int], failed: trio.Event, nursery: trio.Nursery) -> None:
         nonlocal error
         try:
-            sock = await _Attempt(address, port).finish(deadline)
+            sock = await _Attempt(*address, path).finish(deadline)
         except FetchError as fault:
             error = fault
             failed.set()
@@ -111,6 +142,10 @@ def _connect_error(code: int | None) -> FetchError:
         return FetchError(Reason.CONNECT_TIMEOUT, "no answer to the connection attempt")
     if code in (errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE):
         return FetchError(Reason.CONNECT_RESET, "connection reset")
+    if code in _ROUTE_ERRORS:
+        return FetchError(
+            Reason.NETWORK_UNREACHABLE, f"cannot connect: {os.strerror(code or 0).lower()}"
+        )
     if code in _LOCAL_ERRORS:
         full = code in (errno.EMFILE, errno.ENFILE)
         message = "too many open files" if full else os.strerror(code)

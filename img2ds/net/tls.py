@@ -54,7 +54,7 @@ async def secure(
         if isinstance(stream, TlsStream):
             secured: TlsStream = NestedTlsStream(stream, context, name)
         else:
-            secured = TlsStream(stream.sock, context, name)
+            secured = TlsStream(stream, context, name)
     except UnicodeError:  # a label that is too long, in a name that was not resolved
         raise FetchError(Reason.BAD_URL, "bad host") from None
     await secured.handshake(deadline)

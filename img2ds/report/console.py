@@ -71,6 +71,7 @@ class Console:
         self._terminal = stream.isatty()
         self._bar: tqdm[None] | None = None
         self._live = Counts()
+        self._condition = ""
         self._committed = Counts()
         self._started = time.monotonic()
         self._rows: int | None = None
@@ -95,9 +96,19 @@ class Console:
             self._bar.total = max(rows, self._bar.n)
             self._bar.bar_format = _LINE
 
-    def progress(self, tally: Counts) -> None:
-        """Add rows that ended in a worker."""
+    def progress(self, tally: Counts, condition: str | None = None) -> None:
+        """Add rows that ended in a worker.
+
+        Args:
+            condition: what bounds the run; what ends with "waiting" gets a line that stays.
+        """
         self._live.merge(tally)
+        if condition is not None and condition != self._condition:
+            if condition.endswith("waiting"):
+                self.note(condition)
+            elif self._condition.endswith("waiting"):
+                self.note(f"{self._condition.partition(' since ')[0]}: over")
+            self._condition = condition
         if self._bar is None:
             return
         seconds = max(time.monotonic() - self._started, 1e-3)
@@ -106,6 +117,7 @@ class Console:
             f"{live.successes / seconds:.0f} {self._labels.rate}",
             f"{100 * live.successes / max(live.count, 1):.0f}% {self._labels.good}",
             f"{live.bytes_received / 1e6 / seconds:.1f} MB/s",
+            *filter(None, (self._condition,)),
             *(
                 f"{reason} {100 * times / max(live.count, 1):.0f}%"
                 for reason, times in live.reasons.most_common(TOP_REASONS)

@@ -12,9 +12,15 @@ CountsT = TypeVar("CountsT", bound=Counts)
 
 @dataclass(frozen=True, slots=True)
 class Progress(Generic[CountsT]):
-    """Rows that ended since the last one, of any shard; `tally` has no messages."""
+    """Rows that ended since the last one, of any shard; `tally` has no messages.
+
+    Attributes:
+        condition: what bounds the run on the worker's machine, or what is out there, for people;
+            None from workers that do not know.
+    """
 
     tally: CountsT
+    condition: str | None = None
     shard_id: None = None
 
 

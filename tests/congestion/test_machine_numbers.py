@@ -9,27 +9,6 @@ from img2ds.congestion.machine import Machine
 from img2ds.congestion.shared_file import make_run_token, remove_files
 
 
-def test_the_leader_names_the_dead_once() -> None:
-    token = make_run_token()
-    try:
-        child = os.fork()
-        if not child:  # dies with a row in progress
-            machine = Machine(token)
-            table = HostTable(token, machine.index)
-            table.start(table.find("a", 1.0))
-            os._exit(machine.index)
-        died = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        leader = Machine(token)
-        # Its lock is free, and so is its cell, until somebody takes or clears it.
-        table = HostTable(token, leader.index)
-        assert leader.leads()
-        assert leader.index == died
-        assert table.active(table.find("a", 2.0)) == 0
-        leader.close()
-    finally:
-        remove_files(token)
-
-
 def test_a_dead_workers_rows_are_cleared_by_the_leader() -> None:
     token = make_run_token()
     try:
@@ -47,10 +26,11 @@ def test_a_dead_workers_rows_are_cleared_by_the_leader() -> None:
         table.clock = lambda: 1.0
         place = table.find("a", 1.0)
         assert table.active(place) == 1
-        assert leader.sweep() == [died]
-        table.clear_worker(died)
+        dead: list[int] = []
+        leader.when_dead += [dead.append, table.clear_worker]
+        leader.sweep()
+        assert dead == [died]
         assert table.active(place) == 0
-        assert leader.sweep() == []
         leader.close()
     finally:
         remove_files(token)

@@ -11,6 +11,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from img2ds.congestion.machine import Machine
+from img2ds.congestion.path import NetworkPath
 from img2ds.downloader.slots import LEND_SLOT_AFTER, Slot, Slots, max_overflow
 
 
@@ -18,7 +20,7 @@ class Work:
     """Rows of (seconds until the connection, seconds after it); when each was taken and started."""
 
     def __init__(self, count: int, *rows: tuple[float, float]) -> None:
-        self.slots = Slots(count, self.take, self.work)
+        self.slots = Slots(count, self.take, self.work, NetworkPath(Machine()).requests)
         self.rows = deque(rows)
         self.taken: list[float] = []
         self.started: list[float] = []
@@ -157,7 +159,7 @@ def test_a_fault_ends_all() -> None:
                 await trio.sleep(5)
             raise ZeroDivisionError
 
-        await Slots(2, take, work).run()
+        await Slots(2, take, work, NetworkPath(Machine()).requests).run()
 
     with pytest.raises(Exception) as caught:  # noqa: PT011 - a group of groups of them
         seconds(main)

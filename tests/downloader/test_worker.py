@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from img2ds.config.options import Options
+from img2ds.congestion.machine import Machine
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
 from img2ds.downloader import process
@@ -40,7 +41,7 @@ def test_shards_lost_before_run_one_at_a_time(tmp_path: Path, overlap: bool) -> 
 
     folder = OutputFolder.open(str(tmp_path))
     opener = ShardOpener(options, folder)
-    trio.run(_Run(options, opener, tasks(), emit, overlap).main)
+    trio.run(_Run(options, opener, tasks(), emit, overlap, Machine()).main)
     assert sorted(ended) == list(range(8))
     assert (max(ahead) > 0) is overlap
 

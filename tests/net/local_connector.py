@@ -7,11 +7,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from img2ds.config.options import NetworkOptions
+from img2ds.congestion.machine import Machine
+from img2ds.congestion.path import NetworkPath
+from img2ds.net.budget import Budget
 from img2ds.net.connector import Connector
+from img2ds.net.context import FetchContext
 from img2ds.net.deadline import Deadline
 from img2ds.net.dns_config import DnsConfig
 from img2ds.net.error import FetchError
+from img2ds.net.request import Request
 from img2ds.net.resolver import Resolver
+from img2ds.net.stream import ByteStream
+from img2ds.net.url import parse_url
 from tests.run_on_virtual_clock import serving
 from tests.server import certificates
 from tests.server.registry import BEHAVIOURS
@@ -27,17 +34,26 @@ def connector(*, hosts: Mapping[str, tuple[str, ...]] | None = None, **options: 
     """Return a connector that knows only the names of a hosts file."""
     resolver = Resolver(DnsConfig((("127.0.0.1", DISCARD),), dict(hosts or {})), 10.0, ipv6=False)
     options.setdefault("ca_bundle", certificates.bundle())
-    return Connector(NetworkOptions(**options), resolver)
+    return Connector(NetworkOptions(**options), resolver, NetworkPath(Machine()))
+
+
+async def connect(opened: Connector, host: str, port: int, deadline: Deadline) -> ByteStream:
+    """Connect to a host of an http URL."""
+    literal = f"[{host}]" if ":" in host else host
+    request = Request(parse_url(f"http://{literal}:{port}/"), None)
+    return await opened.connect(request, FetchContext(Budget(1 << 20).lease(), deadline))
 
 
 async def attempt(opened: Connector, host: str, port: int) -> str:
     """Connect. Returns the address reached, or the reason of the failure."""
     try:
-        sock = await opened.connect_to_host(host, port, Deadline(10.0, 60.0))
+        stream = await connect(opened, host, port, Deadline(10.0, 60.0))
     except FetchError as error:
         return error.failure.reason
-    with sock:
-        return str(sock.getpeername()[0])
+    try:
+        return str(stream.sock.getpeername()[0])
+    finally:
+        stream.close()
 
 
 @asynccontextmanager

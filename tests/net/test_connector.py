@@ -14,6 +14,8 @@ import pytest
 import trio
 
 from img2ds.config.options import NetworkOptions
+from img2ds.congestion.machine import Machine
+from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import UsageError
 from img2ds.net.connector import Connector
 from img2ds.net.deadline import Deadline
@@ -23,7 +25,7 @@ from img2ds.net.resolver import Resolver
 from img2ds.net.tcp import HEAD_START, MAX_ADDRESSES
 from img2ds.net.tls import open_context
 from img2ds.net.url import parse_url
-from tests.net.local_connector import DISCARD, PUBLIC, attempt, connector, listening
+from tests.net.local_connector import DISCARD, PUBLIC, attempt, connect, connector, listening
 from tests.run_on_virtual_clock import run, serving
 from tests.server import certificates
 from tests.server.names import Entry, NameServer
@@ -127,7 +129,7 @@ def test_unanswered_connections(
         with full("127.0.0.1") as (host, port):
             began = trio.current_time()
             with pytest.raises(FetchError) as caught:
-                await connector().connect_to_host(host, port, Deadline(silence, max_time))
+                await connect(connector(), host, port, Deadline(silence, max_time))
             assert caught.value.failure.reason == reason
             assert trio.current_time() - began == pytest.approx(seconds)
 
@@ -139,10 +141,12 @@ def test_waiting_for_a_name_counts_as_well() -> None:
         names = NameServer({"a.example": Entry(silent=True)})
         async with serving(names):
             resolver = Resolver(DnsConfig((names.address,), {}), 30.0, ipv6=False)
-            opened = Connector(NetworkOptions(ca_bundle=certificates.bundle()), resolver)
+            opened = Connector(
+                NetworkOptions(ca_bundle=certificates.bundle()), resolver, NetworkPath(Machine())
+            )
             began = trio.current_time()
             with pytest.raises(FetchError) as caught:
-                await opened.connect_to_host("a.example", 80, Deadline(30.0, 12.0))
+                await connect(opened, "a.example", 80, Deadline(30.0, 12.0))
             assert caught.value.failure.reason == "max_time"
             assert trio.current_time() - began == pytest.approx(12.0)
 

@@ -6,6 +6,8 @@ import pytest
 import trio
 
 from img2ds.config.options import NetworkOptions
+from img2ds.congestion.machine import Machine
+from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Failure
 from img2ds.net.budget import Budget
 from img2ds.net.connector import Connector
@@ -104,7 +106,9 @@ def test_a_name_whose_addresses_change_is_checked_again() -> None:
         names = NameServer(table)
         async with serving(names), listening("127.0.0.1") as server:
             resolver = Resolver(DnsConfig((names.address,), {}), 10.0, ipv6=False)
-            opened = Connector(NetworkOptions(ca_bundle=certificates.bundle()), resolver)
+            opened = Connector(
+                NetworkOptions(ca_bundle=certificates.bundle()), resolver, NetworkPath(Machine())
+            )
             assert await attempt(opened, "a.example", server.port) == "127.0.0.1"
             table["a.example"] = addresses("127.0.0.2")
             await trio.sleep(61)

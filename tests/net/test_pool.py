@@ -6,6 +6,8 @@ import socket
 
 import trio
 
+from img2ds.congestion.machine import Machine
+from img2ds.congestion.path import NetworkPath
 from img2ds.net.http11 import Http11Connection
 from img2ds.net.pool import MAX_IDLE, Pool
 from img2ds.net.stream import ByteStream
@@ -21,7 +23,9 @@ class Pair:
         ours, self.peer = socket.socketpair()
         ours.setblocking(False)
         self._ours = ours
-        self.connection = Http11Connection(ByteStream(ours), b"", 0, bytearray())
+        self.connection = Http11Connection(
+            ByteStream(ours), b"", 0, bytearray(), NetworkPath(Machine())
+        )
 
     @property
     def is_closed(self) -> bool:
@@ -34,7 +38,7 @@ class Pair:
 
 def test_the_newest_of_its_origin_comes_first() -> None:
     async def main() -> None:
-        pool, pairs = Pool(10), [Pair() for _ in range(3)]
+        pool, pairs = Pool(10, NetworkPath(Machine())), [Pair() for _ in range(3)]
         first, second, other = (pair.connection for pair in pairs)
         pool.give(A, first)
         pool.give(B, other)
@@ -50,7 +54,7 @@ def test_the_newest_of_its_origin_comes_first() -> None:
 
 def test_the_oldest_makes_room() -> None:
     async def main() -> None:
-        pool, pairs = Pool(2), [Pair() for _ in range(4)]
+        pool, pairs = Pool(2, NetworkPath(Machine())), [Pair() for _ in range(4)]
         for pair, origin in zip(pairs, (A, B, A, B), strict=True):
             pool.give(origin, pair.connection)
         assert [pair.is_closed for pair in pairs] == [True, True, False, False]
@@ -66,7 +70,7 @@ def test_the_oldest_makes_room() -> None:
 
 def test_a_taken_connection_leaves_the_pool() -> None:
     async def main() -> None:
-        pool, pairs = Pool(1), [Pair() for _ in range(3)]
+        pool, pairs = Pool(1, NetworkPath(Machine())), [Pair() for _ in range(3)]
         taken, other, last = pairs
         pool.give(A, taken.connection)
         assert pool.take(A) is taken.connection
@@ -83,7 +87,7 @@ def test_a_taken_connection_leaves_the_pool() -> None:
 
 def test_none_is_kept_for_long() -> None:
     async def main() -> None:
-        pool, old, new = Pool(10), Pair(), Pair()
+        pool, old, new = Pool(10, NetworkPath(Machine())), Pair(), Pair()
         pool.give(A, old.connection)
         await trio.sleep(MAX_IDLE - 1)
         pool.give(A, new.connection)
@@ -99,7 +103,7 @@ def test_none_is_kept_for_long() -> None:
 
 def test_giving_drops_what_is_too_old_elsewhere() -> None:
     async def main() -> None:
-        pool, old, new = Pool(10), Pair(), Pair()
+        pool, old, new = Pool(10, NetworkPath(Machine())), Pair(), Pair()
         pool.give(A, old.connection)
         await trio.sleep(MAX_IDLE + 1)
         pool.give(B, new.connection)
@@ -113,7 +117,7 @@ def test_giving_drops_what_is_too_old_elsewhere() -> None:
 
 def test_a_connection_with_unasked_bytes_is_not_handed_out() -> None:
     async def main() -> None:
-        pool, good, ended, stray = Pool(10), Pair(), Pair(), Pair()
+        pool, good, ended, stray = Pool(10, NetworkPath(Machine())), Pair(), Pair(), Pair()
         for pair in (good, ended, stray):
             pool.give(A, pair.connection)
         ended.peer.close()

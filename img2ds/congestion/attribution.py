@@ -1,0 +1,93 @@
+"""Whose fault is a failure: the URL's, its host's, or that of something that all rows share?
+
+The evidence is what happened to everything else on this machine during the attempt. A fault is
+shared only where the evidence says so: a list of dead hosts on a good network stays a list of dead
+hosts. Pure.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from img2ds.congestion.machine import Floats
+from img2ds.congestion.signals import Signal
+from img2ds.core.failure import Reason
+
+
+class Fault(Enum):
+    """Where the cause of a failure is."""
+
+    ROW = "row"  #: the URL or its host
+    SHARED = "shared"  #: the network, the name servers or this machine
+    UNCLEAR = "unclear"  #: nothing else happened that would tell
+
+
+#: Failures for which the network may be to blame.
+CONNECTING = frozenset((Reason.CONNECT_TIMEOUT.value,))
+TRANSFERRING = frozenset((
+    Reason.STALLED.value, Reason.TOO_SLOW.value, Reason.MAX_TIME.value,
+    Reason.INCOMPLETE_BODY.value, Reason.CONNECT_RESET.value, Reason.CLOSED_BEFORE_REPLY.value,
+))  # fmt: skip
+RESOLVING = frozenset((Reason.DNS_TIMEOUT.value, Reason.DNS_FAILURE.value))
+OF_THE_NETWORK = (
+    CONNECTING | TRANSFERRING | RESOLVING
+    | {Reason.CONNECT_REFUSED.value, Reason.NETWORK_UNREACHABLE.value}
+)  # fmt: skip
+
+#: Share of connections with more than one SYN above which a host's silence says nothing of it. At
+#: a loss of one in ten all of the four SYNs of ten seconds are lost once in 10 000 times.
+MAX_LOSS = 0.10
+#: Hosts that had answered and now fail, as a share of all connections, and how many at least.
+MAX_KNOWN_FAILURES, MIN_KNOWN_FAILURES = 0.05, 3
+#: Share of slow bodies above which a stalled one says nothing of its host.
+MAX_SLOW, MIN_SLOW = 0.3, 3
+#: Share of names without an answer above which the name servers are to blame; in lists of the web
+#: one name in ten has name servers of its own that fail.
+MAX_NAMES_FAILED, MIN_NAMES_FAILED = 0.3, 4
+
+
+def attribute(reason: str, growth: Floats, outage: bool) -> Fault:
+    """Return whose fault a failure is.
+
+    Args:
+        growth: how the machine's totals grew during the attempt.
+        outage: whether the network was out during the attempt.
+    """
+    if reason not in OF_THE_NETWORK:
+        return Fault.ROW
+    if outage:
+        return Fault.SHARED
+    if reason == Reason.NETWORK_UNREACHABLE.value:
+        return Fault.ROW if growth[Signal.ANSWERS] else Fault.UNCLEAR
+    if reason in RESOLVING:
+        return _resolving(growth)
+    if _path_is_full(growth):
+        return Fault.SHARED
+    if reason in TRANSFERRING:
+        return _transferring(reason, growth)
+    return Fault.ROW
+
+
+def _resolving(growth: Floats) -> Fault:
+    failed, found = growth[Signal.NAMES_FAILED], growth[Signal.NAMES_FOUND]
+    if failed >= MIN_NAMES_FAILED and failed > MAX_NAMES_FAILED * (failed + found):
+        return Fault.SHARED
+    # One failure of a name server is no fact about a name (RFC 8767 gives it 30 seconds).
+    return Fault.UNCLEAR
+
+
+def _path_is_full(growth: Floats) -> bool:
+    clean, retransmitted = growth[Signal.CLEAN_CONNECTS], growth[Signal.ALL_RETRANSMITTED]
+    known = growth[Signal.KNOWN_FAILURES]
+    if retransmitted >= 2 and retransmitted > MAX_LOSS * (clean + retransmitted):
+        return True
+    return bool(
+        known >= MIN_KNOWN_FAILURES and known > MAX_KNOWN_FAILURES * (clean + retransmitted)
+    )
+
+
+def _transferring(reason: str, growth: Floats) -> Fault:
+    slow, fast = growth[Signal.SLOW_BODIES], growth[Signal.FAST_BODIES]
+    if slow >= MIN_SLOW and slow > MAX_SLOW * (slow + fast):
+        return Fault.SHARED
+    return Fault.ROW

@@ -1,0 +1,154 @@
+"""The leader's work: reads the machine's totals, updates the controllers, writes the limits.
+
+Every worker has one, for the worker that leads may end before the others.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from img2ds.congestion.bound import Bound, find_bound
+from img2ds.congestion.dns_control import DnsControl
+from img2ds.congestion.history import History
+from img2ds.congestion.link_control import LinkControl
+from img2ds.congestion.machine import Floats
+from img2ds.congestion.outage import Outage, OutageControl, Wants
+from img2ds.congestion.path import NetworkPath
+from img2ds.congestion.path_control import PathControl
+from img2ds.congestion.signals import Limit
+
+#: Seconds between two looks at the totals.
+INTERVAL = 0.1
+
+#: Asks the network whether it is there. Returns whether anything answered, and whether a host was
+#: asked, not a name server.
+Probe = Callable[[], Awaitable[tuple[bool, bool]]]
+
+
+class Controller:
+    """Keeps the limits of the machine, if this worker leads, and the history of its totals.
+
+    Args:
+        requests: rows that one worker can have in progress.
+        probe: called to find out whether the network is there.
+
+    Attributes:
+        path: of this worker.
+    """
+
+    def __init__(self, path: NetworkPath, requests: int, probe: Probe) -> None:
+        self.path = path
+        self._machine = path.machine
+        self._requests = requests
+        self._probe = probe
+        self._history = History()
+        self._connections = PathControl(math.inf)
+        self._link = LinkControl(math.inf)
+        self._dns = DnsControl()
+        self._outage = OutageControl()
+        if self._machine.leads():
+            self._write()
+
+    @property
+    def outage(self) -> Outage:
+        """What is out now."""
+        return Outage(int(self._machine.limits[Limit.OUTAGE_KIND]))
+
+    @property
+    def outage_seconds(self) -> float:
+        """How long the present outage has lasted; 0 without one."""
+        since = self._machine.limits[Limit.OUTAGE_SINCE]
+        return max(time.time() - since, 0.0) if since else 0.0
+
+    def was_out(self, started: float) -> bool:
+        """Return whether the network was out at any time since `started`, on trio's clock."""
+        age = trio.current_time() - started
+        ended = self._machine.limits[Limit.LAST_OUTAGE_END]
+        return self.outage is not Outage.NONE or time.time() - ended < age
+
+    def growth_since(self, started: float) -> Floats:
+        """Return how the totals grew since `started`, on trio's clock."""
+        return self._history.since(started, self._machine.totals())
+
+    @property
+    def condition(self) -> str:
+        """What bounds the run now, or what is out, for people; empty if nothing is known."""
+        limits = self._machine.limits
+        since = limits[Limit.OUTAGE_SINCE]
+        if since:
+            when = time.strftime("%H:%M:%S", time.localtime(since))
+            return f"{self.outage.words} since {when}; waiting"
+        words = Bound(int(limits[Limit.BOUND_BY])).words(limits[Limit.BOUND_AT])
+        return f"bound by {words}" if words else ""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker is the one that speaks for the machine."""
+        return self._machine.leads()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await self._tick()
+            await trio.sleep(INTERVAL)
+
+    async def _tick(self) -> None:
+        machine, now = self._machine, trio.current_time()
+        machine.sweep()
+        self.path.tick()
+        totals = machine.totals()
+        self._history.add(now, totals)
+        if not machine.leads():
+            return
+        ceiling = float(self._requests * machine.count_alive())
+        self._connections.ceiling = 2 * ceiling
+        self._link.ceiling = ceiling
+        self._connections.update(now, totals)
+        self._link.update(now, totals)
+        self._dns.update(now, totals)
+        before = self._outage.outage
+        if self._outage.update(now, totals) is Wants.PROBE:
+            answered, asked_host = await self._probe()
+            self._outage.probed(trio.current_time(), answered, machine.totals(), asked_host)
+        self._note_outage(before)
+        self._write()
+        bound, figure = find_bound(
+            totals, self._connections, self._link, self._dns, self._outage.outage
+        )
+        machine.limits[Limit.BOUND_BY], machine.limits[Limit.BOUND_AT] = bound, figure
+
+    def _note_outage(self, before: Outage) -> None:
+        outage, limits = self._outage.outage, self._machine.limits
+        if outage is before:
+            return
+        limits[Limit.OUTAGE_KIND] = outage
+        if outage is Outage.NONE:
+            limits[Limit.OUTAGE_SINCE] = 0.0
+            limits[Limit.LAST_OUTAGE_END] = time.time()
+            self._connections.restart()
+            self._link.restart()
+            self._dns.restart()
+        elif before is Outage.NONE:
+            limits[Limit.OUTAGE_SINCE] = time.time()
+
+    def _write(self) -> None:
+        limits = self._machine.limits
+        connections, link, dns = self._connections, self._link, self._dns
+        limits[Limit.EPOCH] = connections.epoch
+        limits[Limit.CONNECTIONS] = _limit(connections.window, connections.ceiling)
+        limits[Limit.CONNECT_RATE] = _limit(connections.rate, math.inf)
+        limits[Limit.REQUESTS] = _limit(link.window, link.ceiling)
+        limits[Limit.DNS] = dns.window
+        limits[Limit.DNS_RATE] = dns.rate
+        if self._outage.outage is not Outage.NONE:
+            # Nothing starts but the probe, which passes no gate.
+            limits[Limit.REQUESTS] = -1.0
+
+
+def _limit(value: float, ceiling: float) -> float:
+    """Return a window as a limit: 0 for none, where it has reached its ceiling."""
+    return 0.0 if value >= ceiling else value

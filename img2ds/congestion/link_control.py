@@ -1,0 +1,114 @@
+"""How many rows the link bears at once, so that each body keeps a rate at which it ends in time.
+
+A thin link shares its rate among all bodies that arrive: with too many, all of them crawl, and
+those that get nothing for a while are given up. The sign is that most bodies take longer than
+`SLOW_BODY` seconds. Few slow bodies are slow servers. Where fewer rows at once only lower the
+throughput, the servers are slow, all of them, and the window is restored.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from img2ds.congestion.machine import Floats
+from img2ds.congestion.rounds import Recent
+from img2ds.congestion.signals import SLOW_BODY, Signal
+
+#: Rows in progress on a machine at first.
+FIRST_WINDOW = 64.0
+#: Rows that are always allowed.
+MIN_WINDOW = 4.0
+#: Share of slow bodies that shows a full link, and how many there must be at least.
+FULL, MIN_SLOW = 0.5, 5
+#: A cut to this part of the bodies that arrive.
+CUT = 0.5
+#: Seconds after a cut until its effect shows: what is under way has to end.
+SETTLING = 2 * SLOW_BODY
+#: Where a cut lowered the throughput below this part, the link was not full.
+NOT_FULL = 0.7
+#: Seconds for which that is believed.
+BELIEVED = 60.0
+#: Growth a second, as a factor: below the level of the last cut, and above it.
+FAST_GROWTH, SLOW_GROWTH = 1.6, 1.04
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A cut whose effect is not known yet, and what was before it; bytes a second."""
+
+    when: float
+    window: float
+    throughput: float
+
+
+class LinkControl:
+    """The window of rows in progress. Call `update` about every tenth of a second.
+
+    Args:
+        ceiling: rows that the workers can have in progress at most.
+
+    Attributes:
+        window: rows in progress at once.
+        throughput: bytes of bodies a second, lately.
+        limited: whether the link was full lately.
+    """
+
+    def __init__(self, ceiling: float) -> None:
+        self.ceiling = ceiling
+        self.window = FIRST_WINDOW
+        self.throughput = 0.0
+        self._full_window = math.inf  # the level of the last cut
+        self._recent = Recent()
+        self._cut: _Cut | None = None
+        self._believed_until = -math.inf
+        self._now: float | None = None
+
+    @property
+    def limited(self) -> bool:
+        return math.isfinite(self._full_window)
+
+    def update(self, now: float, totals: Floats) -> None:
+        """Take the machine's totals of now."""
+        seconds = 0.0 if self._now is None else now - self._now
+        self._now = now
+        self._recent.add(now, totals)
+        growth = self._recent.growth()
+        if self._recent.seconds > 0:
+            self.throughput = float(growth[Signal.BODY_BYTES]) / self._recent.seconds
+        if self._cut is not None and now < self._cut.when + SETTLING:
+            return
+        slow, fast = float(growth[Signal.SLOW_BODIES]), float(growth[Signal.FAST_BODIES])
+        if slow >= MIN_SLOW and slow > FULL * (slow + fast) and now >= self._believed_until:
+            self._reduce(now, totals)
+        else:
+            self._cut = None
+            self._grow(seconds, slow, fast)
+
+    def restart(self) -> None:
+        """Begin anew, after an outage."""
+        self.window, self._full_window, self._cut = FIRST_WINDOW, math.inf, None
+        self._recent.clear()
+
+    def _reduce(self, now: float, totals: Floats) -> None:
+        cut = self._cut
+        if cut is not None and self.throughput < NOT_FULL * cut.throughput:
+            self.window, self._full_window, self._cut = cut.window, math.inf, None
+            self._believed_until = now + BELIEVED
+            return
+        arriving = max(float(totals[Signal.BODIES]), MIN_WINDOW)
+        self._cut = _Cut(now, self.window, self.throughput)
+        self.window = max(min(self.window, arriving) * CUT, MIN_WINDOW)
+        self._full_window = self.window
+        self._recent.clear()
+
+    def _grow(self, seconds: float, slow: float, fast: float) -> None:
+        ended = float(self._recent.step()[Signal.FAST_BODIES])
+        if not ended or slow > 0.5 * fast:
+            return
+        if not self.limited:
+            if self.window < self.ceiling:
+                self.window += ended
+            return
+        growth = FAST_GROWTH if self.window < self._full_window else SLOW_GROWTH
+        self.window = min(max(self.window * growth**seconds, self.window + seconds), self.ceiling)

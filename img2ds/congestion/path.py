@@ -1,0 +1,186 @@
+"""A worker's side of the network path: its gates, and what it notices of connections and bodies."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections import OrderedDict
+from collections.abc import Callable
+
+import trio
+
+from img2ds.congestion.gate import Gate
+from img2ds.congestion.machine import Machine
+from img2ds.congestion.signals import LATE_CONNECT, SLOW_BODY, Limit, Signal
+from img2ds.core.failure import Reason
+
+#: Addresses remembered that have answered, about 150 bytes each.
+MAX_KNOWN = 4096
+#: Seconds in which several failures of one known address count once: a host that refuses, or that
+#: died, says nothing of the path.
+KNOWN_FAILURE_INTERVAL = 10.0
+#: Where Linux' `struct tcp_info` has tcpi_total_retrans, and how much of it is needed.
+_TOTAL_RETRANS, _TCP_INFO_SIZE = 100, 104
+
+Address = tuple[str, int]
+
+
+def _no_room() -> bool:
+    return False
+
+
+class NetworkPath:
+    """Connections and bodies of one worker.
+
+    Attributes:
+        connections: the gate of new connections: a row passes it once its host's addresses are
+            known, and leaves it when the connection is closed.
+        requests: the gate of rows in progress.
+        make_room: closes an idle connection; returns whether there was one.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.make_room: Callable[[], bool] = _no_room
+        self.connections = Gate(
+            machine, Signal.OPEN, Signal.WAITING_CONNECT, Limit.CONNECTIONS, Limit.CONNECT_RATE,
+            lambda: self.make_room(),
+        )  # fmt: skip
+        self.requests = Gate(machine, Signal.REQUESTS, Signal.WAITING_REQUEST, Limit.REQUESTS)
+        self._bodies: OrderedDict[object, float] = OrderedDict()  # fast so far, by their start
+        self._names: OrderedDict[str, None] = OrderedDict()
+        self._known: OrderedDict[Address, float] = OrderedDict()  # with the last failure counted
+
+    # Connections
+
+    def connect_started(self) -> float:
+        """Note a SYN. Returns what `connected` and `connect_failed` take."""
+        self.machine.cell[Signal.CONNECTING] += 1
+        return self.machine.limits[Limit.EPOCH]
+
+    def connect_ended(self) -> None:
+        """Note that an attempt ended, however; then say how."""
+        self.machine.cell[Signal.CONNECTING] -= 1
+
+    def connected(
+        self, sock: socket.socket, address: Address, seconds: float, epoch: float
+    ) -> None:
+        """Note a connection that took so many seconds."""
+        cell = self.machine.cell
+        cell[Signal.ANSWERS] += 1
+        self._remember(address)
+        if seconds >= LATE_CONNECT and syn_was_retransmitted(sock):
+            if epoch == self.machine.limits[Limit.EPOCH]:
+                cell[Signal.RETRANSMITTED_CONNECTS] += 1
+            cell[Signal.ALL_RETRANSMITTED] += 1
+        else:
+            cell[Signal.CLEAN_CONNECTS] += 1
+
+    def refused(self, address: Address) -> None:
+        """Note a connection attempt that was answered with a refusal or a reset."""
+        self.machine.cell[Signal.ANSWERS] += 1
+        self._count_known_failure(address)
+
+    def timed_out(self, address: Address) -> None:
+        """Note a connection attempt that was not answered in time."""
+        self.machine.cell[Signal.CONNECT_TIMEOUTS] += 1
+        self._count_known_failure(address)
+
+    def unreachable(self) -> None:
+        """Note a connection attempt for which there was no route."""
+        self.machine.cell[Signal.UNREACHABLE] += 1
+
+    def known_addresses(self, count: int) -> list[Address]:
+        """Return the last addresses that answered, the latest first."""
+        latest = reversed(self._known)
+        return [address for address, _ in zip(latest, range(count), strict=False)]
+
+    def _remember(self, address: Address) -> None:
+        self._known[address] = self._known.pop(address, 0.0)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+
+    def _count_known_failure(self, address: Address) -> None:
+        last = self._known.get(address)
+        now = trio.current_time()
+        if last is not None and (not last or now - last > KNOWN_FAILURE_INTERVAL):
+            self._known[address] = now
+            self.machine.cell[Signal.KNOWN_FAILURES] += 1
+
+    # Names
+
+    def name_found(self, host: str) -> None:
+        """Note a name with addresses, which may come from a cache."""
+        self._note_name(host, Signal.NAMES_FOUND)
+
+    def name_failed(self, host: str, reason: str) -> None:
+        """Note a name that got no answer; "no such name" is one."""
+        silent = reason in (Reason.DNS_FAILURE.value, Reason.DNS_TIMEOUT.value)
+        self._note_name(host, Signal.NAMES_FAILED if silent else Signal.NAMES_FOUND)
+
+    def _note_name(self, host: str, signal: Signal) -> None:
+        """Count each name once: a bad name that is asked for again is no further evidence."""
+        if host in self._names:
+            return
+        self._names[host] = None
+        if len(self._names) > MAX_KNOWN:
+            self._names.popitem(last=False)
+        self.machine.cell[signal] += 1
+
+    # Bodies
+
+    def body_started(self) -> object:
+        """Note a response whose body begins to arrive. Returns what `body_ended` takes."""
+        cell = self.machine.cell
+        cell[Signal.ANSWERS] += 1
+        cell[Signal.BODIES] += 1
+        key = object()
+        self._bodies[key] = trio.current_time()
+        return key
+
+    def received(self, count: int) -> None:
+        """Note bytes of a body."""
+        self.machine.cell[Signal.BODY_BYTES] += count
+
+    def body_ended(self, key: object, *, slow: bool) -> None:
+        """Note the end of a body, good or not; `slow` when it was given up for its rate."""
+        cell = self.machine.cell
+        cell[Signal.BODIES] -= 1
+        if self._bodies.pop(key, None) is not None:
+            cell[Signal.SLOW_BODIES if slow else Signal.FAST_BODIES] += 1
+
+    def tick(self) -> None:
+        """Count the bodies that have become slow, and make room for others' connections.
+
+        Call it a few times a second.
+        """
+        self._yield_idle()
+        slow_since = trio.current_time() - SLOW_BODY
+        while self._bodies:
+            key = next(iter(self._bodies))
+            if self._bodies[key] > slow_since:
+                break
+            del self._bodies[key]
+            self.machine.cell[Signal.SLOW_BODIES] += 1
+
+    def _yield_idle(self) -> None:
+        """Close idle connections when rows of any worker wait for the path."""
+        machine = self.machine
+        if machine.limits[Limit.CONNECTIONS] and machine.cell[Signal.IDLE]:
+            for _ in range(int(machine.total(Signal.WAITING_CONNECT))):
+                if not self.make_room():
+                    break
+
+
+def syn_was_retransmitted(sock: socket.socket) -> bool:
+    """Return whether a fresh connection needed more than one SYN; true where nobody knows."""
+    if not hasattr(socket, "TCP_INFO"):
+        return True
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+    except OSError:
+        return True
+    if len(info) < _TCP_INFO_SIZE:
+        return True
+    count: int = struct.unpack_from("I", info, _TOTAL_RETRANS)[0]
+    return count > 0

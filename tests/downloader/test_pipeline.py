@@ -124,7 +124,7 @@ def test_retries_do_not_repeat_what_was_asked_for_others() -> None:
 
 def test_a_name_server_that_times_out_is_not_the_hosts_silence() -> None:
     failed = failure(Reason.DNS_TIMEOUT, "no answer")
-    rows = Rows([f"http://unknown/{number}" for number in range(6)])
+    rows = Rows([f"http://unknown/{number}" for number in range(5)])
     fetcher = Fetcher(lambda url, number: failed)
     # The first row alone; then each three times, at once, since nobody knows who is to blame.
     assert download(rows, fetcher) < 10 + 3 * 10 + 1.5 * (2 + 4) + 0.1

@@ -16,7 +16,7 @@ from img2ds.congestion.dns_control import DnsControl
 from img2ds.congestion.history import History
 from img2ds.congestion.link_control import LinkControl
 from img2ds.congestion.machine import Floats
-from img2ds.congestion.outage import Outage, OutageControl, Wants
+from img2ds.congestion.outage import PORTAL_ROWS, Outage, OutageControl, Wants
 from img2ds.congestion.path import NetworkPath
 from img2ds.congestion.path_control import PathControl
 from img2ds.congestion.signals import Limit
@@ -148,7 +148,9 @@ class Controller:
         limits[Limit.REQUESTS] = _limit(link.window, link.ceiling)
         limits[Limit.DNS] = dns.window
         limits[Limit.DNS_RATE] = dns.rate
-        if self._outage.outage is not Outage.NONE:
+        if self._outage.outage is Outage.PORTAL:
+            limits[Limit.REQUESTS] = PORTAL_ROWS
+        elif self._outage.outage is not Outage.NONE:
             # Nothing starts but the probe, which passes no gate.
             limits[Limit.REQUESTS] = -1.0
 

@@ -140,6 +140,10 @@ class NetworkPath:
             self._known[address] = now
             self.machine.cell[Signal.KNOWN_FAILURES] += 1
 
+    def portal_answered(self) -> None:
+        """Note a response of a portal."""
+        self.machine.cell[Signal.PORTAL_PAGES] += 1
+
     # Names
 
     def name_found(self, host: str) -> None:

@@ -56,11 +56,9 @@ class PortalWatch:
         self._images = True
         self._recent.append((now, host, None))
 
-    def add_page(self, now: float, host: str, page: Page | None) -> bool:
-        """Note another response; return whether it is a portal's."""
+    def add_page(self, now: float, host: str, page: Page) -> bool:
+        """Note a page; return whether it is a portal's."""
         self._recent.append((now, host, page))
-        if page is None:
-            return False
         hosts = {h for when, h, p in self._recent if p == page and now - when < FOR}
         if len(hosts) < HOSTS and page[0] != NETWORK_AUTHENTICATION_REQUIRED:
             return False

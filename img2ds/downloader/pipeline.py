@@ -16,14 +16,19 @@ from time import perf_counter
 import trio
 
 from img2ds.config.options import Options
-from img2ds.congestion.attribution import OF_THE_NETWORK, Fault, attribute
+from img2ds.congestion.attribution import OF_THE_NETWORK, RESOLVING, Fault, attribute
 from img2ds.congestion.controller import Controller
+from img2ds.congestion.host_control import HostControl
+from img2ds.congestion.host_table import HostTable
 from img2ds.congestion.outage import Outage
+from img2ds.congestion.portal import Page, PortalWatch, page_of
 from img2ds.core.failure import Failure, Reason, Retryability, failure, retryability
 from img2ds.core.sample import Body
-from img2ds.downloader.hosts import HostLimits
+from img2ds.downloader.hosts import Hosts
 from img2ds.downloader.scheduler import Row, RowEnd, Scheduler
 from img2ds.downloader.shard import Shard
+from img2ds.downloader.short_connect import ShortConnect
+from img2ds.downloader.silence import SHORT, silence_failure
 from img2ds.downloader.slots import Slot, Slots
 from img2ds.image.boxes import BoxError, Boxes, read_boxes
 from img2ds.image.digest import make_digest
@@ -51,8 +56,6 @@ MAX_WAITING_FOR_THREAD = 2
 FIRST_LIMIT = 1
 #: Rows a slot that may wait for hosts that have not responded yet.
 MAX_WAITING_PER_SLOT = 4
-#: Failures that are the host's, whatever its URL.
-HOST_TIMEOUTS = frozenset((Reason.CONNECT_TIMEOUT.value, Reason.DNS_TIMEOUT.value))
 #: Tracebacks kept a shard: one shows the fault, a thousand hide it.
 MAX_NOTES = 3
 
@@ -63,6 +66,7 @@ class Pipeline:
     Args:
         finished: called once for each shard, when its last row has ended.
         controller: knows what the network did during an attempt.
+        table: what this machine's workers share of hosts; None for a worker alone.
 
     Attributes:
         scheduler: add shards here, and close it in the end.
@@ -74,13 +78,15 @@ class Pipeline:
         fetcher: Fetcher,
         finished: Callable[[Shard], None],
         controller: Controller,
+        table: HostTable | None = None,
     ) -> None:
         self._controller = controller
         network = options.network
         slots = network.thread_count
-        hosts: HostLimits[Row] = HostLimits(
-            network.per_host_concurrency, FIRST_LIMIT, MAX_WAITING_PER_SLOT * slots
+        control = HostControl(
+            table or HostTable(), network.per_host_concurrency, network.per_host_rate
         )
+        hosts: Hosts[Row] = Hosts(control, FIRST_LIMIT, MAX_WAITING_PER_SLOT * slots)
         self.scheduler = Scheduler(hosts)
         self._slots = Slots(slots, self.scheduler.next, self._work, controller.path.requests)
         self._network = network
@@ -95,6 +101,7 @@ class Pipeline:
         )
         self._verify = make_digest(verify[1]) if verify else None
         self._thread = trio.CapacityLimiter(1)
+        self._portal = PortalWatch()
         self._random = Random()
 
     def take_progress(self) -> Tally:
@@ -122,15 +129,29 @@ class Pipeline:
         with self._budget.lease() as lease:
             deadline = Deadline(self._network.timeout, self._network.max_time)
             on_response = partial(self.scheduler.record_response, row)
-            context = FetchContext(lease, deadline, slot, slot.waiting, on_response)
+            may_keep = partial(self.scheduler.may_keep, row)
+            context = FetchContext(lease, deadline, slot, slot.waiting, on_response, may_keep)
+            if self.scheduler.silences(row):
+                context.connecting = ShortConnect(slot, deadline, SHORT)
             outcome = await self._attempt(row, context, boxes)
         fault = self._attribute(outcome, started)
-        if fault is Fault.ROW:
-            self._inform_host(row, outcome)
-            self._end_or_retry(row, outcome)
-        else:
+        if fault is Fault.ROW and self._is_portal(row, outcome, context.page):
+            fault = Fault.SHARED
+        if fault is not Fault.ROW:
             assert isinstance(outcome, Failure)
             self._give_back(row, outcome, fault)
+        elif not self._goes_back(row, outcome):
+            self._end_or_retry(row, outcome)
+
+    def _is_portal(self, row: Row, outcome: Failure | RowEnd, page: Page | None) -> bool:
+        """Return whether a portal has answered in place of the row's host."""
+        now = trio.current_time()
+        if not isinstance(outcome, Failure):
+            self._portal.add_image(now, row.host)
+        elif page is not None and self._portal.add_page(now, row.host, page):
+            self._controller.path.portal_answered()
+            return True
+        return False
 
     def _attribute(self, outcome: Failure | RowEnd, started: float) -> Fault:
         """Return whose fault the outcome of an attempt is."""
@@ -144,6 +165,9 @@ class Pipeline:
 
     def _give_back(self, row: Row, outcome: Failure, fault: Fault) -> None:
         """Try a row again that failed for no fault of its own; that takes none of its attempts."""
+        if outcome.reason in RESOLVING:
+            # Its host is not to blame: the host's other rows need not wait for this one.
+            self.scheduler.record_response(row)
         if self._controller.outage is not Outage.NONE:
             self.scheduler.retry(row, LOCAL_RETRY_DELAY)
             return
@@ -166,14 +190,16 @@ class Pipeline:
             fetched = await self._fetcher.fetch(shard.urls[row.index], context)
             if isinstance(fetched, Failure):
                 return fetched
-            return await self._transform(row, fetched.body, boxes)
+            return await self._transform(row, fetched.body, boxes, context)
         except Exception as fault:
             # The only broad except of a worker: a bug costs one row, is counted and logged.
             if len(shard.notes) < MAX_NOTES:
                 shard.notes.append(f"{shard.urls[row.index]}: {traceback.format_exc()}")
             return failure(Reason.INTERNAL_ERROR, f"internal error: {type(fault).__name__}")
 
-    async def _transform(self, row: Row, body: Body, boxes: Boxes) -> Failure | RowEnd:
+    async def _transform(
+        self, row: Row, body: Body, boxes: Boxes, context: FetchContext
+    ) -> Failure | RowEnd:
         """Turn a body into a sample and store it."""
         shard = row.shard
         shard.tally.bytes_received += len(body)
@@ -187,6 +213,7 @@ class Pipeline:
                 return failure(Reason.HASH_MISMATCH, "hash differs from the expected one")
         image = self._transformer.inspect(body, boxes)
         if isinstance(image, Failure):
+            context.page = page_of(image.reason, body, context.final_host)
             return image
         if image.costly and self._thread.statistics().tasks_waiting < MAX_WAITING_FOR_THREAD:
             encoded = await trio.to_thread.run_sync(
@@ -207,16 +234,20 @@ class Pipeline:
         self._progress.seconds["write"] += perf_counter() - transformed
         return RowEnd.STORED
 
-    def _inform_host(self, row: Row, outcome: Failure | RowEnd) -> None:
-        """Record what an attempt says of the row's host; rows may share a time-out."""
-        if isinstance(outcome, Failure):
-            if outcome.reason in HOST_TIMEOUTS and not outcome.via_other_host:
-                for other in self.scheduler.record_timeout(row):
-                    self._end_or_retry(other, outcome)
-                return
-            if retryability(outcome.reason) is Retryability.LOCAL:
-                return
-        self.scheduler.record_response(row)
+    def _goes_back(self, row: Row, outcome: Failure | RowEnd) -> bool:
+        """Record what an attempt says of the row's host. Returns whether the row waits with it."""
+        fault = outcome if isinstance(outcome, Failure) else None
+        if fault is not None and fault.reason == Reason.CONNECT_TIMEOUT.value:
+            if fault.via_other_host:
+                self.scheduler.record_response(row)
+                return False
+            silent = self.scheduler.record_silence(row)
+            for other in silent.sharing:
+                self._end_or_retry(other, silence_failure(silent.number))
+            return silent.waits
+        if fault is not None and retryability(fault.reason) is Retryability.LOCAL:
+            return False
+        return self.scheduler.record(row, fault)
 
     def _end_or_retry(self, row: Row, outcome: Failure | RowEnd) -> None:
         delay = self._retry_delay(row, outcome) if isinstance(outcome, Failure) else None
@@ -234,7 +265,7 @@ class Pipeline:
             return LOCAL_RETRY_DELAY
         row.attempts += 1
         # An attempt that timed out for other rows of the host need not be repeated for this one.
-        attempts = max(row.attempts, self.scheduler.timeouts(row))
+        attempts = max(row.attempts, self.scheduler.silences(row))
         return retry_delay(outcome, attempts, self._network.retries, self._random)
 
     def _end(self, row: Row, outcome: Failure | RowEnd) -> None:

@@ -18,6 +18,8 @@ import trio
 
 from img2ds.config.options import Options
 from img2ds.congestion.controller import Controller
+from img2ds.congestion.dns_names import DnsNames
+from img2ds.congestion.host_table import HostTable
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import UsageError
@@ -120,9 +122,12 @@ class _Run:
     async def main(self) -> None:
         network = self._options.network
         path = NetworkPath(self._machine)
-        resolver = open_resolver(network)
+        names = DnsNames(self._machine.token)
+        resolver = open_resolver(network, self._machine, names)
         fetcher = open_fetcher(network, resolver, path)
         controller = Controller(path, network.thread_count, partial(probe, path, resolver))
+        table = HostTable(self._machine.token, self._machine.index)
+        self._machine.when_dead.append(table.clear_worker)
         try:
             async with trio.open_nursery() as progress:
                 progress.start_soon(controller.run)
@@ -132,6 +137,7 @@ class _Run:
                         fetcher,
                         finished=lambda shard: nursery.start_soon(self._commit, shard),
                         controller=controller,
+                        table=table,
                     )
                     progress.start_soon(self._report, pipeline, controller, progress.cancel_scope)
                     nursery.start_soon(self._load, pipeline)
@@ -141,6 +147,8 @@ class _Run:
             if self._shards:
                 self._give_up(controller)
         finally:
+            resolver.close()
+            names.close()
             await fetcher.aclose()
 
     def _give_up(self, controller: Controller) -> None:

@@ -101,7 +101,8 @@ class Connector:
     async def _resolve(self, host: str, deadline: Deadline, *, guarded: bool) -> Sequence[str]:
         addresses: Sequence[str]
         try:
-            addresses = await deadline.within(partial(self._resolver.resolve, host))
+            resolve = partial(self._resolver.resolve, host, deadline)
+            addresses = await deadline.within(resolve)
         except FetchError as error:
             self._path.name_failed(host, error.failure.reason)
             raise

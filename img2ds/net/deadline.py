@@ -77,6 +77,8 @@ class Deadline:
     async def within(self, work: Callable[[], Awaitable[T]]) -> T:
         """Return the result of `work`, which has its own timeout and may be started again.
 
+        It may extend this deadline, and is started again when it did.
+
         Raises:
             FetchError: max_time.
         """
@@ -84,6 +86,8 @@ class Deadline:
             with trio.CancelScope(deadline=self.ends_at):
                 return await work()
             late = trio.current_time() - self.ends_at
+            if late < 0:
+                continue
             if late <= TOLERATED_LATENESS:
                 raise FetchError(Reason.MAX_TIME, "took longer than max_time")
             self.extend(late + self.timeout)

@@ -4,18 +4,44 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from img2ds.core.failure import UsageError
 
+#: As in resolv.conf(5): at most so many dots, seconds and rounds.
+_MOST = {"ndots": 15, "timeout": 30, "attempts": 5}
+
 
 @dataclass(frozen=True, slots=True)
 class DnsConfig:
-    """Servers as (address, port), and the addresses of each name of the hosts file."""
+    """Servers as (address, port), the addresses of each name of the hosts file, and options.
+
+    Attributes:
+        search: domains that are appended to names with fewer than `ndots` dots.
+        timeout: seconds that a question may take as long as no answer was measured.
+        attempts: questions at least, before a name is said to fail.
+        rotate: whether servers are asked in turn.
+    """
 
     servers: tuple[tuple[str, int], ...]
     hosts: dict[str, tuple[str, ...]]
+    search: tuple[str, ...] = ()
+    ndots: int = 1
+    timeout: float = 5.0
+    attempts: int = 2
+    rotate: bool = False
+
+    def candidates(self, host: str) -> tuple[str, ...]:
+        """Return the names to ask for, in order.
+
+        A name with a dot is first asked for as it is, whatever `ndots` says: hosts of URLs are
+        complete.
+        """
+        if host.endswith(".") or host.count(".") >= self.ndots:
+            return (host,)
+        longer = tuple(f"{host}.{domain}" for domain in self.search)
+        return (host, *longer) if "." in host else (*longer, host)
 
 
 def system_config(servers: Sequence[str] = ()) -> DnsConfig:
@@ -24,8 +50,11 @@ def system_config(servers: Sequence[str] = ()) -> DnsConfig:
     Raises:
         UsageError: a given server is not an address.
     """
-    chosen = tuple(_server(text) for text in servers) or read_resolv_conf(Path("/etc/resolv.conf"))
-    return DnsConfig(chosen, read_hosts(Path("/etc/hosts")))
+    chosen = tuple(_server(text) for text in servers)
+    config = replace(
+        read_resolv_conf(Path("/etc/resolv.conf")), hosts=read_hosts(Path("/etc/hosts"))
+    )
+    return replace(config, servers=chosen) if chosen else config
 
 
 def _server(text: str) -> tuple[str, int]:
@@ -51,19 +80,35 @@ def address_family(address: str) -> socket.AddressFamily | None:
     return None
 
 
-def read_resolv_conf(path: Path) -> tuple[tuple[str, int], ...]:
-    """Return the servers of a resolv.conf, this machine's when it names none."""
+def read_resolv_conf(path: Path) -> DnsConfig:
+    """Return what a resolv.conf(5) says; without servers there, this machine is the server."""
     try:
         lines = path.read_text(errors="replace").splitlines()
     except OSError:
         lines = []
-    fields = (line.split() for line in lines)
-    found = [
-        (line[1], 53)
-        for line in fields
-        if len(line) > 1 and line[0] == "nameserver" and address_family(line[1]) is not None
-    ]
-    return tuple(found) or (("127.0.0.1", 53),)
+    servers: list[tuple[str, int]] = []
+    search: tuple[str, ...] = ()
+    numbers: dict[str, int] = {}
+    rotate = False
+    for keyword, *values in (line.split() for line in lines if line.strip()):
+        if keyword == "nameserver" and values and address_family(values[0]) is not None:
+            servers.append((values[0], 53))
+        elif keyword in ("search", "domain"):  # the last one counts
+            search = tuple(domain.strip(".").lower() for domain in values if domain.strip("."))
+        elif keyword == "options":
+            rotate = rotate or "rotate" in values
+            for name, _, number in (value.partition(":") for value in values):
+                if name in _MOST and number.isdigit():
+                    numbers[name] = min(int(number), _MOST[name])
+    return DnsConfig(
+        tuple(servers) or (("127.0.0.1", 53),),
+        {},
+        search,
+        ndots=numbers.get("ndots", 1),
+        timeout=float(max(numbers.get("timeout", 5), 1)),
+        attempts=max(numbers.get("attempts", 2), 1),
+        rotate=rotate,
+    )
 
 
 def read_hosts(path: Path) -> dict[str, tuple[str, ...]]:

@@ -12,6 +12,7 @@ import trio
 
 from img2ds.config.network import PROXY_FROM_ENVIRONMENT, PROXY_NONE
 from img2ds.config.options import NetworkOptions
+from img2ds.congestion.dns_names import DnsNames
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Failure, UsageError
@@ -72,9 +73,17 @@ def open_fetcher(
     return RedirectingFetcher(client, Routes(options), options)
 
 
-def open_resolver(options: NetworkOptions) -> Resolver:
-    """Return the resolver that the options ask for."""
-    return Resolver(system_config(options.dns_servers), options.timeout)
+def open_resolver(
+    options: NetworkOptions, machine: Machine | None = None, names: DnsNames | None = None
+) -> Resolver:
+    """Return the resolver that the options ask for.
+
+    Args:
+        machine: counts and limits the questions; None for a worker alone.
+        names: the answers that the machine's workers share.
+    """
+    config = system_config(options.dns_servers)
+    return Resolver(config, options.timeout, machine=machine, names=names)
 
 
 def _connector(options: NetworkOptions, resolver: Resolver | None, path: NetworkPath) -> Connector:

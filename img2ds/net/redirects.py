@@ -57,6 +57,11 @@ class RedirectingFetcher:
                 return failure(Reason.PROXY_ERROR, "proxy requires credentials (407)")
             location = head.fields.get(b"location")
             if head.status not in REDIRECTS or location is None:
-                return self._rules.outcome(response)
-            url = next_url(url, location, hops, self._max_redirects)
+                outcome = self._rules.outcome(response)
+                if hops and isinstance(outcome, Failure):
+                    return replace(outcome, via_other_host=True)
+                return outcome
+            first, url = url.host, next_url(url, location, hops, self._max_redirects)
+            if url.host != first:
+                context.final_host = url.host
             hops += 1

@@ -1,54 +1,65 @@
-"""Names to addresses: hosts file, cache, then DNS servers; each question is asked once.
+"""Names to addresses: hosts file, cache, then DNS servers; each name is asked for once at a time.
 
-A stub resolver on trio sockets instead of getaddrinfo in threads: its questions can be
-cancelled, bounded and counted, and a list of a million hosts does not flood the server.
+A stub resolver on trio sockets instead of getaddrinfo in threads: its questions can be bounded and
+counted, for all workers of a machine together, and a list of a million hosts does not flood the
+server. Answers are kept, failures are not: see `dns_fault`.
 """
 
 from __future__ import annotations
 
-import errno
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
+from random import Random, SystemRandom
 
 import trio
 
+from img2ds.congestion.dns_names import DnsNames
+from img2ds.congestion.gate import Gate
+from img2ds.congestion.machine import Machine
+from img2ds.congestion.signals import Limit, Signal
 from img2ds.core.failure import Reason
-from img2ds.net.dns import Answer, BadMessage, RecordType, ResponseCode, encode_query
+from img2ds.net.deadline import Deadline
+from img2ds.net.dns import RecordType
 from img2ds.net.dns_config import DnsConfig, address_family, has_ipv6_route
-from img2ds.net.dns_exchange import ask_server
+from img2ds.net.dns_exchange import Exchange, Outcome, Result
+from img2ds.net.dns_fault import FailureShare
+from img2ds.net.dns_lookup import LookUp, Surroundings
+from img2ds.net.dns_server import DnsServer
 from img2ds.net.error import FetchError
 
-#: Questions in flight at once. Common home routers and local forwarders take 150.
-MAX_QUESTIONS = 64
+#: Questions in flight at once where nobody controls it, and in one process at most. Common home
+#: routers and local forwarders take 150.
+UNCONTROLLED, MAX_QUESTIONS = 64, 256
 #: Seconds that an answer is kept at least and at most: a dataset's hosts do not move in a minute.
 MIN_TTL, MAX_TTL = 60.0, 3600.0
-#: Seconds that "no such name" is kept, and that a failing server's answer is.
-NOT_FOUND_TTL, FAILURE_TTL = 600.0, 5.0
+#: Seconds that "no such name" is kept at most.
+MAX_NOT_FOUND_TTL = 600.0
+#: Seconds for which a name that failed is asked for once, not until it is clear whose fault it is.
+SUSPECT_TIME = 60.0
+#: A name that every recursive server knows.
+PROBE_NAME = "a.root-servers.net"
 #: Names kept at most, about 350 bytes each.
 MAX_NAMES = 50_000
-#: Rounds over all servers before giving up, as glibc's default `attempts`.
-ROUNDS = 2
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
-    """The addresses of a name, or why there are none; `pending` is set while it is asked for."""
+    """The addresses of a name; none where there is no such name."""
 
-    pending: trio.Event | None
-    expires: float = 0.0
-    addresses: tuple[str, ...] = ()
-    error: tuple[Reason, str] | None = None
+    expires: float
+    addresses: tuple[str, ...]
 
 
 class Resolver:
-    """A caching stub resolver. Use from one trio run.
+    """A caching stub resolver. Use from one trio run, at whose end its sockets close.
 
     Args:
         config: servers and hosts file.
-        timeout: seconds that a name may take in all.
+        timeout: seconds that a name without an answer takes, when others are answered.
         ipv6: whether to ask for AAAA records; with None, only when there is an IPv6 route.
         seed: of the message numbers; None for unpredictable ones, as RFC 5452 requires.
+        machine: counts questions and limits them; None for a worker alone.
+        names: the answers that the machine's workers share.
     """
 
     def __init__(
@@ -57,133 +68,144 @@ class Resolver:
         timeout: float,
         ipv6: bool | None = None,
         seed: int | None = None,
+        machine: Machine | None = None,
+        names: DnsNames | None = None,
     ) -> None:
-        self._config = config
-        self._timeout = timeout
-        self._types = [RecordType.A]
-        if has_ipv6_route() if ipv6 is None else ipv6:
-            self._types.insert(0, RecordType.AAAA)
-        self._random = Random(seed)
+        if machine is None:
+            machine = Machine()
+            machine.limits[Limit.DNS] = UNCONTROLLED
+        six = has_ipv6_route() if ipv6 is None else ipv6
+        random = SystemRandom() if seed is None else Random(seed)
+        self._names = names
         self._entries: dict[str, _Entry] = {}
-        self._slots = trio.CapacityLimiter(MAX_QUESTIONS)
+        self._look_ups: dict[str, LookUp] = {}
+        self._suspects: dict[str, float] = {}
+        self._shared = Surroundings(
+            config=config,
+            servers=[DnsServer(a, random, config.timeout, timeout) for a in config.servers],
+            kinds=(RecordType.AAAA, RecordType.A) if six else (RecordType.A,),
+            timeout=timeout,
+            machine=machine,
+            slots=trio.CapacityLimiter(MAX_QUESTIONS),
+            gate=Gate(
+                machine, Signal.DNS_IN_FLIGHT, Signal.WAITING_DNS, Limit.DNS, rate=Limit.DNS_RATE
+            ),
+            share=FailureShare(),
+            random=random,
+            known=self._known,
+        )
 
-    async def resolve(self, host: str) -> tuple[str, ...]:
+    async def resolve(self, host: str, deadline: Deadline | None = None) -> Sequence[str]:
         """Return the addresses of `host`, in the order to try them; a literal is its own address.
+
+        Args:
+            deadline: gets back the time in which no question could be asked.
 
         Raises:
             FetchError: dns_not_found, dns_timeout, dns_failure or no_descriptors.
         """
-        if host in self._config.hosts:
-            return self._config.hosts[host]
-        entry = self._entries.get(host)
-        while entry is not None and entry.pending is not None:
-            await entry.pending.wait()
-            entry = self._entries.get(host)
-        if entry is None or entry.expires < trio.current_time():
-            if address_family(host) is not None:
-                return (host,)
-            entry = await self._ask(host)
-        if entry.error is not None:
-            raise FetchError(*entry.error)
-        return entry.addresses
+        addresses = self._find(host)
+        if addresses is None:
+            addresses = await self._wait(self._look_up(host), deadline)
+        if not addresses:
+            raise FetchError(Reason.DNS_NOT_FOUND, "host not found")
+        return addresses
 
     async def answers(self, timeout: float) -> bool:
-        """Ask the name servers for a root server; return whether any gives an answer."""
-        query = encode_query(self._random.getrandbits(16), "a.root-servers.net", RecordType.A)
-        for server in self._config.servers:
-            with trio.move_on_after(timeout / len(self._config.servers)), suppress(OSError):
-                (answer,) = await ask_server(server, [query])
-                if answer.code in (ResponseCode.NO_ERROR, ResponseCode.NAME_ERROR):
-                    return True
-        return False
+        """Return whether any name server answers now; asks beyond all limits, for a root server."""
+        answered = False
 
-    async def _ask(self, host: str) -> _Entry:
+        async def ask(server: DnsServer, scope: trio.CancelScope) -> None:
+            nonlocal answered
+            exchange = Exchange([server], PROBE_NAME, (RecordType.A,), lambda result: None)
+            if (await exchange.run()).is_answer:
+                answered = True
+                scope.cancel()
+
+        with trio.move_on_after(timeout):
+            async with trio.open_nursery() as nursery:
+                for server in self._shared.servers:
+                    nursery.start_soon(ask, server, nursery.cancel_scope)
+        return answered
+
+    def close(self) -> None:
+        """Close the sockets; answers that are still to come are lost."""
+        for server in self._shared.servers:
+            server.sockets.close()
+
+    def _find(self, host: str) -> tuple[str, ...] | None:
+        """Return what is known without asking; nothing in it when there is no such name."""
+        config = self._shared.config
+        if host in config.hosts:
+            return config.hosts[host]
+        entry = self._entries.get(host)
+        if entry is not None and entry.expires >= trio.current_time():
+            return entry.addresses
+        if address_family(host) is not None:
+            return (host,)
         if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 6.3
-            return _Entry(None, addresses=("127.0.0.1",))
-        if len(self._entries) >= MAX_NAMES:
-            self._forget()
-        pending = trio.Event()
-        entry = self._entries[host] = _Entry(pending)
+            return ("127.0.0.1",)
+        known = self._known(host)
+        return None if known is None else known.addresses
+
+    def _known(self, host: str) -> Result | None:
+        """Return the answer that another worker of the machine has found."""
+        found = None if self._names is None else self._names.find(host)
+        if found is None:
+            return None
+        addresses, seconds = found
+        self._keep(host, addresses, seconds)
+        return Result(Outcome.FOUND if addresses else Outcome.NOT_FOUND, addresses, int(seconds))
+
+    def _look_up(self, host: str) -> LookUp:
+        look_up = self._look_ups.get(host)
+        if look_up is None:
+            suspect = self._suspects.get(host, -SUSPECT_TIME)
+            once = trio.current_time() < suspect + SUSPECT_TIME
+            look_up = LookUp(self._shared, host, self._store, once=once)
+            self._look_ups[host] = look_up
+            trio.lowlevel.spawn_system_task(self._run, look_up)
+        return look_up
+
+    async def _run(self, look_up: LookUp) -> None:
         try:
-            try:
-                entry.addresses, ttl = await self._look_up(host)
-            except FetchError as error:
-                reason = Reason.named(error.failure.reason)
-                entry.error = (reason, error.failure.message)
-                ttl = NOT_FOUND_TTL if reason is Reason.DNS_NOT_FOUND else FAILURE_TTL
-            entry.expires = trio.current_time() + ttl
-        except BaseException:
-            del self._entries[host]
-            raise
+            await look_up.run()
         finally:
-            entry.pending = None
-            pending.set()
-        return entry
+            del self._look_ups[look_up.host]
+            if isinstance(look_up.error, FetchError):
+                if len(self._suspects) >= MAX_NAMES:
+                    self._suspects.clear()
+                self._suspects[look_up.host] = trio.current_time()
 
-    def _forget(self) -> None:
-        """Drop the older half of the cache, except names that are being asked for."""
-        for name in list(self._entries)[: MAX_NAMES // 2]:
-            if self._entries[name].pending is None:
-                del self._entries[name]
-
-    async def _look_up(self, host: str) -> tuple[tuple[str, ...], float]:
-        """Return the addresses of a name and how many seconds to keep them. Raises FetchError."""
+    @staticmethod
+    async def _wait(look_up: LookUp, deadline: Deadline | None) -> tuple[str, ...]:
+        before = look_up.waited
         try:
-            queries = [
-                encode_query(self._random.getrandbits(16), host, kind) for kind in self._types
-            ]
-        except BadMessage:
-            raise FetchError(Reason.DNS_NOT_FOUND, "host not found") from None
-        servers = self._config.servers * ROUNDS
-        # The first round gets less, so that one silent server leaves time for the next.
-        server_timeout = max(self._timeout / len(servers), min(2.0, self._timeout / 2))
-        error = FetchError(Reason.DNS_TIMEOUT, "name server did not answer")
-        async with self._slots:
-            with trio.move_on_after(self._timeout):
-                for server in servers:
-                    answers: list[Answer] | None = None
-                    try:
-                        with trio.move_on_after(server_timeout):
-                            answers = await ask_server(server, queries)
-                    except OSError as fault:
-                        if fault.errno in (errno.EMFILE, errno.ENFILE):
-                            raise FetchError(Reason.NO_DESCRIPTORS, "too many open files") from None
-                        error = FetchError(Reason.DNS_FAILURE, "name server not reachable")
-                        continue
-                    if answers is None:
-                        error = FetchError(Reason.DNS_TIMEOUT, "name server did not answer")
-                        continue
-                    found = _addresses(answers)
-                    if found is not None:
-                        return found
-                    error = FetchError(Reason.DNS_FAILURE, "name server failed")
-        raise error
+            await look_up.done.wait()
+        finally:
+            if deadline is not None:
+                deadline.extend(look_up.waited - before)
+        if isinstance(look_up.error, FetchError):
+            failure = look_up.error.failure
+            raise FetchError(Reason.named(failure.reason), failure.message)
+        if look_up.error is not None:
+            raise look_up.error
+        assert look_up.result is not None
+        return look_up.result.addresses
 
+    def _store(self, host: str, result: Result) -> None:
+        """Keep an answer, for the other workers as well."""
+        if result.outcome is Outcome.FOUND:
+            seconds = min(max(float(result.ttl), MIN_TTL), MAX_TTL)
+        else:
+            seconds = min(max(float(result.ttl), MIN_TTL), MAX_NOT_FOUND_TTL)
+        self._keep(host, result.addresses, seconds)
+        self._suspects.pop(host, None)
+        if self._names is not None:
+            self._names.store(host, result.addresses, seconds)
 
-def _addresses(answers: list[Answer]) -> tuple[tuple[str, ...], float] | None:
-    """Return the addresses of one server's answers and how long to keep them.
-
-    Returns:
-        None when the server failed: another one may know.
-
-    Raises:
-        FetchError: dns_not_found.
-    """
-    addresses = [a for answer in answers for a in answer.addresses]
-    if addresses:
-        ttl = min(answer.ttl for answer in answers if answer.addresses)
-        return _interleaved(addresses), min(max(float(ttl), MIN_TTL), MAX_TTL)
-    codes = {answer.code for answer in answers}
-    truncated = any(answer.truncated for answer in answers)  # and TCP did not work
-    if not truncated and codes <= {ResponseCode.NO_ERROR, ResponseCode.NAME_ERROR}:
-        raise FetchError(Reason.DNS_NOT_FOUND, "host not found")
-    return None
-
-
-def _interleaved(addresses: list[str]) -> tuple[str, ...]:
-    """Return IPv6 and IPv4 addresses in turn, IPv6 first (RFC 8305 4)."""
-    six = [a for a in addresses if ":" in a]
-    four = [a for a in addresses if ":" not in a]
-    mixed = [a for pair in zip(six, four, strict=False) for a in pair]
-    shorter = min(len(six), len(four))
-    return (*mixed, *six[shorter:], *four[shorter:])
+    def _keep(self, host: str, addresses: tuple[str, ...], seconds: float) -> None:
+        if len(self._entries) >= MAX_NAMES:
+            for name in list(self._entries)[: MAX_NAMES // 2]:  # the older half
+                del self._entries[name]
+        self._entries[host] = _Entry(trio.current_time() + seconds, addresses)

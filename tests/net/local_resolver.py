@@ -13,6 +13,7 @@ from tests.run_on_virtual_clock import serving
 from tests.server.names import (
     AAAA,
     CNAME,
+    NXDOMAIN,
     REFUSED,
     SERVFAIL,
     A,
@@ -33,6 +34,8 @@ ZONE = {
     "edge.example": addresses("127.0.0.9", ttl=3000),
     "dangling.example": Entry((Record(CNAME, "nowhere.example"),)),
     "empty.example": Entry(),
+    "gone.example": Entry(code=NXDOMAIN, minimum=90),
+    "long-gone.example": Entry(minimum=1_000_000),
     "servfail.example": Entry(code=SERVFAIL),
     "refused.example": Entry(code=REFUSED),
     "silent.example": Entry(silent=True),
@@ -52,16 +55,20 @@ ZONE = {
 async def resolving(
     *servers: NameServer, hosts: Mapping[str, tuple[str, ...]] | None = None, **options: Any
 ) -> AsyncIterator[Resolver]:
-    """A resolver that asks the servers in turn, IPv4 only by default."""
+    """A resolver that asks the servers in turn, IPv4 only by default.
+
+    `servers_at` are addresses of further ones, and `config` has further fields of the DnsConfig.
+    """
     options.setdefault("ipv6", False)
     async with serving(*servers):
-        config = DnsConfig(tuple(server.address for server in servers), dict(hosts or {}))
+        asked = (*(server.address for server in servers), *options.pop("servers_at", ()))
+        config = DnsConfig(asked, dict(hosts or {}), **options.pop("config", {}))
         yield Resolver(config, options.pop("timeout", TIMEOUT), **options)
 
 
 async def outcome(resolver: Resolver, name: str) -> tuple[str, ...] | str:
     """Return the addresses, or the reason of the failure."""
     try:
-        return await resolver.resolve(name)
+        return tuple(await resolver.resolve(name))
     except FetchError as error:
         return error.failure.reason

@@ -8,14 +8,8 @@ import pytest
 import trio
 
 from img2ds.core.failure import UsageError
-from img2ds.net.dns_config import read_hosts, read_resolv_conf, system_config
-from img2ds.net.resolver import (
-    FAILURE_TTL,
-    MAX_QUESTIONS,
-    MAX_TTL,
-    MIN_TTL,
-    NOT_FOUND_TTL,
-)
+from img2ds.net.dns_config import DnsConfig, read_hosts, read_resolv_conf, system_config
+from img2ds.net.resolver import MAX_NOT_FOUND_TTL, MAX_TTL, MIN_TTL, UNCONTROLLED
 from tests.net.local_resolver import ZONE, outcome, resolving
 from tests.run_on_virtual_clock import run
 from tests.server.names import A, Entry, NameServer, Record, addresses
@@ -28,10 +22,10 @@ from tests.server.names import A, Entry, NameServer, Record, addresses
         ("alias.example", 90.0),
         ("brief.example", MIN_TTL),
         ("lasting.example", MAX_TTL),
-        ("nowhere.example", NOT_FOUND_TTL),
-        ("empty.example", NOT_FOUND_TTL),
-        ("servfail.example", FAILURE_TTL),
-        ("silent.example", FAILURE_TTL),
+        ("nowhere.example", MIN_TTL),
+        ("empty.example", MIN_TTL),
+        ("gone.example", 90.0),
+        ("long-gone.example", MAX_NOT_FOUND_TTL),
     ],
 )
 def test_an_answer_is_kept_for_its_time(name: str, seconds: float) -> None:
@@ -62,7 +56,7 @@ def test_a_question_is_asked_once_for_all_who_wait(name: str) -> None:
         async with resolving(server) as resolver:
             alone = await outcome(resolver, name)
             asked = server.times(name)
-            await trio.sleep(NOT_FOUND_TTL + 1)
+            await trio.sleep(MAX_NOT_FOUND_TTL + 1)
             async with trio.open_nursery() as nursery:
                 for _ in range(20):
                     nursery.start_soon(ask)
@@ -106,13 +100,13 @@ def test_the_hosts_file_comes_first() -> None:
 
 def test_a_server_is_not_drowned() -> None:
     async def main() -> None:
-        names = [f"n{number}.example" for number in range(3 * MAX_QUESTIONS)]
+        names = [f"n{number}.example" for number in range(3 * UNCONTROLLED)]
         record = (Record(A, "127.0.0.5"),)
         server = NameServer({name: Entry(record, delay=0.5) for name in names})
         async with resolving(server) as resolver, trio.open_nursery() as nursery:
             for name in names:
                 nursery.start_soon(resolver.resolve, name)
-        assert server.most_at_once == MAX_QUESTIONS
+        assert server.most_at_once == UNCONTROLLED
         assert server.asked.total() == len(names)
 
     run(main)
@@ -136,11 +130,11 @@ def test_system_files(tmp_path: Path) -> None:
     resolv.write_text(
         "# none\nsearch example\nnameserver 127.0.0.3\nnameserver bad\nnameserver ::1\n"
     )
-    assert read_resolv_conf(resolv) == (("127.0.0.3", 53), ("::1", 53))
+    assert read_resolv_conf(resolv).servers == (("127.0.0.3", 53), ("::1", 53))
     hosts.write_text("127.0.0.4 One one.Example # four\n\n::4 one\nnonsense two\n127.0.0.5\n")
     assert read_hosts(hosts) == {"one": ("127.0.0.4", "::4"), "one.example": ("127.0.0.4",)}
     missing = tmp_path / "missing"
-    assert read_resolv_conf(missing) == (("127.0.0.1", 53),)
+    assert read_resolv_conf(missing) == DnsConfig((("127.0.0.1", 53),), {})
     assert read_hosts(missing) == {}
 
 

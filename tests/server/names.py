@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,8 @@ class Entry:
     tcp_closes: bool = False
     wrong_id: bool = False
     wrong_id_only: bool = False
+    minimum: int | None = None
+    lowers: bool = False
 
 
 def addresses(*texts: str, ttl: int = 300, **how: bool) -> Entry:
@@ -78,14 +80,14 @@ def encode_name(name: str) -> bytes:
 
 
 def decode_question(message: bytes) -> tuple[int, str, int, bytes]:
-    """Message number, name, kind, and the question as bytes."""
+    """Message number, name in lower case, kind, and the question as bytes."""
     (number,) = struct.unpack_from("!H", message)
     labels, at = [], 12
     while length := message[at]:
         labels.append(message[at + 1 : at + 1 + length].decode("ascii"))
         at += 1 + length
     (kind,) = struct.unpack_from("!H", message, at + 1)
-    return number, ".".join(labels), kind, message[12 : at + 5]
+    return number, ".".join(labels).lower(), kind, message[12 : at + 5]
 
 
 @dataclass
@@ -117,6 +119,10 @@ class NameServer:
     def times(self, name: str) -> int:
         """The number of questions for `name`, of any kind."""
         return sum(count for (asked, _), count in self.asked.items() if asked == name)
+
+    def entry(self, name: str) -> Entry:
+        """How a question is answered."""
+        return self.table.get(name, Entry(code=NXDOMAIN))
 
     async def serve(
         self, *, task_status: trio.TaskStatus[NameServer] = trio.TASK_STATUS_IGNORED
@@ -169,7 +175,7 @@ class NameServer:
         number, name, kind, question = decode_question(message)
         self.asked[name, kind] += 1
         self.numbers.append(number)
-        entry = self.table.get(name, Entry(code=NXDOMAIN))
+        entry = self.entry(name)
         self._waiting += 1
         self.most_at_once = max(self.most_at_once, self._waiting)
         try:
@@ -186,7 +192,10 @@ class NameServer:
             cut = entry.truncated and not tcp
             records = [] if cut else self._records(entry, name, kind)
             flags = _RESPONSE | entry.code | (_TRUNCATED if cut else 0)
-            answers.append(_message(number, flags, question, records))
+            authority = [] if records or entry.minimum is None else [_soa(name, entry.minimum)]
+            if entry.lowers:
+                question = encode_name(name) + question[-4:]
+            answers.append(_message(number, flags, question, records, authority))
         return answers
 
     def _records(self, entry: Entry, owner: str, kind: int) -> list[bytes]:
@@ -200,6 +209,14 @@ class NameServer:
         return encoded
 
 
-def _message(number: int, flags: int, question: bytes, records: list[bytes]) -> bytes:
-    header = struct.pack("!HHHHHH", number, flags, 1, len(records), 0, 0)
-    return header + question + b"".join(records)
+def _message(
+    number: int, flags: int, question: bytes, records: list[bytes], authority: Sequence[bytes] = ()
+) -> bytes:
+    header = struct.pack("!HHHHHH", number, flags, 1, len(records), len(authority), 0)
+    return header + question + b"".join(records) + b"".join(authority)
+
+
+def _soa(zone: str, minimum: int) -> bytes:
+    data = encode_name("ns.example") + encode_name("admin.example")
+    data += struct.pack("!IIIII", 1, 3600, 600, 86400, minimum)
+    return encode_name(zone) + struct.pack("!HHIH", SOA, 1, 3600, len(data)) + data

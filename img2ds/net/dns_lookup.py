@@ -1,0 +1,194 @@
+"""The look-up of one host, for all rows that wait for it.
+
+It goes on when the rows give up, and asks again as long as it is not the name that is to blame.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+import trio
+
+from img2ds.congestion.gate import Gate
+from img2ds.congestion.machine import Machine
+from img2ds.congestion.signals import Limit, Signal
+from img2ds.core.failure import Reason
+from img2ds.net.dns import BadMessage, RecordType
+from img2ds.net.dns_config import DnsConfig
+from img2ds.net.dns_exchange import Exchange, Outcome, Result, in_order
+from img2ds.net.dns_fault import FailureShare, Suspicion
+from img2ds.net.dns_server import DnsServer
+from img2ds.net.error import FetchError
+
+#: Seconds before a question is repeated that a server refused, at first and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 1.0
+#: A name is given up after so many times `timeout`, whosever fault it is.
+PATIENCE = 3.0
+
+_COUNTED = {
+    Outcome.FOUND: Signal.DNS_ANSWERED,
+    Outcome.NOT_FOUND: Signal.DNS_ANSWERED,
+    Outcome.FAILED: Signal.DNS_FAILED,
+    Outcome.TIMED_OUT: Signal.DNS_TIMEOUTS,
+    Outcome.UNREACHABLE: Signal.DNS_UNREACHABLE,
+}
+_ERRORS = {
+    Outcome.FAILED: (Reason.DNS_FAILURE, "name server failed"),
+    Outcome.TIMED_OUT: (Reason.DNS_TIMEOUT, "name server did not answer"),
+    Outcome.UNREACHABLE: (Reason.DNS_FAILURE, "name server not reachable"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the look-ups of a process share.
+
+    Attributes:
+        timeout: seconds that a name without an answer takes, when others are answered.
+        slots: questions in flight in this process.
+        gate: questions in flight on this machine.
+        known: the answer that another process has found meanwhile.
+    """
+
+    config: DnsConfig
+    servers: list[DnsServer]
+    kinds: tuple[RecordType, ...]
+    timeout: float
+    machine: Machine
+    slots: trio.CapacityLimiter
+    gate: Gate
+    share: FailureShare
+    random: Random
+    known: Callable[[str], Result | None]
+
+
+class LookUp:
+    """The look-up of one host.
+
+    Args:
+        once: whether one question is enough: the name has failed lately.
+        on_answer: called with each answer, also with one that comes after the end.
+
+    Attributes:
+        done: set in the end, when there is a `result` or an `error`.
+    """
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        host: str,
+        on_answer: Callable[[str, Result], None],
+        *,
+        once: bool = False,
+    ) -> None:
+        self.host = host
+        self.done = trio.Event()
+        self.result: Result | None = None
+        self.error: Exception | None = None
+        self._all = surroundings
+        self._on_answer = on_answer
+        self._once = once
+        self._scope = trio.CancelScope()
+        self._waited = self._last_wait = 0.0
+        self._waiting_since: float | None = None
+
+    @property
+    def waited(self) -> float:
+        """Seconds spent so far until a question could be asked: not the name's."""
+        if self._waiting_since is None:
+            return self._waited
+        return self._waited + trio.current_time() - self._waiting_since
+
+    async def run(self) -> None:
+        """Find the addresses. Raises nothing: errors are for those who wait."""
+        try:
+            with self._scope:
+                for name in self._all.config.candidates(self.host):
+                    self.result = await self._ask_until_settled(name)
+                    if self.result.outcome is Outcome.FOUND:
+                        break
+                assert self.result is not None
+                self._on_answer(self.host, self.result)
+        except BadMessage:
+            self.result = Result(Outcome.NOT_FOUND)
+            self._on_answer(self.host, self.result)
+        except Exception as error:  # a task of trio's own must not end with one
+            self.error = error
+        finally:
+            self.done.set()
+
+    async def _ask_until_settled(self, name: str) -> Result:
+        """Return an answer. Raises FetchError: dns_failure, dns_timeout or no_descriptors."""
+        suspicion = Suspicion(self._all.share)
+        spent, pause = 0.0, FIRST_PAUSE
+        while True:
+            began = trio.current_time()
+            result = await self._ask(name)
+            now = trio.current_time()
+            if result.is_answer:
+                suspicion.note_answer(now)
+                return result
+            if result.error is not None and result.error.errno in (errno.EMFILE, errno.ENFILE):
+                raise FetchError(Reason.NO_DESCRIPTORS, "too many open files")
+            suspicion.note_failure(now)
+            silent = result.outcome is Outcome.TIMED_OUT
+            if not silent:
+                await trio.sleep(pause * self._all.random.uniform(0.75, 1.25))
+                pause = min(2 * pause, LONGEST_PAUSE)
+            spent += trio.current_time() - began - self._last_wait
+            to_blame = suspicion.weigh(trio.current_time())
+            enough = suspicion.failures >= self._all.config.attempts
+            if silent and spent < self._all.timeout - 1e-3:
+                enough = False
+            if self._once or (to_blame and enough) or spent >= PATIENCE * self._all.timeout:
+                raise FetchError(*_ERRORS[result.outcome])
+
+    async def _ask(self, name: str) -> Result:
+        """Ask one question, when it may be asked; nothing is asked that is known by then."""
+        shared = self._all
+        before = self._waited
+        self._waiting_since = trio.current_time()
+        try:
+            async with shared.slots:
+                await shared.gate.enter()
+                try:
+                    self._stop_waiting()
+                    known = shared.known(name)
+                    if known is not None:
+                        return known
+                    return await self._exchange(name)
+                finally:
+                    shared.gate.leave()
+        finally:
+            self._stop_waiting()
+            self._last_wait = self._waited - before
+
+    def _stop_waiting(self) -> None:
+        if self._waiting_since is not None:
+            self._waited += trio.current_time() - self._waiting_since
+            self._waiting_since = None
+
+    async def _exchange(self, name: str) -> Result:
+        shared = self._all
+        began = trio.current_time()
+        servers = in_order(shared.servers)
+        # Servers that are asked at a limited rate are silent because they are asked too much.
+        repeat = not shared.machine.limits[Limit.DNS_RATE]
+        exchange = Exchange(servers, name, shared.kinds, self._take_late, repeat=repeat)
+        result = await exchange.run()
+        cell = shared.machine.cell
+        cell[_COUNTED[result.outcome]] += 1
+        if result.is_answer:
+            cell[Signal.DNS_SECONDS] += trio.current_time() - began
+        return result
+
+    def _take_late(self, result: Result) -> None:
+        """Take the answer to a question that was given up."""
+        if result.outcome is Outcome.FOUND or len(self._all.config.candidates(self.host)) == 1:
+            self._on_answer(self.host, result)
+            if not self.done.is_set():
+                self.result = result
+                self._scope.cancel()

@@ -145,8 +145,12 @@ class DnsControl:
         return self.ambient + TOLERATED * (1.0 - self.ambient)
 
     def _cut(self, sample: _Sample, answered: float, bad: float) -> None:
+        first = self._since
+        assert first is not None
         share = bad / (answered + bad)
-        if not answered:
+        failed = sample.failed - first.failed
+        # A cold server may fail at once what is too much, before it has looked anything up.
+        if not answered and (failed < 0.5 * bad or failed > sample.in_flight):
             # A name server that bore more before is asked more: at the end of a list, what is
             # left may be names that fail.
             self._out_since, self._before_out = sample.time, self.rate
@@ -154,19 +158,18 @@ class DnsControl:
             self._trial = None
             self._since = sample
             return
-        first = self._since
-        assert first is not None
         # Silence stalls the first window: what came before it did says what can be had.
         level = self._level() if self._limited else self._best(FIRST_LEVEL_TIME)
         again = self._trial is not None
         mean = self._mean_seconds()
-        by_number = not again and mean > SLOW and sample.failed - first.failed > 0.8 * bad
+        slow = mean > SLOW or not answered
+        by_number = not again and slow and failed > 0.8 * bad
         before = self._trial or _Trial(share, self.rate, self.window, self._limited)
         self._trial = replace(before, share=share, by_number=by_number)
         if by_number:
             # It works on so many names at once, and refuses more: what is in flight it bears.
             self.window = max(0.95 * sample.in_flight, 4.0)
-            self.rate = SLACK * self.window / mean
+            self.rate = SLACK * self.window / mean if mean else self.rate
         else:
             self.rate = max(0.95 * level, MIN_RATE)
             # Little's law: what is in flight at this rate, were each to take its time limit.

@@ -264,7 +264,7 @@ _WORDS = {
 
 
 def at_least(name: str, value: float | None, low: float) -> None:
-    if value is not None and value < low:
+    if value is not None and not value >= low:  # NaN is refused, too
         raise UsageError(f"--{name} must be at least {low}, got {value}")
 
 

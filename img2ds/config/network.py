@@ -46,7 +46,10 @@ class NetworkOptions:
     )
     min_image_bytes: int = _flag(0, "size", "smallest response to accept")
     per_host_concurrency: int = _flag(
-        64, "int", "maximum requests in flight to one host, per process; 0 for no limit"
+        64, "int", "maximum requests in flight to one host, per machine; 0 for no limit"
+    )
+    per_host_rate: float = _flag(
+        0.0, "float", "maximum requests per second to one host, per machine; 0 for no limit"
     )
     user_agent: str | None = _flag(
         None, "str?", "the whole User-Agent header (default: img2ds/VERSION and a contact URL)"
@@ -92,6 +95,7 @@ class NetworkOptions:
         at_least("retries", self.retries, 0)
         at_least("max_redirects", self.max_redirects, 0)
         at_least("per_host_concurrency", self.per_host_concurrency, 0)
+        at_least("per_host_rate", self.per_host_rate, 0)
         at_least("max_image_bytes", self.max_image_bytes, 1)
         at_least("min_image_bytes", self.min_image_bytes, 0)
         positive("timeout", self.timeout)

@@ -9,6 +9,7 @@ clears its gauges.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ class Machine:
         token: as given.
         cell: this worker's numbers, by `Signal`; only this worker writes them.
         limits: by `Limit`; only the leader writes them.
+        when_dead: called with the index of each worker that the leader finds dead.
     """
 
     def __init__(self, token: str | None = None) -> None:
@@ -50,6 +52,7 @@ class Machine:
         self._index = self._take_cell()
         self.cell = memoryview(self._cells[self._index]).cast("B").cast("d")
         self._used = self._index + 1
+        self.when_dead: list[Callable[[int], None]] = []
         self._leads = False
         self._next_sweep = 0.0
 
@@ -75,6 +78,11 @@ class Machine:
         self._leads = self._leads or self._file.try_lock(_LEADER)
         return self._leads
 
+    @property
+    def index(self) -> int:
+        """This worker's index among those of the machine."""
+        return self._index
+
     def sweep(self) -> None:
         """Look for new workers now and then; the leader clears the gauges of dead ones, too."""
         now = time.monotonic()
@@ -91,6 +99,8 @@ class Machine:
                 self._cells[index, Signal.OPEN : _STATE] = 0.0
                 self._cells[index, _STATE] = -1.0
                 self._file.unlock(index)
+                for clear in self.when_dead:
+                    clear(index)
 
     def close(self) -> None:
         """Give up the cell."""

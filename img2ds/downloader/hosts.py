@@ -1,146 +1,312 @@
-"""Host limits: how many rows may be active at one host at once, and the rows that wait for a host.
+"""Hosts and their rows: who may start, who waits, and what each attempt says of its host.
 
 A row that has to wait waits with its host, not in a slot, so that a list with ten thousand URLs of
-one slow host delays no other row. A host that has not responded yet gets few rows at once. When it
-times out, rows that wait for it share that result, as if they had been active, too.
+one slow host delays no other row. How many rows a host may have is `HostControl`'s business, for
+all workers of the machine; when a silent host is asked again is that of `Silences`.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from itertools import count
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import trio
 
-#: Rows that share a host's first time-out where there is no limit of rows a host.
-MAX_SHARING = 64
-#: Unresponsive hosts remembered at most, about 200 bytes each, and for how many seconds.
-MAX_UNRESPONSIVE, UNRESPONSIVE_FOR = 10_000, 60.0
+from img2ds.congestion.host_control import POLL_INTERVAL, HostControl
+from img2ds.congestion.host_refusal import Refusal, Refused, is_answer, refusal_of
+from img2ds.core.failure import Failure
+from img2ds.downloader.silence import Silences, sharing
+
+#: Refusals of one row at most, and those while its host accepted others: then its failure counts.
+MAX_REFUSALS = {
+    Refusal.RATE: 20, Refusal.BUSY: 8, Refusal.RESET: 10, Refusal.FORBIDDEN: 5,
+}  # fmt: skip
+MAX_SUSPICIONS = {
+    Refusal.RATE: 20, Refusal.BUSY: 3, Refusal.RESET: 2, Refusal.FORBIDDEN: 0,
+}  # fmt: skip
 
 
-class HasHost(Protocol):
-    """What `HostLimits` knows of a row."""
+class HostRow(Protocol):
+    """What `Hosts` knows of a row.
+
+    Attributes:
+        started: when it last became active, on the clock of the host table.
+        refusals: how often its host has refused it.
+        suspicions: how often again, while it accepted other rows.
+        silences: how often its host has not answered it.
+    """
+
+    started: float
+    refusals: int
+    suspicions: int
+    silences: int
 
     @property
     def host(self) -> str: ...
 
 
-RowT = TypeVar("RowT", bound=HasHost)
+RowT = TypeVar("RowT", bound=HostRow)
+
+
+class Silent(NamedTuple, Generic[RowT]):
+    """What follows from a host's silence.
+
+    Attributes:
+        number: the silence's, in a row of them.
+        waits: whether the row that asked waits with its host again. Else it fails.
+        sharing: rows that fail with it without having been asked; they are active now.
+    """
+
+    number: int
+    waits: bool
+    sharing: list[RowT]
 
 
 @dataclass(slots=True)
 class _Host(Generic[RowT]):
-    """A host with rows.
+    """A host with rows here.
 
     Attributes:
-        limit: rows that may be active or ready.
+        place: its place in the host table.
+        open: whether it has responded: then only `HostControl` limits it.
+        counted: whether its rows count as waiting for a first response.
         active: rows that were admitted and have not left.
-        ready: rows that waited, and may be admitted now.
-        waiting: rows without room.
+        waiting: rows that have not.
+        listed: whether it stands among the hosts to look at.
+        wakes_at: when it will be looked at again, on trio's clock.
     """
 
-    limit: float
+    name: str
+    place: int
+    open: bool
+    counted: bool
     active: int = 0
-    ready: int = 0
     waiting: deque[RowT] = field(default_factory=deque)
+    listed: bool = False
+    wakes_at: float = math.inf
 
 
-class HostLimits(Generic[RowT]):
+class Hosts(Generic[RowT]):
     """Admits rows within the limits of their hosts, and holds the others.
 
     Args:
-        limit: rows active at a host at once; 0 for no limit.
-        first_limit: the same for a host that has not responded yet; 0 for `limit`.
+        control: the limits of all hosts.
+        first_limit: rows active at a host that has not responded yet; 0 for no limit.
         max_waiting: rows in all that may wait because of `first_limit`: rows that wait keep their
-            shards open. When more wait, only `limit` applies.
+            shards open. When more wait, only `control` limits.
     """
 
-    def __init__(self, limit: int, first_limit: int = 0, max_waiting: int = 0) -> None:
-        self._limit: float = limit or math.inf
-        self._first_limit = min(first_limit or math.inf, self._limit)
+    def __init__(self, control: HostControl, first_limit: int = 0, max_waiting: int = 0) -> None:
+        self._control = control
+        self._table = control.table
+        self._first_limit = first_limit or math.inf
         self._max_waiting = max_waiting
-        self._waiting = 0
+        self._waiting_first = 0  # rows of hosts that are `counted`
         self._hosts: dict[str, _Host[RowT]] = {}
-        self._ready: deque[RowT] = deque()
-        #: Time-outs in a row, and when the last one was, by host.
-        self._timeouts: dict[str, tuple[int, float]] = {}
+        self._silences = Silences()
+        self._listed: deque[_Host[RowT]] = deque()
+        self._timers: list[tuple[float, int, _Host[RowT]]] = []
+        self._order = count()
 
     def admit(self, row: RowT) -> bool:
         """Make `row` active and return True; or keep it until its host has room."""
-        host = self._hosts.get(row.host)
-        if host is None:
-            host = self._hosts[row.host] = _Host(self._first_limit)
-        limit = host.limit if self._waiting < self._max_waiting else self._limit
-        if host.active < limit:
-            host.active += 1
-            return True
-        host.waiting.append(row)
-        self._waiting += 1
+        now = self._table.clock()
+        host = self._hosts.get(row.host) or self._add(row.host, now)
+        crowded = host.counted and self._waiting_first >= self._max_waiting
+        if crowded or not host.waiting:
+            due = self._due(host, now, crowded)
+            if due <= now:
+                self._start(host, row, now)
+                return True
+            self._wake_at(host, due - now)
+        self._wait(host, row)
         return False
 
-    def pop_ready(self) -> RowT | None:
-        """Return a row that waited and whose host has room now, for `admit`; None without one."""
-        if not self._ready:
+    def take(self) -> RowT | None:
+        """Return a row that waited and is active now; None when no host has room for one."""
+        if not self._listed and not self._timers:
             return None
-        row = self._ready.popleft()
-        self._hosts[row.host].ready -= 1
-        return row
+        now = self._table.clock()
+        self._list_due()
+        while self._listed:
+            host = self._listed.popleft()
+            host.listed = False
+            if not host.waiting:
+                continue
+            due = self._due(host, now)
+            if due > now:
+                self._wake_at(host, due - now)
+                continue
+            row = host.waiting.popleft()
+            self._waiting_first -= host.counted
+            self._start(host, row, now)
+            self._look_at(host)
+            return row
+        return None
 
-    def leave(self, row: RowT) -> int:
-        """Make an active row inactive. Returns how many rows became ready."""
+    @property
+    def may_have_room(self) -> bool:
+        """Whether `take` may return a row now."""
+        return bool(self._listed)
+
+    @property
+    def next_due(self) -> float:
+        """When `take` may return a row, on trio's clock; infinity: once a row has left."""
+        return self._timers[0][0] if self._timers else math.inf
+
+    def leave(self, row: RowT) -> None:
+        """Make an active row inactive."""
         host = self._hosts[row.host]
         host.active -= 1
-        count = self._make_ready(host)
-        if not host.active and not host.ready:
+        self._table.leave(host.place)
+        if host.waiting:
+            self._look_at(host)
+        elif not host.active:
             del self._hosts[row.host]
-        return count
 
-    def record_response(self, row: RowT) -> int:
-        """Note that the host of an active row has responded. Returns how many rows became ready."""
-        self._timeouts.pop(row.host, None)
+    def record_response(self, row: RowT) -> None:
+        """Note that the host of an active row has responded, with whatever."""
         host = self._hosts[row.host]
-        if host.limit < self._limit:
-            host.limit = self._limit
-            return self._make_ready(host)
-        return 0
+        if not host.open:
+            self._stop_counting(host)
+            host.open = True
+            self._silences.clear(row.host)
+            self._look_at(host)
 
-    def record_timeout(self, row: RowT) -> list[RowT]:
-        """Note that the host of an active row did not respond.
+    def may_keep(self, row: RowT) -> bool:
+        """Return whether the connection of an active row may be kept for another one."""
+        host = self._hosts[row.host]
+        return self._control.may_keep(host.place, bool(host.waiting))
 
-        Only the last active row of a host speaks for others. At first it speaks for no more than
-        could have been active with it, then for twice as many with each further time-out, so that
-        a dead host with a million rows ends, too.
+    def record(self, row: RowT, outcome: Failure | None) -> bool:
+        """Note how an attempt at an active row ended, with None for an image.
+
+        Call it for attempts that got an answer of any kind from the host itself.
 
         Returns:
-            The waiting rows that share the time-out; they are active from now on.
+            Whether the host refused the row for a limit. Then it waits with its host again.
         """
         host = self._hosts[row.host]
-        host.limit = self._first_limit
+        self.record_response(row)
+        now = self._table.clock()
+        refusal = refusal_of(outcome) if outcome is not None else None
+        if outcome is None or refusal is None:
+            if outcome is None or is_answer(outcome):
+                self._control.accept(host.place, row.started, now)
+            return False
+        again = row.refusals > 0 and self._control.accepted_since(host.place, row.started)
+        refused = Refused(refusal, outcome.retry_after, row.started, again)
+        if not self._control.refuse(host.place, refused, now):
+            return False
+        row.refusals += 1
+        row.suspicions += again
+        if row.refusals > MAX_REFUSALS[refusal] or row.suspicions > MAX_SUSPICIONS[refusal]:
+            return False
+        # Whether a URL is forbidden or its host is banned, another row tells better than itself.
+        self._give_back(host, row, first=refusal is Refusal.RATE)
+        return True
+
+    def record_silence(self, row: RowT) -> Silent[RowT]:
+        """Note that an active row's host has not answered its connection attempt.
+
+        The caller has made sure that the network is not to blame. Only the last active row of a
+        host counts: a host that was busy when it fell silent is asked by one row from then on.
+        """
+        host, now = self._hosts[row.host], self._table.clock()
+        row.silences += 1
+        self._stop_counting(host)
+        host.open = False
         if host.active > 1:
-            return []
-        timeouts = self.timeouts(row) + 1
-        self._timeouts[row.host] = (timeouts, trio.current_time())
-        if len(self._timeouts) > MAX_UNRESPONSIVE:
-            del self._timeouts[next(iter(self._timeouts))]
-        most = int(self._limit if self._limit < math.inf else MAX_SHARING)
-        most <<= min(timeouts, 32) - 1
-        sharing = [host.waiting.popleft() for _ in range(min(len(host.waiting), most - 1))]
-        host.active += len(sharing)
-        self._waiting -= len(sharing)
-        return sharing
+            again = row.silences == 1
+            number = self._silences.count(row.host)
+        else:
+            number = self._silences.add(row.host, row.started, now)
+            again = number == 1
+        shared: list[RowT] = []
+        if again:
+            self._give_back(host, row, first=True)
+        elif number >= 3 and host.active == 1:
+            shared = [
+                host.waiting.popleft() for _ in range(min(len(host.waiting), sharing(number) - 1))
+            ]
+            for other in shared:
+                host.active += 1
+                self._table.start(host.place)
+                other.started = now
+        return Silent(number, again, shared)
 
-    def timeouts(self, row: RowT) -> int:
-        """Return how often in a row the host of `row` has timed out, unless that was long ago."""
-        count, when = self._timeouts.get(row.host, (0, 0.0))
-        return count if trio.current_time() - when < UNRESPONSIVE_FOR else 0
+    def silences(self, row: RowT) -> int:
+        """Return how often in a row the host of `row` has not answered lately."""
+        return self._silences.count(row.host)
 
-    def _make_ready(self, host: _Host[RowT]) -> int:
-        count = 0
-        while host.waiting and host.active + host.ready < host.limit:
-            host.ready += 1
-            self._waiting -= 1
-            self._ready.append(host.waiting.popleft())
-            count += 1
-        return count
+    def _add(self, name: str, now: float) -> _Host[RowT]:
+        if self._silences:
+            self._silences.forget_old(name, now)
+        first = not self._silences.count(name)
+        opened = first and self._first_limit == math.inf
+        host = _Host[RowT](name, self._table.find(name, now), opened, first and not opened)
+        self._hosts[name] = host
+        return host
+
+    def _stop_counting(self, host: _Host[RowT]) -> None:
+        if host.counted:
+            host.counted = False
+            self._waiting_first -= len(host.waiting)
+
+    def _due(self, host: _Host[RowT], now: float, crowded: bool = False) -> float:
+        """Return when a row of a host may start, on the table's clock; infinity: not yet known."""
+        if not host.open:
+            silent_until = self._silences.ask_at(host.name) if self._silences else 0.0
+            if silent_until > now:
+                return silent_until
+            limit = 1 if silent_until else self._first_limit
+            if host.active >= limit and not crowded:
+                return math.inf
+        due = self._control.due(host.place, now)
+        # Without a row in progress here, nothing tells when another host of its place has room.
+        return now + POLL_INTERVAL if due == math.inf and not host.active else due
+
+    def _start(self, host: _Host[RowT], row: RowT, now: float) -> None:
+        host.active += 1
+        row.started = now
+        self._control.start(host.place, now)
+        self._table.set_waiting(host.place, bool(host.waiting))
+
+    def _wait(self, host: _Host[RowT], row: RowT, first: bool = False) -> None:
+        self._waiting_first += host.counted
+        if first:
+            host.waiting.appendleft(row)
+        else:
+            host.waiting.append(row)
+        self._table.set_waiting(host.place, True)
+
+    def _give_back(self, host: _Host[RowT], row: RowT, first: bool) -> None:
+        """Let an active row wait again."""
+        host.active -= 1
+        self._table.leave(host.place)
+        self._wait(host, row, first)
+        self._look_at(host)
+
+    def _look_at(self, host: _Host[RowT]) -> None:
+        if not host.listed and host.waiting:
+            host.listed = True
+            self._listed.append(host)
+
+    def _wake_at(self, host: _Host[RowT], delay: float) -> None:
+        """Look at a host in `delay` seconds, or when a row leaves."""
+        due = trio.current_time() + delay
+        if due < host.wakes_at:
+            host.wakes_at = due
+            heapq.heappush(self._timers, (due, next(self._order), host))
+
+    def _list_due(self) -> None:
+        now = trio.current_time()
+        while self._timers and self._timers[0][0] <= now:
+            due, _, host = heapq.heappop(self._timers)
+            if due >= host.wakes_at:
+                host.wakes_at = math.inf
+                self._look_at(host)

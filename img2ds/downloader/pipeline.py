@@ -16,14 +16,18 @@ from time import perf_counter
 import trio
 
 from img2ds.config.options import Options
-from img2ds.congestion.attribution import OF_THE_NETWORK, Fault, attribute
+from img2ds.congestion.attribution import OF_THE_NETWORK, RESOLVING, Fault, attribute
 from img2ds.congestion.controller import Controller
+from img2ds.congestion.host_control import HostControl
+from img2ds.congestion.host_table import HostTable
 from img2ds.congestion.outage import Outage
 from img2ds.core.failure import Failure, Reason, Retryability, failure, retryability
 from img2ds.core.sample import Body
-from img2ds.downloader.hosts import HostLimits
+from img2ds.downloader.hosts import Hosts
 from img2ds.downloader.scheduler import Row, RowEnd, Scheduler
 from img2ds.downloader.shard import Shard
+from img2ds.downloader.short_connect import ShortConnect
+from img2ds.downloader.silence import SHORT, silence_failure
 from img2ds.downloader.slots import Slot, Slots
 from img2ds.image.boxes import BoxError, Boxes, read_boxes
 from img2ds.image.digest import make_digest
@@ -51,8 +55,6 @@ MAX_WAITING_FOR_THREAD = 2
 FIRST_LIMIT = 1
 #: Rows a slot that may wait for hosts that have not responded yet.
 MAX_WAITING_PER_SLOT = 4
-#: Failures that are the host's, whatever its URL.
-HOST_TIMEOUTS = frozenset((Reason.CONNECT_TIMEOUT.value, Reason.DNS_TIMEOUT.value))
 #: Tracebacks kept a shard: one shows the fault, a thousand hide it.
 MAX_NOTES = 3
 
@@ -63,6 +65,7 @@ class Pipeline:
     Args:
         finished: called once for each shard, when its last row has ended.
         controller: knows what the network did during an attempt.
+        table: what this machine's workers share of hosts; None for a worker alone.
 
     Attributes:
         scheduler: add shards here, and close it in the end.
@@ -74,13 +77,15 @@ class Pipeline:
         fetcher: Fetcher,
         finished: Callable[[Shard], None],
         controller: Controller,
+        table: HostTable | None = None,
     ) -> None:
         self._controller = controller
         network = options.network
         slots = network.thread_count
-        hosts: HostLimits[Row] = HostLimits(
-            network.per_host_concurrency, FIRST_LIMIT, MAX_WAITING_PER_SLOT * slots
+        control = HostControl(
+            table or HostTable(), network.per_host_concurrency, network.per_host_rate
         )
+        hosts: Hosts[Row] = Hosts(control, FIRST_LIMIT, MAX_WAITING_PER_SLOT * slots)
         self.scheduler = Scheduler(hosts)
         self._slots = Slots(slots, self.scheduler.next, self._work, controller.path.requests)
         self._network = network
@@ -122,15 +127,17 @@ class Pipeline:
         with self._budget.lease() as lease:
             deadline = Deadline(self._network.timeout, self._network.max_time)
             on_response = partial(self.scheduler.record_response, row)
-            context = FetchContext(lease, deadline, slot, on_response)
+            may_keep = partial(self.scheduler.may_keep, row)
+            context = FetchContext(lease, deadline, slot, on_response, may_keep)
+            if self.scheduler.silences(row):
+                context.connecting = ShortConnect(slot, deadline, SHORT)
             outcome = await self._attempt(row, context, boxes)
         fault = self._attribute(outcome, started)
-        if fault is Fault.ROW:
-            self._inform_host(row, outcome)
-            self._end_or_retry(row, outcome)
-        else:
+        if fault is not Fault.ROW:
             assert isinstance(outcome, Failure)
             self._give_back(row, outcome, fault)
+        elif not self._goes_back(row, outcome):
+            self._end_or_retry(row, outcome)
 
     def _attribute(self, outcome: Failure | RowEnd, started: float) -> Fault:
         """Return whose fault the outcome of an attempt is."""
@@ -144,6 +151,9 @@ class Pipeline:
 
     def _give_back(self, row: Row, outcome: Failure, fault: Fault) -> None:
         """Try a row again that failed for no fault of its own; that takes none of its attempts."""
+        if outcome.reason in RESOLVING:
+            # Its host is not to blame: the host's other rows need not wait for this one.
+            self.scheduler.record_response(row)
         if self._controller.outage is not Outage.NONE:
             self.scheduler.retry(row, LOCAL_RETRY_DELAY)
             return
@@ -207,16 +217,20 @@ class Pipeline:
         self._progress.seconds["write"] += perf_counter() - transformed
         return RowEnd.STORED
 
-    def _inform_host(self, row: Row, outcome: Failure | RowEnd) -> None:
-        """Record what an attempt says of the row's host; rows may share a time-out."""
-        if isinstance(outcome, Failure):
-            if outcome.reason in HOST_TIMEOUTS and not outcome.via_other_host:
-                for other in self.scheduler.record_timeout(row):
-                    self._end_or_retry(other, outcome)
-                return
-            if retryability(outcome.reason) is Retryability.LOCAL:
-                return
-        self.scheduler.record_response(row)
+    def _goes_back(self, row: Row, outcome: Failure | RowEnd) -> bool:
+        """Record what an attempt says of the row's host. Returns whether the row waits with it."""
+        fault = outcome if isinstance(outcome, Failure) else None
+        if fault is not None and fault.reason == Reason.CONNECT_TIMEOUT.value:
+            if fault.via_other_host:
+                self.scheduler.record_response(row)
+                return False
+            silent = self.scheduler.record_silence(row)
+            for other in silent.sharing:
+                self._end_or_retry(other, silence_failure(silent.number))
+            return silent.waits
+        if fault is not None and retryability(fault.reason) is Retryability.LOCAL:
+            return False
+        return self.scheduler.record(row, fault)
 
     def _end_or_retry(self, row: Row, outcome: Failure | RowEnd) -> None:
         delay = self._retry_delay(row, outcome) if isinstance(outcome, Failure) else None
@@ -234,7 +248,7 @@ class Pipeline:
             return LOCAL_RETRY_DELAY
         row.attempts += 1
         # An attempt that timed out for other rows of the host need not be repeated for this one.
-        attempts = max(row.attempts, self.scheduler.timeouts(row))
+        attempts = max(row.attempts, self.scheduler.silences(row))
         return retry_delay(outcome, attempts, self._network.retries, self._random)
 
     def _end(self, row: Row, outcome: Failure | RowEnd) -> None:

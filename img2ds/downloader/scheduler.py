@@ -5,9 +5,11 @@ A row is in exactly one state, and each state has one holder:
     state     holder        what moves a row on
     --------  ------------  --------------------------------------------------------------------
     NEW       Backlog       `next` takes it:               ACTIVE, or WAITING if its host is full
-    WAITING   HostLimits    `next`, when its host has room:           ACTIVE, or WAITING again
-                            `record_timeout`, it shares a time-out:   ACTIVE, but in no slot
-    ACTIVE    the caller    `retry`:                                  DELAYED
+    WAITING   Hosts         `next`, when its host has room:           ACTIVE
+                            `record_silence`, it shares the failure:  ACTIVE, but in no slot
+    ACTIVE    the caller    `record`, its host has a limit:           WAITING
+                            `record_silence`, it will be asked again: WAITING
+                            `retry`:                                  DELAYED
                             `end`:                                    ENDED
     DELAYED   RetryQueue    `next`, at its time:           ACTIVE, or WAITING if its host is full
     ENDED     its shard     -
@@ -24,7 +26,8 @@ from enum import Enum, IntEnum
 
 import trio
 
-from img2ds.downloader.hosts import HostLimits
+from img2ds.core.failure import Failure
+from img2ds.downloader.hosts import Hosts, Silent
 from img2ds.downloader.retry_queue import RetryQueue
 from img2ds.downloader.shard import Shard
 
@@ -42,8 +45,8 @@ class RowState(IntEnum):
 #: The states that may follow each state.
 MOVES: dict[RowState, tuple[RowState, ...]] = {
     RowState.NEW: (RowState.ACTIVE, RowState.WAITING),
-    RowState.WAITING: (RowState.ACTIVE, RowState.WAITING),
-    RowState.ACTIVE: (RowState.ENDED, RowState.DELAYED),
+    RowState.WAITING: (RowState.ACTIVE,),
+    RowState.ACTIVE: (RowState.ENDED, RowState.DELAYED, RowState.WAITING),
     RowState.DELAYED: (RowState.ACTIVE, RowState.WAITING),
     RowState.ENDED: (),
 }
@@ -64,6 +67,7 @@ class Row:
         attempts: attempts made, without those that failed for a local reason.
         local_failures: attempts that failed for a local reason, or one that all rows share.
         unclear_failures: attempts of which nobody can tell whose fault their failure was.
+        started, refusals, suspicions, silences: see `HostRow`.
     """
 
     shard: Shard
@@ -73,6 +77,10 @@ class Row:
     local_failures: int = 0
     unclear_failures: int = 0
     state: RowState = RowState.NEW
+    started: float = 0.0
+    refusals: int = 0
+    suspicions: int = 0
+    silences: int = 0
 
     def move_to(self, state: RowState) -> None:
         """Change the state, as `MOVES` allows it."""
@@ -120,11 +128,12 @@ class Backlog:
 class Scheduler:
     """The rows of all open shards. Slots call `next`, and then `retry` or `end` for each row."""
 
-    def __init__(self, hosts: HostLimits[Row]) -> None:
+    def __init__(self, hosts: Hosts[Row]) -> None:
         self._backlog = Backlog()
         self._hosts = hosts
         self._retries: RetryQueue[Row] = RetryQueue()
         self._takers = trio.lowlevel.ParkingLot()
+        self._timer: trio.CancelScope | None = None  # of the slot that waits for the next time
         self._unended = 0
         self._closed = False
 
@@ -151,25 +160,52 @@ class Scheduler:
                 return row
             if self._closed and not self._unended:
                 return None
-            with trio.move_on_at(self._retries.next_due):
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Sleep until there may be a row. One of the slots that wait keeps the time for all."""
+        if self._timer is not None:
+            self._timer.deadline = self._next_due()
+            await self._takers.park()
+            return
+        try:
+            with trio.CancelScope(deadline=self._next_due()) as self._timer:
                 await self._takers.park()
+        finally:
+            self._timer = None
+            self._takers.unpark()  # the next one keeps the time
+
+    def _next_due(self) -> float:
+        return min(self._retries.next_due, self._hosts.next_due)
+
+    def _wake(self) -> None:
+        """Wake a slot if there may be a row for it, and tell the others of the next time."""
+        if self._hosts.may_have_room:
+            self._takers.unpark()
+        if self._timer is not None:
+            self._timer.deadline = self._next_due()
 
     def _take(self) -> Row | None:
         while True:
-            row = self._retries.pop_due() or self._hosts.pop_ready() or self._backlog.pop()
+            row = self._hosts.take()
             if row is None:
-                return None
-            if self._hosts.admit(row):
-                row.move_to(RowState.ACTIVE)
-                return row
-            row.move_to(RowState.WAITING)
+                row = self._retries.pop_due() or self._backlog.pop()
+                if row is None:
+                    return None
+                if not self._hosts.admit(row):
+                    row.move_to(RowState.WAITING)
+                    continue
+            row.move_to(RowState.ACTIVE)
+            if self._takers:
+                self._wake()  # the host, or another one, may have room for one more
+            return row
 
     def end(self, row: Row) -> None:
         """End an active row."""
         row.move_to(RowState.ENDED)
         self._unended -= 1
-        if ready := self._hosts.leave(row):
-            self._takers.unpark(count=ready)
+        self._hosts.leave(row)
+        self._wake()
         if not self._unended:
             self._takers.unpark_all()
 
@@ -177,28 +213,49 @@ class Scheduler:
         """Try an active row again in `delay` seconds; it holds no slot until then."""
         row.move_to(RowState.DELAYED)
         self._retries.push(row, delay)
-        # Wake one more waiting slot, so that it learns of the new time.
-        self._takers.unpark(count=self._hosts.leave(row) + 1)
+        self._hosts.leave(row)
+        self._wake()
 
     def record_response(self, row: Row) -> None:
         """Note that the host of an active row has responded, with whatever."""
-        if ready := self._hosts.record_response(row):
-            self._takers.unpark(count=ready)
+        self._hosts.record_response(row)
+        self._wake()
 
-    def record_timeout(self, row: Row) -> list[Row]:
-        """Note that the host of an active row did not respond.
+    def may_keep(self, row: Row) -> bool:
+        """Return whether the connection of an active row may be kept for another one."""
+        return self._hosts.may_keep(row)
+
+    def record(self, row: Row, outcome: Failure | None) -> bool:
+        """Note how an attempt at an active row ended, with None for an image.
 
         Returns:
-            Rows that share the time-out. They are active; `end` or `retry` them, too.
+            Whether the host refused the row for a limit: it waits again, and the caller is done
+            with it. Else `end` or `retry` it.
         """
-        sharing = self._hosts.record_timeout(row)
-        for other in sharing:
-            other.move_to(RowState.ACTIVE)
-        return sharing
+        waits = self._hosts.record(row, outcome)
+        if waits:
+            row.move_to(RowState.WAITING)
+        self._wake()
+        return waits
 
-    def timeouts(self, row: Row) -> int:
-        """Return how often in a row the host of `row` has timed out lately."""
-        return self._hosts.timeouts(row)
+    def record_silence(self, row: Row) -> Silent[Row]:
+        """Note that the host of an active row did not answer its connection attempt.
+
+        Returns:
+            Whether the row waits again, and rows that share the failure. They are active; `end` or
+            `retry` them, too.
+        """
+        silent = self._hosts.record_silence(row)
+        if silent.waits:
+            row.move_to(RowState.WAITING)
+        for other in silent.sharing:
+            other.move_to(RowState.ACTIVE)
+        self._wake()
+        return silent
+
+    def silences(self, row: Row) -> int:
+        """Return how often in a row the host of `row` has not answered lately."""
+        return self._hosts.silences(row)
 
 
 def _host(url: str | None) -> str:

@@ -19,6 +19,7 @@ import trio
 from img2ds.config.options import Options
 from img2ds.congestion.controller import Controller
 from img2ds.congestion.dns_names import DnsNames
+from img2ds.congestion.host_table import HostTable
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import UsageError
@@ -125,6 +126,8 @@ class _Run:
         resolver = open_resolver(network, self._machine, names)
         fetcher = open_fetcher(network, resolver, path)
         controller = Controller(path, network.thread_count, partial(probe, path, resolver))
+        table = HostTable(self._machine.token, self._machine.index)
+        self._machine.when_dead.append(table.clear_worker)
         try:
             async with trio.open_nursery() as progress:
                 progress.start_soon(controller.run)
@@ -134,6 +137,7 @@ class _Run:
                         fetcher,
                         finished=lambda shard: nursery.start_soon(self._commit, shard),
                         controller=controller,
+                        table=table,
                     )
                     progress.start_soon(self._report, pipeline, controller, progress.cancel_scope)
                     nursery.start_soon(self._load, pipeline)

@@ -66,7 +66,7 @@ class PoolingClient:
             except BaseException:
                 connection.close()
                 raise
-            if connection.reusable:
+            if connection.reusable and context.may_keep():
                 self._pool.give(origin, connection)
             else:
                 connection.close()

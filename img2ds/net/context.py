@@ -17,6 +17,10 @@ def _ignore() -> None:
     pass
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class FetchContext:
     """The surroundings of one attempt at a URL, redirects included.
@@ -27,12 +31,14 @@ class FetchContext:
         connecting: entered while the attempt waits for a connection; leaving it may take time,
             which the deadline gives back.
         on_response: called when the head of a response has arrived, once for each request.
+        may_keep: called after a response: whether its connection may be kept for later requests.
     """
 
     lease: Lease
     deadline: Deadline
     connecting: AbstractAsyncContextManager[None] = _NO_SLOT
     on_response: Callable[[], None] = _ignore
+    may_keep: Callable[[], bool] = _always
 
     @classmethod
     def start(cls, options: NetworkOptions, lease: Lease) -> FetchContext:

@@ -57,6 +57,9 @@ class RedirectingFetcher:
                 return failure(Reason.PROXY_ERROR, "proxy requires credentials (407)")
             location = head.fields.get(b"location")
             if head.status not in REDIRECTS or location is None:
-                return self._rules.outcome(response)
+                outcome = self._rules.outcome(response)
+                if hops and isinstance(outcome, Failure):
+                    return replace(outcome, via_other_host=True)
+                return outcome
             url = next_url(url, location, hops, self._max_redirects)
             hops += 1

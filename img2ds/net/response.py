@@ -87,7 +87,7 @@ class ResponseRules:
             return Failure(
                 http_reason(head.status),
                 f"HTTP status {head.status}",
-                parse_retry_after(wait) if wait is not None else None,
+                parse_retry_after(wait, head.fields.get(b"date")) if wait is not None else None,
             )
         if self._directives and any(
             is_disallowed(value, self._token, self._directives) for value in head.robots

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from random import Random
 
 from img2ds.core.failure import Failure, Retryability, retryability
@@ -26,7 +28,23 @@ def retry_delay(failure: Failure, attempts: int, retries: int, random: Random) -
     return max(random.uniform(BASE_DELAY, ceiling), failure.retry_after or 0.0)
 
 
-def parse_retry_after(value: bytes) -> float | None:
-    """Return the seconds of a Retry-After header, None for its date form: clocks differ."""
+def parse_retry_after(value: bytes, date: bytes | None = None) -> float | None:
+    """Return the seconds of a Retry-After header (RFC 9110 10.2.3), None where it has none.
+
+    Args:
+        date: the response's Date. The form with a time counts from there: clocks differ.
+    """
     text = value.strip()
-    return float(text) if text.isdigit() and len(text) < 10 else None
+    if text.isdigit():
+        return float(text) if len(text) < 10 else None
+    until, now = _parse_date(text), _parse_date(date)
+    return max((until - now).total_seconds(), 0.0) if until and now else None
+
+
+def _parse_date(value: bytes | None) -> datetime | None:
+    """Parse a date in any of the forms of RFC 9110 5.6.7, all of which mean UTC."""
+    try:
+        date = parsedate_to_datetime(value.decode()) if value else None
+    except ValueError:  # a UnicodeDecodeError is one
+        return None
+    return date.replace(tzinfo=timezone.utc) if date else None

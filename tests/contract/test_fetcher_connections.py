@@ -49,6 +49,22 @@ def test_a_connection_is_kept(kind: str, scheme: str) -> None:
 
 
 @both_schemes
+def test_a_connection_is_closed_where_the_caller_wants_none_kept(kind: str, scheme: str) -> None:
+    async def main() -> None:
+        async with world(kind) as there:
+            server = there.http if scheme == "http" else there.https
+            for _ in range(2):
+                with there.budget.lease() as lease:
+                    context = replace(there.context(lease), may_keep=lambda: False)
+                    await there.fetcher.fetch(f"{scheme}://{HOST}/good.jpg", context)
+                await wait_all_tasks_blocked()
+                assert server.open == 0
+            assert server.connections == 2
+
+    run(main)
+
+
+@both_schemes
 def test_waiting_for_a_connection_is_reported(kind: str, scheme: str) -> None:
     """From before the connection is opened until before the request is sent, each time."""
 
@@ -245,6 +261,17 @@ def test_redirects_across_schemes_and_hosts(
             assert await there.body(url) == good_image()
             server = there.http if other == "http" else there.https
             assert server.targets == {(f"www.{HOST}", "/good.jpg"): 1}
+
+    run(main)
+
+
+def test_what_fails_behind_a_redirect_is_not_the_hosts(kind: str) -> None:
+    async def main() -> None:
+        async with world(kind, hosts=[HOST, f"www.{HOST}"]) as there:
+            for path, elsewhere in (("/429", False), (f"/redirect?to=http://www.{HOST}/429", True)):
+                failed = await there.get(f"http://{HOST}{path}")
+                assert isinstance(failed, Failure)
+                assert (failed.reason, failed.via_other_host) == ("http_429", elsewhere)
 
     run(main)
 

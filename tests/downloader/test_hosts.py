@@ -1,162 +1,439 @@
-"""Host limits without a scheduler: who is admitted, who becomes ready, who shares a time-out."""
+"""Hosts without a scheduler: who is admitted, who may start next, who waits again or fails."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 import trio
 
-from img2ds.downloader.hosts import MAX_SHARING, MAX_UNRESPONSIVE, UNRESPONSIVE_FOR, HostLimits
+from img2ds.congestion.host_control import HostControl
+from img2ds.congestion.host_refusal import Refusal
+from img2ds.congestion.host_table import HostTable
+from img2ds.congestion.shared_file import make_run_token, remove_files
+from img2ds.core.failure import Failure
+from img2ds.downloader.hosts import MAX_REFUSALS, MAX_SUSPICIONS, Hosts
+from img2ds.downloader.silence import (
+    DEFERRED,
+    MAX_HOSTS,
+    MAX_SHARING,
+    MIN_PAUSE,
+    REMEMBERED,
+    WAKE_UP,
+    Silences,
+    sharing,
+)
 from tests.run_on_virtual_clock import run
 
+LIMITED = Failure("http_429", "")
+GONE = Failure("http_404", "")
+REASONS = {
+    Refusal.RATE: "http_429", Refusal.BUSY: "http_503", Refusal.FORBIDDEN: "http_403",
+    Refusal.RESET: "connect_reset",
+}  # fmt: skip
 
-@dataclass(frozen=True)
+
+@dataclass(slots=True)
 class Row:
     host: str
     number: int = 0
+    started: float = 0.0
+    refusals: int = 0
+    suspicions: int = 0
+    silences: int = 0
 
 
 def rows(count: int, host: str = "a") -> list[Row]:
     return [Row(host, number) for number in range(count)]
 
 
-def test_a_row_becomes_ready_when_one_leaves() -> None:
-    limits: HostLimits[Row] = HostLimits(2)
+def make(limit: int = 0, first_limit: int = 0, max_waiting: int = 0) -> Hosts[Row]:
+    return Hosts(HostControl(HostTable(), limit), first_limit, max_waiting)
+
+
+def on_clock(test: Callable[[], None]) -> Callable[[], None]:
+    """Run a test of one moment on the virtual clock."""
+
+    async def main() -> None:
+        test()
+
+    def wrapped() -> None:
+        run(main)
+
+    wrapped.__name__ = test.__name__
+    return wrapped
+
+
+def take_all(hosts: Hosts[Row]) -> list[Row]:
+    taken = []
+    while (row := hosts.take()) is not None:
+        taken.append(row)
+    return taken
+
+
+@on_clock
+def test_a_row_starts_when_one_leaves() -> None:
+    hosts = make(2)
     first, second, third, fourth = rows(4)
-    assert [limits.admit(row) for row in (first, second, third, fourth)] == [
-        True,
-        True,
-        False,
-        False,
-    ]
-    assert limits.pop_ready() is None
-    assert limits.leave(first) == 1
-    assert limits.pop_ready() is third
-    assert limits.pop_ready() is None
-    assert limits.admit(third)
-    assert limits.leave(second) == 1
-    assert limits.pop_ready() is fourth
+    admitted = [hosts.admit(row) for row in (first, second, third, fourth)]
+    assert admitted == [True, True, False, False]
+    assert hosts.take() is None
+    hosts.leave(first)
+    assert hosts.may_have_room
+    assert take_all(hosts) == [third]
+    hosts.leave(second)
+    assert take_all(hosts) == [fourth]
 
 
-def test_a_ready_row_counts_within_the_limit() -> None:
-    limits: HostLimits[Row] = HostLimits(2)
-    first, second, *waiting = rows(5)
-    for row in (first, second, *waiting):
-        limits.admit(row)
-    assert limits.leave(first) == 1
-    assert limits.leave(second) == 1
-    assert [limits.pop_ready(), limits.pop_ready(), limits.pop_ready()] == [*waiting[:2], None]
-
-
+@on_clock
 def test_hosts_do_not_wait_for_each_other() -> None:
-    limits: HostLimits[Row] = HostLimits(1)
-    assert [limits.admit(Row(host)) for host in "abab"] == [True, True, False, False]
+    hosts = make(1)
+    assert [hosts.admit(Row(host)) for host in "abab"] == [True, True, False, False]
 
 
+@on_clock
+def test_hosts_take_turns() -> None:
+    hosts = make(first_limit=1, max_waiting=99)
+    firsts = [Row("a"), Row("b")]
+    assert all(hosts.admit(row) for row in firsts)
+    for host in "aaabbb":
+        assert not hosts.admit(Row(host))
+    for row in firsts:
+        hosts.record_response(row)
+    assert [row.host for row in take_all(hosts)] == list("ababab")
+
+
+@on_clock
 def test_a_host_without_rows_is_forgotten() -> None:
-    limits: HostLimits[Row] = HostLimits(3, first_limit=1, max_waiting=9)
+    hosts = make(3, first_limit=1, max_waiting=9)
     for number in range(100):
         row = Row(f"host{number}")
-        assert limits.admit(row)
-        limits.record_response(row)
-        limits.leave(row)
-    assert not limits._hosts
+        assert hosts.admit(row)
+        assert not hosts.record(row, None)
+        hosts.leave(row)
+    assert not hosts._hosts
 
 
-def test_a_response_makes_as_many_rows_ready_as_the_limit_allows() -> None:
-    limits: HostLimits[Row] = HostLimits(3, first_limit=1, max_waiting=9)
+@on_clock
+def test_a_response_lets_as_many_rows_start_as_the_limit_allows() -> None:
+    hosts = make(3, first_limit=1, max_waiting=9)
     first, *waiting = rows(5)
-    assert limits.admit(first)
-    assert [limits.admit(row) for row in waiting] == [False] * 4
-    assert limits.record_response(first) == 2
-    assert limits.record_response(first) == 0
-    assert [limits.pop_ready(), limits.pop_ready()] == waiting[:2]
-
-
-def test_a_ready_row_waits_once_its_host_times_out() -> None:
-    async def main() -> None:
-        limits: HostLimits[Row] = HostLimits(3, first_limit=1, max_waiting=9)
-        first, second, third = rows(3)
-        limits.admit(first)
-        limits.admit(second)
-        limits.admit(third)
-        assert limits.record_response(first) == 2
-        assert limits.pop_ready() is second
-        assert limits.admit(second)
-        assert limits.record_timeout(first) == []  # the second is active, and may know better
-        assert limits.pop_ready() is third
-        assert not limits.admit(third)
-
-    run(main)
-
-
-def test_without_a_limit_a_fixed_number_of_rows_shares_a_timeout() -> None:
-    async def main() -> None:
-        limits: HostLimits[Row] = HostLimits(0, first_limit=1, max_waiting=999)
-        first, *waiting = rows(200)
-        assert limits.admit(first)
-        for row in waiting:
-            assert not limits.admit(row)
-        assert limits.record_timeout(first) == waiting[: MAX_SHARING - 1]
-
-    run(main)
-
-
-def test_timeouts_are_forgotten_after_a_while() -> None:
-    async def main() -> None:
-        limits: HostLimits[Row] = HostLimits(1)
-        row = Row("a")
-        for expected in (1, 2):
-            limits.admit(row)
-            limits.record_timeout(row)
-            assert limits.timeouts(row) == expected
-            limits.leave(row)
-        await trio.sleep(UNRESPONSIVE_FOR - 1)
-        assert limits.timeouts(row) == 2
-        await trio.sleep(1)
-        assert limits.timeouts(row) == 0
-
-    run(main)
-
-
-def test_no_more_than_a_fixed_number_of_unresponsive_hosts_is_remembered() -> None:
-    async def main() -> None:
-        limits: HostLimits[Row] = HostLimits(1)
-        for number in range(MAX_UNRESPONSIVE + 1):
-            row = Row(str(number))
-            limits.admit(row)
-            limits.record_timeout(row)
-            limits.leave(row)
-        assert [limits.timeouts(Row(str(n))) for n in (0, 1, MAX_UNRESPONSIVE)] == [0, 1, 1]
-
-    run(main)
+    assert hosts.admit(first)
+    assert [hosts.admit(row) for row in waiting] == [False] * 4
+    hosts.record_response(first)
+    assert take_all(hosts) == waiting[:2]
 
 
 @pytest.mark.parametrize("responds", [True, False])
 def test_rows_that_wait_no_longer_make_room_for_others_to_wait(responds: bool) -> None:
     async def main() -> None:
-        limits: HostLimits[Row] = HostLimits(3, first_limit=1, max_waiting=2)
+        hosts = make(3, first_limit=1, max_waiting=2)
         first, *waiting = rows(3)
-        assert limits.admit(first)
-        assert [limits.admit(row) for row in waiting] == [False, False]
-        assert [limits.admit(row) for row in rows(2, "b")] == [True, True]  # too many wait
+        assert hosts.admit(first)
+        assert [hosts.admit(row) for row in waiting] == [False, False]
+        assert [hosts.admit(row) for row in rows(2, "b")] == [True, True]  # too many wait
         if responds:
-            assert limits.record_response(first) == 2
+            hosts.record_response(first)
+            assert take_all(hosts) == waiting
         else:
-            assert limits.record_timeout(first) == waiting
-        assert [limits.admit(row) for row in rows(2, "c")] == [True, False]
+            hosts.record_silence(first)
+        assert [hosts.admit(row) for row in rows(2, "c")] == [True, False]
 
     run(main)
 
 
-def test_a_response_ends_a_series_of_timeouts() -> None:
+def test_refused_rows_come_back_when_the_host_allows() -> None:
     async def main() -> None:
-        limits: HostLimits[Row] = HostLimits(1)
-        row = Row("a")
-        limits.admit(row)
-        limits.record_timeout(row)
-        limits.record_response(row)
-        assert limits.timeouts(row) == 0
+        hosts = make()
+        first, second, third = rows(3)
+        for row in (first, second, third):
+            assert hosts.admit(row)
+        assert not hosts.record(first, GONE)  # the host accepts rows
+        hosts.leave(first)
+        assert hosts.record(second, Failure("http_429", "", retry_after=20.0))
+        assert hosts.record(third, LIMITED)
+        assert hosts.take() is None
+        assert hosts.next_due == pytest.approx(trio.current_time() + 20)
+        assert not hosts.admit(Row("a", 9))  # nobody passes those who wait
+        assert hosts.admit(Row("b"))
+        await trio.sleep_until(hosts.next_due)
+        assert hosts.take() in (second, third)
 
     run(main)
+
+
+async def take_later(hosts: Hosts[Row]) -> Row:
+    """Return the next row that may start, when it may."""
+    for _ in range(1000):
+        row = hosts.take()
+        if row is not None:
+            return row
+        await trio.sleep_until(hosts.next_due)
+    raise AssertionError("no row may start")
+
+
+@pytest.mark.parametrize("refusal", Refusal)
+def test_a_row_is_refused_only_so_often(refusal: Refusal) -> None:
+    """Others are accepted meanwhile: the host is there, and the URL is to blame."""
+
+    async def main() -> None:
+        await trio.sleep(1)
+        hosts = make()
+        row, *others = rows(1000)
+        limited, long, *others = others
+        assert all(hosts.admit(one) for one in (row, limited, long))
+        hosts.record(long, None)
+        assert hosts.record(limited, LIMITED)
+        assert await take_later(hosts) is limited
+        assert not hosts.record(limited, None)
+        hosts.leave(limited)
+        refused = 0
+        while hosts.record(row, Failure(REASONS[refusal], "")):
+            refused += 1
+            hosts.admit(others.pop())
+            while (taken := await take_later(hosts)) is not row:
+                hosts.record(taken, None)
+                hosts.leave(taken)
+            await trio.sleep(0.1)
+            hosts.record(long, None)
+        assert refused == min(MAX_REFUSALS[refusal], MAX_SUSPICIONS[refusal] + 1)
+
+    run(main)
+
+
+def test_a_banned_hosts_only_row_is_refused_only_so_often() -> None:
+    """Nobody is accepted meanwhile, so that nothing else ends it."""
+
+    async def main() -> None:
+        await trio.sleep(1)
+        hosts = make()
+        row = Row("a")
+        assert hosts.admit(row)
+        hosts.record(row, None)
+        assert hosts.record(row, LIMITED)
+        row.refusals = 0
+        while hosts.record(await take_later(hosts), Failure("http_403", "")):
+            pass
+        assert row.refusals == MAX_REFUSALS[Refusal.FORBIDDEN] + 1
+
+    run(main)
+
+
+@on_clock
+def test_nobody_passes_those_who_wait() -> None:
+    hosts = make(2)
+    first, second, third = rows(3)
+    assert [hosts.admit(row) for row in (first, second, third)] == [True, True, False]
+    hosts.leave(first)
+    assert not hosts.admit(Row("a", 9))
+    assert take_all(hosts) == [third]
+
+
+@pytest.mark.parametrize(("failed", "first"), [(LIMITED, True), (Failure("http_503", ""), False)])
+def test_only_a_row_that_is_no_suspect_comes_back_first(failed: Failure, first: bool) -> None:
+    async def main() -> None:
+        await trio.sleep(1)
+        hosts = make(2)
+        refused, other, waiting = rows(3)
+        assert [hosts.admit(row) for row in (refused, other, waiting)] == [True, True, False]
+        assert hosts.record(refused, failed)
+        hosts.record(other, None)
+        hosts.leave(other)
+        assert await take_later(hosts) is (refused if first else waiting)
+
+    run(main)
+
+
+def test_a_silent_host_is_asked_by_one_row_whatever_the_limit() -> None:
+    async def main() -> None:
+        hosts = make()
+        first, second, third = rows(3)
+        for row in (first, second, third):
+            assert hosts.admit(row)
+        for row in (first, second, third):
+            assert hosts.record_silence(row).waits
+        assert hosts.take() is None
+        await trio.sleep_until(hosts.next_due)
+        assert take_all(hosts) == [third]
+
+    run(main)
+
+
+def test_a_limit_behind_a_redirect_is_not_the_hosts() -> None:
+    async def main() -> None:
+        hosts = make()
+        row = Row("a")
+        assert hosts.admit(row)
+        assert not hosts.record(row, Failure("http_429", "", via_other_host=True))
+        assert hosts.admit(Row("a"))
+
+    run(main)
+
+
+def test_a_host_of_the_same_place_is_looked_at_in_time() -> None:
+    """Rows that fill the place belong to another host, whose end tells nobody."""
+
+    async def main() -> None:
+        hosts = make(1)
+        names: dict[int, str] = {}
+        table = HostTable()
+        for number in range(10_000):
+            place = table.find(f"h{number}", 0.0)
+            if place in names:
+                break
+            names[place] = f"h{number}"
+        first, second = Row(names[place]), Row(f"h{number}")
+        assert hosts.admit(first)
+        assert not hosts.admit(second)
+        await trio.sleep(1)
+        assert hosts.take() is None
+        hosts.leave(first)
+        await trio.sleep_until(hosts.next_due)
+        assert hosts.take() is second
+
+    run(main)
+
+
+def test_the_limit_holds_for_all_workers_of_a_machine() -> None:
+    async def main() -> None:
+        token = make_run_token()
+        tables = [HostTable(token, worker) for worker in range(2)]
+        for table in tables:
+            table.clock = trio.current_time
+        one, other = (Hosts[Row](HostControl(table, 2)) for table in tables)
+        first, second, third = rows(3)
+        assert [one.admit(first), one.admit(second), other.admit(third)] == [True, True, False]
+        await trio.sleep(1)
+        assert other.take() is None
+        one.leave(first)
+        await trio.sleep_until(other.next_due)
+        assert other.take() is third
+        for table in tables:
+            table.close()
+        remove_files(token)
+
+    run(main)
+
+
+def test_a_host_with_one_row_costs_two_waits() -> None:
+    async def main() -> None:
+        hosts = make(first_limit=1, max_waiting=9)
+        row = Row("a")
+        began = trio.current_time()
+        assert hosts.admit(row)
+        await trio.sleep(10)
+        assert hosts.record_silence(row).waits
+        assert hosts.take() is None
+        await trio.sleep_until(hosts.next_due)
+        assert hosts.take() is row
+        assert trio.current_time() == pytest.approx(began + WAKE_UP)
+        silent = hosts.record_silence(row)
+        assert (silent.number, silent.waits, silent.sharing) == (2, False, [])
+
+    run(main)
+
+
+def test_a_host_that_wakes_up_loses_nothing() -> None:
+    async def main() -> None:
+        hosts = make(3, first_limit=1, max_waiting=9)
+        first, *waiting = rows(4)
+        assert hosts.admit(first)
+        assert [hosts.admit(row) for row in waiting] == [False] * 3
+        await trio.sleep(10)
+        assert hosts.record_silence(first).waits
+        assert hosts.take() is None
+        await trio.sleep_until(hosts.next_due)
+        assert hosts.take() is first
+        assert hosts.take() is None
+        hosts.record_response(first)
+        assert take_all(hosts) == waiting[:2]
+        assert hosts.silences(first) == 0
+
+    run(main)
+
+
+def test_a_busy_host_that_falls_silent_is_asked_by_one_row_then() -> None:
+    async def main() -> None:
+        hosts = make(3, first_limit=1, max_waiting=9)
+        first, second, third = rows(3)
+        assert hosts.admit(first)
+        hosts.record_response(first)
+        assert hosts.admit(second)
+        assert hosts.admit(third)
+        await trio.sleep(10)
+        silents = [hosts.record_silence(row) for row in (first, second, third)]
+        assert [(silent.number, silent.waits) for silent in silents] == [
+            (0, True), (0, True), (1, True),
+        ]  # fmt: skip
+        assert hosts.take() is None
+        await trio.sleep_until(hosts.next_due)
+        assert take_all(hosts) == [third]
+
+    run(main)
+
+
+def test_new_rows_of_a_silent_host_wait_with_it() -> None:
+    async def main() -> None:
+        hosts = make(first_limit=1, max_waiting=0)
+        row = Row("a")
+        hosts.admit(row)
+        hosts.record_silence(row)
+        await trio.sleep(WAKE_UP)
+        assert hosts.take() is row
+        hosts.record_silence(row)
+        hosts.leave(row)
+        late = Row("a", 1)
+        assert not hosts.admit(late)
+        assert hosts.next_due == pytest.approx(trio.current_time() + DEFERRED)
+        await trio.sleep(DEFERRED)
+        assert hosts.take() is late
+        assert not hosts.admit(Row("a", 2))
+        assert [row.number for row in hosts.record_silence(late).sharing] == [2]
+
+    run(main)
+
+
+def test_silences_are_forgotten_after_a_while() -> None:
+    async def main() -> None:
+        hosts = make(first_limit=1)
+        row = Row("a")
+        hosts.admit(row)
+        hosts.record_silence(row)
+        await trio.sleep(WAKE_UP)
+        assert hosts.take() is row
+        hosts.record_silence(row)
+        hosts.leave(row)
+        await trio.sleep(REMEMBERED)
+        assert hosts.admit(Row("a"))
+        assert hosts.silences(row) == 0
+
+    run(main)
+
+
+def test_a_row_may_take_longer_than_silences_are_remembered() -> None:
+    """--timeout is the user's choice; the count goes on."""
+    silences = Silences()
+    assert [silences.add("a", now, now + 500) for now in (0, 1000, 2000)] == [1, 2, 3]
+
+
+def test_the_second_attempt_gives_a_host_time_to_wake_up() -> None:
+    silences = Silences()
+    silences.add("quick", 0.0, 2.0)
+    silences.add("slow", 0.0, 60.0)
+    assert silences.ask_at("quick") == WAKE_UP
+    assert silences.ask_at("slow") == 60.0 + MIN_PAUSE
+
+
+def test_each_further_silence_is_shared_by_twice_as_many() -> None:
+    assert [sharing(count) for count in range(1, 6)] == [
+        1, 1, MAX_SHARING, 2 * MAX_SHARING, 4 * MAX_SHARING,
+    ]  # fmt: skip
+    assert sum(map(sharing, range(3, 18))) > 1_000_000
+
+
+def test_no_more_than_a_fixed_number_of_silent_hosts_is_remembered() -> None:
+    silences = Silences()
+    for number in range(MAX_HOSTS + 1):
+        silences.add(str(number), 0.0, 1.0)
+    assert [silences.count(str(n)) for n in (0, 1, MAX_HOSTS)] == [0, 1, 1]

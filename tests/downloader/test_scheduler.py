@@ -11,9 +11,14 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from img2ds.downloader.hosts import HostLimits
+from img2ds.congestion.host_control import HostControl
+from img2ds.congestion.host_table import HostTable
+from img2ds.core.failure import Failure
+from img2ds.downloader.hosts import Hosts
 from img2ds.downloader.scheduler import MOVES, Row, RowState, Scheduler
 from img2ds.downloader.shard import Shard
+
+GONE = Failure("http_404", "")
 
 
 class Rows:
@@ -35,10 +40,14 @@ def of_hosts(hosts: str) -> Shard:
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
     async def limited() -> None:
-        with trio.fail_after(1000):
+        with trio.fail_after(3000):
             await main()
 
     trio.run(limited, clock=MockClock(autojump_threshold=0))
+
+
+def hosts(limit: int, first_limit: int = 0, max_waiting: int = 0) -> Hosts[Row]:
+    return Hosts(HostControl(HostTable(), limit), first_limit, max_waiting)
 
 
 async def take(scheduler: Scheduler) -> Row:
@@ -57,7 +66,7 @@ async def nothing_now(scheduler: Scheduler) -> bool:
 
 def test_rows_come_in_order_across_shards_and_end() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(0))
+        scheduler = Scheduler(hosts(0))
         first, second = of_hosts("abc"), of_hosts("de")
         scheduler.add(first)
         scheduler.add(second)
@@ -78,7 +87,7 @@ def test_rows_come_in_order_across_shards_and_end() -> None:
 
 def test_an_open_scheduler_keeps_its_slots_waiting() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(0))
+        scheduler = Scheduler(hosts(0))
         assert await nothing_now(scheduler)
         got: list[Row | None] = []
 
@@ -104,7 +113,7 @@ def test_an_open_scheduler_keeps_its_slots_waiting() -> None:
 
 def test_the_last_rows_end_lets_every_slot_go() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(0))
+        scheduler = Scheduler(hosts(0))
         scheduler.add(of_hosts("a"))
         scheduler.close()
         row = await take(scheduler)
@@ -126,7 +135,7 @@ def test_the_last_rows_end_lets_every_slot_go() -> None:
 
 def test_a_scheduler_closed_without_rows_ends() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(4))
+        scheduler = Scheduler(hosts(4))
         scheduler.close()
         assert await scheduler.next() is None
 
@@ -135,7 +144,7 @@ def test_a_scheduler_closed_without_rows_ends() -> None:
 
 def test_a_busy_host_keeps_no_other_waiting() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(2))
+        scheduler = Scheduler(hosts(2))
         scheduler.add(of_hosts("aaaaabac"))
         scheduler.close()
         rows = [await take(scheduler) for _ in range(4)]
@@ -163,7 +172,7 @@ def test_a_busy_host_keeps_no_other_waiting() -> None:
 
 def test_a_row_that_waited_for_its_host_wakes_a_waiting_slot() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(1))
+        scheduler = Scheduler(hosts(1))
         scheduler.add(of_hosts("aa"))
         first = await take(scheduler)
         got: list[int] = []
@@ -183,7 +192,7 @@ def test_a_row_that_waited_for_its_host_wakes_a_waiting_slot() -> None:
 
 def test_zero_means_no_limit() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(0))
+        scheduler = Scheduler(hosts(0))
         scheduler.add(of_hosts("a" * 500))
         assert [(await take(scheduler)).index for _ in range(500)] == list(range(500))
 
@@ -193,7 +202,7 @@ def test_zero_means_no_limit() -> None:
 @pytest.mark.parametrize("url", [None, "", "no scheme", "http:/", "http://"])
 def test_urls_without_a_host_are_handed_out_too(url: str | None) -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(1))
+        scheduler = Scheduler(hosts(1))
         scheduler.add(shard(url))
         scheduler.close()
         row = await take(scheduler)
@@ -205,7 +214,7 @@ def test_urls_without_a_host_are_handed_out_too(url: str | None) -> None:
 
 def test_a_retry_comes_at_its_time_and_not_before() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(0))
+        scheduler = Scheduler(hosts(0))
         scheduler.add(of_hosts("ab"))
         scheduler.close()
         first, second = await take(scheduler), await take(scheduler)
@@ -226,7 +235,7 @@ def test_a_retry_comes_at_its_time_and_not_before() -> None:
 
 def test_a_sooner_time_reaches_a_slot_that_already_waits() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(0))
+        scheduler = Scheduler(hosts(0))
         scheduler.add(of_hosts("ab"))
         first, second = await take(scheduler), await take(scheduler)
         began = trio.current_time()
@@ -249,7 +258,7 @@ def test_a_sooner_time_reaches_a_slot_that_already_waits() -> None:
 
 def test_a_delayed_row_takes_no_room_at_its_host() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(1))
+        scheduler = Scheduler(hosts(1))
         scheduler.add(of_hosts("aa"))
         scheduler.close()
         first = await take(scheduler)
@@ -266,7 +275,7 @@ def test_a_delayed_row_takes_no_room_at_its_host() -> None:
 
 def test_the_next_shard_is_asked_for_in_time() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(0))
+        scheduler = Scheduler(hosts(0))
         await scheduler.wait_below(1)  # at once: there is nothing
         scheduler.add(of_hosts("abcd"))
         left: list[int] = []
@@ -288,7 +297,7 @@ def test_the_next_shard_is_asked_for_in_time() -> None:
 
 def test_a_host_that_has_not_responded_gets_one_row_at_a_time() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(3, first_limit=1, max_waiting=10))
+        scheduler = Scheduler(hosts(3, first_limit=1, max_waiting=10))
         scheduler.add(of_hosts("aaabaa"))
         first, other = await take(scheduler), await take(scheduler)
         assert (first.index, other.index) == (0, 3)
@@ -302,79 +311,97 @@ def test_a_host_that_has_not_responded_gets_one_row_at_a_time() -> None:
     run(main)
 
 
-def test_rows_that_waited_share_a_hosts_timeout() -> None:
+def test_a_refused_row_waits_with_its_host_and_delays_no_other() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(3, first_limit=1, max_waiting=10))
-        scheduler.add(of_hosts("aaaaa"))
+        scheduler = Scheduler(hosts(2))
+        scheduler.add(of_hosts("aab"))
+        scheduler.close()
+        refused, accepted, other = [await take(scheduler) for _ in range(3)]
+        assert scheduler.record(refused, Failure("http_429", "", retry_after=7.0))
+        assert refused.state is RowState.WAITING
+        assert not scheduler.record(accepted, None)
+        scheduler.end(accepted)
+        assert not scheduler.record(other, None)
+        scheduler.end(other)
+        began = trio.current_time()
+        assert await take(scheduler) is refused
+        assert trio.current_time() - began == pytest.approx(7)
+        assert not scheduler.record(refused, None)
+        scheduler.end(refused)
+        assert await scheduler.next() is None
+
+    run(main)
+
+
+def test_one_slot_keeps_the_time_and_hands_it_on() -> None:
+    """However many slots wait, each row wakes as many as it needs."""
+
+    async def main() -> None:
+        scheduler = Scheduler(hosts(0))
+        scheduler.add(of_hosts("abc"))
+        scheduler.close()
+        rows = [await take(scheduler) for _ in range(3)]
+        began = trio.current_time()
+        times: list[float] = []
+
+        async def slot() -> None:
+            while (row := await scheduler.next()) is not None:
+                times.append(trio.current_time() - began)
+                await trio.sleep(100)
+                scheduler.end(row)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(slot)
+            await wait_all_tasks_blocked()
+            for delay, row in zip((3, 2, 1), rows, strict=True):
+                scheduler.retry(row, delay)
+        assert times == [pytest.approx(1), pytest.approx(2), pytest.approx(3)]
+
+    run(main)
+
+
+def test_a_silent_host_is_asked_again_before_its_rows_fail() -> None:
+    async def main() -> None:
+        scheduler = Scheduler(hosts(3, first_limit=1, max_waiting=100))
+        scheduler.add(of_hosts("a" * 70))
         scheduler.close()
         first = await take(scheduler)
-        assert await nothing_now(scheduler)
-        sharing = scheduler.record_timeout(first)
-        assert [row.index for row in sharing] == [1, 2]  # three could have been active
-        assert scheduler.timeouts(first) == scheduler.timeouts(sharing[0]) == 1
-        for row in (first, *sharing):
+        began = trio.current_time()
+        await trio.sleep(10)
+        silent = scheduler.record_silence(first)
+        assert (silent.number, silent.waits, silent.sharing) == (1, True, [])
+        assert first.state is RowState.WAITING
+        assert await take(scheduler) is first
+        assert trio.current_time() - began == pytest.approx(13)
+        await trio.sleep(5)
+        silent = scheduler.record_silence(first)
+        assert (silent.number, silent.waits, silent.sharing) == (2, False, [])
+        scheduler.end(first)
+        second = await take(scheduler)
+        assert second.index == 1
+        assert trio.current_time() - began == pytest.approx(30)
+        await trio.sleep(5)
+        silent = scheduler.record_silence(second)
+        assert (silent.number, silent.waits) == (3, False)
+        assert [row.index for row in silent.sharing] == list(range(2, 65))
+        for row in (second, *silent.sharing):
             scheduler.end(row)
-        second = await take(scheduler)
-        assert second.index == 3
-        assert await nothing_now(scheduler)  # still one at a time
-        assert [row.index for row in scheduler.record_timeout(second)] == [4]
-        assert scheduler.timeouts(second) == 2
-        await trio.sleep(61)
-        assert scheduler.timeouts(second) == 0
-        scheduler.record_response(second)
-        assert scheduler.timeouts(second) == 0
-
-    run(main)
-
-
-def test_twice_as_many_share_each_further_timeout() -> None:
-    async def main() -> None:
-        scheduler = Scheduler(HostLimits(2, first_limit=1, max_waiting=100))
-        scheduler.add(of_hosts("a" * 30))
-        shared: list[int] = []
-        while sum(shared) < 30:
-            first = await take(scheduler)
-            assert await nothing_now(scheduler)
-            rows = [first, *scheduler.record_timeout(first)]
-            shared.append(len(rows))
-            for row in rows:
-                scheduler.end(row)
-        assert shared == [2, 4, 8, 16]
-        scheduler.add(of_hosts("aaaa"))
-        first = await take(scheduler)
-        scheduler.record_response(first)
-        second = await take(scheduler)
-        assert await nothing_now(scheduler)
-        scheduler.end(first)
-        assert [row.index for row in scheduler.record_timeout(second)] == [
-            3
-        ]  # it has responded in between
-
-    run(main)
-
-
-def test_only_the_last_active_row_speaks_for_others() -> None:
-    """A host that was busy when it stopped responding fails as many rows as were active."""
-
-    async def main() -> None:
-        scheduler = Scheduler(HostLimits(2, first_limit=1, max_waiting=10))
-        scheduler.add(of_hosts("aaaa"))
-        first = await take(scheduler)
-        scheduler.record_response(first)
-        second = await take(scheduler)
-        assert await nothing_now(scheduler)
-        assert scheduler.record_timeout(first) == []
-        assert scheduler.timeouts(first) == 0
-        scheduler.end(first)
-        assert [row.index for row in scheduler.record_timeout(second)] == [2]
-        assert scheduler.timeouts(second) == 1
+        last = await take(scheduler)
+        assert last.index == 65
+        assert trio.current_time() - began == pytest.approx(35)
+        silent = scheduler.record_silence(last)
+        assert [row.index for row in silent.sharing] == [66, 67, 68, 69]
+        for row in (last, *silent.sharing):
+            scheduler.end(row)
+        assert await scheduler.next() is None
 
     run(main)
 
 
 def test_no_more_rows_than_that_wait_for_a_first_response() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(4, first_limit=1, max_waiting=2))
+        scheduler = Scheduler(hosts(4, first_limit=1, max_waiting=2))
         scheduler.add(of_hosts("aaaaaaa"))
         assert [(await take(scheduler)).index for _ in range(4)] == [0, 3, 4, 5]
         assert await nothing_now(scheduler)
@@ -388,12 +415,14 @@ def test_every_row_ends_once_whatever_happens(seed: int) -> None:
     random = Random(seed)
     limit = random.choice([1, 2, 5])
     first_limit, max_waiting = random.choice([(0, 0), (1, 3), (1, 100)])
+    outcomes = [None, None, GONE, GONE, Failure("http_429", ""), Failure("http_403", ""),
+                Failure("connect_reset", ""), Failure("http_503", "", retry_after=3.0)]  # fmt: skip
     shards = [
         of_hosts("".join(random.choices("aaaabcd", k=random.randint(1, 60)))) for _ in range(6)
     ]
 
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(limit, first_limit, max_waiting))
+        scheduler = Scheduler(hosts(limit, first_limit, max_waiting))
         active: Counter[str] = Counter()
         ended: Counter[tuple[int, int]] = Counter()
 
@@ -403,11 +432,16 @@ def test_every_row_ends_once_whatever_happens(seed: int) -> None:
                 assert active[row.host] <= limit
                 await trio.sleep(random.expovariate(2))
                 active[row.host] -= 1
-                sharing = []
-                if random.random() < 0.5:
-                    scheduler.record_response(row)
-                elif random.random() < 0.5:
-                    sharing = scheduler.record_timeout(row)
+                sharing: list[Row] = []
+                what = random.random()
+                if what < 0.4:
+                    if scheduler.record(row, random.choice(outcomes)):
+                        continue
+                elif what < 0.5:
+                    silent = scheduler.record_silence(row)
+                    sharing = silent.sharing
+                    if silent.waits:
+                        continue
                 for one in (row, *sharing):
                     if random.random() < 0.3 and one.attempts < 3:
                         one.attempts += 1
@@ -435,7 +469,7 @@ def test_every_row_ends_once_whatever_happens(seed: int) -> None:
 
 def test_a_row_moves_only_as_the_table_says() -> None:
     async def main() -> None:
-        scheduler = Scheduler(HostLimits(0))
+        scheduler = Scheduler(hosts(0))
         scheduler.add(of_hosts("ab"))
         ended, delayed = await take(scheduler), await take(scheduler)
         scheduler.end(ended)

@@ -94,7 +94,8 @@ def test_rows_that_failed_for_a_transient_reason_are_retried(
     flaky.flaky.answers = {**dict.fromkeys(STUBBORN, 503), **dict.fromkeys(GONE, 404)}
     flaky.flaky.asked.clear()
     assert retry(address, tmp_path) == 0
-    assert sorted(flaky.flaky.asked) == list(BUSY)
+    # 503 may be the host's limit, so that a row may be asked for again.
+    assert sorted(set(flaky.flaky.asked)) == list(BUSY)
     assert before.items() <= markers(tmp_path / "set").items()
     assert len(markers(tmp_path / "set")) == 6
 
@@ -121,7 +122,7 @@ def test_rows_that_failed_for_a_transient_reason_are_retried(
     # What still fails is what is left to try, and nothing that came.
     flaky.flaky.asked.clear()
     assert retry(address, tmp_path) == 0
-    assert sorted(flaky.flaky.asked) == list(STUBBORN)
+    assert sorted(set(flaky.flaky.asked)) == list(STUBBORN)
     assert listed(tmp_path, "0002") == ["000054", "000056"]
     flaky.flaky.answers.clear()
     assert retry(address, tmp_path, reasons="http_503,http_404") == 0

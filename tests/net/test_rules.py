@@ -117,11 +117,21 @@ def test_retry_after_is_obeyed_or_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"),
-    [(b"120", 120.0), (b" 3 ", 3.0), (b"Wed, 21 Oct 2026 07:28:00 GMT", None), (b"-1", None)],
-)
-def test_reads_retry_after(value: bytes, seconds: float | None) -> None:
-    assert parse_retry_after(value) == seconds
+    ("value", "date", "seconds"),
+    [
+        (b"120", None, 120.0), (b" 3 ", None, 3.0), (b"-1", None, None), (b"soon", None, None),
+        (b"9999999999", None, None),
+        (b"Wed, 21 Oct 2026 07:28:00 GMT", None, None),
+        (b"Wed, 21 Oct 2026 07:28:00 GMT", b"yesterday", None),
+        (b"Wed, 21 Oct 2026 07:28:00 GMT", b"Wed, 21 Oct 2026 07:27:15 GMT", 45.0),
+        (b"Wed, 21 Oct 2026 07:28:00 GMT", b"Wed, 21 Oct 2026 07:30:00 GMT", 0.0),
+        (b"Wednesday, 21-Oct-26 07:28:00 GMT", b"Wed Oct 21 07:27:59 2026", 1.0),
+        (b"Wed, 21 Oct 2026 07:28:00 +0200", b"Wed, 21 Oct 2026 07:27:00 GMT", 60.0),
+        (b"\xff", b"Wed, 21 Oct 2026 07:27:00 GMT", None),
+    ],
+)  # fmt: skip
+def test_reads_retry_after(value: bytes, date: bytes | None, seconds: float | None) -> None:
+    assert parse_retry_after(value, date) == seconds
 
 
 DIRECTIVES = frozenset({"noai", "noindex"})

@@ -1,0 +1,311 @@
+"""How many rows a host may have in progress, and how many may start a second.
+
+Both limits are learned for the whole machine, with a pause where the host asks for one:
+
+* A 429, or a 503 in numbers, cuts the rate to what the host took lately, less a tenth. It then
+  grows quickly up to the level that was refused, stays below it for a while, and then grows
+  slowly: each refusal costs a pause, and whoever is refused on and on is banned.
+* Connections that are reset or refused while others are in progress cut the window to what the
+  host bore, in the same manner.
+* When nothing is accepted between two cuts, the host is left alone for a time that doubles. Then
+  one row asks; when it is accepted, the window opens step by step.
+* A host that refuses however long one waits is hopeless: its refusals are failures of the rows.
+
+No I/O and no clock of its own. Times are seconds of the table's clock.
+"""
+
+from __future__ import annotations
+
+import math
+
+from img2ds.congestion.host_refusal import Refusal, Refused
+from img2ds.congestion.host_responses import HostResponses
+from img2ds.congestion.host_table import Field, HostTable
+
+#: Seconds that a host is left alone, by the number of cuts since it last accepted a row. The first
+#: is longer than the second by which servers commonly count.
+PAUSES = (1.1, 5.0, 10.0, 20.0, 40.0, 60.0)
+#: Cuts without an accepted row after which a host is hopeless: three minutes; and for one that has
+#: never accepted any.
+MAX_STREAK, MAX_FIRST_STREAK = 8, 3
+#: The same where it says 503 without a time, as a dead backend does.
+VAGUE_PAUSES, MAX_VAGUE_STREAK = (1.1, 2.5, 5.0), 4
+#: Longest Retry-After in seconds that is waited for.
+MAX_RETRY_AFTER = 600.0
+#: Seconds after a 429 in which a 403 or a reset may be a ban.
+BAN_AFTER = 20.0
+#: Share of what was accepted that a cut leaves, and of a refused level that is safe.
+CUT, SAFE = 0.9, 0.97
+#: Factor a second by which a rate grows up to a level that was refused, and beyond it.
+FAST_GROWTH, SLOW_GROWTH = 2.0, 1.02
+#: Seconds below a level that was refused, at first and at most; at least so many pauses.
+MIN_HOLD, MAX_HOLD, HOLD_PAUSES = 8.0, 120.0, 5.0
+#: Shares of 503 and of resets among the responses below which they may be the URLs'.
+BUSY_SHARE, RESET_SHARE = 0.2, 0.1
+#: Rows in a row that meet 403 when that is a ban.
+MIN_FORBIDDEN = 3
+#: Lowest rate that is learned, rows a second.
+MIN_RATE = 0.5
+#: Seconds over which accepted rows are counted.
+MEASURED = 2.0
+#: Seconds' worth of a rate that start together, so that high rates need few wake-ups.
+BURST = 0.02
+#: Seconds until a row looks again for room that another worker may have left.
+POLL_INTERVAL = 0.05
+#: Seconds between two steps of growth: of a rate, and of a window beyond the level refused.
+_GROWTH_INTERVAL, _WINDOW_STEP = 0.25, 2.0
+
+
+class HostControl:
+    """The limits of all hosts. Call `start` and `leave` for each row, and in between one of
+    `accept` and `refuse`.
+
+    Args:
+        limit: rows in progress at a host at most; 0 for no limit.
+        rate: rows a second that may start at a host; 0 for no limit.
+    """
+
+    def __init__(self, table: HostTable, limit: int = 0, rate: float = 0.0) -> None:
+        self.table = table
+        self._limit: float = limit or math.inf
+        self._rate = rate
+        self._responses = HostResponses(table.fields)
+
+    def due(self, place: int, now: float) -> float:
+        """Return when a row may start: `now`, a later time, or infinity: once one has left."""
+        table, fields, at = self.table, self.table.fields, self.table.at(place)
+        paused_until = fields[at + Field.PAUSED_UNTIL]
+        if paused_until > now:
+            return paused_until
+        limit = self._window(at)
+        active = table.active(place)
+        if active >= limit or (
+            active and table.others_wait(place) and table.own(place) >= self._share(place, limit)
+        ):
+            return math.inf if table.alone else now + POLL_INTERVAL
+        next_start = fields[at + Field.NEXT_START]
+        if next_start > now + BURST and self._rate_at(at):
+            return next_start
+        return now
+
+    def start(self, place: int, now: float) -> None:
+        """Count a row that starts."""
+        fields, at = self.table.fields, self.table.at(place)
+        self.table.start(place)
+        fields[at + Field.USED_AT] = now
+        rate = self._rate_at(at)
+        if rate:
+            next_start = max(fields[at + Field.NEXT_START], now)
+            fields[at + Field.NEXT_START] = next_start + 1.0 / rate
+
+    def accept(self, place: int, started: float, now: float) -> None:
+        """Note a response that is no refusal, to a row that started at `started`."""
+        fields, at = self.table.fields, self.table.at(place)
+        self._responses.count(at, Field.ACCEPTED, now)
+        fields[at + Field.ACCEPTED_AT] = now
+        fields[at + Field.HOPELESS] = fields[at + Field.FORBIDDEN] = 0.0
+        if not fields[at + Field.CUT_AT]:
+            return
+        if started <= fields[at + Field.CUT_AT]:
+            # What the host took of the first wave counts as a second's.
+            if fields[at + Field.RATE] and not fields[at + Field.REFUSED_RATE]:
+                fields[at + Field.RATE] += 1.0
+            return
+        if fields[at + Field.STREAK] >= 2:
+            fields[at + Field.WINDOW] = 1.0  # the host is back: open step by step
+        fields[at + Field.STREAK] = 0.0
+        self._grow(place, now)
+
+    def may_keep(self, place: int, waiting: bool) -> bool:
+        """Return whether a row's connection may be kept, given whether more rows wait here.
+
+        A host that limits connections counts idle ones, too. So a worker keeps none that it does
+        not need at once, or that another worker should open.
+        """
+        window = self.table.fields[self.table.at(place) + Field.WINDOW]
+        return not window or (waiting and self.table.own(place) <= self._share(place, window))
+
+    def accepted_since(self, place: int, when: float) -> bool:
+        """Return whether a host has accepted a row since then."""
+        return self.table.fields[self.table.at(place) + Field.ACCEPTED_AT] > when
+
+    def refuse(self, place: int, refused: Refused, now: float) -> bool:
+        """Note a refusal of a row in progress.
+
+        Returns:
+            Whether it was the host's limit; else the failure is the row's own.
+        """
+        fields, at = self.table.fields, self.table.at(place)
+        if not self._is_limit(place, refused, now):
+            return False
+        self._responses.count(at, Field.REFUSED, now)
+        if refused.refusal is Refusal.RATE:
+            fields[at + Field.LIMITED_AT] = now
+        if refused.again:
+            return True
+        if refused.started <= fields[at + Field.CUT_AT]:
+            # It was on its way when the limits were cut. Only what is left shows how many fit.
+            if refused.refusal is Refusal.RESET and fields[at + Field.WINDOW]:
+                self._cut_window(place)
+            if refused.retry_after is not None:
+                self._pause(at, refused.retry_after, now)
+            return True
+        if self._is_cause(at, refused):
+            self._cut(place, refused, now)
+        return not fields[at + Field.HOPELESS]
+
+    def _is_limit(self, place: int, refused: Refused, now: float) -> bool:
+        """Return whether a refusal can be a limit; may find that the host is hopeless."""
+        fields, at = self.table.fields, self.table.at(place)
+        refusal, wait = refused.refusal, refused.retry_after
+        accepted = fields[at + Field.ACCEPTED_AT] > 0
+        alone = self.table.active(place) <= 1
+        never = alone and not accepted and (refusal is Refusal.RESET or self._is_vague(refused))
+        if never or (wait is not None and wait > MAX_RETRY_AFTER):
+            self._give_up(at)
+        if fields[at + Field.HOPELESS]:
+            return False
+        lately = fields[at + Field.STREAK] > 0 or self._is_limited(at, now)
+        if refusal is Refusal.FORBIDDEN:
+            return lately
+        if refusal is Refusal.RESET or self._is_vague(refused):
+            return not alone or lately
+        return True
+
+    @staticmethod
+    def _is_vague(refused: Refused) -> bool:
+        """Return whether it is a 503 without a time: overload, or a dead backend."""
+        return refused.refusal is Refusal.BUSY and refused.retry_after is None
+
+    def _is_limited(self, at: int, now: float) -> bool:
+        """Return whether the host has said lately that there were too many requests."""
+        when = self.table.fields[at + Field.LIMITED_AT]
+        return when > 0 and now - when < BAN_AFTER
+
+    def _is_cause(self, at: int, refused: Refused) -> bool:
+        """Return whether a refusal is enough to cut the limits: a single URL may cause some."""
+        fields = self.table.fields
+        if refused.refusal is Refusal.FORBIDDEN:
+            fields[at + Field.FORBIDDEN] += 1.0
+            return fields[at + Field.FORBIDDEN] >= MIN_FORBIDDEN
+        least = 0.0
+        if not fields[at + Field.STREAK]:
+            least = RESET_SHARE if refused.refusal is Refusal.RESET else least
+            least = BUSY_SHARE if self._is_vague(refused) else least
+        return not least or self._responses.share_refused(at) >= least
+
+    def _cut(self, place: int, refused: Refused, now: float) -> None:
+        fields, at = self.table.fields, self.table.at(place)
+        streak = fields[at + Field.STREAK] = fields[at + Field.STREAK] + 1
+        accepted, vague = fields[at + Field.ACCEPTED_AT], self._is_vague(refused)
+        if streak >= (MAX_VAGUE_STREAK if vague else MAX_STREAK if accepted else MAX_FIRST_STREAK):
+            self._give_up(at)
+            return
+        reset = refused.refusal is Refusal.RESET
+        ban = refused.refusal is Refusal.FORBIDDEN or (reset and self._is_limited(at, now))
+        if streak == 1 and not ban:
+            if reset:
+                self._cut_window(place)
+            else:
+                self._cut_rate(at, now)
+        pauses = VAGUE_PAUSES if vague else PAUSES
+        step = int(streak) if ban else int(streak) - 1
+        pause = 0.0 if reset and not step else pauses[min(step, len(pauses) - 1)]
+        if refused.retry_after is not None:
+            # A host that refuses again after the time it asked for is not believed twice.
+            pause = max(refused.retry_after, pause if streak > 2 else PAUSES[0])
+        self._hold(at, pause, now)
+        self._pause(at, pause, now)
+        fields[at + Field.CUT_AT] = fields[at + Field.GROWN_AT] = now
+
+    def _hold(self, at: int, pause: float, now: float) -> None:
+        """Keep the limits below the level that was refused: longer where that was known before."""
+        fields = self.table.fields
+        known = fields[at + Field.REFUSED_RATE] or fields[at + Field.REFUSED_WINDOW]
+        hold = fields[at + Field.HOLD]
+        repeated = known and fields[at + Field.HOLD_UNTIL] < now
+        hold = min(hold * 2, MAX_HOLD) if hold and repeated else MIN_HOLD
+        fields[at + Field.HOLD] = hold = max(hold, HOLD_PAUSES * pause)
+        fields[at + Field.HOLD_UNTIL] = now + pause + hold
+
+    def _cut_rate(self, at: int, now: float) -> None:
+        fields = self.table.fields
+        first = not fields[at + Field.RATE]
+        since = max(fields[at + Field.PAUSED_UNTIL], now - (1.0 if first else MEASURED))
+        accepted = self._responses.accepted(at, since) / max(now - since, 0.5)
+        if first:  # its responses are on their way still: `accept` counts them
+            fields[at + Field.RATE] = max(accepted, 1.0)
+            return
+        accepted = min(accepted, fields[at + Field.RATE])
+        fields[at + Field.REFUSED_RATE] = max(accepted, MIN_RATE)
+        fields[at + Field.RATE] = max(accepted * CUT, MIN_RATE)
+
+    def _cut_window(self, place: int) -> None:
+        """Cut the window to the rows in progress but the one that was refused."""
+        fields, at = self.table.fields, self.table.at(place)
+        window = max(self.table.active(place) - 1, 1)
+        if fields[at + Field.WINDOW]:
+            window = min(window, int(fields[at + Field.WINDOW]))
+        fields[at + Field.WINDOW] = window
+        fields[at + Field.REFUSED_WINDOW] = window + 1
+
+    def _pause(self, at: int, pause: float, now: float) -> None:
+        fields = self.table.fields
+        if now + pause > fields[at + Field.PAUSED_UNTIL]:
+            fields[at + Field.PAUSED_AT] = now
+            fields[at + Field.PAUSED_UNTIL] = now + pause
+            fields[at + Field.NEXT_START] = now + pause
+
+    def _give_up(self, at: int) -> None:
+        fields = self.table.fields
+        for field in (
+            Field.RATE, Field.REFUSED_RATE, Field.WINDOW, Field.REFUSED_WINDOW, Field.PAUSED_UNTIL,
+            Field.STREAK, Field.CUT_AT, Field.HOLD, Field.HOLD_UNTIL, Field.NEXT_START,
+        ):  # fmt: skip
+            fields[at + field] = 0.0
+        fields[at + Field.HOPELESS] = 1.0
+
+    def _grow(self, place: int, now: float) -> None:
+        fields, at = self.table.fields, self.table.at(place)
+        passed = now - fields[at + Field.GROWN_AT]
+        holds = now < fields[at + Field.HOLD_UNTIL]
+        window = fields[at + Field.WINDOW]
+        if window:
+            refused = fields[at + Field.REFUSED_WINDOW] or math.inf
+            if window < refused - 1:
+                # After a ban it doubles with each round of responses.
+                fields[at + Field.WINDOW] = window = window + 1.0
+            elif not holds:
+                fields[at + Field.WINDOW] = window = window + 1.0
+                fields[at + Field.HOLD_UNTIL] = now + _WINDOW_STEP
+            if window >= self._limit:
+                fields[at + Field.WINDOW] = 0.0
+        if passed < _GROWTH_INTERVAL:
+            return
+        fields[at + Field.GROWN_AT] = now
+        rate = fields[at + Field.RATE]
+        if rate:
+            level = fields[at + Field.REFUSED_RATE] * SAFE or math.inf
+            passed = min(passed, 1.0)
+            if rate < level:
+                rate = min(rate * FAST_GROWTH**passed, level)
+            elif not holds:
+                rate *= SLOW_GROWTH**passed
+            fields[at + Field.RATE] = rate
+
+    def _window(self, at: int) -> float:
+        fields = self.table.fields
+        if fields[at + Field.STREAK] >= 2 or (
+            fields[at + Field.STREAK] and not fields[at + Field.ACCEPTED_AT]
+        ):
+            return 1.0
+        window = fields[at + Field.WINDOW]
+        return min(int(window), self._limit) if window else self._limit
+
+    def _share(self, place: int, limit: float) -> float:
+        """Return how many rows are this worker's, when others wait."""
+        return math.ceil(limit / self.table.workers_with_rows(place)) if limit < math.inf else limit
+
+    def _rate_at(self, at: int) -> float:
+        learned = self.table.fields[at + Field.RATE]
+        return min(learned, self._rate) if learned and self._rate else learned or self._rate

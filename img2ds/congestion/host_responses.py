@@ -1,0 +1,42 @@
+"""How many rows a host accepted and refused in the last seconds."""
+
+from __future__ import annotations
+
+from img2ds.congestion.host_table import BUCKET, BUCKETS, Field
+
+
+class HostResponses:
+    """Counts the responses of all hosts by time; see `HostTable` for `fields` and `at`."""
+
+    def __init__(self, fields: memoryview[float]) -> None:
+        self._fields = fields
+
+    def count(self, at: int, field: Field, now: float) -> None:
+        """Count a response: `Field.ACCEPTED` or `Field.REFUSED`."""
+        fields = self._fields
+        bucket = int(now / BUCKET)
+        number = at + bucket % BUCKETS
+        if fields[number + Field.BUCKET_TIMES] != bucket:
+            fields[number + Field.BUCKET_TIMES] = bucket
+            fields[number + Field.ACCEPTED] = fields[number + Field.REFUSED] = 0.0
+        fields[number + field] += 1.0
+
+    def accepted(self, at: int, since: float) -> float:
+        """Return how many rows were accepted since then, `BUCKET` * `BUCKETS` seconds at most."""
+        fields, first = self._fields, int(since / BUCKET)
+        return sum(
+            fields[number + Field.ACCEPTED]
+            for number in range(at, at + BUCKETS)
+            if fields[number + Field.BUCKET_TIMES] >= first
+        )
+
+    def share_refused(self, at: int) -> float:
+        """Return the share of refusals among the last responses."""
+        fields = self._fields
+        newest = max(fields[at + Field.BUCKET_TIMES : at + Field.BUCKET_TIMES + BUCKETS])
+        accepted = refused = 0.0
+        for number in range(at, at + BUCKETS):
+            if fields[number + Field.BUCKET_TIMES] > newest - BUCKETS:
+                accepted += fields[number + Field.ACCEPTED]
+                refused += fields[number + Field.REFUSED]
+        return refused / max(accepted + refused, 1.0)

@@ -1,0 +1,173 @@
+"""What the workers of a machine share of each host: rows in progress, and what was learned.
+
+A table without chains: the hash of a host names its place. Two hosts of one place share their
+limits, which makes the slower one's hold for both, and no more than that. A place that nobody uses
+goes to the next host that needs it.
+
+The rows in progress stand in a column for each worker, which it alone writes; a dead worker's
+column is cleared by who leads. The other numbers are written by whoever learns something: two
+workers that write at once lose a count of one, and nobody ever waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import IntEnum, auto
+from hashlib import blake2b
+
+import trio
+
+from img2ds.congestion.machine import MAX_WORKERS
+from img2ds.congestion.shared_file import SharedFile
+
+#: Places for hosts: 1 MB, and 12 kB for each worker.
+PLACES = 4096
+#: Seconds after which a place with learned limits may go to another host.
+FORGET_AFTER = 600.0
+#: Parts of a second by which responses are counted, and for how many of them.
+BUCKET, BUCKETS = 0.25, 10
+_ROW = 64  # doubles a place
+
+
+class Field(IntEnum):
+    """A number of a host. Times are seconds of `HostTable.clock`; 0 where there is none."""
+
+    TAG = 0  #: hash of the host that has the place, an integer
+    USED_AT = auto()  #: when it was last asked
+    NEXT_START = auto()  #: when the next row may start by the rate (GCRA)
+    RATE = auto()  #: rows a second that may start
+    REFUSED_RATE = auto()  #: rows a second that the host took when it refused others
+    WINDOW = auto()  #: rows that may be in progress
+    REFUSED_WINDOW = auto()  #: rows in progress when it refused one
+    CUT_AT = auto()  #: when rate or window were last cut
+    GROWN_AT = auto()  #: when they last grew
+    HOLD = auto()  #: seconds that they stay below the level that was refused
+    HOLD_UNTIL = auto()  #: until when they do
+    PAUSED_AT = auto()  #: when the last pause began
+    PAUSED_UNTIL = auto()  #: when it ends
+    STREAK = auto()  #: cuts since the host last accepted a row
+    ACCEPTED_AT = auto()  #: when it last accepted a row
+    LIMITED_AT = auto()  #: when it last said that there were too many requests
+    FORBIDDEN = auto()  #: rows that met 403 since it last accepted one
+    HOPELESS = auto()  #: 1 for a host that refuses everything, however long one waits
+    BUCKET_TIMES = 18  #: from here: numbers of the `BUCKET`s that are counted
+    ACCEPTED = BUCKET_TIMES + BUCKETS  #: from here: rows accepted in it
+    REFUSED = ACCEPTED + BUCKETS  #: from here: rows refused in it
+
+
+class HostTable:
+    """The table, as one worker sees it. Places are numbers from `find`.
+
+    Args:
+        token: the same for all workers of a run, see `shared_file`; None for a worker alone.
+        worker: the worker's index at its `Machine`.
+
+    Attributes:
+        fields: all numbers; those of a place begin at `at(place)`.
+        clock: the time that is the same for all who share the table.
+        alone: whether no other worker can share it.
+    """
+
+    def __init__(self, token: str | None = None, worker: int = 0) -> None:
+        head, rows, column = MAX_WORKERS, 8 * _ROW * PLACES, 2 * PLACES
+        file = SharedFile(token, "hosts", head + rows + MAX_WORKERS * (column + PLACES))
+        memory = memoryview(file.memory)
+        self._file = file
+        self._workers = memory[:head]
+        self.fields = memory[head : head + rows].cast("d")
+        self._tags = memory[head : head + rows].cast("Q")
+        self._active = memory[head + rows : head + rows + MAX_WORKERS * column].cast("H")
+        self._waiting = memory[head + rows + MAX_WORKERS * column :]
+        self._worker = worker
+        self._own = worker * PLACES
+        self.alone = file.descriptor is None
+        self.clock: Callable[[], float] = trio.current_time if self.alone else time.monotonic
+        self.clear_worker(worker)
+        self._workers[worker] = 1
+        self._used = 0  # workers there may be
+        self._next_count = float("-inf")
+
+    @staticmethod
+    def at(place: int) -> int:
+        """Return where the numbers of a place begin in `fields`."""
+        return place * _ROW
+
+    def find(self, host: str, now: float) -> int:
+        """Return the place of a host, which may have to share it."""
+        tag = int.from_bytes(blake2b(host.encode(), digest_size=8).digest(), "little") or 1
+        place = tag % PLACES
+        if self._tags[place * _ROW + Field.TAG] != tag and self._is_free(place, now):
+            start = place * _ROW
+            for number in range(start, start + _ROW):
+                self.fields[number] = 0.0
+            self._tags[start + Field.TAG] = tag
+        return place
+
+    def start(self, place: int) -> None:
+        """Count a row of this worker that starts."""
+        self._active[self._own + place] += 1
+
+    def leave(self, place: int) -> None:
+        """Count the end of a row of this worker."""
+        if self._active[self._own + place]:  # not after a clearing
+            self._active[self._own + place] -= 1
+
+    def own(self, place: int) -> int:
+        """Return this worker's rows in progress."""
+        return self._active[self._own + place]
+
+    def active(self, place: int) -> int:
+        """Return the rows in progress of all workers."""
+        if self.alone:
+            return self._active[self._own + place]
+        return sum(self._active[place : self._count() * PLACES : PLACES])
+
+    def set_waiting(self, place: int, waiting: bool) -> None:
+        """Tell the other workers whether rows of this one wait for the host."""
+        if not self.alone:
+            self._waiting[self._own + place] = waiting
+
+    def others_wait(self, place: int) -> bool:
+        """Return whether rows of other workers wait for the host."""
+        if self.alone:
+            return False
+        waiting = sum(self._waiting[place : self._count() * PLACES : PLACES])
+        return waiting > self._waiting[self._own + place]
+
+    def workers_with_rows(self, place: int) -> int:
+        """Return how many workers have rows at the host, this one included."""
+        if self.alone:
+            return 1
+        end = self._count() * PLACES
+        active = self._active[place:end:PLACES]
+        waiting = self._waiting[place:end:PLACES]
+        others = sum(1 for pair in zip(active, waiting, strict=True) if any(pair))
+        return others + (not self.own(place) and not self._waiting[self._own + place])
+
+    def clear_worker(self, worker: int) -> None:
+        """Clear what a worker had in progress: it has died, or has just started."""
+        start = worker * PLACES
+        self._active[start : start + PLACES] = memoryview(bytes(2 * PLACES)).cast("H")
+        self._waiting[start : start + PLACES] = bytes(PLACES)
+
+    def close(self) -> None:
+        """Give up this worker's columns."""
+        self.clear_worker(self._worker)
+        self._file.close()
+
+    def _count(self) -> int:
+        """Return how many workers there may be; new ones are noticed within a second."""
+        now = self.clock()
+        if now >= self._next_count:
+            self._next_count = now + 1.0
+            self._used = bytes(self._workers).rfind(1) + 1
+        return self._used
+
+    def _is_free(self, place: int, now: float) -> bool:
+        start, fields = place * _ROW, self.fields
+        if self.active(place) or self.others_wait(place):
+            return False
+        learned = fields[start + Field.RATE] or fields[start + Field.WINDOW]
+        forget_after = FORGET_AFTER if learned or fields[start + Field.STREAK] else 0.0
+        return fields[start + Field.USED_AT] + forget_after <= now

@@ -29,8 +29,9 @@ SETTLING = 2 * SLOW_BODY
 NOT_FULL = 0.7
 #: Seconds for which that is believed.
 BELIEVED = 60.0
-#: Growth a second, as a factor: below the level of the last cut, and above it.
-FAST_GROWTH, SLOW_GROWTH = 1.6, 1.04
+#: Growth a second, as a factor: below the level of the last cut, above it, and above it while no
+#: body is slow.
+FAST_GROWTH, SLOW_GROWTH, CALM_GROWTH = 1.6, 1.04, 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,5 +111,10 @@ class LinkControl:
             if self.window < self.ceiling:
                 self.window += ended
             return
-        growth = FAST_GROWTH if self.window < self._full_window else SLOW_GROWTH
-        self.window = min(max(self.window * growth**seconds, self.window + seconds), self.ceiling)
+        if self.window < self._full_window:
+            growth = FAST_GROWTH
+        else:
+            growth = SLOW_GROWTH if slow else CALM_GROWTH
+        self.window = max(self.window * growth**seconds, self.window + seconds)
+        if self.window >= self.ceiling:
+            self.window, self._full_window = self.ceiling, math.inf

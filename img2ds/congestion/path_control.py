@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 from img2ds.congestion.machine import Floats
 from img2ds.congestion.rounds import Recent
@@ -26,19 +27,30 @@ MIN_WINDOW = 4.0
 #: Share of connections with more than one SYN that is no sign of a full path, and how many there
 #: must be at least.
 TOLERATED, MIN_RETRANSMITTED = 0.04, 3
+#: Part of the window that must be in use: what few connections lose is not of our making.
+LOADED = 0.4
 #: Seconds after a cut until its effect is judged, and connections that takes.
-JUDGED_AFTER, JUDGED_BY = 1.5, 12
+JUDGED_AFTER, JUDGED_BY = 2.5, 12
+#: Seconds after which a SYN is sent again (RFC 6298 2.1), and its answer's way.
+RETRANSMITTED_AFTER = 1.1
 #: A cut that leaves more than this share of the loss had no effect.
 REMAINING = 0.6
 #: Share of overdue attempts above which the window does not grow and idle connections are given
 #: up: they may be what fills the path. And how many there must be at least.
 MAX_OVERDUE, MIN_OVERDUE = 0.3, 8
-#: What is established when the path is full may include what is being closed.
-MARGIN = 0.9
 #: Growth a second, as a factor: below the level that was refused, and above it.
-FAST_GROWTH, SLOW_GROWTH = 1.6, 1.04
+FAST_GROWTH, SLOW_GROWTH = 1.6, 1.08
 #: New connections a second above which there is no use in a limit.
 MAX_RATE = 2000.0
+
+
+class _Step(IntEnum):
+    """How a cut lowers the limits; the next one follows where one has no effect."""
+
+    LESS = 0  #: the window by twice the share that is lost, when it was cut before
+    ESTABLISHED = 1  #: the window to what is established at once
+    RATE = 2  #: the rate to what is established a second
+    HALF = 3  #: both to half of that
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,7 @@ class _Cut:
     loss: float
     window: float
     rate: float
-    step: int  # 0: the window was cut; 1: the rate, too; 2: both were halved
+    step: _Step
     drained: bool = False  # what was open beyond the window has been closed
 
 
@@ -92,11 +104,14 @@ class PathControl:
         self._now = now
         self._recent.add(now, totals)
         growth = self._recent.growth()
-        clean = float(growth[Signal.CLEAN_CONNECTS])
-        retransmitted = float(growth[Signal.RETRANSMITTED_CONNECTS])
+        # Whether a connection needs a second SYN is known after a second.
+        clean, retransmitted = self._recent.cohort(
+            Signal.CLEAN_CONNECTS, Signal.RETRANSMITTED_CONNECTS, RETRANSMITTED_AFTER
+        )
         loss = retransmitted / max(clean + retransmitted, 1.0)
         overdue = float(growth[Signal.OVERDUE_CONNECTS])
-        full = overdue >= MIN_OVERDUE and overdue > MAX_OVERDUE * (overdue + clean)
+        made = float(growth[Signal.CLEAN_CONNECTS])
+        full = overdue >= MIN_OVERDUE and overdue > MAX_OVERDUE * (overdue + made)
         self.idle = MIN_WINDOW if full else 0.0
         self.lossy = retransmitted >= MIN_RETRANSMITTED and loss > TOLERATED
         cut = self._cut
@@ -112,10 +127,12 @@ class PathControl:
             if loss > REMAINING * cut.loss and loss > TOLERATED:
                 self._without_effect(now, cut, loss)
                 return
-        if retransmitted >= MIN_RETRANSMITTED and loss > TOLERATED + 1.5 * self._ambient:
-            loss = max(loss, overdue / max(overdue + clean, 1.0))
-            self._cut = _Cut(now, loss, self.window, self.rate, step=0)
-            self._reduce(0)
+        loaded = totals[Signal.OPEN] >= LOADED * self.window
+        if loaded and self.lossy and loss > TOLERATED + 1.5 * self._ambient:
+            step = _Step.LESS if self.limited else _Step.ESTABLISHED
+            before = max(loss, overdue / max(overdue + made, 1.0))
+            self._cut = _Cut(now, before, self.window, self.rate, step)
+            self._reduce(step, loss)
             return
         self._ambient = min(self._ambient, max(loss, self._ambient * 0.9**seconds))
         self._grow(seconds)
@@ -129,27 +146,30 @@ class PathControl:
 
     def _without_effect(self, now: float, cut: _Cut, loss: float) -> None:
         """Cut harder; when nothing has an effect, the loss is the line's own."""
-        if cut.step < 2:
-            self._cut = replace(cut, when=now, step=cut.step + 1, drained=False)
-            self._reduce(cut.step + 1)
+        if cut.step is not _Step.HALF:
+            step = _Step(cut.step + 1)
+            self._cut = replace(cut, when=now, step=step, drained=False)
+            self._reduce(step, loss)
             return
         self._ambient = loss
         self.window, self.rate = cut.window, cut.rate
         self._refused_window = self._refused_rate = math.inf
         self._begin_epoch()
 
-    def _reduce(self, step: int) -> None:
-        """Cut to what is established now, and a second; see `_Cut.step`."""
+    def _reduce(self, step: _Step, loss: float) -> None:
+        """Lower the limits by one step."""
         growth = self._recent.growth()
         made = float(growth[Signal.CLEAN_CONNECTS] + growth[Signal.ALL_RETRANSMITTED])
+        rate = made / max(self._recent.seconds, 0.1)
         established = self._recent.highest(Signal.OPEN, Signal.CONNECTING)
-        factor = 0.5 if step == 2 else MARGIN
-        if step != 1:
-            self.window = min(self.window, max(factor * established, MIN_WINDOW))
-            self._refused_window = self.window
-        if step > 0 or math.isfinite(self.rate):
-            self.rate = min(self.rate, max(factor * made / self._recent.seconds, 1.0))
-            self._refused_rate = self.rate
+        if step is _Step.HALF:
+            established, rate = 0.5 * established, 0.5 * rate
+        if step is _Step.LESS:
+            established = max(established, (1.0 - 2.0 * loss) * self.window)
+        if step is not _Step.RATE:
+            self.window = self._refused_window = min(self.window, max(established, MIN_WINDOW))
+        if step >= _Step.RATE or math.isfinite(self.rate):
+            self.rate = self._refused_rate = min(self.rate, max(rate, 1.0))
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
@@ -166,6 +186,8 @@ class PathControl:
             return  # nothing was tried
         factor = FAST_GROWTH if self.window < self._refused_window else SLOW_GROWTH
         grown = max(self.window * factor**seconds, self.window + seconds)
+        if grown >= self.ceiling:
+            self._refused_window = math.inf
         self.window = min(grown, self.ceiling)
         factor = FAST_GROWTH if self.rate < self._refused_rate else SLOW_GROWTH
         self.rate *= factor**seconds

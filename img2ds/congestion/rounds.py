@@ -9,7 +9,7 @@ import numpy as np
 from img2ds.congestion.machine import Floats
 
 #: Seconds that rates are averaged over.
-SPAN = 3.0
+SPAN = 4.0
 
 
 class Recent:
@@ -33,6 +33,22 @@ class Recent:
         """Return how much every number grew in `seconds`."""
         growth: Floats = self._samples[-1][1] - self._samples[0][1]
         return growth
+
+    def cohort(self, early: int, late: int, delay: float) -> tuple[float, float]:
+        """Return how much two numbers grew that count the same things, one of them later.
+
+        Args:
+            early: counts at once.
+            late: counts `delay` seconds later.
+        """
+        first, last = self._samples[0], self._samples[-1]
+        until = self._at(last[0] - delay)
+        since = self._at(first[0] + delay)
+        return float(until[early] - first[1][early]), float(last[1][late] - since[late])
+
+    def _at(self, when: float) -> Floats:
+        """Return the totals at a time."""
+        return next((t for at, t in reversed(self._samples) if at <= when), self._samples[0][1])
 
     def step(self) -> Floats:
         """Return how much every number grew since the sample before the last."""

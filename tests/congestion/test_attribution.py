@@ -1,0 +1,65 @@
+"""Whose fault a failure is, by what else happened."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from img2ds.congestion.attribution import OF_THE_NETWORK, Fault, attribute
+from img2ds.congestion.machine import CELL
+from img2ds.congestion.signals import Signal
+
+
+def fault(reason: str, *, outage: bool = False, **happened: float) -> Fault:
+    growth = np.zeros(CELL)
+    for name, number in happened.items():
+        growth[Signal[name]] = number
+    return attribute(reason, growth, outage)
+
+
+@pytest.mark.parametrize("reason", ["http_404", "not_an_image", "tls_error", "dns_not_found"])
+def test_what_was_answered_is_the_rows_even_in_an_outage(reason: str) -> None:
+    assert fault(reason, outage=True) is Fault.ROW
+
+
+@pytest.mark.parametrize("reason", sorted(OF_THE_NETWORK))
+def test_nothing_of_an_outage_is_the_rows(reason: str) -> None:
+    assert fault(reason, outage=True) is Fault.SHARED
+
+
+def test_silence_is_the_hosts_while_others_connect_at_once() -> None:
+    assert fault("connect_timeout", CLEAN_CONNECTS=100, ALL_RETRANSMITTED=5) is Fault.ROW
+
+
+def test_silence_is_the_paths_while_others_need_more_than_one_syn() -> None:
+    assert fault("connect_timeout", CLEAN_CONNECTS=100, ALL_RETRANSMITTED=15) is Fault.SHARED
+
+
+def test_one_retransmission_proves_nothing() -> None:
+    assert fault("connect_timeout", CLEAN_CONNECTS=1, ALL_RETRANSMITTED=1) is Fault.ROW
+
+
+def test_silence_is_the_paths_when_hosts_fail_that_answered_before() -> None:
+    assert fault("connect_timeout", CLEAN_CONNECTS=20, KNOWN_FAILURES=3) is Fault.SHARED
+    assert fault("connect_refused", CLEAN_CONNECTS=20, KNOWN_FAILURES=3) is Fault.SHARED
+    assert fault("connect_timeout", CLEAN_CONNECTS=100, KNOWN_FAILURES=3) is Fault.ROW
+
+
+def test_silence_of_everybody_without_an_outage_is_a_list_of_dead_hosts() -> None:
+    assert fault("connect_timeout", CONNECT_TIMEOUTS=50) is Fault.ROW
+
+
+@pytest.mark.parametrize("reason", ["stalled", "too_slow", "max_time", "incomplete_body"])
+def test_a_stalled_body_is_the_links_when_most_are_slow(reason: str) -> None:
+    assert fault(reason, FAST_BODIES=4, SLOW_BODIES=6) is Fault.SHARED
+    assert fault(reason, FAST_BODIES=100, SLOW_BODIES=6) is Fault.ROW
+
+
+@pytest.mark.parametrize("reason", ["dns_failure", "dns_timeout"])
+def test_a_name_without_an_answer_is_asked_again(reason: str) -> None:
+    assert fault(reason, NAMES_FOUND=100, NAMES_FAILED=1) is Fault.UNCLEAR
+    assert fault(reason, NAMES_FOUND=100, NAMES_FAILED=50) is Fault.SHARED
+
+
+def test_a_missing_route_is_not_clear_at_first() -> None:
+    assert fault("network_unreachable", ANSWERS=100) is Fault.UNCLEAR

@@ -1,0 +1,59 @@
+"""The window of connections, against simulated paths."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tests.congestion.simulated_path import Client, Path
+
+#: Seconds of a connection in the simulation: a SYN's way, the response, the FIN's way.
+HELD = 0.03 + 0.165 + 0.03
+
+
+@pytest.mark.parametrize("entries", [50, 100, 300])
+def test_a_routers_table_is_kept_full_and_not_overrun(entries: int) -> None:
+    rows = 60 * entries
+    client = Client(Path(entries=entries), rows)
+    bound = rows * HELD / entries
+    assert client.run() < 1.3 * bound + 4  # what was sent too early comes back late
+    assert client.rate_between(5.0, 0.9 * bound) > 0.85 * entries / HELD
+    assert max(client.windows[100:]) < 1.5 * entries
+
+
+def test_a_limit_of_new_connections_is_used() -> None:
+    client = Client(Path(rate=50), 2000)
+    assert client.run() < 1.3 * 2000 / 50
+    assert client.rate_between(15.0, 30.0) > 0.85 * 50
+
+
+@pytest.mark.parametrize("loss", [0.05, 0.1, 0.2])
+def test_loss_that_is_the_lines_own_limits_nothing_in_the_end(loss: float) -> None:
+    client = Client(Path(loss=loss), 40_000)
+    client.run()
+    assert client.windows[-1] > 500
+    assert math.isinf(client.control.rate)
+
+
+@pytest.mark.parametrize("dead", [0.15, 0.9])
+def test_dead_hosts_are_no_sign_of_a_full_path(dead: float) -> None:
+    client = Client(Path(), 3000, dead=dead)
+    client.run()
+    assert client.control.epoch == 0
+
+
+def test_a_good_path_is_full_within_a_second() -> None:
+    client = Client(Path(), 5000)
+    client.run()
+    assert client.windows[10] > 512
+    assert not client.control.limited
+
+
+def test_after_an_outage_the_path_may_be_another() -> None:
+    client = Client(Path(entries=50), 2000)
+    client.run()
+    assert client.control.limited
+    client.control.restart()
+    assert not client.control.limited
+    assert client.control.window == 64

@@ -1,0 +1,59 @@
+"""Portals by their pages."""
+
+from __future__ import annotations
+
+from img2ds.congestion.portal import BELIEVED_WITHOUT_IMAGES, PortalWatch, page_of
+
+PAGE = page_of("not_an_image", b"<html>pay here</html>", "")
+OTHER = page_of("not_an_image", b"<html>gone</html>", "")
+
+
+def test_the_page_of_three_hosts_is_a_portals() -> None:
+    assert PAGE is not None
+    watch = PortalWatch()
+    watch.add_image(0.0, "z")
+    assert [watch.add_page(1.0, host, PAGE) for host in "abcd"] == [False, False, True, True]
+
+
+def test_the_page_of_one_host_is_its_own() -> None:
+    assert PAGE is not None
+    watch = PortalWatch()
+    assert not any(watch.add_page(1.0, "a", PAGE) for _ in range(10))
+
+
+def test_a_page_among_images_is_a_parking_services() -> None:
+    assert PAGE is not None
+    watch = PortalWatch()
+    found = []
+    for number in range(20):
+        watch.add_image(1.0, f"good{number}")
+        watch.add_image(1.0, f"better{number}")
+        found.append(watch.add_page(1.0, f"parked{number}", PAGE))
+    assert not any(found)
+
+
+def test_pages_long_ago_do_not_count() -> None:
+    assert PAGE is not None
+    watch = PortalWatch()
+    assert not any(watch.add_page(20.0 * number, f"{number}", PAGE) for number in range(9))
+
+
+def test_without_an_image_before_it_is_believed_for_a_while() -> None:
+    assert PAGE is not None
+    watch = PortalWatch()
+    found = [watch.add_page(float(second), f"{second}", PAGE) for second in range(300)]
+    assert found.index(True) == 2
+    assert found[2:] == [True] * int(BELIEVED_WITHOUT_IMAGES) + [False] * (
+        298 - int(BELIEVED_WITHOUT_IMAGES)
+    )
+
+
+def test_redirects_to_one_host_are_one_page() -> None:
+    first = page_of("not_an_image", b"<html>for a</html>", "login.example")
+    assert first == page_of("not_an_image", b"<html>for b</html>", "login.example")
+    assert PAGE != OTHER
+
+
+def test_an_image_that_is_refused_is_no_page() -> None:
+    assert page_of("image_too_small", b"GIF89a", "") is None
+    assert page_of("http_404", b"", "") is None

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from img2ds.config.flags import KEEP_DEFAULT, copy_flag, flag
 from img2ds.config.options import FLAGS, GROUPS, Options
+from img2ds.congestion.shared_file import make_run_token, remove_stale_files
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
 from img2ds.downloader import job
@@ -142,7 +143,8 @@ def crawling_worker(
     Args:
         opener: picklable; called once in each process.
     """
-    return ShardWorker(options, folder, opener=opener)
+    remove_stale_files()
+    return ShardWorker(options, folder, opener=opener, token=make_run_token())
 
 
 def open_shard(task: ShardTask, table: pa.Table, options: Options, sink: ShardSink) -> Shard:

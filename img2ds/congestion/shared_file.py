@@ -1,7 +1,7 @@
 """Files in memory that the workers of one run on one machine map, whatever their distributor.
 
 They lie in /dev/shm, or in the temporary folder of systems without one, are readable by their user
-alone, and go with the run: by its parent where that is on the same machine, else by the next run.
+alone, and are removed by the last worker that closes them, else by the next run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class SharedFile:
     """
 
     def __init__(self, token: str | None, name: str, size: int) -> None:
-        self.descriptor = None if token is None else _open(_path(token, name), size)
+        self._path = None if token is None else _path(token, name)
+        self.descriptor = None if self._path is None else _open(self._path, size)
         self.memory = mmap.mmap(-1 if self.descriptor is None else self.descriptor, size)
         if self.descriptor is not None:
             fcntl.lockf(self.descriptor, fcntl.LOCK_SH, 1, _IN_USE)
@@ -54,8 +55,13 @@ class SharedFile:
             fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, place)
 
     def close(self) -> None:
-        """Release the locks. The memory stays usable in this process."""
+        """Release the locks; the last one to close the file removes it.
+
+        The memory stays usable in this process.
+        """
         if self.descriptor is not None:
+            if self._path is not None and self.try_lock(_IN_USE):
+                self._path.unlink(missing_ok=True)
             os.close(self.descriptor)
             self.descriptor = None
 

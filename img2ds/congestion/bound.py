@@ -24,11 +24,23 @@ class Bound(IntEnum):
     HOSTS = 6
     REQUESTS = 7  #: --thread_count, or the CPU: nothing of the network
 
+    @property
+    def kind(self) -> str:
+        """The stable name of a `Condition`."""
+        return _KINDS.get(self, "")
+
     def words(self, figure: float) -> str:
         """Return the bound for people, with its figure."""
         return _WORDS[self].format(figure)
 
 
+_KINDS = {
+    Bound.NAME_SERVER: "name_server",
+    Bound.ROUTER_CONNECTIONS: "router",
+    Bound.ROUTER_RATE: "router",
+    Bound.LINK: "link",
+    Bound.HOSTS: "hosts",
+}
 _WORDS = {
     Bound.UNKNOWN: "",
     Bound.OUTAGE: "the network is out",

@@ -20,6 +20,7 @@ from img2ds.congestion.outage import PORTAL_ROWS, Outage, OutageControl, Wants
 from img2ds.congestion.path import NetworkPath
 from img2ds.congestion.path_control import PathControl
 from img2ds.congestion.signals import Limit
+from img2ds.report.condition import Condition
 
 #: Seconds between two looks at the totals.
 INTERVAL = 0.1
@@ -75,15 +76,15 @@ class Controller:
         return self._history.since(started, self._machine.totals())
 
     @property
-    def condition(self) -> str:
-        """What bounds the run now, or what is out, for people; empty if nothing is known."""
+    def condition(self) -> Condition:
+        """What bounds the run on this machine now, or what is out there."""
         limits = self._machine.limits
         since = limits[Limit.OUTAGE_SINCE]
         if since:
             when = time.strftime("%H:%M:%S", time.localtime(since))
-            return f"{self.outage.words} since {when}; waiting"
-        words = Bound(int(limits[Limit.BOUND_BY])).words(limits[Limit.BOUND_AT])
-        return f"bound by {words}" if words else ""
+            return Condition("outage", f"{self.outage.words} since {when}; waiting", waits=True)
+        bound = Bound(int(limits[Limit.BOUND_BY]))
+        return Condition(bound.kind, bound.words(limits[Limit.BOUND_AT]))
 
     @property
     def leads(self) -> bool:

@@ -183,5 +183,6 @@ def describe(report: Report) -> str:
     if report.tally.count:
         parts += [table(report.tally), ""]
         parts.append(speed(report.tally, report.wall_time, report.cpu_time))
+    parts += report.conditions.lines()
     parts += [f"hint: {line}" for line in hints(report.tally)]
     return "\n".join([*parts, *describe_end(report)])

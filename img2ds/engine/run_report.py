@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from img2ds.engine import cpu_time as cpu
+from img2ds.report.condition import Conditions
 from img2ds.report.console import Labels
 from img2ds.report.counters import Counts
 from img2ds.report.units import counted
@@ -24,6 +25,7 @@ class RunReport:
         interrupted: whether it was stopped by a signal.
         wall_time, cpu_time: seconds; the latter of this process and of all workers, wherever
             they are.
+        conditions: what bounded the run.
         labels: what the shards and their rows are called.
     """
 
@@ -37,6 +39,7 @@ class RunReport:
     wall_time: float = 0.0
     cpu_time: float = 0.0
     labels: Labels = field(default_factory=Labels)
+    conditions: Conditions = field(default_factory=Conditions, repr=False)
     _started: float = field(default_factory=time.monotonic, repr=False)
     _cpu_started: float = field(default_factory=cpu.cpu_time, repr=False)
 

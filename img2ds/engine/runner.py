@@ -126,6 +126,8 @@ class Runner:
                 else:
                     self._expect()
                     self._console.progress(message.tally, message.condition)
+                    if message.condition is not None:
+                        self._report.conditions.add(message.condition)
                 self._check_stop()
                 self._check_locks()
 

@@ -9,6 +9,7 @@ from typing import Any, TextIO, cast
 
 from tqdm import tqdm
 
+from img2ds.report.condition import Condition
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.units import counted, duration, share
@@ -71,7 +72,7 @@ class Console:
         self._terminal = stream.isatty()
         self._bar: tqdm[None] | None = None
         self._live = Counts()
-        self._condition = ""
+        self._condition = Condition()
         self._committed = Counts()
         self._started = time.monotonic()
         self._rows: int | None = None
@@ -96,18 +97,18 @@ class Console:
             self._bar.total = max(rows, self._bar.n)
             self._bar.bar_format = _LINE
 
-    def progress(self, tally: Counts, condition: str | None = None) -> None:
+    def progress(self, tally: Counts, condition: Condition | None = None) -> None:
         """Add rows that ended in a worker.
 
         Args:
-            condition: what bounds the run; what ends with "waiting" gets a line that stays.
+            condition: what bounds the run; what stops it gets a line that stays.
         """
         self._live.merge(tally)
         if condition is not None and condition != self._condition:
-            if condition.endswith("waiting"):
-                self.note(condition)
-            elif self._condition.endswith("waiting"):
-                self.note(f"{self._condition.partition(' since ')[0]}: over")
+            if condition.waits:
+                self.note(condition.fact)
+            elif self._condition.waits:
+                self.note(f"over: {self._condition.text.partition(';')[0]}")
             self._condition = condition
         if self._bar is None:
             return
@@ -117,7 +118,7 @@ class Console:
             f"{live.successes / seconds:.0f} {self._labels.rate}",
             f"{100 * live.successes / max(live.count, 1):.0f}% {self._labels.good}",
             f"{live.bytes_received / 1e6 / seconds:.1f} MB/s",
-            *filter(None, (self._condition,)),
+            *filter(None, (self._condition.fact,)),
             *(
                 f"{reason} {100 * times / max(live.count, 1):.0f}%"
                 for reason, times in live.reasons.most_common(TOP_REASONS)

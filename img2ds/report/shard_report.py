@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from img2ds.report.condition import Condition
 from img2ds.report.counters import Counts
 
 CountsT = TypeVar("CountsT", bound=Counts)
@@ -15,12 +16,11 @@ class Progress(Generic[CountsT]):
     """Rows that ended since the last one, of any shard; `tally` has no messages.
 
     Attributes:
-        condition: what bounds the run on the worker's machine, or what is out there, for people;
-            None from workers that do not know.
+        condition: what bounds the run on the worker's machine; None from workers that do not know.
     """
 
     tally: CountsT
-    condition: str | None = None
+    condition: Condition | None = None
     shard_id: None = None
 
 

@@ -21,9 +21,10 @@ from img2ds.congestion.controller import Controller
 from img2ds.congestion.host_control import HostControl
 from img2ds.congestion.host_table import HostTable
 from img2ds.congestion.outage import Outage
-from img2ds.congestion.portal import Page, PortalWatch, page_of
+from img2ds.congestion.portal import page_of
 from img2ds.core.failure import Failure, Reason, Retryability, failure, retryability
 from img2ds.core.sample import Body
+from img2ds.downloader.held_pages import HeldPages
 from img2ds.downloader.hosts import Hosts
 from img2ds.downloader.scheduler import Row, RowEnd, Scheduler
 from img2ds.downloader.shard import Shard
@@ -101,7 +102,8 @@ class Pipeline:
         )
         self._verify = make_digest(verify[1]) if verify else None
         self._thread = trio.CapacityLimiter(1)
-        self._portal = PortalWatch()
+        self._pages = HeldPages(self._settle_page)
+        self._busy = 0  # rows in a slot
         self._random = Random()
 
     def take_progress(self) -> Tally:
@@ -126,6 +128,7 @@ class Pipeline:
                 self._end(row, failure(Reason.BAD_BOXES, str(error)))
                 return
         started = trio.current_time()
+        self._busy += 1
         with self._budget.lease() as lease:
             deadline = Deadline(self._network.timeout, self._network.max_time)
             on_response = partial(self.scheduler.record_response, row)
@@ -134,24 +137,29 @@ class Pipeline:
             if self.scheduler.silences(row):
                 context.connecting = ShortConnect(slot, deadline, SHORT)
             outcome = await self._attempt(row, context, boxes)
-        fault = self._attribute(outcome, started)
-        if fault is Fault.ROW and self._is_portal(row, outcome, context.page):
-            fault = Fault.SHARED
+        self._busy -= 1
+        now = trio.current_time()
+        if not isinstance(outcome, Failure):
+            self._pages.add_image(now, row.host)
+        if isinstance(outcome, Failure) and context.page is not None:
+            self._pages.add(now, row, outcome, context.page)
+        else:
+            self._settle(row, outcome, self._attribute(outcome, started))
+        self._pages.release(now, idle=not self._busy)
+
+    def _settle(self, row: Row, outcome: Failure | RowEnd, fault: Fault) -> None:
+        """Bring a row on after an attempt."""
         if fault is not Fault.ROW:
             assert isinstance(outcome, Failure)
             self._give_back(row, outcome, fault)
         elif not self._goes_back(row, outcome):
             self._end_or_retry(row, outcome)
 
-    def _is_portal(self, row: Row, outcome: Failure | RowEnd, page: Page | None) -> bool:
-        """Return whether a portal has answered in place of the row's host."""
-        now = trio.current_time()
-        if not isinstance(outcome, Failure):
-            self._portal.add_image(now, row.host)
-        elif page is not None and self._portal.add_page(now, row.host, page):
+    def _settle_page(self, row: Row, outcome: Failure, portal: bool) -> None:
+        """Bring a row on that was held: see `HeldPages`."""
+        if portal:
             self._controller.path.portal_answered()
-            return True
-        return False
+        self._settle(row, outcome, Fault.SHARED if portal else Fault.ROW)
 
     def _attribute(self, outcome: Failure | RowEnd, started: float) -> Fault:
         """Return whose fault the outcome of an attempt is."""

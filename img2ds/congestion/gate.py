@@ -47,6 +47,7 @@ class Gate:
         self._queue: deque[trio.Event] = deque()
         self._next_start = 0.0  # by the rate, on trio's clock
         self._polling = False
+        self._admitting = False
 
     async def enter(self, *, first: bool = False) -> None:
         """Wait for room and take it; call `leave` in the end.
@@ -93,8 +94,14 @@ class Gate:
                 self._polling = False
 
     def _admit(self) -> None:
-        while self._queue and self._take():
-            self._queue.popleft().set()
+        if self._admitting:  # `make_room` closes a connection, which leaves this gate
+            return
+        self._admitting = True
+        try:
+            while self._queue and self._take():
+                self._queue.popleft().set()
+        finally:
+            self._admitting = False
 
     def _take(self) -> bool:
         """Take room for one, if there is any now."""

@@ -27,19 +27,21 @@ FIRST_WINDOW, MIN_WINDOW, MAX_WINDOW = 32.0, 32.0, 256.0
 TOLERATED, ENOUGH = 0.10, 5
 #: A cut that leaves more than this part of the share of failures did not help; one that leaves
 #: less than that part did.
-NOT_HELPED, HELPED = 0.8, 0.6
+NOT_HELPED, HELPED = 0.7, 0.45
 #: Questions a second at least, and part of the best level that probes when nothing is answered.
 MIN_RATE, OUT_RATE = 10.0, 0.4
 #: Growth of the rate a second after a failure, by how much it grows a clean second, and at most.
-GROWTH, FASTER, MAX_GROWTH = 0.04, 2.0, 1.0
+GROWTH, FASTER, MAX_GROWTH = 0.04, 2.0, 0.6
 #: The same after the first cut, when little is known.
 FIRST_GROWTH = 0.3
 #: Seconds of a mean answer that is looked up, not read from a cache.
 SLOW = 0.25
 #: A rate that exceeds what is asked by this factor limits nothing and stays.
-SLACK = 2.0
+SLACK = 1.5
 #: Seconds over which the achieved level is measured; shorter at the start.
 LEVEL_TIME, FIRST_LEVEL_TIME = 2.0, 0.2
+#: Failures that are expected if a cut does not help, before it is judged.
+EVIDENCE = 16
 #: Seconds after which failures are counted anew.
 LEDGER_TIME = 3.0
 #: Seconds of a question without an answer, at least; see `dns_server`.
@@ -83,6 +85,7 @@ class DnsControl:
         self.window = FIRST_WINDOW
         self.rate = 0.0
         self.ambient = 0.0
+        self._limited = False
         self._samples.clear()
         self._since: _Sample | None = None  # what came before says nothing
         self._hold_until = 0.0
@@ -136,14 +139,18 @@ class DnsControl:
     def _is_too_much(self, answered: float, bad: float) -> bool:
         """Return whether more failed than is tolerated, by more than chance would have it."""
         expected = (answered + bad) * self._most_tolerated()
-        return bad >= ENOUGH and bad > expected + 1.5 * math.sqrt(expected)
+        return bad >= ENOUGH and bad > expected + 2.0 * math.sqrt(expected)
 
     def _most_tolerated(self) -> float:
         return self.ambient + TOLERATED * (1.0 - self.ambient)
 
     def _cut(self, sample: _Sample, answered: float, bad: float) -> None:
+        first = self._since
+        assert first is not None
         share = bad / (answered + bad)
-        if not answered:
+        failed = sample.failed - first.failed
+        # A cold server may fail at once what is too much, before it has looked anything up.
+        if not answered and (failed < 0.5 * bad or failed > sample.in_flight):
             # A name server that bore more before is asked more: at the end of a list, what is
             # left may be names that fail.
             self._out_since, self._before_out = sample.time, self.rate
@@ -151,23 +158,25 @@ class DnsControl:
             self._trial = None
             self._since = sample
             return
-        first = self._since
-        assert first is not None
         # Silence stalls the first window: what came before it did says what can be had.
-        level = self._level() if self.rate else self._best(FIRST_LEVEL_TIME)
-        before = self._trial or _Trial(share, self.rate, self.window)
-        self._trial = replace(before, share=share)
-        self.rate = max(0.95 * level, MIN_RATE)
+        level = self._level() if self._limited else self._best(FIRST_LEVEL_TIME)
+        again = self._trial is not None
         mean = self._mean_seconds()
-        if mean > SLOW and sample.failed - first.failed > 0.8 * bad:
+        slow = mean > SLOW or not answered
+        by_number = not again and slow and failed > 0.8 * bad
+        before = self._trial or _Trial(share, self.rate, self.window, self._limited)
+        self._trial = replace(before, share=share, by_number=by_number)
+        if by_number:
             # It works on so many names at once, and refuses more: what is in flight it bears.
             self.window = max(0.95 * sample.in_flight, 4.0)
-            self.rate *= SLACK
+            self.rate = SLACK * self.window / mean if mean else self.rate
         else:
+            self.rate = max(0.95 * level, MIN_RATE)
             # Little's law: what is in flight at this rate, were each to take its time limit.
             seconds = max(mean, 0.5 * TIME_LIMIT)
             self.window = min(max(2.0 * self.rate * seconds, MIN_WINDOW), MAX_WINDOW)
-        self._growth = GROWTH if before.rate else FIRST_GROWTH
+        self._growth = GROWTH if before.limited else FIRST_GROWTH
+        self._limited = True
         self._hold(sample, mean)
 
     def _hold(self, sample: _Sample, mean: float) -> None:
@@ -182,12 +191,12 @@ class DnsControl:
     def _judge(self, trial: _Trial, sample: _Sample, answered: float, bad: float) -> None:
         """Decide whether a cut helped, once as many failed as would have, or could have."""
         asked = answered + bad
-        if asked * trial.share < 12:
+        if asked * trial.share < EVIDENCE:
             return
         share = bad / asked
-        if share > NOT_HELPED * trial.share and answered:
+        if share > NOT_HELPED * trial.share and answered and not trial.by_number:
             self.ambient = share
-            self.rate, self.window = trial.rate, trial.window
+            self.rate, self.window, self._limited = trial.rate, trial.window, trial.limited
             self._trial = None
         elif share > HELPED * trial.share:
             self._cut(sample, answered, bad)  # too little: the level was less than it seemed
@@ -202,16 +211,19 @@ class DnsControl:
 
     def _grow(self, sample: _Sample, last: _Sample) -> None:
         answered, elapsed = sample.answered - last.answered, sample.time - last.time
-        if not self.rate:
+        if not self._limited:
             # Answers of a cold server take seconds, and as long as none failed it may have more.
             clean = 0.0 if sample.bad else self.window * elapsed
             self.window = min(self.window + max(answered, clean), MAX_WINDOW)
             return
-        second = next(s for s in self._samples if s.time >= sample.time - 1.0)
+        start = max(sample.time - 1.0, self._hold_until)
+        second = next(s for s in self._samples if s.time >= start or s is sample)
         bad = sample.bad - second.bad
         if bad > 1 and bad > (sample.answered - second.answered + bad) * self._most_tolerated():
             self._growth = GROWTH
         if self.rate > SLACK * max(self._level(), MIN_RATE):
+            return
+        if not self.rate and sample.in_flight < 0.8 * self.window:
             return
         factor = 1.0 + self._growth * elapsed
         self._growth = min(self._growth * FASTER**elapsed, MAX_GROWTH)
@@ -225,8 +237,9 @@ class DnsControl:
         if answered >= 2 and answered > bad:
             if sample.time > self._out_since + LEDGER_TIME:
                 self.rate, self.window = self._before_out, FIRST_WINDOW
+                self._limited = self.rate > 0
             else:  # none: a few were answered among many that were too much
-                self._growth = FIRST_GROWTH
+                self._growth, self._limited = FIRST_GROWTH, True
             self._out_since = None
             self._since = sample
         elif sample.time - self._since.time > 1.0:
@@ -266,8 +279,10 @@ class DnsControl:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """What a cut changed: the share of failures, the rate and the window before."""
+    """What a cut changed: the share of failures, and the limits before."""
 
     share: float
     rate: float
     window: float
+    limited: bool
+    by_number: bool = False

@@ -18,6 +18,8 @@ from img2ds.net.dns_server import PREFERENCE, DnsServer, Inquiry
 #: Seconds to wait for AAAA once A is known, or the other way round: some servers drop questions of
 #: types they do not know. Ten times RFC 8305's 50 ms; a name is asked for once, for all its URLs.
 LATE_ANSWER = 0.5
+#: Times that a question is sent again, as it may have been lost.
+REPEATS = 2
 #: Seconds after which the time limits, which follow the answers of others, are looked at again.
 _LOOK_AGAIN = 1.0
 
@@ -78,7 +80,7 @@ class Exchange:
         self._name, self._kinds = name, kinds
         self._on_late = on_late
         self._inquiries: list[Inquiry] = []
-        self._repeated = not repeat
+        self._repeats = REPEATS if repeat else 0
         self._ended = False
         self._changed = trio.Event()
 
@@ -148,10 +150,10 @@ class Exchange:
                 other.server.timed_out()
 
     def _repeat(self, inquiries: list[Inquiry], now: float) -> None:
-        """Send a question once more that may have been lost."""
+        """Send questions once more that may have been lost."""
         for inquiry in inquiries:
-            if not self._repeated and now >= inquiry.sent_at + inquiry.server.repeat_after:
-                self._repeated = True
+            if inquiry.repeats < self._repeats and now >= inquiry.repeat_at:
+                inquiry.repeats += 1
                 inquiry.send()
 
     def _next_look(self, now: float) -> float:
@@ -164,8 +166,8 @@ class Exchange:
             times.append(inquiry.sent_at + server.time_limit)
             if self._left:
                 times.append(inquiry.sent_at + server.hedge_after)
-            if not self._repeated:
-                times.append(inquiry.sent_at + server.repeat_after)
+            if inquiry.repeats < self._repeats:
+                times.append(inquiry.repeat_at)
         return min(time for time in times if time > now)
 
     async def _ask_over_tcp(self) -> None:

@@ -50,7 +50,6 @@ class Surroundings:
         timeout: seconds that a name without an answer takes, when others are answered.
         slots: questions in flight in this process.
         gate: questions in flight on this machine.
-        known: the answer that another process has found meanwhile.
     """
 
     config: DnsConfig
@@ -62,7 +61,6 @@ class Surroundings:
     gate: Gate
     share: FailureShare
     random: Random
-    known: Callable[[str], Result | None]
 
 
 class LookUp:
@@ -102,16 +100,26 @@ class LookUp:
             return self._waited
         return self._waited + trio.current_time() - self._waiting_since
 
+    @property
+    def waits(self) -> bool:
+        """Whether no question may be asked yet."""
+        return self._waiting_since is not None
+
+    def settle(self, result: Result) -> None:
+        """End with an answer that came another way."""
+        self.result = result
+        self._scope.cancel()
+
     async def run(self) -> None:
         """Find the addresses. Raises nothing: errors are for those who wait."""
         try:
             with self._scope:
                 for name in self._all.config.candidates(self.host):
-                    self.result = await self._ask_until_settled(name)
-                    if self.result.outcome is Outcome.FOUND:
+                    result = await self._ask_until_settled(name)
+                    if result.outcome is Outcome.FOUND:
                         break
-                assert self.result is not None
-                self._on_answer(self.host, self.result)
+                self.result = result
+                self._on_answer(self.host, result)
         except BadMessage:
             self.result = Result(Outcome.NOT_FOUND)
             self._on_answer(self.host, self.result)
@@ -147,7 +155,7 @@ class LookUp:
                 raise FetchError(*_ERRORS[result.outcome])
 
     async def _ask(self, name: str) -> Result:
-        """Ask one question, when it may be asked; nothing is asked that is known by then."""
+        """Ask one question, when it may be asked."""
         shared = self._all
         before = self._waited
         self._waiting_since = trio.current_time()
@@ -156,9 +164,6 @@ class LookUp:
                 await shared.gate.enter()
                 try:
                     self._stop_waiting()
-                    known = shared.known(name)
-                    if known is not None:
-                        return known
                     return await self._exchange(name)
                 finally:
                     shared.gate.leave()
@@ -190,5 +195,4 @@ class LookUp:
         if result.outcome is Outcome.FOUND or len(self._all.config.candidates(self.host)) == 1:
             self._on_answer(self.host, result)
             if not self.done.is_set():
-                self.result = result
-                self._scope.cancel()
+                self.settle(result)

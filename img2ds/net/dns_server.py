@@ -147,6 +147,7 @@ class Inquiry:
         sent_at: when it was sent first.
         changed_at: when the last answer came.
         asked_over_tcp: whether truncated answers were asked for again.
+        repeats: times that it was sent again.
     """
 
     def __init__(
@@ -162,6 +163,7 @@ class Inquiry:
         self.error: OSError | None = None
         self.sent_at = self.changed_at = trio.current_time()
         self.asked_over_tcp = False
+        self.repeats = 0
         self._name, self._kinds = name, kinds
         self._on_change = on_change
         self.send()
@@ -169,6 +171,11 @@ class Inquiry:
     @property
     def is_complete(self) -> bool:
         return len(self.answers) == len(self._kinds)
+
+    @property
+    def repeat_at(self) -> float:
+        """When it is to be sent again without an answer."""
+        return self.sent_at + (self.repeats + 1) * self.server.repeat_after
 
     def send(self) -> None:
         """Send the messages that have no answer yet, or once more.

@@ -36,6 +36,8 @@ MIN_TTL, MAX_TTL = 60.0, 3600.0
 MAX_NOT_FOUND_TTL = 600.0
 #: Seconds for which a name that failed is asked for once, not until it is clear whose fault it is.
 SUSPECT_TIME = 60.0
+#: Seconds between two looks at what other workers have found.
+WATCH_INTERVAL = 0.05
 #: A name that every recursive server knows.
 PROBE_NAME = "a.root-servers.net"
 #: Names kept at most, about 350 bytes each.
@@ -79,6 +81,7 @@ class Resolver:
         self._names = names
         self._entries: dict[str, _Entry] = {}
         self._look_ups: dict[str, LookUp] = {}
+        self._watches = False
         self._suspects: dict[str, float] = {}
         self._shared = Surroundings(
             config=config,
@@ -90,7 +93,6 @@ class Resolver:
             gate=Gate(machine, Signal.DNS_IN_FLIGHT, Signal.WAITING_DNS, Limit.DNS, Limit.DNS_RATE),
             share=FailureShare(),
             random=random,
-            known=self._known,
         )
 
     async def resolve(self, host: str, deadline: Deadline | None = None) -> Sequence[str]:
@@ -163,7 +165,20 @@ class Resolver:
             look_up = LookUp(self._shared, host, self._store, once=once)
             self._look_ups[host] = look_up
             trio.lowlevel.spawn_system_task(self._run, look_up)
+            if self._names is not None and not self._watches:
+                self._watches = True
+                trio.lowlevel.spawn_system_task(self._watch)
         return look_up
+
+    async def _watch(self) -> None:
+        """End the look-ups of names that another worker finds while they may not be asked for."""
+        while self._look_ups:
+            await trio.sleep(WATCH_INTERVAL)
+            for host, look_up in list(self._look_ups.items()):
+                known = self._known(host) if look_up.waits else None
+                if known is not None:
+                    look_up.settle(known)
+        self._watches = False
 
     async def _run(self, look_up: LookUp) -> None:
         try:

@@ -101,8 +101,8 @@ def test_a_server_without_edns() -> None:
     run(main)
 
 
-@pytest.mark.parametrize(("rate", "seconds"), [(0, 1.0), (20, 2.0)])
-def test_a_lost_question_is_repeated(rate: int, seconds: float) -> None:
+@pytest.mark.parametrize(("rate", "seconds", "timeouts"), [(0, 0.6, 0), (20, 2.0, 2)])
+def test_a_lost_question_is_repeated(rate: int, seconds: float, timeouts: int) -> None:
     async def main() -> None:
         machine = Machine()
         machine.limits[Limit.DNS_RATE] = rate
@@ -113,8 +113,8 @@ def test_a_lost_question_is_repeated(rate: int, seconds: float) -> None:
             began = trio.current_time()
             assert await outcome(resolver, NAMES[5]) == ("127.0.0.5",)
             assert trio.current_time() - began == pytest.approx(seconds, abs=0.2)
-        # Without a limit, the question is sent a second time before it has timed out.
-        assert machine.cell[Signal.DNS_TIMEOUTS] == seconds
+        # Without a limit, the question is sent again before it has timed out.
+        assert machine.cell[Signal.DNS_TIMEOUTS] == timeouts
 
     run(main)
 

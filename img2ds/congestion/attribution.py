@@ -58,7 +58,8 @@ def attribute(reason: str, growth: Floats, outage: bool) -> Fault:
     if outage:
         return Fault.SHARED
     if reason == Reason.NETWORK_UNREACHABLE.value:
-        return Fault.ROW if growth[Signal.ANSWERS] else Fault.UNCLEAR
+        # It fails at once: whether others are answered from now on is not known yet.
+        return Fault.UNCLEAR
     if reason in RESOLVING:
         return _resolving(growth)
     if _path_is_full(growth):

@@ -16,7 +16,7 @@ from img2ds.congestion.dns_control import DnsControl
 from img2ds.congestion.history import History
 from img2ds.congestion.link_control import LinkControl
 from img2ds.congestion.machine import Floats
-from img2ds.congestion.outage import Outage, OutageControl, Wants
+from img2ds.congestion.outage import PORTAL_ROWS, Outage, OutageControl, Wants
 from img2ds.congestion.path import NetworkPath
 from img2ds.congestion.path_control import PathControl
 from img2ds.congestion.signals import Limit
@@ -112,6 +112,8 @@ class Controller:
         self._dns.update(now, totals)
         before = self._outage.outage
         if self._outage.update(now, totals) is Wants.PROBE:
+            while self.path.make_room():  # idle connections may be what fills the path
+                pass
             answered, asked_host = await self._probe()
             self._outage.probed(trio.current_time(), answered, machine.totals(), asked_host)
         self._note_outage(before)
@@ -140,11 +142,15 @@ class Controller:
         connections, link, dns = self._connections, self._link, self._dns
         limits[Limit.EPOCH] = connections.epoch
         limits[Limit.CONNECTIONS] = _limit(connections.window, connections.ceiling)
+        limits[Limit.DROPS] = float(connections.limited or connections.lossy)
+        limits[Limit.IDLE] = connections.idle
         limits[Limit.CONNECT_RATE] = _limit(connections.rate, math.inf)
         limits[Limit.REQUESTS] = _limit(link.window, link.ceiling)
         limits[Limit.DNS] = dns.window
         limits[Limit.DNS_RATE] = dns.rate
-        if self._outage.outage is not Outage.NONE:
+        if self._outage.outage is Outage.PORTAL:
+            limits[Limit.REQUESTS] = PORTAL_ROWS
+        elif self._outage.outage is not Outage.NONE:
             # Nothing starts but the probe, which passes no gate.
             limits[Limit.REQUESTS] = -1.0
 

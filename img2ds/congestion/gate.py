@@ -26,6 +26,7 @@ class Gate:
 
     Args:
         gauge: how many are in progress.
+        less: how many of them take no room.
         waiting: how many wait here.
         most: the limit of `gauge`.
         rate: the limit of starts a second, None where there is none.
@@ -38,16 +39,22 @@ class Gate:
         gauge: Signal,
         waiting: Signal,
         most: Limit,
+        less: Signal | None = None,
         rate: Limit | None = None,
         make_room: Callable[[], bool] | None = None,
     ) -> None:
         self._machine = machine
         self._gauge, self._waiting, self._most, self._rate = gauge, waiting, most, rate
         self._make_room = make_room
+        self._less = less
         self._queue: deque[trio.Event] = deque()
         self._next_start = 0.0  # by the rate, on trio's clock
         self._polling = False
         self._admitting = False
+
+    def try_enter(self) -> bool:
+        """Take room if there is some and nobody waits; call `leave` in the end."""
+        return not self._queue and self._take()
 
     async def enter(self, *, first: bool = False) -> None:
         """Wait for room and take it; call `leave` in the end.
@@ -56,7 +63,7 @@ class Gate:
             first: go before those who wait already.
         """
         cell = self._machine.cell
-        if self._queue or not self._take():
+        if not self.try_enter():
             turn = trio.Event()
             (self._queue.appendleft if first else self._queue.append)(turn)
             cell[self._waiting] += 1
@@ -94,14 +101,23 @@ class Gate:
                 self._polling = False
 
     def _admit(self) -> None:
-        if self._admitting:  # `make_room` closes a connection, which leaves this gate
-            return
+        if self._admitting:
+            return  # making room calls `leave`
         self._admitting = True
         try:
             while self._queue and self._take():
                 self._queue.popleft().set()
         finally:
             self._admitting = False
+
+    def _taken(self) -> float:
+        taken = self._machine.total(self._gauge)
+        return taken if self._less is None else taken - self._machine.total(self._less)
+
+    def taken(self) -> float:
+        """Return how many take room now, on the whole machine."""
+        taken = self._machine.total(self._gauge)
+        return taken if self._less is None else taken - self._machine.total(self._less)
 
     def _take(self) -> bool:
         """Take room for one, if there is any now."""
@@ -112,11 +128,7 @@ class Gate:
         if rate and self._next_start > now + BURST:
             return False
         most = limits[self._most]
-        if (
-            most
-            and machine.total(self._gauge) >= most
-            and (self._make_room is None or not self._make_room())
-        ):
+        if most and self.taken() >= most and (self._make_room is None or not self._make_room()):
             return False
         if rate:
             share = rate / max(machine.count_active(Signal.REQUESTS), 1)

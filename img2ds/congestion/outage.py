@@ -19,6 +19,9 @@ SILENCE, SILENCE_WITHOUT_ROUTE = 4.0, 0.5
 #: and at most.
 PROBE_AGAIN, FIRST_PAUSE, MAX_PAUSE = 5.0, 0.5, 5.0
 
+#: Seconds without a page of the portal after which it is gone; rows ask a few at a time meanwhile.
+PORTAL_ENDS, PORTAL_ROWS = 2.0, 4.0
+
 
 class Outage(IntEnum):
     """What is out."""
@@ -66,6 +69,7 @@ class OutageControl:
         self._answered_at = 0.0
         self._next_probe = 0.0
         self._pause = FIRST_PAUSE
+        self._portal_at = 0.0
 
     def update(self, now: float, totals: Floats) -> Wants:
         """Take the machine's totals of now. Returns whether the network has to be probed."""
@@ -73,6 +77,12 @@ class OutageControl:
             self._last, self._answered_at = totals, now
             return Wants.NOTHING
         growth = totals - self._last
+        if growth[Signal.PORTAL_PAGES] > 0:
+            self._last, self._answered_at, self._portal_at = totals, now, now
+            self.outage = Outage.PORTAL
+            return Wants.NOTHING
+        if self.outage is Outage.PORTAL and now < self._portal_at + PORTAL_ENDS:
+            return Wants.NOTHING
         if any(growth[signal] > 0 for signal in _ANSWERS):
             self._last, self._answered_at = totals, now
             self._end(now)

@@ -6,6 +6,7 @@ import socket
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import trio
 
@@ -22,7 +23,26 @@ KNOWN_FAILURE_INTERVAL = 10.0
 #: Where Linux' `struct tcp_info` has tcpi_total_retrans, and how much of it is needed.
 _TOTAL_RETRANS, _TCP_INFO_SIZE = 100, 104
 
+#: Seconds after which a connection attempt is overdue: a number, or so many times what others
+#: take, which are smoothed by a factor.
+OVERDUE_CONNECT, OVERDUE_FACTOR, SMOOTHING = 0.3, 3.0, 0.1
+
 Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attempt:
+    """A connection attempt.
+
+    Attributes:
+        started: on trio's clock.
+        epoch: after which cut of the window.
+        again: whether an attempt before it was given up.
+    """
+
+    started: float
+    epoch: float
+    again: bool
 
 
 def _no_room() -> bool:
@@ -43,38 +63,51 @@ class NetworkPath:
         self.machine = machine
         self.make_room: Callable[[], bool] = _no_room
         self.connections = Gate(
-            machine, Signal.OPEN, Signal.WAITING_CONNECT, Limit.CONNECTIONS, Limit.CONNECT_RATE,
-            lambda: self.make_room(),
+            machine, Signal.OPEN, Signal.WAITING_CONNECT, Limit.CONNECTIONS,
+            # A SYN that was dropped holds no place on the path.
+            less=Signal.OVERDUE, rate=Limit.CONNECT_RATE, make_room=lambda: self.make_room(),
         )  # fmt: skip
         self.requests = Gate(machine, Signal.REQUESTS, Signal.WAITING_REQUEST, Limit.REQUESTS)
+        self._connecting: OrderedDict[object, float] = OrderedDict()  # not overdue, by their start
+        self._connect_seconds = 0.0  # of clean connections, smoothed
         self._bodies: OrderedDict[object, float] = OrderedDict()  # fast so far, by their start
         self._names: OrderedDict[str, None] = OrderedDict()
         self._known: OrderedDict[Address, float] = OrderedDict()  # with the last failure counted
 
     # Connections
 
-    def connect_started(self) -> float:
-        """Note a SYN. Returns what `connected` and `connect_failed` take."""
+    @property
+    def drops_syns(self) -> bool:
+        """Whether SYNs are lost now."""
+        return self.machine.limits[Limit.DROPS] > 0
+
+    def connect_started(self, *, again: bool = False) -> Attempt:
+        """Note a SYN. Returns what the other methods take."""
         self.machine.cell[Signal.CONNECTING] += 1
-        return self.machine.limits[Limit.EPOCH]
+        attempt = Attempt(trio.current_time(), self.machine.limits[Limit.EPOCH], again)
+        self._connecting[attempt] = attempt.started
+        return attempt
 
-    def connect_ended(self) -> None:
+    def connect_ended(self, attempt: Attempt) -> None:
         """Note that an attempt ended, however; then say how."""
-        self.machine.cell[Signal.CONNECTING] -= 1
+        cell = self.machine.cell
+        cell[Signal.CONNECTING] -= 1
+        if self._connecting.pop(attempt, None) is None:
+            cell[Signal.OVERDUE] -= 1
 
-    def connected(
-        self, sock: socket.socket, address: Address, seconds: float, epoch: float
-    ) -> None:
-        """Note a connection that took so many seconds."""
+    def connected(self, sock: socket.socket, address: Address, attempt: Attempt) -> None:
+        """Note a connection."""
         cell = self.machine.cell
         cell[Signal.ANSWERS] += 1
         self._remember(address)
-        if seconds >= LATE_CONNECT and syn_was_retransmitted(sock):
-            if epoch == self.machine.limits[Limit.EPOCH]:
+        seconds = trio.current_time() - attempt.started
+        if attempt.again or (seconds >= LATE_CONNECT and syn_was_retransmitted(sock)):
+            if attempt.epoch == self.machine.limits[Limit.EPOCH]:
                 cell[Signal.RETRANSMITTED_CONNECTS] += 1
             cell[Signal.ALL_RETRANSMITTED] += 1
         else:
             cell[Signal.CLEAN_CONNECTS] += 1
+            self._connect_seconds += SMOOTHING * (seconds - self._connect_seconds)
 
     def refused(self, address: Address) -> None:
         """Note a connection attempt that was answered with a refusal or a reset."""
@@ -106,6 +139,10 @@ class NetworkPath:
         if last is not None and (not last or now - last > KNOWN_FAILURE_INTERVAL):
             self._known[address] = now
             self.machine.cell[Signal.KNOWN_FAILURES] += 1
+
+    def portal_answered(self) -> None:
+        """Note a response of a portal."""
+        self.machine.cell[Signal.PORTAL_PAGES] += 1
 
     # Names
 
@@ -155,21 +192,36 @@ class NetworkPath:
         Call it a few times a second.
         """
         self._yield_idle()
-        slow_since = trio.current_time() - SLOW_BODY
-        while self._bodies:
-            key = next(iter(self._bodies))
-            if self._bodies[key] > slow_since:
-                break
-            del self._bodies[key]
-            self.machine.cell[Signal.SLOW_BODIES] += 1
+        now, cell = trio.current_time(), self.machine.cell
+        cell[Signal.SLOW_BODIES] += _drop_older(self._bodies, now - SLOW_BODY)
+        overdue = max(OVERDUE_CONNECT, OVERDUE_FACTOR * self._connect_seconds)
+        count = _drop_older(self._connecting, now - overdue)
+        cell[Signal.OVERDUE_CONNECTS] += count
+        cell[Signal.OVERDUE] += count
 
     def _yield_idle(self) -> None:
-        """Close idle connections when rows of any worker wait for the path."""
-        machine = self.machine
-        if machine.limits[Limit.CONNECTIONS] and machine.cell[Signal.IDLE]:
-            for _ in range(int(machine.total(Signal.WAITING_CONNECT))):
-                if not self.make_room():
-                    break
+        """Close idle connections when the path is full or rows of any worker wait for it."""
+        machine, limits = self.machine, self.machine.limits
+        if not machine.cell[Signal.IDLE]:
+            return
+        count = 0.0
+        if limits[Limit.CONNECTIONS]:
+            excess = self.connections.taken() - limits[Limit.CONNECTIONS]
+            count = machine.total(Signal.WAITING_CONNECT) + max(excess, 0.0)
+        if limits[Limit.IDLE]:
+            count = max(count, machine.total(Signal.IDLE) - limits[Limit.IDLE])
+        for _ in range(int(count)):
+            if not self.make_room():
+                break
+
+
+def _drop_older(items: OrderedDict[object, float], since: float) -> int:
+    """Remove items older than `since`; returns how many."""
+    count = 0
+    while items and items[next(iter(items))] <= since:
+        items.popitem(last=False)
+        count += 1
+    return count
 
 
 def syn_was_retransmitted(sock: socket.socket) -> bool:

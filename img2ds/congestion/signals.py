@@ -14,6 +14,7 @@ class Signal(IntEnum):
     CLEAN_CONNECTS = 0  #: connections that needed one SYN
     RETRANSMITTED_CONNECTS = auto()  #: those that needed more, begun since the last cut
     ALL_RETRANSMITTED = auto()  #: those that needed more
+    OVERDUE_CONNECTS = auto()  #: attempts that took much longer than others, answered or not
     CONNECT_TIMEOUTS = auto()  #: attempts that were not answered in time
     KNOWN_FAILURES = auto()  #: addresses that had answered, and now did not or refused
     UNREACHABLE = auto()  #: attempts without a route to the host
@@ -32,6 +33,7 @@ class Signal(IntEnum):
 
     OPEN = auto()  #: sockets of connections: connecting, in use, idle
     CONNECTING = auto()  #: those that wait for a SYN-ACK
+    OVERDUE = auto()  #: those of them that wait for much longer than others did
     IDLE = auto()  #: those that are kept alive
     REQUESTS = auto()  #: rows in progress
     BODIES = auto()  #: bodies that are arriving
@@ -46,6 +48,8 @@ class Limit(IntEnum):
     """A number that the leader writes for all workers of the machine; 0 where there is no limit."""
 
     CONNECTIONS = 0  #: most sockets of connections
+    IDLE = auto()  #: most connections that are kept alive
+    DROPS = auto()  #: 1 when SYNs are lost
     CONNECT_RATE = auto()  #: most new connections a second
     REQUESTS = auto()  #: most rows in progress
     DNS = auto()  #: most questions in flight

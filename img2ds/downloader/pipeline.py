@@ -21,6 +21,7 @@ from img2ds.congestion.controller import Controller
 from img2ds.congestion.host_control import HostControl
 from img2ds.congestion.host_table import HostTable
 from img2ds.congestion.outage import Outage
+from img2ds.congestion.portal import Page, PortalWatch, page_of
 from img2ds.core.failure import Failure, Reason, Retryability, failure, retryability
 from img2ds.core.sample import Body
 from img2ds.downloader.hosts import Hosts
@@ -100,6 +101,7 @@ class Pipeline:
         )
         self._verify = make_digest(verify[1]) if verify else None
         self._thread = trio.CapacityLimiter(1)
+        self._portal = PortalWatch()
         self._random = Random()
 
     def take_progress(self) -> Tally:
@@ -128,16 +130,28 @@ class Pipeline:
             deadline = Deadline(self._network.timeout, self._network.max_time)
             on_response = partial(self.scheduler.record_response, row)
             may_keep = partial(self.scheduler.may_keep, row)
-            context = FetchContext(lease, deadline, slot, on_response, may_keep)
+            context = FetchContext(lease, deadline, slot, slot.waiting, on_response, may_keep)
             if self.scheduler.silences(row):
                 context.connecting = ShortConnect(slot, deadline, SHORT)
             outcome = await self._attempt(row, context, boxes)
         fault = self._attribute(outcome, started)
+        if fault is Fault.ROW and self._is_portal(row, outcome, context.page):
+            fault = Fault.SHARED
         if fault is not Fault.ROW:
             assert isinstance(outcome, Failure)
             self._give_back(row, outcome, fault)
         elif not self._goes_back(row, outcome):
             self._end_or_retry(row, outcome)
+
+    def _is_portal(self, row: Row, outcome: Failure | RowEnd, page: Page | None) -> bool:
+        """Return whether a portal has answered in place of the row's host."""
+        now = trio.current_time()
+        if not isinstance(outcome, Failure):
+            self._portal.add_image(now, row.host)
+        elif page is not None and self._portal.add_page(now, row.host, page):
+            self._controller.path.portal_answered()
+            return True
+        return False
 
     def _attribute(self, outcome: Failure | RowEnd, started: float) -> Fault:
         """Return whose fault the outcome of an attempt is."""
@@ -176,14 +190,16 @@ class Pipeline:
             fetched = await self._fetcher.fetch(shard.urls[row.index], context)
             if isinstance(fetched, Failure):
                 return fetched
-            return await self._transform(row, fetched.body, boxes)
+            return await self._transform(row, fetched.body, boxes, context)
         except Exception as fault:
             # The only broad except of a worker: a bug costs one row, is counted and logged.
             if len(shard.notes) < MAX_NOTES:
                 shard.notes.append(f"{shard.urls[row.index]}: {traceback.format_exc()}")
             return failure(Reason.INTERNAL_ERROR, f"internal error: {type(fault).__name__}")
 
-    async def _transform(self, row: Row, body: Body, boxes: Boxes) -> Failure | RowEnd:
+    async def _transform(
+        self, row: Row, body: Body, boxes: Boxes, context: FetchContext
+    ) -> Failure | RowEnd:
         """Turn a body into a sample and store it."""
         shard = row.shard
         shard.tally.bytes_received += len(body)
@@ -197,6 +213,7 @@ class Pipeline:
                 return failure(Reason.HASH_MISMATCH, "hash differs from the expected one")
         image = self._transformer.inspect(body, boxes)
         if isinstance(image, Failure):
+            context.page = page_of(image.reason, body, context.final_host)
             return image
         if image.costly and self._thread.statistics().tasks_waiting < MAX_WAITING_FOR_THREAD:
             encoded = await trio.to_thread.run_sync(

@@ -35,14 +35,17 @@ class Slot:
     Attributes:
         held: whether the row has a slot now; not while it is in the overflow.
         since: when the row started to connect, on trio's clock.
+        waiting: a context manager for the time in which the row may not connect yet. It has no
+            slot then, so that connected rows can have it, and no other row is started in its place.
     """
 
-    __slots__ = ("_slots", "held", "since")
+    __slots__ = ("_slots", "held", "since", "waiting")
 
     def __init__(self, slots: Slots[T]) -> None:
         self._slots = slots
         self.held = False
         self.since = 0.0
+        self.waiting = _Waiting(slots, self)
 
     async def __aenter__(self) -> None:
         self.since = trio.current_time()
@@ -56,6 +59,27 @@ class Slot:
     ) -> None:
         if self._slots.stop_connecting(self) and error is None:
             await self._slots.enter(self, first=True)
+
+
+class _Waiting:
+    """See `Slot.waiting`."""
+
+    __slots__ = ("_slot", "_slots")
+
+    def __init__(self, slots: Slots[T], slot: Slot) -> None:
+        self._slots, self._slot = slots, slot
+
+    async def __aenter__(self) -> None:
+        self._slots.give_up(self._slot)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            await self._slots.enter(self._slot, first=True)
 
 
 class Slots(Generic[T]):
@@ -109,7 +133,7 @@ class Slots(Generic[T]):
         while self._tasks <= self.count and (row := await self._take()) is not None:
             await self.enter(slot)
             await self._work(row, slot)
-            self._exit(slot)
+            self.give_up(slot)
         self._tasks -= 1
 
     async def _lend_late(self, nursery: trio.Nursery) -> None:
@@ -131,7 +155,7 @@ class Slots(Generic[T]):
         """Move the row of `slot` to the overflow."""
         del self.connecting[slot]
         self.overflow.add(slot)
-        self._exit(slot)
+        self.give_up(slot)
 
     def stop_connecting(self, slot: Slot) -> bool:
         """Note that the row of `slot` is connected, or failed to. Returns whether it was lent."""
@@ -151,11 +175,12 @@ class Slots(Generic[T]):
         if self.held < self.count:
             self.held += 1
         else:
-            await self._free.park()  # `_exit` hands the slot over
+            await self._free.park()  # `give_up` hands the slot over
         await self._gate.enter(first=first)
         slot.held = True
 
-    def _exit(self, slot: Slot) -> None:
+    def give_up(self, slot: Slot) -> None:
+        """Free the slot that a row has, if it has one."""
         if slot.held:
             slot.held = False
             self._gate.leave()

@@ -63,7 +63,7 @@ class Connector:
             async with context.connecting:
                 addresses, port = await self._look_up(request, deadline)
                 done = trio.current_time()
-            await self._enter(deadline, done)
+            await self._enter(context, done)
             async with context.connecting:
                 stream = await self._open(request, context, addresses, port)
                 done = trio.current_time()
@@ -84,7 +84,7 @@ class Connector:
             addresses = await self._resolve(proxy.host, deadline, guarded=False)
         except FetchError as error:
             raise blamed(error) from None
-        await self._enter(deadline, trio.current_time())
+        await self._path.connections.enter()
         return await self._open_proxy(proxy, addresses, deadline)
 
     async def _look_up(self, request: Request, deadline: Deadline) -> tuple[Sequence[str], int]:
@@ -113,10 +113,13 @@ class Connector:
                 raise FetchError(Reason.BLOCKED_ADDRESS, "private or reserved address")
         return addresses
 
-    async def _enter(self, deadline: Deadline, since: float) -> None:
+    async def _enter(self, context: FetchContext, since: float) -> None:
         """Wait until the path bears another connection; time from `since` on is given back."""
-        await self._path.connections.enter()
-        deadline.extend(trio.current_time() - since)
+        gate = self._path.connections
+        if not gate.try_enter():
+            async with context.waiting:
+                await gate.enter()
+        context.deadline.extend(trio.current_time() - since)
 
     async def _open(
         self, request: Request, context: FetchContext, addresses: Sequence[str], port: int

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 from img2ds.config.options import NetworkOptions
+from img2ds.congestion.portal import Page
 from img2ds.net.budget import Lease
 from img2ds.net.deadline import Deadline
 
@@ -30,15 +31,21 @@ class FetchContext:
         deadline: the attempt's time limits.
         connecting: entered while the attempt waits for a connection; leaving it may take time,
             which the deadline gives back.
+        waiting: entered while the attempt may not connect yet; leaving it may take time, too.
         on_response: called when the head of a response has arrived, once for each request.
+        final_host: where redirects to another host have led; empty without them.
+        page: tells a response that is no image from others.
         may_keep: called after a response: whether its connection may be kept for later requests.
     """
 
     lease: Lease
     deadline: Deadline
     connecting: AbstractAsyncContextManager[None] = _NO_SLOT
+    waiting: AbstractAsyncContextManager[None] = _NO_SLOT
     on_response: Callable[[], None] = _ignore
     may_keep: Callable[[], bool] = _always
+    final_host: str = ""
+    page: Page | None = None
 
     @classmethod
     def start(cls, options: NetworkOptions, lease: Lease) -> FetchContext:

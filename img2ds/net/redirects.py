@@ -61,5 +61,7 @@ class RedirectingFetcher:
                 if hops and isinstance(outcome, Failure):
                     return replace(outcome, via_other_host=True)
                 return outcome
-            url = next_url(url, location, hops, self._max_redirects)
+            first, url = url.host, next_url(url, location, hops, self._max_redirects)
+            if url.host != first:
+                context.final_host = url.host
             hops += 1

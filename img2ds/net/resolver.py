@@ -90,7 +90,9 @@ class Resolver:
             timeout=timeout,
             machine=machine,
             slots=trio.CapacityLimiter(MAX_QUESTIONS),
-            gate=Gate(machine, Signal.DNS_IN_FLIGHT, Signal.WAITING_DNS, Limit.DNS, Limit.DNS_RATE),
+            gate=Gate(
+                machine, Signal.DNS_IN_FLIGHT, Signal.WAITING_DNS, Limit.DNS, rate=Limit.DNS_RATE
+            ),
             share=FailureShare(),
             random=random,
         )

@@ -7,6 +7,7 @@ address, or a quick one, that costs nothing.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from img2ds.net.error import FetchError
 
 #: Seconds before the next address is tried in parallel with an unresponsive one (RFC 8305 5).
 HEAD_START = 0.25
+#: Seconds after which a SYN is given up where the path drops them: it was sent twice (RFC 6298).
+REDIAL_AFTER = 1.5
 #: Addresses of one name that are tried; a name server may give thousands, a socket each.
 MAX_ADDRESSES = 8
 
@@ -42,14 +45,41 @@ async def connect_tcp(
             connect_reset, network_unreachable, no_descriptors or max_time.
     """
     if len(addresses) == 1:
+        if path.drops_syns:
+            return await _redial((addresses[0], port), deadline, path)
         return await _Attempt(addresses[0], port, path).finish(deadline)
     return await _race([(address, port) for address in addresses[:MAX_ADDRESSES]], deadline, path)
 
 
-class _Attempt:
-    """One connect() under way."""
+async def _redial(address: tuple[str, int], deadline: Deadline, path: NetworkPath) -> socket.socket:
+    """Connect over a path that drops SYNs.
 
-    def __init__(self, address: str, port: int, path: NetworkPath) -> None:
+    A SYN that is not answered is not left to the kernel, which waits longer each time: it is
+    given up, and sent again when the path has room.
+    """
+    gives_up_at = trio.current_time() + deadline.timeout
+    again = False
+    while True:
+        patience = min(REDIAL_AFTER, gives_up_at - trio.current_time())
+        last = patience < REDIAL_AFTER or not path.drops_syns
+        with trio.move_on_after(math.inf if last else patience):
+            return await _Attempt(*address, path, again=again).finish(deadline)
+        again = True
+        path.connections.leave()
+        started = trio.current_time()
+        await path.connections.enter(first=True)
+        deadline.extend(trio.current_time() - started)
+        gives_up_at += trio.current_time() - started
+
+
+class _Attempt:
+    """One connect() under way.
+
+    Args:
+        again: whether an attempt before it was given up.
+    """
+
+    def __init__(self, address: str, port: int, path: NetworkPath, *, again: bool = False) -> None:
         self._address = (address, port)
         self._path = path
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -59,8 +89,7 @@ class _Attempt:
             raise _connect_error(error.errno) from None
         try:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._started = trio.current_time()
-            self._epoch = path.connect_started()
+            self._attempt = path.connect_started(again=again)
             self._code = self.sock.connect_ex((address, port))
         except BaseException:
             self.sock.close()
@@ -79,7 +108,7 @@ class _Attempt:
                     )
                     self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             finally:
-                self._path.connect_ended()
+                self._path.connect_ended(self._attempt)
             if self._code:
                 raise _connect_error(self._code)
         except FetchError as error:
@@ -89,8 +118,7 @@ class _Attempt:
         except BaseException:
             self.sock.close()
             raise
-        seconds = trio.current_time() - self._started
-        self._path.connected(self.sock, self._address, seconds, self._epoch)
+        self._path.connected(self.sock, self._address, self._attempt)
         return self.sock
 
     def _note(self, error: FetchError) -> None:

@@ -9,7 +9,8 @@ a model's central crop sees what it would have seen of the original.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, make_dataclass
 from typing import Any
 
@@ -17,10 +18,11 @@ import pyarrow as pa
 
 from img2ds.config.flags import KEEP_DEFAULT, copy_flag, flag
 from img2ds.config.options import FLAGS, GROUPS, Options
-from img2ds.congestion.shared_file import make_run_token, remove_stale_files
+from img2ds.congestion.shared_file import make_run_token, remove_files, remove_stale_files
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
 from img2ds.downloader import job
+from img2ds.downloader.name_server import check_resolver, running_resolver
 from img2ds.downloader.planner import open_input
 from img2ds.downloader.process import check_descriptors
 from img2ds.downloader.shard import Shard, ShardSink
@@ -135,16 +137,28 @@ def run(options: Any) -> DownloadReport:
     return DownloadReport(report, options.dry_run)
 
 
+@contextmanager
 def crawling_worker(
     options: Options, folder: OutputFolder, opener: Callable[[Options, OutputFolder], Opener]
-) -> Worker:
+) -> Iterator[Worker]:
     """Return a worker that downloads into the sinks of the shards that `opener` makes.
+
+    What its processes share ends with the context.
 
     Args:
         opener: picklable; called once in each process.
+
+    Raises:
+        UsageError: the name server that the options ask for does not start.
     """
+    check_resolver(options)
+    token = make_run_token()
     remove_stale_files()
-    return ShardWorker(options, folder, opener=opener, token=make_run_token())
+    try:
+        with running_resolver(options) as options:
+            yield ShardWorker(options, folder, opener=opener, token=token)
+    finally:
+        remove_files(token)
 
 
 def open_shard(task: ShardTask, table: pa.Table, options: Options, sink: ShardSink) -> Shard:

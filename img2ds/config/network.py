@@ -12,6 +12,7 @@ from img2ds.config.flags import at_least, flag, positive
 from img2ds.core.failure import UsageError
 
 FETCHERS = ("trio", "asks")
+RESOLVERS = ("stub", "unbound")
 
 #: Values of --proxy that are not a proxy's URL.
 PROXY_FROM_ENVIRONMENT, PROXY_NONE = "environment", "none"
@@ -72,6 +73,11 @@ class NetworkOptions:
     dns_servers: tuple[str, ...] = _flag(
         (), "list", "DNS servers, ADDRESS or ADDRESS:PORT (default: from /etc/resolv.conf)"
     )
+    resolver: str = _flag(
+        "stub", "choice",
+        "stub asks the DNS servers; unbound starts a recursive, validating resolver for the run, "
+        "which asks the domains' own servers (or forwards to --dns_servers)", *RESOLVERS,
+    )  # fmt: skip
     connect_to: tuple[str, ...] = _flag(
         (), "list",
         "connect to another address: HOST:PORT:ADDR:PORT as in curl; parts can be empty, HOST can "

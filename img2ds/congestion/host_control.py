@@ -216,7 +216,7 @@ class HostControl:
             pause = max(refused.retry_after, pause if streak > 2 else PAUSES[0])
         self._hold(at, pause, now)
         self._pause(at, pause, now)
-        fields[at + Field.CUT_AT] = fields[at + Field.GROWN_AT] = now
+        fields[at + Field.CUT_AT], fields[at + Field.GROWN_AT] = now, now + pause
 
     def _hold(self, at: int, pause: float, now: float) -> None:
         """Keep the limits below the level that was refused: longer where that was known before."""

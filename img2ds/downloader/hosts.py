@@ -34,7 +34,7 @@ class HostRow(Protocol):
     """What `Hosts` knows of a row.
 
     Attributes:
-        started: when it last became active, on the clock of the host table.
+        started: when it last became active, on the clock of the host table; -1 before.
         refusals: how often its host has refused it.
         suspicions: how often again, while it accepted other rows.
         silences: how often its host has not answered it.
@@ -115,7 +115,7 @@ class Hosts(Generic[RowT]):
     def admit(self, row: RowT) -> bool:
         """Make `row` active and return True; or keep it until its host has room."""
         now = self._table.clock()
-        host = self._hosts.get(row.host) or self._add(row.host, now)
+        host = self._hosts.get(row.host) or self._add(row, now)
         crowded = host.counted and self._waiting_first >= self._max_waiting
         if crowded or not host.waiting:
             due = self._due(host, now, crowded)
@@ -243,11 +243,13 @@ class Hosts(Generic[RowT]):
         """Return how often in a row the host of `row` has not answered lately."""
         return self._silences.count(row.host)
 
-    def _add(self, name: str, now: float) -> _Host[RowT]:
+    def _add(self, row: RowT, now: float) -> _Host[RowT]:
+        name = row.host
         if self._silences:
             self._silences.forget_old(name, now)
         first = not self._silences.count(name)
-        opened = first and self._first_limit == math.inf
+        # A row that comes back has learned what there is to learn from a first one.
+        opened = first and (self._first_limit == math.inf or row.started >= 0)
         host = _Host[RowT](name, self._table.find(name, now), opened, first and not opened)
         self._hosts[name] = host
         return host

@@ -16,6 +16,7 @@ from img2ds.congestion.shared_file import make_run_token, remove_files, remove_s
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS
 from img2ds.downloader import img2dataset_compat
+from img2ds.downloader.name_server import check_resolver, running_resolver
 from img2ds.downloader.planner import Input, Plan, open_input
 from img2ds.downloader.process import check_descriptors
 from img2ds.downloader.worker import ShardWorker
@@ -45,6 +46,7 @@ def check(options: Options) -> None:
     check_descriptors(options)
     open_fetcher(options.network)
     check_proxy(options.network)
+    check_resolver(options)
     check_format(options.output.output_format)
     check_distributor(options.run.distributor)
     if options.run.enable_wandb:
@@ -74,7 +76,7 @@ def run(options: Options, provenance: Mapping[str, Any] | None = None) -> Report
         report.shards_before = len(read_manifest(folder, spec.segment).committed_here())
         print(_description(source, options, report.shards_before), file=sys.stderr)
         return report
-    with open_build(spec, report) as build:
+    with open_build(spec, report) as build, running_resolver(options) as options:
         if options.run.enable_wandb:
             with Board(options, build.console.note) as board:
                 _download(options, source, build, board)

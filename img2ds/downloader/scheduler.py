@@ -77,7 +77,7 @@ class Row:
     local_failures: int = 0
     unclear_failures: int = 0
     state: RowState = RowState.NEW
-    started: float = 0.0
+    started: float = -1.0
     refusals: int = 0
     suspicions: int = 0
     silences: int = 0

@@ -50,14 +50,15 @@ def system_config(servers: Sequence[str] = ()) -> DnsConfig:
     Raises:
         UsageError: a given server is not an address.
     """
-    chosen = tuple(_server(text) for text in servers)
+    chosen = tuple(parse_server(text) for text in servers)
     config = replace(
         read_resolv_conf(Path("/etc/resolv.conf")), hosts=read_hosts(Path("/etc/hosts"))
     )
     return replace(config, servers=chosen) if chosen else config
 
 
-def _server(text: str) -> tuple[str, int]:
+def parse_server(text: str) -> tuple[str, int]:
+    """Return address and port of ADDRESS or ADDRESS:PORT. Raises UsageError."""
     address, port = text, "53"
     if text.startswith("["):
         address, _, rest = text[1:].partition("]")

@@ -6,8 +6,9 @@ It goes on when the rows give up, and asks again as long as it is not the name t
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
 from random import Random
 
 import trio
@@ -50,6 +51,7 @@ class Surroundings:
         timeout: seconds that a name without an answer takes, when others are answered.
         slots: questions in flight in this process.
         gate: questions in flight on this machine.
+        turns: counts the questions, for servers that are asked in turn.
     """
 
     config: DnsConfig
@@ -61,6 +63,7 @@ class Surroundings:
     gate: Gate
     share: FailureShare
     random: Random
+    turns: Iterator[int] = field(default_factory=count)
 
 
 class LookUp:
@@ -180,6 +183,10 @@ class LookUp:
         shared = self._all
         began = trio.current_time()
         servers = in_order(shared.servers)
+        if shared.config.rotate:
+            alive = [server for server in shared.servers if not server.is_dead]
+            turn = next(shared.turns) % max(len(alive), 1)
+            servers = alive[turn:] + alive[:turn] + servers[len(alive) :]
         # Servers that are asked at a limited rate are silent because they are asked too much.
         repeat = not shared.machine.limits[Limit.DNS_RATE]
         exchange = Exchange(servers, name, shared.kinds, self._take_late, repeat=repeat)

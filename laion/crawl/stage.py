@@ -177,8 +177,10 @@ def run(options: Any) -> StageReport:
         model=ModelNames(spec.model, spec.pretrained),
         gpus=list(options.devices) != ["cpu"],
     )
-    with open_stage(stage) as build:
-        worker = crawling_worker(wanted, build.folder, opener)
+    with (
+        open_stage(stage) as build,
+        crawling_worker(wanted, build.folder, opener) as worker,
+    ):
         build.run(worker, source.tasks(build.first_shard))
     if options.input:
         note_input(options.output_folder, options.input)

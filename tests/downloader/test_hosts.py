@@ -38,7 +38,7 @@ REASONS = {
 class Row:
     host: str
     number: int = 0
-    started: float = 0.0
+    started: float = -1.0
     refusals: int = 0
     suspicions: int = 0
     silences: int = 0
@@ -218,6 +218,16 @@ def test_a_banned_hosts_only_row_is_refused_only_so_often() -> None:
         assert row.refusals == MAX_REFUSALS[Refusal.FORBIDDEN] + 1
 
     run(main)
+
+
+@on_clock
+def test_rows_that_come_back_need_not_wait_for_a_first_one() -> None:
+    hosts = make(first_limit=1, max_waiting=9)
+    known, unknown = rows(3, "known"), rows(3, "unknown")
+    for row in known:
+        row.started = 0.0
+    assert [hosts.admit(row) for row in known] == [True] * 3
+    assert [hosts.admit(row) for row in unknown] == [True, False, False]
 
 
 @on_clock

@@ -149,3 +149,53 @@ def test_given_servers() -> None:
     for wrong in ("dns.example", "127.0.0.3:port", "127.0.0"):
         with pytest.raises(UsageError, match="dns_servers"):
             system_config((wrong,))
+
+
+def test_options_of_resolv_conf(tmp_path: Path) -> None:
+    resolv = tmp_path / "resolv.conf"
+    resolv.write_text(
+        "domain old.example\nsearch One.example. two.example\nnameserver 127.0.0.3\n"
+        "options ndots:2 timeout:40 attempts:3 rotate nonsense ndots:x\n"
+    )
+    config = read_resolv_conf(resolv)
+    assert config.search == ("one.example", "two.example")
+    assert (config.ndots, config.timeout, config.attempts, config.rotate) == (2, 30.0, 3, True)
+
+
+@pytest.mark.parametrize(
+    ("host", "ndots", "names"),
+    [
+        ("a", 1, ("a.one", "a.two", "a")),
+        ("a.b", 1, ("a.b",)),
+        ("a.b", 2, ("a.b", "a.b.one", "a.b.two")),
+        ("a.", 1, ("a.",)),
+    ],
+)
+def test_names_to_ask_for(host: str, ndots: int, names: tuple[str, ...]) -> None:
+    config = DnsConfig((), {}, search=("one", "two"), ndots=ndots)
+    assert config.candidates(host) == names
+
+
+def test_a_name_of_a_search_domain() -> None:
+    async def main() -> None:
+        server = NameServer({"image.inside.example": addresses("127.0.0.5")})
+        config = {"search": ("none.example", "inside.example")}
+        async with resolving(server, config=config) as resolver:
+            assert await outcome(resolver, "image") == ("127.0.0.5",)
+            assert await outcome(resolver, "nothing") == "dns_not_found"
+            assert await outcome(resolver, "image") == ("127.0.0.5",)
+            assert server.times("image.none.example") == 1
+
+    run(main)
+
+
+def test_servers_in_turn() -> None:
+    async def main() -> None:
+        table = {f"n{number}.example": addresses("127.0.0.5") for number in range(20)}
+        first, second = NameServer(table), NameServer(table)
+        async with resolving(first, second, config={"rotate": True}) as resolver:
+            for name in table:
+                await resolver.resolve(name)
+        assert first.asked.total() == second.asked.total() == 10
+
+    run(main)

@@ -160,7 +160,8 @@ class HostControl:
         refusal, wait = refused.refusal, refused.retry_after
         accepted = fields[at + Field.ACCEPTED_AT] > 0
         alone = self.table.active(place) <= 1
-        never = alone and not accepted and (refusal is Refusal.RESET or self._is_vague(refused))
+        silent = refusal is Refusal.RESET or self._is_vague(refused)
+        never = not accepted and silent and (alone or refused.at_connect)
         if never or (wait is not None and wait > MAX_RETRY_AFTER):
             self._give_up(at)
         if fields[at + Field.HOPELESS]:

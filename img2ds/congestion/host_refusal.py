@@ -25,12 +25,15 @@ class Refused(NamedTuple):
         started: when the row started.
         again: whether the row was refused before, while the host accepted others meanwhile: then
             its URL is more likely the cause than the host.
+        at_connect: whether the connection was refused: nothing listens there, unless the host has
+            accepted others.
     """
 
     refusal: Refusal
     retry_after: float | None
     started: float
     again: bool = False
+    at_connect: bool = False
 
 
 _REFUSALS = {

@@ -18,7 +18,7 @@ import trio
 
 from img2ds.congestion.host_control import POLL_INTERVAL, HostControl
 from img2ds.congestion.host_refusal import Refusal, Refused, is_answer, refusal_of
-from img2ds.core.failure import Failure
+from img2ds.core.failure import Failure, Reason
 from img2ds.downloader.silence import Silences, sharing
 
 #: Refusals of one row at most, and those while its host accepted others: then its failure counts.
@@ -199,7 +199,8 @@ class Hosts(Generic[RowT]):
                 self._control.accept(host.place, row.started, now)
             return False
         again = row.refusals > 0 and self._control.accepted_since(host.place, row.started)
-        refused = Refused(refusal, outcome.retry_after, row.started, again)
+        at_connect = outcome.reason == Reason.CONNECT_REFUSED.value
+        refused = Refused(refusal, outcome.retry_after, row.started, again, at_connect)
         if not self._control.refuse(host.place, refused, now):
             return False
         row.refusals += 1

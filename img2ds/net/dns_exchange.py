@@ -54,6 +54,8 @@ class Result:
 
 def in_order(servers: Sequence[DnsServer]) -> list[DnsServer]:
     """Return the servers in the order to ask them: those that answer soon and do not fail."""
+    if len(servers) == 1:
+        return list(servers)
     places = {id(server): place for place, server in enumerate(servers)}
     return sorted(servers, key=lambda s: (s.is_dead, s.cost + PREFERENCE * places[id(s)]))
 

@@ -59,7 +59,7 @@ class Surroundings:
     kinds: tuple[RecordType, ...]
     timeout: float
     machine: Machine
-    slots: trio.CapacityLimiter
+    slots: trio.Semaphore
     gate: Gate
     share: FailureShare
     random: Random
@@ -163,13 +163,16 @@ class LookUp:
         before = self._waited
         self._waiting_since = trio.current_time()
         try:
-            async with shared.slots:
+            await _enter(shared.slots)
+            try:
                 await shared.gate.enter()
                 try:
                     self._stop_waiting()
                     return await self._exchange(name)
                 finally:
                     shared.gate.leave()
+            finally:
+                shared.slots.release()
         finally:
             self._stop_waiting()
             self._last_wait = self._waited - before
@@ -203,3 +206,11 @@ class LookUp:
             self._on_answer(self.host, result)
             if not self.done.is_set():
                 self.settle(result)
+
+
+async def _enter(slots: trio.Semaphore) -> None:
+    """Take a slot; where there is one, without a turn of the event loop."""
+    try:
+        slots.acquire_nowait()
+    except trio.WouldBlock:
+        await slots.acquire()

@@ -89,7 +89,7 @@ class Resolver:
             kinds=(RecordType.AAAA, RecordType.A) if six else (RecordType.A,),
             timeout=timeout,
             machine=machine,
-            slots=trio.CapacityLimiter(MAX_QUESTIONS),
+            slots=trio.Semaphore(MAX_QUESTIONS),
             gate=Gate(
                 machine, Signal.DNS_IN_FLIGHT, Signal.WAITING_DNS, Limit.DNS, rate=Limit.DNS_RATE
             ),

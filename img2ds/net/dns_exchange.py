@@ -187,7 +187,7 @@ class Exchange:
 def _judge(inquiry: Inquiry, now: float) -> Result | None:
     """Return what a server's answers say; None as long as more is to come."""
     answers = list(inquiry.answers.values())
-    found = [answer for answer in answers if answer.addresses]
+    found = [a for a in answers if a.addresses and a.code == ResponseCode.NO_ERROR]
     late = bool(found) and now >= inquiry.changed_at + LATE_ANSWER
     if not inquiry.is_complete and not late:
         return Result(Outcome.UNREACHABLE, error=inquiry.error) if inquiry.error else None

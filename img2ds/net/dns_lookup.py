@@ -75,6 +75,7 @@ class LookUp:
 
     Attributes:
         done: set in the end, when there is a `result` or an `error`.
+        to_blame: whether the error is the name's own.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class LookUp:
         self.done = trio.Event()
         self.result: Result | None = None
         self.error: Exception | None = None
+        self.to_blame = False
         self._all = surroundings
         self._on_answer = on_answer
         self._once = once
@@ -154,7 +156,8 @@ class LookUp:
             enough = suspicion.failures >= self._all.config.attempts
             if silent and spent < self._all.timeout - 1e-3:
                 enough = False
-            if self._once or (to_blame and enough) or spent >= PATIENCE * self._all.timeout:
+            self.to_blame = self._once or (to_blame and enough)
+            if self.to_blame or spent >= PATIENCE * self._all.timeout:
                 raise FetchError(*_ERRORS[result.outcome])
 
     async def _ask(self, name: str) -> Result:

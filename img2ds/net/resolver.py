@@ -187,7 +187,7 @@ class Resolver:
             await look_up.run()
         finally:
             del self._look_ups[look_up.host]
-            if isinstance(look_up.error, FetchError):
+            if look_up.to_blame:
                 if len(self._suspects) >= MAX_NAMES:
                     self._suspects.clear()
                 self._suspects[look_up.host] = trio.current_time()

@@ -16,6 +16,7 @@ from img2ds.net.connect_rule import ConnectRules
 from img2ds.net.context import FetchContext
 from img2ds.net.deadline import Deadline
 from img2ds.net.error import FetchError
+from img2ds.net.family_order import FamilyOrder
 from img2ds.net.proxies import Proxy, blamed
 from img2ds.net.request import Request, user_agent
 from img2ds.net.resolver import Resolver
@@ -40,6 +41,7 @@ class Connector:
     def __init__(self, options: NetworkOptions, resolver: Resolver, path: NetworkPath) -> None:
         self._resolver = resolver
         self._path = path
+        self._order = FamilyOrder()
         self._rules = ConnectRules(options.connect_to)
         self._allow_private = options.allow_private_addresses
         self._tls = self._proxy_tls = open_context(options)
@@ -158,7 +160,10 @@ class Connector:
     async def _dial(self, addresses: Sequence[str], port: int, deadline: Deadline) -> ByteStream:
         leave = self._path.connections.leave
         try:
-            return ByteStream(await connect_tcp(addresses, port, deadline, self._path), leave)
+            ordered = self._order.sort(addresses)
+            sock = await connect_tcp(ordered, port, deadline, self._path)
         except BaseException:
             leave()
             raise
+        self._order.connected(ordered, sock.family)
+        return ByteStream(sock, leave)

@@ -57,6 +57,8 @@ _RESPONSE = 0x8000
 _TRUNCATED = 0x0200
 _INTERNET = 1
 _SOA, _OPT = 6, 41
+#: For each byte the bit that is its case, if it is a letter.
+_CASE_BITS = bytes(0x20 if chr(byte).isalpha() and byte < 128 else 0 for byte in range(256))
 #: An OPT record: root name, type, size, no extended code or flags, no options.
 _EDNS = b"\0" + struct.pack("!HHIH", _OPT, EDNS_SIZE, 0, 0)
 
@@ -79,12 +81,17 @@ def encode_query(
 
 
 def mix_case(name: str, bits: int) -> str:
-    """Return `name` with the letters in upper case for which there is a bit.
+    """Return `name` with the case of its letters changed where `bits` says.
+
+    Args:
+        bits: random, eight for each character.
 
     Servers send the name back as it was asked for, so that who forges an answer has to guess these
     bits too (draft-vixie-dnsext-dns0x20).
     """
-    return "".join(c.upper() if bits >> place & 1 else c for place, c in enumerate(name))
+    raw = name.encode("ascii", "replace")
+    letters = int.from_bytes(raw.translate(_CASE_BITS), "big")
+    return (int.from_bytes(raw, "big") ^ bits & letters).to_bytes(len(raw), "big").decode()
 
 
 def decode_answer(message: bytes, query: bytes) -> Answer:

@@ -54,6 +54,8 @@ class Result:
 
 def in_order(servers: Sequence[DnsServer]) -> list[DnsServer]:
     """Return the servers in the order to ask them: those that answer soon and do not fail."""
+    if len(servers) == 1:
+        return list(servers)
     places = {id(server): place for place, server in enumerate(servers)}
     return sorted(servers, key=lambda s: (s.is_dead, s.cost + PREFERENCE * places[id(s)]))
 
@@ -185,7 +187,7 @@ class Exchange:
 def _judge(inquiry: Inquiry, now: float) -> Result | None:
     """Return what a server's answers say; None as long as more is to come."""
     answers = list(inquiry.answers.values())
-    found = [answer for answer in answers if answer.addresses]
+    found = [a for a in answers if a.addresses and a.code == ResponseCode.NO_ERROR]
     late = bool(found) and now >= inquiry.changed_at + LATE_ANSWER
     if not inquiry.is_complete and not late:
         return Result(Outcome.UNREACHABLE, error=inquiry.error) if inquiry.error else None

@@ -59,7 +59,7 @@ class Surroundings:
     kinds: tuple[RecordType, ...]
     timeout: float
     machine: Machine
-    slots: trio.CapacityLimiter
+    slots: trio.Semaphore
     gate: Gate
     share: FailureShare
     random: Random
@@ -75,6 +75,7 @@ class LookUp:
 
     Attributes:
         done: set in the end, when there is a `result` or an `error`.
+        to_blame: whether the error is the name's own.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class LookUp:
         self.done = trio.Event()
         self.result: Result | None = None
         self.error: Exception | None = None
+        self.to_blame = False
         self._all = surroundings
         self._on_answer = on_answer
         self._once = once
@@ -154,7 +156,8 @@ class LookUp:
             enough = suspicion.failures >= self._all.config.attempts
             if silent and spent < self._all.timeout - 1e-3:
                 enough = False
-            if self._once or (to_blame and enough) or spent >= PATIENCE * self._all.timeout:
+            self.to_blame = self._once or (to_blame and enough)
+            if self.to_blame or spent >= PATIENCE * self._all.timeout:
                 raise FetchError(*_ERRORS[result.outcome])
 
     async def _ask(self, name: str) -> Result:
@@ -163,13 +166,16 @@ class LookUp:
         before = self._waited
         self._waiting_since = trio.current_time()
         try:
-            async with shared.slots:
+            await _enter(shared.slots)
+            try:
                 await shared.gate.enter()
                 try:
                     self._stop_waiting()
                     return await self._exchange(name)
                 finally:
                     shared.gate.leave()
+            finally:
+                shared.slots.release()
         finally:
             self._stop_waiting()
             self._last_wait = self._waited - before
@@ -203,3 +209,11 @@ class LookUp:
             self._on_answer(self.host, result)
             if not self.done.is_set():
                 self.settle(result)
+
+
+async def _enter(slots: trio.Semaphore) -> None:
+    """Take a slot; where there is one, without a turn of the event loop."""
+    try:
+        slots.acquire_nowait()
+    except trio.WouldBlock:
+        await slots.acquire()

@@ -68,7 +68,7 @@ class DnsSockets:
             BadMessage: the name cannot be asked for.
         """
         chosen = self._choose()
-        name = mix_case(message.name, self._random.getrandbits(len(message.name)))
+        name = mix_case(message.name, self._random.getrandbits(8 * len(message.name)))
         number = chosen.free_number()
         message.query = encode_query(number, name, message.kind, edns=self.edns)
         message.sent_at = trio.current_time()
@@ -89,7 +89,7 @@ class DnsSockets:
         if len(self._open) < SOCKETS:
             self._open.append(_Socket(self._address, self.accepts, self._random))
             return self._open[-1]
-        place = self._random.randrange(SOCKETS)
+        place = self._random.getrandbits(8) % SOCKETS
         if self._open[place].sent >= RENEW_AFTER or self._open[place].closed:
             self._open[place].retire()
             self._open[place] = _Socket(self._address, self.accepts, self._random)

@@ -89,7 +89,7 @@ class Resolver:
             kinds=(RecordType.AAAA, RecordType.A) if six else (RecordType.A,),
             timeout=timeout,
             machine=machine,
-            slots=trio.CapacityLimiter(MAX_QUESTIONS),
+            slots=trio.Semaphore(MAX_QUESTIONS),
             gate=Gate(
                 machine, Signal.DNS_IN_FLIGHT, Signal.WAITING_DNS, Limit.DNS, rate=Limit.DNS_RATE
             ),
@@ -187,7 +187,7 @@ class Resolver:
             await look_up.run()
         finally:
             del self._look_ups[look_up.host]
-            if isinstance(look_up.error, FetchError):
+            if look_up.to_blame:
                 if len(self._suspects) >= MAX_NAMES:
                     self._suspects.clear()
                 self._suspects[look_up.host] = trio.current_time()

@@ -21,6 +21,7 @@ from img2ds.net.connector import Connector
 from img2ds.net.deadline import Deadline
 from img2ds.net.dns_config import DnsConfig
 from img2ds.net.error import FetchError
+from img2ds.net.family_order import LOST_ENOUGH, TRY_AGAIN, FamilyOrder
 from img2ds.net.resolver import Resolver
 from img2ds.net.tcp import HEAD_START, MAX_ADDRESSES
 from img2ds.net.tls import open_context
@@ -42,11 +43,12 @@ PRIVATE = {"allow_private_addresses": True}
 @contextmanager
 def full(host: str) -> Iterator[tuple[str, int]]:
     """Yield an address that answers no connection attempt: its queue is full (listen(2))."""
-    with socket.socket() as listener, socket.socket() as first:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener, socket.socket(family) as first:
         listener.bind((host, 0))
         listener.listen(0)
         first.connect(listener.getsockname())
-        yield listener.getsockname()
+        yield listener.getsockname()[:2]
 
 
 def test_the_next_address_is_tried_at_once_when_one_refuses() -> None:
@@ -212,6 +214,42 @@ def test_certificates_are_verified_by_default() -> None:
     assert context.verify_mode is ssl.CERT_REQUIRED
     context = open_context(NetworkOptions(ignore_ssl_certificate=True))
     assert context.verify_mode is ssl.CERT_NONE
+
+
+def test_ipv6_that_does_not_work_loses_its_head_start() -> None:
+    async def main() -> list[float]:
+        with full("::1") as (_, port):
+            async with listening("127.0.0.3", port):
+                opened = connector(
+                    hosts={"a.example": ("::1", "127.0.0.3")}, allow_private_addresses=True
+                )
+                seconds = []
+                for _ in range(LOST_ENOUGH + 2):
+                    began = trio.current_time()
+                    assert await attempt(opened, "a.example", port) == "127.0.0.3"
+                    seconds.append(trio.current_time() - began)
+                await trio.sleep(TRY_AGAIN)
+                for _ in range(2):
+                    began = trio.current_time()
+                    assert await attempt(opened, "a.example", port) == "127.0.0.3"
+                    seconds.append(trio.current_time() - began)
+                return seconds
+
+    slow = [HEAD_START] * LOST_ENOUGH + [0.0, 0.0, HEAD_START, 0.0]
+    assert run(main) == pytest.approx(slow, abs=0.1)
+
+
+def test_ipv6_that_works_again_goes_first() -> None:
+    async def main() -> list[str]:
+        order = FamilyOrder()
+        addresses = ("::1", "127.0.0.3")
+        for _ in range(LOST_ENOUGH):
+            order.connected(order.sort(addresses), socket.AF_INET)
+        first = [order.sort(addresses)[0]]
+        order.connected(addresses, socket.AF_INET6)
+        return [*first, order.sort(addresses)[0]]
+
+    assert run(main) == ["127.0.0.3", "::1"]
 
 
 def test_no_more_addresses_than_a_few_are_tried() -> None:

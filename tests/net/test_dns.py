@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from img2ds.net.dns import BadMessage, RecordType, decode_answer, encode_query
+from img2ds.net.dns import BadMessage, RecordType, decode_answer, encode_query, mix_case
 
 QUERY = encode_query(0x1234, "www.a.example", RecordType.A)
 
@@ -88,3 +88,31 @@ def test_any_bytes_are_read_or_refused(tail: bytes) -> None:
             decode_answer(message, QUERY)
         except BadMessage:
             continue
+
+
+def test_the_case_of_letters_alone_is_mixed() -> None:
+    name = "www.a-9.example"
+    assert mix_case(name, 0) == name
+    assert mix_case(name, (1 << 8 * len(name)) - 1) == name.upper()
+    assert mix_case(name, 0x20) == "www.a-9.examplE"
+
+
+def test_edns() -> None:
+    query = encode_query(0x1234, "www.a.example", RecordType.A, edns=True)
+    assert query[:10] == QUERY[:10]
+    assert query[10:12] == b"\x00\x01"
+    assert query[12:] == QUERY[12:] + b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
+    assert decode_answer(answer(ADDRESS), query).addresses == ("93.184.216.34",)
+
+
+@pytest.mark.parametrize(("ttl", "minimum", "kept"), [(900, 60, 60), (30, 60, 30)])
+def test_how_long_there_is_none(ttl: int, minimum: int, kept: int) -> None:
+    data = b"\x00\x00" + struct.pack("!IIIII", 1, 2, 3, 4, minimum)
+    header = struct.pack("!HHHHHH", 0x1234, 0x8183, 1, 0, 1, 0)
+    found = decode_answer(header + QUERY[12:] + record(6, data, ttl), QUERY)
+    assert (found.code, found.addresses, found.ttl) == (3, (), kept)
+
+
+def test_a_name_in_another_case_is_told() -> None:
+    assert decode_answer(answer(ADDRESS), QUERY).exact
+    assert not decode_answer(answer(ADDRESS).replace(b"www", b"wWw"), QUERY).exact

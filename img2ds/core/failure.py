@@ -78,10 +78,7 @@ class Reason(str, Enum):
     CONNECT_REFUSED = "connect_refused", _DOWNLOAD, _TRANSIENT
     CONNECT_TIMEOUT = "connect_timeout", _DOWNLOAD, _TRANSIENT
     CONNECT_RESET = "connect_reset", _DOWNLOAD, _TRANSIENT
-    NETWORK_UNREACHABLE = (
-        "network_unreachable", _DOWNLOAD, _TRANSIENT,
-        "this machine has no route to these hosts",
-    )  # fmt: skip
+    NETWORK_UNREACHABLE = "network_unreachable", _DOWNLOAD, _TRANSIENT
     PROXY_ERROR = (
         "proxy_error", _DOWNLOAD, _TRANSIENT,
         "check --proxy and the proxy environment variables; --proxy none connects without a proxy",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -21,6 +20,7 @@ from tests.contract.fetcher_setups import (
     Notes,
     world,
 )
+from tests.contract.phases import Phases
 from tests.run_on_virtual_clock import run, serving
 from tests.server import certificates
 from tests.server.good_image import good_image
@@ -66,26 +66,24 @@ def test_a_connection_is_closed_where_the_caller_wants_none_kept(kind: str, sche
 
 @both_schemes
 def test_waiting_for_a_connection_is_reported(kind: str, scheme: str) -> None:
-    """From before the connection is opened until before the request is sent, each time."""
+    """Once for the name, then until before the request is sent, for each connection."""
 
     async def main() -> None:
         notes: list[tuple[str, int, int]] = []
         async with world(kind) as there:
             server = there.http if scheme == "http" else there.https
 
-            @asynccontextmanager
-            async def connecting() -> AsyncIterator[None]:
-                notes.append(("waits", server.connections, server.requests))
-                yield
+            async def note(event: str) -> None:
                 await wait_all_tasks_blocked()
-                notes.append(("connected", server.connections, server.requests))
+                notes.append((event, server.connections, server.requests))
 
+            connecting = Phases(lambda: note("waits"), lambda: note("goes on"))
             for path in ("/good.jpg", "/good.jpg"):
                 with there.budget.lease() as lease:
-                    context = replace(there.context(lease), connecting=connecting())
+                    context = replace(there.context(lease), connecting=connecting)
                     await there.fetcher.fetch(f"{scheme}://{HOST}{path}", context)
-        first = [("waits", 0, 0), ("connected", 1, 0)]
-        again = [("waits", 1, 1), ("connected", 2, 1)]
+        first = [("waits", 0, 0), ("goes on", 0, 0), ("waits", 0, 0), ("goes on", 1, 0)]
+        again = [("waits", 1, 1), ("goes on", 1, 1), ("waits", 1, 1), ("goes on", 2, 1)]
         assert notes == (first if KEEPS_CONNECTIONS[kind] else first + again)
 
     run(main)
@@ -123,13 +121,12 @@ def test_time_until_there_is_a_slot_does_not_count(kind: str) -> None:
     async def main() -> None:
         async with world(kind, max_time=30) as there:
 
-            @asynccontextmanager
-            async def connecting() -> AsyncIterator[None]:
-                yield
-                await trio.sleep(29)
+            async def wait_for_slot() -> None:
+                await trio.sleep(14)
 
+            connecting = Phases(trio.lowlevel.checkpoint, wait_for_slot)
             with there.budget.lease() as lease:
-                context = replace(there.context(lease), connecting=connecting())
+                context = replace(there.context(lease), connecting=connecting)
                 url = f"http://{HOST}/slow-to-answer?seconds=9"
                 assert isinstance(await there.fetcher.fetch(url, context), Fetched)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +23,7 @@ from tests.contract.fetcher_setups import (
     tls_proxy,
     world,
 )
+from tests.contract.phases import Phases
 from tests.run_on_virtual_clock import run, serving
 from tests.server import certificates
 from tests.server.good_image import good_image
@@ -317,16 +317,13 @@ def test_a_row_that_waits_for_a_tunnel_waits_for_a_connection(kind: str, scheme:
     async def main() -> None:
         async with world(kind, proxy=ProxyServer()) as there:
 
-            @asynccontextmanager
-            async def connecting() -> AsyncIterator[None]:
-                notes.append(len(there.proxy.asked))
-                yield
+            async def note() -> None:
                 await wait_all_tasks_blocked()
                 notes.append(len(there.proxy.asked))
 
             with there.budget.lease() as lease:
-                context = replace(there.context(lease), connecting=connecting())
+                context = replace(there.context(lease), connecting=Phases(note, note))
                 await there.fetcher.fetch(f"{scheme}://{HOST}/good.jpg", context)
 
     run(main)
-    assert notes == ([0, 0] if scheme == "http" else [0, 1])
+    assert notes == ([0, 0, 0, 0] if scheme == "http" else [0, 0, 0, 1])

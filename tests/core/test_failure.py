@@ -20,8 +20,9 @@ from img2ds.core.failure import (
 #: The contract's list; users group by these names, so none may change unnoticed.
 DOWNLOAD = [
     "bad_url", "unsupported_scheme", "blocked_address", "dns_not_found", "dns_timeout",
-    "dns_failure", "connect_refused", "connect_timeout", "connect_reset", "proxy_error",
-    "tls_error", "closed_before_reply", "protocol_error", "header_too_large",
+    "dns_failure", "connect_refused", "connect_timeout", "connect_reset",
+    "network_unreachable", "proxy_error", "tls_error", "closed_before_reply",
+    "protocol_error", "header_too_large",
     "too_many_redirects", "stalled", "too_slow", "max_time", "too_large", "too_small",
     "incomplete_body", "bad_encoding", "disallowed_by_header", "disallowed_by_robots",
     "blocklisted", "duplicate_url", "hash_mismatch",
@@ -34,7 +35,8 @@ LOCAL = ["no_descriptors", "disk_full", "internal_error"]
 #: Those that a later try may change.
 TRANSIENT = [
     "dns_timeout", "dns_failure", "connect_refused", "connect_timeout", "connect_reset",
-    "proxy_error", "closed_before_reply", "stalled", "too_slow", "max_time", "incomplete_body",
+    "network_unreachable", "proxy_error", "closed_before_reply", "stalled", "too_slow",
+    "max_time", "incomplete_body",
 ]  # fmt: skip
 
 

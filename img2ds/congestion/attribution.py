@@ -41,16 +41,19 @@ MAX_LOSS = 0.10
 MAX_KNOWN_FAILURES, MIN_KNOWN_FAILURES = 0.05, 3
 #: Share of slow bodies above which a stalled one says nothing of its host.
 MAX_SLOW, MIN_SLOW = 0.3, 3
+#: Bytes a second that a full link carries at least; less is what stalled servers send.
+MIN_THROUGHPUT = 4000.0
 #: Share of names without an answer above which the name servers are to blame; in lists of the web
 #: one name in ten has name servers of its own that fail.
 MAX_NAMES_FAILED, MIN_NAMES_FAILED = 0.3, 4
 
 
-def attribute(reason: str, growth: Floats, outage: bool) -> Fault:
+def attribute(reason: str, growth: Floats, seconds: float, outage: bool) -> Fault:
     """Return whose fault a failure is.
 
     Args:
         growth: how the machine's totals grew during the attempt.
+        seconds: how long the attempt took.
         outage: whether the network was out during the attempt.
     """
     if reason not in OF_THE_NETWORK:
@@ -65,7 +68,7 @@ def attribute(reason: str, growth: Floats, outage: bool) -> Fault:
     if _path_is_full(growth):
         return Fault.SHARED
     if reason in TRANSFERRING:
-        return _transferring(reason, growth)
+        return _transferring(growth, seconds)
     return Fault.ROW
 
 
@@ -87,8 +90,9 @@ def _path_is_full(growth: Floats) -> bool:
     )
 
 
-def _transferring(reason: str, growth: Floats) -> Fault:
+def _transferring(growth: Floats, seconds: float) -> Fault:
     slow, fast = growth[Signal.SLOW_BODIES], growth[Signal.FAST_BODIES]
-    if slow >= MIN_SLOW and slow > MAX_SLOW * (slow + fast):
+    full = growth[Signal.BODY_BYTES] >= MIN_THROUGHPUT * seconds
+    if full and slow >= MIN_SLOW and slow > MAX_SLOW * (slow + fast):
         return Fault.SHARED
     return Fault.ROW

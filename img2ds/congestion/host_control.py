@@ -28,6 +28,9 @@ PAUSES = (1.1, 5.0, 10.0, 20.0, 40.0, 60.0)
 #: Cuts without an accepted row after which a host is hopeless: three minutes; and for one that has
 #: never accepted any.
 MAX_STREAK, MAX_FIRST_STREAK = 8, 3
+#: The same where it has had few requests so far and names no time: then it does not count, it
+#: refuses these URLs, or everybody like us. And how many are not few.
+MAX_EARLY_STREAK, FEW_RESPONSES = 2, 10
 #: The same where it says 503 without a time, as a dead backend does.
 VAGUE_PAUSES, MAX_VAGUE_STREAK = (1.1, 2.5, 5.0), 4
 #: Longest Retry-After in seconds that is waited for.
@@ -198,10 +201,10 @@ class HostControl:
     def _cut(self, place: int, refused: Refused, now: float) -> None:
         fields, at = self.table.fields, self.table.at(place)
         streak = fields[at + Field.STREAK] = fields[at + Field.STREAK] + 1
-        accepted, vague = fields[at + Field.ACCEPTED_AT], self._is_vague(refused)
-        if streak >= (MAX_VAGUE_STREAK if vague else MAX_STREAK if accepted else MAX_FIRST_STREAK):
+        if streak >= self._max_streak(at, refused):
             self._give_up(at)
             return
+        vague = self._is_vague(refused)
         reset = refused.refusal is Refusal.RESET
         ban = refused.refusal is Refusal.FORBIDDEN or (reset and self._is_limited(at, now))
         if streak == 1 and not ban:
@@ -218,6 +221,15 @@ class HostControl:
         self._hold(at, pause, now)
         self._pause(at, pause, now)
         fields[at + Field.CUT_AT], fields[at + Field.GROWN_AT] = now, now + pause
+
+    def _max_streak(self, at: int, refused: Refused) -> int:
+        """Return after how many cuts without an accepted row the host is hopeless."""
+        fields = self.table.fields
+        if self._is_vague(refused):
+            return MAX_VAGUE_STREAK
+        if fields[at + Field.RESPONSES] < FEW_RESPONSES and refused.retry_after is None:
+            return MAX_EARLY_STREAK
+        return MAX_STREAK if fields[at + Field.ACCEPTED_AT] else MAX_FIRST_STREAK
 
     def _hold(self, at: int, pause: float, now: float) -> None:
         """Keep the limits below the level that was refused: longer where that was known before."""

@@ -54,6 +54,7 @@ class Field(IntEnum):
     BUCKET_TIMES = 18  #: from here: numbers of the `BUCKET`s that are counted
     ACCEPTED = BUCKET_TIMES + BUCKETS  #: from here: rows accepted in it
     REFUSED = ACCEPTED + BUCKETS  #: from here: rows refused in it
+    RESPONSES = REFUSED + BUCKETS  #: rows accepted or refused so far
 
 
 class HostTable:

@@ -26,7 +26,7 @@ MAX_REFUSALS = {
     Refusal.RATE: 20, Refusal.BUSY: 8, Refusal.RESET: 10, Refusal.FORBIDDEN: 5,
 }  # fmt: skip
 MAX_SUSPICIONS = {
-    Refusal.RATE: 20, Refusal.BUSY: 3, Refusal.RESET: 2, Refusal.FORBIDDEN: 0,
+    Refusal.RATE: 8, Refusal.BUSY: 3, Refusal.RESET: 2, Refusal.FORBIDDEN: 0,
 }  # fmt: skip
 
 

@@ -165,11 +165,11 @@ class Pipeline:
         """Return whose fault the outcome of an attempt is."""
         if not isinstance(outcome, Failure) or outcome.reason not in OF_THE_NETWORK:
             return Fault.ROW
-        started = min(started, trio.current_time() - MIN_EVIDENCE)
+        now = trio.current_time()
+        started = min(started, now - MIN_EVIDENCE)
         controller = self._controller
-        return attribute(
-            outcome.reason, controller.growth_since(started), controller.was_out(started)
-        )
+        growth, outage = controller.growth_since(started), controller.was_out(started)
+        return attribute(outcome.reason, growth, now - started, outage)
 
     def _give_back(self, row: Row, outcome: Failure, fault: Fault) -> None:
         """Try a row again that failed for no fault of its own; that takes none of its attempts."""

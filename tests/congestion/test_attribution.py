@@ -14,7 +14,7 @@ def fault(reason: str, *, outage: bool = False, **happened: float) -> Fault:
     growth = np.zeros(CELL)
     for name, number in happened.items():
         growth[Signal[name]] = number
-    return attribute(reason, growth, outage)
+    return attribute(reason, growth, 10.0, outage)
 
 
 @pytest.mark.parametrize("reason", ["http_404", "not_an_image", "tls_error", "dns_not_found"])
@@ -51,8 +51,13 @@ def test_silence_of_everybody_without_an_outage_is_a_list_of_dead_hosts() -> Non
 
 @pytest.mark.parametrize("reason", ["stalled", "too_slow", "max_time", "incomplete_body"])
 def test_a_stalled_body_is_the_links_when_most_are_slow(reason: str) -> None:
-    assert fault(reason, FAST_BODIES=4, SLOW_BODIES=6) is Fault.SHARED
+    assert fault(reason, FAST_BODIES=4, SLOW_BODIES=6, BODY_BYTES=1e6) is Fault.SHARED
     assert fault(reason, FAST_BODIES=100, SLOW_BODIES=6) is Fault.ROW
+
+
+def test_stalled_bodies_alone_are_their_servers() -> None:
+    """At the end of a run nothing else is left, however often they are asked for again."""
+    assert fault("stalled", SLOW_BODIES=20, BODY_BYTES=5000) is Fault.ROW
 
 
 @pytest.mark.parametrize("reason", ["dns_failure", "dns_timeout"])

@@ -122,7 +122,7 @@ def test_time_until_there_is_a_slot_does_not_count(kind: str) -> None:
         async with world(kind, max_time=30) as there:
 
             async def wait_for_slot() -> None:
-                await trio.sleep(14)
+                await trio.sleep(29)
 
             connecting = Phases(trio.lowlevel.checkpoint, wait_for_slot)
             with there.budget.lease() as lease:

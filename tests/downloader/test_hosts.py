@@ -10,7 +10,7 @@ import trio
 
 from img2ds.congestion.host_control import HostControl
 from img2ds.congestion.host_refusal import Refusal
-from img2ds.congestion.host_table import HostTable
+from img2ds.congestion.host_table import Field, HostTable
 from img2ds.congestion.shared_file import make_run_token, remove_files
 from img2ds.core.failure import Failure
 from img2ds.downloader.hosts import MAX_REFUSALS, MAX_SUSPICIONS, Hosts
@@ -213,6 +213,7 @@ def test_a_banned_hosts_only_row_is_refused_only_so_often() -> None:
         hosts.record(row, None)
         assert hosts.record(row, LIMITED)
         row.refusals = 0
+        hosts._table.fields[hosts._table.at(hosts._table.find("a", 1.0)) + Field.RESPONSES] = 99
         while hosts.record(await take_later(hosts), Failure("http_403", "")):
             pass
         assert row.refusals == MAX_REFUSALS[Refusal.FORBIDDEN] + 1

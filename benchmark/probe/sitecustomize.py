@@ -1,7 +1,7 @@
 """Counts the busy slots of img2ds's workers; on PYTHONPATH only while `hostile` measures them.
 
-A slot is busy from taking a row to handing it back, except while it is lent because the row waits
-to connect. Every worker appends to a file of its own in $IMG2DS_PROBE: monotonic seconds, the slot
+A slot is busy from taking a row to handing it back, except while the row waits to connect and has
+given it up. Every worker appends to a file of its own in $IMG2DS_PROBE: monotonic seconds, the slot
 seconds that were busy since it started, and the rows that were taken for the first time.
 """
 
@@ -22,7 +22,7 @@ def install(folder: Path) -> None:
     from img2ds.downloader.pipeline import Pipeline
     from img2ds.downloader.slots import Slot, Slots
 
-    attempt, lend, enter = Pipeline._attempt, Slots.lend, Slots.enter
+    attempt, give_up, enter = Pipeline._attempt, Slots.give_up, Slots.enter
     busy = 0
     fresh = 0
     spent = 0.0
@@ -41,14 +41,11 @@ def install(folder: Path) -> None:
     async def counted(self: Pipeline, taken: Any, context: Any, boxes: Any) -> Any:
         nonlocal fresh
         fresh += not taken.attempts
-        try:
-            return await attempt(self, taken, context, boxes)
-        finally:
-            change(-context.connecting.held)
+        return await attempt(self, taken, context, boxes)
 
-    def counted_lend(self: Slots[Any], slot: Slot) -> None:
-        change(-1)
-        lend(self, slot)
+    def counted_give_up(self: Slots[Any], slot: Slot) -> None:
+        change(-slot.held)
+        give_up(self, slot)
 
     async def counted_enter(self: Slots[Any], slot: Slot, *, first: bool = False) -> None:
         await enter(self, slot, first=first)
@@ -62,7 +59,7 @@ def install(folder: Path) -> None:
                 file.write(f"{time.monotonic()} {total} {fresh}\n")
 
     Pipeline._attempt = counted  # type: ignore[assignment, method-assign]
-    Slots.lend = counted_lend  # type: ignore[method-assign]
+    Slots.give_up = counted_give_up  # type: ignore[method-assign]
     Slots.enter = counted_enter  # type: ignore[method-assign]
     threading.Thread(target=write, daemon=True).start()
 

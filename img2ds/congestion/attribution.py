@@ -11,7 +11,7 @@ from enum import Enum
 
 from img2ds.congestion.machine import Floats
 from img2ds.congestion.signals import Signal
-from img2ds.core.failure import Reason
+from img2ds.core.failure import Failure, Reason
 
 
 class Fault(Enum):
@@ -43,12 +43,9 @@ MAX_KNOWN_FAILURES, MIN_KNOWN_FAILURES = 0.05, 3
 MAX_SLOW, MIN_SLOW = 0.3, 3
 #: Bytes a second that a full link carries at least; less is what stalled servers send.
 MIN_THROUGHPUT = 4000.0
-#: Share of names without an answer above which the name servers are to blame; in lists of the web
-#: one name in ten has name servers of its own that fail.
-MAX_NAMES_FAILED, MIN_NAMES_FAILED = 0.3, 4
 
 
-def attribute(reason: str, growth: Floats, seconds: float, outage: bool) -> Fault:
+def attribute(failure: Failure, growth: Floats, seconds: float, outage: bool) -> Fault:
     """Return whose fault a failure is.
 
     Args:
@@ -56,28 +53,24 @@ def attribute(reason: str, growth: Floats, seconds: float, outage: bool) -> Faul
         seconds: how long the attempt took.
         outage: whether the network was out during the attempt.
     """
+    reason = failure.reason
     if reason not in OF_THE_NETWORK:
         return Fault.ROW
-    if outage:
+    if outage or failure.shared:
         return Fault.SHARED
     if reason == Reason.NETWORK_UNREACHABLE.value:
         # It fails at once: whether others are answered from now on is not known yet.
         return Fault.UNCLEAR
-    if reason in RESOLVING:
-        return _resolving(growth)
+    if reason == Reason.DNS_FAILURE.value:
+        # A name server that fails says so at once, before anything is known of the others.
+        return Fault.UNCLEAR
+    if reason == Reason.DNS_TIMEOUT.value:
+        return Fault.ROW  # the resolver has compared it with other names
     if _path_is_full(growth):
         return Fault.SHARED
     if reason in TRANSFERRING:
         return _transferring(growth, seconds)
     return Fault.ROW
-
-
-def _resolving(growth: Floats) -> Fault:
-    failed, found = growth[Signal.NAMES_FAILED], growth[Signal.NAMES_FOUND]
-    if failed >= MIN_NAMES_FAILED and failed > MAX_NAMES_FAILED * (failed + found):
-        return Fault.SHARED
-    # One failure of a name server is no fact about a name (RFC 8767 gives it 30 seconds).
-    return Fault.UNCLEAR
 
 
 def _path_is_full(growth: Floats) -> bool:

@@ -13,7 +13,6 @@ import trio
 from img2ds.congestion.gate import Gate
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.signals import LATE_CONNECT, SLOW_BODY, Limit, Signal
-from img2ds.core.failure import Reason
 
 #: Addresses remembered that have answered, about 150 bytes each.
 MAX_KNOWN = 4096
@@ -71,7 +70,6 @@ class NetworkPath:
         self._connecting: OrderedDict[object, float] = OrderedDict()  # not overdue, by their start
         self._connect_seconds = 0.0  # of clean connections, smoothed
         self._bodies: OrderedDict[object, float] = OrderedDict()  # fast so far, by their start
-        self._names: OrderedDict[str, None] = OrderedDict()
         self._known: OrderedDict[Address, float] = OrderedDict()  # with the last failure counted
 
     # Connections
@@ -143,26 +141,6 @@ class NetworkPath:
     def portal_answered(self) -> None:
         """Note a response of a portal."""
         self.machine.cell[Signal.PORTAL_PAGES] += 1
-
-    # Names
-
-    def name_found(self, host: str) -> None:
-        """Note a name with addresses, which may come from a cache."""
-        self._note_name(host, Signal.NAMES_FOUND)
-
-    def name_failed(self, host: str, reason: str) -> None:
-        """Note a name that got no answer; "no such name" is one."""
-        silent = reason in (Reason.DNS_FAILURE.value, Reason.DNS_TIMEOUT.value)
-        self._note_name(host, Signal.NAMES_FAILED if silent else Signal.NAMES_FOUND)
-
-    def _note_name(self, host: str, signal: Signal) -> None:
-        """Count each name once: a bad name that is asked for again is no further evidence."""
-        if host in self._names:
-            return
-        self._names[host] = None
-        if len(self._names) > MAX_KNOWN:
-            self._names.popitem(last=False)
-        self.machine.cell[signal] += 1
 
     # Bodies
 

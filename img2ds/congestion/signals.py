@@ -27,8 +27,6 @@ class Signal(IntEnum):
     DNS_TIMEOUTS = auto()  #: questions that no server answered in time
     DNS_UNREACHABLE = auto()  #: questions that could not be sent
     DNS_SECONDS = auto()  #: seconds that answered questions took in all
-    NAMES_FAILED = auto()  #: names without an answer, each once, see `attribution`
-    NAMES_FOUND = auto()  #: names with an answer, each once
     PORTAL_PAGES = auto()  #: responses that are a portal's, see `portal`
 
     OPEN = auto()  #: sockets of connections: connecting, in use, idle

@@ -172,6 +172,7 @@ class Failure:
         reason: the value of a `Reason`, or `http_NNN`.
         message: one line for people.
         retry_after: seconds, if the server asked to wait.
+        shared: the fault is known to be one that all rows share, such as a name server's.
         via_other_host: the fault may be a redirect target's or a proxy's, not the URL's host's.
     """
 
@@ -179,6 +180,7 @@ class Failure:
     message: str
     retry_after: float | None = None
     via_other_host: bool = False
+    shared: bool = False
 
     @property
     def status(self) -> Status:

@@ -46,7 +46,7 @@ from img2ds.report.tally import Tally
 LOCAL_RETRIES, LOCAL_RETRY_DELAY, MAX_LOCAL_RETRY_DELAY = 20, 1.0, 15.0
 #: Times that a row is retried when nobody can tell whose fault its failure is, and the seconds
 #: before the first retry.
-UNCLEAR_RETRIES, UNCLEAR_RETRY_DELAY = 2, 2.0
+UNCLEAR_RETRIES, UNCLEAR_RETRY_DELAY = 2, 1.0
 #: Seconds before a failure that are evidence, too: some attempts fail at once.
 MIN_EVIDENCE = 3.0
 #: Costly images that wait for the thread. When there are more, the loop itself decodes: it has no
@@ -169,7 +169,7 @@ class Pipeline:
         started = min(started, now - MIN_EVIDENCE)
         controller = self._controller
         growth, outage = controller.growth_since(started), controller.was_out(started)
-        return attribute(outcome.reason, growth, now - started, outage)
+        return attribute(outcome, growth, now - started, outage)
 
     def _give_back(self, row: Row, outcome: Failure, fault: Fault) -> None:
         """Try a row again that failed for no fault of its own; that takes none of its attempts."""

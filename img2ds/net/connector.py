@@ -101,14 +101,8 @@ class Connector:
         return await self._resolve(host, deadline, guarded=not self._allow_private), port
 
     async def _resolve(self, host: str, deadline: Deadline, *, guarded: bool) -> Sequence[str]:
-        addresses: Sequence[str]
-        try:
-            resolve = partial(self._resolver.resolve, host, deadline)
-            addresses = await deadline.within(resolve)
-        except FetchError as error:
-            self._path.name_failed(host, error.failure.reason)
-            raise
-        self._path.name_found(host)
+        resolve = partial(self._resolver.resolve, host, deadline)
+        addresses: Sequence[str] = await deadline.within(resolve)
         if guarded:
             addresses = [address for address in addresses if is_public(address)]
             if not addresses:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from random import Random
 
@@ -158,7 +158,9 @@ class LookUp:
                 enough = False
             self.to_blame = self._once or (to_blame and enough)
             if self.to_blame or spent >= PATIENCE * self._all.timeout:
-                raise FetchError(*_ERRORS[result.outcome])
+                error = FetchError(*_ERRORS[result.outcome])
+                error.failure = replace(error.failure, shared=not self.to_blame)
+                raise error
 
     async def _ask(self, name: str) -> Result:
         """Ask one question, when it may be asked."""

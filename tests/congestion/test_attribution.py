@@ -8,13 +8,14 @@ import pytest
 from img2ds.congestion.attribution import OF_THE_NETWORK, Fault, attribute
 from img2ds.congestion.machine import CELL
 from img2ds.congestion.signals import Signal
+from img2ds.core.failure import Failure, Reason
 
 
 def fault(reason: str, *, outage: bool = False, **happened: float) -> Fault:
     growth = np.zeros(CELL)
     for name, number in happened.items():
         growth[Signal[name]] = number
-    return attribute(reason, growth, 10.0, outage)
+    return attribute(Failure(reason, ""), growth, 10.0, outage)
 
 
 @pytest.mark.parametrize("reason", ["http_404", "not_an_image", "tls_error", "dns_not_found"])
@@ -60,10 +61,12 @@ def test_stalled_bodies_alone_are_their_servers() -> None:
     assert fault("stalled", SLOW_BODIES=20, BODY_BYTES=5000) is Fault.ROW
 
 
-@pytest.mark.parametrize("reason", ["dns_failure", "dns_timeout"])
-def test_a_name_without_an_answer_is_asked_again(reason: str) -> None:
-    assert fault(reason, NAMES_FOUND=100, NAMES_FAILED=1) is Fault.UNCLEAR
-    assert fault(reason, NAMES_FOUND=100, NAMES_FAILED=50) is Fault.SHARED
+def test_a_name_without_an_answer_is_the_resolvers_verdict() -> None:
+    assert fault("dns_failure") is Fault.UNCLEAR
+    assert fault("dns_timeout") is Fault.ROW
+    for reason in (Reason.DNS_FAILURE, Reason.DNS_TIMEOUT):
+        shared = Failure(reason.value, "", shared=True)
+        assert attribute(shared, np.zeros(CELL), 10.0, outage=False) is Fault.SHARED
 
 
 def test_a_missing_route_is_not_clear_at_first() -> None:

@@ -23,7 +23,7 @@ from img2ds.core.failure import Failure, Reason, failure
 #: end and the second attempt.
 WAKE_UP, MIN_PAUSE = 13.0, 3.0
 #: Seconds between the second silence and the third attempt.
-DEFERRED = 12.0
+DEFERRED = 7.0
 #: Part of the time limit that attempts have after the first: a host that is there answers a SYN or
 #: its first retransmissions.
 SHORT = 0.5

@@ -100,7 +100,7 @@ def test_a_dead_host_is_asked_three_times() -> None:
     """Its first row asks twice, the second time for half as long; then another one asks for all."""
     rows = Rows([f"http://dead/{number}" for number in range(70)])
     fetcher = Fetcher(lambda url, number: TIMED_OUT)
-    assert download(rows, fetcher, slots=64) == pytest.approx(13 + 5 + 12 + 5 + 5)
+    assert download(rows, fetcher, slots=64) == pytest.approx(13 + 5 + 7 + 5 + 5)
     assert fetcher.asked == [f"http://dead/{number}" for number in (0, 0, 1, 65)]
     assert {failure.reason for failure in rows.ended.values()} == {"connect_timeout"}
     asked = [index for index in rows.ended if rows.ended[index] == TIMED_OUT]
@@ -118,7 +118,7 @@ def test_a_dead_host_with_one_row_costs_two_waits() -> None:
 def test_retries_do_not_repeat_what_was_asked_for_others() -> None:
     rows = Rows([f"http://dead/{number}" for number in range(5)])
     fetcher = Fetcher(lambda url, number: TIMED_OUT)
-    assert download(rows, fetcher, retries=1) == pytest.approx(13 + 5 + 12 + 5)
+    assert download(rows, fetcher, retries=1) == pytest.approx(13 + 5 + 7 + 5)
     assert len(fetcher.asked) == 3
 
 
@@ -126,9 +126,9 @@ def test_a_name_server_that_times_out_is_not_the_hosts_silence() -> None:
     failed = failure(Reason.DNS_TIMEOUT, "no answer")
     rows = Rows([f"http://unknown/{number}" for number in range(5)])
     fetcher = Fetcher(lambda url, number: failed)
-    # The first row alone; then each three times, at once, since nobody knows who is to blame.
-    assert download(rows, fetcher) < 10 + 3 * 10 + 1.5 * (2 + 4) + 0.1
-    assert Counter(fetcher.asked) == dict.fromkeys(rows.urls, 3)
+    # The first row alone, then the others at once: nothing is shared.
+    assert download(rows, fetcher) == pytest.approx(10 + 10)
+    assert Counter(fetcher.asked) == dict.fromkeys(rows.urls, 1)
 
 
 def test_rows_that_a_host_refuses_use_no_attempt() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import trio
 
@@ -25,6 +26,10 @@ from img2ds.report.condition import Condition
 #: Seconds between two looks at the totals.
 INTERVAL = 0.1
 
+_RATES = {
+    "connections_per_second": Limit.CONNECT_RATE,
+    "dns_questions_per_second": Limit.DNS_RATE,
+}
 #: Asks the network whether it is there. Returns whether anything answered, and whether a host was
 #: asked, not a name server.
 Probe = Callable[[], Awaitable[tuple[bool, bool]]]
@@ -85,6 +90,18 @@ class Controller:
             return Condition("outage", f"{self.outage.words} since {when}; waiting", waits=True)
         bound = Bound(int(limits[Limit.BOUND_BY]))
         return Condition(bound.kind, bound.words(limits[Limit.BOUND_AT]))
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The limits that are in force now, for a shard's statistics; empty on a good network."""
+        limits, condition = self._machine.limits, self.condition
+        figures: dict[str, Any] = {"bound_by": condition.text} if condition.text else {}
+        if limits[Limit.DROPS]:
+            figures["connections"] = round(limits[Limit.CONNECTIONS])
+        for name, limit in _RATES.items():
+            if limits[limit]:
+                figures[name] = round(limits[limit], 1)
+        return figures
 
     @property
     def leads(self) -> bool:

@@ -135,7 +135,7 @@ class _Run:
                     pipeline = Pipeline(
                         self._options,
                         fetcher,
-                        finished=lambda shard: nursery.start_soon(self._commit, shard),
+                        finished=lambda shard: nursery.start_soon(self._commit, shard, controller),
                         controller=controller,
                         table=table,
                     )
@@ -181,7 +181,8 @@ class _Run:
             pipeline.scheduler.add(shard)
         pipeline.scheduler.close()
 
-    async def _commit(self, shard: Shard) -> None:
+    async def _commit(self, shard: Shard, controller: Controller) -> None:
+        shard.tally.network = controller.figures
         report = await trio.to_thread.run_sync(shard.commit, limiter=self._commits)
         del self._shards[shard.id]
         self._open.release()

@@ -97,6 +97,7 @@ def counts_document(counts: Counts) -> dict[str, Any]:
         "status_dict": status_dict,
         "reasons": dict(counts.reasons.most_common()),
         "bytes": {"received": counts.bytes_received, "written": counts.bytes_written},
+        **({"network": counts.network} if counts.network else {}),
     }
 
 

@@ -49,7 +49,8 @@ class Conditions:
         whole = sum(self._times.values())
         for kind, times in self._times.most_common():
             if kind and times >= WORTH_SAYING * whole:
-                lines.append(f"{self._last[kind].fact} ({share(times, whole)} of the time)")
+                fact = self._last[kind].fact.partition(";")[0]
+                lines.append(f"{fact} ({share(times, whole)} of the time)")
                 if hint := HINTS.get(kind):
                     lines.append(f"hint: {hint}")
         return lines

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 from img2ds.core.failure import Failure, Status
 from img2ds.report.counters import Counts
@@ -25,12 +26,14 @@ class Tally(Counts):
     Attributes:
         bytes_received: bytes of responses.
         bytes_written: bytes of encoded images.
+        network: what limited a shard when it was committed, by name; not merged.
         messages: failed rows by message, see `MAX_MESSAGES`.
         seconds: thread time by step of the pipeline, summed over rows.
     """
 
     failed_to_download: int = 0
     failed_to_resize: int = 0
+    network: dict[str, Any] = field(default_factory=dict)
     bytes_written: int = 0
     messages: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))

@@ -7,7 +7,7 @@ hosts in a row send is a portal's; one that a few send among others is a parking
 from __future__ import annotations
 
 import zlib
-from collections import deque
+from collections import OrderedDict, deque
 
 from img2ds.core.failure import Reason
 from img2ds.core.sample import Body
@@ -16,9 +16,12 @@ from img2ds.core.sample import Body
 REMEMBERED, FOR = 5, 10.0
 #: Of these, from how many different hosts must come the same page.
 HOSTS = 3
-#: Seconds for which a portal is believed in when there was no image before it. Then it is what
-#: these hosts answer.
-BELIEVED_WITHOUT_IMAGES = 120.0
+#: Seconds for which a page is believed to be a portal's that is not certainly one.
+BELIEVED = 120.0
+#: Seconds after a portal was noticed in which images may come that were under way.
+UNDER_WAY = 1.5
+#: Hosts remembered that gave images, about 100 bytes each.
+MAX_GOOD = 10_000
 #: RFC 6585 6: what a portal should answer, and hardly any does.
 NETWORK_AUTHENTICATION_REQUIRED = "http_511"
 
@@ -44,26 +47,42 @@ def page_of(reason: str, body: Body, final_host: str) -> Page | None:
 
 
 class PortalWatch:
-    """Notices a portal by the responses of one worker."""
+    """Notices a portal by the responses of one worker.
+
+    A page from a host that gave an image before is certainly a portal's. Else it may be what these
+    hosts answer: it is believed for a while, and no longer than no host gives an image.
+    """
 
     def __init__(self) -> None:
         self._recent: deque[tuple[float, str, Page | None]] = deque(maxlen=REMEMBERED)
-        self._images = False
-        self._since: float | None = None  # of a portal without images before it
+        self._good: OrderedDict[str, None] = OrderedDict()  # hosts that gave images
+        self._since: dict[Page, float] = {}  # when a portal's page was noticed
+        self._certain: set[Page] = set()
+        self._ordinary: set[Page] = set()  # what hosts answer after all
 
     def add_image(self, now: float, host: str) -> None:
         """Note an image."""
-        self._images = True
         self._recent.append((now, host, None))
+        self._good[host] = None
+        if len(self._good) > MAX_GOOD:
+            self._good.popitem(last=False)
+        for page, since in self._since.items():
+            if page not in self._certain and now - since > UNDER_WAY:
+                self._ordinary.add(page)
 
     def add_page(self, now: float, host: str, page: Page) -> bool:
         """Note a page; return whether it is a portal's."""
         self._recent.append((now, host, page))
-        hosts = {h for when, h, p in self._recent if p == page and now - when < FOR}
-        if len(hosts) < HOSTS and page[0] != NETWORK_AUTHENTICATION_REQUIRED:
+        if page in self._ordinary:
             return False
-        if self._images:
+        hosts = {h for when, h, p in self._recent if p == page and now - when < FOR}
+        if page[0] != NETWORK_AUTHENTICATION_REQUIRED:
+            if len(hosts) < HOSTS and page not in self._certain:
+                return False
+            if host in self._good and len(hosts) >= HOSTS:
+                self._certain.add(page)
+        since = self._since.setdefault(page, now)
+        if page in self._certain or now - since < BELIEVED:
             return True
-        if self._since is None:
-            self._since = now
-        return now - self._since < BELIEVED_WITHOUT_IMAGES
+        self._ordinary.add(page)
+        return False

@@ -101,11 +101,20 @@ def _path(token: str, name: str) -> Path:
 def _open(path: Path, size: int) -> int | None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        if os.fstat(descriptor).st_size < size:
-            os.truncate(descriptor, size)
     except OSError:
         return None
+    try:
+        if os.fstat(descriptor).st_size < size:
+            # Memory that is not there later would end the process (SIGBUS).
+            getattr(os, "posix_fallocate", _truncate)(descriptor, 0, size)
+    except OSError:
+        os.close(descriptor)
+        return None
     return descriptor
+
+
+def _truncate(descriptor: int, start: int, size: int) -> None:
+    os.truncate(descriptor, start + size)
 
 
 def _try_lock(descriptor: int, place: int) -> bool:

@@ -52,15 +52,20 @@ class Deadline:
         sock: socket.socket,
         reason: Reason,
         message: str,
+        timeout: float | None = None,
     ) -> None:
         """Wait until `sock` is ready.
+
+        Args:
+            timeout: seconds to wait, in place of the attempt's `timeout`.
 
         Raises:
             FetchError: `reason` after `timeout` seconds, max_time when the attempt's time is up.
         """
+        timeout = self.timeout if timeout is None else timeout
         while True:
             now = trio.current_time()
-            timeout_at = now + self.timeout
+            timeout_at = now + timeout
             deadline = min(timeout_at, self.ends_at)
             with trio.CancelScope(deadline=deadline) as scope:
                 await ready(sock)
@@ -68,7 +73,7 @@ class Deadline:
                 return
             late = trio.current_time() - deadline
             if late > TOLERATED_LATENESS:
-                self.extend(late + self.timeout)
+                self.extend(late + timeout)
                 continue
             if self.ends_at < timeout_at:
                 raise FetchError(Reason.MAX_TIME, "took longer than max_time")

@@ -7,7 +7,6 @@ address, or a quick one, that costs nothing.
 from __future__ import annotations
 
 import errno
-import math
 import os
 import socket
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import trio
 
 from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Reason
-from img2ds.net.deadline import Deadline
+from img2ds.net.deadline import TOLERATED_LATENESS, Deadline
 from img2ds.net.error import FetchError
 
 #: Seconds before the next address is tried in parallel with an unresponsive one (RFC 8305 5).
@@ -45,31 +44,38 @@ async def connect_tcp(
             connect_reset, network_unreachable, no_descriptors or max_time.
     """
     if len(addresses) == 1:
-        if path.drops_syns:
-            return await _redial((addresses[0], port), deadline, path)
-        return await _Attempt(addresses[0], port, path).finish(deadline)
+        return await _dial((addresses[0], port), deadline, path)
     return await _race([(address, port) for address in addresses[:MAX_ADDRESSES]], deadline, path)
 
 
-async def _redial(address: tuple[str, int], deadline: Deadline, path: NetworkPath) -> socket.socket:
-    """Connect over a path that drops SYNs.
+async def _dial(address: tuple[str, int], deadline: Deadline, path: NetworkPath) -> socket.socket:
+    """Connect to one address.
 
-    A SYN that is not answered is not left to the kernel, which waits longer each time: it is
-    given up, and sent again when the path has room.
+    Where the path drops SYNs, one without an answer is not left to the kernel, which waits longer
+    each time: it is given up, and sent again when the path has room.
     """
     gives_up_at = trio.current_time() + deadline.timeout
-    again = False
-    while True:
-        patience = min(REDIAL_AFTER, gives_up_at - trio.current_time())
-        last = patience < REDIAL_AFTER or not path.drops_syns
-        with trio.move_on_after(math.inf if last else patience):
-            return await _Attempt(*address, path, again=again).finish(deadline)
-        again = True
-        path.connections.leave()
-        started = trio.current_time()
-        await path.connections.enter(first=True)
-        deadline.extend(trio.current_time() - started)
-        gives_up_at += trio.current_time() - started
+    attempt = _Attempt(*address, path)
+    try:
+        while gives_up_at - trio.current_time() > REDIAL_AFTER:
+            with trio.move_on_after(REDIAL_AFTER) as scope:
+                return await attempt.finish(deadline)
+            late = trio.current_time() - scope.deadline
+            if late > TOLERATED_LATENESS:  # this process was not running
+                gives_up_at += late
+            if path.drops_syns:
+                attempt.abandon()
+                path.connections.leave()
+                started = trio.current_time()
+                await path.connections.enter(first=True)
+                waited = trio.current_time() - started
+                deadline.extend(waited)
+                gives_up_at += waited
+                attempt = _Attempt(*address, path, again=True)
+        return await attempt.finish(deadline, gives_up_at - trio.current_time())
+    except BaseException:
+        attempt.abandon()
+        raise
 
 
 class _Attempt:
@@ -82,6 +88,7 @@ class _Attempt:
     def __init__(self, address: str, port: int, path: NetworkPath, *, again: bool = False) -> None:
         self._address = (address, port)
         self._path = path
+        self._ended = False
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
             self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -95,31 +102,40 @@ class _Attempt:
             self.sock.close()
             raise
 
-    async def finish(self, deadline: Deadline) -> socket.socket:
-        """Return the connected socket; closes it when there is an error."""
+    async def finish(self, deadline: Deadline, timeout: float | None = None) -> socket.socket:
+        """Return the connected socket; it stays open when there is an error.
+
+        Args:
+            timeout: seconds to wait, in place of the deadline's.
+        """
         try:
-            try:
-                if self._code == errno.EINPROGRESS:
-                    await deadline.wait(
-                        trio.lowlevel.wait_writable,
-                        self.sock,
-                        Reason.CONNECT_TIMEOUT,
-                        "no answer to the connection attempt",
-                    )
-                    self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            finally:
-                self._path.connect_ended(self._attempt)
+            if self._code == errno.EINPROGRESS:
+                await deadline.wait(
+                    trio.lowlevel.wait_writable,
+                    self.sock,
+                    Reason.CONNECT_TIMEOUT,
+                    "no answer to the connection attempt",
+                    timeout,
+                )
+                self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if self._code:
                 raise _connect_error(self._code)
         except FetchError as error:
             self._note(error)
-            self.sock.close()
             raise
-        except BaseException:
-            self.sock.close()
-            raise
+        self._end()
         self._path.connected(self.sock, self._address, self._attempt)
         return self.sock
+
+    def abandon(self) -> None:
+        """Close the socket, if the attempt is still under way or has failed."""
+        self._end()
+        self.sock.close()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._path.connect_ended(self._attempt)
 
     def _note(self, error: FetchError) -> None:
         reason = error.failure.reason
@@ -140,7 +156,12 @@ async def _race(
     async def attempt(address: tuple[str, int], failed: trio.Event, nursery: trio.Nursery) -> None:
         nonlocal error
         try:
-            sock = await _Attempt(*address, path).finish(deadline)
+            under_way = _Attempt(*address, path)
+            try:
+                sock = await under_way.finish(deadline)
+            except BaseException:
+                under_way.abandon()
+                raise
         except FetchError as fault:
             error = fault
             failed.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from img2ds.congestion.portal import BELIEVED_WITHOUT_IMAGES, PortalWatch, page_of
+from img2ds.congestion.portal import BELIEVED, PortalWatch, page_of
 
 PAGE = page_of("not_an_image", b"<html>pay here</html>", "")
 OTHER = page_of("not_an_image", b"<html>gone</html>", "")
@@ -43,9 +43,28 @@ def test_without_an_image_before_it_is_believed_for_a_while() -> None:
     watch = PortalWatch()
     found = [watch.add_page(float(second), f"{second}", PAGE) for second in range(300)]
     assert found.index(True) == 2
-    assert found[2:] == [True] * int(BELIEVED_WITHOUT_IMAGES) + [False] * (
-        298 - int(BELIEVED_WITHOUT_IMAGES)
-    )
+    assert found[2:] == [True] * int(BELIEVED) + [False] * (298 - int(BELIEVED))
+
+
+def test_a_host_that_gave_an_image_makes_it_certain() -> None:
+    assert PAGE is not None
+    watch = PortalWatch()
+    watch.add_image(0.0, "good")
+    for second in range(1, 3):
+        watch.add_page(float(second), f"{second}", PAGE)
+    assert watch.add_page(3.0, "good", PAGE)
+    assert all(watch.add_page(float(second), f"{second}", PAGE) for second in range(4, 1800, 2))
+
+
+def test_a_page_that_comes_while_others_give_images_is_ordinary() -> None:
+    """Such as that of a parking service, whose domains stand together in a sorted list."""
+    assert PAGE is not None
+    watch = PortalWatch()
+    assert [watch.add_page(1.0, host, PAGE) for host in "abc"] == [False, False, True]
+    watch.add_image(1.5, "under way")
+    assert watch.add_page(1.6, "d", PAGE)
+    watch.add_image(3.0, "good")
+    assert not any(watch.add_page(3.1, host, PAGE) for host in "efghi")
 
 
 def test_redirects_to_one_host_are_one_page() -> None:

@@ -52,6 +52,11 @@ class Gate:
         self._polling = False
         self._admitting = False
 
+    @property
+    def waits(self) -> bool:
+        """Whether anybody of this worker waits."""
+        return bool(self._queue)
+
     def try_enter(self) -> bool:
         """Take room if there is some and nobody waits; call `leave` in the end."""
         return not self._queue and self._take()

@@ -145,7 +145,7 @@ class Pipeline:
             self._pages.add(now, row, outcome, context.page)
         else:
             self._settle(row, outcome, self._attribute(outcome, started))
-        self._pages.release(now, idle=not self._busy)
+        self._pages.release(now, idle=not self._busy and not self._slots.waits)
 
     def _settle(self, row: Row, outcome: Failure | RowEnd, fault: Fault) -> None:
         """Bring a row on after an attempt."""
@@ -159,7 +159,9 @@ class Pipeline:
         """Bring a row on that was held: see `HeldPages`."""
         if portal:
             self._controller.path.portal_answered()
-        self._settle(row, outcome, Fault.SHARED if portal else Fault.ROW)
+        # Another worker may have noticed it.
+        shared = portal or self._controller.outage is Outage.PORTAL
+        self._settle(row, outcome, Fault.SHARED if shared else Fault.ROW)
 
     def _attribute(self, outcome: Failure | RowEnd, started: float) -> Fault:
         """Return whose fault the outcome of an attempt is."""

@@ -114,6 +114,11 @@ class Slots(Generic[T]):
         self._tasks = 0  # without those in the overflow
         self._free = trio.lowlevel.ParkingLot()  # rows that wait for a free slot
 
+    @property
+    def waits(self) -> bool:
+        """Whether rows wait for the gate: they are in progress soon."""
+        return self._gate.waits
+
     async def run(self) -> None:
         """Work until there are no more rows."""
         async with trio.open_nursery() as lending:

@@ -37,6 +37,9 @@ OF_THE_NETWORK = (
 #: Share of connections with more than one SYN above which a host's silence says nothing of it. At
 #: a loss of one in ten all of the four SYNs of ten seconds are lost once in 10 000 times.
 MAX_LOSS = 0.10
+#: SYNs of an attempt of ten seconds, the least and the largest loss that are assumed for them, and
+#: how unlikely it must be that a host was silent by chance.
+SYNS, MIN_LOSS, MAX_LOSS_BELIEVED, BY_CHANCE = 4, 0.3, 0.9, 1e-4
 #: Hosts that had answered and now fail, as a share of all connections, and how many at least.
 MAX_KNOWN_FAILURES, MIN_KNOWN_FAILURES = 0.05, 3
 #: Share of slow bodies above which a stalled one says nothing of its host.
@@ -71,6 +74,16 @@ def attribute(failure: Failure, growth: Floats, seconds: float, outage: bool) ->
     if reason in TRANSFERRING:
         return _transferring(growth, seconds)
     return Fault.ROW
+
+
+def all_lost(growth: Floats) -> float:
+    """Return how likely it is that an attempt's SYNs were all lost on the way to a host that is up.
+
+    A host that stays silent attempt after attempt is dead, also where the path is full.
+    """
+    clean, retransmitted = growth[Signal.CLEAN_CONNECTS], growth[Signal.ALL_RETRANSMITTED]
+    loss = float(retransmitted / max(clean + retransmitted, 1.0))
+    return min(max(loss, MIN_LOSS), MAX_LOSS_BELIEVED) ** SYNS
 
 
 def _path_is_full(growth: Floats) -> bool:

@@ -16,7 +16,15 @@ from time import perf_counter
 import trio
 
 from img2ds.config.options import Options
-from img2ds.congestion.attribution import OF_THE_NETWORK, RESOLVING, Fault, attribute
+from img2ds.congestion.attribution import (
+    BY_CHANCE,
+    CONNECTING,
+    OF_THE_NETWORK,
+    RESOLVING,
+    Fault,
+    all_lost,
+    attribute,
+)
 from img2ds.congestion.controller import Controller
 from img2ds.congestion.host_control import HostControl
 from img2ds.congestion.host_table import HostTable
@@ -144,7 +152,7 @@ class Pipeline:
         if isinstance(outcome, Failure) and context.page is not None:
             self._pages.add(now, row, outcome, context.page)
         else:
-            self._settle(row, outcome, self._attribute(outcome, started))
+            self._settle(row, outcome, self._attribute(row, outcome, started))
         self._pages.release(now, idle=not self._busy and not self._slots.waits)
 
     def _settle(self, row: Row, outcome: Failure | RowEnd, fault: Fault) -> None:
@@ -163,7 +171,7 @@ class Pipeline:
         shared = portal or self._controller.outage is Outage.PORTAL
         self._settle(row, outcome, Fault.SHARED if shared else Fault.ROW)
 
-    def _attribute(self, outcome: Failure | RowEnd, started: float) -> Fault:
+    def _attribute(self, row: Row, outcome: Failure | RowEnd, started: float) -> Fault:
         """Return whose fault the outcome of an attempt is."""
         if not isinstance(outcome, Failure) or outcome.reason not in OF_THE_NETWORK:
             return Fault.ROW
@@ -171,7 +179,12 @@ class Pipeline:
         started = min(started, now - MIN_EVIDENCE)
         controller = self._controller
         growth, outage = controller.growth_since(started), controller.was_out(started)
-        return attribute(outcome, growth, now - started, outage)
+        fault = attribute(outcome, growth, now - started, outage)
+        if fault is Fault.SHARED and not outage and outcome.reason in CONNECTING:
+            row.silent_by_chance *= all_lost(growth)
+            if row.silent_by_chance < BY_CHANCE:
+                return Fault.ROW
+        return fault
 
     def _give_back(self, row: Row, outcome: Failure, fault: Fault) -> None:
         """Try a row again that failed for no fault of its own; that takes none of its attempts."""

@@ -66,6 +66,7 @@ class Row:
     Attributes:
         attempts: attempts made, without those that failed for a local reason.
         local_failures: attempts that failed for a local reason, or one that all rows share.
+        silent_by_chance: how likely it is that its host is there, and all SYNs were lost.
         unclear_failures: attempts of which nobody can tell whose fault their failure was.
         started, refusals, suspicions, silences: see `HostRow`.
     """
@@ -76,6 +77,7 @@ class Row:
     attempts: int = 0
     local_failures: int = 0
     unclear_failures: int = 0
+    silent_by_chance: float = 1.0
     state: RowState = RowState.NEW
     started: float = -1.0
     refusals: int = 0

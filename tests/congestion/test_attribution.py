@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from img2ds.congestion.attribution import OF_THE_NETWORK, Fault, attribute
+from img2ds.congestion.attribution import (
+    BY_CHANCE,
+    OF_THE_NETWORK,
+    Fault,
+    all_lost,
+    attribute,
+)
 from img2ds.congestion.machine import CELL
 from img2ds.congestion.signals import Signal
 from img2ds.core.failure import Failure, Reason
@@ -71,3 +77,19 @@ def test_a_name_without_an_answer_is_the_resolvers_verdict() -> None:
 
 def test_a_missing_route_is_not_clear_at_first() -> None:
     assert fault("network_unreachable", ANSWERS=100) is Fault.UNCLEAR
+
+
+def attempts_until_to_blame(clean: float, retransmitted: float) -> int:
+    growth = np.zeros(CELL)
+    growth[Signal.CLEAN_CONNECTS], growth[Signal.ALL_RETRANSMITTED] = clean, retransmitted
+    chance, attempts = 1.0, 0
+    while chance >= BY_CHANCE:
+        chance *= all_lost(growth)
+        attempts += 1
+    return attempts
+
+
+def test_a_host_that_stays_silent_on_a_full_path_is_dead_in_the_end() -> None:
+    assert attempts_until_to_blame(clean=80, retransmitted=20) == 2
+    assert attempts_until_to_blame(clean=50, retransmitted=50) == 4
+    assert 15 < attempts_until_to_blame(clean=0, retransmitted=50) < 25

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import trio
 
@@ -21,32 +22,37 @@ POLL_INTERVAL = 0.02
 BURST = 0.1
 
 
+class Numbers(NamedTuple):
+    """The shared numbers of a gate.
+
+    Attributes:
+        gauge: how many are in progress.
+        waiting: how many wait at the gate.
+        most: the limit of `gauge`.
+        less: how many of `gauge` take no room; None for none.
+        rate: the limit of starts a second; None where there is none.
+    """
+
+    gauge: Signal
+    waiting: Signal
+    most: Limit
+    less: Signal | None = None
+    rate: Limit | None = None
+
+
 class Gate:
     """Lets work start while there is room, first come, first served.
 
     Args:
-        gauge: how many are in progress.
-        less: how many of them take no room.
-        waiting: how many wait here.
-        most: the limit of `gauge`.
-        rate: the limit of starts a second, None where there is none.
         make_room: called when there is none; returns whether there is some now.
     """
 
     def __init__(
-        self,
-        machine: Machine,
-        gauge: Signal,
-        waiting: Signal,
-        most: Limit,
-        less: Signal | None = None,
-        rate: Limit | None = None,
-        make_room: Callable[[], bool] | None = None,
+        self, machine: Machine, numbers: Numbers, make_room: Callable[[], bool] | None = None
     ) -> None:
         self._machine = machine
-        self._gauge, self._waiting, self._most, self._rate = gauge, waiting, most, rate
+        self._gauge, self._waiting, self._most, self._less, self._rate = numbers
         self._make_room = make_room
-        self._less = less
         self._queue: deque[trio.Event] = deque()
         self._next_start = 0.0  # by the rate, on trio's clock
         self._polling = False

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
-from img2ds.congestion.gate import Gate
+from img2ds.congestion.gate import Gate, Numbers
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.signals import LATE_CONNECT, SLOW_BODY, Limit, Signal
 
@@ -62,11 +62,20 @@ class NetworkPath:
         self.machine = machine
         self.make_room: Callable[[], bool] = _no_room
         self.connections = Gate(
-            machine, Signal.OPEN, Signal.WAITING_CONNECT, Limit.CONNECTIONS,
-            # A SYN that was dropped holds no place on the path.
-            less=Signal.OVERDUE, rate=Limit.CONNECT_RATE, make_room=lambda: self.make_room(),
-        )  # fmt: skip
-        self.requests = Gate(machine, Signal.REQUESTS, Signal.WAITING_REQUEST, Limit.REQUESTS)
+            machine,
+            Numbers(
+                Signal.OPEN,
+                Signal.WAITING_CONNECT,
+                Limit.CONNECTIONS,
+                # A SYN that was dropped holds no place on the path.
+                less=Signal.OVERDUE,
+                rate=Limit.CONNECT_RATE,
+            ),
+            make_room=lambda: self.make_room(),
+        )
+        self.requests = Gate(
+            machine, Numbers(Signal.REQUESTS, Signal.WAITING_REQUEST, Limit.REQUESTS)
+        )
         self._connecting: OrderedDict[object, float] = OrderedDict()  # not overdue, by their start
         self._connect_seconds = 0.0  # of clean connections, smoothed
         self._bodies: OrderedDict[object, float] = OrderedDict()  # fast so far, by their start

@@ -14,7 +14,7 @@ from random import Random, SystemRandom
 import trio
 
 from img2ds.congestion.dns_names import DnsNames
-from img2ds.congestion.gate import Gate
+from img2ds.congestion.gate import Gate, Numbers
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.signals import Limit, Signal
 from img2ds.core.failure import Reason
@@ -91,7 +91,8 @@ class Resolver:
             machine=machine,
             slots=trio.Semaphore(MAX_QUESTIONS),
             gate=Gate(
-                machine, Signal.DNS_IN_FLIGHT, Signal.WAITING_DNS, Limit.DNS, rate=Limit.DNS_RATE
+                machine,
+                Numbers(Signal.DNS_IN_FLIGHT, Signal.WAITING_DNS, Limit.DNS, rate=Limit.DNS_RATE),
             ),
             share=FailureShare(),
             random=random,

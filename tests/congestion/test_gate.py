@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from img2ds.congestion.gate import Gate
+from img2ds.congestion.gate import Gate, Numbers
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.signals import Limit, Signal
 from tests.run_on_virtual_clock import run
@@ -17,10 +17,7 @@ class Setup:
         self.machine.limits[Limit.REQUESTS] = limit
         self.machine.limits[Limit.CONNECT_RATE] = rate
         self.entered: list[tuple[str, float]] = []
-        self.gate = Gate(
-            self.machine, Signal.REQUESTS, Signal.WAITING_REQUEST, Limit.REQUESTS,
-            rate=Limit.CONNECT_RATE,
-        )  # fmt: skip
+        self.gate = Gate(self.machine, Numbers(Signal.REQUESTS, Signal.WAITING_REQUEST, Limit.REQUESTS, rate=Limit.CONNECT_RATE))  # fmt: skip
 
     async def work(self, name: str, seconds: float, *, first: bool = False) -> None:
         await self.gate.enter(first=first)
@@ -123,7 +120,9 @@ def test_making_room_calls_leave_and_admits_nobody_twice() -> None:
         return True
 
     gate = Gate(
-        machine, Signal.OPEN, Signal.WAITING_CONNECT, Limit.CONNECTIONS, make_room=make_room
+        machine,
+        Numbers(Signal.OPEN, Signal.WAITING_CONNECT, Limit.CONNECTIONS),
+        make_room=make_room,
     )
     machine.cell[Signal.OPEN] = 2
 

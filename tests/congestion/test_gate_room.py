@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from img2ds.congestion.gate import Gate
+from img2ds.congestion.gate import Gate, Numbers
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.signals import Limit, Signal
 from tests.run_on_virtual_clock import run
@@ -26,7 +26,9 @@ def test_making_room_leaves_the_gate_while_it_admits() -> None:
             return True
 
         gate = Gate(
-            machine, Signal.OPEN, Signal.WAITING_CONNECT, Limit.CONNECTIONS, make_room=make_room
+            machine,
+            Numbers(Signal.OPEN, Signal.WAITING_CONNECT, Limit.CONNECTIONS),
+            make_room=make_room,
         )
         await gate.enter()
         await gate.enter()

@@ -17,7 +17,10 @@ class Setup:
         self.machine.limits[Limit.REQUESTS] = limit
         self.machine.limits[Limit.CONNECT_RATE] = rate
         self.entered: list[tuple[str, float]] = []
-        self.gate = Gate(self.machine, Numbers(Signal.REQUESTS, Signal.WAITING_REQUEST, Limit.REQUESTS, rate=Limit.CONNECT_RATE))  # fmt: skip
+        numbers = Numbers(
+            Signal.REQUESTS, Signal.WAITING_REQUEST, Limit.REQUESTS, rate=Limit.CONNECT_RATE
+        )
+        self.gate = Gate(self.machine, numbers)
 
     async def work(self, name: str, seconds: float, *, first: bool = False) -> None:
         await self.gate.enter(first=first)

@@ -30,6 +30,10 @@ MAX_SUSPICIONS = {
 }  # fmt: skip
 
 
+#: Refusals of a row where fewer rows than this are left of its host, which names no time.
+MAX_LAST_REFUSALS, FEW_ROWS = 2, 10
+
+
 class HostRow(Protocol):
     """What `Hosts` knows of a row.
 
@@ -207,6 +211,9 @@ class Hosts(Generic[RowT]):
         row.suspicions += again
         if row.refusals > MAX_REFUSALS[refusal] or row.suspicions > MAX_SUSPICIONS[refusal]:
             return False
+        last = host.active + len(host.waiting) < FEW_ROWS
+        if last and row.refusals >= MAX_LAST_REFUSALS and outcome.retry_after is None:
+            return False  # the host took the others: it is these URLs
         # Whether a URL is forbidden or its host is banned, another row tells better than itself.
         self._give_back(host, row, first=refusal is Refusal.RATE)
         return True

@@ -13,7 +13,7 @@ from img2ds.congestion.host_refusal import Refusal
 from img2ds.congestion.host_table import Field, HostTable
 from img2ds.congestion.shared_file import make_run_token, remove_files
 from img2ds.core.failure import Failure
-from img2ds.downloader.hosts import MAX_REFUSALS, MAX_SUSPICIONS, Hosts
+from img2ds.downloader.hosts import MAX_LAST_REFUSALS, MAX_REFUSALS, MAX_SUSPICIONS, Hosts
 from img2ds.downloader.silence import (
     DEFERRED,
     MAX_HOSTS,
@@ -174,8 +174,9 @@ async def take_later(hosts: Hosts[Row]) -> Row:
 
 
 @pytest.mark.parametrize("refusal", Refusal)
-def test_a_row_is_refused_only_so_often(refusal: Refusal) -> None:
+def test_a_row_is_refused_only_so_often(refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others are accepted meanwhile: the host is there, and the URL is to blame."""
+    monkeypatch.setattr("img2ds.downloader.hosts.FEW_ROWS", 0)  # as if many were left
 
     async def main() -> None:
         await trio.sleep(1)
@@ -216,7 +217,7 @@ def test_a_banned_hosts_only_row_is_refused_only_so_often() -> None:
         hosts._table.fields[hosts._table.at(hosts._table.find("a", 1.0)) + Field.RESPONSES] = 99
         while hosts.record(await take_later(hosts), Failure("http_403", "")):
             pass
-        assert row.refusals == MAX_REFUSALS[Refusal.FORBIDDEN] + 1
+        assert row.refusals == MAX_LAST_REFUSALS
 
     run(main)
 

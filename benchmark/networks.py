@@ -39,7 +39,7 @@ from benchmark.web import Web
 
 QUESTION = "networks"
 #: A run is interrupted after this many times its bound, and this many seconds more.
-PATIENCE_FACTOR, PATIENCE_MORE = 5.0, 120.0
+TIMEOUT_FACTOR, TIMEOUT_MORE = 5.0, 120.0
 #: Seconds that an interrupted run has to end.
 GRACE = 45.0
 #: Shards a process, at least: all processes have work until the end.
@@ -100,7 +100,7 @@ def measure_world(world: World, tool: Tool, processes: int, count: int, at_best:
     rows = make_rows(world, round(count * world.rows))
     shortest = bound_of(world, rows, processes)
     bound = shortest.total(at_best)
-    patience = world.patience or bound * PATIENCE_FACTOR + PATIENCE_MORE
+    patience = world.patience or bound * TIMEOUT_FACTOR + TIMEOUT_MORE
     shard = min(tools.SHARD, -(-len(rows.urls) // (SHARDS * processes)))
     tool = replace(
         tool,

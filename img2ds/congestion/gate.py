@@ -121,10 +121,6 @@ class Gate:
         finally:
             self._admitting = False
 
-    def _taken(self) -> float:
-        taken = self._machine.total(self._gauge)
-        return taken if self._less is None else taken - self._machine.total(self._less)
-
     def taken(self) -> float:
         """Return how many take room now, on the whole machine."""
         taken = self._machine.total(self._gauge)

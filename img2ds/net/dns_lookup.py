@@ -27,7 +27,7 @@ from img2ds.net.error import FetchError
 #: Seconds before a question is repeated that a server refused, at first and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 1.0
 #: A name is given up after so many times `timeout`, whosever fault it is.
-PATIENCE = 3.0
+MAX_TIMEOUTS = 3.0
 
 _COUNTED = {
     Outcome.FOUND: Signal.DNS_ANSWERED,
@@ -157,7 +157,7 @@ class LookUp:
             if silent and spent < self._all.timeout - 1e-3:
                 enough = False
             self.to_blame = self._once or (to_blame and enough)
-            if self.to_blame or spent >= PATIENCE * self._all.timeout:
+            if self.to_blame or spent >= MAX_TIMEOUTS * self._all.timeout:
                 error = FetchError(*_ERRORS[result.outcome])
                 error.failure = replace(error.failure, shared=not self.to_blame)
                 raise error

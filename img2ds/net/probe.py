@@ -12,7 +12,7 @@ from img2ds.net.resolver import Resolver
 from img2ds.net.tcp import connect_tcp
 
 #: Seconds that an answer may take: two SYNs, or a question that is repeated once.
-PATIENCE = 3.0
+TIMEOUT = 3.0
 #: Known addresses that are asked at once.
 HOSTS = 4
 
@@ -21,9 +21,9 @@ async def probe(path: NetworkPath, resolver: Resolver) -> tuple[bool, bool]:
     """Return whether anything answered, and whether hosts were asked, not name servers."""
     addresses = path.known_addresses(HOSTS)
     if not addresses:
-        return await resolver.answers(PATIENCE), False
+        return await resolver.answers(TIMEOUT), False
     answered = False
-    deadline = Deadline(PATIENCE, PATIENCE)
+    deadline = Deadline(TIMEOUT, TIMEOUT)
 
     async def ask(address: tuple[str, int], scope: trio.CancelScope) -> None:
         nonlocal answered

@@ -99,7 +99,7 @@ def decode(
 
 def _decode_jpeg(request: _Request) -> Pixels | None:
     header, buffer = request.header, request.buffer
-    if header.channels not in (1, 3) or header.depth != 8:
+    if header.channels not in (1, 3) or header.depth != 8 or header.lossless:
         return None
     scale = reduction(header, request.min_size)
     width, height = -(-header.width // scale), -(-header.height // scale)

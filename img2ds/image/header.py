@@ -21,6 +21,7 @@ class Header:
         palette: whether pixels are indices of a colour table.
         transparent: whether there is an alpha channel or a transparent colour.
         animated: whether there is more than one frame.
+        lossless: whether a JPEG is of the lossless process, which has no DCT to be scaled.
         complete: whether the end of the file is there, as far as the format tells.
         exif: the TIFF block of the EXIF data.
         icc: the ICC profile, if it has a plausible length.
@@ -34,6 +35,7 @@ class Header:
     palette: bool = False
     transparent: bool = False
     animated: bool = False
+    lossless: bool = False
     complete: bool = True
     exif: bytes | None = None
     icc: bytes | None = None

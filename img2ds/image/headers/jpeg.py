@@ -19,7 +19,13 @@ _RST0 = 0xD0
 _APP1, _APP2 = 0xE1, 0xE2
 #: Start of frame, but for 0xC4 (DHT), 0xC8 (JPG) and 0xCC (DAC).
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_PROGRESSIVE = frozenset({0xC2, 0xCA})
+_LOSSLESS = 0xC3
+#: Frames that libjpeg-turbo cannot decode.
+_UNSUPPORTED = {
+    0xCB: "lossless JPEG with arithmetic coding",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+}
 
 #: A marker within entropy-coded data, where FF 00 is a stuffed byte and D0 to D7 are restarts
 #: (T.81, B.1.1).
@@ -45,9 +51,12 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
         (length,) = struct.unpack_from(">H", body, at)
         if length < 2:
             return failure(Reason.DECODE_ERROR, "broken JPEG header")
+        if marker in _UNSUPPORTED:
+            return failure(Reason.DECODE_ERROR, f"not supported: {_UNSUPPORTED[marker]}")
         if marker in _SOF:
             depth, height, width, channels = struct.unpack_from(">BHHB", body, at + 2)
             header = Header("jpeg", width, height, channels, depth)
+            header.lossless = marker == _LOSSLESS
             progressive = marker in _PROGRESSIVE
         elif marker == _APP1 and exif is None and body[at + 2 : at + 8] == b"Exif\0\0":
             exif = bytes(body[at + 8 : at + length])

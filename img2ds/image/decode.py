@@ -11,6 +11,7 @@ import io
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ from img2ds.image.jpeg_end import is_whole, with_end
 from img2ds.image.jpeg_plain import plain_jpeg
 from img2ds.image.orient import Pixels
 from img2ds.image.png import decode_png
+from img2ds.image.strips import flatten, narrow, on_white, strips, swap_colours
 
 # A worker has one core: its codecs must not start threads.
 cv2.setNumThreads(1)
@@ -173,7 +175,7 @@ def _decode_png(request: _Request) -> Pixels | None:
     if pixels is not None:
         if pixels.shape[2] == 1:
             return pixels[:, :, 0]
-        return _on_white(pixels) if pixels.shape[2] == 4 else pixels
+        return flatten(pixels) if pixels.shape[2] == 4 else pixels
     if header.animated or header.palette or header.depth not in (8, 16):
         return None
     if header.transparent and (header.channels == 1 or header.depth == 16):
@@ -201,12 +203,10 @@ def _decode_by_opencv(body: bytes | bytearray) -> Pixels:
     if pixels is None:
         raise DecodeError(_BROKEN)
     if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        pixels = narrow(pixels)
     if pixels.ndim == 2:
         return pixels
-    if pixels.shape[2] == 4:
-        return _on_white(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA))
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return flatten(pixels, reverse=True) if pixels.shape[2] == 4 else swap_colours(pixels)
 
 
 def _decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) -> Pixels:
@@ -232,29 +232,33 @@ def _from_pillow(image: Image.Image, header: Header) -> Pixels:
     if image.mode == "CMYK":
         return np.asarray(cmyk_to_srgb(image, header.icc))
     if image.mode.startswith("I"):  # 16-bit grey
-        wide = np.asarray(image).astype(np.uint32)
-        grey = ((wide + 128) // 257).clip(0, 255).astype(np.uint8)
-        if "transparency" in image.info:
-            grey = np.where(wide == image.info["transparency"], np.uint8(255), grey)
-        return grey
+        return _by_strips(image, partial(_narrow_grey, image.info.get("transparency")), 1)
     if header.format == "png" and image.mode == "L" and header.depth < 8:
         # Pillow scales the pixels to eight bits, but not the transparent level.
         level = image.info.get("transparency")
         if isinstance(level, int):
             image.info["transparency"] = level * 255 // (2**header.depth - 1)
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        return _on_white(np.asarray(image.convert("RGBA")))
+        return _by_strips(image, lambda strip: on_white(np.asarray(strip.convert("RGBA"))), 3)
     if image.mode == "L":
         return np.asarray(image)
-    return np.asarray(image.convert("RGB"))
+    return _by_strips(image, lambda strip: np.asarray(strip.convert("RGB")), 3)
 
 
-def _on_white(pixels: Pixels) -> Pixels:
-    """Blend RGBA [height, width, 4] with white, rounded."""
-    alpha = pixels[:, :, 3]
-    if alpha.min() == 255:
-        return np.ascontiguousarray(pixels[:, :, :3])
-    weight = alpha[:, :, np.newaxis].astype(np.uint16)
-    mixed = pixels[:, :, :3] * weight + np.uint16(255) * (255 - weight)
-    rounded: Pixels = ((mixed + np.uint16(127)) // np.uint16(255)).astype(np.uint8)
-    return rounded
+def _by_strips(
+    image: Image.Image, convert: Callable[[Image.Image], Pixels], channels: int
+) -> Pixels:
+    """Convert an image without a second one of its size."""
+    width, height = image.size
+    shape = (height, width, channels) if channels > 1 else (height, width)
+    pixels = np.empty(shape, np.uint8)
+    for rows in strips(height, width):
+        pixels[rows] = convert(image.crop((0, rows.start, width, rows.stop)))
+    return pixels
+
+
+def _narrow_grey(clear: object, strip: Image.Image) -> Pixels:
+    """Round 16-bit levels to eight bits; the level `clear` becomes white."""
+    wide = np.asarray(strip).astype(np.uint32)
+    grey: Pixels = ((wide + 128) // 257).clip(0, 255).astype(np.uint8)
+    return grey if clear is None else np.where(wide == clear, np.uint8(255), grey)

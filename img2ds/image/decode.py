@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from img2ds.image.header import Header
 from img2ds.image.headers.jpeg import has_end
-from img2ds.image.icc import cmyk_to_srgb
+from img2ds.image.icc import Conversion, cmyk_to_srgb, conversion
 from img2ds.image.jpeg import decode_rgb, reduction
 from img2ds.image.jpeg_end import is_whole, with_end
 from img2ds.image.jpeg_plain import plain_jpeg
@@ -84,7 +84,8 @@ def decode(
             reason at the end of the file only, after all the work.
 
     Returns:
-        Pixels as stored: RGB [height, width, 3], or grey [height, width].
+        Pixels as stored: RGB [height, width, 3], or grey [height, width]. Colours are still those
+        of the profile, but for transparent images, which are on white, and for CMYK.
 
     Raises:
         DecodeError: the body is broken or cut short.
@@ -175,16 +176,16 @@ def _decode_png(request: _Request) -> Pixels | None:
     if pixels is not None:
         if pixels.shape[2] == 1:
             return pixels[:, :, 0]
-        return flatten(pixels) if pixels.shape[2] == 4 else pixels
+        return flatten(pixels, _conversion(header)) if pixels.shape[2] == 4 else pixels
     if header.animated or header.palette or header.depth not in (8, 16):
         return None
     if header.transparent and (header.channels == 1 or header.depth == 16):
         return None  # OpenCV ignores tRNS in grey images
-    return _decode_by_opencv(request.body)
+    return _decode_by_opencv(request)
 
 
 def _decode_webp(request: _Request) -> Pixels | None:
-    return None if request.header.animated else _decode_by_opencv(request.body)
+    return None if request.header.animated else _decode_by_opencv(request)
 
 
 #: Decoders that are faster than Pillow, by format. Each returns None for kinds it declines.
@@ -195,9 +196,17 @@ _FASTER: dict[str, Callable[[_Request], Pixels | None]] = {
 }
 
 
-def _decode_by_opencv(body: bytes | bytearray) -> Pixels:
+def _conversion(header: Header) -> Conversion | None:
+    """Return the conversion that comes before white is put behind an image."""
+    if header.icc is None or not header.transparent:
+        return None
+    return conversion(header.icc, header.channels)
+
+
+def _decode_by_opencv(request: _Request) -> Pixels:
+    data = np.frombuffer(request.body, np.uint8)
     try:
-        pixels: Pixels | None = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels: Pixels | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error:
         pixels = None
     if pixels is None:
@@ -206,7 +215,11 @@ def _decode_by_opencv(body: bytes | bytearray) -> Pixels:
         pixels = narrow(pixels)
     if pixels.ndim == 2:
         return pixels
-    return flatten(pixels, reverse=True) if pixels.shape[2] == 4 else swap_colours(pixels)
+    convert = _conversion(request.header)
+    if pixels.shape[2] == 4:
+        return flatten(pixels, convert, reverse=True)
+    pixels = swap_colours(pixels)
+    return pixels if convert is None else convert(pixels)
 
 
 def _decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) -> Pixels:
@@ -231,18 +244,22 @@ def _decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) 
 def _from_pillow(image: Image.Image, header: Header) -> Pixels:
     if image.mode == "CMYK":
         return np.asarray(cmyk_to_srgb(image, header.icc))
+    convert = _conversion(header)
+    clear = image.info.get("transparency")
     if image.mode.startswith("I"):  # 16-bit grey
-        return _by_strips(image, partial(_narrow_grey, image.info.get("transparency")), 1)
-    if header.format == "png" and image.mode == "L" and header.depth < 8:
+        return _by_strips(image, partial(_narrow_grey, clear, convert), 1)
+    if header.format == "png" and image.mode == "L" and header.depth < 8 and isinstance(clear, int):
         # Pillow scales the pixels to eight bits, but not the transparent level.
-        level = image.info.get("transparency")
-        if isinstance(level, int):
-            image.info["transparency"] = level * 255 // (2**header.depth - 1)
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        return _by_strips(image, lambda strip: on_white(np.asarray(strip.convert("RGBA"))), 3)
+        image.info["transparency"] = clear * 255 // (2**header.depth - 1)
+    if clear is not None or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        return _by_strips(
+            image, lambda strip: on_white(np.asarray(strip.convert("RGBA")), convert), 3
+        )
+    if convert is None:
+        convert = np.asarray
     if image.mode == "L":
-        return np.asarray(image)
-    return _by_strips(image, lambda strip: np.asarray(strip.convert("RGB")), 3)
+        return convert(np.asarray(image))
+    return _by_strips(image, lambda strip: convert(np.asarray(strip.convert("RGB"))), 3)
 
 
 def _by_strips(
@@ -257,8 +274,10 @@ def _by_strips(
     return pixels
 
 
-def _narrow_grey(clear: object, strip: Image.Image) -> Pixels:
-    """Round 16-bit levels to eight bits; the level `clear` becomes white."""
+def _narrow_grey(clear: object, convert: Conversion | None, strip: Image.Image) -> Pixels:
+    """Round 16-bit levels to eight bits and convert them; the level `clear` becomes white."""
     wide = np.asarray(strip).astype(np.uint32)
     grey: Pixels = ((wide + 128) // 257).clip(0, 255).astype(np.uint8)
+    if convert is not None:
+        grey = convert(grey)
     return grey if clear is None else np.where(wide == clear, np.uint8(255), grey)

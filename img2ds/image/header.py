@@ -19,7 +19,8 @@ class Header:
         channels: colour components, alpha not counted.
         depth: bits a component.
         palette: whether pixels are indices of a colour table.
-        transparent: whether there is an alpha channel or a transparent colour.
+        transparent: whether there is an alpha channel or a transparent colour. Colours are then
+            converted while the image is decoded, before white is put behind it.
         animated: whether there is more than one frame.
         lossless: whether a JPEG is of the lossless process, which has no DCT to be scaled.
         complete: whether the end of the file is there, as far as the format tells.

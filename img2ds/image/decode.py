@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
@@ -21,8 +21,11 @@ from PIL import Image, UnidentifiedImageError
 from img2ds.core.failure import Failure, Reason
 from img2ds.image.first_frame import place, plain_gif, plain_webp
 from img2ds.image.header import Header
+from img2ds.image.headers.jpeg import has_end
 from img2ds.image.icc import cmyk_to_srgb
 from img2ds.image.jpeg import decode_rgb, reduction
+from img2ds.image.jpeg_end import is_whole, with_end
+from img2ds.image.jpeg_plain import plain_jpeg
 from img2ds.image.orient import Pixels
 from img2ds.image.png import decode_png
 from img2ds.image.png_plain import plain_png
@@ -105,26 +108,46 @@ def decode(
 
 
 def _decode_jpeg(request: _Request) -> Pixels | None:
-    header, buffer = request.header, request.buffer
-    if header.channels not in (1, 3) or header.depth != 8 or header.lossless:
-        return None
-    scale = reduction(header, request.min_size)
-    width, height = -(-header.width // scale), -(-header.height // scale)
-    if buffer is not None and 3 * width * height > len(buffer):
-        buffer = None
+    header = request.header
     if header.channels == 3 and not request.declined:
-        pixels = decode_rgb(request.body, header, scale, buffer)
+        scale = reduction(header, request.min_size)
+        size = 3 * -(-header.width // scale) * -(-header.height // scale)
+        fits = request.buffer is not None and size <= len(request.buffer)
+        pixels = decode_rgb(request.body, header, scale, request.buffer if fits else None)
         if pixels is not None:
             return pixels
-    size = (0, 0) if scale == 1 else (width, height)  # zeros ask simplejpeg for all pixels
-    colours = "GRAY" if header.channels == 1 else "RGB"
+    body = plain_jpeg(request.body, header.channels)
     try:
-        pixels = _decode_by_simplejpeg(request.body, colours, size, buffer)
-    except ValueError as error:
-        if "subsampling" in str(error):  # a kind that TurboJPEG does not know
-            return None
-        raise DecodeError("broken JPEG") from None
-    return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+        return _decode_by_libjpeg(replace(request, body=body))
+    except DecodeError as error:
+        if not error.truncated or has_end(body):
+            raise
+    body = with_end(body)
+    pixels = _decode_by_libjpeg(replace(request, body=body))
+    if not is_whole(body):
+        raise DecodeError(_CUT_SHORT, truncated=True)
+    return pixels
+
+
+def _decode_by_libjpeg(request: _Request) -> Pixels:
+    """Decode a plain JPEG by simplejpeg, which scales, or else by Pillow."""
+    header, buffer = request.header, request.buffer
+    if header.channels in (1, 3) and header.depth == 8 and not header.lossless:
+        scale = reduction(header, request.min_size)
+        width, height = -(-header.width // scale), -(-header.height // scale)
+        if buffer is not None and 3 * width * height > len(buffer):
+            buffer = None
+        size = (0, 0) if scale == 1 else (width, height)  # zeros ask simplejpeg for all pixels
+        colours = "GRAY" if header.channels == 1 else "RGB"
+        try:
+            pixels = _decode_by_simplejpeg(request.body, colours, size, buffer)
+        except ValueError:
+            pass  # such as a subsampling that TurboJPEG does not know
+        else:
+            return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    if not has_end(request.body):  # Pillow does not tell
+        raise DecodeError(_CUT_SHORT, truncated=True)
+    return _decode_by_pillow(request.body, header, header.width * header.height)
 
 
 def _decode_by_simplejpeg(
@@ -134,7 +157,7 @@ def _decode_by_simplejpeg(
 
     Raises:
         DecodeError: the end is missing.
-        ValueError: libjpeg cannot decode it.
+        ValueError: TurboJPEG cannot decode it.
     """
     width, height = min_size
     for strict in (True, False):
@@ -143,7 +166,8 @@ def _decode_by_simplejpeg(
                 body, colours, min_height=height, min_width=width, buffer=buffer, strict=strict
             )
         except ValueError as error:
-            if strict and "premature end" in str(error).lower():
+            # Only the first warning is told.
+            if strict and ("premature end" in str(error).lower() or not has_end(body)):
                 raise DecodeError(_CUT_SHORT, truncated=True) from None
             if not strict:
                 raise

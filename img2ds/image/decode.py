@@ -18,6 +18,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from img2ds.core.failure import Failure, Reason
+from img2ds.image.first_frame import place, plain_gif, plain_webp
 from img2ds.image.header import Header
 from img2ds.image.headers.jpeg import has_end
 from img2ds.image.icc import Conversion, cmyk_to_srgb, conversion
@@ -26,6 +28,7 @@ from img2ds.image.jpeg_end import is_whole, with_end
 from img2ds.image.jpeg_plain import plain_jpeg
 from img2ds.image.orient import Pixels
 from img2ds.image.png import decode_png
+from img2ds.image.png_plain import plain_png
 from img2ds.image.strips import flatten, narrow, on_white, strips, swap_colours
 
 # A worker has one core: its codecs must not start threads.
@@ -34,6 +37,9 @@ cv2.setNumThreads(1)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 # Headers are checked against max_decoded_pixels before an image is opened.
 Image.MAX_IMAGE_PIXELS = None
+
+#: Bytes that OpenCV needs to know a WebP.
+_SHORTEST_WEBP = 32
 
 _CUT_SHORT = "image is cut short"
 _BROKEN = "broken image data"
@@ -59,6 +65,7 @@ class _Request:
     body: bytes | bytearray
     header: Header
     min_size: tuple[int, int]
+    max_pixels: int
     buffer: Pixels | None
     declined: bool
 
@@ -91,11 +98,11 @@ def decode(
         DecodeError: the body is broken or cut short.
         BombError: a frame is larger than the header states.
     """
-    if not header.complete:
+    if not header.complete and header.format != "png":  # whose pixels may all be there
         raise DecodeError(_CUT_SHORT, truncated=True)
     faster = _FASTER.get(header.format)
     if faster is not None:
-        pixels = faster(_Request(body, header, min_size, buffer, declined))
+        pixels = faster(_Request(body, header, min_size, max_pixels, buffer, declined))
         if pixels is not None:
             return pixels
     return _decode_by_pillow(body, header, max_pixels)
@@ -177,15 +184,30 @@ def _decode_png(request: _Request) -> Pixels | None:
         if pixels.shape[2] == 1:
             return pixels[:, :, 0]
         return flatten(pixels, _conversion(header)) if pixels.shape[2] == 4 else pixels
-    if header.animated or header.palette or header.depth not in (8, 16):
-        return None
-    if header.transparent and (header.channels == 1 or header.depth == 16):
-        return None  # OpenCV ignores tRNS in grey images
-    return _decode_by_opencv(request)
+    body = plain_png(request.body, header)
+    if isinstance(body, Failure):
+        raise DecodeError(body.message, truncated=body.reason == Reason.TRUNCATED_IMAGE)
+    # OpenCV ignores tRNS in grey images.
+    rare = header.transparent and (header.channels == 1 or header.depth == 16)
+    if rare or header.palette or header.depth not in (8, 16):
+        return _decode_by_pillow(body, header, request.max_pixels)
+    return _decode_by_opencv(body, header)
 
 
-def _decode_webp(request: _Request) -> Pixels | None:
-    return None if request.header.animated else _decode_by_opencv(request)
+def _decode_webp(request: _Request) -> Pixels:
+    header, body = request.header, request.body
+    if header.frame is not None:
+        body = plain_webp(body, header.frame)
+    if len(body) < _SHORTEST_WEBP:
+        body = bytes(body).ljust(_SHORTEST_WEBP, b"\0")
+    return place(_decode_by_opencv(body, header), header)
+
+
+def _decode_gif(request: _Request) -> Pixels:
+    header = request.header
+    assert header.frame is not None
+    body = plain_gif(request.body, header.frame)
+    return place(_decode_by_pillow(body, header, request.max_pixels), header)
 
 
 #: Decoders that are faster than Pillow, by format. Each returns None for kinds it declines.
@@ -193,6 +215,7 @@ _FASTER: dict[str, Callable[[_Request], Pixels | None]] = {
     "jpeg": _decode_jpeg,
     "png": _decode_png,
     "webp": _decode_webp,
+    "gif": _decode_gif,
 }
 
 
@@ -203,10 +226,9 @@ def _conversion(header: Header) -> Conversion | None:
     return conversion(header.icc, header.channels)
 
 
-def _decode_by_opencv(request: _Request) -> Pixels:
-    data = np.frombuffer(request.body, np.uint8)
+def _decode_by_opencv(body: bytes | bytearray, header: Header) -> Pixels:
     try:
-        pixels: Pixels | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        pixels: Pixels | None = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         pixels = None
     if pixels is None:
@@ -215,7 +237,7 @@ def _decode_by_opencv(request: _Request) -> Pixels:
         pixels = narrow(pixels)
     if pixels.ndim == 2:
         return pixels
-    convert = _conversion(request.header)
+    convert = _conversion(header)
     if pixels.shape[2] == 4:
         return flatten(pixels, convert, reverse=True)
     pixels = swap_colours(pixels)

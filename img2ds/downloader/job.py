@@ -19,7 +19,7 @@ from img2ds.downloader import img2dataset_compat
 from img2ds.downloader.name_server import check_resolver, running_resolver
 from img2ds.downloader.planner import Input, Plan, open_input
 from img2ds.downloader.process import check_descriptors
-from img2ds.downloader.worker import ShardWorker
+from img2ds.downloader.worker import Pass, ShardWorker
 from img2ds.engine.build import Build, BuildSpec, open_build, read_manifest
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.factory import check_distributor
@@ -29,7 +29,7 @@ from img2ds.formats.table import check_format
 from img2ds.net.fetcher import check_proxy, open_fetcher
 from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
-from img2ds.report.units import counted
+from img2ds.report.units import counted, duration
 from img2ds.report.wandb import Board, load_wandb
 from img2ds.storage import OutputFolder
 
@@ -137,9 +137,11 @@ def _download(
             ShardWorker(options, build.folder, token=token),
             plan.tasks(),
             expect=expect,
-            # An image that kills its worker must take no other shard with it.
-            isolated=ShardWorker(options, build.folder, overlap=False, token=token),
+            isolated=ShardWorker(options, build.folder, Pass.ISOLATED, token=token),
+            last=ShardWorker(options, build.folder, Pass.LAST, token=token),
             on_commit=None if board is None else partial(board.shard, total=report.tally),
+            stopping=f"rows in flight have {duration(options.run.grace_seconds)} to end, then their "
+            "shards are put aside",
         )
     finally:
         remove_files(token)

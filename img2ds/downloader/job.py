@@ -24,6 +24,7 @@ from img2ds.engine.build import Build, BuildSpec, open_build, read_manifest
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.factory import check_distributor
 from img2ds.engine.manifest import SegmentSpec
+from img2ds.engine.partial import remove_partials
 from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.formats.table import check_format
 from img2ds.net.fetcher import check_proxy, open_fetcher
@@ -140,11 +141,12 @@ def _download(
             isolated=ShardWorker(options, build.folder, Pass.ISOLATED, token=token),
             last=ShardWorker(options, build.folder, Pass.LAST, token=token),
             on_commit=None if board is None else partial(board.shard, total=report.tally),
-            stopping=f"rows in flight have {duration(options.run.grace_seconds)} to end, then their "
-            "shards are put aside",
+            stopping="shards are put aside after "
+            f"{duration(options.run.grace_seconds)} for the rows in flight",
         )
     finally:
         remove_files(token)
+    remove_partials(build.folder, keep=lambda shard: True)  # and their folder if there are none
     if not plan.shard_count and report.stopped is None:
         raise UsageError("standard input has no rows: nothing to download")
     if plan.shard_count is not None:

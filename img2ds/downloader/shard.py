@@ -206,10 +206,8 @@ class Shard:
         Raises:
             KeyError, ValueError: these are not the rows of this shard, or damaged.
         """
-        if (
-            rows.column("key").to_pylist() != self.keys
-            or rows.column("url").to_pylist() != self.urls
-        ):
+        keys, urls = rows.column("key").to_pylist(), rows.column("url").to_pylist()
+        if keys != self.keys or urls != self.urls or rows.column("status").null_count == 0:
             raise ValueError("it has other rows")
         for name in set(self._names).difference(_GIVEN, (n for n, _ in self._additional)):
             self._columns[name][:] = rows.column(name).to_pylist()

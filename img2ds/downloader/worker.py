@@ -61,8 +61,8 @@ Opener = Callable[[Any], Shard | ShardReport[Any]]
 class Pass(Enum):
     """Which shards a worker makes.
 
-    `FIRST`: all. `ISOLATED`: those that were lost, one at a time: an image that kills its worker, or
-    takes all memory, must not take another shard with it. `LAST`: those that were put aside, as
+    `FIRST`: all. `ISOLATED`: those that were lost, one at a time: an image that kills its worker,
+    or takes all memory, must not take another shard with it. `LAST`: those that were put aside, as
     many at once as may be open, since their rows wait.
     """
 
@@ -86,25 +86,30 @@ class ShardOpener:
         if report is not None:
             return report
         table = read_rows(task, self._options.input.columns, self._reader)
-        notes: list[str] = []
+        notes = []
         try:
-            marker = output.partial_marker()
-            if marker is not None:
-                shard = self._shard(task, table, output)
-                try:
-                    restore(shard, output.name, marker, self._folder, self._options)
-                except DamagedShardError:
-                    shard.abandon()
-                    raise
-                output.partial = True
+            shard = self._resumed(task, table, output)
+            if shard is not None:
                 return shard
         except (DamagedShardError, UsageError) as error:
-            notes.append(
-                f"shard {output.name} was put aside, which is damaged and dropped: {error}"
-            )
+            notes.append(f"the partial shard {output.name} is damaged, and made anew: {error}")
             output.remove_partial()
         shard = self._shard(task, table, output)
         shard.notes += notes
+        return shard
+
+    def _resumed(self, task: ShardTask, table: pa.Table, output: ShardOutput) -> Shard | None:
+        """Return the shard with what was put aside; None without. Raises DamagedShardError."""
+        marker = output.partial_marker()
+        if marker is None:
+            return None
+        output.partial = True
+        shard = self._shard(task, table, output)
+        try:
+            restore(shard, output.name, marker, self._folder, self._options)
+        except DamagedShardError:
+            shard.abandon()
+            raise
         return shard
 
     def _shard(self, task: ShardTask, table: pa.Table, output: ShardOutput) -> Shard:

@@ -20,17 +20,18 @@ from img2ds.downloader import img2dataset_compat
 from img2ds.downloader.name_server import check_resolver, running_resolver
 from img2ds.downloader.planner import Input, Plan, open_input
 from img2ds.downloader.process import check_descriptors
-from img2ds.downloader.worker import ShardWorker
+from img2ds.downloader.worker import Pass, ShardWorker
 from img2ds.engine.build import Build, BuildSpec, open_build, read_manifest
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.factory import check_distributor
 from img2ds.engine.manifest import SegmentSpec, read_segments
+from img2ds.engine.partial import remove_partials
 from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.formats.table import check_format
 from img2ds.net.fetcher import check_proxy, open_fetcher
 from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
-from img2ds.report.units import counted
+from img2ds.report.units import counted, duration
 from img2ds.report.wandb import Board, load_wandb
 from img2ds.storage import OutputFolder
 from img2ds.storage.filesystem import as_usage_error
@@ -156,12 +157,15 @@ def _download(
             ShardWorker(options, build.folder, token=token),
             plan.tasks(),
             expect=expect,
-            # An image that kills its worker must take no other shard with it.
-            isolated=ShardWorker(options, build.folder, overlap=False, token=token),
+            isolated=ShardWorker(options, build.folder, Pass.ISOLATED, token=token),
+            last=ShardWorker(options, build.folder, Pass.LAST, token=token),
             on_commit=None if board is None else partial(board.shard, total=report.tally),
+            stopping="shards are put aside after "
+            f"{duration(options.run.grace_seconds)} for the rows in flight",
         )
     finally:
         remove_files(token)
+    remove_partials(build.folder, keep=lambda shard: True)  # and their folder if there are none
     if not plan.shard_count and report.stopped is None:
         raise UsageError("standard input has no rows: nothing to download")
     if plan.shard_count is not None:

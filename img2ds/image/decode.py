@@ -24,7 +24,7 @@ from img2ds.image.first_frame import place, plain_gif, plain_webp
 from img2ds.image.header import Header
 from img2ds.image.headers.jpeg import has_end
 from img2ds.image.hidden import plain_avif, plain_tiff
-from img2ds.image.icc import cmyk_to_srgb
+from img2ds.image.icc import Conversion, cmyk_to_srgb, conversion
 from img2ds.image.jpeg import decode_rgb, reduction
 from img2ds.image.jpeg_end import is_whole, with_end
 from img2ds.image.jpeg_plain import plain_jpeg
@@ -96,7 +96,8 @@ def decode(
             reason at the end of the file only, after all the work.
 
     Returns:
-        Pixels as stored: RGB [height, width, 3], or grey [height, width].
+        Pixels as stored: RGB [height, width, 3], or grey [height, width]. Colours are still those
+        of the profile, but for transparent images, which are on white, and for CMYK.
 
     Raises:
         DecodeError: the body is broken or cut short.
@@ -187,7 +188,7 @@ def _decode_png(request: _Request) -> Pixels | None:
     if pixels is not None:
         if pixels.shape[2] == 1:
             return pixels[:, :, 0]
-        return flatten(pixels) if pixels.shape[2] == 4 else pixels
+        return flatten(pixels, _conversion(header)) if pixels.shape[2] == 4 else pixels
     body = plain_png(request.body, header)
     if isinstance(body, Failure):
         raise DecodeError(body.message, truncated=body.reason == Reason.TRUNCATED_IMAGE)
@@ -195,7 +196,7 @@ def _decode_png(request: _Request) -> Pixels | None:
     rare = header.transparent and (header.channels == 1 or header.depth == 16)
     if rare or header.palette or header.depth not in (8, 16):
         return _decode_by_pillow(body, header, request.max_pixels)
-    return _decode_by_opencv(body)
+    return _decode_by_opencv(body, header)
 
 
 def _decode_webp(request: _Request) -> Pixels:
@@ -204,7 +205,7 @@ def _decode_webp(request: _Request) -> Pixels:
         body = plain_webp(body, header.frame)
     if len(body) < _SHORTEST_WEBP:
         body = bytes(body).ljust(_SHORTEST_WEBP, b"\0")
-    return place(_decode_by_opencv(body), header)
+    return place(_decode_by_opencv(body, header), header)
 
 
 def _decode_gif(request: _Request) -> Pixels:
@@ -246,7 +247,14 @@ _DECODERS: dict[str, Callable[[_Request], Pixels | None]] = {
 }
 
 
-def _decode_by_opencv(body: bytes | bytearray) -> Pixels:
+def _conversion(header: Header) -> Conversion | None:
+    """Return the conversion that comes before white is put behind an image."""
+    if header.icc is None or not header.transparent:
+        return None
+    return conversion(header.icc, header.channels)
+
+
+def _decode_by_opencv(body: bytes | bytearray, header: Header) -> Pixels:
     try:
         pixels: Pixels | None = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -257,15 +265,20 @@ def _decode_by_opencv(body: bytes | bytearray) -> Pixels:
         pixels = narrow(pixels)
     if pixels.ndim == 2:
         return pixels
-    return flatten(pixels, reverse=True) if pixels.shape[2] == 4 else swap_colours(pixels)
+    convert = _conversion(header)
+    if pixels.shape[2] == 4:
+        return flatten(pixels, convert, reverse=True)
+    pixels = swap_colours(pixels)
+    return pixels if convert is None else convert(pixels)
 
 
 def _decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) -> Pixels:
+    shown = header.frame or header
     try:
         with Image.open(io.BytesIO(body), formats=[header.format.upper()]) as image:
             if image.width * image.height > max_pixels:
                 raise BombError("image has more pixels than its header says")
-            if image.size != (header.width, header.height):
+            if (image.width, image.height) != (shown.width, shown.height):
                 raise DecodeError("image of another size than its header states")
             image.load()
             return _from_pillow(image, header)
@@ -284,21 +297,24 @@ def _decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) 
 def _from_pillow(image: Image.Image, header: Header) -> Pixels:
     if image.mode == "CMYK":
         return np.asarray(cmyk_to_srgb(image, header.icc))
+    convert = _conversion(header)
+    clear = image.info.get("transparency")
     if image.mode.startswith("I"):  # 16-bit grey
         # Pillow leaves the levels of a TIFF of 12 bits as they are.
         shift = 16 - header.depth if header.format == "tiff" and 8 < header.depth < 16 else 0
-        convert = partial(_narrow_grey, image.info.get("transparency"), shift)
-        return _by_strips(image, convert, 1)
-    if header.format == "png" and image.mode == "L" and header.depth < 8:
+        return _by_strips(image, partial(_narrow_grey, clear, convert, shift), 1)
+    if header.format == "png" and image.mode == "L" and header.depth < 8 and isinstance(clear, int):
         # Pillow scales the pixels to eight bits, but not the transparent level.
-        level = image.info.get("transparency")
-        if isinstance(level, int):
-            image.info["transparency"] = level * 255 // (2**header.depth - 1)
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        return _by_strips(image, lambda strip: on_white(np.asarray(strip.convert("RGBA"))), 3)
+        image.info["transparency"] = clear * 255 // (2**header.depth - 1)
+    if clear is not None or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        return _by_strips(
+            image, lambda strip: on_white(np.asarray(strip.convert("RGBA")), convert), 3
+        )
+    if convert is None:
+        convert = np.asarray
     if image.mode == "L":
-        return np.asarray(image)
-    return _by_strips(image, lambda strip: np.asarray(strip.convert("RGB")), 3)
+        return convert(np.asarray(image))
+    return _by_strips(image, lambda strip: convert(np.asarray(strip.convert("RGB"))), 3)
 
 
 def _by_strips(
@@ -313,8 +329,16 @@ def _by_strips(
     return pixels
 
 
-def _narrow_grey(clear: object, shift: int, strip: Image.Image) -> Pixels:
-    """Round 16-bit levels, shifted up, to eight bits; the level `clear` becomes white."""
+def _narrow_grey(
+    clear: object, convert: Conversion | None, shift: int, strip: Image.Image
+) -> Pixels:
+    """Round 16-bit levels to eight bits and convert them; the level `clear` becomes white.
+
+    Args:
+        shift: bits that the levels lack.
+    """
     wide = np.asarray(strip).astype(np.uint32) << shift
     grey: Pixels = ((wide + 128) // 257).clip(0, 255).astype(np.uint8)
+    if convert is not None:
+        grey = convert(grey)
     return grey if clear is None else np.where(wide == clear, np.uint8(255), grey)

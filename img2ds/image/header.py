@@ -41,7 +41,8 @@ class Header:
         depth: bits a component.
         palette: whether pixels are indices of a colour table.
         transparent: whether there is an alpha channel, a transparent colour, or a part that the
-            first frame leaves uncovered.
+            first frame leaves uncovered. Colours are then converted while the image is decoded,
+            before white is put behind it.
         lossless: whether a JPEG is of the lossless process, which has no DCT to be scaled.
         complete: whether all pixels are there, as far as the format tells. A PNG without its end
             may have them.

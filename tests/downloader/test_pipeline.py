@@ -31,7 +31,7 @@ class Rows:
     def __init__(self, urls: list[str]) -> None:
         self.urls = urls
         self.boxes: list[Any] | None = None
-        self.count = self._unended = len(urls)
+        self.count = self.left = len(urls)
         self.error: OSError | None = None
         self.notes: list[str] = []
         self.tally = Tally()
@@ -43,9 +43,12 @@ class Rows:
         self.ended[index] = outcome
         self.ended_at.append(trio.current_time())
 
+    def has_ended(self, index: int) -> bool:
+        return index in self.ended
+
     def end_row(self) -> bool:
-        self._unended -= 1
-        return not self._unended
+        self.left -= 1
+        return not self.left
 
 
 class Fetcher:

@@ -14,8 +14,8 @@ from img2ds.core.failure import Reason
 from img2ds.image.header import Header
 from img2ds.image.sniff import sniff
 from tests.image.avif_files import coded, full_box, still
+from tests.image.icc_profiles import BLUE, GREEN, RED, rgb_profile
 from tests.image.reference import distance, upright
-from tests.image.test_pixels import BLUE, GREEN, RED, icc_profile
 from tests.image.test_png import outcome, reason, shown
 from tests.server.encodings import alpha
 from tests.server.photos import photo
@@ -178,14 +178,14 @@ def test_tiff_metadata_stay_out_of_the_decoder() -> None:
 def test_profiles_of_formats(kind: str, options: dict[str, Any]) -> None:
     """In this profile the first channel is sRGB's green and the second its red."""
     stored = Image.fromarray(SOURCE[:, :, [1, 0, 2]].copy())
-    body = saved(stored, kind, icc_profile=icc_profile(GREEN, RED, BLUE), **options)
+    body = saved(stored, kind, icc_profile=rgb_profile(GREEN, RED, BLUE), **options)
     mean, most = distance(shown(body), SOURCE)
     assert mean < 2
     assert most < 8
 
 
 def test_a_profile_in_a_jp2() -> None:
-    profile = icc_profile(GREEN, RED, BLUE)
+    profile = rgb_profile(GREEN, RED, BLUE)
     stored = Image.fromarray(SOURCE[:, :, [1, 0, 2]].copy())
     body = saved(stored, "JPEG2000")
     at = body.index(b"colr") - 4

@@ -81,7 +81,7 @@ def _read_properties(body: bytes | bytearray, properties: list[Box]) -> Header:
         if kind == b"ispe":
             header.width, header.height = struct.unpack_from(">II", body, start + 4)
         elif kind == b"pixi" and body[start + 4]:
-            header.channels, header.depth = body[start + 4], body[start + 5]
+            header.channels, header.depth = 1 if body[start + 4] == 1 else 3, body[start + 5]
         elif kind == b"irot":
             turns = body[start] & 3
         elif kind == b"imir":

@@ -20,7 +20,7 @@ preload="$preload $($CC -print-file-name=libstdc++.so)"
 # Python and its libraries leave memory at their end.
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:detect_odr_violation=0
 export UBSAN_OPTIONS=print_stacktrace=1
-export PYTHONPATH= PYTHONMALLOC=malloc
+export PYTHONPATH=
 run() {
     LD_PRELOAD="$preload" "$python" "$@"
 }

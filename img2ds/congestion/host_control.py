@@ -24,15 +24,12 @@ from img2ds.congestion.host_table import Field, HostTable
 
 #: Seconds that a host is left alone, by the number of cuts since it last accepted a row. The first
 #: is longer than the second by which servers commonly count.
-PAUSES = (1.1, 5.0, 10.0, 20.0, 40.0, 60.0)
+PAUSES = (1.1, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0)
 #: Cuts without an accepted row after which a host is hopeless: three minutes; and for one that has
 #: never accepted any.
-MAX_STREAK, MAX_FIRST_STREAK = 8, 3
-#: The same where it has had few requests so far and names no time: then it does not count, it
-#: refuses these URLs, or everybody like us. And how many are not few.
-MAX_EARLY_STREAK, FEW_RESPONSES = 2, 10
+MAX_STREAK, MAX_FIRST_STREAK = 9, 3
 #: The same where it says 503 without a time, as a dead backend does.
-VAGUE_PAUSES, MAX_VAGUE_STREAK = (1.1, 2.5, 5.0), 4
+MAX_VAGUE_STREAK = 4
 #: Longest Retry-After in seconds that is waited for.
 MAX_RETRY_AFTER = 600.0
 #: Seconds after a 429 in which a 403 or a reset may be a ban.
@@ -160,26 +157,17 @@ class HostControl:
     def _is_limit(self, place: int, refused: Refused, now: float) -> bool:
         """Return whether a refusal can be a limit; may find that the host is hopeless."""
         fields, at = self.table.fields, self.table.at(place)
-        refusal, wait = refused.refusal, refused.retry_after
-        accepted = fields[at + Field.ACCEPTED_AT] > 0
         alone = self.table.active(place) <= 1
-        silent = refusal is Refusal.RESET or self._is_vague(refused)
-        never = not accepted and silent and (alone or refused.at_connect)
-        if never or (wait is not None and wait > MAX_RETRY_AFTER):
+        too_long = (refused.retry_after or 0.0) > MAX_RETRY_AFTER
+        dead = refused.is_silent and (alone or refused.at_connect)
+        if too_long or (dead and not fields[at + Field.ACCEPTED_AT]):
             self._give_up(at)
         if fields[at + Field.HOPELESS]:
             return False
         lately = fields[at + Field.STREAK] > 0 or self._is_limited(at, now)
-        if refusal is Refusal.FORBIDDEN:
+        if refused.refusal is Refusal.FORBIDDEN:
             return lately
-        if refusal is Refusal.RESET or self._is_vague(refused):
-            return not alone or lately
-        return True
-
-    @staticmethod
-    def _is_vague(refused: Refused) -> bool:
-        """Return whether it is a 503 without a time: overload, or a dead backend."""
-        return refused.refusal is Refusal.BUSY and refused.retry_after is None
+        return not refused.is_silent or not alone or lately
 
     def _is_limited(self, at: int, now: float) -> bool:
         """Return whether the host has said lately that there were too many requests."""
@@ -192,19 +180,18 @@ class HostControl:
         if refused.refusal is Refusal.FORBIDDEN:
             fields[at + Field.FORBIDDEN] += 1.0
             return fields[at + Field.FORBIDDEN] >= MIN_FORBIDDEN
-        least = 0.0
-        if not fields[at + Field.STREAK]:
-            least = RESET_SHARE if refused.refusal is Refusal.RESET else least
-            least = BUSY_SHARE if self._is_vague(refused) else least
-        return not least or self._responses.share_refused(at) >= least
+        if fields[at + Field.STREAK] or not refused.is_silent:
+            return True
+        least = BUSY_SHARE if refused.is_vague else RESET_SHARE
+        return self._responses.share_refused(at) >= least
 
     def _cut(self, place: int, refused: Refused, now: float) -> None:
         fields, at = self.table.fields, self.table.at(place)
         streak = fields[at + Field.STREAK] = fields[at + Field.STREAK] + 1
-        if streak >= self._max_streak(at, refused):
+        most = MAX_STREAK if fields[at + Field.ACCEPTED_AT] else MAX_FIRST_STREAK
+        if streak >= (MAX_VAGUE_STREAK if refused.is_vague else most):
             self._give_up(at)
             return
-        vague = self._is_vague(refused)
         reset = refused.refusal is Refusal.RESET
         ban = refused.refusal is Refusal.FORBIDDEN or (reset and self._is_limited(at, now))
         if streak == 1 and not ban:
@@ -212,9 +199,8 @@ class HostControl:
                 self._cut_window(place)
             else:
                 self._cut_rate(at, now)
-        pauses = VAGUE_PAUSES if vague else PAUSES
         step = int(streak) if ban else int(streak) - 1
-        pause = 0.0 if reset and not step else pauses[min(step, len(pauses) - 1)]
+        pause = 0.0 if reset and not step else PAUSES[min(step, len(PAUSES) - 1)]
         if refused.retry_after is not None:
             # A host that refuses again after the time it asked for is not believed twice.
             pause = max(refused.retry_after, pause if streak > 2 else PAUSES[0])
@@ -222,22 +208,13 @@ class HostControl:
         self._pause(at, pause, now)
         fields[at + Field.CUT_AT], fields[at + Field.GROWN_AT] = now, now + pause
 
-    def _max_streak(self, at: int, refused: Refused) -> int:
-        """Return after how many cuts without an accepted row the host is hopeless."""
-        fields = self.table.fields
-        if self._is_vague(refused):
-            return MAX_VAGUE_STREAK
-        if fields[at + Field.RESPONSES] < FEW_RESPONSES and refused.retry_after is None:
-            return MAX_EARLY_STREAK
-        return MAX_STREAK if fields[at + Field.ACCEPTED_AT] else MAX_FIRST_STREAK
-
     def _hold(self, at: int, pause: float, now: float) -> None:
         """Keep the limits below the level that was refused: longer where that was known before."""
         fields = self.table.fields
         known = fields[at + Field.REFUSED_RATE] or fields[at + Field.REFUSED_WINDOW]
-        hold = fields[at + Field.HOLD]
         repeated = known and fields[at + Field.HOLD_UNTIL] < now
-        hold = min(hold * 2, MAX_HOLD) if hold and repeated else MIN_HOLD
+        hold = min(fields[at + Field.HOLD] * 2, MAX_HOLD) if repeated else 0.0
+        hold = hold or MIN_HOLD
         fields[at + Field.HOLD] = hold = max(hold, HOLD_PAUSES * pause)
         fields[at + Field.HOLD_UNTIL] = now + pause + hold
 
@@ -265,16 +242,12 @@ class HostControl:
     def _pause(self, at: int, pause: float, now: float) -> None:
         fields = self.table.fields
         if now + pause > fields[at + Field.PAUSED_UNTIL]:
-            fields[at + Field.PAUSED_AT] = now
             fields[at + Field.PAUSED_UNTIL] = now + pause
             fields[at + Field.NEXT_START] = now + pause
 
     def _give_up(self, at: int) -> None:
         fields = self.table.fields
-        for field in (
-            Field.RATE, Field.REFUSED_RATE, Field.WINDOW, Field.REFUSED_WINDOW, Field.PAUSED_UNTIL,
-            Field.STREAK, Field.CUT_AT, Field.HOLD, Field.HOLD_UNTIL, Field.NEXT_START,
-        ):  # fmt: skip
+        for field in range(Field.NEXT_START, Field.STREAK + 1):
             fields[at + field] = 0.0
         fields[at + Field.HOPELESS] = 1.0
 
@@ -308,9 +281,8 @@ class HostControl:
 
     def _window(self, at: int) -> float:
         fields = self.table.fields
-        if fields[at + Field.STREAK] >= 2 or (
-            fields[at + Field.STREAK] and not fields[at + Field.ACCEPTED_AT]
-        ):
+        streak = fields[at + Field.STREAK]
+        if streak >= 2 or (streak and not fields[at + Field.ACCEPTED_AT]):
             return 1.0
         window = fields[at + Field.WINDOW]
         return min(int(window), self._limit) if window else self._limit

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from img2ds.core.failure import Failure, Reason, http_reason
 
+#: Refusals of one row at most, and those where fewer than so many rows of the host are left.
+MAX_REFUSALS, MAX_LAST_REFUSALS, FEW_ROWS = 8, 3, 10
+
 
 class Refusal(Enum):
     """What a host did in place of a response to the request itself."""
@@ -23,8 +26,8 @@ class Refused(NamedTuple):
     Attributes:
         retry_after: seconds that the host asked to wait.
         started: when the row started.
-        again: whether the row was refused before, while the host accepted others meanwhile: then
-            its URL is more likely the cause than the host.
+        again: whether the row was refused before, and the host accepted others meanwhile or few
+            are left: then its URL is more likely the cause than the host.
         at_connect: whether the connection was refused: nothing listens there, unless the host has
             accepted others.
     """
@@ -34,6 +37,16 @@ class Refused(NamedTuple):
     started: float
     again: bool = False
     at_connect: bool = False
+
+    @property
+    def is_vague(self) -> bool:
+        """Whether it is a 503 without a time: overload, or a dead backend."""
+        return self.refusal is Refusal.BUSY and self.retry_after is None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it does not say that there were too many requests, whatever its time."""
+        return self.refusal is Refusal.RESET or self.is_vague
 
 
 _REFUSALS = {

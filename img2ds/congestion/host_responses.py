@@ -20,7 +20,6 @@ class HostResponses:
             fields[number + Field.BUCKET_TIMES] = bucket
             fields[number + Field.ACCEPTED] = fields[number + Field.REFUSED] = 0.0
         fields[number + field] += 1.0
-        fields[at + Field.RESPONSES] += 1.0
 
     def accepted(self, at: int, since: float) -> float:
         """Return how many rows were accepted since then, `BUCKET` * `BUCKETS` seconds at most."""

@@ -35,6 +35,7 @@ class Field(IntEnum):
 
     TAG = 0  #: hash of the host that has the place, an integer
     USED_AT = auto()  #: when it was last asked
+    # From here to `STREAK`: what was learned of its limits.
     NEXT_START = auto()  #: when the next row may start by the rate (GCRA)
     RATE = auto()  #: rows a second that may start
     REFUSED_RATE = auto()  #: rows a second that the host took when it refused others
@@ -44,17 +45,15 @@ class Field(IntEnum):
     GROWN_AT = auto()  #: when they last grew
     HOLD = auto()  #: seconds that they stay below the level that was refused
     HOLD_UNTIL = auto()  #: until when they do
-    PAUSED_AT = auto()  #: when the last pause began
-    PAUSED_UNTIL = auto()  #: when it ends
+    PAUSED_UNTIL = auto()  #: when its last pause ends
     STREAK = auto()  #: cuts since the host last accepted a row
     ACCEPTED_AT = auto()  #: when it last accepted a row
     LIMITED_AT = auto()  #: when it last said that there were too many requests
     FORBIDDEN = auto()  #: rows that met 403 since it last accepted one
     HOPELESS = auto()  #: 1 for a host that refuses everything, however long one waits
-    BUCKET_TIMES = 18  #: from here: numbers of the `BUCKET`s that are counted
+    BUCKET_TIMES = 17  #: from here: numbers of the `BUCKET`s that are counted
     ACCEPTED = BUCKET_TIMES + BUCKETS  #: from here: rows accepted in it
     REFUSED = ACCEPTED + BUCKETS  #: from here: rows refused in it
-    RESPONSES = REFUSED + BUCKETS  #: rows accepted or refused so far
 
 
 class HostTable:

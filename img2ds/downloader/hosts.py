@@ -13,48 +13,22 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple
 
 import trio
 
 from img2ds.congestion.host_control import POLL_INTERVAL, HostControl
-from img2ds.congestion.host_refusal import Refusal, Refused, is_answer, refusal_of
+from img2ds.congestion.host_refusal import (
+    FEW_ROWS,
+    MAX_LAST_REFUSALS,
+    MAX_REFUSALS,
+    Refused,
+    is_answer,
+    refusal_of,
+)
 from img2ds.core.failure import Failure, Reason
+from img2ds.downloader.host_row import RowT
 from img2ds.downloader.silence import Silences, sharing
-
-#: Refusals of one row at most, and those while its host accepted others: then its failure counts.
-MAX_REFUSALS = {
-    Refusal.RATE: 20, Refusal.BUSY: 8, Refusal.RESET: 10, Refusal.FORBIDDEN: 5,
-}  # fmt: skip
-MAX_SUSPICIONS = {
-    Refusal.RATE: 8, Refusal.BUSY: 3, Refusal.RESET: 2, Refusal.FORBIDDEN: 0,
-}  # fmt: skip
-
-
-#: Refusals of a row where fewer rows than this are left of its host, which names no time.
-MAX_LAST_REFUSALS, FEW_ROWS = 2, 10
-
-
-class HostRow(Protocol):
-    """What `Hosts` knows of a row.
-
-    Attributes:
-        started: when it last became active, on the clock of the host table; -1 before.
-        refusals: how often its host has refused it.
-        suspicions: how often again, while it accepted other rows.
-        silences: how often its host has not answered it.
-    """
-
-    started: float
-    refusals: int
-    suspicions: int
-    silences: int
-
-    @property
-    def host(self) -> str: ...
-
-
-RowT = TypeVar("RowT", bound=HostRow)
 
 
 class Silent(NamedTuple, Generic[RowT]):
@@ -220,20 +194,19 @@ class Hosts(Generic[RowT]):
             if outcome is None or is_answer(outcome):
                 self._control.accept(host.place, row.started, now)
             return False
-        again = row.refusals > 0 and self._control.accepted_since(host.place, row.started)
+        few = host.active + len(host.waiting) < FEW_ROWS
+        few = few and not self._table.others_wait(host.place)
+        if row.refusals + 1 >= (MAX_LAST_REFUSALS if few else MAX_REFUSALS):
+            return False  # it is the URL
+        accepted = self._control.accepted_since(host.place, row.started)
+        again = row.refusals > 0 and (few or accepted)
         at_connect = outcome.reason == Reason.CONNECT_REFUSED.value
         refused = Refused(refusal, outcome.retry_after, row.started, again, at_connect)
         if not self._control.refuse(host.place, refused, now):
             return False
         row.refusals += 1
-        row.suspicions += again
-        if row.refusals > MAX_REFUSALS[refusal] or row.suspicions > MAX_SUSPICIONS[refusal]:
-            return False
-        last = host.active + len(host.waiting) < FEW_ROWS
-        if last and row.refusals >= MAX_LAST_REFUSALS and outcome.retry_after is None:
-            return False  # the host took the others: it is these URLs
-        # Whether a URL is forbidden or its host is banned, another row tells better than itself.
-        self._give_back(host, row, first=refusal is Refusal.RATE)
+        # Whether it is the URL or the host, other rows tell better.
+        self._give_back(host, row, first=False)
         return True
 
     def record_silence(self, row: RowT) -> Silent[RowT]:

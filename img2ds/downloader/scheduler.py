@@ -71,7 +71,7 @@ class Row:
         local_failures: attempts that failed for a local reason, or one that all rows share.
         silent_by_chance: how likely it is that its host is there, and all SYNs were lost.
         unclear_failures: attempts of which nobody can tell whose fault their failure was.
-        started, refusals, suspicions, silences: see `HostRow`.
+        started, refusals, silences: see `HostRow`.
     """
 
     shard: Shard
@@ -84,7 +84,6 @@ class Row:
     state: RowState = RowState.NEW
     started: float = -1.0
     refusals: int = 0
-    suspicions: int = 0
     silences: int = 0
 
     def move_to(self, state: RowState) -> None:

@@ -43,7 +43,7 @@ def remove_partials(folder: OutputFolder, keep: Callable[[int], bool]) -> None:
     names = aside.names()
     kept = set(filter(keep, committed_shards(names)))
     if not kept:
-        folder.remove([PARTIAL] if names else [])
+        folder.remove([PARTIAL] if names or folder.local else [])
         return
     gone = [name for name in names if _shard_of(name) not in kept]
     aside.remove(sorted(gone, key=lambda name: not name.endswith(STATS_SUFFIX)))

@@ -26,9 +26,10 @@ _SIDE = 8
 def reduction(header: Header, min_size: tuple[int, int]) -> int:
     """Return the largest divisor at which the image has at least `min_size`, width and height.
 
-    Sides are rounded up. (0, 0) asks for the full size, which is 1.
+    Sides are rounded up. (0, 0) asks for the full size, which is 1. So does a lossless JPEG:
+    libjpeg-turbo writes all its pixels whatever size was asked for, past the end of the memory.
     """
-    if min_size != (0, 0):
+    if min_size != (0, 0) and not header.lossless:
         width, height = min_size
         for scale in DCT_SCALES:
             if -(-header.width // scale) >= width and -(-header.height // scale) >= height:

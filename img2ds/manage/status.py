@@ -168,7 +168,7 @@ def look(dataset: Dataset) -> Status:
     status.holder = lock_holder(folder.path, folder.local)
     status.making = dataset.in_progress() if status.holder is not None else []
     status.leftovers = [n for n in dataset.leftovers() if n not in status.making]
-    status.put_aside = sorted(partial_shards(folder) - dataset.committed)
+    status.put_aside = sorted(partial_shards(folder).difference(dataset.committed))
     last = dataset.last_shard()
     lists: list[RetryList | None] = []
     places: dict[int, tuple[SegmentStatus, RetryList | None]] = {}

@@ -11,7 +11,13 @@ from random import Random
 
 from benchmark.counting_cdn import CountingCdn
 from img2ds.congestion.host_control import HostControl
-from img2ds.congestion.host_refusal import Refusal, Refused
+from img2ds.congestion.host_refusal import (
+    FEW_ROWS,
+    MAX_LAST_REFUSALS,
+    MAX_REFUSALS,
+    Refusal,
+    Refused,
+)
 from img2ds.congestion.host_table import HostTable
 
 #: Seconds of a round trip, and more until a response, uniform.
@@ -143,10 +149,13 @@ class _Worker:
                 self._control.accept(self._place, started, now)
             else:
                 outcome.refused += 1
-                again = refusals > 0 and self._control.accepted_since(self._place, started)
+                few = self.left < FEW_ROWS and not self._control.table.others_wait(self._place)
+                accepted = self._control.accepted_since(self._place, started)
+                again = refusals > 0 and (few or accepted)
                 wait = simulation.retry_after() if status in (429, 503) else None
                 refused = Refused(_REFUSALS[status], wait, started, again)
-                back = self._control.refuse(self._place, refused, now)
+                back = refusals + 1 < (MAX_LAST_REFUSALS if few else MAX_REFUSALS)
+                back = back and self._control.refuse(self._place, refused, now)
             self._control.table.leave(self._place)
             self._own -= 1
             if back:

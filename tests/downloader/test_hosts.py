@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import pytest
 import trio
 
-from img2ds.congestion.host_control import HostControl
-from img2ds.congestion.host_refusal import Refusal
-from img2ds.congestion.host_table import Field, HostTable
+from img2ds.congestion.host_control import PAUSES, HostControl
+from img2ds.congestion.host_refusal import MAX_LAST_REFUSALS, MAX_REFUSALS, Refusal
+from img2ds.congestion.host_table import HostTable
 from img2ds.congestion.shared_file import make_run_token, remove_files
 from img2ds.core.failure import Failure
-from img2ds.downloader.hosts import MAX_LAST_REFUSALS, MAX_REFUSALS, MAX_SUSPICIONS, Hosts
+from img2ds.downloader.hosts import Hosts
 from img2ds.downloader.silence import (
     DEFERRED,
     MAX_HOSTS,
@@ -40,7 +40,6 @@ class Row:
     number: int = 0
     started: float = -1.0
     refusals: int = 0
-    suspicions: int = 0
     silences: int = 0
 
 
@@ -174,50 +173,76 @@ async def take_later(hosts: Hosts[Row]) -> Row:
 
 
 @pytest.mark.parametrize("refusal", Refusal)
-def test_a_row_is_refused_only_so_often(refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("left", "most"), [(9, MAX_LAST_REFUSALS), (10, MAX_REFUSALS)])
+def test_a_row_is_refused_only_so_often(refusal: Refusal, left: int, most: int) -> None:
     """Others are accepted meanwhile: the host is there, and the URL is to blame."""
-    monkeypatch.setattr("img2ds.downloader.hosts.FEW_ROWS", 0)  # as if many were left
 
     async def main() -> None:
         await trio.sleep(1)
         hosts = make()
-        row, *others = rows(1000)
-        limited, long, *others = others
-        assert all(hosts.admit(one) for one in (row, limited, long))
-        hosts.record(long, None)
+        row, limited, *others = rows(left)
+        assert all(hosts.admit(one) for one in (row, limited, *others))
+        hosts.record(others[0], None)
         assert hosts.record(limited, LIMITED)
         assert await take_later(hosts) is limited
         assert not hosts.record(limited, None)
-        hosts.leave(limited)
-        refused = 0
+        refused = 1
         while hosts.record(row, Failure(REASONS[refusal], "")):
             refused += 1
-            hosts.admit(others.pop())
-            while (taken := await take_later(hosts)) is not row:
-                hosts.record(taken, None)
-                hosts.leave(taken)
+            assert await take_later(hosts) is row
             await trio.sleep(0.1)
-            hosts.record(long, None)
-        assert refused == min(MAX_REFUSALS[refusal], MAX_SUSPICIONS[refusal] + 1)
+            hosts.record(others[0], None)
+        assert refused == most
 
     run(main)
 
 
-def test_a_banned_hosts_only_row_is_refused_only_so_often() -> None:
-    """Nobody is accepted meanwhile, so that nothing else ends it."""
+def test_what_a_host_always_refuses_ends_soon() -> None:
+    """The last rows of a host that has taken the others: it is these URLs."""
 
     async def main() -> None:
         await trio.sleep(1)
         hosts = make()
+        good, *bad = rows(8)
+        assert all(hosts.admit(row) for row in (good, *bad))
+        assert not hosts.record(good, None)
+        hosts.leave(good)
+        began = trio.current_time()
+        active, ended = bad, 0
+        while ended < len(bad):
+            for row in active:
+                if not hosts.record(row, LIMITED):
+                    hosts.leave(row)
+                    ended += 1
+            active = take_all(hosts)
+            if not active and ended < len(bad):
+                active = [await take_later(hosts)]
+        # It took one row in the second before, so that one row a second may start.
+        assert trio.current_time() - began < PAUSES[0] + 2 * len(bad)
+
+    run(main)
+
+
+def test_a_row_is_tried_more_often_while_other_workers_have_rows() -> None:
+    async def main() -> None:
+        await trio.sleep(1)
+        token = make_run_token()
+        tables = [HostTable(token, worker) for worker in range(2)]
+        for table in tables:
+            table.clock = trio.current_time
+        hosts = Hosts[Row](HostControl(tables[0]))
         row = Row("a")
         assert hosts.admit(row)
         hosts.record(row, None)
-        assert hosts.record(row, LIMITED)
-        row.refusals = 0
-        hosts._table.fields[hosts._table.at(hosts._table.find("a", 1.0)) + Field.RESPONSES] = 99
-        while hosts.record(await take_later(hosts), Failure("http_403", "")):
-            pass
-        assert row.refusals == MAX_LAST_REFUSALS
+        tables[1].set_waiting(tables[1].find("a", 1.0), True)
+        refused = 1
+        while hosts.record(row, Failure("http_429", "", retry_after=1.0)):
+            refused += 1
+            assert await take_later(hosts) is row
+        assert refused == MAX_REFUSALS
+        for table in tables:
+            table.close()
+        remove_files(token)
 
     run(main)
 
@@ -242,17 +267,16 @@ def test_nobody_passes_those_who_wait() -> None:
     assert take_all(hosts) == [third]
 
 
-@pytest.mark.parametrize(("failed", "first"), [(LIMITED, True), (Failure("http_503", ""), False)])
-def test_only_a_row_that_is_no_suspect_comes_back_first(failed: Failure, first: bool) -> None:
+def test_a_refused_row_comes_back_last() -> None:
     async def main() -> None:
         await trio.sleep(1)
         hosts = make(2)
         refused, other, waiting = rows(3)
         assert [hosts.admit(row) for row in (refused, other, waiting)] == [True, True, False]
-        assert hosts.record(refused, failed)
+        assert hosts.record(refused, LIMITED)
         hosts.record(other, None)
         hosts.leave(other)
-        assert await take_later(hosts) is (refused if first else waiting)
+        assert await take_later(hosts) is waiting
 
     run(main)
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -40,10 +41,13 @@ class GatedWeb(SampleWeb):
         super().__init__(images)
         self._gate = gate
         self.opened = trio.Event()
+        self.reached = threading.Event()
 
     async def respond(self, request: Request, peer: Peer) -> bool:
         number = request.path.rpartition("/")[2].partition(".")[0]
         if number.isdigit() and int(number) >= self._gate:
+            if int(number) == self._gate:
+                self.reached.set()
             await self.opened.wait()
         return await super().respond(request, peer)
 
@@ -281,7 +285,7 @@ def test_one_signal_puts_shards_aside(tmp_path: Path, number: signal.Signals) ->
         arguments |= network(address)
         # Rows that are parked with their host are begun: with more slots all shards were in flight.
         process = start({**arguments, "thread_count": 1, "grace_seconds": 0})
-        read_until(process.stderr, "shard 0000")
+        assert web.gated.reached.wait(60)
         os.killpg(process.pid, number)
         output, _ = process.communicate()  # with the gate closed: what is in flight cannot finish
         assert process.returncode == 130

@@ -266,6 +266,14 @@ def test_scans_are_those_of_the_image() -> None:
     assert isinstance(outcome(start + end + b"\xff\xda" * 1000), Encoded)
 
 
+def test_long_runs_of_fill_bytes_are_read_once() -> None:
+    """A search that begins again at each of them takes minutes."""
+    start, scan, end = scans()
+    run = b"\xff" * 500_000 + b"\0"
+    assert reason(start + run + scan * 1000 + end) == "image_bomb"
+    assert isinstance(outcome(start[:2] + run + start[2:] + end), Encoded)
+
+
 def scans() -> tuple[bytes, bytes, bytes]:
     """A progressive image: its head with all scans, its last scan once more, and its end."""
     body = jpeg_progressive(SOURCE)

@@ -20,6 +20,7 @@ from img2ds.image.jpeg import decode_planes, decode_rgb, reduction
 from img2ds.image.orient import Pixels
 from img2ds.image.sniff import sniff
 from tests.image.extension import require
+from tests.image.jpeg_parts import split
 from tests.server.photos import photo
 
 _jpeg = require("jpeg")
@@ -161,25 +162,13 @@ def test_grey_is_one_plane(progressive: bool) -> None:
     assert not _jpeg.decode_rgb(body, 8, pixels)
 
 
-def segments(body: bytes) -> list[bytes]:
-    """A JPEG cut before each of its markers, entropy-coded data with the marker before it."""
-    cuts, at = [0], 2
-    while body[at + 1] != 0xD9:
-        cuts.append(at)
-        at += 2 + struct.unpack_from(">H", body, at + 2)[0]
-        while body[at] != 0xFF or body[at + 1] in (0, *range(0xD0, 0xD8)):
-            at += 1
-    ends = [*cuts[1:], at, len(body)]
-    return [body[start:end] for start, end in zip([*cuts, at], ends, strict=True)]
-
-
 GOOD = jpeg(photo(6, 64, 48), quality=85)
 GRADUAL = jpeg(photo(6, 64, 48), quality=85, progressive=True)
 
 
 def with_adobe(body: bytes, transform: int) -> bytes:
     """The same without its JFIF header and with Adobe's, which tells the colours' kind."""
-    rest = b"".join(part for part in segments(body)[1:] if part[1] != 0xE0)
+    rest = b"".join(part for part in split(body)[1:] if part[1] != 0xE0)
     adobe = b"Adobe" + struct.pack(">HHHB", 100, 0, 0, transform)
     return b"\xff\xd8\xff\xee" + struct.pack(">H", 2 + len(adobe)) + adobe + rest
 
@@ -191,11 +180,11 @@ def test_adobe_s_ycc_is_taken_and_its_rgb_is_not() -> None:
 
 
 def scans_of(body: bytes) -> list[int]:
-    return [i for i, part in enumerate(segments(body)) if part[1] == 0xDA]
+    return [i for i, part in enumerate(split(body)) if part[1] == 0xDA]
 
 
 def without(body: bytes, number: int) -> bytes:
-    parts = segments(body)
+    parts = split(body)
     return b"".join(parts[:number] + parts[number + 1 :])
 
 
@@ -209,7 +198,7 @@ def test_what_lacks_a_scan_is_left_to_libjpeg(number: int) -> None:
 
 
 def test_a_scan_that_comes_twice_is_left_to_libjpeg() -> None:
-    parts = segments(GRADUAL)
+    parts = split(GRADUAL)
     for number in scans_of(GRADUAL):
         body = b"".join([*parts[: number + 1], *parts[number:]])
         assert rgb(body) is None

@@ -16,47 +16,12 @@ from img2ds.core.sample import Encoded
 from img2ds.image import decode
 from img2ds.image.transform import InspectedImage, Transformer
 from tests.image.extension import require
+from tests.image.jpeg_parts import ZEROS, assemble, code, frame, quantisation, scan, segment
 from tests.image.reference import opened
 from tests.server.encodings import jpeg
 from tests.server.photos import photo
 
 _jpeg = require("jpeg")
-
-
-def segment(marker: int, payload: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
-
-
-def quantisation(step: int) -> bytes:
-    return segment(0xDB, bytes([0, *[step] * 64]))
-
-
-def frame(marker: int, width: int, height: int, sampling: int = 0x11) -> bytes:
-    """Of one component."""
-    return segment(marker, struct.pack(">BHHB3B", 8, height, width, 1, 1, sampling, 0))
-
-
-def code(place: int, *symbols: bytes) -> bytes:
-    """A Huffman table: `symbols` by the lengths of their codes, from 1 on."""
-    counts = [len(some) for some in symbols] + [0] * (16 - len(symbols))
-    return segment(0xC4, bytes([place, *counts]) + b"".join(symbols))
-
-
-def scan(bits: str, first: int = 0, last: int = 63, shifts: int = 0, components: int = 1) -> bytes:
-    """Of all components, by tables 0."""
-    padded = bits + "1" * (-len(bits) % 8)
-    data = bytes(int(padded[i : i + 8], 2) for i in range(0, len(padded), 8))
-    tables = b"".join(bytes([i + 1, 0]) for i in range(components))
-    header = bytes([components]) + tables + bytes([first, last, shifts])
-    return segment(0xDA, header) + data.replace(b"\xff", b"\xff\0")
-
-
-#: "0" means no difference, and the end of a block.
-ZEROS = code(0x00, b"\0") + code(0x10, b"\0")
-
-
-def assemble(*parts: bytes) -> bytes:
-    return b"\xff\xd8" + b"".join(parts) + b"\xff\xd9"
 
 
 def is_taken(body: bytes) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from img2ds.config.options import NetworkOptions
@@ -61,3 +62,14 @@ async def listening(host: str, port: int = 0) -> AsyncIterator[Server]:
     server = Server(BEHAVIOURS, host=host, port=port)
     async with serving(server):
         yield server
+
+
+@contextmanager
+def full(host: str) -> Iterator[socket.socket]:
+    """Yield a listener that answers no connection attempt: its queue is full (listen(2))."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener, socket.socket(family) as first:
+        listener.bind((host, 0))
+        listener.listen(0)
+        first.connect(listener.getsockname())
+        yield listener

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,15 @@ from img2ds.net.resolver import Resolver
 from img2ds.net.tcp import HEAD_START, MAX_ADDRESSES
 from img2ds.net.tls import open_context
 from img2ds.net.url import parse_url
-from tests.net.local_connector import DISCARD, PUBLIC, attempt, connect, connector, listening
+from tests.net.local_connector import (
+    DISCARD,
+    PUBLIC,
+    attempt,
+    connect,
+    connector,
+    full,
+    listening,
+)
 from tests.run_on_virtual_clock import run, serving
 from tests.server import certificates
 from tests.server.names import Entry, NameServer
@@ -38,17 +44,6 @@ def _guard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PRIVATE = {"allow_private_addresses": True}
-
-
-@contextmanager
-def full(host: str) -> Iterator[tuple[str, int]]:
-    """Yield an address that answers no connection attempt: its queue is full (listen(2))."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener, socket.socket(family) as first:
-        listener.bind((host, 0))
-        listener.listen(0)
-        first.connect(listener.getsockname())
-        yield listener.getsockname()[:2]
 
 
 def test_the_next_address_is_tried_at_once_when_one_refuses() -> None:
@@ -64,7 +59,8 @@ def test_the_next_address_is_tried_at_once_when_one_refuses() -> None:
 
 def test_the_next_address_is_tried_while_one_is_unresponsive() -> None:
     async def main() -> None:
-        with full("127.0.0.1") as (_, port):
+        with full("127.0.0.1") as listener:
+            port = listener.getsockname()[1]
             async with listening("127.0.0.3", port):
                 hosts = {"a.example": ("127.0.0.1", "127.0.0.3")}
                 began = trio.current_time()
@@ -128,7 +124,8 @@ def test_unanswered_connections(
     silence: float, max_time: float, reason: str, seconds: float
 ) -> None:
     async def main() -> None:
-        with full("127.0.0.1") as (host, port):
+        with full("127.0.0.1") as listener:
+            host, port = listener.getsockname()
             began = trio.current_time()
             with pytest.raises(FetchError) as caught:
                 await connect(connector(), host, port, Deadline(silence, max_time))
@@ -218,7 +215,8 @@ def test_certificates_are_verified_by_default() -> None:
 
 def test_ipv6_that_does_not_work_loses_its_head_start() -> None:
     async def main() -> list[float]:
-        with full("::1") as (_, port):
+        with full("::1") as listener:
+            port = listener.getsockname()[1]
             async with listening("127.0.0.3", port):
                 opened = connector(
                     hosts={"a.example": ("::1", "127.0.0.3")}, allow_private_addresses=True

@@ -1,0 +1,107 @@
+"""SYNs that the path drops are sent again when it has room."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from img2ds.congestion.machine import Machine
+from img2ds.congestion.path import Attempt, NetworkPath
+from img2ds.congestion.signals import Limit, Signal
+from img2ds.core.failure import Reason
+from img2ds.net.deadline import Deadline
+from img2ds.net.error import FetchError
+from img2ds.net.tcp import REDIAL_AFTER, connect_tcp
+from tests.net.local_connector import full
+from tests.run_on_virtual_clock import run
+
+TIMEOUT = 10.0
+
+
+class Path(NetworkPath):
+    """Remembers when SYNs were sent."""
+
+    def __init__(self, *, drops: bool) -> None:
+        super().__init__(Machine())
+        self.sent: list[float] = []
+        self.machine.limits[Limit.DROPS] = drops
+
+    def connect_started(self, *, again: bool = False) -> Attempt:
+        assert again == bool(self.sent)
+        self.sent.append(trio.current_time())
+        return super().connect_started(again=again)
+
+
+async def dial(path: Path, address: tuple[str, int]) -> float:
+    """Dial until the time is up. Returns how long that took."""
+    began = trio.current_time()
+    await path.connections.enter()
+    with pytest.raises(FetchError) as caught:
+        await connect_tcp([address[0]], address[1], Deadline(TIMEOUT, 60.0), path)
+    assert caught.value.failure.reason == Reason.CONNECT_TIMEOUT.value
+    path.connections.leave()
+    return trio.current_time() - began
+
+
+@pytest.mark.parametrize("drops", [True, False])
+def test_a_syn_is_sent_again_only_where_the_path_drops_them(drops: bool) -> None:
+    async def main() -> None:
+        path = Path(drops=drops)
+        with full("127.0.0.1") as listener:
+            began = trio.current_time()
+            assert await dial(path, listener.getsockname()) == pytest.approx(TIMEOUT)
+        times = [began + number * REDIAL_AFTER for number in range(7 if drops else 1)]
+        assert path.sent == pytest.approx(times)
+        assert path.machine.total(Signal.OPEN) == path.machine.total(Signal.CONNECTING) == 0
+        assert path.machine.total(Signal.CONNECT_TIMEOUTS) == 1
+
+    run(main)
+
+
+def test_a_syn_that_was_sent_again_is_a_retransmission() -> None:
+    async def main() -> None:
+        path = Path(drops=True)
+        with full("127.0.0.1") as listener:
+
+            async def make_room() -> None:
+                await trio.sleep(REDIAL_AFTER / 2)
+                listener.accept()[0].close()
+
+            began = trio.current_time()
+            await path.connections.enter()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(make_room)
+                host, port = listener.getsockname()
+                sock = await connect_tcp([host], port, Deadline(TIMEOUT, 60.0), path)
+            sock.close()
+            assert trio.current_time() == pytest.approx(began + REDIAL_AFTER)
+        cell = path.machine.cell
+        assert (cell[Signal.CLEAN_CONNECTS], cell[Signal.ALL_RETRANSMITTED]) == (0, 1)
+        assert cell[Signal.CONNECTING] == cell[Signal.OVERDUE] == 0
+
+    run(main)
+
+
+def test_the_wait_for_room_takes_no_time_from_the_attempt() -> None:
+    """Who waits at the gate gets the place of a SYN that was given up."""
+    wait = 20.0
+
+    async def main() -> None:
+        path = Path(drops=True)
+        path.machine.limits[Limit.CONNECTIONS] = 1
+
+        async def pass_later() -> None:
+            await trio.sleep(REDIAL_AFTER / 2)
+            await path.connections.enter()
+            await trio.sleep(wait)
+            path.connections.leave()
+
+        with full("127.0.0.1") as listener:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pass_later)
+                began = trio.current_time()
+                took = await dial(path, listener.getsockname())
+        assert took == pytest.approx(TIMEOUT + wait)
+        assert path.sent[:2] == pytest.approx([began, began + REDIAL_AFTER + wait])
+
+    run(main)

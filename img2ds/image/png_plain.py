@@ -18,7 +18,8 @@ from img2ds.image.headers.png import SIGNATURE, chunks, fits, has_crc
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 #: First column and row, and steps, of the passes of an interlaced image (8.1).
 _ADAM7 = (
-    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+    (0, 1, 1, 2),
 )  # fmt: skip
 _CUT_SHORT = failure(Reason.TRUNCATED_IMAGE, "image is cut short")
 #: Bytes that are inflated at a time to be counted.
@@ -49,10 +50,13 @@ def plain_png(body: bytes | bytearray, header: Header) -> bytes | Failure:
                 return failure(Reason.DECODE_ERROR, "broken PNG palette")
             palette = view[start : start + min((end - start) // 3, 1 << header.depth) * 3]
             parts += _chunk(b"PLTE", palette)
-        elif kind == b"tRNS" and fits(ihdr[9], end - start, len(palette or b"") // 3):
-            if has_crc(body, start, end):
-                parts += _chunk(b"tRNS", view[start:end])
-                break
+        elif (
+            kind == b"tRNS"
+            and fits(ihdr[9], end - start, len(palette or b"") // 3)
+            and has_crc(body, start, end)
+        ):
+            parts += _chunk(b"tRNS", view[start:end])
+            break
     data = list(takewhile(lambda chunk: chunk[0] == b"IDAT", found[first:]))
     pixels = b"".join(view[start:end] for _, start, end in data)
     whole = all(has_crc(body, start, end) for _, start, end in data)

@@ -1,4 +1,4 @@
-"""The first frame of GIFs and WebPs: its place, what it leaves uncovered, and what it may allocate."""
+"""The first frame of GIFs and WebPs: its place, and what it leaves uncovered."""
 
 from __future__ import annotations
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from img2ds.config.image import FIRST_IMAGE_FORMATS
 from img2ds.config.options import Options
 from img2ds.congestion.shared_file import make_run_token, remove_files, remove_stale_files
 from img2ds.core.failure import UsageError
@@ -23,7 +24,7 @@ from img2ds.downloader.worker import Pass, ShardWorker
 from img2ds.engine.build import Build, BuildSpec, open_build, read_manifest
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.factory import check_distributor
-from img2ds.engine.manifest import SegmentSpec
+from img2ds.engine.manifest import SegmentSpec, read_segments
 from img2ds.engine.partial import remove_partials
 from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.formats.table import check_format
@@ -33,6 +34,7 @@ from img2ds.report.tally import Tally
 from img2ds.report.units import counted, duration
 from img2ds.report.wandb import Board, load_wandb
 from img2ds.storage import OutputFolder
+from img2ds.storage.filesystem import as_usage_error
 
 
 @dataclass(slots=True)
@@ -68,8 +70,9 @@ def run(options: Options, provenance: Mapping[str, Any] | None = None) -> Report
     check(options)
     source = open_input(options.input)
     source.check_rows()
-    spec = _spec(options, source, provenance or {})
     folder = OutputFolder.open(options.output.output_folder)
+    options = _as_begun(options, folder)
+    spec = _spec(options, source, provenance or {})
     _check_apart(source, folder)
     if options.run.dry_run:
         assert spec.segment is not None
@@ -84,6 +87,18 @@ def run(options: Options, provenance: Mapping[str, Any] | None = None) -> Report
         else:
             _download(options, source, build)
     return report
+
+
+def _as_begun(options: Options, folder: OutputFolder) -> Options:
+    """Return the options with the default of the version that began the folder."""
+    if options.output.incremental_mode == "overwrite":
+        return options
+    with as_usage_error(f"use the folder {folder.path}"):
+        segments = read_segments(folder)
+    if not segments:
+        return options
+    recorded = segments[-1].options.get("image_formats")
+    return replace(options, image=options.image.as_begun(recorded))
 
 
 def _spec(options: Options, source: Input, provenance: Mapping[str, Any]) -> BuildSpec:
@@ -118,6 +133,10 @@ def _download(
     if build.from_img2dataset:
         shards = counted(len(build.committed), "shard")
         build.console.note(f"resuming after {shards} made by img2dataset")
+    if options.image.image_formats is FIRST_IMAGE_FORMATS:
+        build.console.note(
+            f"keeping {', '.join(FIRST_IMAGE_FORMATS)} only, as when this folder was begun"
+        )
     plan = Plan(
         source,
         options.output.number_sample_per_shard,

@@ -38,6 +38,7 @@ from img2ds.engine.shard_output import ShardOutput
 from img2ds.formats.contract import DamagedShardError
 from img2ds.net.fetcher import open_fetcher, open_resolver
 from img2ds.net.probe import probe
+from img2ds.net.request import accepting
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.report.tally import Tally
 from img2ds.report.units import duration
@@ -178,7 +179,7 @@ class _Run:
         self._rows = trio.CancelScope()  # of the rows in flight
 
     async def main(self) -> None:
-        network = self._options.network
+        network = accepting(self._options.network, self._options.image.image_formats)
         path = NetworkPath(self._machine)
         names = DnsNames(self._machine.token)
         resolver = open_resolver(network, self._machine, names)

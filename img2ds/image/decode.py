@@ -1,7 +1,7 @@
 """Image files to pixels: RGB or grey, 8 bits, on white where they are transparent.
 
 Pillow decodes every format. Faster decoders take the kinds they are known to decode right, see
-`_FASTER`: the compiled ones the common JPEGs and PNGs, libjpeg-turbo (simplejpeg) and OpenCV most
+`_DECODERS`: the compiled ones the common JPEGs and PNGs, libjpeg-turbo (simplejpeg) and OpenCV most
 others.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,12 +17,13 @@ from functools import partial
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
 from img2ds.core.failure import Failure, Reason
 from img2ds.image.first_frame import place, plain_gif, plain_webp
 from img2ds.image.header import Header
 from img2ds.image.headers.jpeg import has_end
+from img2ds.image.hidden import plain_avif, plain_tiff
 from img2ds.image.icc import Conversion, cmyk_to_srgb, conversion
 from img2ds.image.jpeg import decode_rgb, reduction
 from img2ds.image.jpeg_end import is_whole, with_end
@@ -29,12 +31,15 @@ from img2ds.image.jpeg_plain import plain_jpeg
 from img2ds.image.orient import Pixels
 from img2ds.image.png import decode_png
 from img2ds.image.png_plain import plain_png
+from img2ds.image.pnm import decode_pnm
 from img2ds.image.strips import flatten, narrow, on_white, strips, swap_colours
 
 # A worker has one core: its codecs must not start threads.
 cv2.setNumThreads(1)
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 # Errors go to the image's row, not to stderr as well.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 # Headers are checked against max_decoded_pixels before an image is opened.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -100,9 +105,9 @@ def decode(
     """
     if not header.complete and header.format != "png":  # whose pixels may all be there
         raise DecodeError(_CUT_SHORT, truncated=True)
-    faster = _FASTER.get(header.format)
-    if faster is not None:
-        pixels = faster(_Request(body, header, min_size, max_pixels, buffer, declined))
+    decoder = _DECODERS.get(header.format)
+    if decoder is not None:
+        pixels = decoder(_Request(body, header, min_size, max_pixels, buffer, declined))
         if pixels is not None:
             return pixels
     return _decode_by_pillow(body, header, max_pixels)
@@ -210,12 +215,35 @@ def _decode_gif(request: _Request) -> Pixels:
     return place(_decode_by_pillow(body, header, request.max_pixels), header)
 
 
-#: Decoders that are faster than Pillow, by format. Each returns None for kinds it declines.
-_FASTER: dict[str, Callable[[_Request], Pixels | None]] = {
+def _decode_avif(request: _Request) -> Pixels:
+    body = plain_avif(request.body)
+    return _decode_by_pillow(body, request.header, request.max_pixels)
+
+
+def _decode_tiff(request: _Request) -> Pixels:
+    body = plain_tiff(request.body)
+    return _decode_by_pillow(body, request.header, request.max_pixels)
+
+
+def _decode_pnm(request: _Request) -> Pixels:
+    try:
+        pixels = decode_pnm(request.body)
+    except ValueError:
+        raise DecodeError(_BROKEN) from None
+    if pixels is None:
+        raise DecodeError(_CUT_SHORT, truncated=True)
+    return pixels
+
+
+#: Decoders of formats; Pillow has the others. Each returns None for kinds that it declines.
+_DECODERS: dict[str, Callable[[_Request], Pixels | None]] = {
     "jpeg": _decode_jpeg,
     "png": _decode_png,
     "webp": _decode_webp,
     "gif": _decode_gif,
+    "avif": _decode_avif,
+    "tiff": _decode_tiff,
+    "pnm": _decode_pnm,
 }
 
 
@@ -245,10 +273,13 @@ def _decode_by_opencv(body: bytes | bytearray, header: Header) -> Pixels:
 
 
 def _decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) -> Pixels:
+    shown = header.frame or header
     try:
         with Image.open(io.BytesIO(body), formats=[header.format.upper()]) as image:
             if image.width * image.height > max_pixels:
                 raise BombError("image has more pixels than its header says")
+            if (image.width, image.height) != (shown.width, shown.height):
+                raise DecodeError("image of another size than its header states")
             image.load()
             return _from_pillow(image, header)
     except UnidentifiedImageError:
@@ -258,7 +289,7 @@ def _decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) 
             raise DecodeError(_CUT_SHORT, truncated=True) from None
         raise DecodeError(_BROKEN) from None
     except (SyntaxError, ValueError, IndexError, KeyError, TypeError, struct.error,
-            OverflowError, MemoryError) as error:  # fmt: skip
+            OverflowError, MemoryError, RuntimeError) as error:  # fmt: skip
         # Pillow's parsers raise these for malformed files.
         raise DecodeError(f"{_BROKEN} ({type(error).__name__})") from None
 
@@ -269,7 +300,9 @@ def _from_pillow(image: Image.Image, header: Header) -> Pixels:
     convert = _conversion(header)
     clear = image.info.get("transparency")
     if image.mode.startswith("I"):  # 16-bit grey
-        return _by_strips(image, partial(_narrow_grey, clear, convert), 1)
+        # Pillow leaves the levels of a TIFF of 12 bits as they are.
+        shift = 16 - header.depth if header.format == "tiff" and 8 < header.depth < 16 else 0
+        return _by_strips(image, partial(_narrow_grey, clear, convert, shift), 1)
     if header.format == "png" and image.mode == "L" and header.depth < 8 and isinstance(clear, int):
         # Pillow scales the pixels to eight bits, but not the transparent level.
         image.info["transparency"] = clear * 255 // (2**header.depth - 1)
@@ -296,9 +329,15 @@ def _by_strips(
     return pixels
 
 
-def _narrow_grey(clear: object, convert: Conversion | None, strip: Image.Image) -> Pixels:
-    """Round 16-bit levels to eight bits and convert them; the level `clear` becomes white."""
-    wide = np.asarray(strip).astype(np.uint32)
+def _narrow_grey(
+    clear: object, convert: Conversion | None, shift: int, strip: Image.Image
+) -> Pixels:
+    """Round 16-bit levels to eight bits and convert them; the level `clear` becomes white.
+
+    Args:
+        shift: bits that the levels lack.
+    """
+    wide = np.asarray(strip).astype(np.uint32) << shift
     grey: Pixels = ((wide + 128) // 257).clip(0, 255).astype(np.uint8)
     if convert is not None:
         grey = convert(grey)

@@ -47,6 +47,7 @@ class Header:
         complete: whether all pixels are there, as far as the format tells. A PNG without its end
             may have them.
         frame: the first frame, if it is not the whole file.
+        orientation: of formats that state it outside of EXIF data; None if EXIF decides.
         exif: the TIFF block of the EXIF data.
         icc: the ICC profile, if it has a plausible length.
     """
@@ -61,6 +62,7 @@ class Header:
     lossless: bool = False
     complete: bool = True
     frame: Frame | None = None
+    orientation: int | None = None
     exif: bytes | None = None
     icc: bytes | None = None
 

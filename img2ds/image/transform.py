@@ -75,7 +75,7 @@ class Transformer:
         if refused is not None:
             return refused
         width, height = header.width, header.height
-        orientation = read_orientation(header.exif)
+        orientation = header.orientation or read_orientation(header.exif)
         if swaps_sides(orientation):
             width, height = height, width
         geometry = plan_geometry(width, height, self._options)

@@ -51,6 +51,8 @@ def picture(side: int, kind: str) -> bytes:
         options = {"method": 0}
     elif kind == "png_grey_alpha":
         image = image.convert("LA")
+    elif kind in ("bmp", "ppm"):
+        image = image.convert("RGB")
     elif kind == "gif":
         image = image.convert("RGB").quantize(64)
     file = io.BytesIO()
@@ -68,6 +70,11 @@ def picture(side: int, kind: str) -> bytes:
         ("webp_lossless", 9.0),
         ("png_grey_alpha", 8.0),  # Pillow stores four bytes a pixel, the result has three
         ("gif", 5.0),  # Pillow's one byte, and three
+        ("avif", 12.0),  # libavif's planes and RGBA, and Pillow's beside the result
+        ("bmp", 8.0),  # Pillow's four bytes, and three
+        ("tiff", 12.0),  # and a copy of the file
+        ("jpeg2000", 26.0),  # OpenJPEG has four bytes a sample
+        ("ppm", 1.0),  # the body itself
     ],
 )
 def test_bytes_a_pixel(kind: str, most: float, tmp_path: Path) -> None:

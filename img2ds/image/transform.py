@@ -57,6 +57,10 @@ class Transformer:
         if options.encode_format == "jpg":
             self._encode_planes = make_plane_encoder(options.quality)
 
+    def close(self) -> int:
+        """End what was started for rendering."""
+        return 0
+
     def inspect(self, body: Body, boxes: Boxes = ()) -> InspectedImage | Failure:
         """Check a body by its header: format, decompression bombs, size filters.
 

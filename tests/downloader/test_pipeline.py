@@ -16,6 +16,7 @@ from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.core.sample import Fetched
 from img2ds.downloader.pipeline import Pipeline
+from img2ds.downloader.renderer import Renderer
 from img2ds.downloader.shard import Shard
 from img2ds.net.context import FetchContext
 from img2ds.report.tally import Tally
@@ -88,7 +89,9 @@ def download(rows: Rows, fetcher: Fetcher, retries: int = 0, slots: int = 8) -> 
 
     async def main() -> float:
         finished: list[Shard] = []
-        pipeline = Pipeline(options, fetcher, finished.append, idle_controller())
+        pipeline = Pipeline(
+            options, fetcher, finished.append, idle_controller(), Renderer(options.image)
+        )
         pipeline.scheduler.add(cast(Shard, rows))
         pipeline.scheduler.close()
         began = trio.current_time()

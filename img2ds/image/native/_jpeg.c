@@ -229,5 +229,8 @@ static struct PyModuleDef module = {
 PyMODINIT_FUNC PyInit__jpeg(void)
 {
     avx2 = has_avx2();
-    return PyModule_Create(&module);
+    PyObject *created = PyModule_Create(&module);
+    if (created && PyModule_AddIntConstant(created, "INTERFACE", 2) < 0)
+        Py_CLEAR(created);
+    return created;
 }

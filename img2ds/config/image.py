@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from img2ds.config.flags import at_least, flag, positive
 from img2ds.core.failure import UsageError
@@ -13,7 +13,9 @@ from img2ds.core.naming import ENCODE_FORMATS
 RESIZE_MODES = ("border", "no", "keep_ratio", "keep_ratio_largest", "center_crop")
 INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos", "lanczos4")
 #: Formats of originals that can be decoded.
-IMAGE_FORMATS = ("jpeg", "png", "webp", "gif")
+IMAGE_FORMATS = ("jpeg", "png", "webp", "gif", "avif", "bmp", "tiff", "jpeg2000", "pnm")
+#: The default of --image_formats when it was these. Manifests have it.
+FIRST_IMAGE_FORMATS = IMAGE_FORMATS[:4]
 HASHES = ("sha256", "md5", "sha512")
 
 
@@ -47,7 +49,7 @@ class ImageOptions:
         False, "bool", "always keep the original bytes, in any format"
     )
     image_formats: tuple[str, ...] = flag(
-        IMAGE_FORMATS, "list", "formats of originals to keep: any of jpeg, png, webp, gif"
+        IMAGE_FORMATS, "list", f"formats of originals to keep: any of {', '.join(IMAGE_FORMATS)}"
     )
     min_image_size: int = flag(
         0, "int", "drop images whose shorter side is less than this, in pixels"
@@ -59,6 +61,10 @@ class ImageOptions:
     max_decoded_pixels: int = flag(
         89_478_484, "int", "never decode an image with more pixels than this"
     )
+    max_decode_time: float = flag(
+        60.0, "float", "seconds of CPU that decoding and encoding one image may take",
+        identity=False,
+    )  # fmt: skip
     extract_exif: bool = flag(True, "bool", "keep EXIF data in the metadata")
     compute_hash: str | None = flag(
         "sha256", "choice?", "hash of the original bytes, None for no hash", *HASHES
@@ -74,6 +80,7 @@ class ImageOptions:
             )
         at_least("min_image_size", self.min_image_size, 0)
         at_least("max_decoded_pixels", self.max_decoded_pixels, 1)
+        positive("max_decode_time", self.max_decode_time)
         positive("max_image_area", self.max_image_area)
         at_least("max_aspect_ratio", self.max_aspect_ratio, 1)
         low, high = (0, 9) if self.encode_format == "png" else (1, 100)
@@ -82,6 +89,16 @@ class ImageOptions:
                 f"--encode_quality must be {low}-{high} for {self.encode_format}, "
                 f"got {self.encode_quality}"
             )
+
+    def as_begun(self, recorded: Any) -> ImageOptions:
+        """Return the options for a folder whose manifest has `recorded` for the image formats.
+
+        A folder that was begun with the first default keeps it, unless other formats are given:
+        all its shards are then of the same formats.
+        """
+        if self.image_formats is IMAGE_FORMATS and recorded == list(FIRST_IMAGE_FORMATS):
+            return replace(self, image_formats=FIRST_IMAGE_FORMATS)
+        return self
 
     @property
     def quality(self) -> int:

@@ -33,7 +33,10 @@ class RunOptions:
     )
     subjob_size: int = _flag(1000, "int", "shards per pyspark job; other distributors ignore it")
     max_shard_retry: int = _flag(1, "int", "further attempts at a shard that failed")
-    max_runtime: float | None = _flag(None, "float?", "seconds after which no new shard is started")
+    max_runtime: float | None = _flag(None, "float?", "seconds after which the run is stopped")
+    grace_seconds: float = _flag(
+        15.0, "float", "seconds that rows in flight have to end when the run is stopped"
+    )
     dry_run: bool = _flag(False, "bool", "check everything, print the plan, and download nothing")
     enable_wandb: bool = _flag(False, "bool", "log to Weights & Biases, as img2dataset does")
     wandb_project: str = _flag("img2dataset", "str", "Weights & Biases project to log to")
@@ -43,6 +46,7 @@ class RunOptions:
         at_least("memory_budget", self.memory_budget, 1)
         at_least("subjob_size", self.subjob_size, 1)
         at_least("max_shard_retry", self.max_shard_retry, 0)
+        at_least("grace_seconds", self.grace_seconds, 0)
         if self.max_runtime is not None:
             positive("max_runtime", self.max_runtime)
         if not self.wandb_project:

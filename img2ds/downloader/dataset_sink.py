@@ -1,19 +1,28 @@
-"""Commits downloaded shards to a dataset: data files, `NNNNN.parquet`, then the commit marker."""
+"""Commits downloaded shards to a dataset: data files, `NNNNN.parquet`, then the commit marker.
+
+Shards that are not complete can be put aside, see `engine.partial`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from img2ds.config.options import Options
-from img2ds.core.sample import Sample
+from img2ds.core.sample import RowRange, Sample, ShardTask
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.formats.metadata_table import write_metadata
 from img2ds.formats.table import open_writer
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
+
+
+def rows_name(shard: str) -> str:
+    """Return the name of the metadata table of the partial shard called `shard`."""
+    return f"{shard}_rows.parquet"
 
 
 class DatasetSink:
@@ -46,6 +55,31 @@ class DatasetSink:
         except OSError as error:
             return self.fail(error, notes)
         return output.commit()
+
+    def put_aside(
+        self, task: ShardTask, tally: Tally, notes: list[str], metadata: Callable[[], pa.Table]
+    ) -> ShardReport[Any]:
+        """See `PartialSink.put_aside`."""
+        if not tally.count:  # nothing to put aside
+            self._writer.abort()
+            self._output.abort()
+            return ShardReport(task.shard_id, tally, 0.0, notes=tuple(notes), later=task)
+        name = self._output.name
+        try:
+            aside = self._output.aside()
+            aside.counts, aside.notes = tally, notes
+            rows = metadata()
+            aside.add(self._writer.finish(rows))
+            aside.add([write_metadata(rows_name(name), aside.stage(rows_name(name)), rows)])
+            if isinstance(task.rows, pa.Table):
+                # The parent need not hold the rows of all shards that were put aside.
+                file = f"{name}_input.parquet"
+                aside.add([write_metadata(file, aside.stage(file), task.rows)])
+                task = replace(task, rows=RowRange(aside.location(file), 0, task.count))
+        except OSError as error:
+            return self.fail(error, notes)
+        report = aside.commit()
+        return report if report.error is not None else replace(report, later=task)
 
     def fail(self, error: OSError, notes: list[str]) -> ShardReport[Any]:
         """See `ShardSink.fail`."""

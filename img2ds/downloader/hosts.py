@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, NamedTuple
@@ -135,6 +136,23 @@ class Hosts(Generic[RowT]):
     def next_due(self) -> float:
         """When `take` may return a row, on trio's clock; infinity: once a row has left."""
         return self._timers[0][0] if self._timers else math.inf
+
+    @property
+    def waiting(self) -> Iterator[RowT]:
+        """The rows that wait."""
+        return (row for host in self._hosts.values() for row in host.waiting)
+
+    def withdraw(self, gone: Callable[[RowT], bool]) -> None:
+        """Forget the rows that wait and are `gone`."""
+        for host in list(self._hosts.values()):
+            kept = deque(row for row in host.waiting if not gone(row))
+            if len(kept) == len(host.waiting):
+                continue
+            self._waiting_first -= host.counted * (len(host.waiting) - len(kept))
+            host.waiting = kept
+            self._table.set_waiting(host.place, bool(kept))
+            if not kept and not host.active:
+                del self._hosts[host.name]
 
     def leave(self, row: RowT) -> None:
         """Make an active row inactive."""

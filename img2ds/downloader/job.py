@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from img2ds.config.image import FIRST_IMAGE_FORMATS
 from img2ds.config.options import Options
 from img2ds.congestion.shared_file import make_run_token, remove_files, remove_stale_files
 from img2ds.core.failure import UsageError
@@ -19,19 +20,21 @@ from img2ds.downloader import img2dataset_compat
 from img2ds.downloader.name_server import check_resolver, running_resolver
 from img2ds.downloader.planner import Input, Plan, open_input
 from img2ds.downloader.process import check_descriptors
-from img2ds.downloader.worker import ShardWorker
+from img2ds.downloader.worker import Pass, ShardWorker
 from img2ds.engine.build import Build, BuildSpec, open_build, read_manifest
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.factory import check_distributor
-from img2ds.engine.manifest import SegmentSpec
+from img2ds.engine.manifest import SegmentSpec, read_segments
+from img2ds.engine.partial import remove_partials
 from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.formats.table import check_format
 from img2ds.net.fetcher import check_proxy, open_fetcher
 from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
-from img2ds.report.units import counted
+from img2ds.report.units import counted, duration
 from img2ds.report.wandb import Board, load_wandb
 from img2ds.storage import OutputFolder
+from img2ds.storage.filesystem import as_usage_error
 
 
 @dataclass(slots=True)
@@ -67,8 +70,9 @@ def run(options: Options, provenance: Mapping[str, Any] | None = None) -> Report
     check(options)
     source = open_input(options.input)
     source.check_rows()
-    spec = _spec(options, source, provenance or {})
     folder = OutputFolder.open(options.output.output_folder)
+    options = _as_begun(options, folder)
+    spec = _spec(options, source, provenance or {})
     _check_apart(source, folder)
     if options.run.dry_run:
         assert spec.segment is not None
@@ -83,6 +87,18 @@ def run(options: Options, provenance: Mapping[str, Any] | None = None) -> Report
         else:
             _download(options, source, build)
     return report
+
+
+def _as_begun(options: Options, folder: OutputFolder) -> Options:
+    """Return the options with the default of the version that began the folder."""
+    if options.output.incremental_mode == "overwrite":
+        return options
+    with as_usage_error(f"use the folder {folder.path}"):
+        segments = read_segments(folder)
+    if not segments:
+        return options
+    recorded = segments[-1].options.get("image_formats")
+    return replace(options, image=options.image.as_begun(recorded))
 
 
 def _spec(options: Options, source: Input, provenance: Mapping[str, Any]) -> BuildSpec:
@@ -117,6 +133,10 @@ def _download(
     if build.from_img2dataset:
         shards = counted(len(build.committed), "shard")
         build.console.note(f"resuming after {shards} made by img2dataset")
+    if options.image.image_formats is FIRST_IMAGE_FORMATS:
+        build.console.note(
+            f"keeping {', '.join(FIRST_IMAGE_FORMATS)} only, as when this folder was begun"
+        )
     plan = Plan(
         source,
         options.output.number_sample_per_shard,
@@ -137,12 +157,15 @@ def _download(
             ShardWorker(options, build.folder, token=token),
             plan.tasks(),
             expect=expect,
-            # An image that kills its worker must take no other shard with it.
-            isolated=ShardWorker(options, build.folder, overlap=False, token=token),
+            isolated=ShardWorker(options, build.folder, Pass.ISOLATED, token=token),
+            last=ShardWorker(options, build.folder, Pass.LAST, token=token),
             on_commit=None if board is None else partial(board.shard, total=report.tally),
+            stopping="shards are put aside after "
+            f"{duration(options.run.grace_seconds)} for the rows in flight",
         )
     finally:
         remove_files(token)
+    remove_partials(build.folder, keep=lambda shard: True)  # and their folder if there are none
     if not plan.shard_count and report.stopped is None:
         raise UsageError("standard input has no rows: nothing to download")
     if plan.shard_count is not None:

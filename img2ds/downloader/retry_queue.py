@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -28,6 +29,15 @@ class RetryQueue(Generic[T]):
         if self._heap and self._heap[0][0] <= trio.current_time():
             return heapq.heappop(self._heap)[2]
         return None
+
+    def __iter__(self) -> Iterator[T]:
+        """Iterate over the items, in no order."""
+        return (item for _, _, item in self._heap)
+
+    def withdraw(self, gone: Callable[[T], bool]) -> None:
+        """Remove the items that are `gone`."""
+        self._heap = [entry for entry in self._heap if not gone(entry[2])]
+        heapq.heapify(self._heap)
 
     @property
     def next_due(self) -> float:

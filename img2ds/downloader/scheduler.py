@@ -14,6 +14,9 @@ A row is in exactly one state, and each state has one holder:
     DELAYED   RetryQueue    `next`, at its time:           ACTIVE, or WAITING if its host is full
     ENDED     its shard     -
 
+Rows of a shard that is put aside (`withdraw`, `stop`) are dropped, in whatever state: a later task
+makes them anew.
+
 An ended row has one of three ends: its sample was stored (`RowEnd.STORED`), it failed (a
 `Failure`), or its shard was lost and will be rebuilt with all of its rows (`RowEnd.SHARD_LOST`).
 """
@@ -102,21 +105,29 @@ class Backlog:
     def add(self, shard: Shard) -> None:
         """Add a shard, which has at least one row."""
         self._shards.append(shard)
-        self._count += shard.count
+        self._count += shard.left
 
     def pop(self) -> Row | None:
         """Return the next row, None without one."""
-        if not self._shards:
-            return None
-        shard, index = self._shards[0], self._index
-        self._index += 1
-        if self._index == shard.count:
-            self._shards.popleft()
-            self._index = 0
-        self._count -= 1
-        if self._count < self._low_water:
-            self._low.set()
-        return Row(shard, index, _host(shard.urls[index]))
+        while self._shards:
+            shard, index = self._shards[0], self._index
+            self._index += 1
+            if self._index == shard.count:
+                self._shards.popleft()
+                self._index = 0
+            if shard.has_ended(index):  # before the shard was put aside
+                continue
+            self._count -= 1
+            if self._count < self._low_water:
+                self._low.set()
+            return Row(shard, index, _host(shard.urls[index]))
+        return None
+
+    def clear(self) -> None:
+        """Drop all rows."""
+        self._shards.clear()
+        self._count = 0
+        self._low.set()
 
     async def wait_below(self, rows: int) -> None:
         """Sleep until fewer than `rows` rows are left."""
@@ -127,7 +138,11 @@ class Backlog:
 
 
 class Scheduler:
-    """The rows of all open shards. Slots call `next`, and then `retry` or `end` for each row."""
+    """The rows of all open shards. Slots call `next`, and then `retry` or `end` for each row.
+
+    Attributes:
+        stopped: whether no further row is handed out.
+    """
 
     def __init__(self, hosts: Hosts[Row]) -> None:
         self._backlog = Backlog()
@@ -137,11 +152,29 @@ class Scheduler:
         self._timer: trio.CancelScope | None = None  # of the slot that waits for the next time
         self._unended = 0
         self._closed = False
+        self.stopped = False
 
     def add(self, shard: Shard) -> None:
         """Add the next shard, which has at least one row."""
         self._backlog.add(shard)
-        self._unended += shard.count
+        self._unended += shard.left
+        self._takers.unpark_all()
+
+    def withdraw(self, shard: Shard) -> bool:
+        """Drop the rows that `shard` has left, if all of them wait. Returns whether they did."""
+        held = sum(row.shard is shard for row in (*self._retries, *self._hosts.waiting))
+        if held < shard.left:
+            return False
+        self._retries.withdraw(lambda row: row.shard is shard)
+        self._hosts.withdraw(lambda row: row.shard is shard)
+        self._unended -= held
+        self._wake()
+        return True
+
+    def stop(self) -> None:
+        """Hand out no further row: those that are active may end, the others are dropped."""
+        self.stopped = True
+        self._backlog.clear()
         self._takers.unpark_all()
 
     def close(self) -> None:
@@ -154,14 +187,15 @@ class Scheduler:
         await self._backlog.wait_below(rows)
 
     async def next(self) -> Row | None:
-        """Return the next row that may be tried, which is active now; None when all have ended."""
-        while True:
+        """Return the next row that may be tried, which is active now; None when there is none."""
+        while not self.stopped:
             row = self._take()
             if row is not None:
                 return row
             if self._closed and not self._unended:
                 return None
             await self._wait()
+        return None
 
     async def _wait(self) -> None:
         """Sleep until there may be a row. One of the slots that wait keeps the time for all."""

@@ -5,18 +5,21 @@ Rows end in any order. When the last one has, the shard's sink commits it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from img2ds.config.options import Options
 from img2ds.core.failure import Failure, Status
 from img2ds.core.naming import sample_keys
-from img2ds.core.sample import Encoded, Sample, ShardTask
+from img2ds.core.sample import Body, Encoded, Sample, ShardTask
 from img2ds.core.schema import metadata_schema, metadata_table
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
+
+#: Columns that come with the task.
+_GIVEN = ("key", "url", "caption")
 
 
 class ShardSink(Protocol):
@@ -42,10 +45,29 @@ class ShardSink(Protocol):
         ...
 
 
+@runtime_checkable
+class PartialSink(ShardSink, Protocol):
+    """A sink that can put aside what it has."""
+
+    def put_aside(
+        self, task: ShardTask, tally: Tally, notes: list[str], metadata: Callable[[], pa.Table]
+    ) -> ShardReport[Any]:
+        """Put aside what there is so far, for `task` to be completed later. Blocks.
+
+        Args:
+            metadata: makes the table of all rows; those without a status have not ended.
+
+        Returns:
+            A report with the task that completes the shard, or with why it cannot be put aside.
+        """
+        ...
+
+
 class Shard:
     """The rows of a `ShardTask` and their outcomes.
 
     Attributes:
+        left: rows that have not ended.
         error: why the shard is lost, if it is.
 
     Args:
@@ -57,7 +79,8 @@ class Shard:
         count = table.num_rows
         self.id = task.shard_id
         self.count = count
-        self._unended = count
+        self.left = count
+        self._task = task
         self.tally = Tally()
         self.notes: list[str] = []
         self.error: OSError | None = None
@@ -127,20 +150,83 @@ class Shard:
         columns["original_height"][index] = image.original_height
         if image.exif is not None:
             columns["exif"][index] = image.exif
+        self._add(index, image.data)
+        self.tally.add_success(len(image.data))
+
+    def _add(self, index: int, image: Body) -> None:
+        """Write the sample of a row whose columns are known. Raises as `store`."""
         metadata: dict[str, Any] = {name: values[index] for name, values in self._additional}
         for name in self._names:
             if name not in metadata:
-                metadata[name] = columns[name][index]
+                metadata[name] = self._columns[name][index]
         caption = None
         if self._captions is not None:
             caption = self._captions[index] or ""
-        self._sink.add(Sample(index, self.keys[index], image.data, caption, metadata))
-        self.tally.add_success(len(image.data))
+        self._sink.add(Sample(index, self.keys[index], image, caption, metadata))
 
     def end_row(self) -> bool:
         """Count one row as ended, whatever its end. Returns whether it was the last one."""
-        self._unended -= 1
-        return not self._unended
+        self.left -= 1
+        return not self.left
+
+    def has_ended(self, index: int) -> bool:
+        """Return whether row `index` has ended with a sample or a failure."""
+        return self._status[index] is not None
+
+    @property
+    def can_put_aside(self) -> bool:
+        """Whether the shard can be put aside."""
+        return isinstance(self._sink, PartialSink)
+
+    def put_aside(self) -> ShardReport[Any]:
+        """Put aside what the shard has so far. Blocks: call it from a thread.
+
+        Disk trouble is reported, not raised.
+        """
+        assert isinstance(self._sink, PartialSink)
+        if self.error is not None:
+            return self._sink.fail(self.error, self.notes)
+        return self._sink.put_aside(
+            self._task,
+            self.tally,
+            self.notes,
+            lambda: metadata_table(self._schema, self._columns),
+        )
+
+    def restore(self, rows: pa.Table, tally: Tally, images: Iterator[tuple[str, bytes]]) -> None:
+        """Begin with the rows that the shard had when it was put aside. Blocks.
+
+        When the samples cannot be written, the shard is lost: see `error`.
+
+        Args:
+            rows: the metadata of all rows; those without a status have not ended.
+            tally: of the rows that have ended.
+            images: by their keys.
+
+        Raises:
+            KeyError, ValueError: these are not the rows of this shard, or damaged.
+        """
+        keys, urls = rows.column("key").to_pylist(), rows.column("url").to_pylist()
+        if keys != self.keys or urls != self.urls or rows.column("status").null_count == 0:
+            raise ValueError("it has other rows")
+        for name in set(self._names).difference(_GIVEN, (n for n, _ in self._additional)):
+            self._columns[name][:] = rows.column(name).to_pylist()
+        places = {key: place for place, key in enumerate(self.keys)}
+        for key, image in images:
+            place = places[key]
+            if self._status[place] != Status.SUCCESS.value:
+                raise ValueError(f"it has a sample of row {place}, which has none")
+            try:
+                self._add(place, image)
+            except OSError as error:
+                self.error = error
+                return
+        self.tally = tally
+        self.left = self._status.count(None)
+
+    def abandon(self) -> None:
+        """Close the files of a shard that is not made."""
+        self._sink.fail(OSError("abandoned"), [])
 
     def commit(self) -> ShardReport[Any]:
         """Commit the shard. Blocks: call it from a thread.

@@ -1,8 +1,10 @@
 """A worker: makes a stream of shards in one process, in one trio run.
 
 Shards overlap: the next one's rows are loaded while the last slow downloads of this one finish, so
-that slots are never idle at the end of a shard. Every row has a time limit, so every shard ends;
-none waits for another to be committed.
+that slots are never idle at the end of a shard. Every row has a time limit, so every shard ends.
+
+A shard is put aside with what it has (see `engine.partial`) when the run has to end soon, or when
+its last rows wait while no further shard may be opened.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -27,10 +30,15 @@ from img2ds.core.sample import ShardTask
 from img2ds.downloader.dataset_sink import DatasetSink
 from img2ds.downloader.pipeline import Pipeline
 from img2ds.downloader.process import prepare_process
+from img2ds.downloader.renderer import Renderer
+from img2ds.downloader.resume import restore
 from img2ds.downloader.shard import Shard
+from img2ds.engine.distributors.contract import is_stopping
 from img2ds.engine.shard_output import ShardOutput
+from img2ds.formats.contract import DamagedShardError
 from img2ds.net.fetcher import open_fetcher, open_resolver
 from img2ds.net.probe import probe
+from img2ds.net.request import accepting
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.report.tally import Tally
 from img2ds.report.units import duration
@@ -44,10 +52,25 @@ PROGRESS_INTERVAL = 0.5
 OPEN_ROWS = 20_000
 #: Open shards at least and at most; each holds a file and a write buffer.
 MIN_OPEN, MAX_OPEN = 4, 64
+#: Seconds that the next shard waits for an open one to end, before those that wait are put aside.
+LATE_AFTER = 10.0
 
 #: From a task to its shard, or to the report of one that is committed already. Blocks. OSError,
 #: UsageError and ArrowException are reported as the shard's error.
 Opener = Callable[[Any], Shard | ShardReport[Any]]
+
+
+class Pass(Enum):
+    """Which shards a worker makes.
+
+    `FIRST`: all. `ISOLATED`: those that were lost, one at a time: an image that kills its worker,
+    or takes all memory, must not take another shard with it. `LAST`: those that were put aside, as
+    many at once as may be open, since their rows wait.
+    """
+
+    FIRST = "first"
+    ISOLATED = "isolated"
+    LAST = "last"
 
 
 class ShardOpener:
@@ -65,6 +88,33 @@ class ShardOpener:
         if report is not None:
             return report
         table = read_rows(task, self._options.input.columns, self._reader)
+        notes = []
+        try:
+            shard = self._resumed(task, table, output)
+            if shard is not None:
+                return shard
+        except (DamagedShardError, UsageError) as error:
+            notes.append(f"the partial shard {output.name} is damaged, and made anew: {error}")
+            output.remove_partial()
+        shard = self._shard(task, table, output)
+        shard.notes += notes
+        return shard
+
+    def _resumed(self, task: ShardTask, table: pa.Table, output: ShardOutput) -> Shard | None:
+        """Return the shard with what was put aside; None without. Raises DamagedShardError."""
+        marker = output.partial_marker()
+        if marker is None:
+            return None
+        output.partial = True
+        shard = self._shard(task, table, output)
+        try:
+            restore(shard, output.name, marker, self._folder, self._options)
+        except DamagedShardError:
+            shard.abandon()
+            raise
+        return shard
+
+    def _shard(self, task: ShardTask, table: pa.Table, output: ShardOutput) -> Shard:
         return Shard(task, table, self._options, DatasetSink(output, self._options))
 
 
@@ -73,15 +123,14 @@ class ShardWorker:
     """Makes shards: the callable that distributors run, once in each process.
 
     Attributes:
-        overlap: false for shards that were lost before: an image that kills its worker, or takes
-            all memory, must not take another shard with it.
+        makes: which shards it makes.
         opener: called in the process. A caller's own may send images elsewhere than into a dataset.
         token: of the files that the workers of a machine share; None for a worker alone.
     """
 
     options: Options
     folder: OutputFolder
-    overlap: bool = True
+    makes: Pass = Pass.FIRST
     opener: Callable[[Options, OutputFolder], Opener] = ShardOpener
     token: str | None = None
 
@@ -91,9 +140,19 @@ class ShardWorker:
         opener = self.opener(self.options, self.folder)
         machine = Machine(self.token)
         try:
-            trio.run(_Run(self.options, opener, tasks, emit, self.overlap, machine).main)
+            trio.run(_Run(self.options, opener, tasks, emit, self.makes, machine).main)
         finally:
             machine.close()
+
+
+def _most_open(options: Options, makes: Pass) -> int:
+    """Return how many shards may be open at once."""
+    if makes is Pass.ISOLATED:
+        return 1
+    if makes is Pass.LAST:
+        return MAX_OPEN
+    rows = options.output.number_sample_per_shard
+    return min(max(MIN_OPEN, math.ceil(OPEN_ROWS / rows)), MAX_OPEN)
 
 
 class _Run:
@@ -105,7 +164,7 @@ class _Run:
         opener: Opener,
         tasks: Iterator[Any],
         emit: Callable[[Any], None],
-        overlap: bool,
+        makes: Pass,
         machine: Machine,
     ) -> None:
         self._machine = machine
@@ -114,13 +173,13 @@ class _Run:
         self._opener = opener
         self._tasks = tasks
         self._emit = emit
-        rows = options.output.number_sample_per_shard
-        most = min(max(MIN_OPEN, math.ceil(OPEN_ROWS / rows)), MAX_OPEN)
-        self._open = trio.Semaphore(most if overlap else 1)
+        self._makes = makes
+        self._open = trio.Semaphore(_most_open(options, makes))
         self._commits = trio.CapacityLimiter(2)
+        self._rows = trio.CancelScope()  # of the rows in flight
 
     async def main(self) -> None:
-        network = self._options.network
+        network = accepting(self._options.network, self._options.image.image_formats)
         path = NetworkPath(self._machine)
         names = DnsNames(self._machine.token)
         resolver = open_resolver(network, self._machine, names)
@@ -128,6 +187,7 @@ class _Run:
         controller = Controller(path, network.thread_count, partial(probe, path, resolver))
         table = HostTable(self._machine.token, self._machine.index)
         self._machine.when_dead.append(table.clear_worker)
+        renderer = Renderer(self._options.image, isolated=self._makes is Pass.ISOLATED)
         try:
             async with trio.open_nursery() as progress:
                 progress.start_soon(controller.run)
@@ -137,16 +197,24 @@ class _Run:
                         fetcher,
                         finished=lambda shard: nursery.start_soon(self._commit, shard, controller),
                         controller=controller,
+                        renderer=renderer,
                         table=table,
                     )
+                    progress.start_soon(self._beat, renderer)
                     progress.start_soon(self._report, pipeline, controller, progress.cancel_scope)
-                    nursery.start_soon(self._load, pipeline)
-                    await pipeline.run()
+                    nursery.start_soon(self._load, pipeline, nursery)
+                    with self._rows:
+                        await pipeline.run()
+                # The run stops: nothing else leaves shards behind.
+                async with trio.open_nursery() as nursery:
+                    for shard in self._shards.values():
+                        nursery.start_soon(self._put_aside, shard)
                 progress.cancel_scope.cancel()
             self._emit(Progress(pipeline.take_progress()))
             if self._shards:
                 self._give_up(controller)
         finally:
+            renderer.close()
             resolver.close()
             names.close()
             await fetcher.aclose()
@@ -155,17 +223,30 @@ class _Run:
         """Report the open shards as failed: the outage lasts too long."""
         why = f"{controller.outage.words} for {duration(controller.outage_seconds)}"
         for shard in self._shards.values():
-            shard.error = OSError(why)
-            self._emit(replace(shard.commit(), error=f"{why} (--max_outage)", fatal=True))
+            if shard.can_put_aside:
+                report = shard.put_aside()
+            else:
+                shard.error = OSError(why)
+                report = shard.commit()
+            why_not = f"{why} (--max_outage)"
+            self._emit(replace(report, error=why_not, fatal=True, later=None))
 
-    async def _load(self, pipeline: Pipeline) -> None:
+    async def _load(self, pipeline: Pipeline, nursery: trio.Nursery) -> None:
         """Keep the scheduler supplied, one shard ahead."""
         while True:
             await pipeline.scheduler.wait_below(max(self._options.network.thread_count // 4, 1))
-            await self._open.acquire()
+            while not self._stopping:
+                with trio.move_on_after(LATE_AFTER):
+                    await self._open.acquire()
+                    break
+                if self._makes is Pass.FIRST:
+                    self._put_late_aside(pipeline, nursery)
             task = await trio.to_thread.run_sync(next, self._tasks, None, abandon_on_cancel=True)
             if task is None:
                 break
+            if self._stopping:
+                self._emit(ShardReport(task.shard_id, Tally(), 0.0, later=task))
+                continue
             try:
                 shard = await trio.to_thread.run_sync(self._opener, task)
                 if isinstance(shard, ShardReport):
@@ -178,8 +259,34 @@ class _Run:
                 self._emit(ShardReport(task.shard_id, Tally(), 0.0, message))
                 continue
             self._shards[shard.id] = shard
+            if shard.tally.count and self._makes is not Pass.LAST:
+                pipeline.add_progress(shard.tally)
             pipeline.scheduler.add(shard)
         pipeline.scheduler.close()
+
+    @property
+    def _stopping(self) -> bool:
+        return is_stopping(self._tasks)
+
+    def _stop(self, pipeline: Pipeline) -> None:
+        """Start no further row, and give those in flight a grace time."""
+        if not all(shard.can_put_aside for shard in self._shards.values()):
+            return  # they are made to their end
+        self._rows.deadline = trio.current_time() + self._options.run.grace_seconds
+        pipeline.scheduler.stop()
+        self._open.release()  # wakes the loader
+
+    def _put_late_aside(self, pipeline: Pipeline, nursery: trio.Nursery) -> None:
+        """Put the open shards aside whose rows all wait."""
+        for shard in self._shards.values():
+            if shard.can_put_aside and shard.left and pipeline.scheduler.withdraw(shard):
+                nursery.start_soon(self._put_aside, shard)
+
+    async def _put_aside(self, shard: Shard) -> None:
+        report = await trio.to_thread.run_sync(shard.put_aside, limiter=self._commits)
+        del self._shards[shard.id]
+        self._open.release()
+        self._emit(report)
 
     async def _commit(self, shard: Shard, controller: Controller) -> None:
         shard.tally.network = controller.figures
@@ -188,12 +295,19 @@ class _Run:
         self._open.release()
         self._emit(report)
 
+    async def _beat(self, renderer: Renderer) -> None:
+        while True:
+            renderer.beat()
+            await trio.sleep(PROGRESS_INTERVAL)
+
     async def _report(
         self, pipeline: Pipeline, controller: Controller, run: trio.CancelScope
     ) -> None:
-        """Report progress; end the run when an outage has lasted too long."""
+        """Report progress; end the run when it is to stop, or an outage has lasted too long."""
         while True:
             await trio.sleep(PROGRESS_INTERVAL)
+            if self._stopping and not pipeline.scheduler.stopped:
+                self._stop(pipeline)
             condition = controller.condition if controller.leads else None
             self._emit(Progress(pipeline.take_progress(), condition))
             if controller.outage_seconds > self._options.network.max_outage:

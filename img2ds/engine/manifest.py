@@ -22,6 +22,7 @@ from img2ds.core.naming import (
     shard_of_file,
 )
 from img2ds.engine.fingerprint import difference, input_difference
+from img2ds.engine.partial import remove_partials
 from img2ds.storage import OutputFolder
 
 MANIFEST = "_img2ds/manifest.json"
@@ -45,6 +46,12 @@ class Segment:
     def file_names(self) -> list[str]:
         """The names of its input's files; whole paths for the stages of laion."""
         return [str(file["name"]) for file in self.fingerprint["files"]]
+
+    def makes_same(self, other: Segment) -> bool:
+        """Return whether both make the same shards."""
+        return (self.fingerprint, self.options, self.first_shard) == (
+            other.fingerprint, other.options, other.first_shard,
+        )  # fmt: skip
 
     def numbers(self, last: int) -> range:
         """Return the numbers of its shards; up to `last` while their count is unknown."""
@@ -86,6 +93,7 @@ class Manifest:
     Attributes:
         current: the place of the segment that this run works on.
         leftovers: files to remove before shards are made.
+        before: the segments that the folder had, whose partial shards are kept.
         from_img2dataset: whether the committed shards are img2dataset's.
     """
 
@@ -94,6 +102,7 @@ class Manifest:
     committed: set[int]
     current: int = 0
     leftovers: list[str] = field(default_factory=list)
+    before: list[Segment] = field(default_factory=list)
     from_img2dataset: bool = False
 
     def begin(self) -> None:
@@ -105,7 +114,18 @@ class Manifest:
         # Markers go first: if this is cut off, what is left counts as missing, not as done.
         self.folder.remove(name for name in self.leftovers if name.endswith(STATS_SUFFIX))
         self.folder.remove(self.leftovers)
+        remove_partials(self.folder, self._keeps_partial)
         self.save()
+
+    def _keeps_partial(self, shard: int) -> bool:
+        """Return whether a partial shard is of an input and options that it can go on with."""
+        if shard in self.committed:
+            return False
+        return any(
+            shard in segment.numbers(shard)
+            for segment in self.before
+            if any(segment.makes_same(other) for other in self.segments)
+        )
 
     @property
     def segment(self) -> Segment:
@@ -139,14 +159,14 @@ def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
     names = folder.names()
     names += [name for place in wanted.subfolders for name in folder.names(place)]
     segments = read_segments(folder)
-    known = bool(segments)
+    before = list(segments)
     committed = committed_shards(names)
     new = Segment(wanted.fingerprint, wanted.options, 0, wanted.shard_count)
     if wanted.mode == "overwrite":
         return Manifest(folder, [new], set(), leftovers=_shard_files(folder, names, wanted))
     while segments and not _committed_of(segments[-1], committed):
         segments.pop()  # nothing of it was committed: it is not resumed
-    manifest = Manifest(folder, segments or [new], committed)
+    manifest = Manifest(folder, segments or [new], committed, before=before)
     if segments:
         manifest.current = _choose(manifest, new, wanted.mode)
     elif committed:
@@ -154,7 +174,7 @@ def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
         manifest.from_img2dataset = True
     missing = [name for name in names if shard_of_file(name) not in committed]
     manifest.leftovers = _shard_files(folder, missing, wanted)
-    if manifest.leftovers and not known and not committed:
+    if manifest.leftovers and not before and not committed:
         raise UsageError(
             f"{folder.path} holds {manifest.leftovers[0]}, which this run would replace, and no "
             "record of what made it: choose another --output_folder, or replace all files of that "

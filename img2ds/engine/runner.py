@@ -14,7 +14,7 @@ from typing import Any
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import shard_name, stats_name
 from img2ds.engine.cpu_time import CpuTime, TimedWorker
-from img2ds.engine.distributors.contract import Distributor, TaskLost, Worker
+from img2ds.engine.distributors.contract import Distributor, TaskLost, Worker, WorkersDieError
 from img2ds.engine.run_report import RunReport
 from img2ds.engine.stop import StopNow, StopSwitch
 from img2ds.report.console import Console
@@ -52,13 +52,17 @@ class Work:
     Attributes:
         expect: returns how many rows and shards there are to make, as far as is known by now.
         isolated: the worker for tasks that were lost before.
+        last: the worker that completes shards which were put aside.
+        stopping: what a stop does to the shards in flight, for people.
         on_commit: called for each committed shard, after the report has counted it.
     """
 
     worker: Worker
     expect: Callable[[], tuple[int | None, int | None]]
     isolated: Worker
+    last: Worker
     on_commit: Callable[[ShardReport[Any]], None] | None = None
+    stopping: str | None = None
 
 
 class Runner:
@@ -73,13 +77,14 @@ class Runner:
         self._noun = context.report.labels.shard
         self._in_flight: dict[int, Any] = {}
         self._broken: dict[int, tuple[Any, str]] = {}
+        self._put_aside: dict[int, Any] = {}
         # Workers on this machine write where this process reads.
         self._visible = not context.distributor.spans_machines
         self._next_lock_check = 0.0
         self._stop_reported = False
 
     def run(self, tasks: Iterator[Any], retries: int) -> None:
-        """Run `tasks`, and those that were lost up to `retries` times more.
+        """Run `tasks`, those that were lost up to `retries` times more, and those put aside last.
 
         Raises:
             UsageError: the tasks cannot be read; nothing was done.
@@ -90,14 +95,15 @@ class Runner:
         console.start()
         self._expect()
         try:
-            self._pass(self._work.worker, tasks)
-            for _ in range(retries):
-                if not self._broken or stop.reason is not None:
-                    break
-                again = [task for task, _ in self._broken.values()]
-                self._broken.clear()
-                console.note(f"retrying {counted(len(again), self._noun)}")
-                self._pass(self._work.isolated, iter(again))
+            self._passes(self._work.worker, tasks, retries)
+            if self._put_aside and not stop.is_set():
+                last = list(self._put_aside.values())
+                self._put_aside.clear()
+                report.put_aside = 0
+                console.note(f"completing {counted(len(last), self._noun)} put aside")
+                self._passes(self._work.last, iter(last), retries)
+            if stop.ends_soon():
+                self._in_flight.clear()  # they were not begun
         except StopNow:
             pass
         except RuntimeError as error:  # the distributor gave up
@@ -110,11 +116,38 @@ class Runner:
         report.stopped = stop.reason
         report.interrupted = stop.interrupted
 
+    def _passes(self, worker: Worker, tasks: Iterator[Any], retries: int) -> None:
+        """Run `tasks`, and those that were lost up to `retries` times more."""
+        try:
+            self._pass(worker, tasks)
+        except WorkersDieError as error:
+            if not retries:
+                raise
+            # Whatever kills them, isolated workers can live with most of it.
+            self._console.note(f"{error}: going on with one {self._noun} at a time for each")
+            self._pass(self._work.isolated, self._left(tasks))
+        for _ in range(retries):
+            if not self._broken or self._stop.reason is not None:
+                break
+            again = [task for task, _ in self._broken.values()]
+            self._broken.clear()
+            self._console.note(f"retrying {counted(len(again), self._noun)}")
+            self._pass(self._work.isolated, iter(again))
+
+    def _left(self, tasks: Iterator[Any]) -> Iterator[Any]:
+        """Yield the tasks that a pass has lost, those it has not come to, and the rest."""
+        lost = [*(task for task, _ in self._broken.values()), *self._in_flight.values()]
+        self._broken.clear()
+        self._in_flight.clear()
+        yield from lost
+        yield from tasks
+
     def _pass(self, worker: Worker, tasks: Iterator[Any]) -> None:
         distributor = self._context.distributor
         if distributor.spans_machines:
             worker = TimedWorker(worker)
-        with closing(distributor.stream(worker, self._given(tasks))) as reports:
+        given, stopping = self._given(tasks), self._stop.ends_soon
+        with closing(distributor.stream(worker, given, stopping)) as reports:
             for message in reports:
                 if isinstance(message, TaskLost):
                     self._break(message.shard_id, message.why)
@@ -151,6 +184,11 @@ class Runner:
         for note in ended.notes:
             self._console.note(note.rstrip())
         self._console.shard(shard_name(ended.shard_id, self._context.digits), ended)
+        if ended.later is not None:
+            del self._in_flight[ended.shard_id]
+            self._put_aside[ended.shard_id] = ended.later
+            self._report.put_aside += ended.tally.count > 0
+            return
         if ended.error is not None:
             self._break(ended.shard_id, ended.error)
             if ended.fatal:
@@ -190,10 +228,8 @@ class Runner:
     def _check_stop(self) -> None:
         if self._stop.interrupted and not self._stop_reported:
             self._stop_reported = True
-            self._console.note(
-                f"stopping: finishing the {self._noun}s in flight, starting no more; press Ctrl-C "
-                "again to stop at once"
-            )
+            how = self._work.stopping or f"finishing the {self._noun}s in flight, starting no more"
+            self._console.note(f"stopping: {how}; press Ctrl-C again to stop at once")
 
     def _check_locks(self) -> None:
         now = time.monotonic()

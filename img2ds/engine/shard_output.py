@@ -6,6 +6,7 @@ wrong with a disk, and whether other shards can fare better.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -17,7 +18,8 @@ from typing import Any
 
 from img2ds.core.naming import shard_name, stats_name
 from img2ds.core.sample import FileRecord
-from img2ds.engine.marker import load_marker, marker_json
+from img2ds.engine.marker import CommitMarker, load_marker, marker_json
+from img2ds.engine.partial import partial_folder, remove_partial
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.storage import OutputFolder, commit, file_record
@@ -38,6 +40,7 @@ class ShardOutput:
         counts: the outcomes of its rows; written to the commit marker.
         notes: lines for the log.
         emit: takes reports for the parent process.
+        partial: whether there is a partial shard, which is not needed any more after the commit.
 
     Args:
         digits: digits of the shard's name.
@@ -52,11 +55,13 @@ class ShardOutput:
         emit: Callable[[Any], None] | None = None,
     ) -> None:
         self.number = number
+        self.partial = False
         self.name = shard_name(number, digits)
         self.counts = counts or Counts()
         self.notes: list[str] = []
         self.emit = emit or _discard
         self._folder = folder
+        self._digits = digits
         self._marker = stats_name(number, digits)
         self._reported = Counts()
         self._staged: dict[str, None] = {}
@@ -76,6 +81,25 @@ class ShardOutput:
             return None
         marker = load_marker(self._folder, self._marker)
         return ShardReport(self.number, marker.counts, marker.duration)
+
+    def partial_marker(self) -> CommitMarker | None:
+        """Return the marker of the partial shard; None without one. Raises as above."""
+        aside = partial_folder(self._folder)
+        return load_marker(aside, self._marker) if aside.exists(self._marker) else None
+
+    def aside(self) -> ShardOutput:
+        """Return the output of the partial shard: files staged here can be published there."""
+        remove_partial(self._folder, self.name)
+        return ShardOutput(partial_folder(self._folder), self.number, self._digits)
+
+    def remove_partial(self) -> None:
+        """Remove the partial shard. Raises OSError."""
+        self.partial = False
+        remove_partial(self._folder, self.name)
+
+    def location(self, name: str) -> str:
+        """Return the path or URL of a published file."""
+        return f"{self._folder.path}/{name}"
 
     def stage(self, name: str) -> str:
         """Return the local staging path of a file that `add` may publish as `name`."""
@@ -127,6 +151,9 @@ class ShardOutput:
                 return report
         except OSError as error:
             return self.cannot_write(error)
+        if self.partial:
+            with contextlib.suppress(OSError):  # the next run removes it
+                self.remove_partial()
         self.report_progress()
         return self._report(None)
 

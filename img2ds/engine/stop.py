@@ -8,6 +8,8 @@ import time
 from types import FrameType
 from typing import Any
 
+_TIME_IS_OVER = "--max_runtime is over"
+
 
 class StopNow(BaseException):
     """Drop the shards in flight. Not an Exception: nothing on the way may swallow it."""
@@ -39,8 +41,12 @@ class StopSwitch:
     def is_set(self) -> bool:
         """Return whether no more shards are to be started."""
         if self.reason is None and self._end is not None and time.monotonic() >= self._end:
-            self.set("--max_runtime is over")
+            self.set(_TIME_IS_OVER)
         return self.reason is not None
+
+    def ends_soon(self) -> bool:
+        """Return whether the shards in flight are to end soon, too: whoever stops it waits."""
+        return self.is_set() and (self.interrupted or self.reason == _TIME_IS_OVER)
 
     def __enter__(self) -> StopSwitch:
         if threading.current_thread() is threading.main_thread():

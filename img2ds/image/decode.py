@@ -1,7 +1,7 @@
 """Image files to pixels: RGB or grey, 8 bits, on white where they are transparent.
 
 Pillow decodes every format. Faster decoders take the kinds they are known to decode right, see
-`_FASTER`: the compiled ones the common JPEGs and PNGs, libjpeg-turbo (simplejpeg) and OpenCV most
+`_DECODERS`: the compiled ones the common JPEGs and PNGs, libjpeg-turbo (simplejpeg) and OpenCV most
 others.
 """
 
@@ -9,28 +9,42 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
+from img2ds.core.failure import Failure, Reason
+from img2ds.image.first_frame import place, plain_gif, plain_webp
 from img2ds.image.header import Header
-from img2ds.image.icc import cmyk_to_srgb
+from img2ds.image.headers.jpeg import has_end
+from img2ds.image.hidden import plain_avif, plain_tiff
+from img2ds.image.icc import Conversion, cmyk_to_srgb, conversion
 from img2ds.image.jpeg import decode_rgb, reduction
+from img2ds.image.jpeg_end import is_whole, with_end
+from img2ds.image.jpeg_plain import plain_jpeg
 from img2ds.image.orient import Pixels
 from img2ds.image.png import decode_png
+from img2ds.image.png_plain import plain_png
+from img2ds.image.pnm import decode_pnm
 from img2ds.image.strips import flatten, narrow, on_white, strips, swap_colours
 
 # A worker has one core: its codecs must not start threads.
 cv2.setNumThreads(1)
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 # Errors go to the image's row, not to stderr as well.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 # Headers are checked against max_decoded_pixels before an image is opened.
 Image.MAX_IMAGE_PIXELS = None
+
+#: Bytes that OpenCV needs to know a WebP.
+_SHORTEST_WEBP = 32
 
 _CUT_SHORT = "image is cut short"
 _BROKEN = "broken image data"
@@ -56,6 +70,7 @@ class _Request:
     body: bytes | bytearray
     header: Header
     min_size: tuple[int, int]
+    max_pixels: int
     buffer: Pixels | None
     declined: bool
 
@@ -81,43 +96,64 @@ def decode(
             reason at the end of the file only, after all the work.
 
     Returns:
-        Pixels as stored: RGB [height, width, 3], or grey [height, width].
+        Pixels as stored: RGB [height, width, 3], or grey [height, width]. Colours are still those
+        of the profile, but for transparent images, which are on white, and for CMYK.
 
     Raises:
         DecodeError: the body is broken or cut short.
         BombError: a frame is larger than the header states.
     """
-    if not header.complete:
+    if not header.complete and header.format != "png":  # whose pixels may all be there
         raise DecodeError(_CUT_SHORT, truncated=True)
-    faster = _FASTER.get(header.format)
-    if faster is not None:
-        pixels = faster(_Request(body, header, min_size, buffer, declined))
+    decoder = _DECODERS.get(header.format)
+    if decoder is not None:
+        pixels = decoder(_Request(body, header, min_size, max_pixels, buffer, declined))
         if pixels is not None:
             return pixels
     return _decode_by_pillow(body, header, max_pixels)
 
 
 def _decode_jpeg(request: _Request) -> Pixels | None:
-    header, buffer = request.header, request.buffer
-    if header.channels not in (1, 3) or header.depth != 8 or header.lossless:
-        return None
-    scale = reduction(header, request.min_size)
-    width, height = -(-header.width // scale), -(-header.height // scale)
-    if buffer is not None and 3 * width * height > len(buffer):
-        buffer = None
+    header = request.header
     if header.channels == 3 and not request.declined:
-        pixels = decode_rgb(request.body, header, scale, buffer)
+        scale = reduction(header, request.min_size)
+        size = 3 * -(-header.width // scale) * -(-header.height // scale)
+        fits = request.buffer is not None and size <= len(request.buffer)
+        pixels = decode_rgb(request.body, header, scale, request.buffer if fits else None)
         if pixels is not None:
             return pixels
-    size = (0, 0) if scale == 1 else (width, height)  # zeros ask simplejpeg for all pixels
-    colours = "GRAY" if header.channels == 1 else "RGB"
+    body = plain_jpeg(request.body, header.channels)
     try:
-        pixels = _decode_by_simplejpeg(request.body, colours, size, buffer)
-    except ValueError as error:
-        if "subsampling" in str(error):  # a kind that TurboJPEG does not know
-            return None
-        raise DecodeError("broken JPEG") from None
-    return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+        return _decode_by_libjpeg(replace(request, body=body))
+    except DecodeError as error:
+        if not error.truncated or has_end(body):
+            raise
+    body = with_end(body)
+    pixels = _decode_by_libjpeg(replace(request, body=body))
+    if not is_whole(body):
+        raise DecodeError(_CUT_SHORT, truncated=True)
+    return pixels
+
+
+def _decode_by_libjpeg(request: _Request) -> Pixels:
+    """Decode a plain JPEG by simplejpeg, which scales, or else by Pillow."""
+    header, buffer = request.header, request.buffer
+    if header.channels in (1, 3) and header.depth == 8 and not header.lossless:
+        scale = reduction(header, request.min_size)
+        width, height = -(-header.width // scale), -(-header.height // scale)
+        if buffer is not None and 3 * width * height > len(buffer):
+            buffer = None
+        size = (0, 0) if scale == 1 else (width, height)  # zeros ask simplejpeg for all pixels
+        colours = "GRAY" if header.channels == 1 else "RGB"
+        try:
+            pixels = _decode_by_simplejpeg(request.body, colours, size, buffer)
+        except ValueError:
+            pass  # such as a subsampling that TurboJPEG does not know
+        else:
+            return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    if not has_end(request.body):  # Pillow does not tell
+        raise DecodeError(_CUT_SHORT, truncated=True)
+    return _decode_by_pillow(request.body, header, header.width * header.height)
 
 
 def _decode_by_simplejpeg(
@@ -127,7 +163,7 @@ def _decode_by_simplejpeg(
 
     Raises:
         DecodeError: the end is missing.
-        ValueError: libjpeg cannot decode it.
+        ValueError: TurboJPEG cannot decode it.
     """
     width, height = min_size
     for strict in (True, False):
@@ -136,7 +172,8 @@ def _decode_by_simplejpeg(
                 body, colours, min_height=height, min_width=width, buffer=buffer, strict=strict
             )
         except ValueError as error:
-            if strict and "premature end" in str(error).lower():
+            # Only the first warning is told.
+            if strict and ("premature end" in str(error).lower() or not has_end(body)):
                 raise DecodeError(_CUT_SHORT, truncated=True) from None
             if not strict:
                 raise
@@ -151,27 +188,73 @@ def _decode_png(request: _Request) -> Pixels | None:
     if pixels is not None:
         if pixels.shape[2] == 1:
             return pixels[:, :, 0]
-        return flatten(pixels) if pixels.shape[2] == 4 else pixels
-    if header.animated or header.palette or header.depth not in (8, 16):
-        return None
-    if header.transparent and (header.channels == 1 or header.depth == 16):
-        return None  # OpenCV ignores tRNS in grey images
-    return _decode_by_opencv(request.body)
+        return flatten(pixels, _conversion(header)) if pixels.shape[2] == 4 else pixels
+    body = plain_png(request.body, header)
+    if isinstance(body, Failure):
+        raise DecodeError(body.message, truncated=body.reason == Reason.TRUNCATED_IMAGE)
+    # OpenCV ignores tRNS in grey images.
+    rare = header.transparent and (header.channels == 1 or header.depth == 16)
+    if rare or header.palette or header.depth not in (8, 16):
+        return _decode_by_pillow(body, header, request.max_pixels)
+    return _decode_by_opencv(body, header)
 
 
-def _decode_webp(request: _Request) -> Pixels | None:
-    return None if request.header.animated else _decode_by_opencv(request.body)
+def _decode_webp(request: _Request) -> Pixels:
+    header, body = request.header, request.body
+    if header.frame is not None:
+        body = plain_webp(body, header.frame)
+    if len(body) < _SHORTEST_WEBP:
+        body = bytes(body).ljust(_SHORTEST_WEBP, b"\0")
+    return place(_decode_by_opencv(body, header), header)
 
 
-#: Decoders that are faster than Pillow, by format. Each returns None for kinds it declines.
-_FASTER: dict[str, Callable[[_Request], Pixels | None]] = {
+def _decode_gif(request: _Request) -> Pixels:
+    header = request.header
+    assert header.frame is not None
+    body = plain_gif(request.body, header.frame)
+    return place(_decode_by_pillow(body, header, request.max_pixels), header)
+
+
+def _decode_avif(request: _Request) -> Pixels:
+    body = plain_avif(request.body)
+    return _decode_by_pillow(body, request.header, request.max_pixels)
+
+
+def _decode_tiff(request: _Request) -> Pixels:
+    body = plain_tiff(request.body)
+    return _decode_by_pillow(body, request.header, request.max_pixels)
+
+
+def _decode_pnm(request: _Request) -> Pixels:
+    try:
+        pixels = decode_pnm(request.body)
+    except ValueError:
+        raise DecodeError(_BROKEN) from None
+    if pixels is None:
+        raise DecodeError(_CUT_SHORT, truncated=True)
+    return pixels
+
+
+#: Decoders of formats; Pillow has the others. Each returns None for kinds that it declines.
+_DECODERS: dict[str, Callable[[_Request], Pixels | None]] = {
     "jpeg": _decode_jpeg,
     "png": _decode_png,
     "webp": _decode_webp,
+    "gif": _decode_gif,
+    "avif": _decode_avif,
+    "tiff": _decode_tiff,
+    "pnm": _decode_pnm,
 }
 
 
-def _decode_by_opencv(body: bytes | bytearray) -> Pixels:
+def _conversion(header: Header) -> Conversion | None:
+    """Return the conversion that comes before white is put behind an image."""
+    if header.icc is None or not header.transparent:
+        return None
+    return conversion(header.icc, header.channels)
+
+
+def _decode_by_opencv(body: bytes | bytearray, header: Header) -> Pixels:
     try:
         pixels: Pixels | None = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -182,14 +265,21 @@ def _decode_by_opencv(body: bytes | bytearray) -> Pixels:
         pixels = narrow(pixels)
     if pixels.ndim == 2:
         return pixels
-    return flatten(pixels, reverse=True) if pixels.shape[2] == 4 else swap_colours(pixels)
+    convert = _conversion(header)
+    if pixels.shape[2] == 4:
+        return flatten(pixels, convert, reverse=True)
+    pixels = swap_colours(pixels)
+    return pixels if convert is None else convert(pixels)
 
 
 def _decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) -> Pixels:
+    shown = header.frame or header
     try:
         with Image.open(io.BytesIO(body), formats=[header.format.upper()]) as image:
             if image.width * image.height > max_pixels:
                 raise BombError("image has more pixels than its header says")
+            if (image.width, image.height) != (shown.width, shown.height):
+                raise DecodeError("image of another size than its header states")
             image.load()
             return _from_pillow(image, header)
     except UnidentifiedImageError:
@@ -199,26 +289,32 @@ def _decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) 
             raise DecodeError(_CUT_SHORT, truncated=True) from None
         raise DecodeError(_BROKEN) from None
     except (SyntaxError, ValueError, IndexError, KeyError, TypeError, struct.error,
-            OverflowError, MemoryError) as error:  # fmt: skip
+            OverflowError, MemoryError, RuntimeError) as error:  # fmt: skip
         # Pillow's parsers raise these for malformed files.
         raise DecodeError(f"{_BROKEN} ({type(error).__name__})") from None
 
 
 def _from_pillow(image: Image.Image, header: Header) -> Pixels:
     if image.mode == "CMYK":
-        return np.asarray(cmyk_to_srgb(image, header.icc))
+        return _by_strips(image, lambda strip: np.asarray(cmyk_to_srgb(strip, header.icc)), 3)
+    convert = _conversion(header)
+    clear = image.info.get("transparency")
     if image.mode.startswith("I"):  # 16-bit grey
-        return _by_strips(image, partial(_narrow_grey, image.info.get("transparency")), 1)
-    if header.format == "png" and image.mode == "L" and header.depth < 8:
+        # Pillow leaves the levels of a TIFF of 12 bits as they are.
+        shift = 16 - header.depth if header.format == "tiff" and 8 < header.depth < 16 else 0
+        return _by_strips(image, partial(_narrow_grey, clear, convert, shift), 1)
+    if header.format == "png" and image.mode == "L" and header.depth < 8 and isinstance(clear, int):
         # Pillow scales the pixels to eight bits, but not the transparent level.
-        level = image.info.get("transparency")
-        if isinstance(level, int):
-            image.info["transparency"] = level * 255 // (2**header.depth - 1)
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        return _by_strips(image, lambda strip: on_white(np.asarray(strip.convert("RGBA"))), 3)
+        image.info["transparency"] = clear * 255 // (2**header.depth - 1)
+    if clear is not None or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        return _by_strips(
+            image, lambda strip: on_white(np.asarray(strip.convert("RGBA")), convert), 3
+        )
+    if convert is None:
+        convert = np.asarray
     if image.mode == "L":
-        return np.asarray(image)
-    return _by_strips(image, lambda strip: np.asarray(strip.convert("RGB")), 3)
+        return convert(np.asarray(image))
+    return _by_strips(image, lambda strip: convert(np.asarray(strip.convert("RGB"))), 3)
 
 
 def _by_strips(
@@ -233,8 +329,16 @@ def _by_strips(
     return pixels
 
 
-def _narrow_grey(clear: object, strip: Image.Image) -> Pixels:
-    """Round 16-bit levels to eight bits; the level `clear` becomes white."""
-    wide = np.asarray(strip).astype(np.uint32)
+def _narrow_grey(
+    clear: object, convert: Conversion | None, shift: int, strip: Image.Image
+) -> Pixels:
+    """Round 16-bit levels to eight bits and convert them; the level `clear` becomes white.
+
+    Args:
+        shift: bits that the levels lack.
+    """
+    wide = np.asarray(strip).astype(np.uint32) << shift
     grey: Pixels = ((wide + 128) // 257).clip(0, 255).astype(np.uint8)
+    if convert is not None:
+        grey = convert(grey)
     return grey if clear is None else np.where(wide == clear, np.uint8(255), grey)

@@ -10,6 +10,27 @@ MAX_ICC = 2_000_000
 _ICC_HEADER = 128
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where the first frame of an image lies, in pixels and in the file.
+
+    Attributes:
+        at: of a GIF the image descriptor, of a WebP the first chunk of the frame.
+        clear: of a GIF the index of the transparent colour.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    at: int
+    clear: int | None = None
+
+    def covers(self, width: int, height: int) -> bool:
+        """Return whether nothing of an image of this size is left uncovered."""
+        return (self.left, self.top, self.width, self.height) == (0, 0, width, height)
+
+
 @dataclass(slots=True)
 class Header:
     """The header of one image. Sizes are in pixels as stored, before EXIF orientation.
@@ -19,10 +40,14 @@ class Header:
         channels: colour components, alpha not counted.
         depth: bits a component.
         palette: whether pixels are indices of a colour table.
-        transparent: whether there is an alpha channel or a transparent colour.
-        animated: whether there is more than one frame.
+        transparent: whether there is an alpha channel, a transparent colour, or a part that the
+            first frame leaves uncovered. Colours are then converted while the image is decoded,
+            before white is put behind it.
         lossless: whether a JPEG is of the lossless process, which has no DCT to be scaled.
-        complete: whether the end of the file is there, as far as the format tells.
+        complete: whether all pixels are there, as far as the format tells. A PNG without its end
+            may have them.
+        frame: the first frame, if it is not the whole file.
+        orientation: of formats that state it outside of EXIF data; None if EXIF decides.
         exif: the TIFF block of the EXIF data.
         icc: the ICC profile, if it has a plausible length.
     """
@@ -34,9 +59,10 @@ class Header:
     depth: int = 8
     palette: bool = False
     transparent: bool = False
-    animated: bool = False
     lossless: bool = False
     complete: bool = True
+    frame: Frame | None = None
+    orientation: int | None = None
     exif: bytes | None = None
     icc: bytes | None = None
 

@@ -7,11 +7,10 @@ the error.
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
 
 from img2ds.image.header import Header
+from img2ds.image.headers.png import chunks
 from img2ds.image.native import load
 from img2ds.image.orient import Pixels
 from img2ds.image.strips import strips
@@ -24,15 +23,11 @@ except ImportError:  # no wheel for this machine
 
 #: Samples a pixel, by colour type; not of palettes.
 _CHANNELS = {0: 1, 2: 3, 6: 4}
-#: Bytes of the signature.
-_SIGNATURE = 8
-#: Bytes of a chunk besides its data: length, type and CRC (PNG 3rd edition, 5.3).
-_AROUND = 12
 
 
 def decode_png(body: bytes | bytearray, header: Header) -> Pixels | None:
     """Decode to [height, width, channels] as stored; None if the extension declines."""
-    if _png is None or header.depth != 8 or header.animated:
+    if _png is None or header.depth != 8 or body[12:16] != b"IHDR":
         return None
     colour, *methods = body[25:29]
     channels = _CHANNELS.get(colour)
@@ -73,17 +68,12 @@ def _data(body: bytes | bytearray) -> bytes | None:
     """Concatenate the data of the IDAT chunks; None if one has a wrong CRC."""
     view = memoryview(body)
     pieces = []
-    at = _SIGNATURE
-    while at + _AROUND <= len(body):
-        length, kind = struct.unpack_from(">I4s", body, at)
+    for kind, start, end in chunks(body):
         if kind == b"IDAT":
-            chunk = view[at + 4 : at + 8 + length]
-            if view[at + 8 + length : at + _AROUND + length] != isal_zlib.crc32(chunk).to_bytes(
-                4, "big"
-            ):
+            chunk = view[start - 4 : end]
+            if view[end : end + 4] != isal_zlib.crc32(chunk).to_bytes(4, "big"):
                 return None
             pieces.append(chunk[4:])
         elif pieces:
             break
-        at += _AROUND + length
     return b"".join(pieces) if pieces else None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.image.header import Header
-from img2ds.image.headers import gif, jpeg, png, webp
+from img2ds.image.headers import avif, bmp, gif, jpeg, jpeg2000, png, pnm, tiff, webp
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +43,42 @@ FORMATS = {
         re.compile(rb"RIFF....WEBP", re.DOTALL), webp.read_header, "webp", 1_500_000
     ),
     "gif": ImageFormat(re.compile(rb"GIF8[79]a"), gif.read_header, "gif", 1_500_000),
-}
+    "avif": ImageFormat(  # among the brands of its first box (ISO/IEC 14496-12, 4.3)
+        re.compile(rb"....ftyp(?:....){0,16}?avi[fs]", re.DOTALL), avif.read_header, "avif", 500_000
+    ),
+    "bmp": ImageFormat(  # the length of its second header says which one that is
+        re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL),
+        bmp.read_header, "bmp", 3_000_000,
+    ),
+    "tiff": ImageFormat(re.compile(rb"II[*+]\0|MM\0[*+]"), tiff.read_header, "tif", 600_000),
+    "jpeg2000": ImageFormat(
+        re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
+        jpeg2000.read_header, "jp2", 200_000,
+    ),
+    "pnm": ImageFormat(
+        re.compile(rb"P[1-6][ \t-\r](?:[ \t-\r]|#[^\r\n]*[\r\n])*\d"),
+        pnm.read_header, "pnm", 10_000_000,
+    ),
+}  # fmt: skip
 
 #: Bodies that are received instead of images: the name for the error message, and a pattern of the
-#: first bytes in lower case, without leading blanks.
+#: first bytes in lower case, without leading blanks, comments and declarations of XML.
 _OTHERS = [
+    ("SVG", re.compile(rb"<(?:\w+:)?svg\b")),
     ("HTML", re.compile(rb"<!doctype html|<(?:html|head|script|!--|body)")),
-    ("SVG", re.compile(rb".*<svg", re.DOTALL)),
-    ("XML", re.compile(rb"<\?xml")),
-    ("AVIF or HEIC", re.compile(rb"....ftyp(?:avif|avis|heic|mif1)", re.DOTALL)),
+    ("HEIC", re.compile(rb"....ftyp(?:hei|hev|mif|msf)", re.DOTALL)),
     ("video", re.compile(rb"....ftyp", re.DOTALL)),
+    ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cjxl ")),
     ("BMP", re.compile(rb"bm")),
-    ("TIFF", re.compile(rb"ii\*\0|mm\0\*")),
-    ("ICO", re.compile(rb"\0\0\x01\0")),
+    ("ICO", re.compile(rb"\0\0[\1\2]\0")),
     ("PDF", re.compile(rb"%pdf")),
     ("JSON", re.compile(rb"[{\[]")),
 ]
+#: Bytes that are looked at for a description, and what may precede the element of an XML file.
+_START = 16_384
+_PROLOG = re.compile(
+    rb"\s+|<\?.*?\?>|<!--.*?-->|<!doctype svg[^>\[]*(?:\[[^\]]*\]\s*)?>", re.DOTALL
+)
 
 
 def sniff(body: bytes | bytearray) -> Header | Failure:
@@ -80,8 +100,11 @@ def sniff(body: bytes | bytearray) -> Header | Failure:
 
 def _describe(body: bytes | bytearray) -> str:
     """Describe a body that is not an image."""
-    start = bytes(body[:512]).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    start = bytes(body[:_START]).removeprefix(b"\xef\xbb\xbf").lower()
+    at = 0
+    while (skipped := _PROLOG.match(start, at)) is not None:
+        at = skipped.end()
     for name, pattern in _OTHERS:
-        if pattern.match(start):
+        if pattern.match(start, at):
             return name
-    return "unknown format"
+    return "XML" if start[:at].lstrip().startswith(b"<?xml") else "unknown format"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
+from img2ds.image.icc import Conversion
 from img2ds.image.orient import Pixels
 
 #: Pixels of a strip: its intermediate values stay in the cache of a core.
@@ -26,22 +27,28 @@ def strips(height: int, width: int) -> Iterator[slice]:
         yield slice(top, min(top + rows, height))
 
 
-def on_white(pixels: Pixels) -> Pixels:
-    """Blend RGBA [height, width, 4] with white, rounded."""
+def on_white(pixels: Pixels, convert: Conversion | None = None) -> Pixels:
+    """Blend RGBA [height, width, 4] with white, rounded.
+
+    Args:
+        convert: converts the colours before.
+    """
     alpha = pixels[:, :, 3:]
+    colours = pixels[:, :, :3] if convert is None else convert(pixels[:, :, :3])
     if alpha.min() == _WHITE:
-        return np.ascontiguousarray(pixels[:, :, :3])
-    mixed = pixels[:, :, :3].astype(np.uint16)
+        return np.ascontiguousarray(colours)
+    mixed = colours.astype(np.uint16)
     mixed *= alpha
     mixed += np.uint16(_WHITE) * (_WHITE - alpha.astype(np.uint16)) + np.uint16(127)
     mixed //= np.uint16(_WHITE)
     return mixed.astype(np.uint8)
 
 
-def flatten(pixels: Pixels, *, reverse: bool = False) -> Pixels:
+def flatten(pixels: Pixels, convert: Conversion | None = None, *, reverse: bool = False) -> Pixels:
     """Blend pixels [height, width, 4] with white, in their memory.
 
     Args:
+        convert: converts the colours before.
         reverse: the colours are BGR.
 
     Returns:
@@ -53,7 +60,8 @@ def flatten(pixels: Pixels, *, reverse: bool = False) -> Pixels:
     for rows in strips(height, width):
         strip = pixels[rows]
         # A copy: the result of a strip may lie over what it was made of.
-        result[rows] = on_white(cv2.cvtColor(strip, cv2.COLOR_BGRA2RGBA) if reverse else strip)
+        strip = cv2.cvtColor(strip, cv2.COLOR_BGRA2RGBA) if reverse else strip
+        result[rows] = on_white(strip, convert)
     return result
 
 

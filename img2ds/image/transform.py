@@ -19,7 +19,7 @@ from img2ds.image.encode import EncodeError, make_encoder, make_plane_encoder
 from img2ds.image.exif import exif_json
 from img2ds.image.geometry import Geometry, plan_geometry
 from img2ds.image.header import Header
-from img2ds.image.icc import is_srgb, to_srgb
+from img2ds.image.icc import Conversion, conversion
 from img2ds.image.jpeg import decode_planes, reduction
 from img2ds.image.orient import Pixels, read_orientation, swaps_sides
 from img2ds.image.planes import Planes, can_resize, resize_planes
@@ -57,6 +57,10 @@ class Transformer:
         if options.encode_format == "jpg":
             self._encode_planes = make_plane_encoder(options.quality)
 
+    def close(self) -> int:
+        """End what was started for rendering."""
+        return 0
+
     def inspect(self, body: Body, boxes: Boxes = ()) -> InspectedImage | Failure:
         """Check a body by its header: format, decompression bombs, size filters.
 
@@ -71,7 +75,7 @@ class Transformer:
         if refused is not None:
             return refused
         width, height = header.width, header.height
-        orientation = read_orientation(header.exif)
+        orientation = header.orientation or read_orientation(header.exif)
         if swaps_sides(orientation):
             width, height = height, width
         geometry = plan_geometry(width, height, self._options)
@@ -146,31 +150,44 @@ class Transformer:
         declined = False
         if self._encode_planes is not None and _stays_in_planes(image, name):
             scale = reduction(image.header, min_size)
-            planes = decode_planes(image.body, scale, coarse=averages)
+            planes = decode_planes(image.body, image.header, scale, coarse=averages)
             if planes is not None:
                 planes = resize_planes(planes, geometry, image.orientation, name)
                 return self._encode_planes(planes)
             declined = True
         pixels = self._decode(image, min_size, declined=declined)
-        if image.boxes:
-            # After resizing and before padding or cropping, as img2dataset does it: the border is
-            # not blurred in, and the blur includes what is cropped away.
-            whole = replace(geometry, final=geometry.resized, left=0, top=0)
-            pixels = resize(pixels, whole, image.orientation, name)
-            pixels = blur(pixels, orient_boxes(image.boxes, image.orientation))
-            pixels = pad_or_crop(pixels, geometry)
-        else:
-            pixels = resize(pixels, geometry, image.orientation, name)
-        # Colours are converted last, when there are the fewest pixels.
-        if image.header.icc is not None and image.header.channels != 4:
-            pixels = to_srgb(pixels, image.header.icc)
-        return self._encode(pixels)
+        return self._encode(_finish(pixels, image, name))
 
     def _decode(
         self, image: InspectedImage, min_size: tuple[int, int], *, declined: bool = False
     ) -> Pixels:
         most = self._options.max_decoded_pixels
         return decode(image.body, image.header, min_size, most, declined=declined)
+
+
+def _finish(pixels: Pixels, image: InspectedImage, filter_name: str) -> Pixels:
+    """Resize decoded pixels, convert their colours, blur boxes, and pad or crop."""
+    geometry, convert = image.geometry, _conversion(image.header)
+    if not image.boxes and (convert is None or not geometry.pads):
+        pixels = resize(pixels, geometry, image.orientation, filter_name)
+        return pixels if convert is None else convert(pixels)
+    # After resizing, when there are the fewest pixels, and before padding: the border is white in
+    # sRGB. Blurring is before padding or cropping, as img2dataset does it: the border is not
+    # blurred in, and the blur includes what is cropped away.
+    whole = replace(geometry, final=geometry.resized, left=0, top=0)
+    pixels = resize(pixels, whole, image.orientation, filter_name)
+    if convert is not None:
+        pixels = convert(pixels)
+    if image.boxes:
+        pixels = blur(pixels, orient_boxes(image.boxes, image.orientation))
+    return pad_or_crop(pixels, geometry)
+
+
+def _conversion(header: Header) -> Conversion | None:
+    """Return the conversion of colours that decoding leaves to be done."""
+    if header.icc is None or header.transparent or header.channels == 4:
+        return None
+    return conversion(header.icc, header.channels)
 
 
 def _stays_in_planes(image: InspectedImage, filter_name: str) -> bool:
@@ -180,5 +197,5 @@ def _stays_in_planes(image: InspectedImage, filter_name: str) -> bool:
         header.format == "jpeg"
         and not image.boxes
         and can_resize(image.geometry, (image.width, image.height), filter_name)
-        and (header.icc is None or is_srgb(header.icc))
+        and _conversion(header) is None
     )

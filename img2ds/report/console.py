@@ -129,6 +129,11 @@ class Console:
 
     def shard(self, name: str, report: ShardReport[Any]) -> None:
         """Report the end of a shard."""
+        if report.later is not None:
+            if not self._terminal and not self._quiet and report.tally.count:
+                done = counted(report.tally.count, "row")
+                self.note(f"{self._labels.shard} {name} put aside: {done} done")
+            return
         if report.error is not None:
             self.note(f"{self._labels.shard} {name} failed: {report.error}")
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from img2ds.report.condition import Condition
 from img2ds.report.counters import Counts
@@ -26,9 +26,14 @@ class Progress(Generic[CountsT]):
 
 @dataclass(frozen=True, slots=True)
 class ShardReport(Generic[CountsT]):
-    """The end of one shard. `error` is None when it is committed, else why it is not.
+    """The end of one shard, or of a task that did what it could for it.
 
-    `duration` is in seconds from its first row to its commit marker. `notes` are lines for the log.
+    Attributes:
+        duration: seconds from its first row to its commit marker.
+        error: why it is not committed; None if it is, or if it was put aside.
+        fatal: whether no other shard can be made either.
+        notes: lines for the log.
+        later: the task that completes the shard, which was put aside; else None.
     """
 
     shard_id: int
@@ -37,3 +42,4 @@ class ShardReport(Generic[CountsT]):
     error: str | None = None
     fatal: bool = False
     notes: tuple[str, ...] = ()
+    later: Any = None

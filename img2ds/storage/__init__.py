@@ -14,8 +14,10 @@ from img2ds.storage.lock import lock_holder
 from img2ds.storage.output import OutputFolder
 from img2ds.storage.record import file_record
 from img2ds.storage.retrying_file import RetryingFile, read_whole
+from img2ds.storage.staging import PRIVATE
 
 __all__ = [
+    "PRIVATE",
     "FolderLock",
     "InputFile",
     "InputStream",

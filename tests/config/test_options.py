@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from img2ds.config.image import FIRST_IMAGE_FORMATS
 from img2ds.config.options import (
     FLAGS,
+    IMAGE_FORMATS,
     ImageOptions,
     InputOptions,
     NetworkOptions,
@@ -298,7 +300,7 @@ def test_identities_are_those_of_earlier_versions() -> None:
         "image_size": 256, "resize_mode": "border", "resize_only_if_bigger": False,
         "upscale_interpolation": "lanczos", "downscale_interpolation": "area",
         "encode_format": "jpg", "encode_quality": 95, "skip_reencode": False,
-        "disable_all_reencoding": False, "image_formats": ["jpeg", "png", "webp", "gif"],
+        "disable_all_reencoding": False, "image_formats": list(IMAGE_FORMATS),
         "min_image_size": 0, "max_image_area": "inf", "max_aspect_ratio": "inf",
         "max_decoded_pixels": 89478484, "extract_exif": True, "compute_hash": "sha256",
         "captions": False,
@@ -317,6 +319,19 @@ def test_identities_are_those_of_earlier_versions() -> None:
         "encode_quality": 6, "max_image_area": 100.0, "compute_hash": None, "captions": True,
         "bbox_col": "b",
     }  # fmt: skip
+
+
+def test_folders_keep_the_formats_that_they_were_begun_with() -> None:
+    first = list(FIRST_IMAGE_FORMATS)
+    assert first == ["jpeg", "png", "webp", "gif"]
+    default = ImageOptions()
+    assert default.as_begun(first).image_formats == FIRST_IMAGE_FORMATS
+    for recorded in (None, list(IMAGE_FORMATS), ["jpeg"], first[::-1]):
+        assert default.as_begun(recorded) is default
+    for given in (IMAGE_FORMATS[:1], (*IMAGE_FORMATS[1:], IMAGE_FORMATS[0])):
+        assert ImageOptions(image_formats=given).as_begun(first).image_formats == given
+    typed = options(image_formats=",".join(IMAGE_FORMATS)).image
+    assert typed.as_begun(first) is typed
 
 
 def test_groups_check_themselves_without_flags() -> None:

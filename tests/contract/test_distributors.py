@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pytest
 
 import img2ds.engine.distributors.factory
 from img2ds.core.failure import UsageError
-from img2ds.engine.distributors.contract import Distributor, TaskLost
+from img2ds.engine.distributors.contract import Distributor, TaskLost, is_stopping
 from img2ds.engine.distributors.factory import open_distributor
 from img2ds.engine.distributors.spark import SparkDistributor
 
@@ -59,6 +59,18 @@ def overlapping(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
     """Takes a second task before it ends the first."""
     held = list(islice(tasks, 2))
     for task in (*held, *tasks):
+        emit(Emitted(task.shard_id, os.getpid()))
+
+
+def holds_until_stopped(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
+    """Takes tasks as long as there are any, and ends them when there are none."""
+    emit(Emitted(None, os.getpid()))
+    held = []
+    for task in tasks:
+        held.append(task)
+        if is_stopping(tasks):
+            emit(Emitted(None, os.getpid()))
+    for task in held:
         emit(Emitted(task.shard_id, os.getpid()))
 
 
@@ -108,6 +120,27 @@ def always_dies(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
 
 def numbers(count: int) -> Iterator[Number]:
     return map(Number, range(count))
+
+
+def test_workers_are_told_to_stop(distributor: Distributor) -> None:
+    """They get no further task, and those that they hold end once, as any other."""
+    given: list[int] = []
+    ended: list[int] = []
+    started: list[int] = []
+
+    def tasks() -> Iterator[Number]:
+        for number in count():  # no end but the stop
+            given.append(number)
+            yield Number(number)
+
+    for update in distributor.stream(holds_until_stopped, tasks(), lambda: bool(started)):
+        if update.shard_id is None:
+            started.append(update.pid)
+        else:
+            ended.append(update.shard_id)
+    assert ended
+    assert len(ended) == len(set(ended))
+    assert set(ended) <= set(given)
 
 
 @pytest.mark.parametrize("worker", [echo, overlapping])

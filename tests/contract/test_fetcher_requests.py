@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from img2ds import __version__
+from img2ds.config.options import IMAGE_FORMATS
 from img2ds.core.failure import Failure, UsageError
-from img2ds.net.request import ACCEPT
+from img2ds.net.request import accept
 from tests.contract.fetcher_setups import FETCHERS, HOST, Everywhere, Notes, world
 from tests.run_on_virtual_clock import run
 from tests.server.web import Peer, reply
@@ -53,7 +54,7 @@ def test_request(kind: str) -> None:
     wire = sent(kind)
     assert wire.lines[0] == "GET /good.jpg HTTP/1.1"
     assert wire.values("Host") == [HOST]
-    assert wire.values("Accept") == [ACCEPT]
+    assert wire.values("Accept") == [accept(IMAGE_FORMATS)]
     assert wire.values("Accept-Encoding") == ["identity"]
     assert wire.values("Cookie") == wire.values("Referer") == wire.values("Authorization") == []
     (agent,) = wire.values("User-Agent")

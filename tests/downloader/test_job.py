@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -40,18 +41,21 @@ class GatedWeb(SampleWeb):
         super().__init__(images)
         self._gate = gate
         self.opened = trio.Event()
+        self.reached = threading.Event()
 
     async def respond(self, request: Request, peer: Peer) -> bool:
         number = request.path.rpartition("/")[2].partition(".")[0]
         if number.isdigit() and int(number) >= self._gate:
+            if int(number) == self._gate:
+                self.reached.set()
             await self.opened.wait()
         return await super().respond(request, peer)
 
 
 class Background(BackgroundWeb):
-    def __init__(self, gate: int = 10**9) -> None:
+    def __init__(self, gate: int = 10**9, images: list[bytes] | None = None) -> None:
         super().__init__([])
-        self.gated = GatedWeb([good_image()] * IMAGES, gate)
+        self.gated = GatedWeb(images or [good_image()] * IMAGES, gate)
         self.web = self.gated
 
     def open(self) -> None:
@@ -272,26 +276,51 @@ def test_a_worker_that_dies_costs_no_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_signal_finishes_what_is_in_flight(tmp_path: Path, number: signal.Signals) -> None:
+def test_one_signal_puts_shards_aside(tmp_path: Path, number: signal.Signals) -> None:
+    """Rows in flight have the grace time; no row that has ended is asked for again."""
     web = Background(gate=15)
     out = tmp_path / "out"
     arguments = flags("", write_list(tmp_path / "list.txt"), out)
     with web as address:
         arguments |= network(address)
         # Rows that are parked with their host are begun: with more slots all shards were in flight.
-        process = start({**arguments, "thread_count": 1})
-        read_until(process.stderr, "shard 0000")
+        process = start({**arguments, "thread_count": 1, "grace_seconds": 0})
+        assert web.gated.reached.wait(60)
         os.killpg(process.pid, number)
-        read_until(process.stderr, "in flight, starting no more")
-        web.open()
-        output, _ = process.communicate()
+        output, _ = process.communicate()  # with the gate closed: what is in flight cannot finish
         assert process.returncode == 130
         assert f"stopped by {number.name}" in output
+        assert "1 put aside with what they have" in output
         assert "rerun the same command to resume" in output
-        assert 0 < len(markers(out)) < 6
+        assert len(markers(out)) == 1
         assert os.listdir(out / "_img2ds" / "tmp") == []
-        assert img2ds.download(**arguments).exit_code == 0
+        (partial,) = (out / "_img2ds" / "partial").glob("*_stats.json")
+        done = json.loads(partial.read_text())["count"]
+        assert done == 5
+        web.open()
+        before = web.web.requests
+        report = img2ds.download(**arguments)
+        assert (report.exit_code, report.tally.count) == (0, IMAGES - PER_SHARD)
+        assert web.web.requests - before == IMAGES - PER_SHARD - done
+    assert not (out / "_img2ds" / "partial").exists()
     assert len(samples(out)) == 2 * IMAGES
+
+
+def test_rows_in_flight_end_within_the_grace_time(tmp_path: Path) -> None:
+    web = Background(gate=15)
+    out = tmp_path / "out"
+    with web as address:
+        arguments = flags(address, write_list(tmp_path / "list.txt"), out, grace_seconds=300)
+        process = start({**arguments, "thread_count": 1})
+        read_until(process.stderr, "shard 0000")
+        os.killpg(process.pid, signal.SIGINT)
+        read_until(process.stderr, "stopping: shards are put aside")
+        web.open()
+        process.communicate()
+    assert process.returncode == 130
+    partial = out / "_img2ds" / "partial"
+    counts = [json.loads(path.read_text())["count"] for path in partial.glob("*_stats.json")]
+    assert sum(counts) + PER_SHARD * len(markers(out)) > 15
 
 
 def test_two_signals_stop_at_once(tmp_path: Path) -> None:
@@ -301,7 +330,7 @@ def test_two_signals_stop_at_once(tmp_path: Path) -> None:
         process = start(flags(address, write_list(tmp_path / "list.txt"), out))
         read_until(process.stderr, "shard 0000")
         os.killpg(process.pid, signal.SIGINT)
-        read_until(process.stderr, "in flight, starting no more")
+        read_until(process.stderr, "stopping: shards are put aside")
         os.killpg(process.pid, signal.SIGINT)
         output, _ = process.communicate()  # with the gate closed: nothing can finish
     assert process.returncode == 130

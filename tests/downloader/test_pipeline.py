@@ -16,6 +16,7 @@ from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.core.sample import Fetched
 from img2ds.downloader.pipeline import Pipeline
+from img2ds.downloader.renderer import Renderer
 from img2ds.downloader.shard import Shard
 from img2ds.downloader.silence import SHORT
 from img2ds.net.context import FetchContext
@@ -32,7 +33,7 @@ class Rows:
     def __init__(self, urls: list[str]) -> None:
         self.urls = urls
         self.boxes: list[Any] | None = None
-        self.count = self._unended = len(urls)
+        self.count = self.left = len(urls)
         self.error: OSError | None = None
         self.notes: list[str] = []
         self.tally = Tally()
@@ -44,9 +45,12 @@ class Rows:
         self.ended[index] = outcome
         self.ended_at.append(trio.current_time())
 
+    def has_ended(self, index: int) -> bool:
+        return index in self.ended
+
     def end_row(self) -> bool:
-        self._unended -= 1
-        return not self._unended
+        self.left -= 1
+        return not self.left
 
 
 class Fetcher:
@@ -86,7 +90,9 @@ def download(rows: Rows, fetcher: Fetcher, retries: int = 0, slots: int = 8) -> 
 
     async def main() -> float:
         finished: list[Shard] = []
-        pipeline = Pipeline(options, fetcher, finished.append, idle_controller())
+        pipeline = Pipeline(
+            options, fetcher, finished.append, idle_controller(), Renderer(options.image)
+        )
         pipeline.scheduler.add(cast(Shard, rows))
         pipeline.scheduler.close()
         began = trio.current_time()

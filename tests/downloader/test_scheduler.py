@@ -26,7 +26,10 @@ class Rows:
 
     def __init__(self, *urls: str | None) -> None:
         self.urls = list(urls)
-        self.count = len(urls)
+        self.count = self.left = len(urls)
+
+    def has_ended(self, index: int) -> bool:
+        return False
 
 
 def shard(*urls: str | None) -> Shard:

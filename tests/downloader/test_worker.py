@@ -15,13 +15,13 @@ from img2ds.congestion.machine import Machine
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
 from img2ds.downloader import process
-from img2ds.downloader.worker import ShardOpener, _Run
+from img2ds.downloader.worker import Pass, ShardOpener, _Run
 from img2ds.report.shard_report import ShardReport
 from img2ds.storage import OutputFolder
 
 
-@pytest.mark.parametrize("overlap", [True, False])
-def test_shards_lost_before_run_one_at_a_time(tmp_path: Path, overlap: bool) -> None:
+@pytest.mark.parametrize("makes", [Pass.FIRST, Pass.ISOLATED])
+def test_shards_lost_before_run_one_at_a_time(tmp_path: Path, makes: Pass) -> None:
     options = Options.from_flags(
         {"url_list": "unused", "output_format": "webdataset", "thread_count": 4}
     )
@@ -41,9 +41,9 @@ def test_shards_lost_before_run_one_at_a_time(tmp_path: Path, overlap: bool) -> 
 
     folder = OutputFolder.open(str(tmp_path))
     opener = ShardOpener(options, folder)
-    trio.run(_Run(options, opener, tasks(), emit, overlap, Machine()).main)
+    trio.run(_Run(options, opener, tasks(), emit, makes, Machine()).main)
     assert sorted(ended) == list(range(8))
-    assert (max(ahead) > 0) is overlap
+    assert (max(ahead) > 0) is (makes is Pass.FIRST)
 
 
 def test_slots_that_cannot_have_their_sockets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,13 @@ import pytest
 
 from img2ds.core.failure import UsageError
 from img2ds.engine.build import BuildSpec, open_build
-from img2ds.engine.distributors.contract import Session, TaskLost, Worker
+from img2ds.engine.distributors.contract import Session, TaskLost, Worker, never
 from img2ds.engine.manifest import SegmentSpec, read_segments
-from img2ds.engine.run_report import RunReport
+from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
+from img2ds.report.counters import Counts
+from img2ds.report.shard_report import ShardReport
 from img2ds.storage import OutputFolder
 
 
@@ -34,7 +36,9 @@ class Inline(Session):
     spans_machines = False
     lost: list[int] = field(default_factory=list)
 
-    def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
+    def stream(
+        self, worker: Worker, tasks: Iterator[Any], stopping: Callable[[], bool] = never
+    ) -> Generator[Any, None, None]:
         for task in tasks:
             if task.shard_id in self.lost:
                 self.lost.remove(task.shard_id)
@@ -99,6 +103,41 @@ def test_lost_shards_are_retried_as_often_as_asked(
     assert report.failed.keys() == failed
     assert report.exit_code == (1 if failed else 0)
     assert report.shards_committed == 4 - len(failed)
+
+
+def puts_aside(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
+    """Puts even shards aside with what they have, and returns odd tasks as they were."""
+    for task in tasks:
+        even = task.shard_id % 2 == 0
+        emit(ShardReport(task.shard_id, Counts(5 * even), 0.0, later=Number(task.shard_id)))
+
+
+def test_shards_put_aside_are_completed_last(workers: Inline, tmp_path: Path) -> None:
+    workers.lost = [3]
+    with open_build(spec(tmp_path), RunReport()) as open_:
+        last = SequentialWorker(open_.folder, make)
+        open_.run(puts_aside, map(Number, range(4)), last=last)
+    report = open_.report
+    assert (report.exit_code, report.put_aside, report.failed) == (0, 0, {})
+    assert (report.shards_committed, report.tally.successes) == (4, 40)
+
+
+def test_a_stopped_run_leaves_shards_put_aside(
+    workers: Inline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tasks() -> Iterator[Number]:
+        for number in range(3):
+            yield Number(number)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with open_build(spec(tmp_path), RunReport()) as open_:
+        last = SequentialWorker(open_.folder, make)
+        open_.run(puts_aside, tasks(), expect=lambda: (None, None), last=last)
+    report = open_.report
+    assert (report.exit_code, report.put_aside, report.failed) == (130, 2, {})
+    assert report.shards_committed == 0
+    assert "2 put aside with what they have" in describe_end(report)[0]
+    assert "shard 00002 put aside: 5 rows done" in capsys.readouterr().err
 
 
 def test_a_shard_that_raises_fails_alone(workers: Inline, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 import img2ds
 from img2ds import cli
+from img2ds.config.options import IMAGE_FORMATS
+from img2ds.core.failure import UsageError
 from img2ds.engine.manifest import MANIFEST, read_segments
 from img2ds.manage.options import ReshardOptions, VerifyOptions
 from img2ds.manage.reshard import run as reshard
@@ -51,6 +53,13 @@ def test_it_is_resumed_verified_and_retried(
     assert json.loads((out / "00003_stats.json").read_text())["reasons"] == {"http_500": 1}
     first, second = read_segments(OutputFolder.open(str(out)))
     assert (first.shard_count, second.first_shard) == (3, 3)
+    assert first.options["image_formats"] == ["jpeg", "png", "webp", "gif"]
+    with pytest.raises(UsageError, match="image_formats"):
+        img2ds.download(
+            url_list=str(OLD / "list.txt"), output_folder=str(out), output_format=output_format,
+            number_sample_per_shard=2, image_size=8, extract_exif=False,
+            image_formats=list(IMAGE_FORMATS),
+        )  # fmt: skip
 
 
 def test_its_successes_are_packed(tmp_path: Path) -> None:

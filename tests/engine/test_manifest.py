@@ -107,6 +107,47 @@ def test_a_run_without_commits_fixes_no_options(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def put_aside(path: Path, *numbers: int) -> None:
+    partial = path / "_img2ds" / "partial"
+    partial.mkdir(exist_ok=True)
+    for number in numbers:
+        for suffix in (".tar", "_rows.parquet", "_input.parquet", "_stats.json"):
+            (partial / f"{number:05d}{suffix}").write_text("{}")
+    (partial / "00009.tar").write_text("half")
+
+
+def partial_files(path: Path) -> set[str]:
+    return {entry.name[:5] for entry in (path / "_img2ds").glob("partial/*")}
+
+
+def test_partial_shards_are_kept_for_the_run_that_completes_them(tmp_path: Path) -> None:
+    open_(tmp_path)
+    put_aside(tmp_path, 0, 1)
+    open_(tmp_path)  # nothing is committed yet
+    assert partial_files(tmp_path) == {"00000", "00001"}
+    commit(tmp_path, 1)
+    open_(tmp_path)
+    assert partial_files(tmp_path) == {"00000"}
+    open_(tmp_path, "extend", of=fingerprint("b.txt"))
+    assert partial_files(tmp_path) == {"00000"}
+    put_aside(tmp_path, 4)
+    open_(tmp_path, "extend", of=fingerprint("b.txt"))
+    assert partial_files(tmp_path) == {"00000", "00004"}
+    open_(tmp_path, "overwrite")
+    assert partial_files(tmp_path) == set()
+    assert not (tmp_path / "_img2ds" / "partial").exists()
+
+
+@pytest.mark.parametrize(
+    "how", [{"of": fingerprint("b.txt")}, {"options": {"image_size": 1}}, {"mode": "overwrite"}]
+)
+def test_partial_shards_of_something_else_are_removed(tmp_path: Path, how: dict[str, Any]) -> None:
+    open_(tmp_path)
+    put_aside(tmp_path, 0, 1)
+    open_(tmp_path, **how)
+    assert partial_files(tmp_path) == set()
+
+
 def test_overwrite_removes_shards_and_nothing_else(tmp_path: Path) -> None:
     open_(tmp_path)
     commit(tmp_path, 0, 1, 2)

@@ -18,6 +18,18 @@ def assemble(*parts: bytes) -> bytes:
     return b"\xff\xd8" + b"".join(parts) + b"\xff\xd9"
 
 
+def split(body: bytes) -> list[bytes]:
+    """A JPEG cut before each of its markers, entropy-coded data with the marker before it."""
+    cuts, at = [0], 2
+    while body[at + 1] != 0xD9:
+        cuts.append(at)
+        at += 2 + struct.unpack_from(">H", body, at + 2)[0]
+        while body[at] != 0xFF or body[at + 1] in (0, *range(0xD0, 0xD8)):
+            at += 1
+    ends = [*cuts[1:], at, len(body)]
+    return [body[start:end] for start, end in zip([*cuts, at], ends, strict=True)]
+
+
 def quantisation(step: int) -> bytes:
     return segment(0xDB, bytes([0, *[step] * 64]))
 

@@ -21,7 +21,7 @@ from img2ds.config.options import ImageOptions
 from img2ds.core.failure import Failure, Reason, Status
 from img2ds.core.sample import Encoded
 from img2ds.image.transform import Transformer
-from tests.server.encodings import ENCODINGS, jpeg, jpeg_progressive, png, webp
+from tests.server.encodings import ENCODINGS, avif, jpeg, jpeg2000, jpeg_progressive, png, webp
 from tests.server.image import png_bomb, png_chunk
 from tests.server.photos import photo
 
@@ -81,19 +81,30 @@ def little_memory() -> Iterator[None]:
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         (b'<?xml version="1.0"?><svg/>', "SVG"),
         (b'<?xml version="1.0"?><rss/>', "XML"),
-        (b"\0\0\0\x20ftypavif\0\0\0\0avifmif1", "AVIF"),
+        (b'<!-- by a drawing program -->\n<svg:svg xmlns:svg="x"/>', "SVG"),
+        (b'<?xml version="1.0"?>\n<!-- ' + b"-" * 5000 + b'--><!DOCTYPE svg PUBLIC "x">\n<svg/>',
+         "SVG"),
+        (b"<!-- a page --><html><svg/></html>", "HTML"),
+        (b'<?xml version="1.0"?><!DOCTYPE html><html/>', "HTML"),
+        (b"<!--" * 3000, "HTML"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypheix\0\0\0\0mif1heix", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypmsf1\0\0\0\0msf1hevc", "HEIC"),
+        (b"\xff\x0a\xfa\x7f\x01", "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl ", "JPEG XL"),
         (b"\0\0\0\x20ftypisom\0\0\2\0", "video"),
         (b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0", "BMP"),
-        (b"II*\0\x08\0\0\0", "TIFF"),
-        (b"MM\0*\0\0\0\x08", "TIFF"),
+        (b"BMW and other cars, and P2 parking", "BMP"),
+        (b"P2 is where to park", "unknown"),
+        (b"\0\0\2\0\1\0\x10\x10", "ICO"),
         (b"\0\0\1\0\1\0\x10\x10", "ICO"),
         (b"%PDF-1.7", "PDF"),
         (b'{"error": "gone"}', "JSON"),
         (b"GIF88a" + bytes(20), "unknown"),
         (b"RIFF\x20\0\0\0WAVEfmt ", "unknown"),
     ],
-)
+)  # fmt: skip
 @pytest.mark.usefixtures("no_codec")
 def test_invalid_images(body: bytes, words: str) -> None:
     result = outcome(body)
@@ -118,6 +129,12 @@ def webp_header(width: int, height: int) -> bytes:
     return b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + canvas + bytes(20)
 
 
+def tiff_header(*tags: tuple[int, int]) -> bytes:
+    """A TIFF of these tags, all LONG, without pixels."""
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -127,9 +144,18 @@ def webp_header(width: int, height: int) -> bytes:
         jpeg_header(65_000, 65_000),
         webp_header(2**24, 2**24),
         b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + bytes(20),
+        b"BM" + bytes(12) + struct.pack("<IiiHH", 40, 60_000, -60_000, 1, 24) + bytes(24),
+        b"BM" + bytes(12) + struct.pack("<IHHHH", 12, 60_000, 60_000, 1, 24),
+        b"P6 60000 #\n60000 255 ",
+        b"P4\n60000\n60000\n",
+        tiff_header((256, 60_000), (257, 60_000)),
+        avif(SOURCE).replace(struct.pack(">II", 48, 32), struct.pack(">II", 60_000, 60_000)),
+        jpeg2000(SOURCE).replace(struct.pack(">II", 48, 32), struct.pack(">II", 60_000, 60_000))
+        .replace(struct.pack(">IIH", 32, 48, 3), struct.pack(">IIH", 60_000, 60_000, 3)),
     ],
-    ids=["png_bomb", "png", "png_largest", "jpeg", "webp", "gif"],
-)
+    ids=["png_bomb", "png", "png_largest", "jpeg", "webp", "gif", "bmp", "bmp_core", "pnm",
+         "pnm_bits", "tiff", "avif", "jpeg2000"],
+)  # fmt: skip
 @pytest.mark.usefixtures("no_codec", "little_memory")
 def test_bombs_are_known_by_their_header(body: bytes) -> None:
     assert reason(body) == Reason.IMAGE_BOMB
@@ -192,7 +218,8 @@ def test_truncated(encoding: str, share: float) -> None:
     assert reason(body[: int(len(body) * share)]) == Reason.TRUNCATED_IMAGE
 
 
-@pytest.mark.parametrize("encoding", ["jpeg", "png", "webp", "gif", "jpeg_exif_6"])
+@pytest.mark.parametrize("encoding", ["jpeg", "png", "webp", "gif", "jpeg_exif_6", "avif",
+                                      "bmp", "tiff", "jpeg2000", "pnm"])  # fmt: skip
 def test_every_cut_of_a_header_is_an_outcome(encoding: str) -> None:
     body = whole(encoding)
     for end in range(min(len(body), 700)):
@@ -264,6 +291,14 @@ def test_scans_are_those_of_the_image() -> None:
     start, scan, end = scans()
     assert isinstance(outcome(start + scan * 20 + end), Encoded)
     assert isinstance(outcome(start + end + b"\xff\xda" * 1000), Encoded)
+
+
+def test_long_runs_of_fill_bytes_are_read_once() -> None:
+    """A search that begins again at each of them takes minutes."""
+    start, scan, end = scans()
+    run = b"\xff" * 500_000 + b"\0"
+    assert reason(start + run + scan * 1000 + end) == "image_bomb"
+    assert isinstance(outcome(start[:2] + run + start[2:] + end), Encoded)
 
 
 def scans() -> tuple[bytes, bytes, bytes]:

@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from img2ds.config.options import ImageOptions
 from img2ds.core.sample import Encoded
@@ -210,67 +210,3 @@ def test_rare_kinds_of_png(body: bytes, expected: list[int | tuple[int, int, int
     pixels = shown(body)[0].astype(int)
     wanted = [(level,) * 3 if isinstance(level, int) else level for level in expected]
     assert np.abs(pixels - np.array(wanted)).max() <= 1
-
-
-#: The colours of sRGB's primaries in a profile's own space (IEC 61966-2-1, adapted to D50).
-RED, GREEN, BLUE = (
-    (0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410),
-)  # fmt: skip
-
-
-def icc_profile(red: tuple[float, ...], green: tuple[float, ...], blue: tuple[float, ...]) -> bytes:
-    """A display profile with sRGB's curve and the given primaries (ICC.1:2010 7-10)."""
-
-    def fixed(*values: float) -> bytes:
-        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
-
-    curve = b"para\0\0\0\0\0\3\0\0" + fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-    text = b"mluc" + struct.pack(">IIIHHII", 0, 1, 12, 0x656E, 0x5553, 2, 28) + b"\0x\0\0"
-    white = (0.9642, 1.0, 0.8249)
-    tags = {
-        b"desc": text, b"cprt": text, b"wtpt": b"XYZ \0\0\0\0" + fixed(*white),
-        b"rXYZ": b"XYZ \0\0\0\0" + fixed(*red), b"gXYZ": b"XYZ \0\0\0\0" + fixed(*green),
-        b"bXYZ": b"XYZ \0\0\0\0" + fixed(*blue), b"rTRC": curve, b"gTRC": curve, b"bTRC": curve,
-    }  # fmt: skip
-    table, data, at = b"", b"", 128 + 4 + 12 * len(tags)
-    for name, value in tags.items():
-        table += name + struct.pack(">II", at + len(data), len(value))
-        data += value
-    body = struct.pack(">I", len(tags)) + table + data
-    header = struct.pack(">I4sI4s4s4s", 128 + len(body), b"\0\0\0\0", 0x04200000,
-                         b"mntr", b"RGB ", b"XYZ ")  # fmt: skip
-    header = header.ljust(36, b"\0") + b"acsp"
-    header = header.ljust(68, b"\0") + fixed(*white)
-    return header.ljust(128, b"\0") + body
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_a_profile_is_converted_to_srgb(kind: str) -> None:
-    """In this profile the first channel is sRGB's green and the second its red."""
-    file = io.BytesIO()
-    stored = source()[:, :, [1, 0, 2]].copy()
-    profile = icc_profile(GREEN, RED, BLUE)
-    options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True}
-    Image.fromarray(stored).save(file, kind, icc_profile=profile, **options)
-    mean, most = distance(shown(file.getvalue()), source())
-    assert mean < 2
-    assert most < 8
-    small = shown(file.getvalue(), resize_mode="border", image_size=40)
-    assert distance(small, rendered(source().astype(float), 40, "border"))[0] < SCALED[0]
-
-
-@pytest.mark.parametrize(
-    "profile",
-    [
-        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
-        icc_profile(RED, GREEN, BLUE),
-        icc_profile(GREEN, RED, BLUE)[:200],  # cut short
-        icc_profile(GREEN, RED, BLUE).replace(b"RGB ", b"GRAY", 1),
-        b"no profile" * 20,
-        b"x",
-    ],
-)
-def test_a_profile_that_says_nothing_changes_nothing(profile: bytes) -> None:
-    file = io.BytesIO()
-    Image.fromarray(source()).save(file, "PNG", icc_profile=profile)
-    assert (shown(file.getvalue()) == source()).all()

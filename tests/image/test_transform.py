@@ -188,7 +188,7 @@ def test_formats_that_are_not_wanted(keep: bool) -> None:
         assert reason(make(SOURCE), **wanted) == Reason.UNWANTED_FORMAT
 
 
-@pytest.mark.parametrize("formats", [(), ("jpeg", "tiff")])
+@pytest.mark.parametrize("formats", [(), ("jpeg", "heic")])
 def test_formats_that_cannot_be_read_are_refused(formats: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match="--image_formats takes any of jpeg, png, webp, gif"):
         ImageOptions(image_formats=formats)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from img2ds.config.options import Options
+from img2ds.config.options import IMAGE_FORMATS, Options
 from img2ds.core.failure import UsageError
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
@@ -164,7 +164,7 @@ def test_flags_are_logged_without_passwords(tmp_path: Path) -> None:
     assert config["url_list"] == "s3://bucket/list.txt"
     assert config["thread_count"] == 256
     assert config["max_image_area"] == "inf"
-    assert config["image_formats"] == ["jpeg", "png", "webp", "gif"]
+    assert config["image_formats"] == list(IMAGE_FORMATS)
     assert not {"proxy", "headers"} & set(config)
     assert set(flag_values(wanted)) <= set(config)
     for path in tmp_path.rglob("*"):

@@ -140,12 +140,50 @@ def gif_animated(pixels: Pixels) -> bytes:
     return _saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100)
 
 
+def avif(pixels: Pixels) -> bytes:
+    return _saved(Image.fromarray(pixels), "AVIF", quality=90, subsampling="4:4:4", speed=10)
+
+
+def avif_alpha(pixels: Pixels) -> bytes:
+    return _saved(Image.fromarray(alpha(pixels)), "AVIF", quality=90, speed=10)
+
+
+def bmp(pixels: Pixels) -> bytes:
+    return _saved(Image.fromarray(pixels), "BMP")
+
+
+def tiff(pixels: Pixels) -> bytes:
+    """Compressed by LZW."""
+    return _saved(Image.fromarray(pixels), "TIFF", compression="tiff_lzw")
+
+
+def tiff_alpha(pixels: Pixels) -> bytes:
+    """Not compressed."""
+    return _saved(Image.fromarray(alpha(pixels)), "TIFF")
+
+
+def tiff_grey_16bit(pixels: Pixels) -> bytes:
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.uint16) * 257
+    return _saved(Image.fromarray(grey), "TIFF")
+
+
+def jpeg2000(pixels: Pixels) -> bytes:
+    """In the boxes of a JP2, lossless."""
+    return _saved(Image.fromarray(pixels), "JPEG2000")
+
+
+def pnm(pixels: Pixels) -> bytes:
+    """A binary PPM."""
+    return _saved(Image.fromarray(pixels), "PPM")
+
+
 #: Every encoding by name; the EXIF orientations as `jpeg_exif_2` to `jpeg_exif_8`.
 ENCODINGS: dict[str, Callable[[Pixels], bytes]] = {
     kind.__name__: kind
     for kind in (
         jpeg, jpeg_444, jpeg_progressive, jpeg_grey, jpeg_cmyk, png, png_rgba, png_palette,
         png_grey, png_16bit, png_grey_16bit, webp, webp_lossless, webp_alpha, gif, gif_animated,
+        avif, avif_alpha, bmp, tiff, tiff_alpha, tiff_grey_16bit, jpeg2000, pnm,
     )
 }  # fmt: skip
 
@@ -157,7 +195,11 @@ def _oriented(orientation: int) -> Callable[[Pixels], bytes]:
 ENCODINGS |= {f"jpeg_exif_{number}": _oriented(number) for number in range(2, 9)}
 
 #: Content types by the first word of an encoding's name.
-CONTENT_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
+CONTENT_TYPES = {
+    "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif",
+    "avif": "image/avif", "bmp": "image/bmp", "tiff": "image/tiff", "jpeg2000": "image/jp2",
+    "pnm": "image/x-portable-pixmap",
+}  # fmt: skip
 
 
 def content_type(encoding: str) -> str:

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from img2ds.engine.cores import usable_cores
-from img2ds.engine.distributors.contract import Session, TaskLost, Worker
+from img2ds.engine.distributors.contract import Session, TaskLost, Worker, WorkersDieError, never
 from img2ds.engine.distributors.worker_channel import (
     MAX_DEATHS,
     POLL_INTERVAL,
@@ -73,14 +73,22 @@ class LocalDistributor(Session):
     def __init__(self, processes_count: int | None) -> None:
         self._count = processes_count or usable_cores()
 
-    def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
+    def stream(
+        self, worker: Worker, tasks: Iterator[Any], stopping: Callable[[], bool] = never
+    ) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
         blob = pickle.dumps(worker)
         left = PeekableTasks(tasks)
         processes: dict[Connection, _Process] = {}
         deaths = 0
+        stopped = False
         try:
             while True:
+                if not stopped and stopping():
+                    stopped = True
+                    left.close()
+                    for process in processes.values():
+                        process.stop()
                 while len(processes) < self._count and left:
                     process = _Process(blob)
                     processes[process.connection] = process
@@ -100,7 +108,7 @@ class LocalDistributor(Session):
                             continue
                         deaths += 1
                         if deaths >= MAX_DEATHS:
-                            raise RuntimeError(
+                            raise WorkersDieError(
                                 f"{deaths} workers died one after another, {_end(code)}"
                             ) from None
                         for number in process.tasks:

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import os
 import pickle
-import queue
 import re
 import socket
 import threading
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from img2ds.core.failure import UsageError
 from img2ds.engine.cores import usable_cores
-from img2ds.engine.distributors.contract import Session, TaskLost, Worker
+from img2ds.engine.distributors.contract import (
+    Session,
+    TaskLost,
+    TaskStream,
+    Worker,
+    WorkersDieError,
+    never,
+)
 from img2ds.engine.distributors.worker_channel import MAX_DEATHS, POLL_INTERVAL, PeekableTasks
 
 #: Tasks that wait at an actor, so that it never waits for the driver.
@@ -50,7 +56,7 @@ class Actor:
     """One worker in a process of its own; tasks and reports pass through method calls."""
 
     def __init__(self, worker: bytes) -> None:
-        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._tasks = TaskStream(pulled=self._count_pulled)
         self._changed = threading.Condition()
         self._reports: list[Any] = []
         self._pulled = 0
@@ -62,7 +68,11 @@ class Actor:
     def give(self, tasks: list[Any]) -> None:
         """Queue tasks; None stands for the end."""
         for task in tasks:
-            self._inbox.put(task)
+            self._tasks.put(task)
+
+    def stop(self) -> None:
+        """Tell the worker that the run is to end soon."""
+        self._tasks.stop()
 
     def take(self) -> _Answer:
         """Wait for reports or pulled tasks; the first answer comes at once, when it has started."""
@@ -74,15 +84,10 @@ class Actor:
             ended = self._ended and not self._reports
             return _Answer(reports, self._pulled, ended, self._fault)
 
-    def _tasks(self) -> Iterator[Any]:
-        while True:
-            task = self._inbox.get()
-            if task is None:
-                return
-            with self._changed:
-                self._pulled += 1
-                self._changed.notify()
-            yield task
+    def _count_pulled(self) -> None:
+        with self._changed:
+            self._pulled += 1
+            self._changed.notify()
 
     def _emit(self, report: Any) -> None:
         with self._changed:
@@ -92,7 +97,7 @@ class Actor:
     def _run(self, blob: bytes) -> None:
         fault = None
         try:
-            pickle.loads(blob)(self._tasks(), self._emit)
+            pickle.loads(blob)(self._tasks, self._emit)
         except BaseException as error:
             traceback.print_exc()
             fault = traceback.format_exception_only(type(error), error)[-1].strip()
@@ -124,6 +129,11 @@ class _ActorHandle:
         if tasks:
             self.handle.give.remote(tasks)
 
+    def stop(self) -> None:
+        """Tell the worker that the run is to end soon."""
+        self.ended = True
+        self.handle.stop.remote()
+
 
 class RayDistributor(Session):
     """Runs a worker in up to `processes_count` actors of one CPU each, as the cluster has room.
@@ -152,18 +162,22 @@ class RayDistributor(Session):
             ray.shutdown()
         self._connected = self._started = False
 
-    def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
+    def stream(
+        self, worker: Worker, tasks: Iterator[Any], stopping: Callable[[], bool] = never
+    ) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
         left = PeekableTasks(tasks)
         if not left:
             return
         if self._connected:
-            yield from self._stream(worker, left)
+            yield from self._stream(worker, left, stopping)
         else:
             with self:
-                yield from self._stream(worker, left)
+                yield from self._stream(worker, left, stopping)
 
-    def _stream(self, worker: Worker, left: PeekableTasks) -> Generator[Any, None, None]:
+    def _stream(
+        self, worker: Worker, left: PeekableTasks, stopping: Callable[[], bool]
+    ) -> Generator[Any, None, None]:
         import ray
 
         there = ray.cluster_resources()
@@ -176,8 +190,14 @@ class RayDistributor(Session):
         blob = pickle.dumps(worker)
         actors: dict[Any, _ActorHandle] = {}
         deaths = 0
+        stopped = False
         try:
             while True:
+                if not stopped and stopping():
+                    stopped = True
+                    left.close()
+                    for actor in actors.values():
+                        actor.stop()
                 # An actor that is about to start has no task yet: one is left over for it.
                 waiting = sum(not actor.given for actor in actors.values())
                 for _ in range(min(count - len(actors), left.ahead(count) - waiting)):
@@ -212,7 +232,7 @@ class RayDistributor(Session):
                     why = answer.fault or "it ended too early"
                     deaths += 1
                     if deaths >= MAX_DEATHS:
-                        raise RuntimeError(f"{deaths} workers died one after another: {why}")
+                        raise WorkersDieError(f"{deaths} workers died one after another: {why}")
                     for number in actor.tasks:
                         yield TaskLost(number, f"its worker died: {why}")
         finally:

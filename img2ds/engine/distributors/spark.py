@@ -15,12 +15,12 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from img2ds.engine.distributors.contract import Session, TaskLost, Worker
+from img2ds.engine.distributors.contract import Session, TaskLost, Worker, WorkersDieError, never
 from img2ds.engine.distributors.spark_session import open_session
 from img2ds.engine.distributors.task_server import TaskServer, connect
 from img2ds.engine.distributors.worker_channel import MAX_DEATHS, PeekableTasks, WorkerHandle, work
@@ -126,7 +126,9 @@ class SparkDistributor(Session):
             self._session.stop()
         self._session, self._started = None, False
 
-    def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
+    def stream(
+        self, worker: Worker, tasks: Iterator[Any], stopping: Callable[[], bool] = never
+    ) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
         left = PeekableTasks(tasks)
         if not left:
@@ -137,7 +139,7 @@ class SparkDistributor(Session):
             context = self._session.sparkContext
             count = self._count or context.defaultParallelism
             run = stack.enter_context(_Run(context, worker, left, count, self._subjob_size))
-            yield from run.reports()
+            yield from run.reports(stopping)
 
 
 class _Run:
@@ -183,10 +185,16 @@ class _Run:
             if job.thread is not None:
                 job.thread.join(max(0.0, end - time.monotonic()))
 
-    def reports(self) -> Generator[Any, None, None]:
+    def reports(self, stopping: Callable[[], bool]) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
         workers = self._workers
+        stopped = False
         while True:
+            if not stopped and stopping():
+                stopped = True
+                self._left.close()
+                for worker in workers.values():
+                    worker.stop()
             self._start_jobs()
             self._accept_workers()
             if not workers:
@@ -235,7 +243,7 @@ class _Run:
         self._deaths += 1
         # One that dies may take the whole job with it, and so every other worker.
         if self._deaths >= MAX_DEATHS + self._count:
-            raise RuntimeError(f"{self._deaths} workers died one after another, {worker.why}")
+            raise WorkersDieError(f"{self._deaths} workers died one after another, {worker.why}")
         for number in worker.tasks:
             yield TaskLost(number, worker.why)
 

@@ -1,27 +1,32 @@
 """The worker channel: both ends of the connection between a worker process and its parent.
 
-The local distributor uses a socket pair, Spark's uses TCP. The parent sends tasks, and None when
-there are no more; the worker sends reports, and None when it wants a task.
+The local distributor uses a socket pair, Spark's uses TCP. The parent sends tasks, None when there
+are no more, and `Stop`; the worker sends reports, and None when it wants a task.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import socket
 import threading
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from img2ds.engine.distributors.contract import Worker
+from img2ds.engine.distributors.contract import TaskStream, Worker
 
 #: Workers that may die in a row, none finishing a task, before the run is given up.
 MAX_DEATHS = 3
 #: Seconds between two checks for signals.
 POLL_INTERVAL = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Tells a worker that the run is to end soon; it gets no further task."""
 
 
 class PeekableTasks:
@@ -30,12 +35,15 @@ class PeekableTasks:
     def __init__(self, tasks: Iterator[Any]) -> None:
         self._tasks = tasks
         self._peeked: deque[Any] = deque()
+        self._closed = False
 
     def __bool__(self) -> bool:
         return self.ahead(1) > 0
 
     def ahead(self, count: int) -> int:
         """Return how many tasks are left, at most `count`, pulling them from the iterator."""
+        if self._closed:
+            return 0
         while len(self._peeked) < count:
             for task in self._tasks:
                 self._peeked.append(task)
@@ -47,6 +55,10 @@ class PeekableTasks:
     def take(self) -> Any:
         """Return the next task, None when there is none."""
         return self._peeked.popleft() if self else None
+
+    def close(self) -> None:
+        """Drop the tasks that are left."""
+        self._closed = True
 
 
 class WorkerHandle:
@@ -67,8 +79,16 @@ class WorkerHandle:
         self.ended = task is None
         if task is not None:
             self.tasks[task.shard_id] = task
+        self._send(task)
+
+    def stop(self) -> None:
+        """Tell the worker that the run is to end soon."""
+        self.ended = True
+        self._send(Stop())
+
+    def _send(self, message: Any) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send(task)
+            self.connection.send(message)
 
     def read(self) -> Any:
         """Return a report, or None when the worker wants a task.
@@ -87,34 +107,32 @@ def work(connection: Connection, worker: Worker) -> None:
 
     A thread listens to the parent: when the parent is gone this process exits at once.
     """
-    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     sending = threading.Lock()
     done = threading.Event()
-
-    def listen() -> None:
-        while True:
-            try:
-                inbox.put(connection.recv())
-            except (EOFError, OSError):
-                if done.is_set():
-                    return
-                os._exit(1)
 
     def emit(report: Any) -> None:
         with sending:
             connection.send(report)
 
-    def tasks() -> Iterator[Any]:
-        task = inbox.get()  # the parent sends the first without a request
-        while task is not None:
-            yield task
-            with sending:
-                connection.send(None)
-            task = inbox.get()
+    # The parent sends the first task without a request.
+    tasks = TaskStream(pulling=lambda: emit(None))
+
+    def listen() -> None:
+        while True:
+            try:
+                message = connection.recv()
+                if isinstance(message, Stop):
+                    tasks.stop()
+                else:
+                    tasks.put(message)
+            except (EOFError, OSError):
+                if done.is_set():
+                    return
+                os._exit(1)
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
-    worker(tasks(), emit)
+    worker(tasks, emit)
     # Every report has been sent; wake the listener, so that the process may live on.
     done.set()
     twin = socket.socket(fileno=os.dup(connection.fileno()))

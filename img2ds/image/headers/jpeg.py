@@ -1,9 +1,11 @@
-"""The header of a JPEG (ITU-T T.81, annex B)."""
+"""The header of a JPEG (ITU-T T.81, annex B), read as libjpeg reads it (jdmarker.c)."""
 
 from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.image.header import Header, plausible_icc
@@ -14,12 +16,12 @@ from img2ds.image.header import Header, plausible_icc
 MAX_SCANS = 100
 
 # Markers (T.81, table B.1).
-_TEM, _SOI, _EOI, _SOS = 0x01, 0xD8, 0xD9, 0xDA
-_RST0 = 0xD0
-_APP1, _APP2 = 0xE1, 0xE2
+_TEM, _SOI, _EOI, SOS = 0x01, 0xD8, 0xD9, 0xDA
+_RST0, _RST7 = 0xD0, 0xD7
+APP0, _APP1, _APP2 = 0xE0, 0xE1, 0xE2
 #: Start of frame, but for 0xC4 (DHT), 0xC8 (JPG) and 0xCC (DAC).
-_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE = frozenset({0xC2, 0xCA})
+SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+PROGRESSIVE = frozenset({0xC2, 0xCA})
 _LOSSLESS = 0xC3
 #: Frames that libjpeg-turbo cannot decode.
 _UNSUPPORTED = {
@@ -27,65 +29,125 @@ _UNSUPPORTED = {
     **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
 }
 
-#: A marker within entropy-coded data, where FF 00 is a stuffed byte and D0 to D7 are restarts
-#: (T.81, B.1.1).
-_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+#: The next marker. Other bytes before it, and FF 00, are skipped by every decoder.
+_MARKER = re.compile(rb"\xff([^\x00\xff])")
+#: The same within entropy-coded data, where D0 to D7 are restarts (T.81, B.1.1).
+_MARKER_IN_SCAN = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+
+_EXIF = b"Exif\0\0"
+#: Followed by the number of a chunk, from 1, and how many there are (ICC.1:2022, B.4).
+_ICC = b"ICC_PROFILE\0"
+
+
+class Segment(NamedTuple):
+    """A marker segment, its parameters in body[start:end]."""
+
+    marker: int
+    start: int
+    end: int
+
+
+class BrokenHeaderError(Exception):
+    """No decoder reads a header like this."""
+
+
+def segments(body: bytes | bytearray) -> Iterator[Segment]:
+    """Yield the marker segments up to the first scan header, or to the end of the image.
+
+    Raises:
+        IndexError, struct.error: the body ends before a scan.
+        BrokenHeaderError: a segment has no length, or the image starts again.
+    """
+    at = 2
+    while True:
+        found = _MARKER.search(body, at)
+        if found is None:
+            raise IndexError("no scan")
+        marker, at = found[1][0], found.end()
+        if marker == _TEM or _RST0 <= marker <= _RST7:
+            continue
+        if marker == _EOI:
+            return
+        (length,) = struct.unpack_from(">H", body, at)
+        if length < 2 or marker == _SOI:
+            raise BrokenHeaderError
+        yield Segment(marker, at + 2, at + length)
+        if marker == SOS:
+            return
+        at += length
+
+
+def scan_markers(body: bytes | bytearray, at: int) -> Iterator[Segment]:
+    """Yield the marker segments after entropy-coded data at `at`; the end of the image is one."""
+    while (found := _MARKER_IN_SCAN.search(body, at)) is not None:
+        marker, at = found[1][0], found.end()
+        if marker == _TEM:
+            continue
+        end = at if marker == _EOI else at + int.from_bytes(body[at : at + 2], "big")
+        yield Segment(marker, min(at + 2, end), end)
+        if marker == _EOI:
+            break
+        at = end
+
+
+def has_end(body: bytes | bytearray) -> bool:
+    """Return whether there is an end-of-image marker behind the first scan."""
+    at = max((end for marker, _, end in segments(body) if marker == SOS), default=0)
+    return any(marker == _EOI for marker, _, _ in scan_markers(body, at))
 
 
 def read_header(body: bytes | bytearray) -> Header | Failure:
     """Read the marker segments up to the first scan; count the scans of a progressive JPEG."""
     header: Header | None = None
     exif: bytes | None = None
-    icc: list[tuple[int, bytes]] = []
+    icc: list[bytes] = []
     progressive = False
-    at = 2
-    while True:
-        if body[at] != 0xFF:
-            return failure(Reason.DECODE_ERROR, "broken JPEG header")
-        while body[at] == 0xFF:
-            at += 1
-        marker = body[at]
-        at += 1
-        if marker == _TEM or _RST0 <= marker <= _SOI:
-            continue
-        (length,) = struct.unpack_from(">H", body, at)
-        if length < 2:
-            return failure(Reason.DECODE_ERROR, "broken JPEG header")
-        if marker in _UNSUPPORTED:
-            return failure(Reason.DECODE_ERROR, f"not supported: {_UNSUPPORTED[marker]}")
-        if marker in _SOF:
-            depth, height, width, channels = struct.unpack_from(">BHHB", body, at + 2)
-            header = Header("jpeg", width, height, channels, depth)
-            header.lossless = marker == _LOSSLESS
-            progressive = marker in _PROGRESSIVE
-        elif marker == _APP1 and exif is None and body[at + 2 : at + 8] == b"Exif\0\0":
-            exif = bytes(body[at + 8 : at + length])
-        elif marker == _APP2 and body[at + 2 : at + 14] == b"ICC_PROFILE\0":
-            icc.append((body[at + 14], bytes(body[at + 16 : at + length])))
-        elif marker in (_SOS, _EOI):
-            break
-        at += length
-    if header is None:
-        return failure(Reason.DECODE_ERROR, "JPEG without a frame")
+    scan = 0
+    try:
+        for marker, start, end in segments(body):
+            if marker in _UNSUPPORTED:
+                return failure(Reason.DECODE_ERROR, f"not supported: {_UNSUPPORTED[marker]}")
+            if marker in SOF:
+                if header is not None:
+                    raise BrokenHeaderError
+                depth, height, width, channels = struct.unpack_from(">BHHB", body, start)
+                header = Header("jpeg", width, height, channels, depth)
+                header.lossless = marker == _LOSSLESS
+                progressive = marker in PROGRESSIVE
+            elif marker == _APP1 and exif is None and body.startswith(_EXIF, start, end):
+                exif = bytes(body[start + len(_EXIF) : end])
+            elif marker == _APP2 and body.startswith(_ICC, start, end):
+                icc.append(bytes(body[start + len(_ICC) : end]))
+            elif marker == SOS:
+                scan = end
+    except BrokenHeaderError:
+        return failure(Reason.DECODE_ERROR, "broken JPEG header")
+    if header is None or not scan:
+        return failure(Reason.DECODE_ERROR, "JPEG without an image")
     # The first count is fast, but includes what follows the image.
-    scans = at - 2
-    if progressive and body.count(b"\xff\xda", scans) > MAX_SCANS < _count_scans(body, scans):
+    if progressive and body.count(b"\xff\xda", scan) >= MAX_SCANS <= _count_scans(body, scan):
         return failure(Reason.IMAGE_BOMB, f"JPEG of more than {MAX_SCANS} scans")
     header.exif = exif
-    if icc:
-        header.icc = plausible_icc(b"".join(segment for _, segment in sorted(icc)))
+    header.icc = _join_icc(icc)
     return header
 
 
+def _join_icc(chunks: list[bytes]) -> bytes | None:
+    """Return the profile of chunks that begin with number and count; None if one is odd.
+
+    Like libjpeg's (jdicc.c): a number that is missing or comes twice discards the profile.
+    """
+    numbers = sorted(tuple(chunk[:2]) for chunk in chunks)
+    if not chunks or numbers != [(number, len(chunks)) for number in range(1, len(chunks) + 1)]:
+        return None
+    return plausible_icc(b"".join(chunk[2:] for chunk in sorted(chunks)))
+
+
 def _count_scans(body: bytes | bytearray, at: int) -> int:
-    """Count the scans from `at` to the end of the image; stop above MAX_SCANS."""
+    """Count the scans after the first, whose data begin at `at`; stop at MAX_SCANS."""
     scans = 0
-    while scans <= MAX_SCANS and (found := _MARKER.search(body, at)) is not None:
-        marker = found[1][0]
-        if marker == _EOI:
+    for marker, _, _ in scan_markers(body, at):
+        scans += marker == SOS
+        if scans == MAX_SCANS:
             break
-        scans += marker == _SOS
-        at = found.end()
-        if marker != _TEM:
-            at += int.from_bytes(body[at : at + 2], "big")
     return scans

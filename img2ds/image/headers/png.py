@@ -4,33 +4,83 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 
+from img2ds.core.failure import Failure, Reason, failure
 from img2ds.image.header import MAX_ICC, Header, plausible_icc
 
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: Bytes of a chunk besides its data: length, type and CRC.
+AROUND = 12
+#: Most chunks that are read. Encoders write one for 8 kB.
+_MAX_CHUNKS = 100_000
 
-def read_header(body: bytes | bytearray) -> Header:
-    """Read IHDR and the chunks before the first IDAT."""
-    width, height, depth, colour = struct.unpack_from(">IIBB", body, 16)
-    header = Header("png", width, height, 1 if colour in (0, 4) else 3, depth)
-    header.palette = colour == 3
-    header.transparent = colour in (4, 6)
-    header.complete = body.rfind(b"IEND") > 0
-    at = 8
-    while at + 8 <= len(body):
+# Colour types (11.2.1).
+_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+
+
+def chunks(body: bytes | bytearray) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the type of each chunk, and where its data start and end; the end may be missing."""
+    at = len(SIGNATURE)
+    for _ in range(_MAX_CHUNKS):
+        if at + 8 > len(body):
+            return
         length, kind = struct.unpack_from(">I4s", body, at)
-        if kind == b"IDAT":
-            break
-        if kind == b"tRNS":
-            header.transparent = True
-        elif kind == b"acTL":
-            header.animated = True
-        elif kind == b"eXIf":
-            header.exif = bytes(body[at + 8 : at + 8 + length])
-        elif kind == b"iCCP":
-            name, _, packed = bytes(body[at + 8 : at + 8 + length]).partition(b"\0")
+        yield kind, at + 8, at + 8 + length
+        at += length + AROUND
+
+
+def has_crc(body: bytes | bytearray, start: int, end: int) -> bool:
+    """Return whether the chunk with data from `start` to `end` has the right CRC."""
+    data = memoryview(body)[start - 4 : end]
+    return zlib.crc32(data) == int.from_bytes(body[end : end + 4], "big")
+
+
+def read_header(body: bytes | bytearray) -> Header | Failure:
+    """Read IHDR, and the chunks that matter. One with a wrong CRC is ignored, as libpng does."""
+    header: Header | None = None
+    colours = colour = 0
+    data = False
+    for kind, start, end in chunks(body):
+        if kind == b"IHDR" and header is None:
+            width, height, depth, colour = struct.unpack_from(">IIBB3x", body, start)
+            header = Header("png", width, height, 3 if colour & _RGB else 1, depth)
+            header.palette = colour == _PALETTE
+            header.transparent = colour in (_GREY_ALPHA, _RGBA)
+            header.complete = False
+        elif header is None:
+            continue  # a comment that precedes IHDR
+        elif kind == b"IDAT":
+            data = True
+        elif kind == b"PLTE" and not colours:
+            colours = (end - start) // 3
+        elif kind == b"tRNS" and not data:
+            header.transparent |= fits(colour, end - start, colours) and has_crc(body, start, end)
+        elif kind == b"eXIf" and header.exif is None and has_crc(body, start, end):
+            header.exif = bytes(body[start:end])
+        elif kind == b"iCCP" and not data and has_crc(body, start, end):
+            name, _, packed = bytes(body[start:end]).partition(b"\0")
             header.icc = _inflate_icc(packed[1:]) if name else None
-        at += length + 12
+        elif kind == b"IEND":
+            header.complete = True
+            break
+    if header is None:
+        raise IndexError
+    if header.palette and data and not colours:
+        return failure(Reason.DECODE_ERROR, "PNG without its palette")
     return header
+
+
+def fits(colour: int, length: int, colours: int) -> bool:
+    """Return whether a tRNS chunk can have this length.
+
+    Args:
+        colour: the colour type.
+        colours: of the palette, as far as it was read.
+    """
+    if colour == _PALETTE:
+        return 0 < length <= colours
+    return length == {_GREY: 2, _RGB: 6}.get(colour)
 
 
 def _inflate_icc(packed: bytes) -> bytes | None:

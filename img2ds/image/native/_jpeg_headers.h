@@ -91,7 +91,7 @@ static int is_ycc(const frame_t *frame)
     if (frame->components == 1 || frame->jfif)
         return 1;
     if (frame->adobe >= 0)
-        return frame->adobe == 1;
+        return frame->adobe != 0; /* what is not defined is YCbCr, too */
     return !(c[0].id == 'R' && c[1].id == 'G' && c[2].id == 'B');
 }
 

@@ -1,0 +1,90 @@
+"""The sizes that AV1 data state in their sequence headers (AV1 specification, 5.3 and 5.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_SEQUENCE_HEADER = 1
+#: Most units that are read, and bytes of a sequence header.
+_MAX_UNITS, _MAX_HEADER = 1000, 1000
+
+
+def sequence_sizes(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the width and height of each sequence header: no frame is larger.
+
+    Raises:
+        IndexError: the data end.
+    """
+    at = 0
+    for _ in range(_MAX_UNITS):
+        if at >= len(data):
+            return
+        head = data[at]
+        at += 2 if head & 4 else 1
+        size = len(data) - at
+        if head & 2:
+            size, at = _leb128(data, at)
+        if head >> 3 & 15 == _SEQUENCE_HEADER:
+            yield _read_size(_Bits(data[at : min(at + size, at + _MAX_HEADER)]))
+        at += size
+
+
+def _leb128(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 56, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            break
+    return value, at
+
+
+class _Bits:
+    """Bits, the most significant first."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value = int.from_bytes(data, "big")
+        self._left = 8 * len(data)
+
+    def read(self, count: int) -> int:
+        self._left -= count
+        if self._left < 0:
+            raise IndexError
+        return self._value >> self._left & (1 << count) - 1
+
+
+def _read_size(bits: _Bits) -> tuple[int, int]:
+    """Read a sequence header up to the largest width and height (5.5.1)."""
+    read = bits.read
+    read(4)  # the profile, and whether it is a still picture
+    if read(1):  # the header of a still picture is reduced
+        read(5)
+    else:
+        _skip_operating_points(bits)
+    across, down = read(4) + 1, read(4) + 1
+    return read(across) + 1, read(down) + 1
+
+
+def _skip_operating_points(bits: _Bits) -> None:
+    read = bits.read
+    delay = 0
+    if read(1):  # timing
+        read(64)
+        if read(1):
+            zeros = 0
+            while not read(1):
+                zeros += 1
+            read(zeros if zeros < 32 else 0)
+        if read(1):  # the decoder's model
+            delay = read(5) + 1
+            read(42)
+    initial_delay = read(1)
+    for _ in range(read(5) + 1):
+        read(12)
+        if read(5) > 7:
+            read(1)
+        if delay and read(1):
+            read(2 * delay + 1)
+        if initial_delay and read(1):
+            read(4)

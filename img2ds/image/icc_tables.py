@@ -37,10 +37,10 @@ def _table_sizes(data: bytes) -> Iterator[int]:
     """Yield the bytes of the lookup tables of a tag, by their grids."""
     kind = data[:4]
     if kind in (b"mft1", b"mft2"):
-        inputs, outputs, points = data[8:11]
+        inputs, outputs, points = struct.unpack_from("BBB", data, 8)
         yield points**inputs * outputs * (1 if kind == b"mft1" else 2)
     elif kind in (b"mAB ", b"mBA "):
-        inputs, outputs = data[8:10]
+        inputs, outputs = struct.unpack_from("BB", data, 8)
         (at,) = struct.unpack_from(">I", data, 24)
         if at:
             yield prod(data[at : at + inputs]) * outputs * data[at + 16]

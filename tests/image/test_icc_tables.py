@@ -47,5 +47,5 @@ def test_profiles_that_are_cut() -> None:
     profile = table_profile(b"mft2", 5, table(b"mft2", 5))
     for end in range(len(profile)):
         whole = has_its_tables(profile[:end])
-        if len(profile) - 500 < end < len(profile) - 40:
+        if len(profile) - 500 < end < len(profile) - 80:
             assert not whole

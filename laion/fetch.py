@@ -26,7 +26,7 @@ from img2ds.downloader.name_server import check_resolver, running_resolver
 from img2ds.downloader.planner import open_input
 from img2ds.downloader.process import check_descriptors
 from img2ds.downloader.shard import Shard, ShardSink
-from img2ds.downloader.worker import Opener, ShardWorker
+from img2ds.downloader.worker import Opener, Pass, ShardWorker
 from img2ds.engine.distributors.contract import Worker
 from img2ds.net.fetcher import open_fetcher
 from img2ds.source import RangeReader, read_rows
@@ -138,12 +138,12 @@ def run(options: Any) -> DownloadReport:
 
 
 @contextmanager
-def crawling_worker(
+def crawling_workers(
     options: Options, folder: OutputFolder, opener: Callable[[Options, OutputFolder], Opener]
-) -> Iterator[Worker]:
-    """Return a worker that downloads into the sinks of the shards that `opener` makes.
+) -> Iterator[tuple[Worker, Worker]]:
+    """Return workers that download into the sinks of the shards that `opener` makes.
 
-    What its processes share ends with the context.
+    The second is for shards that were lost. What their processes share ends with the context.
 
     Args:
         opener: picklable; called once in each process.
@@ -156,7 +156,10 @@ def crawling_worker(
     remove_stale_files()
     try:
         with running_resolver(options) as options:
-            yield ShardWorker(options, folder, opener=opener, token=token)
+            yield (
+                ShardWorker(options, folder, opener=opener, token=token),
+                ShardWorker(options, folder, Pass.ISOLATED, opener, token),
+            )
     finally:
         remove_files(token)
 

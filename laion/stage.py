@@ -156,13 +156,16 @@ class StageBuild:
         """Report that work after the shards ended early, as the stop switch says."""
         self.build.record_stop()
 
-    def run(self, worker: Worker, tasks: Iterable[Task]) -> bool:
+    def run(self, worker: Worker, tasks: Iterable[Task], isolated: Worker | None = None) -> bool:
         """Make the missing shards, and count all. Blocks until that is done or stopped.
+
+        Args:
+            isolated: the worker for tasks that were lost before; by default `worker`.
 
         Returns:
             Whether every shard is committed.
         """
-        report = self.build.run(worker, tasks)
+        report = self.build.run(worker, tasks, isolated=isolated)
         if report.exit_code:
             return False
         report.total = total_counts(self.folder)

@@ -101,10 +101,12 @@ def ray_address() -> Iterator[str]:
     """
     ray: Any = pytest.importorskip("ray", reason="ray is not installed")
     folder = tempfile.mkdtemp(prefix="r")  # short: Ray makes sockets in it
-    ray.init(
-        address="local", num_cpus=2, num_gpus=2, include_dashboard=False, logging_level="error",
-        log_to_driver=False, _node_ip_address=_LOOPBACK, _temp_dir=folder,
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", worker_path())
+        ray.init(
+            address="local", num_cpus=2, num_gpus=2, include_dashboard=False, logging_level="error",
+            log_to_driver=False, _node_ip_address=_LOOPBACK, _temp_dir=folder,
+        )  # fmt: skip
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
@@ -120,13 +122,12 @@ def spark_master() -> Iterator[str]:
 
     home = Path(pyspark.__file__).parent
     folder = tempfile.mkdtemp(prefix="spark")
-    python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_HOME", str(home))
         patch.setenv("SPARK_LOCAL_IP", _LOOPBACK)
         patch.setenv("SPARK_LOCAL_DIRS", folder)
         patch.setenv("PYSPARK_PYTHON", sys.executable)
-        patch.setenv("PYTHONPATH", python_path)
+        patch.setenv("PYTHONPATH", worker_path())
         place = ["--host", _LOOPBACK, "--webui-port", "0"]
         with _daemon(home, "master.Master", [*place, "--port", "0"], r"at (spark://\S+)") as url:
             size = ["--cores", str(SPARK_CORES), "--memory", "3g", "--work-dir", folder]
@@ -139,6 +140,12 @@ def spark_master() -> Iterator[str]:
                 yield url
                 session.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def worker_path() -> str:
+    """The PYTHONPATH of workers in which images can be fatal: see `fatal_decoder`."""
+    here = (str(ROOT / "tests" / "server" / "fatal_decoder"), str(ROOT))
+    return os.pathsep.join(filter(None, (*here, os.environ.get("PYTHONPATH"))))
 
 
 def spark_settings(master: str) -> dict[str, str]:

@@ -120,6 +120,14 @@ class Reason(str, Enum):
     IMAGE_AREA_TOO_LARGE = "image_area_too_large", _RESIZE, _PERMANENT
     ASPECT_RATIO = "aspect_ratio", _RESIZE, _PERMANENT
     ENCODE_ERROR = "encode_error", _RESIZE, _PERMANENT
+    DECODER_CRASH = (
+        "decoder_crash", _RESIZE, _PERMANENT,
+        "these images crash a decoder; please report them, the log has their URLs and hashes",
+    )  # fmt: skip
+    DECODE_TIMEOUT = (
+        "decode_timeout", _RESIZE, _PERMANENT,
+        "these images take longer to decode than --max_decode_time",
+    )  # fmt: skip
     BAD_BOXES = (
         "bad_boxes", _RESIZE, _PERMANENT,
         "values of --bbox_col must be [[left, top, right, bottom], ...], each number from 0 to 1",

@@ -1,12 +1,8 @@
-"""The way of a row in a worker: fetch, transform, hand to the shard. One task a slot.
-
-A slot decodes its image in the loop's own thread when the header says that this is cheap: handing
-every image to a thread costs a tenth of all CPU. A costly image goes to a single thread, so that
-the loop runs meanwhile, unless others wait for the thread already.
-"""
+"""The way of a row in a worker: fetch, transform, hand to the shard. One task a slot."""
 
 from __future__ import annotations
 
+import hashlib
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -34,6 +30,7 @@ from img2ds.core.failure import Failure, Reason, Retryability, failure, retryabi
 from img2ds.core.sample import Body
 from img2ds.downloader.held_pages import HeldPages
 from img2ds.downloader.hosts import Hosts
+from img2ds.downloader.renderer import Renderer
 from img2ds.downloader.scheduler import Row, RowEnd, Scheduler
 from img2ds.downloader.shard import Shard
 from img2ds.downloader.short_connect import ShortConnect
@@ -41,7 +38,6 @@ from img2ds.downloader.silence import SHORT, silence_failure
 from img2ds.downloader.slots import Slot, Slots
 from img2ds.image.boxes import BoxError, Boxes, read_boxes
 from img2ds.image.digest import make_digest
-from img2ds.image.transform import Transformer
 from img2ds.net.budget import Budget
 from img2ds.net.context import FetchContext
 from img2ds.net.deadline import Deadline
@@ -57,14 +53,13 @@ LOCAL_RETRIES, LOCAL_RETRY_DELAY, MAX_LOCAL_RETRY_DELAY = 20, 1.0, 15.0
 UNCLEAR_RETRIES, UNCLEAR_RETRY_DELAY = 2, 1.0
 #: Seconds before a failure that are evidence, too: some attempts fail at once.
 MIN_EVIDENCE = 3.0
-#: Costly images that wait for the thread. When there are more, the loop itself decodes: it has no
-#: less to do than the thread, and a queue there would fill with slots and their bodies.
-MAX_WAITING_FOR_THREAD = 2
 #: Rows active at once at a host that has not responded yet. The next row gains by the wait, too: it
 #: finds an open connection.
 FIRST_LIMIT = 1
 #: Rows a slot that may wait for hosts that have not responded yet.
 MAX_WAITING_PER_SLOT = 4
+#: Reasons of images that ended the process that decoded them.
+KILLED = {Reason.DECODER_CRASH.value, Reason.DECODE_TIMEOUT.value}
 #: Tracebacks kept a shard: one shows the fault, a thousand hide it.
 MAX_NOTES = 3
 
@@ -87,6 +82,7 @@ class Pipeline:
         fetcher: Fetcher,
         finished: Callable[[Shard], None],
         controller: Controller,
+        renderer: Renderer,
         table: HostTable | None = None,
     ) -> None:
         self._controller = controller
@@ -103,13 +99,12 @@ class Pipeline:
         self._progress = Tally()
         self._finished = finished
         self._budget = Budget(options.run.memory_budget)
-        self._transformer = Transformer(options.image)
+        self._renderer = renderer
         verify = options.input.verify_hash
         self._digest = (
             make_digest(options.image.compute_hash) if options.image.compute_hash else None
         )
         self._verify = make_digest(verify[1]) if verify else None
-        self._thread = trio.CapacityLimiter(1)
         self._pages = HeldPages(self._settle_page)
         self._busy = 0  # rows in a slot
         self._random = Random()
@@ -238,19 +233,17 @@ class Pipeline:
             expected = shard.hashes[row.index]
             if expected is None or self._verify(body) != expected.strip().lower():
                 return failure(Reason.HASH_MISMATCH, "hash differs from the expected one")
-        image = self._transformer.inspect(body, boxes)
+        image = self._renderer.inspect(body, boxes)
         if isinstance(image, Failure):
             context.page = page_of(image.reason, body, context.final_host)
             return image
-        if image.costly and self._thread.statistics().tasks_waiting < MAX_WAITING_FOR_THREAD:
-            encoded = await trio.to_thread.run_sync(
-                self._transformer.render, image, limiter=self._thread
-            )
-        else:
-            encoded = self._transformer.render(image)
+        encoded = await self._renderer.render(image)
         transformed = perf_counter()
         self._progress.seconds["transform"] += transformed - started
         if isinstance(encoded, Failure):
+            if encoded.reason in KILLED:
+                digest = hashlib.sha256(body).hexdigest()
+                shard.notes.append(f"{shard.urls[row.index]}: {encoded.message}, sha256 {digest}")
             return encoded
         try:
             shard.store(row.index, encoded)

@@ -30,6 +30,7 @@ from img2ds.core.sample import ShardTask
 from img2ds.downloader.dataset_sink import DatasetSink
 from img2ds.downloader.pipeline import Pipeline
 from img2ds.downloader.process import prepare_process
+from img2ds.downloader.renderer import Renderer
 from img2ds.downloader.resume import restore
 from img2ds.downloader.shard import Shard
 from img2ds.engine.distributors.contract import is_stopping
@@ -186,6 +187,7 @@ class _Run:
         controller = Controller(path, network.thread_count, partial(probe, path, resolver))
         table = HostTable(self._machine.token, self._machine.index)
         self._machine.when_dead.append(table.clear_worker)
+        renderer = Renderer(self._options.image, isolated=self._makes is Pass.ISOLATED)
         try:
             async with trio.open_nursery() as progress:
                 progress.start_soon(controller.run)
@@ -195,8 +197,10 @@ class _Run:
                         fetcher,
                         finished=lambda shard: nursery.start_soon(self._commit, shard, controller),
                         controller=controller,
+                        renderer=renderer,
                         table=table,
                     )
+                    progress.start_soon(self._beat, renderer)
                     progress.start_soon(self._report, pipeline, controller, progress.cancel_scope)
                     nursery.start_soon(self._load, pipeline, nursery)
                     with self._rows:
@@ -210,6 +214,7 @@ class _Run:
             if self._shards:
                 self._give_up(controller)
         finally:
+            renderer.close()
             resolver.close()
             names.close()
             await fetcher.aclose()
@@ -289,6 +294,11 @@ class _Run:
         del self._shards[shard.id]
         self._open.release()
         self._emit(report)
+
+    async def _beat(self, renderer: Renderer) -> None:
+        while True:
+            renderer.beat()
+            await trio.sleep(PROGRESS_INTERVAL)
 
     async def _report(
         self, pipeline: Pipeline, controller: Controller, run: trio.CancelScope

@@ -14,7 +14,7 @@ from typing import Any
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import shard_name, stats_name
 from img2ds.engine.cpu_time import CpuTime, TimedWorker
-from img2ds.engine.distributors.contract import Distributor, TaskLost, Worker
+from img2ds.engine.distributors.contract import Distributor, TaskLost, Worker, WorkersDieError
 from img2ds.engine.run_report import RunReport
 from img2ds.engine.stop import StopNow, StopSwitch
 from img2ds.report.console import Console
@@ -118,7 +118,14 @@ class Runner:
 
     def _passes(self, worker: Worker, tasks: Iterator[Any], retries: int) -> None:
         """Run `tasks`, and those that were lost up to `retries` times more."""
-        self._pass(worker, tasks)
+        try:
+            self._pass(worker, tasks)
+        except WorkersDieError as error:
+            if not retries:
+                raise
+            # Whatever kills them, isolated workers can live with most of it.
+            self._console.note(f"{error}: going on with one {self._noun} at a time for each")
+            self._pass(self._work.isolated, self._left(tasks))
         for _ in range(retries):
             if not self._broken or self._stop.reason is not None:
                 break
@@ -126,6 +133,14 @@ class Runner:
             self._broken.clear()
             self._console.note(f"retrying {counted(len(again), self._noun)}")
             self._pass(self._work.isolated, iter(again))
+
+    def _left(self, tasks: Iterator[Any]) -> Iterator[Any]:
+        """Yield the tasks that a pass has lost, those it has not come to, and the rest."""
+        lost = [*(task for task, _ in self._broken.values()), *self._in_flight.values()]
+        self._broken.clear()
+        self._in_flight.clear()
+        yield from lost
+        yield from tasks
 
     def _pass(self, worker: Worker, tasks: Iterator[Any]) -> None:
         distributor = self._context.distributor

@@ -58,6 +58,10 @@ class Transformer:
         if options.encode_format == "jpg":
             self._encode_planes = make_plane_encoder(options.quality)
 
+    def close(self) -> int:
+        """End what was started for rendering."""
+        return 0
+
     def inspect(self, body: Body, boxes: Boxes = ()) -> InspectedImage | Failure:
         """Check a body by its header: format, decompression bombs, size filters.
 
@@ -147,7 +151,7 @@ class Transformer:
         declined = False
         if self._encode_planes is not None and _stays_in_planes(image, name):
             scale = reduction(image.header, min_size)
-            planes = decode_planes(image.body, scale, coarse=averages)
+            planes = decode_planes(image.body, image.header, scale, coarse=averages)
             if planes is not None:
                 planes = resize_planes(planes, geometry, image.orientation, name)
                 return self._encode_planes(planes)

@@ -28,7 +28,7 @@ from laion.clip.model import ModelSpec, fetch
 from laion.crawl.pairs import PairCollector, Scorer
 from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
 from laion.data.embedding_layout import FOLDERS
-from laion.fetch import candidate_rows, candidate_shards, crawling_worker, open_shard
+from laion.fetch import candidate_rows, candidate_shards, crawling_workers, open_shard
 from laion.provenance import ModelNames, note_input
 from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.prompts import load_prompts
@@ -179,9 +179,9 @@ def run(options: Any) -> StageReport:
     )
     with (
         open_stage(stage) as build,
-        crawling_worker(wanted, build.folder, opener) as worker,
+        crawling_workers(wanted, build.folder, opener) as (worker, isolated),
     ):
-        build.run(worker, source.tasks(build.first_shard))
+        build.run(worker, source.tasks(build.first_shard), isolated=isolated)
     if options.input:
         note_input(options.output_folder, options.input)
     return build.report

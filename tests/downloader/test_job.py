@@ -53,9 +53,9 @@ class GatedWeb(SampleWeb):
 
 
 class Background(BackgroundWeb):
-    def __init__(self, gate: int = 10**9) -> None:
+    def __init__(self, gate: int = 10**9, images: list[bytes] | None = None) -> None:
         super().__init__([])
-        self.gated = GatedWeb([good_image()] * IMAGES, gate)
+        self.gated = GatedWeb(images or [good_image()] * IMAGES, gate)
         self.web = self.gated
 
     def open(self) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import img2ds
@@ -15,7 +18,7 @@ from img2ds.downloader.worker import ShardWorker
 from img2ds.engine.distributors.factory import open_distributor
 from img2ds.engine.marker import counts_document
 from img2ds.storage import OutputFolder
-from tests.conftest import spark_settings
+from tests.conftest import spark_settings, worker_path
 from tests.downloader.test_job import (
     IMAGES,
     Background,
@@ -27,6 +30,8 @@ from tests.downloader.test_job import (
     start,
     write_list,
 )
+from tests.server.fatal_decoder.images import fatal
+from tests.server.good_image import good_image
 
 
 @pytest.fixture
@@ -75,9 +80,6 @@ def test_every_row_is_accounted_for(tmp_path: Path, distributor_name: str) -> No
 
     Into folders of files, which are published as one.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     from tests.server.sample_web import links
 
     rows = list(links(IMAGES))
@@ -97,6 +99,32 @@ def test_every_row_is_accounted_for(tmp_path: Path, distributor_name: str) -> No
     assert found == {row.url: row.reason for row in rows}
     good = {row["key"] for row in table.to_pylist() if row["status"] == "success"}
     assert {path.stem for path in out.glob("0*/*.jpg")} == good
+
+
+def test_images_that_kill_their_worker_cost_their_rows(
+    tmp_path: Path, distributor_name: str, environment: dict[str, str]
+) -> None:
+    """Also when there are more of them than workers that may die."""
+    images = [good_image()] * IMAGES
+    step = 28 if distributor_name == "pyspark" else 7  # a worker takes seconds to start there
+    for place in range(3, IMAGES, step):
+        images[place] = fatal(b"exhaust" if place % 2 else b"abort")
+    out = tmp_path / "out"
+    with Background(images=images) as address:
+        arguments = flags(
+            address, write_list(tmp_path / "list.txt"), out, distributor=distributor_name
+        )
+        process = start(arguments, env={**environment, "PYTHONPATH": worker_path()})
+        _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    table = pa.concat_tables([pq.read_table(path) for path in sorted(out.glob("*.parquet"))])
+    reasons = dict(zip(table["url"].to_pylist(), table["reason"].to_pylist(), strict=True))
+    assert reasons == {
+        f"http://h.example/photo/{n}.jpg": "decoder_crash" if n % step == 3 else None
+        for n in range(IMAGES)
+    }
+    digest = hashlib.sha256(images[3]).hexdigest()
+    assert f"photo/3.jpg: the decoder crashed (SIGKILL, out of memory?), sha256 {digest}" in errors
 
 
 def test_a_late_attempt_leaves_a_committed_shard_alone(tmp_path: Path) -> None:

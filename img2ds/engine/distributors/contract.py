@@ -18,6 +18,10 @@ class Task(Protocol):
     def shard_id(self) -> int: ...
 
 
+class WorkersDieError(RuntimeError):
+    """Workers die one after another, and none of them finishes a task."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskLost:
     """A task whose worker died; it may be given out again."""
@@ -116,7 +120,7 @@ class Distributor(Protocol):
         A task that is lost may still be running somewhere, if its machine is out of reach: what
         workers publish has to be safe against a second attempt (`OutputFolder.claim`).
         Closing the iterator early kills the workers. Raises RuntimeError when workers cannot
-        be started or die again and again without finishing anything.
+        be started, WorkersDieError when they die again and again without finishing anything.
         """
         ...
 

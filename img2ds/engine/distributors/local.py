@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from img2ds.engine.cores import usable_cores
-from img2ds.engine.distributors.contract import Session, TaskLost, Worker, never
+from img2ds.engine.distributors.contract import Session, TaskLost, Worker, WorkersDieError, never
 from img2ds.engine.distributors.worker_channel import (
     MAX_DEATHS,
     POLL_INTERVAL,
@@ -108,7 +108,7 @@ class LocalDistributor(Session):
                             continue
                         deaths += 1
                         if deaths >= MAX_DEATHS:
-                            raise RuntimeError(
+                            raise WorkersDieError(
                                 f"{deaths} workers died one after another, {_end(code)}"
                             ) from None
                         for number in process.tasks:

@@ -18,7 +18,14 @@ from typing import Any
 
 from img2ds.core.failure import UsageError
 from img2ds.engine.cores import usable_cores
-from img2ds.engine.distributors.contract import Session, TaskLost, TaskStream, Worker, never
+from img2ds.engine.distributors.contract import (
+    Session,
+    TaskLost,
+    TaskStream,
+    Worker,
+    WorkersDieError,
+    never,
+)
 from img2ds.engine.distributors.worker_channel import MAX_DEATHS, POLL_INTERVAL, PeekableTasks
 
 #: Tasks that wait at an actor, so that it never waits for the driver.
@@ -225,7 +232,7 @@ class RayDistributor(Session):
                     why = answer.fault or "it ended too early"
                     deaths += 1
                     if deaths >= MAX_DEATHS:
-                        raise RuntimeError(f"{deaths} workers died one after another: {why}")
+                        raise WorkersDieError(f"{deaths} workers died one after another: {why}")
                     for number in actor.tasks:
                         yield TaskLost(number, f"its worker died: {why}")
         finally:

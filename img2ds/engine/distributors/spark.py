@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from img2ds.engine.distributors.contract import Session, TaskLost, Worker, never
+from img2ds.engine.distributors.contract import Session, TaskLost, Worker, WorkersDieError, never
 from img2ds.engine.distributors.spark_session import open_session
 from img2ds.engine.distributors.task_server import TaskServer, connect
 from img2ds.engine.distributors.worker_channel import MAX_DEATHS, PeekableTasks, WorkerHandle, work
@@ -243,7 +243,7 @@ class _Run:
         self._deaths += 1
         # One that dies may take the whole job with it, and so every other worker.
         if self._deaths >= MAX_DEATHS + self._count:
-            raise RuntimeError(f"{self._deaths} workers died one after another, {worker.why}")
+            raise WorkersDieError(f"{self._deaths} workers died one after another, {worker.why}")
         for number in worker.tasks:
             yield TaskLost(number, worker.why)
 

@@ -1,0 +1,81 @@
+"""Renders the images of a worker, in the loop or in a thread, and ends the worker if that hangs.
+
+Images are rendered in the loop's own thread when their headers say that this is cheap: handing
+every image to a thread costs a tenth of all CPU. A costly image goes to a single thread, so that
+the loop runs meanwhile, unless others wait for the thread already.
+
+A decoder cannot be stopped from outside. A worker that does not come back from one ends itself. Its
+shards are made again with images rendered in a child process, where the one that takes too long
+costs itself alone: see `image.isolated`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import trio
+
+from img2ds.config.options import ImageOptions
+from img2ds.core.failure import Failure
+from img2ds.core.sample import Body, Encoded
+from img2ds.image.boxes import Boxes
+from img2ds.image.isolated import TIME_IS_UP, IsolatedTransformer
+from img2ds.image.transform import InspectedImage, Transformer
+
+#: Costly images that wait for the thread. When there are more, the loop itself decodes: it has no
+#: less to do than the thread, and a queue there would fill with slots and their bodies.
+MAX_WAITING_FOR_THREAD = 2
+#: Seconds of CPU that the process may take between two beats besides an image's.
+_BESIDES = 5.0
+
+
+class Renderer:
+    """Renders images. Time limits are of CPU, which does not pass while the process is suspended.
+
+    Args:
+        isolated: whether a child process renders.
+    """
+
+    def __init__(self, options: ImageOptions, isolated: bool = False) -> None:
+        self._transformer = (IsolatedTransformer if isolated else Transformer)(options)
+        self._always_threads = isolated  # it waits for the child
+        self._limit = options.max_decode_time
+        self._limiter = trio.CapacityLimiter(1)
+        self._thread: tuple[int, float] | None = None  # its CPU clock, and when it began
+
+    def inspect(self, body: Body, boxes: Boxes) -> InspectedImage | Failure:
+        """See `Transformer.inspect`."""
+        return self._transformer.inspect(body, boxes)
+
+    async def render(self, image: InspectedImage) -> Encoded | Failure:
+        """See `Transformer.render`."""
+        waiting = self._limiter.statistics().tasks_waiting
+        if self._always_threads or (image.costly and waiting < MAX_WAITING_FOR_THREAD):
+            return await trio.to_thread.run_sync(self._in_thread, image, limiter=self._limiter)
+        return self._transformer.render(image)
+
+    def _in_thread(self, image: InspectedImage) -> Encoded | Failure:
+        if hasattr(time, "pthread_getcpuclockid"):  # not on macOS
+            clock = time.pthread_getcpuclockid(threading.get_ident())
+            self._thread = clock, time.clock_gettime(clock)
+        try:
+            return self._transformer.render(image)
+        finally:
+            self._thread = None
+
+    def beat(self) -> None:
+        """Note that the event loop runs. Call it every second or so."""
+        # The system ends the process if the loop itself does not come back.
+        signal.setitimer(signal.ITIMER_PROF, self._limit + _BESIDES)
+        if self._thread is not None:
+            clock, began = self._thread
+            if time.clock_gettime(clock) - began > self._limit:
+                os.kill(os.getpid(), TIME_IS_UP)
+
+    def close(self) -> None:
+        """End the child, and stop watching."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        self._transformer.close()

@@ -1,0 +1,14 @@
+"""Images that end the process which decodes them: see `sitecustomize`."""
+
+from __future__ import annotations
+
+import struct
+
+from tests.server.good_image import good_image
+
+
+def fatal(how: bytes) -> bytes:
+    """Return a JPEG with a comment that makes decoders fatal: `abort`, `exhaust` or `spin`."""
+    text = b"fatal: " + how
+    data = good_image()
+    return data[:2] + b"\xff\xfe" + struct.pack(">H", len(text) + 2) + text + data[2:]

@@ -3,6 +3,8 @@
 # make demo-laion  set up, then laion's pipeline over WAT files and a web made on this machine
 # make test   set up, then every test, in two processes (JOBS=4 for four)
 # make quick  lint, types, and the tests that need no server, cluster, browser or training
+# make fuzz   libFuzzer over the compiled extensions for a minute
+# make sanitize  the tests of the compiled extensions under AddressSanitizer and UBSan
 # make lint   ruff and mypy --strict
 # make bench  the short benchmarks (see benchmark/README.md)
 
@@ -13,7 +15,7 @@ STAMP := $(VENV)/.ready
 JOBS ?= 2
 PYTEST := $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: setup demo demo-search demo-laion test quick native-off lint bench clean
+.PHONY: setup demo demo-search demo-laion test quick native-off fuzz sanitize lint bench clean
 
 setup: $(STAMP)
 
@@ -42,6 +44,13 @@ test: setup
 # The tests of what is compiled once more, without the compiled extensions.
 native-off: setup
 	IMG2DS_NATIVE=0 $(PYTEST) tests/image tests/laion/wat
+
+fuzz: setup
+	command -v clang || scripts/apt-packages.sh clang
+	$(RUN) -m fuzz --seconds 60
+
+sanitize: setup
+	scripts/sanitize.sh $(RUN) -n $(JOBS) tests/image tests/laion/wat
 
 quick: lint
 	$(PYTEST) tests --quick

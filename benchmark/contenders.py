@@ -114,7 +114,7 @@ def _by_planes(case: Case) -> tuple[bytes, Times]:
     shrinks = geometry.shrinks
     began = thread_time()
     scale = reduction(header, geometry.resized if shrinks else (0, 0))
-    planes = decode_planes(case.body, scale, coarse=shrinks)
+    planes = decode_planes(case.body, header, scale, coarse=shrinks)
     decoded = thread_time()
     assert planes is not None
     planes = resize_planes(planes, geometry, 1, "area" if shrinks else "lanczos")

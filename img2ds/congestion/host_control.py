@@ -178,7 +178,8 @@ class HostControl:
         """Return whether a refusal is enough to cut the limits: a single URL may cause some."""
         fields = self.table.fields
         if refused.refusal is Refusal.FORBIDDEN:
-            fields[at + Field.FORBIDDEN] += 1.0
+            # One URL that is forbidden is no ban, however often it is asked for.
+            fields[at + Field.FORBIDDEN] += 1.0 / (refused.before + 1)
             return fields[at + Field.FORBIDDEN] >= MIN_FORBIDDEN
         if fields[at + Field.STREAK] or not refused.is_silent:
             return True

@@ -26,8 +26,8 @@ class Refused(NamedTuple):
     Attributes:
         retry_after: seconds that the host asked to wait.
         started: when the row started.
-        again: whether the row was refused before, and the host accepted others meanwhile or few
-            are left: then its URL is more likely the cause than the host.
+        again: whether the row was refused before, and its URL is more likely the cause than the
+            host, which accepted others meanwhile, or has few left.
         at_connect: whether the connection was refused: nothing listens there, unless the host has
             accepted others.
     """
@@ -37,6 +37,7 @@ class Refused(NamedTuple):
     started: float
     again: bool = False
     at_connect: bool = False
+    before: int = 0
 
     @property
     def is_vague(self) -> bool:

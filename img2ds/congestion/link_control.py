@@ -21,6 +21,8 @@ FIRST_WINDOW = 64.0
 MIN_WINDOW = 4.0
 #: Share of slow bodies that shows a full link, and how many there must be at least.
 FULL, MIN_SLOW = 0.5, 5
+#: Part of the window that must be in use: few slow bodies at the end of a list fill no link.
+LOADED = 0.4
 #: A cut to this part of the bodies that arrive.
 CUT = 0.5
 #: Seconds after a cut until its effect shows: what is under way has to end.
@@ -80,7 +82,8 @@ class LinkControl:
         if self._cut is not None and now < self._cut.when + SETTLING:
             return
         slow, fast = float(growth[Signal.SLOW_BODIES]), float(growth[Signal.FAST_BODIES])
-        if slow >= MIN_SLOW and slow > FULL * (slow + fast) and now >= self._believed_until:
+        loaded = totals[Signal.REQUESTS] >= LOADED * self.window and now >= self._believed_until
+        if loaded and slow >= MIN_SLOW and slow > FULL * (slow + fast):
             self._reduce(now, totals)
         else:
             self._cut = None

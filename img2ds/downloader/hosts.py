@@ -198,10 +198,11 @@ class Hosts(Generic[RowT]):
         few = few and not self._table.others_wait(host.place)
         if row.refusals + 1 >= (MAX_LAST_REFUSALS if few else MAX_REFUSALS):
             return False  # it is the URL
-        accepted = self._control.accepted_since(host.place, row.started)
-        again = row.refusals > 0 and (few or accepted)
+        again = row.refusals > 0 and (few or self._control.accepted_since(host.place, row.started))
         at_connect = outcome.reason == Reason.CONNECT_REFUSED.value
-        refused = Refused(refusal, outcome.retry_after, row.started, again, at_connect)
+        refused = Refused(
+            refusal, outcome.retry_after, row.started, again, at_connect, row.refusals
+        )
         if not self._control.refuse(host.place, refused, now):
             return False
         row.refusals += 1

@@ -13,19 +13,19 @@ class ShortConnect:
 
     Args:
         connecting: what is wrapped.
-        share: the part of the time limit that connecting gets.
+        seconds: time limit of connecting, if that is less.
     """
 
     def __init__(
-        self, connecting: AbstractAsyncContextManager[None], deadline: Deadline, share: float
+        self, connecting: AbstractAsyncContextManager[None], deadline: Deadline, seconds: float
     ) -> None:
         self._connecting = connecting
         self._deadline = deadline
         self._timeout = deadline.timeout
-        self._share = share
+        self._short = min(seconds, deadline.timeout)
 
     async def __aenter__(self) -> None:
-        self._deadline.timeout = self._timeout * self._share
+        self._deadline.timeout = self._short
         await self._connecting.__aenter__()
 
     async def __aexit__(

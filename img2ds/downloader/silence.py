@@ -24,9 +24,9 @@ from img2ds.core.failure import Failure, Reason, failure
 WAKE_UP, MIN_PAUSE = 13.0, 3.0
 #: Seconds between the second silence and the third attempt.
 DEFERRED = 7.0
-#: Part of the time limit that attempts have after the first: a host that is there answers a SYN or
-#: its first retransmissions.
-SHORT = 0.5
+#: Seconds that attempts after the first have: a host that is there answers a SYN or its first
+#: retransmission, which comes after one second (RFC 6298 2.1).
+SHORT = 2.5
 #: Rows that fail with the third silence at most, the one that asked included.
 MAX_SHARING = 64
 #: Silent hosts remembered at most, about 200 bytes each, and for how many seconds.

@@ -296,7 +296,7 @@ def _decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) 
 
 def _from_pillow(image: Image.Image, header: Header) -> Pixels:
     if image.mode == "CMYK":
-        return np.asarray(cmyk_to_srgb(image, header.icc))
+        return _by_strips(image, lambda strip: np.asarray(cmyk_to_srgb(strip, header.icc)), 3)
     convert = _conversion(header)
     clear = image.info.get("transparency")
     if image.mode.startswith("I"):  # 16-bit grey

@@ -21,6 +21,8 @@ DCT_SCALES = (8, 4, 2)
 
 #: Pixels a side of a DCT block.
 _SIDE = 8
+#: Most pixels a side of an MCU that the extension decodes: blocks of one of them are all decoded.
+_MCU = 16
 
 
 def reduction(header: Header, min_size: tuple[int, int]) -> int:
@@ -37,13 +39,28 @@ def reduction(header: Header, min_size: tuple[int, int]) -> int:
     return 1
 
 
+def memory_bound(body: bytes | bytearray, header: Header) -> int:
+    """Return the most bytes that the extension allocates for a JPEG, besides the pixels returned.
+
+    These are planes, 3 bytes a pixel; the coefficients of an image of several scans, 6.4; and a
+    scan without stuffing. libjpeg-turbo needs as much for its coefficients.
+    """
+    width, height = (-(-side // _MCU) * _MCU for side in (header.width, header.height))
+    return 10 * width * height + len(body) + 1000
+
+
 def decode_rgb(
-    body: bytes | bytearray, header: Header, scale: int, buffer: Pixels | None
+    body: bytes | bytearray,
+    header: Header,
+    scale: int,
+    buffer: Pixels | None,
+    limit: int | None = None,
 ) -> Pixels | None:
     """Decode a JPEG in colour to RGB [height, width, 3], at 1 / `scale` of its size.
 
     Args:
         buffer: memory, uint8 [bytes], to decode into.
+        limit: most bytes to allocate besides; None: the `memory_bound`.
 
     Returns:
         None if the extension declines.
@@ -52,23 +69,33 @@ def decode_rgb(
         shape = -(-header.height // scale), -(-header.width // scale), 3
         size = shape[0] * shape[1] * 3
         pixels = np.empty(shape, np.uint8) if buffer is None else buffer[:size].reshape(shape)
-        if _jpeg.decode_rgb(body, _SIDE // scale, pixels):
+        limit = memory_bound(body, header) if limit is None else limit
+        if _jpeg.decode_rgb(body, _SIDE // scale, pixels, limit):
             return pixels
     return None
 
 
-def decode_planes(body: bytes | bytearray, scale: int, *, coarse: bool = False) -> Planes | None:
+def decode_planes(
+    body: bytes | bytearray,
+    header: Header,
+    scale: int,
+    *,
+    coarse: bool = False,
+    limit: int | None = None,
+) -> Planes | None:
     """Decode a JPEG, grey or in colour, to planes at 1 / `scale` of its size.
 
     Args:
         coarse: decode chroma at half the size of luma even if it is stored at the same size.
+        limit: most bytes to allocate, planes included; None: the `memory_bound`.
 
     Returns:
         None if the extension declines.
     """
     decoded = None
     if _jpeg is not None:
-        decoded = _jpeg.decode_planes(body, _SIDE // scale, coarse)
+        limit = memory_bound(body, header) if limit is None else limit
+        decoded = _jpeg.decode_planes(body, _SIDE // scale, coarse, limit)
     if decoded is None:
         return None
     buffer, pitch, layout = decoded

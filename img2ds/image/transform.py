@@ -150,7 +150,7 @@ class Transformer:
         declined = False
         if self._encode_planes is not None and _stays_in_planes(image, name):
             scale = reduction(image.header, min_size)
-            planes = decode_planes(image.body, scale, coarse=averages)
+            planes = decode_planes(image.body, image.header, scale, coarse=averages)
             if planes is not None:
                 planes = resize_planes(planes, geometry, image.orientation, name)
                 return self._encode_planes(planes)

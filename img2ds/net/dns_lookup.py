@@ -18,6 +18,7 @@ from img2ds.congestion.machine import Machine
 from img2ds.congestion.signals import Limit, Signal
 from img2ds.core.failure import Reason
 from img2ds.net.dns import BadMessage, RecordType
+from img2ds.net.dns_canary import Canary
 from img2ds.net.dns_config import DnsConfig
 from img2ds.net.dns_exchange import Exchange, Outcome, Result, in_order
 from img2ds.net.dns_fault import FailureShare, Suspicion
@@ -51,6 +52,7 @@ class Surroundings:
         timeout: seconds that a name without an answer takes, when others are answered.
         slots: questions in flight in this process.
         gate: questions in flight on this machine.
+        canary: tells how the servers are when the names do not.
         turns: counts the questions, for servers that are asked in turn.
     """
 
@@ -62,6 +64,7 @@ class Surroundings:
     slots: trio.Semaphore
     gate: Gate
     share: FailureShare
+    canary: Canary
     random: Random
     turns: Iterator[int] = field(default_factory=count)
 
@@ -139,14 +142,18 @@ class LookUp:
         spent, pause = 0.0, FIRST_PAUSE
         while True:
             began = trio.current_time()
+            if suspicion.failures:
+                self._all.canary.ask_if_quiet()
             result = await self._ask(name)
             now = trio.current_time()
             if result.is_answer:
                 suspicion.note_answer(now)
+                self._all.canary.note_answer(now)
                 return result
             if result.error is not None and result.error.errno in (errno.EMFILE, errno.ENFILE):
                 raise FetchError(Reason.NO_DESCRIPTORS, "too many open files")
-            suspicion.note_failure(now)
+            if not self._once:  # of a name that is known to fail, it says nothing
+                suspicion.note_failure(now)
             silent = result.outcome is Outcome.TIMED_OUT
             if not silent:
                 await trio.sleep(pause * self._all.random.uniform(0.75, 1.25))
@@ -173,7 +180,7 @@ class LookUp:
                 await shared.gate.enter()
                 try:
                     self._stop_waiting()
-                    return await self._exchange(name)
+                    return await exchange(shared, name, self._take_late)
                 finally:
                     shared.gate.leave()
             finally:
@@ -187,30 +194,35 @@ class LookUp:
             self._waited += trio.current_time() - self._waiting_since
             self._waiting_since = None
 
-    async def _exchange(self, name: str) -> Result:
-        shared = self._all
-        began = trio.current_time()
-        servers = in_order(shared.servers)
-        if shared.config.rotate:
-            alive = [server for server in shared.servers if not server.is_dead]
-            turn = next(shared.turns) % max(len(alive), 1)
-            servers = alive[turn:] + alive[:turn] + servers[len(alive) :]
-        # Servers that are asked at a limited rate are silent because they are asked too much.
-        repeat = not shared.machine.limits[Limit.DNS_RATE]
-        exchange = Exchange(servers, name, shared.kinds, self._take_late, repeat=repeat)
-        result = await exchange.run()
-        cell = shared.machine.cell
-        cell[_COUNTED[result.outcome]] += 1
-        if result.is_answer:
-            cell[Signal.DNS_SECONDS] += trio.current_time() - began
-        return result
-
     def _take_late(self, result: Result) -> None:
         """Take the answer to a question that was given up."""
         if result.outcome is Outcome.FOUND or len(self._all.config.candidates(self.host)) == 1:
             self._on_answer(self.host, result)
             if not self.done.is_set():
                 self.settle(result)
+
+
+async def exchange(shared: Surroundings, name: str, on_late: Callable[[Result], None]) -> Result:
+    """Ask one question, and count it.
+
+    Args:
+        on_late: called with an answer that comes after the end.
+    """
+    began = trio.current_time()
+    servers = in_order(shared.servers)
+    if shared.config.rotate:
+        alive = [server for server in shared.servers if not server.is_dead]
+        turn = next(shared.turns) % max(len(alive), 1)
+        servers = alive[turn:] + alive[:turn] + servers[len(alive) :]
+    # Servers that are asked at a limited rate are silent because they are asked too much.
+    repeat = not shared.machine.limits[Limit.DNS_RATE]
+    question = Exchange(servers, name, shared.kinds, on_late, repeat=repeat)
+    result = await question.run()
+    cell = shared.machine.cell
+    cell[_COUNTED[result.outcome]] += 1
+    if result.is_answer:
+        cell[Signal.DNS_SECONDS] += trio.current_time() - began
+    return result
 
 
 async def _enter(slots: trio.Semaphore) -> None:

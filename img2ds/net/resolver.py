@@ -20,10 +20,11 @@ from img2ds.congestion.signals import Limit, Signal
 from img2ds.core.failure import Reason
 from img2ds.net.deadline import Deadline
 from img2ds.net.dns import RecordType
+from img2ds.net.dns_canary import Canary
 from img2ds.net.dns_config import DnsConfig, address_family, has_ipv6_route
 from img2ds.net.dns_exchange import Exchange, Outcome, Result
 from img2ds.net.dns_fault import FailureShare
-from img2ds.net.dns_lookup import LookUp, Surroundings
+from img2ds.net.dns_lookup import LookUp, Surroundings, exchange
 from img2ds.net.dns_server import DnsServer
 from img2ds.net.error import FetchError
 
@@ -78,6 +79,7 @@ class Resolver:
             machine.limits[Limit.DNS] = UNCONTROLLED
         six = has_ipv6_route() if ipv6 is None else ipv6
         random = SystemRandom() if seed is None else Random(seed)
+        share = FailureShare()
         self._names = names
         self._entries: dict[str, _Entry] = {}
         self._look_ups: dict[str, LookUp] = {}
@@ -94,7 +96,8 @@ class Resolver:
                 machine,
                 Numbers(Signal.DNS_IN_FLIGHT, Signal.WAITING_DNS, Limit.DNS, rate=Limit.DNS_RATE),
             ),
-            share=FailureShare(),
+            share=share,
+            canary=Canary(share, self._ask_again),
             random=random,
         )
 
@@ -193,6 +196,10 @@ class Resolver:
                     self._suspects.clear()
                 self._suspects[look_up.host] = trio.current_time()
 
+    async def _ask_again(self, name: str) -> Result:
+        """Ask for a name whose answer is known, beyond all limits."""
+        return await exchange(self._shared, name, lambda result: None)
+
     @staticmethod
     async def _wait(look_up: LookUp, deadline: Deadline | None) -> tuple[str, ...]:
         before = look_up.waited
@@ -225,3 +232,5 @@ class Resolver:
             for name in list(self._entries)[: MAX_NAMES // 2]:  # the older half
                 del self._entries[name]
         self._entries[host] = _Entry(trio.current_time() + seconds, addresses)
+        if addresses:
+            self._shared.canary.name = host

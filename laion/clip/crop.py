@@ -83,7 +83,8 @@ def decode_crop(
         return failure(Reason.DECODE_ERROR, "image without pixels")
     if header.width * header.height > MAX_PIXELS:
         return failure(Reason.IMAGE_BOMB, f"more than {MAX_PIXELS} pixels")
-    header.icc = None  # models were trained on colours as stored
+    if header.channels != 4:  # of CMYK
+        header.icc = None  # models were trained on colours as stored
     orientation = read_orientation(header.exif)
     turned = swaps_sides(orientation)
     width, height = header.width, header.height

@@ -153,7 +153,7 @@ class _Worker:
                 accepted = self._control.accepted_since(self._place, started)
                 again = refusals > 0 and (few or accepted)
                 wait = simulation.retry_after() if status in (429, 503) else None
-                refused = Refused(_REFUSALS[status], wait, started, again)
+                refused = Refused(_REFUSALS[status], wait, started, again, before=refusals)
                 back = refusals + 1 < (MAX_LAST_REFUSALS if few else MAX_REFUSALS)
                 back = back and self._control.refuse(self._place, refused, now)
             self._control.table.leave(self._place)

@@ -50,7 +50,7 @@ class Link:
                 totals[Signal.FAST_BODIES] += not body[2]
                 self.seconds.append(body[1])
                 bodies.remove(body)
-        totals[Signal.BODIES] = len(bodies)
+        totals[Signal.BODIES] = totals[Signal.REQUESTS] = len(bodies)
         self.now += TICK
         self.control.update(self.now, totals.copy())
         self.windows.append(self.control.window)
@@ -95,3 +95,14 @@ def test_a_very_thin_link_gets_few_rows() -> None:
     link = Link(rate=125_000, size=200_000)
     link.run(250.0)
     assert 4 <= link.control.window < 12
+
+
+def test_the_last_slow_bodies_of_a_list_cut_nothing() -> None:
+    link = Link(rate=125e6, size=200_000)
+    link.run(10.0)
+    assert link.control.window == link.most
+    link.most = 100
+    link.run(1.0)
+    link.server = 20_000.0
+    link.run(20.0)
+    assert link.control.window == 512

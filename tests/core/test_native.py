@@ -55,3 +55,12 @@ def test_turned_off_no_extension_is_in_the_process() -> None:
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not image_native.loaded(), reason="there are none")
+def test_an_extension_of_another_interface_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one that was built before the sources were updated."""
+    name = image_native.loaded()[0]
+    monkeypatch.setitem(image_native.INTERFACES, name, 99)
+    assert image_native.load(name) is None
+    assert name not in image_native.loaded()

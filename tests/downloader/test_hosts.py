@@ -223,6 +223,25 @@ def test_what_a_host_always_refuses_ends_soon() -> None:
     run(main)
 
 
+def test_a_forbidden_url_is_no_ban() -> None:
+    """It is asked for again, and holds no other row of its host."""
+
+    async def main() -> None:
+        await trio.sleep(1)
+        hosts = make()
+        bad, limited, *others = rows(20)
+        assert all(hosts.admit(row) for row in (bad, limited, *others))
+        hosts.record(others[0], None)
+        assert hosts.record(limited, LIMITED)
+        assert await take_later(hosts) is limited
+        began = trio.current_time()
+        while hosts.record(bad, Failure("http_403", "")):
+            assert await take_later(hosts) is bad
+        assert trio.current_time() - began < MAX_REFUSALS  # one row a second may start
+
+    run(main)
+
+
 def test_a_row_is_tried_more_often_while_other_workers_have_rows() -> None:
     async def main() -> None:
         await trio.sleep(1)

@@ -18,6 +18,7 @@ from img2ds.core.sample import Fetched
 from img2ds.downloader.pipeline import Pipeline
 from img2ds.downloader.renderer import Renderer
 from img2ds.downloader.shard import Shard
+from img2ds.downloader.silence import SHORT
 from img2ds.net.context import FetchContext
 from img2ds.report.tally import Tally
 from tests.run_on_virtual_clock import run
@@ -103,10 +104,10 @@ def download(rows: Rows, fetcher: Fetcher, retries: int = 0, slots: int = 8) -> 
 
 
 def test_a_dead_host_is_asked_three_times() -> None:
-    """Its first row asks twice, the second time for half as long; then another one asks for all."""
+    """Its first row asks twice, the second time for less long; then another one asks for all."""
     rows = Rows([f"http://dead/{number}" for number in range(70)])
     fetcher = Fetcher(lambda url, number: TIMED_OUT)
-    assert download(rows, fetcher, slots=64) == pytest.approx(13 + 5 + 7 + 5 + 5)
+    assert download(rows, fetcher, slots=64) == pytest.approx(13 + 7 + 3 * SHORT)
     assert fetcher.asked == [f"http://dead/{number}" for number in (0, 0, 1, 65)]
     assert {failure.reason for failure in rows.ended.values()} == {"connect_timeout"}
     asked = [index for index in rows.ended if rows.ended[index] == TIMED_OUT]
@@ -117,14 +118,14 @@ def test_a_dead_host_is_asked_three_times() -> None:
 
 def test_a_dead_host_with_one_row_costs_two_waits() -> None:
     fetcher = Fetcher(lambda url, number: TIMED_OUT)
-    assert download(Rows(["http://dead/"]), fetcher) == pytest.approx(13 + 5)
+    assert download(Rows(["http://dead/"]), fetcher) == pytest.approx(13 + SHORT)
     assert len(fetcher.asked) == 2
 
 
 def test_retries_do_not_repeat_what_was_asked_for_others() -> None:
     rows = Rows([f"http://dead/{number}" for number in range(5)])
     fetcher = Fetcher(lambda url, number: TIMED_OUT)
-    assert download(rows, fetcher, retries=1) == pytest.approx(13 + 5 + 7 + 5)
+    assert download(rows, fetcher, retries=1) == pytest.approx(13 + 7 + 2 * SHORT)
     assert len(fetcher.asked) == 3
 
 
@@ -173,6 +174,6 @@ def test_a_timeout_behind_a_redirect_is_not_the_hosts() -> None:
 def test_dead_hosts_hold_no_slot_until_their_time_out() -> None:
     rows = Rows([f"http://dead{n}/" for n in range(8)] + [f"http://quick/{n}" for n in range(50)])
     fetcher = Fetcher(lambda url, number: GONE if "quick" in url else TIMED_OUT)
-    assert download(rows, fetcher) == pytest.approx(18)
+    assert download(rows, fetcher) == pytest.approx(13 + SHORT)
     last = max(rows.ended_at)
-    assert [round(last - at, 1) for at in rows.ended_at] == [16.5] * 50 + [0] * 8
+    assert [round(last - at, 1) for at in rows.ended_at] == [11.5 + SHORT] * 50 + [0] * 8

@@ -26,6 +26,8 @@ from tests.server.photos import photo
 _jpeg = require("jpeg")
 
 SCALES = (1, 2, 4, 8)
+#: Bytes that are more than any image here takes.
+LIMIT = 1 << 30
 SUBSAMPLINGS = {0: (1, 1), 1: (2, 1), 2: (2, 2)}
 
 
@@ -96,7 +98,7 @@ def test_levels_are_libjpeg_s_whatever_the_kind() -> None:
         for scale in SCALES:
             if scale > 1 and min(size) < 17:
                 break  # other eighths round to the same size, and simplejpeg may choose those
-            planes = decode_planes(body, scale)
+            planes = decode_planes(body, header_of(body), scale)
             assert planes is not None
             assert (planes.y == libjpeg(body, scale, "GRAY")[:, :, 0]).all()
             found = rgb(body, scale)
@@ -133,7 +135,7 @@ def test_chroma_halved_only_downwards(size: tuple[int, int]) -> None:
 def test_planes_of_chroma_are_averages(subsampling: int, scale: int, coarse: bool) -> None:
     """The reduced transform is not quite the mean, so only nearly so."""
     body = jpeg(photo(4, 173, 129), quality=95, subsampling=subsampling)
-    planes = decode_planes(body, scale, coarse=coarse)
+    planes = decode_planes(body, header_of(body), scale, coarse=coarse)
     assert planes is not None
     whole = np.asarray(Image.open(io.BytesIO(body)).convert("YCbCr"), np.float64)
     pitch = SUBSAMPLINGS[subsampling]
@@ -154,12 +156,12 @@ def test_planes_of_chroma_are_averages(subsampling: int, scale: int, coarse: boo
 @pytest.mark.parametrize("progressive", [False, True])
 def test_grey_is_one_plane(progressive: bool) -> None:
     body = jpeg(photo(5, 61, 47)[:, :, 0].copy(), progressive=progressive)
-    planes = decode_planes(body, 1)
+    planes = decode_planes(body, header_of(body), 1)
     assert planes is not None
     assert planes.cb is planes.cr is None
     assert (planes.y == libjpeg(body, 1, "GRAY")[:, :, 0]).all()
     pixels = np.empty((47, 61, 3), np.uint8)
-    assert not _jpeg.decode_rgb(body, 8, pixels)
+    assert not _jpeg.decode_rgb(body, 8, pixels, LIMIT)
 
 
 GOOD = jpeg(photo(6, 64, 48), quality=85)
@@ -226,14 +228,15 @@ def test_a_scan_that_comes_twice_is_left_to_libjpeg() -> None:
 def test_what_is_odd_or_broken_is_left_to_libjpeg(body: bytes) -> None:
     pixels = np.empty((48, 64, 3), np.uint8)
     for side in (8, 4, 2, 1):
-        assert _jpeg.decode_planes(body, side, False) is None
-        assert not _jpeg.decode_rgb(body, side, pixels)
+        assert _jpeg.decode_planes(body, side, False, LIMIT) is None
+        assert not _jpeg.decode_rgb(body, side, pixels, LIMIT)
 
 
 def test_cmyk_is_left_to_pillow() -> None:
     file = io.BytesIO()
     Image.fromarray(photo(1, 40, 40)).convert("CMYK").save(file, "JPEG")
-    assert decode_planes(file.getvalue(), 1) is None
+    body = file.getvalue()
+    assert decode_planes(body, header_of(body), 1) is None
 
 
 @settings(derandomize=True, deadline=None, max_examples=400)
@@ -250,7 +253,7 @@ def test_damage_ends_in_an_image_or_in_none(
     """Every read and write stays where it belongs: run it under AddressSanitizer to be sure."""
     body = GRADUAL if gradual else GOOD
     body = body[:at] + more + body[at + cut :]
-    found = _jpeg.decode_planes(body, side, False)
+    found = _jpeg.decode_planes(body, side, False, LIMIT)
     if found is not None:
         for offset, stride, width, height in found[2]:
             assert offset + stride * (height - 1) + width <= len(found[0])
@@ -258,11 +261,11 @@ def test_damage_ends_in_an_image_or_in_none(
 
 def test_pixels_of_another_size_are_refused() -> None:
     for shape in ((48, 64), (48, 64, 4), (47, 64, 3), (0,)):
-        assert not _jpeg.decode_rgb(GOOD, 8, np.empty(shape, np.uint8))
+        assert not _jpeg.decode_rgb(GOOD, 8, np.empty(shape, np.uint8), LIMIT)
     with pytest.raises(ValueError, match="8, 4, 2 or 1"):
-        _jpeg.decode_planes(GOOD, 3, False)
+        _jpeg.decode_planes(GOOD, 3, False, LIMIT)
     with pytest.raises((TypeError, BufferError)):
-        _jpeg.decode_rgb(GOOD, 8, bytes(48 * 64 * 3))
+        _jpeg.decode_rgb(GOOD, 8, bytes(48 * 64 * 3), LIMIT)
 
 
 def test_threads_do_not_disturb_each_other() -> None:

@@ -53,6 +53,9 @@ def picture(side: int, kind: str) -> bytes:
         image = image.convert("LA")
     elif kind in ("bmp", "ppm"):
         image = image.convert("RGB")
+    elif kind.startswith("jpeg_"):
+        image = image.convert("CMYK" if kind == "jpeg_cmyk" else "RGB")
+        options = {"progressive": True, "subsampling": 0}
     elif kind == "gif":
         image = image.convert("RGB").quantize(64)
     file = io.BytesIO()
@@ -69,6 +72,8 @@ def picture(side: int, kind: str) -> bytes:
         ("webp", 9.0),  # libwebp has the planes, or its own pixels, beside the RGBA
         ("webp_lossless", 9.0),
         ("png_grey_alpha", 8.0),  # Pillow stores four bytes a pixel, the result has three
+        ("jpeg_progressive", 13.0),  # the coefficients, planes, and RGB
+        ("jpeg_cmyk", 13.0),  # the coefficients and Pillow's four bytes
         ("gif", 5.0),  # Pillow's one byte, and three
         ("avif", 12.0),  # libavif's planes and RGBA, and Pillow's beside the result
         ("bmp", 8.0),  # Pillow's four bytes, and three

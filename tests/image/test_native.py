@@ -11,15 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from img2ds.config.options import ImageOptions
-from img2ds.core.sample import Encoded
-from img2ds.image import jpeg, planes, png, resize
+from img2ds.image import png
 from img2ds.image.header import Header
 from img2ds.image.orient import Pixels
 from img2ds.image.sniff import sniff
-from img2ds.image.transform import InspectedImage, Transformer
 from tests.image.extension import require
-from tests.image.reference import distance, opened
 from tests.server.encodings import ENCODINGS
 from tests.server.image import png_chunk
 from tests.server.photos import photo
@@ -159,57 +155,3 @@ def test_broken_ones_are_left_to_the_general_decoder() -> None:
         damaged = bytearray(png_of(pixels, good))
         damaged[place] ^= 1
         assert png.decode_png(damaged, header_of(bytes(damaged))) is None
-
-
-def test_without_the_compiled_loops_the_images_are_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    transformer = Transformer(ImageOptions(image_size=96, encode_format="png", encode_quality=1))
-    bodies = [
-        make(photo(9, *size)) for make in ENCODINGS.values() for size in ((70, 50), (220, 165))
-    ]
-
-    def rendered() -> list[Pixels]:
-        images = []
-        for body in bodies:
-            inspected = transformer.inspect(body)
-            assert isinstance(inspected, InspectedImage)
-            image = transformer.render(inspected)
-            assert isinstance(image, Encoded)
-            found: Pixels = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR)  # type: ignore[assignment]
-            images.append(found)
-        return images
-
-    compiled = rendered()
-    monkeypatch.setattr(resize, "_resample", None)
-    monkeypatch.setattr(png, "_png", None)
-    for fast, plain in zip(compiled, rendered(), strict=True):
-        assert np.abs(fast.astype(int) - plain).max() <= 1
-
-
-@pytest.mark.parametrize("missing", [{jpeg: "_jpeg"}, {planes: "_planes"}])
-def test_jpegs_converted_to_rgb_match(
-    missing: dict[object, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where planes cannot be had: another machine, or no compiler."""
-    transformer = Transformer(ImageOptions(image_size=120))
-    names = [name for name in ENCODINGS if name.startswith("jpeg")]
-    bodies = [ENCODINGS[name](photo(9, *size)) for name in names for size in ((70, 50), (400, 300))]
-
-    def rendered() -> list[Pixels]:
-        found = []
-        for body in bodies:
-            inspected = transformer.inspect(body)
-            assert isinstance(inspected, InspectedImage)
-            image = transformer.render(inspected)
-            assert isinstance(image, Encoded)
-            found.append(opened(image.data))
-        return found
-
-    by_planes = rendered()
-    for module, name in missing.items():
-        monkeypatch.setattr(module, name, None)
-    for one, other in zip(by_planes, rendered(), strict=True):
-        mean, most = distance(one, other)
-        assert mean < 1.9
-        assert most < 9

@@ -21,6 +21,7 @@ from img2ds.config.options import ImageOptions
 from img2ds.image import planes as planes_module
 from img2ds.image.encode import EncodeError, make_encoder, make_plane_encoder
 from img2ds.image.geometry import Geometry, plan_geometry
+from img2ds.image.header import Header
 from img2ds.image.jpeg import decode_planes
 from img2ds.image.orient import swaps_sides
 from img2ds.image.planes import Planes, can_resize, resize_planes
@@ -175,7 +176,8 @@ def test_planes_of_the_decoder(
 ) -> None:
     file = io.BytesIO()
     Image.fromarray(photo(3, *size)).save(file, "JPEG", quality=87, subsampling=subsampling)
-    planes = decode_planes(file.getvalue(), scale, coarse=coarse)
+    header = Header("jpeg", *size)
+    planes = decode_planes(file.getvalue(), header, scale, coarse=coarse)
     if planes is None:
         pytest.skip("built without a decoder of planes")
     geometry = plan_geometry(*size, ImageOptions(resize_mode="keep_ratio", image_size=170))

@@ -138,6 +138,33 @@ def test_a_server_that_is_silent_for_a_while_loses_no_name() -> None:
     run(main)
 
 
+def test_silent_names_are_blamed_when_nothing_else_is_asked_for() -> None:
+    """All good names are known by then: a question whose answer is known tells who is to blame."""
+
+    async def main() -> None:
+        table = {name: addresses("127.0.0.5") for name in NAMES[:20]}
+        table.update({name: Entry(silent=True) for name in NAMES[20:50]})
+        async with resolving(NameServer(table)) as resolver:
+            await resolve_all(resolver, NAMES[:20])
+            await trio.sleep(20)
+            began = trio.current_time()
+            assert await resolve_all(resolver, NAMES[20:50]) == ["dns_timeout"] * 30
+            assert trio.current_time() - began < 1.6 * TIMEOUT
+
+    run(main)
+
+
+def test_a_server_that_falls_silent_loses_no_name() -> None:
+    async def main() -> None:
+        server = ChangingServer(lambda t, _: Entry(RECORD, silent=2 < t < 22))
+        async with resolving(server) as resolver:
+            await resolve_all(resolver, NAMES[:20])
+            await trio.sleep(2)
+            assert await resolve_all(resolver, NAMES[20:50]) == [("127.0.0.5",)] * 30
+
+    run(main)
+
+
 def test_half_of_the_questions_fail_but_hardly_a_name() -> None:
     async def main() -> None:
         server = ChangingServer(lambda _, n: Entry(RECORD, code=SERVFAIL if n % 2 else 0))

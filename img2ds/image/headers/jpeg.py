@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.image.header import Header, plausible_icc
@@ -34,17 +33,14 @@ _MARKER = re.compile(rb"\xff([^\x00\xff])")
 #: The same within entropy-coded data, where D0 to D7 are restarts (T.81, B.1.1).
 _MARKER_IN_SCAN = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 
+_LENGTH = struct.Struct(">H")
 _EXIF = b"Exif\0\0"
 #: Followed by the number of a chunk, from 1, and how many there are (ICC.1:2022, B.4).
 _ICC = b"ICC_PROFILE\0"
 
 
-class Segment(NamedTuple):
-    """A marker segment, its parameters in body[start:end]."""
-
-    marker: int
-    start: int
-    end: int
+#: The marker, start and end of a marker segment: its parameters are body[start:end].
+Segment = tuple[int, int, int]
 
 
 class BrokenHeaderError(Exception):
@@ -68,10 +64,10 @@ def segments(body: bytes | bytearray) -> Iterator[Segment]:
             continue
         if marker == _EOI:
             return
-        (length,) = struct.unpack_from(">H", body, at)
+        (length,) = _LENGTH.unpack_from(body, at)
         if length < 2 or marker == _SOI:
             raise BrokenHeaderError
-        yield Segment(marker, at + 2, at + length)
+        yield marker, at + 2, at + length
         if marker == SOS:
             return
         at += length
@@ -84,7 +80,7 @@ def scan_markers(body: bytes | bytearray, at: int) -> Iterator[Segment]:
         if marker == _TEM:
             continue
         end = at if marker == _EOI else at + int.from_bytes(body[at : at + 2], "big")
-        yield Segment(marker, min(at + 2, end), end)
+        yield marker, min(at + 2, end), end
         if marker == _EOI:
             break
         at = end
@@ -105,9 +101,9 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
     scan = 0
     try:
         for marker, start, end in segments(body):
-            if marker in _UNSUPPORTED:
-                return failure(Reason.DECODE_ERROR, f"not supported: {_UNSUPPORTED[marker]}")
             if marker in SOF:
+                if marker in _UNSUPPORTED:
+                    return failure(Reason.DECODE_ERROR, f"not supported: {_UNSUPPORTED[marker]}")
                 if header is not None:
                     raise BrokenHeaderError
                 depth, height, width, channels = struct.unpack_from(">BHHB", body, start)

@@ -12,11 +12,17 @@ from img2ds.core.native import load_extension
 
 #: Names of the extensions; `_jpeg` is built on x86-64 only.
 EXTENSIONS = ("jpeg", "planes", "png", "resample")
+#: What `INTERFACE` of an extension has to be, if it is not 1: it changes with the arguments of its
+#: functions. An extension that was built before the last update is left out.
+INTERFACES = {"jpeg": 2}
 
 
 def load(name: str) -> ModuleType | None:
-    """Return the extension `_NAME`; None if it is turned off or not built."""
-    return load_extension(__name__, name)
+    """Return the extension `_NAME`; None if it is turned off, or not built from these sources."""
+    module = load_extension(__name__, name)
+    if getattr(module, "INTERFACE", 1) != INTERFACES.get(name, 1):
+        return None
+    return module
 
 
 def loaded() -> list[str]:

@@ -8,6 +8,8 @@
 /* Each scan may take as long as a sequential image. headers/jpeg.py has the same limit. */
 enum { MAX_SCANS = 100 };
 
+enum { LINE = 64 }; /* bytes of a cache line */
+
 /* Set the sizes of the components for blocks of `luma` and `chroma` pixels a side. Returns the
  * bytes of the planes. */
 static size_t lay_out(frame_t *frame, int luma, int chroma)
@@ -30,11 +32,30 @@ static size_t lay_out(frame_t *frame, int luma, int chroma)
     return bytes;
 }
 
+/* Whether coefficients are kept until the last scan. */
+static int is_stored(const frame_t *frame, const scan_t *scan)
+{
+    return frame->progressive || scan->components != frame->components;
+}
+
+/* The most bytes that decoding allocates, given those of the planes: the planes, the data of a scan
+ * without stuffing, and the coefficients, 2 bytes each. Huffman tables and rows of chroma, 1 MB at
+ * most for an image of 65500 columns, are not counted. */
+static size_t memory_of(const frame_t *frame, const scan_t *scan, size_t planes)
+{
+    size_t bytes = planes + (size_t)(frame->end - frame->at) + PADDING;
+    for (int i = 0; i < frame->components && is_stored(frame, scan); i++) {
+        const component_t *c = &frame->component[i];
+        const size_t blocks = (size_t)c->padded_x * c->padded_y;
+        bytes += LINE + blocks * (BLOCK * sizeof(int16_t) + sizeof(uint64_t));
+    }
+    return bytes;
+}
+
 /* Allocate the coefficients of an image of several scans. Pages that are never written, because the
  * data end early, take no memory. */
 static int allocate_coefficients(frame_t *frame)
 {
-    enum { LINE = 64 }; /* bytes of a cache line */
     for (int i = 0; i < frame->components; i++) {
         component_t *c = &frame->component[i];
         const size_t blocks = (size_t)c->padded_x * c->padded_y;
@@ -110,7 +131,7 @@ static int skip_scan(frame_t *frame)
 static int read_scans(frame_t *frame, scan_t *scan)
 {
     int found = 1, scans = 0;
-    const int stored = frame->progressive || scan->components != frame->components;
+    const int stored = is_stored(frame, scan);
     if (stored && !allocate_coefficients(frame))
         return 0;
     for (; found > 0; found = next_scan(frame, scan)) {

@@ -1,0 +1,101 @@
+"""The memory of the built-in JPEG decoder is bounded by the size of the image that was accepted."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from img2ds.image.header import Header
+from img2ds.image.jpeg import decode_planes, decode_rgb, memory_bound
+from tests.image.extension import require
+
+require("jpeg")
+
+
+def jpeg(width: int, height: int, **options: Any) -> bytes:
+    pixels = np.random.default_rng(3).integers(0, 256, (height, width, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def least_limit(body: bytes, header: Header, scale: int) -> int:
+    """The lowest limit under which it is decoded."""
+    low, high = 0, memory_bound(body, header)
+    assert decode_planes(body, header, scale) is not None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if decode_planes(body, header, scale, limit=middle) is None:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 9), (200, 120)])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_bound_is_enough_and_not_far_off(
+    size: tuple[int, int], subsampling: int, progressive: bool
+) -> None:
+    body, header = (
+        jpeg(*size, subsampling=subsampling, progressive=progressive),
+        Header("jpeg", *size),
+    )
+    for scale in (1, 2, 4, 8):
+        assert decode_planes(body, header, scale) is not None
+    least = least_limit(body, header, 1)
+    assert least <= memory_bound(body, header)
+    if size == (200, 120):
+        each = {0: 3, 1: 2, 2: 1.5}[subsampling]
+        expected = each * (1 + (2.125 if progressive else 0)) * 200 * 120 + len(body)
+        assert 0.9 * expected < least < 1.1 * expected
+
+
+def test_less_memory_is_declined() -> None:
+    body, header = jpeg(64, 64, progressive=True), Header("jpeg", 64, 64)
+    for limit in (-1, 0, 1000):
+        assert decode_planes(body, header, 1, limit=limit) is None
+        assert decode_rgb(body, header, 1, None, limit=limit) is None
+    assert decode_rgb(body, header, 1, None) is not None
+
+
+def test_a_frame_larger_than_the_header_that_was_accepted_is_declined() -> None:
+    body = jpeg(640, 480, progressive=True)
+    assert decode_planes(body, Header("jpeg", 64, 48), 1) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no peak to be read")
+@pytest.mark.parametrize(
+    "call", ["decode_planes(body, header, 1)", "decode_rgb(body, header, 1, pixels)"]
+)
+def test_the_peak_of_a_process_is_within_the_bound(call: str, tmp_path: Path) -> None:
+    """Noise fills all coefficients."""
+    body = jpeg(1500, 1500, progressive=True, subsampling=0, quality=50)
+    (tmp_path / "body").write_bytes(body)
+    program = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from img2ds.image.header import Header
+from img2ds.image.jpeg import decode_planes, decode_rgb, memory_bound
+body, header = Path(sys.argv[1]).read_bytes(), Header("jpeg", 1500, 1500)
+pixels = np.ones(3 * 1500 * 1500, np.uint8)
+peak = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+decode_rgb(body[:2000], header, 1, pixels)
+before = peak()
+assert {call} is not None
+print(1024 * (peak() - before), memory_bound(body, header))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "body")], capture_output=True, check=True
+    )
+    taken, bound = map(int, done.stdout.split())
+    assert 0.7 * bound < taken < bound + 1_000_000

@@ -31,6 +31,9 @@ SETTLING = 2 * SLOW_BODY
 NOT_FULL = 0.7
 #: Seconds for which that is believed.
 BELIEVED = 60.0
+#: Rows more for each body that was not slow, until the link was full once: round trips of half a
+#: second would keep it empty for long otherwise.
+STARTING_GROWTH = 3.0
 #: Growth a second, as a factor: below the level of the last cut, above it, and above it while no
 #: body is slow.
 FAST_GROWTH, SLOW_GROWTH, CALM_GROWTH = 1.6, 1.04, 1.2
@@ -111,8 +114,7 @@ class LinkControl:
         if not ended or slow > 0.5 * fast:
             return
         if not self.limited:
-            if self.window < self.ceiling:
-                self.window += ended
+            self.window = max(self.window, min(self.window + STARTING_GROWTH * ended, self.ceiling))
             return
         if self.window < self._full_window:
             growth = FAST_GROWTH

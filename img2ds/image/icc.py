@@ -9,6 +9,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
+from img2ds.image.header import Header
+from img2ds.image.icc_tables import has_its_tables
 from img2ds.image.orient import Pixels
 
 #: Converts uint8 pixels, grey [height, width] or RGB [height, width, 3], to sRGB.
@@ -24,7 +26,7 @@ _MODES = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}
 def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
     """Return the transform to sRGB from the profile's space; None if it is broken or unknown."""
     mode = _MODES.get(profile[16:20])
-    if mode is None:
+    if mode is None or not has_its_tables(profile):
         return None
     try:
         return ImageCms.buildTransform(
@@ -65,6 +67,13 @@ def conversion(profile: bytes, channels: int) -> Conversion | None:
     if np.abs(_apply(grid, transform).astype(np.int16) - grid).max() <= _SAME:
         return None
     return lambda pixels: _apply(pixels, transform)
+
+
+def early_conversion(header: Header) -> Conversion | None:
+    """Return the conversion that comes before white is put behind an image."""
+    if header.icc is None or not header.transparent:
+        return None
+    return conversion(header.icc, header.channels)
 
 
 def _grey_conversion(transform: ImageCms.ImageCmsTransform, space: bytes) -> Conversion | None:

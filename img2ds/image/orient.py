@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy.typing as npt
 
+from img2ds.image.header import Header
+
 #: Eight-bit samples; the stubs of OpenCV and NumPy do not agree on their type.
 Pixels = npt.NDArray[Any]
 
@@ -34,6 +36,11 @@ def read_orientation(exif: bytes | None) -> int:
     except struct.error:
         pass
     return 1
+
+
+def orientation_of(header: Header) -> int:
+    """Return the orientation, 1 to 8, that an image is stored in."""
+    return header.orientation or read_orientation(header.exif)
 
 
 def swaps_sides(orientation: int) -> bool:

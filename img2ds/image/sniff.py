@@ -93,7 +93,7 @@ def sniff(body: bytes | bytearray) -> Header | Failure:
         if image_format.signature.match(body):
             try:
                 return image_format.read_header(body)
-            except (struct.error, IndexError):
+            except (struct.error, IndexError, OverflowError):
                 return failure(Reason.TRUNCATED_IMAGE, "image ends in its header")
     return failure(Reason.NOT_AN_IMAGE, f"not an image: {_describe(body)}")
 

@@ -14,14 +14,15 @@ from img2ds.core.failure import Failure, Reason, failure
 from img2ds.core.sample import Body, Encoded
 from img2ds.image.blur import blur
 from img2ds.image.boxes import Boxes, orient_boxes
-from img2ds.image.decode import BombError, DecodeError, decode
+from img2ds.image.decode import decode
+from img2ds.image.decode_error import BombError, DecodeError
 from img2ds.image.encode import EncodeError, make_encoder, make_plane_encoder
 from img2ds.image.exif import exif_json
 from img2ds.image.geometry import Geometry, plan_geometry
 from img2ds.image.header import Header
 from img2ds.image.icc import Conversion, conversion
 from img2ds.image.jpeg import decode_planes, reduction
-from img2ds.image.orient import Pixels, read_orientation, swaps_sides
+from img2ds.image.orient import Pixels, orientation_of, swaps_sides
 from img2ds.image.planes import Planes, can_resize, resize_planes
 from img2ds.image.resize import pad_or_crop, resize
 from img2ds.image.sniff import FORMATS, sniff
@@ -75,7 +76,7 @@ class Transformer:
         if refused is not None:
             return refused
         width, height = header.width, header.height
-        orientation = header.orientation or read_orientation(header.exif)
+        orientation = orientation_of(header)
         if swaps_sides(orientation):
             width, height = height, width
         geometry = plan_geometry(width, height, self._options)

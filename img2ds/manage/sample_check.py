@@ -10,7 +10,8 @@ from img2ds.core.failure import Failure, Status
 from img2ds.core.img2dataset import read_json
 from img2ds.engine.marker import CommitMarker
 from img2ds.formats.contract import DamagedShardError, ShardReader, StoredSample
-from img2ds.image.decode import DecodeError, decode
+from img2ds.image.decode import decode
+from img2ds.image.decode_error import DecodeError
 from img2ds.image.sniff import sniff
 from img2ds.manage.layout import Layout
 from img2ds.manage.verdict import KeyProblems, Verdict

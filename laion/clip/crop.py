@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from img2ds.core.failure import Failure, Reason, failure
-from img2ds.image.decode import BombError, DecodeError, decode
+from img2ds.image.decode import decode
+from img2ds.image.decode_error import BombError, DecodeError
 from img2ds.image.geometry import Geometry
-from img2ds.image.orient import read_orientation, swaps_sides, upright
+from img2ds.image.orient import orientation_of, swaps_sides, upright
 from img2ds.image.resize import resize
 from img2ds.image.sniff import sniff
 from laion.clip.geometry import MAX_PIXELS, Axis, PreprocessConfig, plan_axes, receptive_range
@@ -85,7 +86,7 @@ def decode_crop(
         return failure(Reason.IMAGE_BOMB, f"more than {MAX_PIXELS} pixels")
     if header.channels != 4:  # of CMYK
         header.icc = None  # models were trained on colours as stored
-    orientation = read_orientation(header.exif)
+    orientation = orientation_of(header)
     turned = swaps_sides(orientation)
     width, height = header.width, header.height
     if turned:

@@ -61,3 +61,21 @@ def srgb_level(light: float) -> float:
     """The level, 0 to 255, of an amount of light, 0 to 1."""
     linear = 12.92 * light
     return 255 * (linear if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def table_profile(kind: bytes, points: int, table: bytes) -> bytes:
+    """A profile of RGB by a lookup table of three colours, with `points` a side."""
+    if kind == b"mAB ":  # curves that change nothing for the results, and the table alone
+        curves = 3 * (b"curv" + bytes(8))
+        data = bytes([3, 3, 0, 0]) + struct.pack(">5I", 32, 0, 0, 32 + len(curves), 0) + curves
+        data += bytes([points] * 3).ljust(16, b"\0") + b"\2\0\0\0" + table
+    elif kind == b"mpet":
+        data = struct.pack(">HHIII", 3, 3, 1, 24, 28 + len(table)) + b"clut" + bytes(4)
+        data += struct.pack(">HH", 3, 3) + bytes([points] * 3).ljust(16, b"\0") + table
+    else:
+        data = bytes([3, 3, points, 0]) + _fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+        curve = bytes(range(256)) if kind == b"mft1" else b"\0\0\xff\xff"
+        data += (b"\0\2\0\2" if kind == b"mft2" else b"") + 3 * curve + table + 3 * curve
+    name = b"D2B1" if kind == b"mpet" else b"A2B1"
+    profile = _profile(b"RGB ", {name: kind + bytes(4) + data})
+    return profile[:20] + b"Lab " + profile[24:]

@@ -306,6 +306,11 @@ def test_avifs_that_ask_for_more_than_their_size() -> None:
     assert reason(still((64, 48), [(b"av01", DATA)], CONFIG, extents=copies)) == Reason.IMAGE_BOMB
 
 
+def test_an_avif_of_a_million_parts_is_not_read() -> None:
+    body = still((64, 48), [(b"av01", DATA)] * 300, CONFIG, extents=[(0, 1)] * 60_000)
+    assert reason(body) == Reason.DECODE_ERROR
+
+
 def test_avifs_without_an_image() -> None:
     body = still((64, 48), [(b"av01", DATA)], CONFIG)
     assert reason(body.replace(b"pitm\0\0\0\0\0\1", b"pitm\0\0\0\0\0\7")) == Reason.DECODE_ERROR

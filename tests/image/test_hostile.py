@@ -306,3 +306,10 @@ def scans() -> tuple[bytes, bytes, bytes]:
     body = jpeg_progressive(SOURCE)
     last, end = body.rindex(b"\xff\xda"), body.rindex(b"\xff\xd9")
     return body[:end], body[last:end], body[end:]
+
+
+def test_offsets_beyond_any_file() -> None:
+    far = (1 << 63).to_bytes(8, "little")
+    assert reason(b"II+\0\x08\0\0\0" + far + bytes(40)) == Reason.TRUNCATED_IMAGE
+    box = b"\0\0\0\1jp2h" + b"\xff" * 8
+    assert reason(b"\0\0\0\x0cjP  \r\n\x87\n" + box + bytes(40)) in BROKEN

@@ -11,8 +11,8 @@ from img2ds.image.header import Header, plausible_icc
 from img2ds.image.headers.av1 import sequence_sizes
 from img2ds.image.headers.boxes import Box, boxes, by_type
 
-#: Most items that are read: the tiles of a large grid.
-_MAX_ITEMS = 2000
+#: Most items that are read, the tiles of a large grid, and parts of their data.
+_MAX_ITEMS, _MAX_PARTS = 2000, 10_000
 #: Colours by a profile (ISO/IEC 14496-12, 12.1.5).
 _PROFILES = (b"prof", b"rICC")
 #: The orientation of EXIF, by the quarters of a turn to the left, and by the axis that mirrors
@@ -165,6 +165,7 @@ def _locations(
     offset_size, length_size = body[at + 4] >> 4, body[at + 4] & 15
     base_size, index_size = body[at + 5] >> 4, body[at + 5] & 15 if version else 0
     at += 6
+    left = _MAX_PARTS
 
     def number(size: int) -> int:
         nonlocal at
@@ -179,7 +180,11 @@ def _locations(
         number(2)  # of the file that has the data
         base = number(base_size) + (idat if method else 0)
         extents = []
-        for _ in range(min(number(2), _MAX_ITEMS)):
+        count = number(2)
+        left -= count
+        if left < 0:
+            return
+        for _ in range(count):
             number(index_size)
             start = base + number(offset_size)
             length = number(length_size)

@@ -1,6 +1,7 @@
 """The shortest time from the first request to the end of a run that a world allows.
 
-Computed from the world's settings for a client that knows them, so no real one can do better.
+Computed from the world's settings for a client that knows them, but neither which packets are lost
+nor which names are slow, and that leaves retransmission to TCP.
 What the machine itself needs is measured: a run in the world `open`, which has no limit. A bound is
 the larger of that run's time and the strictest limit, plus the time in which nothing can be had.
 
@@ -10,15 +11,18 @@ the larger of that run's time and the strictest limit, plus the time in which no
 | NAT | connections x the time each holds its entry / entries; with a linger, whole tables in turn |
 | SYN rate | connections / rate |
 | link | bytes on the wire / mean rate, in either direction |
-| resolver | names / rate; cold names x mean look-up time / names at once |
+| retransmissions | the longest wait of any connection: SYNs are sent again after 1, 3, 7 s |
+| resolver | names / rate; cold names in the list's order, so many at once |
 | CDN | its rows / rate; its rows x (a round trip and the mean answer time) / connections at once |
-| dead, waking hosts | one connect time-out; the time a host takes to wake up |
+| dead, waking hosts | the time a host takes to wake up; for dead ones, at least a time-out |
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import dataclass
+from random import Random
 
 from benchmark.limited_web import DELAY
 from benchmark.nat_table import UNANSWERED
@@ -56,7 +60,8 @@ def bound_of(world: World, rows: Rows, processes: int) -> Bound:
     limits = {
         "slots": _slots(world, rows, processes), "NAT": _nat(world, rows),
         "SYN rate": _syn_rate(world, rows), "link": _links(world, rows),
-        "resolver": _resolver(world, rows), "CDN": _cdn(world, rows), "hosts": _hosts(world),
+        "retransmissions": _retransmissions(world, rows), "resolver": _resolver(world, rows),
+        "CDN": _cdn(world, rows), "hosts": _hosts(world),
     }  # fmt: skip
     name = max(limits, key=lambda limit: limits[limit])
     return Bound(name, limits[name], _waiting(world))
@@ -91,6 +96,15 @@ def _syn_rate(world: World, rows: Rows) -> float:
     return 0.0 if rate is None else _connections(world, rows) / rate
 
 
+def _retransmissions(world: World, rows: Rows) -> float:
+    path = world.path
+    lost = 1.0 - (1.0 - path.loss) ** 2 * (1.0 - path.syn_loss)  # a SYN, or its answer
+    if not lost:
+        return 0.0
+    times = math.floor(math.log(_connections(world, rows)) / -math.log(lost))
+    return 2.0**times - 1.0
+
+
 def _links(world: World, rows: Rows) -> float:
     size = world.web.body + _HEAD
     segments = math.ceil(size / _SEGMENT)
@@ -111,8 +125,11 @@ def _resolver(world: World, rows: Rows) -> float:
     if names.cold is None:
         return by_rate
     low, high = names.cold
-    mean = (high - low) / math.log(high / low)
-    return max(by_rate, rows.names * mean / names.at_once, high)
+    random = Random(14)
+    free = [0.0] * names.at_once  # when each of the names that are worked on at once is found
+    for _ in range(rows.names):
+        heapq.heapreplace(free, free[0] + low * (high / low) ** random.random())
+    return max(by_rate, *free)
 
 
 def _cdn(world: World, rows: Rows) -> float:
@@ -126,8 +143,10 @@ def _cdn(world: World, rows: Rows) -> float:
 
 
 def _hosts(world: World) -> float:
-    dead = NetworkOptions().timeout if world.hosts.dead else 0.0
-    return max(dead, world.path.wake_after if world.hosts.waking else 0.0)
+    dead, wake_after = world.hosts.dead, world.path.wake_after
+    return max(
+        NetworkOptions().timeout if dead else 0.0, wake_after if dead or world.hosts.waking else 0.0
+    )
 
 
 def _waiting(world: World) -> float:

@@ -37,13 +37,14 @@ OF_THE_NETWORK = (
 #: Share of connections with more than one SYN above which a host's silence says nothing of it. At
 #: a loss of one in ten all of the four SYNs of ten seconds are lost once in 10 000 times.
 MAX_LOSS = 0.10
-#: SYNs of an attempt of ten seconds, the least and the largest loss that are assumed for them, and
-#: how unlikely it must be that a host was silent by chance.
-SYNS, MIN_LOSS, MAX_LOSS_BELIEVED, BY_CHANCE = 4, 0.3, 0.9, 1e-4
+#: SYNs of an attempt of ten seconds where the path drops them (see `net.tcp.REDIAL_AFTER`), the
+#: least and the largest loss that are assumed for them, and how unlikely it must be that a host was
+#: silent by chance.
+SYNS, MIN_LOSS, MAX_LOSS_BELIEVED, BY_CHANCE = 7, 0.3, 0.9, 1e-4
 #: Hosts that had answered and now fail, as a share of all connections, and how many at least.
 MAX_KNOWN_FAILURES, MIN_KNOWN_FAILURES = 0.05, 3
 #: Share of slow bodies above which a stalled one says nothing of its host.
-MAX_SLOW, MIN_SLOW = 0.3, 3
+MAX_SLOW, MIN_SLOW = 0.2, 3
 #: Bytes a second that a full link carries at least; less is what stalled servers send.
 MIN_THROUGHPUT = 4000.0
 

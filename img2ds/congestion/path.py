@@ -22,9 +22,9 @@ KNOWN_FAILURE_INTERVAL = 10.0
 #: Where Linux' `struct tcp_info` has tcpi_total_retrans, and how much of it is needed.
 _TOTAL_RETRANS, _TCP_INFO_SIZE = 100, 104
 
-#: Seconds after which a connection attempt is overdue: a number, or so many times what others
-#: take, which are smoothed by a factor.
-OVERDUE_CONNECT, OVERDUE_FACTOR, SMOOTHING = 0.3, 3.0, 0.1
+#: Seconds after which a connection attempt is overdue: before there was any connection, at least
+#: after that, and so many times what others take, which are smoothed by a factor.
+FIRST_OVERDUE, OVERDUE_CONNECT, OVERDUE_FACTOR, SMOOTHING = 1.0, 0.3, 3.0, 0.1
 
 Address = tuple[str, int]
 
@@ -77,7 +77,7 @@ class NetworkPath:
             machine, Numbers(Signal.REQUESTS, Signal.WAITING_REQUEST, Limit.REQUESTS)
         )
         self._connecting: OrderedDict[object, float] = OrderedDict()  # not overdue, by their start
-        self._connect_seconds = 0.0  # of clean connections, smoothed
+        self._connect_seconds: float | None = None  # of clean connections, smoothed
         self._bodies: OrderedDict[object, float] = OrderedDict()  # fast so far, by their start
         self._known: OrderedDict[Address, float] = OrderedDict()  # with the last failure counted
 
@@ -114,7 +114,8 @@ class NetworkPath:
             cell[Signal.ALL_RETRANSMITTED] += 1
         else:
             cell[Signal.CLEAN_CONNECTS] += 1
-            self._connect_seconds += SMOOTHING * (seconds - self._connect_seconds)
+            before = seconds if self._connect_seconds is None else self._connect_seconds
+            self._connect_seconds = before + SMOOTHING * (seconds - before)
 
     def refused(self, address: Address) -> None:
         """Note a connection attempt that was answered with a refusal or a reset."""
@@ -181,7 +182,9 @@ class NetworkPath:
         self._yield_idle()
         now, cell = trio.current_time(), self.machine.cell
         cell[Signal.SLOW_BODIES] += _drop_older(self._bodies, now - SLOW_BODY)
-        overdue = max(OVERDUE_CONNECT, OVERDUE_FACTOR * self._connect_seconds)
+        overdue = FIRST_OVERDUE
+        if self._connect_seconds is not None:
+            overdue = max(OVERDUE_CONNECT, OVERDUE_FACTOR * self._connect_seconds)
         count = _drop_older(self._connecting, now - overdue)
         cell[Signal.OVERDUE_CONNECTS] += count
         cell[Signal.OVERDUE] += count

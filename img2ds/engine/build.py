@@ -27,7 +27,11 @@ from img2ds.engine.shard_output import DIGITS, cannot_write
 from img2ds.engine.stop import StopNow, StopSwitch
 from img2ds.report.console import Console
 from img2ds.report.shard_report import ShardReport
+from img2ds.report.units import counted
 from img2ds.storage import FolderLock, OutputFolder
+
+#: Damaged shards that are named.
+_LISTED = 5
 
 ReportT = TypeVar("ReportT", bound=RunReport)
 
@@ -183,6 +187,7 @@ def open_build(spec: BuildSpec, report: ReportT) -> Iterator[Build[ReportT]]:
             build.first_shard = manifest.segment.first_shard
             build.committed = manifest.committed_here()
             report.shards_before = len(build.committed)
+            _note_damaged(manifest, report, console)
         try:
             yield build
         except StopNow:
@@ -192,6 +197,14 @@ def open_build(spec: BuildSpec, report: ReportT) -> Iterator[Build[ReportT]]:
         finally:
             stop.armed = False  # what a second signal would stop is over
     report.stop_clock()
+
+
+def _note_damaged(manifest: Manifest, report: RunReport, console: Console) -> None:
+    noun, damaged = report.labels.shard, sorted(manifest.damaged.items())
+    for number, why in damaged[:_LISTED]:
+        console.note(f"{noun} {number} is made again: {why}")
+    if len(damaged) > _LISTED:
+        console.note(f"{counted(len(damaged) - _LISTED, f'more {noun}')} are made again")
 
 
 def read_manifest(folder: OutputFolder, segment: SegmentSpec) -> Manifest:

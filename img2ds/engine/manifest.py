@@ -15,12 +15,12 @@ from typing import Any
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import (
     STATS_SUFFIX,
-    committed_shards,
     is_number,
     is_shard_folder,
     shard_name,
     shard_of_file,
 )
+from img2ds.engine.committed import find_committed
 from img2ds.engine.fingerprint import difference, input_difference
 from img2ds.engine.partial import remove_partials
 from img2ds.storage import OutputFolder
@@ -93,6 +93,7 @@ class Manifest:
     Attributes:
         current: the place of the segment that this run works on.
         leftovers: files to remove before shards are made.
+        damaged: shards with a commit marker that are made again, and why.
         before: the segments that the folder had, whose partial shards are kept.
         from_img2dataset: whether the committed shards are img2dataset's.
     """
@@ -102,6 +103,7 @@ class Manifest:
     committed: set[int]
     current: int = 0
     leftovers: list[str] = field(default_factory=list)
+    damaged: dict[int, str] = field(default_factory=dict)
     before: list[Segment] = field(default_factory=list)
     from_img2dataset: bool = False
 
@@ -156,17 +158,16 @@ def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
         UsageError: the folder belongs to another input or to other options.
         OSError: it cannot be read.
     """
-    names = folder.names()
-    names += [name for place in wanted.subfolders for name in folder.names(place)]
+    there = find_committed(folder, wanted.subfolders)
+    names, committed = there.names, there.shards
     segments = read_segments(folder)
     before = list(segments)
-    committed = committed_shards(names)
     new = Segment(wanted.fingerprint, wanted.options, 0, wanted.shard_count)
     if wanted.mode == "overwrite":
         return Manifest(folder, [new], set(), leftovers=_shard_files(folder, names, wanted))
     while segments and not _committed_of(segments[-1], committed):
         segments.pop()  # nothing of it was committed: it is not resumed
-    manifest = Manifest(folder, segments or [new], committed, before=before)
+    manifest = Manifest(folder, segments or [new], committed, before=before, damaged=there.damaged)
     if segments:
         manifest.current = _choose(manifest, new, wanted.mode)
     elif committed:

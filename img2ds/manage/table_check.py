@@ -50,6 +50,7 @@ class TableCheck:
                     return None
                 columns = [c for c in _COLUMNS if c in file.schema_arrow.names]
                 table = file.read(columns=columns, use_threads=False)
+                table.validate(full=True)  # text that is none
         except (OSError, pa.ArrowException, UsageError) as error:
             verdict.unreadable("damaged_table", name, error)
             return None

@@ -6,6 +6,7 @@ address, or a quick one, that costs nothing.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -71,7 +72,7 @@ async def _dial(address: tuple[str, int], deadline: Deadline, path: NetworkPath)
                 waited = trio.current_time() - started
                 deadline.extend(waited)
                 gives_up_at += waited
-                attempt = _Attempt(*address, path, again=True)
+                attempt = _Attempt(*address, path, again_from=attempt.port)
         return await attempt.finish(deadline, gives_up_at - trio.current_time())
     except BaseException:
         attempt.abandon()
@@ -82,10 +83,14 @@ class _Attempt:
     """One connect() under way.
 
     Args:
-        again: whether an attempt before it was given up.
+        again_from: local port of an attempt before it that was given up; 0 without one. The same
+            port takes no further place in a router's table.
+
+    Attributes:
+        port: local port.
     """
 
-    def __init__(self, address: str, port: int, path: NetworkPath, *, again: bool = False) -> None:
+    def __init__(self, address: str, port: int, path: NetworkPath, *, again_from: int = 0) -> None:
         self._address = (address, port)
         self._path = path
         self._ended = False
@@ -96,8 +101,13 @@ class _Attempt:
             raise _connect_error(error.errno) from None
         try:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._attempt = path.connect_started(again=again)
+            if again_from:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                with contextlib.suppress(OSError):  # somebody else has it now
+                    self.sock.bind(("", again_from))
+            self._attempt = path.connect_started(again=again_from > 0)
             self._code = self.sock.connect_ex((address, port))
+            self.port: int = self.sock.getsockname()[1]
         except BaseException:
             self.sock.close()
             raise

@@ -38,7 +38,8 @@ def claimed(folder: str, local: bool, marker: str) -> Iterator[None]:
     if local:
         path = os.path.join(folder, "_img2ds", "claims", str(zlib.crc32(marker.encode()) % FILES))
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(path, flags, 0o666)
         try:
             if _flock(descriptor):
                 yield

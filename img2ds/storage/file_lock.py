@@ -27,7 +27,9 @@ class FileLock(FolderLock):
     def __init__(self, folder: str, path: str, force: bool) -> None:
         self._path = path
         while True:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            # In a shared folder, somebody else may have put a link there.
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._fd = os.open(path, flags, 0o666)
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

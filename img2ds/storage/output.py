@@ -71,11 +71,11 @@ class OutputFolder:
         """
         if self.local and os.path.exists(self.path) and not os.path.isdir(self.path):
             raise UsageError(f"the output folder {self.path} is a file: use a folder")
-        probe = f"{PRIVATE}/probe"
+        probe = f"{PRIVATE}/probe-{this_process()}"
         with as_usage_error(f"write to the output folder {self.path}"):
             if self.local:
                 os.makedirs(os.path.join(self.path, PRIVATE), exist_ok=True)
-                with open(os.path.join(self.path, probe), "wb"):
+                with open(os.path.join(self.path, probe), "xb"):
                     pass
                 os.unlink(os.path.join(self.path, probe))
             else:
@@ -83,7 +83,7 @@ class OutputFolder:
                 fs.pipe_file(target, b"img2ds")
                 fs.rm_file(target)
         with as_usage_error(f"write to {self.staging.root} (see --tmp_dir)"):
-            os.makedirs(self.staging.folder, exist_ok=True)
+            self.staging.create()
 
     def lock(self, force: bool = False) -> FolderLock:
         """Lock the folder against other runs, as a context manager. Creates it if needed.

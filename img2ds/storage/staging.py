@@ -7,8 +7,10 @@ before those of its files. This way, files of dead runs and processes are recogn
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 import tempfile
 import time
 from dataclasses import dataclass
@@ -49,11 +51,13 @@ class Staging:
         root: the local folder with one folder per run.
         run_id: the name of this run's folder, see `process_name`.
         inside: whether `root` is inside the output folder, where only this run may be alive.
+        shared: whether `root` is in the system's temporary folder, where anybody can create it.
     """
 
     root: str
     run_id: str
     inside: bool
+    shared: bool = False
 
     @classmethod
     def open(cls, output_folder: str | None, tmp_dir: str | None) -> Staging:
@@ -72,7 +76,22 @@ class Staging:
             # One per user: others cannot write into the folder of the first.
             root = os.path.join(tempfile.gettempdir(), f"img2ds-{os.getuid()}")
         inside = output_folder is not None and root == os.path.join(output_folder, PRIVATE, "tmp")
-        return cls(root, process_name(), inside)
+        return cls(root, process_name(), inside, tmp_dir is None and output_folder is None)
+
+    def create(self) -> None:
+        """Create this run's folder.
+
+        Raises:
+            OSError: it cannot be created, or its root in the system's temporary folder is another
+                user's.
+        """
+        if self.shared:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self.root, 0o700)
+            there = os.lstat(self.root)
+            if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.getuid():
+                raise PermissionError(errno.EACCES, "it belongs to another user")
+        os.makedirs(self.folder, exist_ok=True)
 
     @property
     def folder(self) -> str:
@@ -84,7 +103,9 @@ class Staging:
         # Attempts at one shard in two processes must not meet.
         base, leaf = os.path.split(name)
         folder = os.path.join(self.folder, base)
-        os.makedirs(folder, exist_ok=True)
+        if not os.path.isdir(folder):
+            self.create()
+            os.makedirs(folder, exist_ok=True)
         return os.path.join(folder, f"{this_process()}-{leaf}")
 
     def clean(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
 import pytest
@@ -11,6 +12,7 @@ from benchmark.icmp import host_unreachable
 from benchmark.limited_dns import LimitedResolver, Question
 from benchmark.link_queue import LinkQueue
 from benchmark.nat_table import CLIENT, SERVER, UDP, UNANSWERED, NatTable
+from benchmark.network_bounds import bound_of
 from benchmark.network_list import address_of, kind_of, make_rows
 from benchmark.network_settings import Cdn, Link, NameServer, Nat, Outage, Path, World
 from benchmark.network_worlds import WORLDS
@@ -233,3 +235,18 @@ def test_lists_have_every_row_once(world: World) -> None:
     rows = make_rows(world, 1000)
     assert len(set(rows.urls)) == 1000
     assert rows.available <= set(rows.urls)
+
+
+def bound(name: str) -> float:
+    world = WORLDS[name]
+    return bound_of(world, make_rows(world, 1500), 2).seconds
+
+
+def test_the_bound_of_a_lossy_line_is_that_of_its_slowest_connection() -> None:
+    """A SYN or its answer is lost once in 10, 5 and 5 times; there are 600 connections."""
+    assert (bound("loss-5"), bound("loss-10"), bound("syn-loss-20")) == (3.0, 7.0, 7.0)
+
+
+def test_the_bound_of_a_cold_resolver_is_that_of_its_last_name() -> None:
+    mean = (12.0 - 1.0) / math.log(12.0)
+    assert 600 * mean / 200 < bound("dns-cold-slow") < 600 * mean / 200 + 12.0

@@ -91,5 +91,5 @@ def attempts_until_to_blame(clean: float, retransmitted: float) -> int:
 
 def test_a_host_that_stays_silent_on_a_full_path_is_dead_in_the_end() -> None:
     assert attempts_until_to_blame(clean=80, retransmitted=20) == 2
-    assert attempts_until_to_blame(clean=50, retransmitted=50) == 4
-    assert 15 < attempts_until_to_blame(clean=0, retransmitted=50) < 25
+    assert attempts_until_to_blame(clean=50, retransmitted=50) == 2
+    assert 10 < attempts_until_to_blame(clean=0, retransmitted=50) < 15

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from img2ds.core.failure import UsageError
+from img2ds.core.sample import FileRecord
 from img2ds.engine.manifest import (
     MANIFEST,
     Manifest,
@@ -16,6 +17,8 @@ from img2ds.engine.manifest import (
     follow_sizes,
     open_manifest,
 )
+from img2ds.engine.marker import marker_json
+from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder
 
 OPTIONS = {"image_size": 256, "encode_format": "jpg"}
@@ -46,8 +49,12 @@ def open_(
 
 def commit(path: Path, *numbers: int) -> None:
     for number in numbers:
-        for suffix in (".tar", ".parquet", "_stats.json"):
-            (path / f"{number:05d}{suffix}").write_text("{}")
+        data = [f"{number:05d}{suffix}" for suffix in (".tar", ".parquet")]
+        for name in data:
+            (path / name).write_text("{}")
+        records = [FileRecord(name, 2, "") for name in data]
+        marker = marker_json(Tally(), 0, 0, records)
+        (path / f"{number:05d}_stats.json").write_bytes(marker)
 
 
 def names(path: Path) -> list[str]:
@@ -72,6 +79,32 @@ def test_resuming_finds_what_is_committed_and_removes_leftovers(tmp_path: Path) 
     left = names(tmp_path)
     assert not [name for name in left if name.startswith("00001")]
     assert {"00000.tar", "00002_stats.json", "2014", "notes.txt"} <= set(left)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("00001_stats.json", b"", "00001_stats.json is empty"),
+        ("00001_stats.json", b'{"count": 1', "in 00001_stats.json, it is not JSON, or is cut off"),
+        ("00001_stats.json", b"[]", "in 00001_stats.json, it has no"),
+        ("00001.tar", b"{", "00001.tar has 1 bytes, its commit marker has 2"),
+        ("00001.parquet", None, "00001.parquet is missing"),
+    ],
+)
+def test_a_marker_without_its_files_is_no_commit(
+    tmp_path: Path, name: str, content: bytes | None, words: str
+) -> None:
+    open_(tmp_path)
+    commit(tmp_path, 0, 1)
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(content)
+    manifest = open_(tmp_path)
+    assert manifest.committed_here() == {0}
+    assert list(manifest.damaged) == [1]
+    assert words in manifest.damaged[1]
+    assert names(tmp_path) == ["00000.parquet", "00000.tar", "00000_stats.json"]
 
 
 def test_other_options_are_refused(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def picture(side: int, kind: str) -> bytes:
 @pytest.mark.parametrize(
     ("kind", "most"),
     [
-        # RGBA, blended where it lies; OpenCV decodes it with as much beside it.
+        # RGBA, blended where it lies; OpenCV has it twice.
         ("png", 5.0 if native.load("png") else 9.0),
         ("png_16bit", 9.0),  # the same of twice the size
         ("webp", 9.0),  # libwebp has the planes, or its own pixels, beside the RGBA

@@ -191,6 +191,18 @@ def test_tables_that_say_something_else(made: Path, kind: str) -> None:
     assert problems(made).keys() == {1}
 
 
+def test_text_that_is_none(made: Path) -> None:
+    """One damaged byte in a key, which Parquet itself does not notice."""
+
+    def damaged(keys: pa.ChunkedArray) -> pa.Array:
+        texts = [key.encode() for key in keys.to_pylist()]
+        array = pa.array([b"\xff" + texts[0][1:], *texts[1:]], pa.binary())
+        return array.view(pa.string())
+
+    rewrite_table(made, lambda table: _with(table, "key", damaged))
+    assert problems(made)[1] >= {"damaged_table"}
+
+
 def test_reasons_missing_from_a_marker(made: Path) -> None:
     rewrite_table(
         made, lambda table: _with(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 
@@ -9,6 +11,7 @@ from img2ds.congestion.machine import Machine
 from img2ds.congestion.path import Attempt, NetworkPath
 from img2ds.congestion.signals import Limit, Signal
 from img2ds.core.failure import Reason
+from img2ds.net import tcp
 from img2ds.net.deadline import Deadline
 from img2ds.net.error import FetchError
 from img2ds.net.tcp import REDIAL_AFTER, connect_tcp
@@ -43,8 +46,22 @@ async def dial(path: Path, address: tuple[str, int]) -> float:
     return trio.current_time() - began
 
 
+@pytest.fixture
+def ports(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The local ports of all attempts."""
+    found: list[int] = []
+    made = tcp._Attempt.__init__
+
+    def noted(self: tcp._Attempt, *args: Any, **named: Any) -> None:
+        made(self, *args, **named)
+        found.append(self.port)
+
+    monkeypatch.setattr(tcp._Attempt, "__init__", noted)
+    return found
+
+
 @pytest.mark.parametrize("drops", [True, False])
-def test_a_syn_is_sent_again_only_where_the_path_drops_them(drops: bool) -> None:
+def test_a_syn_is_sent_again_only_where_the_path_drops_them(drops: bool, ports: list[int]) -> None:
     async def main() -> None:
         path = Path(drops=drops)
         with full("127.0.0.1") as listener:
@@ -52,6 +69,8 @@ def test_a_syn_is_sent_again_only_where_the_path_drops_them(drops: bool) -> None
             assert await dial(path, listener.getsockname()) == pytest.approx(TIMEOUT)
         times = [began + number * REDIAL_AFTER for number in range(7 if drops else 1)]
         assert path.sent == pytest.approx(times)
+        assert len(ports) == len(times)
+        assert len(set(ports)) == 1  # one place in a router's table
         assert path.machine.total(Signal.OPEN) == path.machine.total(Signal.CONNECTING) == 0
         assert path.machine.total(Signal.CONNECT_TIMEOUTS) == 1
 

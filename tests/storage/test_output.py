@@ -379,3 +379,48 @@ def test_a_service_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("fsspec.core.url_to_fs", missing)
     with pytest.raises(UsageError, match=r"pip install 'img2ds\[s3\]'"):
         OutputFolder.open("s3://bucket/x").check_writable()
+
+
+def test_links_of_others_are_not_followed(tmp_path: Path) -> None:
+    """In a folder that others can write to, a link must not lead to a file of this user."""
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    out = tmp_path / "out"
+    (out / "_img2ds").mkdir(parents=True)
+    folder = OutputFolder.open(str(out))
+    for name in ("lock", "probe", f"probe-{staging.this_process()}"):
+        link = out / "_img2ds" / name
+        link.symlink_to(mine)
+        with pytest.raises(UsageError) if name != "probe" else ExitStack():
+            folder.lock().release()
+        link.unlink()
+    assert mine.read_text() == "precious"
+
+
+@pytest.mark.parametrize("kind", ["of another user", "a link"])
+def test_a_temporary_folder_of_another_user_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging.tempfile, "gettempdir", lambda: str(tmp_path))
+    folder = OutputFolder.open("s3://bucket/out")
+    root = Path(folder.staging.root)
+    assert root.parent == tmp_path
+    if kind == "a link":
+        (tmp_path / "elsewhere").mkdir()
+        root.symlink_to(tmp_path / "elsewhere")
+    else:
+        root.mkdir()
+        here = os.getuid()
+        monkeypatch.setattr(staging.os, "getuid", lambda: here + 1)
+    with pytest.raises(PermissionError, match="it belongs to another user"):
+        folder.staging_path("00000.tar")
+    assert not any(root.iterdir())
+
+
+def test_the_temporary_folder_is_this_users_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging.tempfile, "gettempdir", lambda: str(tmp_path))
+    folder = OutputFolder.open("s3://bucket/out")
+    Path(folder.staging_path("00000.tar")).write_bytes(b"x")
+    assert Path(folder.staging.root).stat().st_mode & 0o77 == 0

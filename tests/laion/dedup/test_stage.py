@@ -197,7 +197,7 @@ def in_process(*_, **__):
     from img2ds.engine.distributors.contract import Session
     class Here(Session):
         spans_machines = False
-        def stream(self, worker, tasks):
+        def stream(self, worker, tasks, stopping):
             emitted = []
             worker(tasks, emitted.append)
             yield from emitted

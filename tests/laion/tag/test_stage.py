@@ -257,7 +257,9 @@ class Inline(Session):
 
     spans_machines = False
 
-    def stream(self, worker: Worker, tasks: Iterator[Any]) -> Generator[Any, None, None]:
+    def stream(
+        self, worker: Worker, tasks: Iterator[Any], stopping: object = None
+    ) -> Generator[Any, None, None]:
         reports: list[Any] = []
         worker(tasks, reports.append)
         yield from reports

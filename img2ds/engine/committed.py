@@ -1,0 +1,72 @@
+"""Which shards of a folder are committed: their markers are whole, and their files are there.
+
+Cheap checks only, since every run begins with them: `img2ds verify` reads the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from img2ds.core.naming import shard_of_file
+from img2ds.engine.marker import CommitMarker, DamagedMarkerError, marker_names, read_marker
+from img2ds.storage import OutputFolder, read_many, sizes
+
+
+@dataclass(slots=True)
+class Committed:
+    """What a folder holds.
+
+    Attributes:
+        names: its files and folders.
+        shards: the numbers of committed shards.
+        damaged: shards that have a marker and are not committed all the same, and why.
+    """
+
+    names: list[str]
+    shards: set[int] = field(default_factory=set)
+    damaged: dict[int, str] = field(default_factory=dict)
+
+
+def find_committed(folder: OutputFolder, places: tuple[str, ...] = ()) -> Committed:
+    """Look at all commit markers of a folder. Raises OSError.
+
+    Args:
+        places: folders in it that hold files of shards as well.
+    """
+    there = sizes(folder)
+    for place in places:
+        there.update(sizes(folder, place))
+    found = Committed(list(there))
+    for name, data in read_many(folder, marker_names(there)):
+        if isinstance(data, OSError):
+            raise data
+        number = shard_of_file(name)
+        assert number is not None
+        try:
+            problem = _problem(read_marker(data), there, places)
+        except DamagedMarkerError as error:
+            problem = f"in {name}, {error}" if data.strip() else f"{name} is empty"
+        if problem is None:
+            found.shards.add(number)
+        else:
+            found.damaged[number] = problem
+    return found
+
+
+def _problem(
+    marker: CommitMarker, there: Mapping[str, int | None], places: tuple[str, ...]
+) -> str | None:
+    """Return what is wrong with the files of a marker; None if nothing is.
+
+    img2dataset's markers list no files, and its users move tars away.
+    """
+    for record in marker.files or ():
+        if record.name not in there:
+            if record.name.rpartition("/")[0] in ("", *places):
+                return f"{record.name} is missing"
+            continue
+        size = there[record.name]
+        if size is not None and size != record.size:  # that of a folder is not known
+            return f"{record.name} has {size:,} bytes, its commit marker has {record.size:,}"
+    return None

@@ -44,7 +44,7 @@ SYNS, MIN_LOSS, MAX_LOSS_BELIEVED, BY_CHANCE = 7, 0.3, 0.9, 1e-4
 #: Hosts that had answered and now fail, as a share of all connections, and how many at least.
 MAX_KNOWN_FAILURES, MIN_KNOWN_FAILURES = 0.05, 3
 #: Share of slow bodies above which a stalled one says nothing of its host.
-MAX_SLOW, MIN_SLOW = 0.3, 3
+MAX_SLOW, MIN_SLOW = 0.2, 3
 #: Bytes a second that a full link carries at least; less is what stalled servers send.
 MIN_THROUGHPUT = 4000.0
 

@@ -36,8 +36,9 @@ MAX_RETRY_AFTER = 600.0
 BAN_AFTER = 20.0
 #: Share of what was accepted that a cut leaves, and of a refused level that is safe.
 CUT, SAFE = 0.9, 0.97
-#: Factor a second by which a rate grows up to a level that was refused, and beyond it.
-FAST_GROWTH, SLOW_GROWTH = 2.0, 1.02
+#: Factor a second by which a rate grows up to a level that was refused, beyond it, and so far
+#: beyond it that something else must have slowed the rows down, a full link for instance.
+FAST_GROWTH, SLOW_GROWTH, FREE_GROWTH, FAR_BEYOND = 2.0, 1.02, 1.2, 1.3
 #: Seconds below a level that was refused, at first and at most; at least so many pauses.
 MIN_HOLD, MAX_HOLD, HOLD_PAUSES = 8.0, 120.0, 5.0
 #: Shares of 503 and of resets among the responses below which they may be the URLs'.
@@ -277,7 +278,8 @@ class HostControl:
             if rate < level:
                 rate = min(rate * FAST_GROWTH**passed, level)
             elif not holds:
-                rate *= SLOW_GROWTH**passed
+                far = rate > FAR_BEYOND * fields[at + Field.REFUSED_RATE]
+                rate *= (FREE_GROWTH if far else SLOW_GROWTH) ** passed
             fields[at + Field.RATE] = rate
 
     def _window(self, at: int) -> float:

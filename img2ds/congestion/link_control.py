@@ -1,7 +1,7 @@
 """How many rows the link bears at once, so that each body keeps a rate at which it ends in time.
 
 A thin link shares its rate among all bodies that arrive: with too many, all of them crawl, and
-those that get nothing for a while are given up. The sign is that most bodies take longer than
+those that get nothing for a while are given up. The sign is that many bodies take longer than
 `SLOW_BODY` seconds. Few slow bodies are slow servers. Where fewer rows at once only lower the
 throughput, the servers are slow, all of them, and the window is restored.
 """
@@ -20,7 +20,7 @@ FIRST_WINDOW = 64.0
 #: Rows that are always allowed.
 MIN_WINDOW = 4.0
 #: Share of slow bodies that shows a full link, and how many there must be at least.
-FULL, MIN_SLOW = 0.5, 5
+FULL, MIN_SLOW = 0.3, 5
 #: Part of the window that must be in use: few slow bodies at the end of a list fill no link.
 LOADED = 0.4
 #: A cut to this part of the bodies that arrive.
@@ -31,8 +31,8 @@ SETTLING = 2 * SLOW_BODY
 NOT_FULL = 0.7
 #: Seconds for which that is believed.
 BELIEVED = 60.0
-#: Rows more for each body that was not slow, until the link was full once: round trips of half a
-#: second would keep it empty for long otherwise.
+#: Rows more for each body that was not slow, as long as most rows wait for something else: round
+#: trips of half a second would keep the link empty for long otherwise.
 STARTING_GROWTH = 3.0
 #: Growth a second, as a factor: below the level of the last cut, above it, and above it while no
 #: body is slow.
@@ -90,7 +90,9 @@ class LinkControl:
             self._reduce(now, totals)
         else:
             self._cut = None
-            self._grow(seconds, slow, fast)
+            # Where most rows wait for bodies, the link may be full already.
+            arriving = totals[Signal.BODIES] > 0.5 * totals[Signal.REQUESTS]
+            self._grow(seconds, slow, fast, arriving=bool(arriving))
 
     def restart(self) -> None:
         """Begin anew, after an outage."""
@@ -109,9 +111,9 @@ class LinkControl:
         self._full_window = self.window
         self._recent.clear()
 
-    def _grow(self, seconds: float, slow: float, fast: float) -> None:
+    def _grow(self, seconds: float, slow: float, fast: float, *, arriving: bool) -> None:
         ended = float(self._recent.step()[Signal.FAST_BODIES])
-        if not ended or slow > 0.5 * fast:
+        if not ended or slow > FULL * fast:
             return
         if not self.limited:
             self.window = max(self.window, min(self.window + STARTING_GROWTH * ended, self.ceiling))

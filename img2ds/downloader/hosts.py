@@ -7,15 +7,11 @@ all workers of the machine; when a silent host is asked again is that of `Silenc
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Generic, NamedTuple
-
-import trio
 
 from img2ds.congestion.host_control import POLL_INTERVAL, HostControl
 from img2ds.congestion.host_refusal import (
@@ -27,6 +23,7 @@ from img2ds.congestion.host_refusal import (
     refusal_of,
 )
 from img2ds.core.failure import Failure, Reason
+from img2ds.downloader.host_agenda import Agenda
 from img2ds.downloader.host_row import RowT
 from img2ds.downloader.silence import Silences, sharing
 
@@ -55,8 +52,7 @@ class _Host(Generic[RowT]):
         counted: whether its rows count as waiting for a first response.
         active: rows that were admitted and have not left.
         waiting: rows that have not.
-        listed: whether it stands among the hosts to look at.
-        wakes_at: when it will be looked at again, on trio's clock.
+        listed, wakes_at: see `Agenda`.
     """
 
     name: str
@@ -87,9 +83,7 @@ class Hosts(Generic[RowT]):
         self._waiting_first = 0  # rows of hosts that are `counted`
         self._hosts: dict[str, _Host[RowT]] = {}
         self._silences = Silences()
-        self._listed: deque[_Host[RowT]] = deque()
-        self._timers: list[tuple[float, int, _Host[RowT]]] = []
-        self._order = count()
+        self._agenda: Agenda[_Host[RowT]] = Agenda()
 
     def admit(self, row: RowT) -> bool:
         """Make `row` active and return True; or keep it until its host has room."""
@@ -101,24 +95,23 @@ class Hosts(Generic[RowT]):
             if due <= now:
                 self._start(host, row, now)
                 return True
-            self._wake_at(host, due - now)
+            self._agenda.add_later(host, due - now)
         self._wait(host, row)
         return False
 
     def take(self) -> RowT | None:
         """Return a row that waited and is active now; None when no host has room for one."""
-        if not self._listed and not self._timers:
+        agenda = self._agenda
+        agenda.list_due()
+        if not agenda.has_listed:
             return None
         now = self._table.clock()
-        self._list_due()
-        while self._listed:
-            host = self._listed.popleft()
-            host.listed = False
+        while (host := agenda.pop()) is not None:
             if not host.waiting:
                 continue
             due = self._due(host, now)
             if due > now:
-                self._wake_at(host, due - now)
+                self._agenda.add_later(host, due - now)
                 continue
             row = host.waiting.popleft()
             self._waiting_first -= host.counted
@@ -130,12 +123,12 @@ class Hosts(Generic[RowT]):
     @property
     def may_have_room(self) -> bool:
         """Whether `take` may return a row now."""
-        return bool(self._listed)
+        return self._agenda.has_listed
 
     @property
     def next_due(self) -> float:
         """When `take` may return a row, on trio's clock; infinity: once a row has left."""
-        return self._timers[0][0] if self._timers else math.inf
+        return self._agenda.next_due
 
     @property
     def waiting(self) -> Iterator[RowT]:
@@ -294,21 +287,5 @@ class Hosts(Generic[RowT]):
         self._look_at(host)
 
     def _look_at(self, host: _Host[RowT]) -> None:
-        if not host.listed and host.waiting:
-            host.listed = True
-            self._listed.append(host)
-
-    def _wake_at(self, host: _Host[RowT], delay: float) -> None:
-        """Look at a host in `delay` seconds, or when a row leaves."""
-        due = trio.current_time() + delay
-        if due < host.wakes_at:
-            host.wakes_at = due
-            heapq.heappush(self._timers, (due, next(self._order), host))
-
-    def _list_due(self) -> None:
-        now = trio.current_time()
-        while self._timers and self._timers[0][0] <= now:
-            due, _, host = heapq.heappop(self._timers)
-            if due >= host.wakes_at:
-                host.wakes_at = math.inf
-                self._look_at(host)
+        if host.waiting:
+            self._agenda.add(host)

@@ -120,6 +120,22 @@ def test_the_level_that_was_refused_is_approached_slowly() -> None:
     assert len(late) < 40
 
 
+def test_a_level_that_was_too_low_is_left_soon() -> None:
+    """Something else, a full link for instance, held the rows up when the host refused some."""
+    host, now = Host(), 1.0
+    ask(host, None, now)
+    ask(host, Refusal.RATE, now)
+    now = host.due(now)
+    ask(host, None, now)
+    assert ask(host, Refusal.RATE, now)
+    began, rows = now, 0
+    while now < began + 60:
+        now = max(host.due(now), now + 0.05)
+        ask(host, None, now)
+        rows += 1
+    assert rows > 400
+
+
 @pytest.mark.parametrize("workers", [1, 8])
 def test_the_flags_hold_for_the_machine(workers: int) -> None:
     active = most = 0

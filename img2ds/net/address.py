@@ -15,6 +15,8 @@ _METADATA = frozenset({"168.63.129.16"})
 #: IETF protocol assignments. No web server is there, but a cloud's metadata service (192.0.0.192).
 _PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")
 
+#: Anycast of services, not of servers: 6to4 relays (RFC 7526), AS112 (RFC 7535).
+_SERVICES = (ipaddress.ip_network("192.88.99.0/24"), ipaddress.ip_network("2620:4f:8000::/48"))
 #: IPv6 ranges that carry an IPv4 address: NAT64 (RFC 6052), 6to4 (RFC 3056).
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
@@ -66,6 +68,8 @@ def is_public(address: str) -> bool:
         if ip in _SIX_TO_FOUR:
             return is_public(str(ipaddress.IPv4Address((int(ip) >> 80) & 0xFFFFFFFF)))
     elif ip in _PROTOCOLS:
+        return False
+    if any(ip in network for network in _SERVICES):
         return False
     if ip.is_multicast or ip.is_reserved or ip.is_unspecified:
         return False

@@ -21,7 +21,7 @@ from img2ds.net.connector import Connector
 from img2ds.net.context import FetchContext
 from img2ds.net.deadline import MinRateCheck
 from img2ds.net.error import FetchError
-from img2ds.net.http11 import MAX_HEAD
+from img2ds.net.http11_exchange import MAX_HEAD, READS_A_TURN
 from img2ds.net.proxies import blamed
 from img2ds.net.request import Request, request_headers
 from img2ds.net.response import Response, ResponseHead
@@ -68,7 +68,7 @@ class _Socket:
         self._buffer = bytearray(_READ)
         self.context = context
         self.in_body = False
-        self.received = 0
+        self.received = self._reads = 0
         self.ended = False
 
     async def send(self, data: bytes) -> None:
@@ -94,6 +94,9 @@ class _Socket:
             raise EndOfStream
         self.received += count
         lease.add(count)
+        self._reads += 1
+        if not self._reads % READS_A_TURN:  # let other rows run
+            await trio.lowlevel.checkpoint()
         return bytes(view[:count])
 
     async def aclose(self) -> None:

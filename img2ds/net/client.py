@@ -10,7 +10,8 @@ from img2ds.congestion.path import NetworkPath
 from img2ds.net.connector import Connector
 from img2ds.net.context import FetchContext
 from img2ds.net.error import ClosedEarly
-from img2ds.net.http11 import MAX_HEAD, Http11Connection
+from img2ds.net.http11 import Http11Connection
+from img2ds.net.http11_exchange import MAX_HEAD
 from img2ds.net.http11_head import write_headers
 from img2ds.net.pool import HttpConnection, Pool
 from img2ds.net.request import Request, request_headers

@@ -13,7 +13,10 @@ _AUTO = 32 + zlib.MAX_WBITS
 _GZIP = 16 + zlib.MAX_WBITS
 #: How a gzip member begins (RFC 1952 2.3.1).
 _GZIP_MAGIC = b"\x1f\x8b"
+#: Codings of one body that are undone: servers apply one, and proxies another.
+MAX_CODINGS = 2
 #: Codings in use that requests do not accept, and that cannot be undone here.
+_UNDONE = frozenset({b"gzip", b"x-gzip", b"deflate"})
 _UNSUPPORTED = frozenset({b"br", b"zstd", b"compress", b"x-compress", b"dcb", b"dcz"})
 
 
@@ -27,8 +30,10 @@ def decode_content(body: Body, coding: bytes, max_bytes: int) -> Body:
         FetchError: bad_encoding when the data are broken or their coding cannot be undone,
             too_large when more than `max_bytes` result; no more than that is ever inflated.
     """
-    for name in reversed(coding.lower().split(b",")):
-        name = name.strip()
+    names = [name.strip() for name in coding.lower().split(b",", 100)]
+    if sum(name in _UNDONE for name in names) > MAX_CODINGS:
+        raise FetchError(Reason.BAD_ENCODING, f"more than {MAX_CODINGS} content codings")
+    for name in reversed(names):
         if name in (b"gzip", b"x-gzip"):
             if bytes(body[:2]) == _GZIP_MAGIC:
                 body = _inflate(body, max_bytes, _GZIP)

@@ -1,43 +1,23 @@
-"""HTTP/1.1 on one connection: requests and their responses, one after another (RFC 9112).
-
-A body of known length goes from the socket to the buffer it stays in, past the parser: nobody
-copies it.
-"""
+"""HTTP/1.1 on one connection: requests and their responses, one after another (RFC 9112)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import trio
-
 from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Reason
 from img2ds.core.sample import Body
 from img2ds.net.context import FetchContext
-from img2ds.net.deadline import MinRateCheck
-from img2ds.net.error import ClosedEarly, FetchError
-from img2ds.net.http11_head import ParsedHead, head_end, parse_head, write_head
+from img2ds.net.error import FetchError
+from img2ds.net.http11_exchange import Exchange
+from img2ds.net.http11_head import write_head
 from img2ds.net.proxies import blamed, says_keep_alive
 from img2ds.net.request import Request
 from img2ds.net.response import Response, ResponseHead
 from img2ds.net.stream import ByteStream
 
-#: Longest head accepted, in bytes, with the interim ones before it; browsers allow 256 kB,
-#: servers send 1.
-MAX_HEAD = 65_536
-#: Bytes read at a time where the length is not known, and most counted late by the budget.
-READ = 65_536
-#: Bytes allocated at first for a body, whatever its Content-Length claims.
-FIRST_ALLOCATION = 1 << 20
-#: Largest unwanted body that is read to keep its connection, if it has arrived already.
-MAX_DRAIN = 65_536
-
-
 _SLOW = frozenset((Reason.STALLED.value, Reason.TOO_SLOW.value, Reason.MAX_TIME.value))
-
-
-def _ignore(count: int) -> None:
-    pass
+_EVICTED = "slow, while others waited for the memory that it held"
 
 
 class Http11Connection:
@@ -87,15 +67,21 @@ class Http11Connection:
         key = path.body_started()
         body: Body = b""
         slow = False
+        context.lease.evict = self._stream.shut_down
         try:
             if wants_body(head):
                 body = await exchange.body(head, self._max_bytes)
             else:
                 exchange.skip(head)
+            if context.lease.evicted:  # the end of the read looks like that of the body
+                raise FetchError(Reason.TOO_SLOW, _EVICTED)
         except FetchError as error:
-            slow = error.failure.reason in _SLOW
+            slow = context.lease.evicted or error.failure.reason in _SLOW
+            if context.lease.evicted:
+                raise FetchError(Reason.TOO_SLOW, _EVICTED) from None
             raise
         finally:
+            context.lease.evict = None
             path.body_ended(key, slow=slow)
         self.reusable = exchange.reusable and (relay is None or says_keep_alive(head))
         return Response(head, body)
@@ -106,195 +92,3 @@ class Http11Connection:
 
     def close(self) -> None:
         self._stream.close()
-
-
-class Exchange:
-    """One request on a stream and its response. Call `request`, then `body` or `skip`.
-
-    Args:
-        scratch: see `Http11Connection`.
-        received: called with the number of bytes of a body that arrived.
-
-    Attributes:
-        reusable: whether another request may follow on the stream.
-    """
-
-    __slots__ = (
-        "_deadline", "_head_bytes", "_lease", "_parsed", "_received", "_rest", "_scratch",
-        "_stream", "reusable",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        stream: ByteStream,
-        context: FetchContext,
-        scratch: bytearray,
-        received: Callable[[int], None] = _ignore,
-    ) -> None:
-        self._received = received
-        self._stream = stream
-        self._deadline = context.deadline
-        self._lease = context.lease
-        self._scratch = scratch
-        self._parsed: ParsedHead
-        self._rest = b""  # what came behind the head
-        self._head_bytes = 0  # of all heads so far: interim ones may come without end
-        self.reusable = False
-
-    async def request(self, data: bytes) -> ResponseHead:
-        """Send a request and read the head of its final response.
-
-        Raises:
-            ClosedEarly: the connection ended before the first byte.
-            FetchError: protocol_error, header_too_large, and what sending and receiving raise.
-        """
-        await self._stream.send(data, self._deadline)
-        while True:
-            await self._read_head()
-            if self._parsed.head.status >= 200:
-                return self._parsed.head
-
-    @property
-    def spare(self) -> bytes:
-        """What came behind the head, as far as it was read."""
-        return self._rest
-
-    async def _read_head(self) -> None:
-        view = memoryview(self._scratch)
-        gathered = self._rest
-        while True:
-            end = head_end(gathered)
-            if end:
-                break
-            if self._head_bytes + len(gathered) >= MAX_HEAD:
-                raise FetchError(Reason.HEADER_TOO_LARGE)
-            try:
-                count = await self._stream.receive_into(view, self._deadline)
-            except OSError:
-                if gathered:
-                    raise FetchError(
-                        Reason.CONNECT_RESET, "connection reset in the header"
-                    ) from None
-                raise ClosedEarly(Reason.CONNECT_RESET, "connection reset") from None
-            if not count:
-                if gathered:
-                    raise FetchError(Reason.CLOSED_BEFORE_REPLY, "connection closed in the header")
-                raise ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection closed without a reply")
-            gathered = gathered + view[:count] if gathered else bytes(view[:count])
-        self._head_bytes += end
-        if self._head_bytes > MAX_HEAD:
-            raise FetchError(Reason.HEADER_TOO_LARGE)
-        self._parsed = parse_head(gathered[:end])
-        self.reusable = self._parsed.keeps_alive
-        self._rest = gathered[end:]
-
-    async def body(self, head: ResponseHead, max_bytes: int) -> Body:
-        """Receive the body, still in its content coding.
-
-        Raises:
-            FetchError: too_large, incomplete_body, stalled, too_slow, max_time, protocol_error.
-        """
-        if head.status in (204, 304):
-            return b""
-        length = head.content_length()
-        if length is not None:
-            if length > max_bytes:
-                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
-            return await self._body_of_length(length)
-        if head.chunked:
-            return await self._chunked_body(max_bytes)
-        self.reusable = False
-        return await self._body_until_close(max_bytes)
-
-    async def _body_of_length(self, length: int) -> Body:
-        rest = self._rest
-        if len(rest) >= length:
-            self.reusable = self.reusable and len(rest) == length
-            self._lease.add(length)
-            return rest[:length]
-        buffer = bytearray(min(length, FIRST_ALLOCATION))
-        filled = len(rest)
-        buffer[:filled] = rest
-        self._lease.add(filled)
-        rate = MinRateCheck(self._deadline)
-        while filled < length:
-            if filled == len(buffer):
-                buffer.extend(bytes(min(length - filled, len(buffer))))
-            with memoryview(buffer) as view:
-                while filled < len(view):
-                    count = await self._receive(view[filled : filled + 4 * READ])
-                    if not count:
-                        raise FetchError(Reason.INCOMPLETE_BODY, "body shorter than announced")
-                    filled += count
-                    rate.check(filled)
-        return buffer
-
-    async def _chunked_body(self, max_bytes: int) -> Body:
-        parsed = self._parsed
-        rate = MinRateCheck(self._deadline)
-        data = self._rest
-        view = memoryview(self._scratch)
-        counted = len(data)
-        self._lease.add(counted)
-        while True:
-            parsed.feed(data)
-            if len(parsed.received) > max_bytes:
-                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
-            if parsed.complete:
-                return parsed.received
-            # Chunk sizes and trailers are bytes too: an endless stream of them ends here.
-            if counted > 2 * max_bytes + MAX_HEAD:
-                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
-            count = await self._receive(view)
-            if not count:
-                raise FetchError(Reason.INCOMPLETE_BODY, "body ended before its last chunk")
-            data = bytes(view[:count])
-            counted += count
-            rate.check(counted)
-
-    async def _body_until_close(self, max_bytes: int) -> Body:
-        chunks = [self._rest]
-        received = len(self._rest)
-        self._lease.add(received)
-        rate = MinRateCheck(self._deadline)
-        view = memoryview(self._scratch)
-        while True:
-            if received > max_bytes:
-                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
-            count = await self._receive(view)
-            if not count:
-                return b"".join(chunks)
-            chunks.append(bytes(view[:count]))
-            received += count
-            rate.check(received)
-
-    async def _receive(self, view: memoryview) -> int:
-        """Read within the budget; time spent waiting for it is not the server's."""
-        if self._lease.exhausted:
-            started = trio.current_time()
-            await self._lease.wait()
-            self._deadline.extend(trio.current_time() - started)
-        try:
-            count = await self._stream.receive_into(view, self._deadline)
-        except OSError:
-            raise FetchError(Reason.INCOMPLETE_BODY, "connection reset in the body") from None
-        self._lease.add(count)
-        self._received(count)
-        return count
-
-    def skip(self, head: ResponseHead) -> None:
-        """Discard an unwanted body; keeps the connection only where that costs nothing."""
-        length = head.content_length()
-        if head.status in (204, 304):
-            length = 0
-        if length is None or length > MAX_DRAIN:
-            self.reusable = False
-            return
-        missing = length - len(self._rest)
-        while missing > 0:
-            data = self._stream.receive_now(missing)
-            if not data:
-                self.reusable = False
-                return
-            missing -= len(data)
-        self.reusable = self.reusable and missing == 0

@@ -128,13 +128,17 @@ def parse_head(data: bytes) -> ParsedHead:
             raise FetchError(Reason.PROTOCOL_ERROR, "not an HTTP response") from None
 
 
-def head_end(data: bytes) -> int:
-    """Return the offset behind the empty line that ends a head, 0 when it has not come yet."""
-    end = data.find(b"\r\n\r\n")
+def head_end(data: bytes | bytearray, start: int = 0) -> int:
+    """Return the offset behind the empty line that ends a head, 0 when it has not come yet.
+
+    Args:
+        start: where to begin; an empty line may be split at the end of what was searched before.
+    """
+    end = data.find(b"\r\n\r\n", start)
     # RFC 9112 2.2: a lone LF may be taken for a line's end. It is searched only in front of the
     # first CRLF CRLF, since an image may well hold both.
     for marker in (b"\n\n", b"\n\r\n"):
-        lone = data.find(marker, 0, end + 1 if end >= 0 else len(data))
+        lone = data.find(marker, start, end + 1 if end >= 0 else len(data))
         if lone >= 0:
             return lone + len(marker)
     return end + 4 if end >= 0 else 0

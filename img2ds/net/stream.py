@@ -6,6 +6,7 @@ one system call and no turn of the event loop.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable
@@ -64,6 +65,11 @@ class ByteStream:
             return None
         except OSError:
             return b""
+
+    def shut_down(self) -> None:
+        """End a read that waits, in another task."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self.sock.close()

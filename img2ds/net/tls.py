@@ -35,6 +35,7 @@ def open_context(options: NetworkOptions) -> ssl.SSLContext:
     if options.ignore_ssl_certificate:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    context.hostname_checks_common_name = False  # as in browsers (RFC 9525 6.3)
     context.set_alpn_protocols(["http/1.1"])
     if keylog := os.environ.get("SSLKEYLOGFILE"):
         context.keylog_filename = keylog

@@ -5,7 +5,7 @@ from __future__ import annotations
 from img2ds.core.failure import Reason
 from img2ds.net.context import FetchContext
 from img2ds.net.error import FetchError
-from img2ds.net.http11 import MAX_HEAD, Exchange
+from img2ds.net.http11_exchange import MAX_HEAD, Exchange
 from img2ds.net.proxies import Proxy, blamed, refusal
 from img2ds.net.stream import ByteStream
 from img2ds.net.url import Url

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -122,5 +124,46 @@ def test_only_a_holder_that_was_let_through_may_exceed_the_budget() -> None:
         second.release()
         second.add(10)
         assert bool(second.exhausted)  # it was let through for one body
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_a_holder_that_hardly_receives_makes_room_for_others() -> None:
+    """The largest one goes first; who delivers, and who holds little, stays."""
+
+    async def main() -> None:
+        budget = Budget(10_000_000)
+        evicted: list[str] = []
+        leases = {}
+        for name, size in (("drips", 4_000_000), ("drips more", 5_000_000), ("delivers", 2_000_000),
+                           ("small", 900_000)):  # fmt: skip
+            lease = leases[name] = budget.lease()
+            lease.add(size)
+            lease.evict = partial(evicted.append, name)
+        leases["delivers"].add(50_000)
+        reader = budget.lease()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader.wait)
+            for _ in range(4):
+                await trio.sleep(1)
+                leases["delivers"].add(100_000)
+                leases["drips"].add(1)
+                for name in evicted:
+                    leases[name].release()
+        assert evicted == ["drips more"]  # then there was room
+        assert leases["drips more"].evicted
+        assert not leases["drips"].evicted
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_nobody_is_evicted_while_nobody_waits() -> None:
+    async def main() -> None:
+        budget = Budget(1000)
+        with budget.lease() as lease:
+            lease.evict = lambda: None
+            lease.add(2000)
+            await trio.sleep(1000)
+            assert not lease.evicted
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

@@ -13,7 +13,8 @@ from img2ds.net.budget import Budget, Lease
 from img2ds.net.context import FetchContext
 from img2ds.net.deadline import Deadline
 from img2ds.net.error import ClosedEarly, FetchError
-from img2ds.net.http11 import MAX_DRAIN, MAX_HEAD, Exchange
+from img2ds.net.http11_exchange import MAX_DRAIN, MAX_HEAD, READS_A_TURN, Exchange
+from img2ds.net.http11_head import head_end
 from img2ds.net.stream import ByteStream
 from tests.run_on_virtual_clock import run
 
@@ -264,3 +265,58 @@ def test_tiny_chunks_take_no_more_memory_than_large_ones() -> None:
                     tracemalloc.stop()
 
     run(main)
+
+
+@pytest.mark.parametrize("part", ["head", "body", "chunks", "until close"])
+def test_other_rows_run_while_much_arrives(part: str) -> None:
+    """What has arrived is read without waiting, so that a fast server could keep the loop."""
+    pieces = 10 * READS_A_TURN
+    head = b"HTTP/1.1 200 OK\r\n"
+    rest = {
+        "head": b"X: " + b"x" * pieces + b"\r\nContent-Length: 0\r\n\r\n",
+        "body": b"Content-Length: %d\r\n\r\n" % pieces + b"x" * pieces,
+        "chunks": b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * pieces + b"0\r\n\r\n",
+        "until close": b"\r\n" + b"x" * pieces,
+    }[part]
+
+    class ByteByByte(ByteStream):
+        """A stream from which each read gets one byte, at once."""
+
+        left = memoryview(head + rest)
+
+        async def receive_into(self, buffer: memoryview, deadline: Deadline) -> int:
+            count = min(1, len(self.left))
+            buffer[:count] = self.left[:count]
+            self.left = self.left[count:]
+            return count
+
+    async def main() -> None:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        with Line() as line:
+            exchange = Exchange(ByteByByte(line.stream.sock), context(), bytearray(MAX_HEAD))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(other)
+                got = await exchange.request(REQUEST)
+                body = await exchange.body(got, 1 << 20)
+                nursery.cancel_scope.cancel()
+        assert len(body) == (0 if part == "head" else pieces)
+        assert turns >= 9
+
+    run(main)
+
+
+def test_a_head_in_pieces_is_searched_once() -> None:
+    """Its end may be split anywhere."""
+    head = b"HTTP/1.1 200 OK\r\nX: \r\r\n\rx\r\n\r\nrest"
+    end = head.index(b"rest")
+    for cut in range(1, len(head)):
+        found = head_end(head[:cut])
+        assert found == (end if cut >= end else 0)
+        assert head_end(head, max(0, cut - 3)) == end or cut > end

@@ -193,6 +193,7 @@ def test_undoes_codings(body: bytes, coding: bytes) -> None:
         (b"\x1f\x8bnot gzip", b"gzip", "bad_encoding"),
         (b"not deflate", b"deflate", "bad_encoding"),
         (gzip.compress(DATA, mtime=0)[:-9], b"gzip", "bad_encoding"),
+        (DATA, b"gzip, gzip, deflate", "bad_encoding"),
         (gzip.compress(DATA + b"x", mtime=0), b"gzip", "too_large"),
         (gzip.compress(bytes(10_000_000), mtime=0), b"gzip", "too_large"),
     ],

@@ -55,11 +55,13 @@ def issue(
     authority: bool = False,
     age: datetime.timedelta = _DAY,
     life: datetime.timedelta = 3650 * _DAY,
+    alternatives: bool = True,
 ) -> Identity:
     """A new certificate for `names`, valid for `life` since `age` ago.
 
     Args:
         issuer: who signs; None for a self-signed certificate.
+        alternatives: whether the names are subject alternative names, too.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
@@ -84,8 +86,12 @@ def issue(
         builder = builder.add_extension(usage, critical=True)
     else:
         builder = builder.add_extension(
-            x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
-        ).add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
+        )
+        if alternatives:
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
+            )
     return Identity(builder.sign(signer, hashes.SHA256()), key)
 
 
@@ -131,6 +137,12 @@ def wrong_host() -> Identity:
 
 
 @cache
+def common_name_alone() -> Identity:
+    """The right name in the one place where browsers do not look any more (RFC 9525 6.3)."""
+    return issue((NAMES[0],), authority(), alternatives=False)
+
+
+@cache
 def unknown_authority() -> Identity:
     """Signed by an unknown authority."""
     return issue((*NAMES, "127.0.0.1"), issue(("Unknown Authority",), authority=True))
@@ -143,6 +155,7 @@ BAD: dict[str, Callable[[], Identity]] = {
     "self-signed": self_signed,
     "wrong host": wrong_host,
     "unknown authority": unknown_authority,
+    "common name alone": common_name_alone,
 }
 
 

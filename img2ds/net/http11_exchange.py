@@ -1,0 +1,238 @@
+"""One HTTP/1.1 request on a stream, and its response, read within limits (RFC 9112).
+
+A body of known length goes from the socket to the buffer it stays in, past the parser: nobody
+copies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from img2ds.core.failure import Reason
+from img2ds.core.sample import Body
+from img2ds.net.context import FetchContext
+from img2ds.net.deadline import MinRateCheck
+from img2ds.net.error import ClosedEarly, FetchError
+from img2ds.net.http11_head import ParsedHead, head_end, parse_head
+from img2ds.net.response import ResponseHead
+from img2ds.net.stream import ByteStream
+
+#: Longest head accepted, in bytes, with the interim ones before it; browsers allow 256 kB,
+#: servers send 1.
+MAX_HEAD = 65_536
+#: Bytes read at a time where the length is not known, and most counted late by the budget.
+READ = 65_536
+#: Reads of one row in a row, of 256 kB at most each.
+READS_A_TURN = 32
+#: Bytes allocated at first for a body, whatever its Content-Length claims.
+FIRST_ALLOCATION = 1 << 20
+#: Largest unwanted body that is read to keep its connection, if it has arrived already.
+MAX_DRAIN = 65_536
+
+
+def _ignore(count: int) -> None:
+    pass
+
+
+class Exchange:
+    """One request on a stream and its response. Call `request`, then `body` or `skip`.
+
+    Args:
+        scratch: see `Http11Connection`.
+        received: called with the number of bytes of a body that arrived.
+
+    Attributes:
+        reusable: whether another request may follow on the stream.
+    """
+
+    __slots__ = (
+        "_deadline", "_head_bytes", "_lease", "_parsed", "_reads", "_received", "_rest",
+        "_scratch", "_stream", "reusable",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        context: FetchContext,
+        scratch: bytearray,
+        received: Callable[[int], None] = _ignore,
+    ) -> None:
+        self._received = received
+        self._stream = stream
+        self._deadline = context.deadline
+        self._lease = context.lease
+        self._scratch = scratch
+        self._parsed: ParsedHead
+        self._rest = b""  # what came behind the head
+        self._reads = 0
+        self._head_bytes = 0  # of all heads so far: interim ones may come without end
+        self.reusable = False
+
+    async def request(self, data: bytes) -> ResponseHead:
+        """Send a request and read the head of its final response.
+
+        Raises:
+            ClosedEarly: the connection ended before the first byte.
+            FetchError: protocol_error, header_too_large, and what sending and receiving raise.
+        """
+        await self._stream.send(data, self._deadline)
+        while True:
+            await self._read_head()
+            if self._parsed.head.status >= 200:
+                return self._parsed.head
+
+    @property
+    def spare(self) -> bytes:
+        """What came behind the head, as far as it was read."""
+        return self._rest
+
+    async def _read_head(self) -> None:
+        gathered = bytearray(self._rest)
+        searched = 0  # up to where there is no end
+        while True:
+            end = head_end(gathered, searched)
+            if end:
+                break
+            searched = max(0, len(gathered) - 3)
+            if self._head_bytes + len(gathered) >= MAX_HEAD:
+                raise FetchError(Reason.HEADER_TOO_LARGE)
+            await self._take_turns()
+            view = memoryview(self._scratch)
+            try:
+                count = await self._stream.receive_into(view, self._deadline)
+            except OSError:
+                if gathered:
+                    raise FetchError(
+                        Reason.CONNECT_RESET, "connection reset in the header"
+                    ) from None
+                raise ClosedEarly(Reason.CONNECT_RESET, "connection reset") from None
+            if not count:
+                if gathered:
+                    raise FetchError(Reason.CLOSED_BEFORE_REPLY, "connection closed in the header")
+                raise ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection closed without a reply")
+            gathered += view[:count]
+        self._head_bytes += end
+        if self._head_bytes > MAX_HEAD:
+            raise FetchError(Reason.HEADER_TOO_LARGE)
+        self._parsed = parse_head(bytes(gathered[:end]))
+        self.reusable = self._parsed.keeps_alive
+        self._rest = bytes(gathered[end:])
+
+    async def body(self, head: ResponseHead, max_bytes: int) -> Body:
+        """Receive the body, still in its content coding.
+
+        Raises:
+            FetchError: too_large, incomplete_body, stalled, too_slow, max_time, protocol_error.
+        """
+        if head.status in (204, 304):
+            return b""
+        length = head.content_length()
+        if length is not None:
+            if length > max_bytes:
+                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
+            return await self._body_of_length(length)
+        if head.chunked:
+            return await self._chunked_body(max_bytes)
+        self.reusable = False
+        return await self._body_until_close(max_bytes)
+
+    async def _body_of_length(self, length: int) -> Body:
+        rest = self._rest
+        if len(rest) >= length:
+            self.reusable = self.reusable and len(rest) == length
+            self._lease.add(length)
+            return rest[:length]
+        buffer = bytearray(min(length, FIRST_ALLOCATION))
+        filled = len(rest)
+        buffer[:filled] = rest
+        self._lease.add(filled)
+        rate = MinRateCheck(self._deadline)
+        while filled < length:
+            if filled == len(buffer):
+                buffer.extend(bytes(min(length - filled, len(buffer))))
+            with memoryview(buffer) as view:
+                while filled < len(view):
+                    count = await self._receive(view[filled : filled + 4 * READ])
+                    if not count:
+                        raise FetchError(Reason.INCOMPLETE_BODY, "body shorter than announced")
+                    filled += count
+                    rate.check(filled)
+        return buffer
+
+    async def _chunked_body(self, max_bytes: int) -> Body:
+        parsed = self._parsed
+        rate = MinRateCheck(self._deadline)
+        data = self._rest
+        view = memoryview(self._scratch)
+        counted = len(data)
+        self._lease.add(counted)
+        while True:
+            parsed.feed(data)
+            if len(parsed.received) > max_bytes:
+                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
+            if parsed.complete:
+                return parsed.received
+            # Chunk sizes and trailers are bytes too: an endless stream of them ends here.
+            if counted > 2 * max_bytes + MAX_HEAD:
+                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
+            count = await self._receive(view)
+            if not count:
+                raise FetchError(Reason.INCOMPLETE_BODY, "body ended before its last chunk")
+            data = bytes(view[:count])
+            counted += count
+            rate.check(counted)
+
+    async def _body_until_close(self, max_bytes: int) -> Body:
+        # One buffer: pieces may be a byte each, and an object each would be fifty times as large.
+        gathered = bytearray(self._rest)
+        self._lease.add(len(gathered))
+        rate = MinRateCheck(self._deadline)
+        view = memoryview(self._scratch)
+        while True:
+            if len(gathered) > max_bytes:
+                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
+            count = await self._receive(view)
+            if not count:
+                return gathered
+            gathered += view[:count]
+            rate.check(len(gathered))
+
+    async def _take_turns(self) -> None:
+        """Let other rows run from time to time: what has arrived is read without waiting."""
+        self._reads += 1
+        if not self._reads % READS_A_TURN:
+            await trio.lowlevel.checkpoint()
+
+    async def _receive(self, view: memoryview) -> int:
+        """Read within the budget; time spent waiting for it is not the server's."""
+        if self._lease.exhausted:
+            started = trio.current_time()
+            await self._lease.wait()
+            self._deadline.extend(trio.current_time() - started)
+        await self._take_turns()
+        try:
+            count = await self._stream.receive_into(view, self._deadline)
+        except OSError:
+            raise FetchError(Reason.INCOMPLETE_BODY, "connection reset in the body") from None
+        self._lease.add(count)
+        self._received(count)
+        return count
+
+    def skip(self, head: ResponseHead) -> None:
+        """Discard an unwanted body; keeps the connection only where that costs nothing."""
+        length = head.content_length()
+        if head.status in (204, 304):
+            length = 0
+        if length is None or length > MAX_DRAIN:
+            self.reusable = False
+            return
+        missing = length - len(self._rest)
+        while missing > 0:
+            data = self._stream.receive_now(missing)
+            if not data:
+                self.reusable = False
+                return
+            missing -= len(data)
+        self.reusable = self.reusable and missing == 0

@@ -25,24 +25,31 @@ class Canary:
     Args:
         share: gets the outcomes.
         ask: asks one question.
+        answered: returns how many questions of the machine's workers were answered, these ones
+            not counted: a server that counts questions is asked no more while it answers.
 
     Attributes:
         name: the name to ask for; None as long as none was found.
     """
 
-    def __init__(self, share: FailureShare, ask: Callable[[str], Awaitable[Result]]) -> None:
+    def __init__(
+        self,
+        share: FailureShare,
+        ask: Callable[[str], Awaitable[Result]],
+        answered: Callable[[], float],
+    ) -> None:
         self.name: str | None = None
         self._share = share
         self._ask = ask
+        self._answered = answered
+        self._last = 0.0
         self._quiet_since = float("-inf")
-
-    def note_answer(self, now: float) -> None:
-        """Note that a question was answered."""
-        self._quiet_since = now
 
     def ask_if_quiet(self) -> None:
         """Ask in the background, unless there was an answer just now."""
-        now = trio.current_time()
+        now, answered = trio.current_time(), self._answered()
+        if answered != self._last:
+            self._last, self._quiet_since = answered, now
         if self.name is not None and now >= self._quiet_since + QUIET:
             self._quiet_since = now
             trio.lowlevel.spawn_system_task(self._run, self.name)

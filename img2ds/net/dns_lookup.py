@@ -148,7 +148,6 @@ class LookUp:
             now = trio.current_time()
             if result.is_answer:
                 suspicion.note_answer(now)
-                self._all.canary.note_answer(now)
                 return result
             if result.error is not None and result.error.errno in (errno.EMFILE, errno.ENFILE):
                 raise FetchError(Reason.NO_DESCRIPTORS, "too many open files")
@@ -180,7 +179,7 @@ class LookUp:
                 await shared.gate.enter()
                 try:
                     self._stop_waiting()
-                    return await exchange(shared, name, self._take_late)
+                    return await self._exchange(name)
                 finally:
                     shared.gate.leave()
             finally:
@@ -194,6 +193,15 @@ class LookUp:
             self._waited += trio.current_time() - self._waiting_since
             self._waiting_since = None
 
+    async def _exchange(self, name: str) -> Result:
+        """Ask one question, and count it."""
+        began, cell = trio.current_time(), self._all.machine.cell
+        result = await exchange(self._all, name, self._take_late)
+        cell[_COUNTED[result.outcome]] += 1
+        if result.is_answer:
+            cell[Signal.DNS_SECONDS] += trio.current_time() - began
+        return result
+
     def _take_late(self, result: Result) -> None:
         """Take the answer to a question that was given up."""
         if result.outcome is Outcome.FOUND or len(self._all.config.candidates(self.host)) == 1:
@@ -203,12 +211,11 @@ class LookUp:
 
 
 async def exchange(shared: Surroundings, name: str, on_late: Callable[[Result], None]) -> Result:
-    """Ask one question, and count it.
+    """Ask one question.
 
     Args:
         on_late: called with an answer that comes after the end.
     """
-    began = trio.current_time()
     servers = in_order(shared.servers)
     if shared.config.rotate:
         alive = [server for server in shared.servers if not server.is_dead]
@@ -216,13 +223,7 @@ async def exchange(shared: Surroundings, name: str, on_late: Callable[[Result], 
         servers = alive[turn:] + alive[:turn] + servers[len(alive) :]
     # Servers that are asked at a limited rate are silent because they are asked too much.
     repeat = not shared.machine.limits[Limit.DNS_RATE]
-    question = Exchange(servers, name, shared.kinds, on_late, repeat=repeat)
-    result = await question.run()
-    cell = shared.machine.cell
-    cell[_COUNTED[result.outcome]] += 1
-    if result.is_answer:
-        cell[Signal.DNS_SECONDS] += trio.current_time() - began
-    return result
+    return await Exchange(servers, name, shared.kinds, on_late, repeat=repeat).run()
 
 
 async def _enter(slots: trio.Semaphore) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random, SystemRandom
 
 import trio
@@ -97,7 +98,7 @@ class Resolver:
                 Numbers(Signal.DNS_IN_FLIGHT, Signal.WAITING_DNS, Limit.DNS, rate=Limit.DNS_RATE),
             ),
             share=share,
-            canary=Canary(share, self._ask_again),
+            canary=Canary(share, self._ask_again, partial(machine.total, Signal.DNS_ANSWERED)),
             random=random,
         )
 

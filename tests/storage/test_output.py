@@ -401,7 +401,7 @@ def test_links_of_others_are_not_followed(tmp_path: Path) -> None:
 def test_a_temporary_folder_of_another_user_is_refused(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("img2ds.storage.staging.tempfile.gettempdir", lambda: str(tmp_path))
     folder = OutputFolder.open("s3://bucket/out")
     root = Path(folder.staging.root)
     assert root.parent == tmp_path
@@ -411,7 +411,7 @@ def test_a_temporary_folder_of_another_user_is_refused(
     else:
         root.mkdir()
         here = os.getuid()
-        monkeypatch.setattr(staging.os, "getuid", lambda: here + 1)
+        monkeypatch.setattr("img2ds.storage.staging.os.getuid", lambda: here + 1)
     with pytest.raises(PermissionError, match="it belongs to another user"):
         folder.staging_path("00000.tar")
     assert not any(root.iterdir())
@@ -420,7 +420,7 @@ def test_a_temporary_folder_of_another_user_is_refused(
 def test_the_temporary_folder_is_this_users_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("img2ds.storage.staging.tempfile.gettempdir", lambda: str(tmp_path))
     folder = OutputFolder.open("s3://bucket/out")
     Path(folder.staging_path("00000.tar")).write_bytes(b"x")
     assert Path(folder.staging.root).stat().st_mode & 0o77 == 0

@@ -52,12 +52,14 @@ def segments(body: bytes | bytearray) -> Iterator[Segment]:
 
     Raises:
         IndexError, struct.error: the body ends before a scan.
-        BrokenHeaderError: a segment has no length, or the image starts again.
+        BrokenHeaderError: a segment has no length, the image starts again, or no marker follows.
     """
     at = 2
     while True:
         found = _MARKER.search(body, at)
         if found is None:
+            if at + 1 < len(body):  # it goes on, with something else
+                raise BrokenHeaderError
             raise IndexError("no scan")
         marker, at = found[1][0], found.end()
         if marker == _TEM or _RST0 <= marker <= _RST7:

@@ -33,7 +33,7 @@ class _Loader:
 
     def exec_module(self, module: Any) -> None:
         self._loader.exec_module(module)
-        whole = module.Transformer._data
+        whole: Any = module.Transformer._data
 
         def data(self: Any, image: Any) -> Any:
             ends = (os.abort, lambda: os.kill(os.getpid(), signal.SIGKILL), _spin)
@@ -52,7 +52,8 @@ class _Finder:
             return None
         found = PathFinder.find_spec(name, path, target)
         assert found is not None
-        return spec_from_loader(name, _Loader(found.loader), origin=found.origin)  # type: ignore[arg-type]
+        loader: Any = _Loader(found.loader)
+        return spec_from_loader(name, loader, origin=found.origin)
 
 
-sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
+sys.meta_path.insert(0, _Finder)

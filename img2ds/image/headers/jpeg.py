@@ -58,7 +58,7 @@ def segments(body: bytes | bytearray) -> Iterator[Segment]:
     while True:
         found = _MARKER.search(body, at)
         if found is None:
-            if at + 1 < len(body):  # it goes on, with something else
+            if any(body[at:]):  # it goes on, with something else than the zeros of a lost end
                 raise BrokenHeaderError
             raise IndexError("no scan")
         marker, at = found[1][0], found.end()

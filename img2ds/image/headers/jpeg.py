@@ -58,7 +58,7 @@ def segments(body: bytes | bytearray) -> Iterator[Segment]:
     while True:
         found = _MARKER.search(body, at)
         if found is None:
-            if any(body[at:]):  # it goes on, with something else than the zeros of a lost end
+            if body[at:].strip(b"\0\xff"):  # more than a lost end is filled up with
                 raise BrokenHeaderError
             raise IndexError("no scan")
         marker, at = found[1][0], found.end()

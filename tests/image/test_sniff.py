@@ -150,7 +150,7 @@ def test_a_missing_end_is_seen() -> None:
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", Reason.TRUNCATED_IMAGE),
         (b"\xff\xd8\xff\xd9\0\2", Reason.DECODE_ERROR),
         (b"\xff\xd8\xff\xe0\x00\x01JFIF" + bytes(50), Reason.DECODE_ERROR),
-        (b"\xff\xd8\xff\xe0\x00\x04JFIF" + bytes(50), Reason.TRUNCATED_IMAGE),
+        (b"\xff\xd8\xff\xe0\x00\x04JFIF" + bytes(50), Reason.DECODE_ERROR),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", Reason.TRUNCATED_IMAGE),
         (b"RIFF\x10\0\0\0WEBPVP8 ", Reason.TRUNCATED_IMAGE),
         (b"RIFF\x10\0\0\0WEBPVP9 " + bytes(50), Reason.DECODE_ERROR),

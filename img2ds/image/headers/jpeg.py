@@ -58,7 +58,7 @@ def segments(body: bytes | bytearray) -> Iterator[Segment]:
     while True:
         found = _MARKER.search(body, at)
         if found is None:
-            if at + 1 < len(body):  # it goes on, with something else
+            if body[at:].strip(b"\0\xff"):  # more than a lost end is filled up with
                 raise BrokenHeaderError
             raise IndexError("no scan")
         marker, at = found[1][0], found.end()

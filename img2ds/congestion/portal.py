@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict, deque
+from dataclasses import dataclass
 
 from img2ds.core.failure import Reason
 from img2ds.core.sample import Body
@@ -20,6 +21,11 @@ HOSTS = 3
 BELIEVED = 120.0
 #: Seconds after a portal was noticed in which images may come that were under way.
 UNDER_WAY = 1.5
+#: Seconds after a portal's end from which its page is judged anew: rows that have the page for good
+#: show it earlier.
+COMES_BACK = 20.0
+#: Pages remembered.
+MAX_PAGES = 1000
 #: Hosts remembered that gave images, about 100 bytes each.
 MAX_GOOD = 10_000
 #: RFC 6585 6: what a portal should answer, and hardly any does.
@@ -46,18 +52,35 @@ def page_of(reason: str, body: Body, final_host: str) -> Page | None:
     return "", len(body), zlib.crc32(body)
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a page.
+
+    Attributes:
+        at: when it was seen first.
+        portal_since: when a portal was noticed by it.
+        ended_at: when the first image came after that.
+        certain: whether it is certainly a portal's.
+    """
+
+    at: float
+    portal_since: float | None = None
+    ended_at: float | None = None
+    certain: bool = False
+
+
 class PortalWatch:
     """Notices a portal by the responses of one worker.
 
-    A page from a host that gave an image before is certainly a portal's. Else it may be what these
-    hosts answer: it is believed for a while, and no longer than no host gives an image.
+    A page that comes among images is no portal's: image services send one page for all that was
+    removed. A page from a host that gave an image before is certainly a portal's. Else it may be
+    what these hosts answer: it is believed for a while, and no longer than no host gives an image.
     """
 
     def __init__(self) -> None:
         self._recent: deque[tuple[float, str, Page | None]] = deque(maxlen=REMEMBERED)
         self._good: OrderedDict[str, None] = OrderedDict()  # hosts that gave images
-        self._since: dict[Page, float] = {}  # when a portal's page was noticed
-        self._certain: set[Page] = set()
+        self._seen: OrderedDict[Page, _Seen] = OrderedDict()
         self._ordinary: set[Page] = set()  # what hosts answer after all
 
     def add_image(self, now: float, host: str) -> None:
@@ -66,23 +89,44 @@ class PortalWatch:
         self._good[host] = None
         if len(self._good) > MAX_GOOD:
             self._good.popitem(last=False)
-        for page, since in self._since.items():
-            if page not in self._certain and now - since > UNDER_WAY:
-                self._ordinary.add(page)
+        for page, seen in list(self._seen.items()):
+            since = seen.at if seen.portal_since is None else seen.portal_since
+            if now - since <= UNDER_WAY:
+                continue
+            if not seen.certain:
+                self._set_ordinary(page)
+            elif seen.ended_at is None:
+                seen.ended_at = now
 
     def add_page(self, now: float, host: str, page: Page) -> bool:
         """Note a page; return whether it is a portal's."""
         self._recent.append((now, host, page))
         if page in self._ordinary:
             return False
+        seen = self._seen.get(page)
+        if seen is None or (seen.ended_at is not None and now - seen.ended_at > COMES_BACK):
+            seen = self._seen[page] = _Seen(now)
+            if len(self._seen) > MAX_PAGES:
+                self._seen.popitem(last=False)
+        if seen.ended_at is not None:
+            if now - seen.ended_at <= UNDER_WAY:
+                return True  # the last ones of the portal
+            self._set_ordinary(page)
+            return False
         hosts = {h for when, h, p in self._recent if p == page and now - when < FOR}
         if page[0] != NETWORK_AUTHENTICATION_REQUIRED:
-            if len(hosts) < HOSTS and page not in self._certain:
+            if len(hosts) < HOSTS and not seen.certain:
                 return False
             if host in self._good and len(hosts) >= HOSTS:
-                self._certain.add(page)
-        since = self._since.setdefault(page, now)
-        if page in self._certain or now - since < BELIEVED:
+                seen.certain = True
+        if seen.portal_since is None:
+            seen.portal_since = now
+        if seen.certain or now - seen.portal_since < BELIEVED:
             return True
-        self._ordinary.add(page)
+        self._set_ordinary(page)
         return False
+
+    def _set_ordinary(self, page: Page) -> None:
+        self._seen.pop(page, None)
+        if len(self._ordinary) < MAX_PAGES:
+            self._ordinary.add(page)

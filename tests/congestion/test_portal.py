@@ -67,6 +67,45 @@ def test_a_page_that_comes_while_others_give_images_is_ordinary() -> None:
     assert not any(watch.add_page(3.1, host, PAGE) for host in "efghi")
 
 
+def test_the_page_for_removed_images_is_ordinary() -> None:
+    """All hosts of an image service give images, and one page for what was removed."""
+    assert PAGE is not None
+    watch = PortalWatch()
+    hosts = "abcdefghij"
+    found = []
+    for number in range(200):
+        now, host = number / 10, hosts[number % 10]
+        if number % 5 < 2:
+            found.append(watch.add_page(now, host, PAGE))
+        else:
+            watch.add_image(now, host)
+    assert not any(found)
+    # At the end of a list only such rows are left.
+    assert not any(watch.add_page(20.0 + n / 10, hosts[n % 10], PAGE) for n in range(100))
+
+
+def test_a_certain_page_that_goes_on_after_images_is_ordinary() -> None:
+    assert PAGE is not None
+    watch = PortalWatch()
+    for host in "abc":
+        watch.add_image(0.0, host)
+    assert [watch.add_page(5.0, host, PAGE) for host in "abc"] == [False, False, True]
+    watch.add_image(9.0, "a")
+    assert watch.add_page(10.0, "b", PAGE)  # may have been under way
+    assert not watch.add_page(11.0, "b", PAGE)
+
+
+def test_a_portal_may_come_back() -> None:
+    assert PAGE is not None
+    watch = PortalWatch()
+    for start in (0.0, 100.0):
+        for host in "abc":
+            watch.add_image(start, host)
+        found = [watch.add_page(start + 5.0, host, PAGE) for host in "abc"]
+        assert found == [False, False, True]
+        watch.add_image(start + 30.0, "a")
+
+
 def test_redirects_to_one_host_are_one_page() -> None:
     first = page_of("not_an_image", b"<html>for a</html>", "login.example")
     assert first == page_of("not_an_image", b"<html>for b</html>", "login.example")

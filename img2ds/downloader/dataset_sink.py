@@ -5,6 +5,7 @@ Shards that are not complete can be put aside, see `engine.partial`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -79,7 +80,12 @@ class DatasetSink:
         except OSError as error:
             return self.fail(error, notes)
         report = aside.commit()
-        return report if report.error is not None else replace(report, later=task)
+        if report.error is not None:
+            return report
+        if self._output.partial is not None:
+            with contextlib.suppress(OSError):  # the newer one counts
+                self._output.remove_partial((self._output.partial,))
+        return replace(report, later=task)
 
     def fail(self, error: OSError, notes: list[str]) -> ShardReport[Any]:
         """See `ShardSink.fail`."""

@@ -12,7 +12,6 @@ from img2ds.core.naming import OUTPUT_FORMATS
 from img2ds.downloader.dataset_sink import rows_name
 from img2ds.downloader.shard import Shard
 from img2ds.engine.marker import CommitMarker
-from img2ds.engine.partial import partial_folder
 from img2ds.formats.contract import DamagedShardError, ShardReader
 from img2ds.formats.table import open_reader
 from img2ds.storage import OutputFolder
@@ -20,19 +19,18 @@ from img2ds.storage.parquet import open_parquet
 
 
 def restore(
-    shard: Shard, name: str, marker: CommitMarker, folder: OutputFolder, options: Options
+    shard: Shard, name: str, marker: CommitMarker, aside: OutputFolder, options: Options
 ) -> None:
     """Begin `shard`, called `name`, with its partial shard. Blocks.
 
     Args:
         marker: the partial shard's.
-        folder: the output folder.
+        aside: where that is.
 
     Raises:
         DamagedShardError: the partial shard is damaged, or of other rows. `shard` is of no use
             then.
     """
-    aside = partial_folder(folder)
     output_format = options.output.output_format
     reader = open_reader(aside, name, output_format, options.image.encode_format)
     try:

@@ -5,6 +5,7 @@ Rows end in any order. When the last one has, the shard's sink commits it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +19,8 @@ from img2ds.core.schema import metadata_schema, metadata_table
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
 
+#: Where the table of a partial shard has the digest of its input.
+_INPUT = b"img2ds_input"
 #: Columns that come with the task.
 _GIVEN = ("key", "url", "caption")
 
@@ -190,8 +193,17 @@ class Shard:
             self._task,
             self.tally,
             self.notes,
-            lambda: metadata_table(self._schema, self._columns),
+            self._partial_table,
         )
+
+    def _partial_table(self) -> pa.Table:
+        table = metadata_table(self._schema, self._columns)
+        return table.replace_schema_metadata({_INPUT: self._input_digest()})
+
+    def _input_digest(self) -> str:
+        """Return a digest of all that the rows were given."""
+        given = (self.urls, self.hashes, self._captions, self._additional)
+        return hashlib.sha256(repr(given).encode("utf-8", "surrogatepass")).hexdigest()
 
     def restore(self, rows: pa.Table, tally: Tally, images: Iterator[tuple[str, bytes]]) -> None:
         """Begin with the rows that the shard had when it was put aside. Blocks.
@@ -206,8 +218,12 @@ class Shard:
         Raises:
             KeyError, ValueError: these are not the rows of this shard, or damaged.
         """
-        keys, urls = rows.column("key").to_pylist(), rows.column("url").to_pylist()
-        if keys != self.keys or urls != self.urls or rows.column("status").null_count == 0:
+        given = (rows.schema.metadata or {}).get(_INPUT)
+        if (
+            given != self._input_digest().encode()
+            or rows.column("key").to_pylist() != self.keys
+            or rows.column("status").null_count == 0
+        ):
             raise ValueError("it has other rows")
         for name in set(self._names).difference(_GIVEN, (n for n, _ in self._additional)):
             self._columns[name][:] = rows.column(name).to_pylist()

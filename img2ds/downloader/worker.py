@@ -110,13 +110,13 @@ class ShardOpener:
 
     def _resumed(self, task: ShardTask, table: pa.Table, output: ShardOutput) -> Shard | None:
         """Return the shard with what was put aside; None without. Raises DamagedShardError."""
-        marker = output.partial_marker()
-        if marker is None:
+        found = output.find_partial()
+        if found is None:
             return None
-        output.partial = True
+        aside, marker = found
         shard = self._shard(task, table, output)
         try:
-            restore(shard, output.name, marker, self._folder, self._options)
+            restore(shard, output.name, marker, aside, self._options)
         except DamagedShardError:
             shard.abandon()
             raise

@@ -22,7 +22,7 @@ from img2ds.core.naming import (
 )
 from img2ds.engine.committed import find_committed
 from img2ds.engine.fingerprint import difference, input_difference
-from img2ds.engine.partial import remove_partials
+from img2ds.engine.partial import partial_shards, remove_partials
 from img2ds.storage import OutputFolder
 
 MANIFEST = "_img2ds/manifest.json"
@@ -165,8 +165,9 @@ def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
     new = Segment(wanted.fingerprint, wanted.options, 0, wanted.shard_count)
     if wanted.mode == "overwrite":
         return Manifest(folder, [new], set(), leftovers=_shard_files(folder, names, wanted))
-    while segments and not _committed_of(segments[-1], committed):
-        segments.pop()  # nothing of it was committed: it is not resumed
+    begun = committed | partial_shards(folder)
+    while segments and not _committed_of(segments[-1], begun):
+        segments.pop()  # nothing came of it: it is not resumed
     manifest = Manifest(folder, segments or [new], committed, before=before, damaged=there.damaged)
     if segments:
         manifest.current = _choose(manifest, new, wanted.mode)

@@ -1,7 +1,8 @@
 """Partial shards: what a shard has so far, put aside in `_img2ds/partial/` to be completed later.
 
 There, a partial shard looks like a committed one: its data, its tables, and a marker that vouches
-for them. Completing the shard begins with the rows that it has.
+for them. Completing the shard begins with the rows that it has. A shard that is put aside once more
+goes to the other one of two places, so that nothing is lost if that fails.
 """
 
 from __future__ import annotations
@@ -13,25 +14,28 @@ from img2ds.core.naming import STATS_SUFFIX, committed_shards, shard_of_file
 from img2ds.storage import PRIVATE, OutputFolder
 
 PARTIAL = f"{PRIVATE}/partial"
+#: The two places, folders in it.
+PLACES = ("0", "1")
 
 
-def partial_folder(folder: OutputFolder) -> OutputFolder:
-    """Return the folder of the partial shards of `folder`; it need not exist."""
+def partial_folder(folder: OutputFolder, place: str) -> OutputFolder:
+    """Return one of the folders of the partial shards of `folder`; it need not exist."""
     # Without claims: its marker's hashes tell when two attempts have written one shard.
-    return replace(folder, path=f"{folder.path}/{PARTIAL}", contended=False)
+    return replace(folder, path=f"{folder.path}/{PARTIAL}/{place}", contended=False)
 
 
 def partial_shards(folder: OutputFolder) -> set[int]:
     """Return the numbers of the partial shards of `folder`. Raises OSError."""
-    return committed_shards(partial_folder(folder).names())
+    return {n for place in PLACES for n in committed_shards(partial_folder(folder, place).names())}
 
 
-def remove_partial(folder: OutputFolder, name: str) -> None:
+def remove_partial(folder: OutputFolder, name: str, places: tuple[str, ...] = PLACES) -> None:
     """Remove the partial shard called `name`, such as `00042`. Raises OSError."""
-    aside = partial_folder(folder)
-    files = [file for file in aside.names() if file.startswith((f"{name}.", f"{name}_"))]
-    # The marker goes first: if this is cut off, what is left counts for nothing.
-    aside.remove([f"{name}{STATS_SUFFIX}", *files, name])
+    for place in places:
+        aside = partial_folder(folder, place)
+        files = [file for file in aside.names() if file.startswith((f"{name}.", f"{name}_"))]
+        # The marker goes first: if this is cut off, what is left counts for nothing.
+        aside.remove([f"{name}{STATS_SUFFIX}", *files, name])
 
 
 def remove_partials(folder: OutputFolder, keep: Callable[[int], bool]) -> None:
@@ -39,14 +43,15 @@ def remove_partials(folder: OutputFolder, keep: Callable[[int], bool]) -> None:
 
     Raises OSError.
     """
-    aside = partial_folder(folder)
-    names = aside.names()
-    kept = set(filter(keep, committed_shards(names)))
-    if not kept:
-        folder.remove([PARTIAL] if names or folder.local else [])
+    names = {place: partial_folder(folder, place).names() for place in PLACES}
+    kept = {place: set(filter(keep, committed_shards(names[place]))) for place in PLACES}
+    if not any(kept.values()):
+        folder.remove([PARTIAL] if folder.local or any(names.values()) else [])
         return
-    gone = [name for name in names if _shard_of(name) not in kept]
-    aside.remove(sorted(gone, key=lambda name: not name.endswith(STATS_SUFFIX)))
+    for place in PLACES:
+        gone = [name for name in names[place] if _shard_of(name) not in kept[place]]
+        gone.sort(key=lambda name: not name.endswith(STATS_SUFFIX))
+        partial_folder(folder, place).remove(gone)
 
 
 def _shard_of(name: str) -> int | None:

@@ -19,7 +19,7 @@ from typing import Any
 from img2ds.core.naming import shard_name, stats_name
 from img2ds.core.sample import FileRecord
 from img2ds.engine.marker import CommitMarker, load_marker, marker_json
-from img2ds.engine.partial import partial_folder, remove_partial
+from img2ds.engine.partial import PLACES, partial_folder, remove_partial
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.storage import OutputFolder, commit, file_record
@@ -40,7 +40,7 @@ class ShardOutput:
         counts: the outcomes of its rows; written to the commit marker.
         notes: lines for the log.
         emit: takes reports for the parent process.
-        partial: whether there is a partial shard, which is not needed any more after the commit.
+        partial: the place of the partial shard that this one began with; None without.
 
     Args:
         digits: digits of the shard's name.
@@ -55,7 +55,7 @@ class ShardOutput:
         emit: Callable[[Any], None] | None = None,
     ) -> None:
         self.number = number
-        self.partial = False
+        self.partial: str | None = None
         self.name = shard_name(number, digits)
         self.counts = counts or Counts()
         self.notes: list[str] = []
@@ -82,20 +82,34 @@ class ShardOutput:
         marker = load_marker(self._folder, self._marker)
         return ShardReport(self.number, marker.counts, marker.duration)
 
-    def partial_marker(self) -> CommitMarker | None:
-        """Return the marker of the partial shard; None without one. Raises as above."""
-        aside = partial_folder(self._folder)
-        return load_marker(aside, self._marker) if aside.exists(self._marker) else None
+    def find_partial(self) -> tuple[OutputFolder, CommitMarker] | None:
+        """Return where the partial shard is, and its marker; None without one. Sets `partial`.
+
+        Raises as above.
+        """
+        found: tuple[OutputFolder, CommitMarker] | None = None
+        for place in PLACES:
+            aside = partial_folder(self._folder, place)
+            if aside.exists(self._marker):
+                marker = load_marker(aside, self._marker)
+                # There are two when a run was killed before it removed the first one.
+                if found is None or marker.count >= found[1].count:
+                    found, self.partial = (aside, marker), place
+        return found
 
     def aside(self) -> ShardOutput:
-        """Return the output of the partial shard: files staged here can be published there."""
-        remove_partial(self._folder, self.name)
-        return ShardOutput(partial_folder(self._folder), self.number, self._digits)
+        """Return the output of the partial shard: files staged here can be published there.
 
-    def remove_partial(self) -> None:
-        """Remove the partial shard. Raises OSError."""
-        self.partial = False
-        remove_partial(self._folder, self.name)
+        Raises OSError.
+        """
+        place = next(place for place in PLACES if place != self.partial)
+        remove_partial(self._folder, self.name, (place,))
+        return ShardOutput(partial_folder(self._folder, place), self.number, self._digits)
+
+    def remove_partial(self, places: tuple[str, ...] = PLACES) -> None:
+        """Remove the partial shard that this one began with. Raises OSError."""
+        self.partial = None
+        remove_partial(self._folder, self.name, places)
 
     def location(self, name: str) -> str:
         """Return the path or URL of a published file."""
@@ -151,7 +165,7 @@ class ShardOutput:
                 return report
         except OSError as error:
             return self.cannot_write(error)
-        if self.partial:
+        if self.partial is not None:
             with contextlib.suppress(OSError):  # the next run removes it
                 self.remove_partial()
         self.report_progress()

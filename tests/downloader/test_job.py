@@ -294,7 +294,7 @@ def test_one_signal_puts_shards_aside(tmp_path: Path, number: signal.Signals) ->
         assert "rerun the same command to resume" in output
         assert len(markers(out)) == 1
         assert os.listdir(out / "_img2ds" / "tmp") == []
-        (partial,) = (out / "_img2ds" / "partial").glob("*_stats.json")
+        (partial,) = (out / "_img2ds" / "partial").glob("*/*_stats.json")
         done = json.loads(partial.read_text())["count"]
         assert done == 5
         web.open()
@@ -318,7 +318,7 @@ def test_rows_in_flight_end_within_the_grace_time(tmp_path: Path) -> None:
         web.open()
         process.communicate()
     assert process.returncode == 130
-    partial = out / "_img2ds" / "partial"
+    partial = out / "_img2ds" / "partial" / "0"
     counts = [json.loads(path.read_text())["count"] for path in partial.glob("*_stats.json")]
     assert sum(counts) + PER_SHARD * len(markers(out)) > 15
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -106,7 +108,7 @@ def test_a_shard_put_aside_ends_like_any_other(output_format: str, tmp_path: Pat
     assert stored(folder, options) == stored(calm, options)
     for file in (tmp_path / "calm").glob("*.parquet"):
         assert pq.read_table(tmp_path / "out" / file.name).equals(pq.read_table(file))
-    assert not any((tmp_path / "out" / "_img2ds" / "partial").glob("00007*"))
+    assert not any((tmp_path / "out" / "_img2ds" / "partial").glob("*/00007*"))
 
 
 def damage_data(partial: Path) -> None:
@@ -137,7 +139,7 @@ def test_a_damaged_partial_shard_is_made_anew(
     options, folder = options_of(), OutputFolder.open(str(tmp_path))
     folder.check_writable()
     assert begun(folder, options, task_of()).put_aside().error is None
-    partial_shards = tmp_path / "_img2ds" / "partial"
+    partial_shards = tmp_path / "_img2ds" / "partial" / "0"
     damage(partial_shards)
     shard = ShardOpener(options, folder)(task_of())
     assert isinstance(shard, Shard)
@@ -148,6 +150,49 @@ def test_a_damaged_partial_shard_is_made_anew(
         end(shard, index)
     assert shard.commit().error is None
     assert len(stored(folder, options)) == COUNT - len(FAILED)
+
+
+def test_other_captions_are_other_rows(tmp_path: Path) -> None:
+    """As of standard input, which is not compared before."""
+    options, folder = options_of(), OutputFolder.open(str(tmp_path))
+    folder.check_writable()
+    assert begun(folder, options, task_of()).put_aside().error is None
+    task = task_of()
+    assert isinstance(task.rows, pa.Table)
+    texts = pa.array(["another", *task.rows["text"].to_pylist()[1:]])
+    changed = replace(task, rows=task.rows.set_column(1, "text", texts))
+    shard = ShardOpener(options, folder)(changed)
+    assert isinstance(shard, Shard)
+    assert (shard.left, shard.tally.count) == (COUNT, 0)
+    assert "it has other rows" in shard.notes[0]
+
+
+def test_putting_aside_again_that_fails_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, folder = options_of(), OutputFolder.open(str(tmp_path))
+    folder.check_writable()
+    later = begun(folder, options, task_of()).put_aside().later
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    for failing in (True, False, False):
+        shard = ShardOpener(options, folder)(task_of())
+        assert isinstance(shard, Shard)
+        index = next(i for i in range(COUNT) if not shard.has_ended(i))
+        before = shard.tally.count
+        end(shard, index)
+        with monkeypatch.context() as patch:
+            if failing:
+                patch.setattr("img2ds.downloader.dataset_sink.write_metadata", full)
+            assert (shard.put_aside().error is not None) is failing
+        again = ShardOpener(options, folder)(task_of())
+        assert isinstance(again, Shard)
+        assert again.tally.count == before + (not failing)
+        again.abandon()
+    assert len(list((tmp_path / "_img2ds" / "partial").glob("*/00007_stats.json"))) == 1
+    assert later is not None
 
 
 class LateHost:

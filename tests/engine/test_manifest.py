@@ -141,8 +141,8 @@ def test_a_run_without_commits_fixes_no_options(tmp_path: Path) -> None:
 
 
 def put_aside(path: Path, *numbers: int) -> None:
-    partial = path / "_img2ds" / "partial"
-    partial.mkdir(exist_ok=True)
+    partial = path / "_img2ds" / "partial" / str(numbers[0] % 2)
+    partial.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         for suffix in (".tar", "_rows.parquet", "_input.parquet", "_stats.json"):
             (partial / f"{number:05d}{suffix}").write_text("{}")
@@ -150,7 +150,7 @@ def put_aside(path: Path, *numbers: int) -> None:
 
 
 def partial_files(path: Path) -> set[str]:
-    return {entry.name[:5] for entry in (path / "_img2ds").glob("partial/*")}
+    return {entry.name[:5] for entry in (path / "_img2ds").glob("partial/*/*")}
 
 
 def test_partial_shards_are_kept_for_the_run_that_completes_them(tmp_path: Path) -> None:
@@ -171,13 +171,15 @@ def test_partial_shards_are_kept_for_the_run_that_completes_them(tmp_path: Path)
     assert not (tmp_path / "_img2ds" / "partial").exists()
 
 
-@pytest.mark.parametrize(
-    "how", [{"of": fingerprint("b.txt")}, {"options": {"image_size": 1}}, {"mode": "overwrite"}]
-)
-def test_partial_shards_of_something_else_are_removed(tmp_path: Path, how: dict[str, Any]) -> None:
+@pytest.mark.parametrize("how", [{"of": fingerprint("b.txt")}, {"options": {"image_size": 1}}])
+def test_partial_shards_of_something_else_are_not_lost(tmp_path: Path, how: dict[str, Any]) -> None:
+    """Another list or other options are refused, though nothing is committed yet."""
     open_(tmp_path)
     put_aside(tmp_path, 0, 1)
-    open_(tmp_path, **how)
+    with pytest.raises(UsageError):
+        open_(tmp_path, **how)
+    assert partial_files(tmp_path) >= {"00000", "00001"}
+    open_(tmp_path, "overwrite", **how)
     assert partial_files(tmp_path) == set()
 
 

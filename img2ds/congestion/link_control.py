@@ -1,7 +1,7 @@
 """How many rows the link bears at once, so that each body keeps a rate at which it ends in time.
 
 A thin link shares its rate among all bodies that arrive: with too many, all of them crawl, and
-those that get nothing for a while are given up. The sign is that many bodies take longer than
+those that get nothing for a while are given up. The sign is that most bodies take longer than
 `SLOW_BODY` seconds. Few slow bodies are slow servers. Where fewer rows at once only lower the
 throughput, the servers are slow, all of them, and the window is restored.
 """
@@ -20,7 +20,7 @@ FIRST_WINDOW = 64.0
 #: Rows that are always allowed.
 MIN_WINDOW = 4.0
 #: Share of slow bodies that shows a full link, and how many there must be at least.
-FULL, MIN_SLOW = 0.3, 5
+FULL, MIN_SLOW = 0.5, 5
 #: Part of the window that must be in use: few slow bodies at the end of a list fill no link.
 LOADED = 0.4
 #: A cut to this part of the bodies that arrive.

@@ -20,7 +20,8 @@ from img2ds.downloader import img2dataset_compat
 from img2ds.downloader.name_server import check_resolver, running_resolver
 from img2ds.downloader.planner import Input, Plan, open_input
 from img2ds.downloader.process import check_descriptors
-from img2ds.downloader.worker import Pass, ShardWorker
+from img2ds.downloader.retried_rows import RetriedRows, find_retried_rows, list_name
+from img2ds.downloader.worker import Pass, ShardOpener, ShardWorker
 from img2ds.engine.build import Build, BuildSpec, open_build, read_manifest
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.factory import check_distributor
@@ -146,19 +147,35 @@ def _download(
         partial(img2dataset_compat.compare, options, build.folder) if source.is_stdin else None,
     )
 
+    retried: RetriedRows = {}
+    if any(list_name(segment) is not None for segment in build.segments):
+        here = next(s for s in build.segments if s.first_shard == build.first_shard)
+        retried = find_retried_rows(
+            build.folder,
+            build.segments,
+            build.all_committed,
+            here.numbers(max(build.all_committed, default=-1)),
+            options.output.number_sample_per_shard,
+        )
+
     def expect() -> tuple[int | None, int | None]:
         count = plan.shard_count
         return plan.expected_rows(), None if count is None else count - report.shards_before
 
     token = make_run_token()
     remove_stale_files()
+
+    def worker(makes: Pass) -> ShardWorker:
+        opener = partial(ShardOpener, retried=retried)
+        return ShardWorker(options, build.folder, makes, opener, token)
+
     try:
         build.run(
-            ShardWorker(options, build.folder, token=token),
+            worker(Pass.FIRST),
             plan.tasks(),
             expect=expect,
-            isolated=ShardWorker(options, build.folder, Pass.ISOLATED, token=token),
-            last=ShardWorker(options, build.folder, Pass.LAST, token=token),
+            isolated=worker(Pass.ISOLATED),
+            last=worker(Pass.LAST),
             on_commit=None if board is None else partial(board.shard, total=report.tally),
             stopping="shards are put aside after "
             f"{duration(options.run.grace_seconds)} for the rows in flight",

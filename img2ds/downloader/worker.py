@@ -25,13 +25,14 @@ from img2ds.congestion.dns_names import DnsNames
 from img2ds.congestion.host_table import HostTable
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.path import NetworkPath
-from img2ds.core.failure import UsageError
+from img2ds.core.failure import Failure, UsageError
 from img2ds.core.sample import ShardTask
 from img2ds.downloader.dataset_sink import DatasetSink
 from img2ds.downloader.pipeline import Pipeline
 from img2ds.downloader.process import prepare_process
 from img2ds.downloader.renderer import Renderer
 from img2ds.downloader.resume import restore
+from img2ds.downloader.retried_rows import RetriedRows
 from img2ds.downloader.shard import Shard
 from img2ds.engine.distributors.contract import is_stopping
 from img2ds.engine.shard_output import ShardOutput
@@ -74,11 +75,18 @@ class Pass(Enum):
 
 
 class ShardOpener:
-    """Opens the shards of a dataset: reads the rows of their tasks."""
+    """Opens the shards of a dataset: reads the rows of their tasks.
 
-    def __init__(self, options: Options, folder: OutputFolder) -> None:
+    Args:
+        retried: rows that a retry has: they fail as before.
+    """
+
+    def __init__(
+        self, options: Options, folder: OutputFolder, retried: RetriedRows | None = None
+    ) -> None:
         self._options = options
         self._folder = folder
+        self._retried = retried or {}
         self._reader = RangeReader()
 
     def __call__(self, task: ShardTask) -> Shard | ShardReport[Any]:
@@ -115,7 +123,11 @@ class ShardOpener:
         return shard
 
     def _shard(self, task: ShardTask, table: pa.Table, output: ShardOutput) -> Shard:
-        return Shard(task, table, self._options, DatasetSink(output, self._options))
+        shard = Shard(task, table, self._options, DatasetSink(output, self._options))
+        for index, reason in self._retried.get(task.shard_id, {}).items():
+            shard.fail(index, Failure(reason, "tried again by img2ds retry, in another shard"))
+            shard.end_row()
+        return shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +214,7 @@ class _Run:
                     )
                     progress.start_soon(self._beat, renderer)
                     progress.start_soon(self._report, pipeline, controller, progress.cancel_scope)
-                    nursery.start_soon(self._load, pipeline, nursery)
+                    nursery.start_soon(self._load, pipeline, controller, nursery)
                     with self._rows:
                         await pipeline.run()
                 # The run stops: nothing else leaves shards behind.
@@ -231,7 +243,9 @@ class _Run:
             why_not = f"{why} (--max_outage)"
             self._emit(replace(report, error=why_not, fatal=True, later=None))
 
-    async def _load(self, pipeline: Pipeline, nursery: trio.Nursery) -> None:
+    async def _load(
+        self, pipeline: Pipeline, controller: Controller, nursery: trio.Nursery
+    ) -> None:
         """Keep the scheduler supplied, one shard ahead."""
         while True:
             await pipeline.scheduler.wait_below(max(self._options.network.thread_count // 4, 1))
@@ -261,7 +275,10 @@ class _Run:
             self._shards[shard.id] = shard
             if shard.tally.count and self._makes is not Pass.LAST:
                 pipeline.add_progress(shard.tally)
-            pipeline.scheduler.add(shard)
+            if shard.left:
+                pipeline.scheduler.add(shard)
+            else:
+                nursery.start_soon(self._commit, shard, controller)
         pipeline.scheduler.close()
 
     @property

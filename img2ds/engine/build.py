@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from img2ds.core.failure import UsageError
 from img2ds.engine.distributors.contract import Task, Worker
 from img2ds.engine.distributors.factory import open_distributor
-from img2ds.engine.manifest import Manifest, SegmentSpec, open_manifest
+from img2ds.engine.manifest import Manifest, Segment, SegmentSpec, open_manifest
 from img2ds.engine.run_report import RunReport
 from img2ds.engine.runner import RunContext, Runner, Work
 from img2ds.engine.shard_output import DIGITS, cannot_write
@@ -86,6 +86,16 @@ class Build(Generic[ReportT]):
     _context: RunContext = field(kw_only=True)
     _retries: int = field(kw_only=True)
     _manifest: Manifest | None = None
+
+    @property
+    def segments(self) -> list[Segment]:
+        """All segments of the folder, with those of other inputs; none without a manifest."""
+        return [] if self._manifest is None else self._manifest.segments
+
+    @property
+    def all_committed(self) -> set[int]:
+        """The committed shards of all segments, when the build began."""
+        return set() if self._manifest is None else self._manifest.committed
 
     @property
     def from_img2dataset(self) -> bool:

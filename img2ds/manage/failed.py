@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from img2ds.core.failure import Status, UsageError
 from img2ds.core.img2dataset import reason_of
 from img2ds.core.naming import index_digits
+from img2ds.downloader.retried_rows import KEY_COLUMN, REASON_COLUMN
 from img2ds.engine.cores import usable_cores
-from img2ds.manage.retried import KEY_COLUMN, REASON_COLUMN, RetryList
+from img2ds.manage.retried import RetryList
 from img2ds.storage import OutputFolder
 from img2ds.storage.parquet import open_parquet
 

@@ -9,16 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from img2ds.core.failure import Failure, UsageError
-from img2ds.engine.manifest import Segment
+from img2ds.downloader.retried_rows import RETRIES
 from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder
-
-RETRIES = "_img2ds/retries"
-#: The column of a list with the key of the row that is retried, and that with its reason.
-KEY_COLUMN, REASON_COLUMN = "img2ds_retry_of", "img2ds_retry_reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +67,6 @@ class RetryList:
             ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{folder.path}/{place} is damaged ({error}): restore it") from None
-
-
-def list_name(segment: Segment) -> str | None:
-    """The name of the list that a segment is a retry of; None for another input."""
-    retry: Any = segment.fingerprint.get("retry")
-    return None if retry is None else str(retry["list"])
 
 
 def take_back(tally: Tally, reasons: Mapping[str, int]) -> None:

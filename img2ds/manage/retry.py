@@ -16,13 +16,14 @@ from img2ds.config.options import FLAGS, Options
 from img2ds.core.failure import Retryability, UsageError, retryability
 from img2ds.core.naming import OUTPUT_FORMATS
 from img2ds.downloader import job
+from img2ds.downloader.retried_rows import RETRIES, list_name
 from img2ds.engine.build import hold_folder
 from img2ds.engine.manifest import Segment
 from img2ds.manage import status
 from img2ds.manage.dataset import RESHARDED, Dataset
 from img2ds.manage.failed import failed_rows
 from img2ds.manage.options import RetryOptions
-from img2ds.manage.retried import RETRIES, RetryList, list_name
+from img2ds.manage.retried import RetryList
 from img2ds.manage.retry_list import write_list
 from img2ds.report.units import counted
 from img2ds.storage.filesystem import as_usage_error

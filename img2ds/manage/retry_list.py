@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from img2ds.manage.retried import REASON_COLUMN, RETRIES, RetryList
+from img2ds.downloader.retried_rows import REASON_COLUMN, RETRIES
+from img2ds.manage.retried import RetryList
 from img2ds.storage import OutputFolder
 
 #: Rows of a row group, at least: some megabytes of URLs and captions.

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from img2ds.core.failure import Retryability, retryability
+from img2ds.downloader.retried_rows import list_name
 from img2ds.engine.manifest import Segment
 from img2ds.engine.marker import CommitMarker
 from img2ds.engine.partial import partial_shards
 from img2ds.manage.dataset import Dataset
 from img2ds.manage.options import StatusOptions
-from img2ds.manage.retried import RetryList, list_name, take_back
+from img2ds.manage.retried import RetryList, take_back
 from img2ds.manage.status_page import page
 from img2ds.report.tally import Tally
 from img2ds.storage import lock_holder

@@ -19,9 +19,9 @@ import pytest
 
 import img2ds
 from img2ds import cli
+from img2ds.downloader.retried_rows import KEY_COLUMN
 from img2ds.engine.manifest import MANIFEST
 from img2ds.manage.options import StatusOptions, VerifyOptions
-from img2ds.manage.retried import KEY_COLUMN
 from img2ds.manage.status import Status
 from img2ds.manage.status import run as look
 from img2ds.manage.verify import run as verify
@@ -180,6 +180,24 @@ def test_shards_that_came_late_are_tried_by_a_later_retry(
     assert retry(address, tmp_path) == 0
     assert listed(tmp_path, "0002") == ["000011", "000012"]
     assert status(tmp_path).tally.reasons == {"http_404": 2}
+
+
+def test_no_picture_stands_twice_after_a_repair(tmp_path: Path, web: tuple[Flaky, str]) -> None:
+    """A shard is made again, and the retry has some of its rows by then."""
+    flaky, address = web
+    download(address, tmp_path)
+    flaky.flaky.answers = dict.fromkeys(GONE, 404)
+    assert retry(address, tmp_path) == 0
+    before = status(tmp_path).tally
+    (tmp_path / "set" / "00001_stats.json").unlink()
+    flaky.flaky.asked.clear()
+    download(address, tmp_path)
+    assert sorted(flaky.flaky.asked) == [n for n in range(10, 20) if n not in BUSY]
+    rows = table(tmp_path, *range(6)).to_pylist()
+    good = [row["url"] for row in rows if row["status"] == "success"]
+    assert len(good) == len(set(good)) == ROWS - len(GONE)
+    after = status(tmp_path).tally
+    assert (after.successes, after.reasons) == (before.successes, before.reasons)
 
 
 def test_a_killed_retry_resumes_its_list(tmp_path: Path) -> None:

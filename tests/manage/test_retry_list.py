@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from img2ds.core.failure import Failure, UsageError
 from img2ds.core.img2dataset import reason_of
 from img2ds.core.naming import sample_keys
+from img2ds.downloader.retried_rows import KEY_COLUMN, REASON_COLUMN
 from img2ds.manage.failed import failed_rows
-from img2ds.manage.retried import KEY_COLUMN, REASON_COLUMN, RetryList, take_back
+from img2ds.manage.retried import RetryList, take_back
 from img2ds.manage.retry_list import write_list
 from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder

@@ -36,7 +36,7 @@ from img2ds.engine.distributors.worker_channel import (
 _STOPPING = {signal.SIGINT, signal.SIGTERM}
 
 
-class _Process(WorkerHandle):
+class _Process(WorkerHandle[Connection]):
     """A worker process and the tasks it holds."""
 
     def __init__(self, worker: bytes) -> None:

@@ -17,10 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from typing import Any
+from multiprocessing.connection import wait
+from typing import Any, cast
 
 from img2ds.engine.distributors.contract import Session, TaskLost, Worker, WorkersDieError, never
+from img2ds.engine.distributors.sealed_connection import SealedConnection
 from img2ds.engine.distributors.spark_session import open_session
 from img2ds.engine.distributors.task_server import TaskServer, connect
 from img2ds.engine.distributors.worker_channel import MAX_DEATHS, PeekableTasks, WorkerHandle, work
@@ -78,10 +79,10 @@ class _Fault:
     shard_id: None = None
 
 
-class _SparkWorker(WorkerHandle):
+class _SparkWorker(WorkerHandle[SealedConnection]):
     """A partition's attempt that has connected."""
 
-    def __init__(self, connection: Connection, job: _Job, index: int) -> None:
+    def __init__(self, connection: SealedConnection, job: _Job, index: int) -> None:
         super().__init__(connection)
         self.job = job
         self.index = index
@@ -155,7 +156,7 @@ class _Run:
         self._key = secrets.token_bytes(32)
         self._group = f"img2ds-{secrets.token_hex(8)}"
         self._jobs: list[_Job] = []
-        self._workers: dict[Connection, _SparkWorker] = {}
+        self._workers: dict[SealedConnection, _SparkWorker] = {}
         self._deaths = 0
         self._done = False
         conf = context.getConf()
@@ -199,8 +200,8 @@ class _Run:
             self._accept_workers()
             if not workers:
                 time.sleep(POLL_INTERVAL)
-            for ready in wait(list(workers), POLL_INTERVAL) if workers else ():
-                assert isinstance(ready, Connection)
+            for ready in wait(cast(Any, list(workers)), POLL_INTERVAL) if workers else ():
+                assert isinstance(ready, SealedConnection)
                 yield from self._receive(workers[ready])
             if not self._left and not any(worker.tasks for worker in workers.values()):
                 break
@@ -209,8 +210,8 @@ class _Run:
                 worker.give(None)
         end = time.monotonic() + GRACE
         while workers and time.monotonic() < end:
-            for ready in wait(list(workers), POLL_INTERVAL):
-                assert isinstance(ready, Connection)
+            for ready in wait(cast(Any, list(workers)), POLL_INTERVAL):
+                assert isinstance(ready, SealedConnection)
                 yield from self._receive(workers[ready])
         self._done = True
 

@@ -1,7 +1,7 @@
 """The driver's port that workers on other machines connect to.
 
-Both sides prove with a key that they are of the same run. Nothing is unpickled before that, and a
-connection that stays silent is dropped.
+Both sides prove with a key that they are of the same run, and each message carries a MAC. Nothing
+is unpickled before that, and a connection that stays silent is dropped.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from multiprocessing.connection import Connection, answer_challenge, deliver_cha
 from typing import Any
 
 from img2ds.engine.distributors.contract import Worker
+from img2ds.engine.distributors.sealed_connection import SealedConnection
 
 #: Seconds for connecting and proving the key.
 HANDSHAKE = 30.0
+#: Connections that may be proving it at once; further ones wait to be accepted.
+MAX_HANDSHAKES = 64
 
 
 class TaskServer:
@@ -34,8 +37,9 @@ class TaskServer:
     def __init__(self, bind: tuple[str, int], key: bytes, worker: bytes) -> None:
         self._key = key
         self._worker = worker
-        self._arrived: queue.SimpleQueue[tuple[Connection, Any]] = queue.SimpleQueue()
+        self._arrived: queue.SimpleQueue[tuple[SealedConnection, Any]] = queue.SimpleQueue()
         self._socket = socket.create_server(bind, backlog=1024)
+        self._handshakes = threading.BoundedSemaphore(MAX_HANDSHAKES)
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -43,7 +47,7 @@ class TaskServer:
         port: int = self._socket.getsockname()[1]
         return port
 
-    def arrivals(self) -> list[tuple[Connection, Any]]:
+    def arrivals(self) -> list[tuple[SealedConnection, Any]]:
         """Return the connections since the last call, each with the worker's greeting."""
         return [self._arrived.get() for _ in range(self._arrived.qsize())]
 
@@ -56,6 +60,7 @@ class TaskServer:
 
     def _accept(self) -> None:
         while True:
+            self._handshakes.acquire()
             try:
                 sock, _ = self._socket.accept()
             except OSError:
@@ -69,20 +74,22 @@ class TaskServer:
         try:
             deliver_challenge(connection, self._key)
             answer_challenge(connection, self._key)
-            greeting = connection.recv()
-            connection.send_bytes(self._worker)
+            sealed = SealedConnection(connection, self._key, driver=True)
+            greeting = sealed.recv()
+            sealed.send_bytes(self._worker)
         except (EOFError, OSError, AuthenticationError):
             connection.close()
             return
         finally:
             _limit(sock, 0)
             sock.close()
-        self._arrived.put((connection, greeting))
+            self._handshakes.release()
+        self._arrived.put((sealed, greeting))
 
 
 def connect(
     address: tuple[str, int], key: bytes, greeting: Any
-) -> tuple[Connection, Worker] | None:
+) -> tuple[SealedConnection, Worker] | None:
     """Connect to a `TaskServer`: the worker's side.
 
     Returns:
@@ -101,8 +108,9 @@ def connect(
     try:
         answer_challenge(connection, key)
         deliver_challenge(connection, key)
-        connection.send(greeting)
-        return connection, pickle.loads(connection.recv_bytes())
+        sealed = SealedConnection(connection, key, driver=False)
+        sealed.send(greeting)
+        return sealed, pickle.loads(sealed.recv_bytes())
     except (EOFError, ConnectionError):
         connection.close()
         return None

@@ -13,8 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from img2ds.engine.distributors.contract import TaskStream, Worker
 
@@ -61,7 +60,24 @@ class PeekableTasks:
         self._closed = True
 
 
-class WorkerHandle:
+class Channel(Protocol):
+    """One end of a connection; a `multiprocessing.Connection`, for example."""
+
+    def send(self, message: Any, /) -> None: ...
+
+    def send_bytes(self, data: bytes, /) -> None: ...
+
+    def recv(self) -> Any: ...
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+ChannelT = TypeVar("ChannelT", bound=Channel)
+
+
+class WorkerHandle(Generic[ChannelT]):
     """The parent's end of one worker's channel, and the tasks that the worker holds.
 
     Attributes:
@@ -69,7 +85,7 @@ class WorkerHandle:
         ended: whether the worker was sent the end of tasks.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ChannelT) -> None:
         self.connection = connection
         self.tasks: dict[int, Any] = {}
         self.ended = False
@@ -102,7 +118,7 @@ class WorkerHandle:
         return message
 
 
-def work(connection: Connection, worker: Worker) -> None:
+def work(connection: Channel, worker: Worker) -> None:
     """Run `worker` over the tasks that arrive, and send its reports: the worker's end.
 
     A thread listens to the parent: when the parent is gone this process exits at once.

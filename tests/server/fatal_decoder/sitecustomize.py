@@ -36,7 +36,7 @@ class _Loader:
         whole: Any = module.Transformer._data
 
         def data(self: Any, image: Any) -> Any:
-            ends = (os.abort, lambda: os.kill(os.getpid(), signal.SIGKILL), _spin)
+            ends: list[Any] = [os.abort, lambda: os.kill(os.getpid(), signal.SIGKILL), _spin]
             for word, end in zip(WORDS, ends, strict=True):
                 if word in image.body:
                     end()

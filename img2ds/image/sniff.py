@@ -74,7 +74,8 @@ _OTHERS = [
     ("PDF", re.compile(rb"%pdf")),
     ("JSON", re.compile(rb"[{\[]")),
 ]
-#: Bytes that are looked at for a description, and what may precede the element of an XML file.
+#: Bytes that are looked at for a signature or a description, and what may precede the element of an
+#: XML file.
 _START = 16_384
 _PROLOG = re.compile(
     rb"\s+|<\?.*?\?>|<!--.*?-->|<!doctype svg[^>\[]*(?:\[[^\]]*\]\s*)?>", re.DOTALL
@@ -90,7 +91,7 @@ def sniff(body: bytes | bytearray) -> Header | Failure:
         (image_bomb).
     """
     for image_format in FORMATS.values():
-        if image_format.signature.match(body):
+        if image_format.signature.match(body, 0, _START):
             try:
                 return image_format.read_header(body)
             except (struct.error, IndexError, OverflowError):

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 _SEQUENCE_HEADER = 1
+_FRAMES = (3, 6)  # a header alone, and one with its data
 #: Most units that are read, and bytes of a sequence header.
 _MAX_UNITS, _MAX_HEADER = 1000, 1000
 
 
-def sequence_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the width and height of each sequence header: no frame is larger.
+@dataclass(slots=True)
+class Sequence:
+    """What the units of a stream state.
+
+    Attributes:
+        sizes: width and height of each sequence header: no frame is larger.
+        frames: how many there are, shown or not.
+    """
+
+    sizes: list[tuple[int, int]]
+    frames: int = 0
+    units: int = 0
+
+
+def read_sequence(data: bytes | memoryview) -> Sequence | None:
+    """Read a stream; None if it has too many units.
 
     Raises:
         IndexError: the data end.
     """
     at = 0
-    for _ in range(_MAX_UNITS):
-        if at >= len(data):
-            return
+    sequence = Sequence([])
+    while at < len(data):
+        sequence.units += 1
+        if sequence.units > _MAX_UNITS:
+            return None
         head = data[at]
         at += 2 if head & 4 else 1
         size = len(data) - at
         if head & 2:
             size, at = _leb128(data, at)
-        if head >> 3 & 15 == _SEQUENCE_HEADER:
-            yield _read_size(_Bits(data[at : min(at + size, at + _MAX_HEADER)]))
+        kind = head >> 3 & 15
+        if kind == _SEQUENCE_HEADER:
+            header = data[at : min(at + size, at + _MAX_HEADER)]
+            sequence.sizes.append(_read_size(_Bits(header)))
+        sequence.frames += kind in _FRAMES
         at += size
+    return sequence
 
 
-def _leb128(data: bytes, at: int) -> tuple[int, int]:
+def _leb128(data: bytes | memoryview, at: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 56, 7):
         byte = data[at]
@@ -43,7 +64,7 @@ def _leb128(data: bytes, at: int) -> tuple[int, int]:
 class _Bits:
     """Bits, the most significant first."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self._value = int.from_bytes(data, "big")
         self._left = 8 * len(data)
 

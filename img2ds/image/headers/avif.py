@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.image.header import Header, plausible_icc
-from img2ds.image.headers.av1 import sequence_sizes
+from img2ds.image.headers.av1 import read_sequence
 from img2ds.image.headers.boxes import Box, boxes, by_type
 
 #: Most items that are read, the tiles of a large grid, and parts of their data.
-_MAX_ITEMS, _MAX_PARTS = 2000, 10_000
+_MAX_ITEMS, _MAX_PARTS = 2000, 20_000
+#: Most units of all items, and frames of one: a decoder may decode all, and layers are four.
+_MAX_UNITS, _MAX_FRAMES = 20_000, 32
 #: Colours by a profile (ISO/IEC 14496-12, 12.1.5).
 _PROFILES = (b"prof", b"rICC")
 #: The orientation of EXIF, by the quarters of a turn to the left, and by the axis that mirrors
@@ -98,23 +100,34 @@ def _check_items(
     """Hold coded frames to the size of the image: a decoder allocates by theirs."""
     most = header.width * header.height + _SLACK
     sizes: list[tuple[int, int]] = []
-    total = 0
+    total = units = 0
+    view = memoryview(body)
     for item in items.values():
         total += sum(max(0, end - start) for start, end in item.extents)
         if total > 2 * len(body) + _SLACK:
             return failure(Reason.IMAGE_BOMB, "AVIF of more data than the file has")
-        data = b"".join(body[start:end] for start, end in item.extents)
+        parts = [view[start:end] for start, end in item.extents]
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
         if item.kind == b"Exif" and header.exif is None:
-            header.exif = data[4 + int.from_bytes(data[:4], "big") :]
-        elif item.kind in (b"av01", b"grid"):
-            header.complete &= all(end <= len(body) for _, end in item.extents)
-            sizes += sequence_sizes(data) if item.kind == b"av01" else [_grid_size(data)]
+            header.exif = bytes(data[4 + int.from_bytes(data[:4], "big") :])
+            continue
+        if item.kind not in (b"av01", b"grid"):
+            continue
+        header.complete &= all(end <= len(body) for _, end in item.extents)
+        if item.kind == b"grid":
+            sizes.append(_grid_size(data))
+            continue
+        sequence = read_sequence(data)
+        units += sequence.units if sequence else _MAX_UNITS
+        if sequence is None or units > _MAX_UNITS or sequence.frames > _MAX_FRAMES:
+            return failure(Reason.IMAGE_BOMB, "AVIF of too many frames")
+        sizes += sequence.sizes
     if any(width * height > most for width, height in sizes):
         return failure(Reason.IMAGE_BOMB, "AVIF of larger frames than its size")
     return header
 
 
-def _grid_size(data: bytes) -> tuple[int, int]:
+def _grid_size(data: bytes | memoryview) -> tuple[int, int]:
     """Read the size of an image that is put together from others (ISO/IEC 23008-12, 6.6.2.3)."""
     width, height = struct.unpack_from(">II" if data[1] & 1 else ">HH", data, 4)
     return width, height
@@ -147,9 +160,13 @@ def _associations(body: bytes | bytearray, at: int) -> Iterator[tuple[int, list[
     version, flags = body[at], body[at + 3]
     (count,) = struct.unpack_from(">I", body, at + 4)
     at += 8
+    left = _MAX_PARTS
     for _ in range(min(count, _MAX_ITEMS)):
         number, length = struct.unpack_from(">IB" if version else ">HB", body, at)
         at += 5 if version else 3
+        left -= length
+        if left < 0:
+            return
         if flags & 1:
             yield number, [place & 0x7FFF for place in struct.unpack_from(f">{length}H", body, at)]
         else:

@@ -10,8 +10,9 @@ from img2ds.image.header import Frame, Header
 
 #: Bytes of the header and the logical screen descriptor.
 START = 13
-#: Most blocks of data that are skipped before the first frame: 50 MB of metadata.
-_MAX_BLOCKS = 200_000
+#: Most blocks of data that are skipped before the first frame: 50 MB of metadata. A stray byte
+#: counts as one, and an extension as four.
+_MAX_BLOCKS, _EXTENSION_BLOCKS = 200_000, 4
 
 _EXTENSION, _FRAME, _TRAILER = b"!,;"
 _GRAPHIC_CONTROL = 0xF9
@@ -22,10 +23,11 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
     """Read the screen and the rectangle of the first frame, which may enlarge it."""
     width, height, flags = struct.unpack_from("<HHB", body, 6)
     at = START + colour_bytes(flags)
-    blocks = 0
+    left = _MAX_BLOCKS
     header = Header("gif", width, height, palette=True, complete=False)
     clear: int | None = None
-    while (found := _BLOCK.search(body, at)) is not None:  # other bytes are skipped
+    while (found := _BLOCK.search(body, at, at + max(left, 0))) is not None:  # others are skipped
+        left -= found.start() - at + _EXTENSION_BLOCKS
         at = found.start()
         if body[at] == _TRAILER:
             return failure(Reason.DECODE_ERROR, "GIF without a frame")
@@ -36,10 +38,12 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
         at += 2
         while body[at]:
             at += 1 + body[at]
-            blocks += 1
-            if blocks > _MAX_BLOCKS:
-                return failure(Reason.DECODE_ERROR, "GIF of too many blocks")
+            left -= 1
+            if left < 0:
+                break
         at += 1
+    if left <= 0 or at + left < len(body):
+        return failure(Reason.DECODE_ERROR, "GIF of too many blocks")
     return header
 
 

@@ -9,13 +9,19 @@ from collections.abc import Iterator
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.image.header import Header, plausible_icc
 
-#: Most scans of a progressive JPEG. A scan of a hundred bytes makes a decoder visit every pixel.
-#: Encoders write about ten; libjpeg-turbo's documentation advises such a limit. The decoder in
-#: `native/_jpeg_image.h` has the same.
-MAX_SCANS = 100
+#: Most scans of a progressive JPEG (the same in `native/_jpeg_image.h`), and pixels that they visit
+#: together: a scan of ten bytes makes a decoder visit every block, 0.05 s for 100 megapixels.
+#: libjpeg's own scripts have 10 scans, and 18 for CMYK, so every size may have 25.
+MAX_SCANS, _SAFE_SCANS, _MAX_VISITS = 100, 25, 500_000_000
+#: The same of others, whose components, four at most, have one each (T.81, B.2.3).
+_SEQUENTIAL_SCANS = 10
+#: Most marker segments before the first scan, and behind it, and bytes between those before it.
+_MAX_SEGMENTS, _MAX_STRAY = 10_000, 2_000_000
 
 # Markers (T.81, table B.1).
 _TEM, _SOI, _EOI, SOS = 0x01, 0xD8, 0xD9, 0xDA
+#: Lower ones are reserved, but for TEM.
+_FIRST = 0xC0
 _RST0, _RST7 = 0xD0, 0xD7
 APP0, _APP1, _APP2 = 0xE0, 0xE1, 0xE2
 #: Start of frame, but for 0xC4 (DHT), 0xC8 (JPG) and 0xCC (DAC).
@@ -30,8 +36,9 @@ _UNSUPPORTED = {
 
 #: The next marker. Other bytes before it, and FF 00, are skipped by every decoder.
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
-#: The same within entropy-coded data, where D0 to D7 are restarts (T.81, B.1.1).
-_MARKER_IN_SCAN = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+#: The same within entropy-coded data, where D0 to D7 are restarts (T.81, B.1.1), and a decoder that
+#: looks for one skips all below C0, of which none has parameters.
+_MARKER_IN_SCAN = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
 
 _LENGTH = struct.Struct(">H")
 _EXIF = b"Exif\0\0"
@@ -52,35 +59,42 @@ def segments(body: bytes | bytearray) -> Iterator[Segment]:
 
     Raises:
         IndexError, struct.error: the body ends before a scan.
-        BrokenHeaderError: a segment has no length, the image starts again, or no marker follows.
+        BrokenHeaderError: a segment has no length, the image starts again, no marker follows, one
+            is reserved, or there are too many.
     """
-    at = 2
-    while True:
-        found = _MARKER.search(body, at)
+    at, stray = 2, _MAX_STRAY
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(body, at, at + stray)
         if found is None:
-            if body[at:].strip(b"\0\xff"):  # more than a lost end is filled up with
-                raise BrokenHeaderError
+            if len(body) > at + stray or body[at:].strip(b"\0\xff"):
+                raise BrokenHeaderError  # more than a lost end is filled up with
             raise IndexError("no scan")
+        stray -= found.start() - at
         marker, at = found[1][0], found.end()
         if marker == _TEM or _RST0 <= marker <= _RST7:
             continue
         if marker == _EOI:
             return
         (length,) = _LENGTH.unpack_from(body, at)
-        if length < 2 or marker == _SOI:
+        if length < 2 or marker == _SOI or marker < _FIRST:
             raise BrokenHeaderError
         yield marker, at + 2, at + length
         if marker == SOS:
             return
         at += length
+    raise BrokenHeaderError
 
 
 def scan_markers(body: bytes | bytearray, at: int) -> Iterator[Segment]:
-    """Yield the marker segments after entropy-coded data at `at`; the end of the image is one."""
-    while (found := _MARKER_IN_SCAN.search(body, at)) is not None:
+    """Yield the marker segments after entropy-coded data at `at`; the end of the image is one.
+
+    No more than _MAX_SEGMENTS.
+    """
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER_IN_SCAN.search(body, at)
+        if found is None:
+            break
         marker, at = found[1][0], found.end()
-        if marker == _TEM:
-            continue
         end = at if marker == _EOI else at + int.from_bytes(body[at : at + 2], "big")
         yield marker, min(at + 2, end), end
         if marker == _EOI:
@@ -95,12 +109,12 @@ def has_end(body: bytes | bytearray) -> bool:
 
 
 def read_header(body: bytes | bytearray) -> Header | Failure:
-    """Read the marker segments up to the first scan; count the scans of a progressive JPEG."""
+    """Read the marker segments up to the first scan; count the scans if there may be several."""
     header: Header | None = None
     exif: bytes | None = None
     icc: list[bytes] = []
-    progressive = False
-    scan = 0
+    channels, progressive = 0, False
+    scan, single = 0, True
     try:
         for marker, start, end in segments(body):
             if marker in SOF:
@@ -117,14 +131,16 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
             elif marker == _APP2 and body.startswith(_ICC, start, end):
                 icc.append(bytes(body[start + len(_ICC) : end]))
             elif marker == SOS:
-                scan = end
+                scan, single = end, not progressive and body[start] == channels
     except BrokenHeaderError:
         return failure(Reason.DECODE_ERROR, "broken JPEG header")
     if header is None or not scan:
         return failure(Reason.DECODE_ERROR, "JPEG without an image")
     # The first count is fast, but includes what follows the image.
-    if progressive and body.count(b"\xff\xda", scan) >= MAX_SCANS <= _count_scans(body, scan):
-        return failure(Reason.IMAGE_BOMB, f"JPEG of more than {MAX_SCANS} scans")
+    if not single:  # libjpeg refuses more scans than one
+        most = _most_scans(header) if progressive else _SEQUENTIAL_SCANS
+        if body.count(b"\xff\xda", scan) >= most and _has_more_scans(body, scan, most):
+            return failure(Reason.IMAGE_BOMB, f"JPEG of more than {most} scans")
     header.exif = exif
     header.icc = _join_icc(icc)
     return header
@@ -141,11 +157,20 @@ def _join_icc(chunks: list[bytes]) -> bytes | None:
     return plausible_icc(b"".join(chunk[2:] for chunk in sorted(chunks)))
 
 
-def _count_scans(body: bytes | bytearray, at: int) -> int:
-    """Count the scans after the first, whose data begin at `at`; stop at MAX_SCANS."""
-    scans = 0
-    for marker, _, _ in scan_markers(body, at):
+def _most_scans(header: Header) -> int:
+    """Return the most scans of a progressive JPEG."""
+    visits = _MAX_VISITS // max(1, header.width * header.height)
+    return max(_SAFE_SCANS, min(MAX_SCANS, visits))
+
+
+def _has_more_scans(body: bytes | bytearray, at: int, most: int) -> bool:
+    """Return whether there are more scans, counted with the first, whose data begin at `at`.
+
+    Segments without end count as such: what follows them is not read.
+    """
+    scans = 1
+    for number, (marker, _, _) in enumerate(scan_markers(body, at), 1):
         scans += marker == SOS
-        if scans == MAX_SCANS:
-            break
-    return scans
+        if scans > most or number == _MAX_SEGMENTS:
+            return True
+    return False

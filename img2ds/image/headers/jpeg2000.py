@@ -15,8 +15,8 @@ _SOC, _SOT, _SOD, _EOC, _SIZ, _COD, _COC = 0xFF4F, 0xFF90, 0xFF93, 0xFFD9, 0xFF5
 _RESTRICTED_ICC = 2
 #: Most levels of decomposition.
 _MAX_LEVELS = 32
-#: Most tile-parts that are read.
-_MAX_PARTS = 100_000
+#: Most segments and tile-parts that are read; a coding style counts as fifty.
+_MAX_SEGMENTS, _STYLE_SEGMENTS = 100_000, 50
 #: OpenJPEG has about 9 kB for each tile, and 200 bytes for each code-block: least pixels of one.
 _TILE_PIXELS, _BLOCK_SAMPLES = 4096, 64
 #: Tiles and code-blocks that any image may have.
@@ -53,7 +53,11 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
     if tiles > _FREE_TILES + width * height // _TILE_PIXELS:
         return failure(Reason.IMAGE_BOMB, "JPEG 2000 of too many tiles")
     seen: set[int] = set()
+    left = _MAX_SEGMENTS
     for marker, start, end in _segments(body, at + 2):
+        left -= _STYLE_SEGMENTS if marker in (_COD, _COC) else 1
+        if left < 0:
+            return failure(Reason.IMAGE_BOMB, "JPEG 2000 of too many segments")
         if marker in (_COD, _COC):
             if _blocks(header, body[start:end], marker) * count > most:
                 return failure(Reason.IMAGE_BOMB, "JPEG 2000 of too many code-blocks")
@@ -68,9 +72,8 @@ def _segments(body: bytes | bytearray, at: int) -> Iterator[tuple[int, int, int]
 
     For a tile-part that is its data: from its marker to its end.
     """
-    parts = 0
     part_end = None
-    while at + 4 <= len(body) and parts < _MAX_PARTS:
+    while at + 4 <= len(body):
         marker, length = struct.unpack_from(">HH", body, at)
         if marker == _EOC:
             return
@@ -84,7 +87,6 @@ def _segments(body: bytes | bytearray, at: int) -> Iterator[tuple[int, int, int]
             part_end = at + size
             if size == 0:  # up to the end
                 part_end = len(body) if body.rfind(b"\xff\xd9") > at else len(body) + 1
-            parts += 1
             yield marker, at, part_end
             if part_end <= at + 2 + length:
                 return

@@ -14,6 +14,10 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 AROUND = 12
 #: Most chunks that are read. Encoders write one for 8 kB.
 _MAX_CHUNKS = 100_000
+#: Most chunks whose CRC is checked: a decoder ignores one that is wrong, and the next may be right.
+_MAX_CHECKED = 100
+
+_CHECKED = (b"tRNS", b"eXIf", b"iCCP")
 
 # Colour types (11.2.1).
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
@@ -40,7 +44,8 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
     """Read IHDR, and the chunks that matter. One with a wrong CRC is ignored, as libpng does."""
     header: Header | None = None
     colours = colour = 0
-    data = False
+    data = profiled = False
+    left = _MAX_CHECKED
     for kind, start, end in chunks(body):
         if kind == b"IHDR" and header is None:
             width, height, depth, colour = struct.unpack_from(">IIBB3x", body, start)
@@ -54,16 +59,24 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
             data = True
         elif kind == b"PLTE" and not colours:
             colours = (end - start) // 3
-        elif kind == b"tRNS" and not data:
-            header.transparent |= fits(colour, end - start, colours) and has_crc(body, start, end)
-        elif kind == b"eXIf" and header.exif is None and has_crc(body, start, end):
-            header.exif = bytes(body[start:end])
-        elif kind == b"iCCP" and not data and has_crc(body, start, end):
-            name, _, packed = bytes(body[start:end]).partition(b"\0")
-            header.icc = _inflate_icc(packed[1:]) if name else None
         elif kind == b"IEND":
             header.complete = True
             break
+        elif kind not in _CHECKED or not left:
+            continue
+        elif kind == b"tRNS" and not data:
+            left -= 1
+            header.transparent |= fits(colour, end - start, colours) and has_crc(body, start, end)
+        elif kind == b"eXIf" and header.exif is None:
+            left -= 1
+            if has_crc(body, start, end):
+                header.exif = bytes(body[start:end])
+        elif kind == b"iCCP" and not data and not profiled:
+            left -= 1
+            profiled = has_crc(body, start, end)
+            if profiled:
+                name, _, packed = bytes(body[start:end]).partition(b"\0")
+                header.icc = _inflate_icc(packed[1:]) if name else None
     if header is None:
         raise IndexError
     if header.palette and data and not colours:

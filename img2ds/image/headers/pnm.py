@@ -13,7 +13,7 @@ _NUMBER = _BLANK + rb"(\d{1,10})"
 _BITS = re.compile(rb"P([14])[ \t-\r]" + _NUMBER + _BLANK + rb"[ \t-\r]" + _NUMBER + rb"[ \t-\r]")
 _LEVELS = re.compile(rb"P([2356])[ \t-\r]" + _NUMBER + 2 * (rb"[ \t-\r]" + _NUMBER) + rb"[ \t-\r]")
 #: Longest header that is read, with comments, in bytes.
-_MAX_HEADER = 100_000
+_MAX_HEADER = 16_384
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import Enum
 
 from img2ds.congestion.machine import Floats
+from img2ds.congestion.outage import ANSWERS, SILENCE
 from img2ds.congestion.signals import Signal
 from img2ds.core.failure import Failure, Reason
 
@@ -28,6 +29,9 @@ TRANSFERRING = frozenset((
     Reason.STALLED.value, Reason.TOO_SLOW.value, Reason.MAX_TIME.value,
     Reason.INCOMPLETE_BODY.value, Reason.CONNECT_RESET.value, Reason.CLOSED_BEFORE_REPLY.value,
 ))  # fmt: skip
+#: Failures by a time limit, and seconds of silence after which an outage is noticed, with a probe.
+SILENT = frozenset((Reason.STALLED.value, Reason.TOO_SLOW.value, Reason.MAX_TIME.value))
+OUTAGE_SHOWS = SILENCE + 2.0
 RESOLVING = frozenset((Reason.DNS_TIMEOUT.value, Reason.DNS_FAILURE.value))
 OF_THE_NETWORK = (
     CONNECTING | TRANSFERRING | RESOLVING
@@ -72,9 +76,15 @@ def attribute(failure: Failure, growth: Floats, seconds: float, outage: bool) ->
         return Fault.ROW  # the resolver has compared it with other names
     if _path_is_full(growth):
         return Fault.SHARED
+    if reason in SILENT and seconds < OUTAGE_SHOWS and not _anything_answered(growth):
+        return Fault.UNCLEAR  # an outage would not be noticed yet
     if reason in TRANSFERRING:
         return _transferring(growth, seconds)
     return Fault.ROW
+
+
+def _anything_answered(growth: Floats) -> bool:
+    return any(growth[signal] > 0 for signal in ANSWERS)
 
 
 def all_lost(growth: Floats) -> float:

@@ -83,7 +83,7 @@ class OutageControl:
             return Wants.NOTHING
         if self.outage is Outage.PORTAL and now < self._portal_at + PORTAL_ENDS:
             return Wants.NOTHING
-        if any(growth[signal] > 0 for signal in _ANSWERS):
+        if any(growth[signal] > 0 for signal in ANSWERS):
             self._last, self._answered_at = totals, now
             self._end(now)
             return Wants.NOTHING
@@ -120,7 +120,7 @@ class OutageControl:
             self.outage, self.ended_at = Outage.NONE, now
 
 
-_ANSWERS = (Signal.ANSWERS, Signal.BODY_BYTES, Signal.DNS_ANSWERED)
+ANSWERS = (Signal.ANSWERS, Signal.BODY_BYTES, Signal.DNS_ANSWERED)
 _TRYING = (Signal.CONNECTING, Signal.DNS_IN_FLIGHT, Signal.BODIES)
 _FAILED = (
     Signal.CONNECT_TIMEOUTS, Signal.UNREACHABLE, Signal.DNS_FAILED, Signal.DNS_TIMEOUTS,

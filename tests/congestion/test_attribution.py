@@ -75,6 +75,15 @@ def test_a_name_without_an_answer_is_the_resolvers_verdict() -> None:
         assert attribute(shared, np.zeros(CELL), 10.0, outage=False) is Fault.SHARED
 
 
+@pytest.mark.parametrize("reason", ["stalled", "max_time"])
+def test_a_short_time_limit_ends_before_an_outage_is_noticed(reason: str) -> None:
+    silence = np.zeros(CELL)
+    assert attribute(Failure(reason, ""), silence, 3.0, False) is Fault.UNCLEAR
+    assert attribute(Failure(reason, ""), silence, 10.0, False) is Fault.ROW
+    silence[Signal.ANSWERS] = 1
+    assert attribute(Failure(reason, ""), silence, 3.0, False) is Fault.ROW
+
+
 def test_a_missing_route_is_not_clear_at_first() -> None:
     assert fault("network_unreachable", ANSWERS=100) is Fault.UNCLEAR
 

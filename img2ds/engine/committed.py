@@ -28,11 +28,14 @@ class Committed:
     damaged: dict[int, str] = field(default_factory=dict)
 
 
-def find_committed(folder: OutputFolder, places: tuple[str, ...] = ()) -> Committed:
+def find_committed(
+    folder: OutputFolder, places: tuple[str, ...] = (), *, check_files: bool = True
+) -> Committed:
     """Look at all commit markers of a folder. Raises OSError.
 
     Args:
         places: folders in it that hold files of shards as well.
+        check_files: whether a marker's files have to be there at their sizes.
     """
     there = sizes(folder)
     for place in places:
@@ -44,7 +47,8 @@ def find_committed(folder: OutputFolder, places: tuple[str, ...] = ()) -> Commit
         number = shard_of_file(name)
         assert number is not None
         try:
-            problem = _problem(read_marker(data), there, places)
+            marker = read_marker(data)
+            problem = _problem(marker, there, places) if check_files else None
         except DamagedMarkerError as error:
             problem = f"in {name}, {error}" if data.strip() else f"{name} is empty"
         if problem is None:

@@ -158,10 +158,11 @@ def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
         UsageError: the folder belongs to another input or to other options.
         OSError: it cannot be read.
     """
-    there = find_committed(folder, wanted.subfolders)
-    names, committed = there.names, there.shards
     segments = read_segments(folder)
     before = list(segments)
+    # Without a manifest, the rows of the shards are compared with the input.
+    there = find_committed(folder, wanted.subfolders, check_files=bool(segments))
+    names, committed = there.names, there.shards
     new = Segment(wanted.fingerprint, wanted.options, 0, wanted.shard_count)
     if wanted.mode == "overwrite":
         return Manifest(folder, [new], set(), leftovers=_shard_files(folder, names, wanted))

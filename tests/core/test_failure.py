@@ -29,7 +29,8 @@ DOWNLOAD = [
 ]  # fmt: skip
 RESIZE = [
     "not_an_image", "unwanted_format", "truncated_image", "decode_error", "image_bomb",
-    "image_too_small", "image_area_too_large", "aspect_ratio", "encode_error", "bad_boxes",
+    "image_too_small", "image_area_too_large", "aspect_ratio", "encode_error", "decoder_crash",
+    "decode_timeout", "bad_boxes",
 ]  # fmt: skip
 LOCAL = ["no_descriptors", "disk_full", "internal_error"]
 #: Those that a later try may change.
@@ -68,7 +69,8 @@ def test_hints_say_what_to_do() -> None:
     hints = {reason.value: reason.hint for reason in Reason if reason.hint}
     assert set(hints) == {
         "blocked_address", "dns_timeout", "dns_failure", "proxy_error", "tls_error", "stalled",
-        "max_time", "bad_boxes", "no_descriptors", "internal_error",
+        "max_time", "decoder_crash", "decode_timeout", "bad_boxes", "no_descriptors",
+        "internal_error",
     }  # fmt: skip
     for hint in hints.values():
         assert "--" in hint or "report" in hint

@@ -21,7 +21,8 @@ from img2ds.downloader.name_server import check_resolver, running_resolver
 from img2ds.downloader.planner import Input, Plan, open_input
 from img2ds.downloader.process import check_descriptors
 from img2ds.downloader.retried_rows import RetriedRows, find_retried_rows, list_name
-from img2ds.downloader.worker import Pass, ShardOpener, ShardWorker
+from img2ds.downloader.shard_opener import ShardOpener
+from img2ds.downloader.worker import Pass, ShardWorker
 from img2ds.engine.build import Build, BuildSpec, open_build, read_manifest
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.factory import check_distributor
@@ -30,6 +31,7 @@ from img2ds.engine.partial import remove_partials
 from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.formats.table import check_format
 from img2ds.net.fetcher import check_proxy, open_fetcher
+from img2ds.report.console import Labels
 from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
 from img2ds.report.units import counted, duration
@@ -67,7 +69,9 @@ def run(options: Options, provenance: Mapping[str, Any] | None = None) -> Report
         UsageError: something about the input, the options or the output folder cannot work;
             nothing was downloaded.
     """
-    report = Report()
+    grace = duration(options.run.grace_seconds)
+    stop = f"shards are put aside after {grace} for the rows in flight"
+    report = Report(labels=Labels(stop=stop))
     check(options)
     source = open_input(options.input)
     source.check_rows()
@@ -147,16 +151,7 @@ def _download(
         partial(img2dataset_compat.compare, options, build.folder) if source.is_stdin else None,
     )
 
-    retried: RetriedRows = {}
-    if any(list_name(segment) is not None for segment in build.segments):
-        here = next(s for s in build.segments if s.first_shard == build.first_shard)
-        retried = find_retried_rows(
-            build.folder,
-            build.segments,
-            build.all_committed,
-            here.numbers(max(build.all_committed, default=-1)),
-            options.output.number_sample_per_shard,
-        )
+    retried = _retried_rows(options, build)
 
     def expect() -> tuple[int | None, int | None]:
         count = plan.shard_count
@@ -177,8 +172,6 @@ def _download(
             isolated=worker(Pass.ISOLATED),
             last=worker(Pass.LAST),
             on_commit=None if board is None else partial(board.shard, total=report.tally),
-            stopping="shards are put aside after "
-            f"{duration(options.run.grace_seconds)} for the rows in flight",
         )
     finally:
         remove_files(token)
@@ -187,6 +180,20 @@ def _download(
         raise UsageError("standard input has no rows: nothing to download")
     if plan.shard_count is not None:
         build.set_shard_count(plan.shard_count)
+
+
+def _retried_rows(options: Options, build: Build[Report]) -> RetriedRows:
+    """Return the rows of shards to make that a retry has. Raises UsageError, OSError."""
+    if all(list_name(segment) is None for segment in build.segments):
+        return {}
+    here = next(s for s in build.segments if s.first_shard == build.first_shard)
+    return find_retried_rows(
+        build.folder,
+        build.segments,
+        build.all_committed,
+        here.numbers(max(build.all_committed, default=-1)),
+        options.output.number_sample_per_shard,
+    )
 
 
 def _check_apart(source: Input, folder: OutputFolder) -> None:

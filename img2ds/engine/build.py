@@ -116,7 +116,6 @@ class Build(Generic[ReportT]):
         isolated: Worker | None = None,
         last: Worker | None = None,
         on_commit: Callable[[ShardReport[Any]], None] | None = None,
-        stopping: str | None = None,
     ) -> ReportT:
         """Run the tasks whose shards are not committed yet. Blocks until they are done or stopped.
 
@@ -126,7 +125,6 @@ class Build(Generic[ReportT]):
             isolated: the worker for tasks that were lost before; by default `worker`.
             last: the worker that completes shards which were put aside; by default `worker`.
             on_commit: called for each committed shard, after the report has counted it.
-            stopping: what a stop does to the shards in flight, for people.
 
         Raises:
             UsageError: the tasks cannot be read; nothing was done.
@@ -135,7 +133,7 @@ class Build(Generic[ReportT]):
         if expect is None:
             known = list(missing)
             missing, expect = (task for task in known), self._estimate(known)
-        work = Work(worker, expect, isolated or worker, last or worker, on_commit, stopping)
+        work = Work(worker, expect, isolated or worker, last or worker, on_commit)
         Runner(self._context, work).run(missing, self._retries)
         return self.report
 

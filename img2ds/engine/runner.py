@@ -53,7 +53,6 @@ class Work:
         expect: returns how many rows and shards there are to make, as far as is known by now.
         isolated: the worker for tasks that were lost before.
         last: the worker that completes shards which were put aside.
-        stopping: what a stop does to the shards in flight, for people.
         on_commit: called for each committed shard, after the report has counted it.
     """
 
@@ -62,7 +61,6 @@ class Work:
     isolated: Worker
     last: Worker
     on_commit: Callable[[ShardReport[Any]], None] | None = None
-    stopping: str | None = None
 
 
 class Runner:
@@ -228,7 +226,10 @@ class Runner:
     def _check_stop(self) -> None:
         if self._stop.interrupted and not self._stop_reported:
             self._stop_reported = True
-            how = self._work.stopping or f"finishing the {self._noun}s in flight, starting no more"
+            how = (
+                self._report.labels.stop
+                or f"finishing the {self._noun}s in flight, starting no more"
+            )
             self._console.note(f"stopping: {how}; press Ctrl-C again to stop at once")
 
     def _check_locks(self) -> None:

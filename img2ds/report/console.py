@@ -30,12 +30,14 @@ class Labels:
         rows: the things that are counted.
         rate: their rate.
         good: a success.
+        stop: what a stop does to the things in flight; None if they are finished.
     """
 
     shard: str = "shard"
     rows: str = "images"
     rate: str = "img/s"
     good: str = "ok"
+    stop: str | None = None
 
 
 class _ForgivingStream:

@@ -22,7 +22,8 @@ from img2ds.core.sample import Encoded, Fetched, RowRange, ShardTask
 from img2ds.downloader import worker
 from img2ds.downloader.dataset_sink import DatasetSink
 from img2ds.downloader.shard import Shard
-from img2ds.downloader.worker import Pass, ShardOpener, _Run
+from img2ds.downloader.shard_opener import ShardOpener
+from img2ds.downloader.worker import Pass, _Run
 from img2ds.engine.distributors.contract import TaskStream
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.formats.table import open_reader

@@ -204,9 +204,7 @@ class RayDistributor(Session):
                     handle = remote.remote(blob)
                     actors[handle.take.remote()] = _ActorHandle(handle)
                 if not left:
-                    # Actors that the cluster has no room for are not needed any more.
-                    for ref in [r for r, actor in actors.items() if not actor.given]:
-                        ray.kill(actors.pop(ref).handle, no_restart=True)
+                    _kill_idle(actors)
                 if not actors:
                     return
                 ready, _ = ray.wait(list(actors), num_returns=1, timeout=POLL_INTERVAL)
@@ -238,6 +236,14 @@ class RayDistributor(Session):
         finally:
             for actor in actors.values():
                 ray.kill(actor.handle, no_restart=True)
+
+
+def _kill_idle(actors: dict[Any, _ActorHandle]) -> None:
+    """Kill the actors that have no task: those that the cluster has no room for."""
+    import ray
+
+    for ref in [r for r, actor in actors.items() if not actor.given]:
+        ray.kill(actors.pop(ref).handle, no_restart=True)
 
 
 def _connect(count: int | None) -> bool:

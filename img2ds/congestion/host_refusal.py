@@ -30,6 +30,7 @@ class Refused(NamedTuple):
             host, which accepted others meanwhile, or has few left.
         at_connect: whether the connection was refused: nothing listens there, unless the host has
             accepted others.
+        before: how often the row was refused before.
     """
 
     refusal: Refusal

@@ -1,6 +1,6 @@
 """Commits downloaded shards to a dataset: data files, `NNNNN.parquet`, then the commit marker.
 
-Shards that are not complete can be put aside, see `engine.partial`.
+Shards that are not complete can be saved as partial ones, see `engine.partial`.
 """
 
 from __future__ import annotations
@@ -57,34 +57,34 @@ class DatasetSink:
             return self.fail(error, notes)
         return output.commit()
 
-    def put_aside(
+    def save_partial(
         self, task: ShardTask, tally: Tally, notes: list[str], metadata: Callable[[], pa.Table]
     ) -> ShardReport[Any]:
-        """See `PartialSink.put_aside`."""
-        if not tally.count:  # nothing to put aside
+        """See `PartialSink.save_partial`."""
+        if not tally.count:  # there is nothing to save
             self._writer.abort()
             self._output.abort()
             return ShardReport(task.shard_id, tally, 0.0, notes=tuple(notes), later=task)
         name = self._output.name
         try:
-            aside = self._output.aside()
-            aside.counts, aside.notes = tally, notes
+            partial = self._output.partial_output()
+            partial.counts, partial.notes = tally, notes
             rows = metadata()
-            aside.add(self._writer.finish(rows))
-            aside.add([write_metadata(rows_name(name), aside.stage(rows_name(name)), rows)])
+            partial.add(self._writer.finish(rows))
+            partial.add([write_metadata(rows_name(name), partial.stage(rows_name(name)), rows)])
             if isinstance(task.rows, pa.Table):
-                # The parent need not hold the rows of all shards that were put aside.
+                # The parent need not hold the rows of all partial shards.
                 file = f"{name}_input.parquet"
-                aside.add([write_metadata(file, aside.stage(file), task.rows)])
-                task = replace(task, rows=RowRange(aside.location(file), 0, task.count))
+                partial.add([write_metadata(file, partial.stage(file), task.rows)])
+                task = replace(task, rows=RowRange(partial.location(file), 0, task.count))
         except OSError as error:
             return self.fail(error, notes)
-        report = aside.commit()
+        report = partial.commit()
         if report.error is not None:
             return report
-        if self._output.partial is not None:
+        if self._output.partial_place is not None:
             with contextlib.suppress(OSError):  # the newer one counts
-                self._output.remove_partial((self._output.partial,))
+                self._output.remove_partial((self._output.partial_place,))
         return replace(report, later=task)
 
     def fail(self, error: OSError, notes: list[str]) -> ShardReport[Any]:

@@ -70,7 +70,7 @@ def run(options: Options, provenance: Mapping[str, Any] | None = None) -> Report
             nothing was downloaded.
     """
     grace = duration(options.run.grace_seconds)
-    stop = f"shards are put aside after {grace} for the rows in flight"
+    stop = f"partial shards are saved after {grace} for the rows in flight"
     report = Report(labels=Labels(stop=stop))
     check(options)
     source = open_input(options.input)

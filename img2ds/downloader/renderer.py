@@ -5,7 +5,7 @@ every image to a thread costs a tenth of all CPU. A costly image goes to a singl
 the loop runs meanwhile, unless others wait for the thread already.
 
 A decoder cannot be stopped from outside. A worker that does not come back from one ends itself. Its
-shards are made again with images rendered in a child process, where the one that takes too long
+shards are rebuilt with images rendered in a child process, where the one that takes too long
 costs itself alone: see `image.isolated`.
 """
 
@@ -52,10 +52,12 @@ class Renderer:
 
     async def render(self, image: InspectedImage) -> Encoded | Failure:
         """See `Transformer.render`."""
-        waiting = self._limiter.statistics().tasks_waiting
-        if self._always_threads or (image.costly and waiting < MAX_WAITING_FOR_THREAD):
+        if self._always_threads or (image.costly and not self._is_crowded()):
             return await trio.to_thread.run_sync(self._in_thread, image, limiter=self._limiter)
         return self._transformer.render(image)
+
+    def _is_crowded(self) -> bool:
+        return self._limiter.statistics().tasks_waiting >= MAX_WAITING_FOR_THREAD
 
     def _in_thread(self, image: InspectedImage) -> Encoded | Failure:
         if hasattr(time, "pthread_getcpuclockid"):  # not on macOS

@@ -1,4 +1,4 @@
-"""Takes partial shards up again: see `engine.partial`."""
+"""Resumes partial shards: see `engine.partial`."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from img2ds.storage.parquet import open_parquet
 
 
 def restore(
-    shard: Shard, name: str, marker: CommitMarker, aside: OutputFolder, options: Options
+    shard: Shard, name: str, marker: CommitMarker, folder: OutputFolder, options: Options
 ) -> None:
     """Begin `shard`, called `name`, with its partial shard. Blocks.
 
     Args:
         marker: the partial shard's.
-        aside: where that is.
+        folder: where that is.
 
     Raises:
         DamagedShardError: the partial shard is damaged, or of other rows. `shard` is of no use
             then.
     """
     output_format = options.output.output_format
-    reader = open_reader(aside, name, output_format, options.image.encode_format)
+    reader = open_reader(folder, name, output_format, options.image.encode_format)
     try:
-        with open_parquet(f"{aside.path}/{rows_name(name)}") as file:
+        with open_parquet(f"{folder.path}/{rows_name(name)}") as file:
             rows = file.read()
         tally = marker.tally
         stored = 0
@@ -59,4 +59,4 @@ def _check(reader: ShardReader, marker: CommitMarker) -> None:
     vouched = {record.name: (record.size, record.sha256) for record in marker.files or ()}
     for name, found in reader.digests().items():
         if vouched.get(name) != found:
-            raise DamagedShardError(f"{name} is not what was put aside")
+            raise DamagedShardError(f"{name} is not what was saved")

@@ -1,7 +1,7 @@
-"""Rows of shards that are made again, and that a retry has in a shard of its own.
+"""Rows of shards that are rebuilt, and that a retry has in a shard of its own.
 
 `img2ds retry` lists rows that failed, and downloads them into further shards. When the shard they
-come from is made again, they fail there as before: no picture may stand in a dataset twice.
+come from is rebuilt, they fail there as before: no picture may stand in a dataset twice.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ A row is in exactly one state, and each state has one holder:
     DELAYED   RetryQueue    `next`, at its time:           ACTIVE, or WAITING if its host is full
     ENDED     its shard     -
 
-Rows of a shard that is put aside (`withdraw`, `stop`) are dropped, in whatever state: a later task
-makes them anew.
+Rows of a shard that is saved as a partial one (`withdraw`, `stop`) are dropped, in whatever state:
+a later task makes them anew.
 
 An ended row has one of three ends: its sample was stored (`RowEnd.STORED`), it failed (a
 `Failure`), or its shard was lost and will be rebuilt with all of its rows (`RowEnd.SHARD_LOST`).
@@ -115,7 +115,7 @@ class Backlog:
             if self._index == shard.count:
                 self._shards.popleft()
                 self._index = 0
-            if shard.has_ended(index):  # before the shard was put aside
+            if shard.has_ended(index):  # in its partial shard
                 continue
             self._count -= 1
             if self._count < self._low_water:

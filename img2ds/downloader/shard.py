@@ -50,18 +50,18 @@ class ShardSink(Protocol):
 
 @runtime_checkable
 class PartialSink(ShardSink, Protocol):
-    """A sink that can put aside what it has."""
+    """A sink that can save what it has as a partial shard."""
 
-    def put_aside(
+    def save_partial(
         self, task: ShardTask, tally: Tally, notes: list[str], metadata: Callable[[], pa.Table]
     ) -> ShardReport[Any]:
-        """Put aside what there is so far, for `task` to be completed later. Blocks.
+        """Save what there is so far, for `task` to be completed later. Blocks.
 
         Args:
             metadata: makes the table of all rows; those without a status have not ended.
 
         Returns:
-            A report with the task that completes the shard, or with why it cannot be put aside.
+            A report with the task that completes the shard, or with why it cannot be saved.
         """
         ...
 
@@ -177,19 +177,19 @@ class Shard:
         return self._status[index] is not None
 
     @property
-    def can_put_aside(self) -> bool:
-        """Whether the shard can be put aside."""
+    def can_save_partial(self) -> bool:
+        """Whether the shard can be saved as a partial one."""
         return isinstance(self._sink, PartialSink)
 
-    def put_aside(self) -> ShardReport[Any]:
-        """Put aside what the shard has so far. Blocks: call it from a thread.
+    def save_partial(self) -> ShardReport[Any]:
+        """Save what the shard has so far as a partial shard. Blocks: call it from a thread.
 
         Disk trouble is reported, not raised.
         """
         assert isinstance(self._sink, PartialSink)
         if self.error is not None:
             return self._sink.fail(self.error, self.notes)
-        return self._sink.put_aside(
+        return self._sink.save_partial(
             self._task,
             self.tally,
             self.notes,
@@ -206,7 +206,7 @@ class Shard:
         return hashlib.sha256(repr(given).encode("utf-8", "surrogatepass")).hexdigest()
 
     def restore(self, rows: pa.Table, tally: Tally, images: Iterator[tuple[str, bytes]]) -> None:
-        """Begin with the rows that the shard had when it was put aside. Blocks.
+        """Begin with the rows that its partial shard has. Blocks.
 
         When the samples cannot be written, the shard is lost: see `error`.
 

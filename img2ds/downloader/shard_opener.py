@@ -1,4 +1,4 @@
-"""Opens the shards of a dataset: reads their rows, and takes up what was put aside of them."""
+"""Opens the shards of a dataset: reads their rows, and resumes partial ones."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ class ShardOpener:
             if shard is not None:
                 return shard
         except (DamagedShardError, UsageError) as error:
-            notes.append(f"the partial shard {output.name} is damaged, and made anew: {error}")
+            notes.append(f"the partial shard {output.name} is damaged, and is rebuilt: {error}")
             output.remove_partial()
         shard = self._shard(task, table, output)
         shard.notes += notes
         return shard
 
     def _resumed(self, task: ShardTask, table: pa.Table, output: ShardOutput) -> Shard | None:
-        """Return the shard with what was put aside; None without. Raises DamagedShardError."""
+        """Return the shard as it was saved; None if it was not. Raises DamagedShardError."""
         found = output.find_partial()
         if found is None:
             return None
-        aside, marker = found
+        folder, marker = found
         shard = self._shard(task, table, output)
         try:
-            restore(shard, output.name, marker, aside, self._options)
+            restore(shard, output.name, marker, folder, self._options)
         except DamagedShardError:
             shard.abandon()
             raise

@@ -3,8 +3,8 @@
 Shards overlap: the next one's rows are loaded while the last slow downloads of this one finish, so
 that slots are never idle at the end of a shard. Every row has a time limit, so every shard ends.
 
-A shard is put aside with what it has (see `engine.partial`) when the run has to end soon, or when
-its last rows wait while no further shard may be opened.
+What a shard has is saved as a partial shard (see `engine.partial`) when the run has to end soon, or
+when its last rows wait while no further shard may be opened.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PROGRESS_INTERVAL = 0.5
 OPEN_ROWS = 20_000
 #: Open shards at least and at most; each holds a file and a write buffer.
 MIN_OPEN, MAX_OPEN = 4, 64
-#: Seconds that the next shard waits for an open one to end, before those that wait are put aside.
+#: Seconds that the next shard waits for an open one to end, before those that wait are saved.
 LATE_AFTER = 10.0
 
 #: From a task to its shard, or to the report of one that is committed already. Blocks. OSError,
@@ -60,7 +60,7 @@ class Pass(Enum):
     """Which shards a worker makes.
 
     `FIRST`: all. `ISOLATED`: those that were lost, one at a time: an image that kills its worker,
-    or takes all memory, must not take another shard with it. `LAST`: those that were put aside, as
+    or takes all memory, must not take another shard with it. `LAST`: partial ones, as
     many at once as may be open, since their rows wait.
     """
 
@@ -159,7 +159,7 @@ class _Run:
                 # The run stops: nothing else leaves shards behind.
                 async with trio.open_nursery() as nursery:
                     for shard in self._shards.values():
-                        nursery.start_soon(self._put_aside, shard)
+                        nursery.start_soon(self._save_partial, shard)
                 progress.cancel_scope.cancel()
             self._emit(Progress(pipeline.take_progress()))
             if self._shards:
@@ -174,8 +174,8 @@ class _Run:
         """Report the open shards as failed: the outage lasts too long."""
         why = f"{controller.outage.words} for {duration(controller.outage_seconds)}"
         for shard in self._shards.values():
-            if shard.can_put_aside:
-                report = shard.put_aside()
+            if shard.can_save_partial:
+                report = shard.save_partial()
             else:
                 shard.error = OSError(why)
                 report = shard.commit()
@@ -193,7 +193,7 @@ class _Run:
                     await self._open.acquire()
                     break
                 if self._makes is Pass.FIRST:
-                    self._put_late_aside(pipeline, nursery)
+                    self._save_late(pipeline, nursery)
             task = await trio.to_thread.run_sync(next, self._tasks, None, abandon_on_cancel=True)
             if task is None:
                 break
@@ -211,6 +211,10 @@ class _Run:
                 message = f"cannot start the shard: {error}"
                 self._emit(ShardReport(task.shard_id, Tally(), 0.0, message))
                 continue
+            if pipeline.scheduler.stopped:
+                shard.abandon()
+                self._emit(ShardReport(task.shard_id, Tally(), 0.0, later=task))
+                continue
             self._shards[shard.id] = shard
             if shard.tally.count and self._makes is not Pass.LAST:
                 pipeline.add_progress(shard.tally)
@@ -226,20 +230,20 @@ class _Run:
 
     def _stop(self, pipeline: Pipeline) -> None:
         """Start no further row, and give those in flight a grace time."""
-        if not all(shard.can_put_aside for shard in self._shards.values()):
+        if not all(shard.can_save_partial for shard in self._shards.values()):
             return  # they are made to their end
         self._rows.deadline = trio.current_time() + self._options.run.grace_seconds
         pipeline.scheduler.stop()
         self._open.release()  # wakes the loader
 
-    def _put_late_aside(self, pipeline: Pipeline, nursery: trio.Nursery) -> None:
-        """Put the open shards aside whose rows all wait."""
+    def _save_late(self, pipeline: Pipeline, nursery: trio.Nursery) -> None:
+        """Save the open shards whose rows all wait as partial ones."""
         for shard in self._shards.values():
-            if shard.can_put_aside and shard.left and pipeline.scheduler.withdraw(shard):
-                nursery.start_soon(self._put_aside, shard)
+            if shard.can_save_partial and shard.left and pipeline.scheduler.withdraw(shard):
+                nursery.start_soon(self._save_partial, shard)
 
-    async def _put_aside(self, shard: Shard) -> None:
-        report = await trio.to_thread.run_sync(shard.put_aside, limiter=self._commits)
+    async def _save_partial(self, shard: Shard) -> None:
+        report = await trio.to_thread.run_sync(shard.save_partial, limiter=self._commits)
         del self._shards[shard.id]
         self._open.release()
         self._emit(report)

@@ -123,7 +123,7 @@ class Build(Generic[ReportT]):
             expect: returns how many rows and shards there are to make, as far as is known by
                 now; by default estimated from the tasks.
             isolated: the worker for tasks that were lost before; by default `worker`.
-            last: the worker that completes shards which were put aside; by default `worker`.
+            last: the worker that completes partial shards; by default `worker`.
             on_commit: called for each committed shard, after the report has counted it.
 
         Raises:
@@ -210,9 +210,9 @@ def open_build(spec: BuildSpec, report: ReportT) -> Iterator[Build[ReportT]]:
 def _note_damaged(manifest: Manifest, report: RunReport, console: Console) -> None:
     noun, damaged = report.labels.shard, sorted(manifest.damaged.items())
     for number, why in damaged[:_LISTED]:
-        console.note(f"{noun} {number} is made again: {why}")
+        console.note(f"{noun} {number} is rebuilt: {why}")
     if len(damaged) > _LISTED:
-        console.note(f"{counted(len(damaged) - _LISTED, f'more {noun}')} are made again")
+        console.note(f"{counted(len(damaged) - _LISTED, f'more {noun}')} are rebuilt")
 
 
 def read_manifest(folder: OutputFolder, segment: SegmentSpec) -> Manifest:

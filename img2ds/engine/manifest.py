@@ -93,7 +93,7 @@ class Manifest:
     Attributes:
         current: the place of the segment that this run works on.
         leftovers: files to remove before shards are made.
-        damaged: shards with a commit marker that are made again, and why.
+        damaged: shards with a commit marker that are rebuilt, and why.
         before: the segments that the folder had, whose partial shards are kept.
         from_img2dataset: whether the committed shards are img2dataset's.
     """

@@ -1,7 +1,7 @@
-"""Partial shards: what a shard has so far, put aside in `_img2ds/partial/` to be completed later.
+"""Partial shards: what a shard has so far, saved in `_img2ds/partial/` to be completed later.
 
 There, a partial shard looks like a committed one: its data, its tables, and a marker that vouches
-for them. Completing the shard begins with the rows that it has. A shard that is put aside once more
+for them. Completing the shard begins with the rows that it has. A shard that is saved once more
 goes to the other one of two places, so that nothing is lost if that fails.
 """
 
@@ -32,10 +32,10 @@ def partial_shards(folder: OutputFolder) -> set[int]:
 def remove_partial(folder: OutputFolder, name: str, places: tuple[str, ...] = PLACES) -> None:
     """Remove the partial shard called `name`, such as `00042`. Raises OSError."""
     for place in places:
-        aside = partial_folder(folder, place)
-        files = [file for file in aside.names() if file.startswith((f"{name}.", f"{name}_"))]
+        there = partial_folder(folder, place)
+        files = [file for file in there.names() if file.startswith((f"{name}.", f"{name}_"))]
         # The marker goes first: if this is cut off, what is left counts for nothing.
-        aside.remove([f"{name}{STATS_SUFFIX}", *files, name])
+        there.remove([f"{name}{STATS_SUFFIX}", *files, name])
 
 
 def remove_partials(folder: OutputFolder, keep: Callable[[int], bool]) -> None:

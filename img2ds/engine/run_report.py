@@ -20,7 +20,7 @@ class RunReport:
         tally: the rows of the shards that this run committed.
         output_folder: as an absolute path, or an fsspec URL.
         shards_committed, shards_before: shards committed by this run, and before it.
-        put_aside: shards that were begun, and what they have so far kept for the next run.
+        partial: shards that are saved as partial ones, for the next run to complete.
         failed: by shard why it could not be made.
         stopped: why the run ended early, None if it did not.
         interrupted: whether it was stopped by a signal.
@@ -34,7 +34,7 @@ class RunReport:
     tally: Counts = field(default_factory=Counts)
     shards_committed: int = 0
     shards_before: int = 0
-    put_aside: int = 0
+    partial: int = 0
     failed: dict[int, str] = field(default_factory=dict)
     stopped: str | None = None
     interrupted: bool = False
@@ -66,7 +66,7 @@ def describe_end(report: RunReport) -> list[str]:
     lines = [
         f"{counted(report.shards_committed, noun)} written"
         + (f" ({total} in total)" if report.shards_before else "")
-        + (f", {report.put_aside} put aside with what they have," if report.put_aside else "")
+        + (f", {counted(report.partial, f'partial {noun}')} saved," if report.partial else "")
         + (f", {missing} not finished," if missing else "")
         + f" in {report.output_folder}"
     ]

@@ -52,7 +52,7 @@ class Work:
     Attributes:
         expect: returns how many rows and shards there are to make, as far as is known by now.
         isolated: the worker for tasks that were lost before.
-        last: the worker that completes shards which were put aside.
+        last: the worker that completes partial shards.
         on_commit: called for each committed shard, after the report has counted it.
     """
 
@@ -75,14 +75,14 @@ class Runner:
         self._noun = context.report.labels.shard
         self._in_flight: dict[int, Any] = {}
         self._broken: dict[int, tuple[Any, str]] = {}
-        self._put_aside: dict[int, Any] = {}
+        self._partial: dict[int, Any] = {}
         # Workers on this machine write where this process reads.
         self._visible = not context.distributor.spans_machines
         self._next_lock_check = 0.0
         self._stop_reported = False
 
     def run(self, tasks: Iterator[Any], retries: int) -> None:
-        """Run `tasks`, those that were lost up to `retries` times more, and those put aside last.
+        """Run `tasks`, those that were lost up to `retries` times more, and partial ones last.
 
         Raises:
             UsageError: the tasks cannot be read; nothing was done.
@@ -94,11 +94,11 @@ class Runner:
         self._expect()
         try:
             self._passes(self._work.worker, tasks, retries)
-            if self._put_aside and not stop.is_set():
-                last = list(self._put_aside.values())
-                self._put_aside.clear()
-                report.put_aside = 0
-                console.note(f"completing {counted(len(last), self._noun)} put aside")
+            if self._partial and not stop.is_set():
+                last = list(self._partial.values())
+                self._partial.clear()
+                report.partial = 0
+                console.note(f"completing {counted(len(last), f'partial {self._noun}')}")
                 self._passes(self._work.last, iter(last), retries)
             if stop.ends_soon():
                 self._in_flight.clear()  # they were not begun
@@ -184,8 +184,8 @@ class Runner:
         self._console.shard(shard_name(ended.shard_id, self._context.digits), ended)
         if ended.later is not None:
             del self._in_flight[ended.shard_id]
-            self._put_aside[ended.shard_id] = ended.later
-            self._report.put_aside += ended.tally.count > 0
+            self._partial[ended.shard_id] = ended.later
+            self._report.partial += ended.tally.count > 0
             return
         if ended.error is not None:
             self._break(ended.shard_id, ended.error)

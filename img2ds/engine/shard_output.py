@@ -40,7 +40,7 @@ class ShardOutput:
         counts: the outcomes of its rows; written to the commit marker.
         notes: lines for the log.
         emit: takes reports for the parent process.
-        partial: the place of the partial shard that this one began with; None without.
+        partial_place: the place of the partial shard that this one began with; None without.
 
     Args:
         digits: digits of the shard's name.
@@ -55,7 +55,7 @@ class ShardOutput:
         emit: Callable[[Any], None] | None = None,
     ) -> None:
         self.number = number
-        self.partial: str | None = None
+        self.partial_place: str | None = None
         self.name = shard_name(number, digits)
         self.counts = counts or Counts()
         self.notes: list[str] = []
@@ -83,32 +83,32 @@ class ShardOutput:
         return ShardReport(self.number, marker.counts, marker.duration)
 
     def find_partial(self) -> tuple[OutputFolder, CommitMarker] | None:
-        """Return where the partial shard is, and its marker; None without one. Sets `partial`.
+        """Return where the partial shard is, and its marker; None without one.
 
-        Raises as above.
+        Sets `partial_place`. Raises as above.
         """
         found: tuple[OutputFolder, CommitMarker] | None = None
         for place in PLACES:
-            aside = partial_folder(self._folder, place)
-            if aside.exists(self._marker):
-                marker = load_marker(aside, self._marker)
+            there = partial_folder(self._folder, place)
+            if there.exists(self._marker):
+                marker = load_marker(there, self._marker)
                 # There are two when a run was killed before it removed the first one.
                 if found is None or marker.count >= found[1].count:
-                    found, self.partial = (aside, marker), place
+                    found, self.partial_place = (there, marker), place
         return found
 
-    def aside(self) -> ShardOutput:
+    def partial_output(self) -> ShardOutput:
         """Return the output of the partial shard: files staged here can be published there.
 
         Raises OSError.
         """
-        place = next(place for place in PLACES if place != self.partial)
+        place = next(place for place in PLACES if place != self.partial_place)
         remove_partial(self._folder, self.name, (place,))
         return ShardOutput(partial_folder(self._folder, place), self.number, self._digits)
 
     def remove_partial(self, places: tuple[str, ...] = PLACES) -> None:
         """Remove the partial shard that this one began with. Raises OSError."""
-        self.partial = None
+        self.partial_place = None
         remove_partial(self._folder, self.name, places)
 
     def location(self, name: str) -> str:
@@ -165,7 +165,7 @@ class ShardOutput:
                 return report
         except OSError as error:
             return self.cannot_write(error)
-        if self.partial is not None:
+        if self.partial_place is not None:
             with contextlib.suppress(OSError):  # the next run removes it
                 self.remove_partial()
         self.report_progress()

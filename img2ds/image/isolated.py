@@ -7,18 +7,16 @@ For shards whose worker has died. A child lives until an image kills it, takes m
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from img2ds.config.options import ImageOptions
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.core.sample import Encoded
+from img2ds.engine.child_process import ignore_stops, start_child
 from img2ds.image.transform import InspectedImage, Transformer
 
 #: Seconds of waiting for a second of CPU, and besides, after which a child hangs.
@@ -65,18 +63,10 @@ class _Child:
     """The process that renders, and this end of the connection to it."""
 
     def __init__(self, options: ImageOptions) -> None:
-        ours, theirs = socket.socketpair()
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "img2ds.image.isolated", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # codecs write to it
-                env={**os.environ, "PYTHONPATH": path},
-            )
-        self._connection = Connection(ours.detach())
+        self._process, self._connection = start_child(
+            "img2ds.image.isolated",
+            stderr=subprocess.DEVNULL,  # codecs write to it
+        )
         with contextlib.suppress(BrokenPipeError):  # `render` notices
             self._connection.send(options)
 
@@ -106,8 +96,7 @@ def _words(code: int) -> str:
 
 def main(descriptor: int) -> None:
     """Render the images that arrive on a connection, until it is closed: the child's end."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # for the run's parent alone
-        signal.signal(number, signal.SIG_IGN)
+    ignore_stops()
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # of all processes this one may be killed

@@ -56,7 +56,7 @@ class Status:
         lost: rows of img2dataset's shards that are in none of its counts.
         damaged: by number of a shard what is wrong with its commit marker.
         leftovers: shards with files and no commit marker; making: those that a run works on now.
-        put_aside: shards that are begun, and completed by the next run.
+        partial: shards that the next run completes.
         files, size: how many there are of shards, and their bytes.
     """
 
@@ -72,7 +72,7 @@ class Status:
     damaged: dict[int, str] = field(default_factory=dict)
     leftovers: list[int] = field(default_factory=list)
     making: list[int] = field(default_factory=list)
-    put_aside: list[int] = field(default_factory=list)
+    partial: list[int] = field(default_factory=list)
     files: int = 0
     size: int = 0
     holder: str | None = None
@@ -116,7 +116,7 @@ class Status:
                 "missing": [number for s in self.segments for number in s.missing],
                 "in_the_making": self.making,
                 "leftovers": self.leftovers,
-                "put_aside": self.put_aside,
+                "partial": self.partial,
                 "damaged_marks": {str(number): why for number, why in self.damaged.items()},
                 "by_img2dataset": self.by_img2dataset,
             },
@@ -169,7 +169,7 @@ def look(dataset: Dataset) -> Status:
     status.holder = lock_holder(folder.path, folder.local)
     status.making = dataset.in_progress() if status.holder is not None else []
     status.leftovers = [n for n in dataset.leftovers() if n not in status.making]
-    status.put_aside = sorted(partial_shards(folder).difference(dataset.committed))
+    status.partial = sorted(partial_shards(folder).difference(dataset.committed))
     last = dataset.last_shard()
     lists: list[RetryList | None] = []
     places: dict[int, tuple[SegmentStatus, RetryList | None]] = {}

@@ -32,8 +32,8 @@ def page(status: Status) -> str:
     lines += [_segment(segment) for segment in status.segments]
     if status.making:
         lines.append(f"  being written now: {numbers(status.making)}")
-    if status.put_aside:
-        lines.append(f"  put aside with what they have: {numbers(status.put_aside)}")
+    if status.partial:
+        lines.append(f"  partial: {numbers(status.partial)}")
     if status.leftovers:
         lines.append(f"  not finished: {numbers(status.leftovers)}")
     for number, why in list(status.damaged.items())[:LISTED]:

@@ -89,7 +89,8 @@ class Exchange:
         return self._rest
 
     async def _read_head(self) -> None:
-        gathered = bytearray(self._rest)
+        view = memoryview(self._scratch)
+        gathered: bytes | bytearray = self._rest
         searched = 0  # up to where there is no end
         while True:
             end = head_end(gathered, searched)
@@ -98,8 +99,8 @@ class Exchange:
             searched = max(0, len(gathered) - 3)
             if self._head_bytes + len(gathered) >= MAX_HEAD:
                 raise FetchError(Reason.HEADER_TOO_LARGE)
-            await self._take_turns()
-            view = memoryview(self._scratch)
+            if self._has_had_its_turn():
+                await trio.lowlevel.checkpoint()
             try:
                 count = await self._stream.receive_into(view, self._deadline)
             except OSError:
@@ -112,6 +113,11 @@ class Exchange:
                 if gathered:
                     raise FetchError(Reason.CLOSED_BEFORE_REPLY, "connection closed in the header")
                 raise ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection closed without a reply")
+            if not gathered:  # nearly always all of the head
+                gathered = bytes(view[:count])
+                continue
+            if isinstance(gathered, bytes):
+                gathered = bytearray(gathered)
             gathered += view[:count]
         self._head_bytes += end
         if self._head_bytes > MAX_HEAD:
@@ -199,11 +205,10 @@ class Exchange:
             gathered += view[:count]
             rate.check(len(gathered))
 
-    async def _take_turns(self) -> None:
-        """Let other rows run from time to time: what has arrived is read without waiting."""
+    def _has_had_its_turn(self) -> bool:
+        """Return whether other rows may run now: what has arrived is read without waiting."""
         self._reads += 1
-        if not self._reads % READS_A_TURN:
-            await trio.lowlevel.checkpoint()
+        return not self._reads % READS_A_TURN
 
     async def _receive(self, view: memoryview) -> int:
         """Read within the budget; time spent waiting for it is not the server's."""
@@ -211,7 +216,8 @@ class Exchange:
             started = trio.current_time()
             await self._lease.wait()
             self._deadline.extend(trio.current_time() - started)
-        await self._take_turns()
+        if self._has_had_its_turn():
+            await trio.lowlevel.checkpoint()
         try:
             count = await self._stream.receive_into(view, self._deadline)
         except OSError:

@@ -134,7 +134,7 @@ class Console:
         if report.later is not None:
             if not self._terminal and not self._quiet and report.tally.count:
                 done = counted(report.tally.count, "row")
-                self.note(f"{self._labels.shard} {name} put aside: {done} done")
+                self.note(f"{self._labels.shard} {name} saved as a partial shard: {done}")
             return
         if report.error is not None:
             self.note(f"{self._labels.shard} {name} failed: {report.error}")

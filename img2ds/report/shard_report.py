@@ -30,10 +30,10 @@ class ShardReport(Generic[CountsT]):
 
     Attributes:
         duration: seconds from its first row to its commit marker.
-        error: why it is not committed; None if it is, or if it was put aside.
+        error: why it is not committed; None if it is, or if it was saved as a partial shard.
         fatal: whether no other shard can be made either.
         notes: lines for the log.
-        later: the task that completes the shard, which was put aside; else None.
+        later: the task that completes the shard, which is partial; else None.
     """
 
     shard_id: int

@@ -276,7 +276,7 @@ def test_a_worker_that_dies_costs_no_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_signal_puts_shards_aside(tmp_path: Path, number: signal.Signals) -> None:
+def test_one_signal_saves_partial_shards(tmp_path: Path, number: signal.Signals) -> None:
     """Rows in flight have the grace time; no row that has ended is asked for again."""
     web = Background(gate=15)
     out = tmp_path / "out"
@@ -290,7 +290,7 @@ def test_one_signal_puts_shards_aside(tmp_path: Path, number: signal.Signals) ->
         output, _ = process.communicate()  # with the gate closed: what is in flight cannot finish
         assert process.returncode == 130
         assert f"stopped by {number.name}" in output
-        assert "1 put aside with what they have" in output
+        assert "1 partial shard saved" in output
         assert "rerun the same command to resume" in output
         assert len(markers(out)) == 1
         assert os.listdir(out / "_img2ds" / "tmp") == []
@@ -314,7 +314,7 @@ def test_rows_in_flight_end_within_the_grace_time(tmp_path: Path) -> None:
         process = start({**arguments, "thread_count": 1})
         read_until(process.stderr, "shard 0000")
         os.killpg(process.pid, signal.SIGINT)
-        read_until(process.stderr, "stopping: shards are put aside")
+        read_until(process.stderr, "stopping: partial shards are saved")
         web.open()
         process.communicate()
     assert process.returncode == 130
@@ -330,7 +330,7 @@ def test_two_signals_stop_at_once(tmp_path: Path) -> None:
         process = start(flags(address, write_list(tmp_path / "list.txt"), out))
         read_until(process.stderr, "shard 0000")
         os.killpg(process.pid, signal.SIGINT)
-        read_until(process.stderr, "stopping: shards are put aside")
+        read_until(process.stderr, "stopping: partial shards are saved")
         os.killpg(process.pid, signal.SIGINT)
         output, _ = process.communicate()  # with the gate closed: nothing can finish
     assert process.returncode == 130

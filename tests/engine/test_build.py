@@ -105,24 +105,24 @@ def test_lost_shards_are_retried_as_often_as_asked(
     assert report.shards_committed == 4 - len(failed)
 
 
-def puts_aside(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
-    """Puts even shards aside with what they have, and returns odd tasks as they were."""
+def saves_partial(tasks: Iterator[Any], emit: Callable[[Any], None]) -> None:
+    """Saves even shards as partial ones, and returns odd tasks as they were."""
     for task in tasks:
         even = task.shard_id % 2 == 0
         emit(ShardReport(task.shard_id, Counts(5 * even), 0.0, later=Number(task.shard_id)))
 
 
-def test_shards_put_aside_are_completed_last(workers: Inline, tmp_path: Path) -> None:
+def test_partial_shards_are_completed_last(workers: Inline, tmp_path: Path) -> None:
     workers.lost = [3]
     with open_build(spec(tmp_path), RunReport()) as open_:
         last = SequentialWorker(open_.folder, make)
-        open_.run(puts_aside, map(Number, range(4)), last=last)
+        open_.run(saves_partial, map(Number, range(4)), last=last)
     report = open_.report
-    assert (report.exit_code, report.put_aside, report.failed) == (0, 0, {})
+    assert (report.exit_code, report.partial, report.failed) == (0, 0, {})
     assert (report.shards_committed, report.tally.successes) == (4, 40)
 
 
-def test_a_stopped_run_leaves_shards_put_aside(
+def test_a_stopped_run_leaves_partial_shards(
     workers: Inline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def tasks() -> Iterator[Number]:
@@ -132,12 +132,12 @@ def test_a_stopped_run_leaves_shards_put_aside(
 
     with open_build(spec(tmp_path), RunReport()) as open_:
         last = SequentialWorker(open_.folder, make)
-        open_.run(puts_aside, tasks(), expect=lambda: (None, None), last=last)
+        open_.run(saves_partial, tasks(), expect=lambda: (None, None), last=last)
     report = open_.report
-    assert (report.exit_code, report.put_aside, report.failed) == (130, 2, {})
+    assert (report.exit_code, report.partial, report.failed) == (130, 2, {})
     assert report.shards_committed == 0
-    assert "2 put aside with what they have" in describe_end(report)[0]
-    assert "shard 00002 put aside: 5 rows done" in capsys.readouterr().err
+    assert "2 partial shards saved" in describe_end(report)[0]
+    assert "shard 00002 saved as a partial shard: 5 rows" in capsys.readouterr().err
 
 
 def test_a_shard_that_raises_fails_alone(workers: Inline, tmp_path: Path) -> None:

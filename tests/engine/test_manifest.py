@@ -140,7 +140,7 @@ def test_a_run_without_commits_fixes_no_options(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def put_aside(path: Path, *numbers: int) -> None:
+def save_partial(path: Path, *numbers: int) -> None:
     partial = path / "_img2ds" / "partial" / str(numbers[0] % 2)
     partial.mkdir(parents=True, exist_ok=True)
     for number in numbers:
@@ -155,7 +155,7 @@ def partial_files(path: Path) -> set[str]:
 
 def test_partial_shards_are_kept_for_the_run_that_completes_them(tmp_path: Path) -> None:
     open_(tmp_path)
-    put_aside(tmp_path, 0, 1)
+    save_partial(tmp_path, 0, 1)
     open_(tmp_path)  # nothing is committed yet
     assert partial_files(tmp_path) == {"00000", "00001"}
     commit(tmp_path, 1)
@@ -163,7 +163,7 @@ def test_partial_shards_are_kept_for_the_run_that_completes_them(tmp_path: Path)
     assert partial_files(tmp_path) == {"00000"}
     open_(tmp_path, "extend", of=fingerprint("b.txt"))
     assert partial_files(tmp_path) == {"00000"}
-    put_aside(tmp_path, 4)
+    save_partial(tmp_path, 4)
     open_(tmp_path, "extend", of=fingerprint("b.txt"))
     assert partial_files(tmp_path) == {"00000", "00004"}
     open_(tmp_path, "overwrite")
@@ -175,7 +175,7 @@ def test_partial_shards_are_kept_for_the_run_that_completes_them(tmp_path: Path)
 def test_partial_shards_of_something_else_are_not_lost(tmp_path: Path, how: dict[str, Any]) -> None:
     """Another list or other options are refused, though nothing is committed yet."""
     open_(tmp_path)
-    put_aside(tmp_path, 0, 1)
+    save_partial(tmp_path, 0, 1)
     with pytest.raises(UsageError):
         open_(tmp_path, **how)
     assert partial_files(tmp_path) >= {"00000", "00001"}

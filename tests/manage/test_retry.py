@@ -183,7 +183,7 @@ def test_shards_that_came_late_are_tried_by_a_later_retry(
 
 
 def test_no_picture_stands_twice_after_a_repair(tmp_path: Path, web: tuple[Flaky, str]) -> None:
-    """A shard is made again, and the retry has some of its rows by then."""
+    """A shard is rebuilt, and the retry has some of its rows by then."""
     flaky, address = web
     download(address, tmp_path)
     flaky.flaky.answers = dict.fromkeys(GONE, 404)

@@ -1,8 +1,6 @@
 """Worker processes on this machine, each pulling tasks over its own socket pair.
 
-Processes are started as programs of their own, not forked (threads of Arrow and OpenCV do not
-survive a fork) and not through multiprocessing (which runs the user's main module again): a
-script without an `if __name__` guard, and a notebook, work as they are.
+A script without an `if __name__` guard, and a notebook, work as they are: see `child_process`.
 """
 
 from __future__ import annotations
@@ -11,17 +9,15 @@ import contextlib
 import os
 import pickle
 import signal
-import socket
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from img2ds.engine.child_process import ignore_stops, start_child
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.contract import Session, TaskLost, Worker, WorkersDieError, never
 from img2ds.engine.distributors.worker_channel import (
@@ -32,31 +28,13 @@ from img2ds.engine.distributors.worker_channel import (
     work,
 )
 
-#: Signals that are for the parent alone: it decides what Ctrl-C means.
-_STOPPING = {signal.SIGINT, signal.SIGTERM}
-
 
 class _Process(WorkerHandle[Connection]):
     """A worker process and the tasks it holds."""
 
     def __init__(self, worker: bytes) -> None:
-        ours, theirs = socket.socketpair()
-        root = str(Path(__file__).resolve().parents[3])
-        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        # Ctrl-C reaches the whole foreground group, and a worker that still imports its modules
-        # knows nothing yet of `child_main`: it inherits the mask.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "img2ds.engine.distributors.local", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path},
-            )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-        super().__init__(Connection(ours.detach()))
+        self.process, connection = start_child("img2ds.engine.distributors.local")
+        super().__init__(connection)
         with contextlib.suppress(BrokenPipeError):  # it is dead already, which `read` notices
             self.connection.send_bytes(worker)
 
@@ -78,17 +56,12 @@ class LocalDistributor(Session):
     ) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
         blob = pickle.dumps(worker)
-        left = PeekableTasks(tasks)
+        left = PeekableTasks(tasks, stopping)
         processes: dict[Connection, _Process] = {}
         deaths = 0
-        stopped = False
         try:
             while True:
-                if not stopped and stopping():
-                    stopped = True
-                    left.close()
-                    for process in processes.values():
-                        process.stop()
+                left.check_stop(processes.values())
                 while len(processes) < self._count and left:
                     process = _Process(blob)
                     processes[process.connection] = process
@@ -159,9 +132,7 @@ def keep_pandas_out() -> None:
 
 def child_main(descriptor: int) -> None:
     """Run a worker process: read the worker from the connection, and `work`."""
-    for number in _STOPPING:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+    ignore_stops()
     connection = Connection(descriptor)
     keep_pandas_out()
     try:

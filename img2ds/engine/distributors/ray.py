@@ -166,18 +166,16 @@ class RayDistributor(Session):
         self, worker: Worker, tasks: Iterator[Any], stopping: Callable[[], bool] = never
     ) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
-        left = PeekableTasks(tasks)
+        left = PeekableTasks(tasks, stopping)
         if not left:
             return
         if self._connected:
-            yield from self._stream(worker, left, stopping)
+            yield from self._stream(worker, left)
         else:
             with self:
-                yield from self._stream(worker, left, stopping)
+                yield from self._stream(worker, left)
 
-    def _stream(
-        self, worker: Worker, left: PeekableTasks, stopping: Callable[[], bool]
-    ) -> Generator[Any, None, None]:
+    def _stream(self, worker: Worker, left: PeekableTasks) -> Generator[Any, None, None]:
         import ray
 
         there = ray.cluster_resources()
@@ -190,14 +188,9 @@ class RayDistributor(Session):
         blob = pickle.dumps(worker)
         actors: dict[Any, _ActorHandle] = {}
         deaths = 0
-        stopped = False
         try:
             while True:
-                if not stopped and stopping():
-                    stopped = True
-                    left.close()
-                    for actor in actors.values():
-                        actor.stop()
+                left.check_stop(actors.values())
                 # An actor that is about to start has no task yet: one is left over for it.
                 waiting = sum(not actor.given for actor in actors.values())
                 for _ in range(min(count - len(actors), left.ahead(count) - waiting)):

@@ -131,7 +131,7 @@ class SparkDistributor(Session):
         self, worker: Worker, tasks: Iterator[Any], stopping: Callable[[], bool] = never
     ) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
-        left = PeekableTasks(tasks)
+        left = PeekableTasks(tasks, stopping)
         if not left:
             return
         with contextlib.ExitStack() as stack:
@@ -140,7 +140,7 @@ class SparkDistributor(Session):
             context = self._session.sparkContext
             count = self._count or context.defaultParallelism
             run = stack.enter_context(_Run(context, worker, left, count, self._subjob_size))
-            yield from run.reports(stopping)
+            yield from run.reports()
 
 
 class _Run:
@@ -186,16 +186,11 @@ class _Run:
             if job.thread is not None:
                 job.thread.join(max(0.0, end - time.monotonic()))
 
-    def reports(self, stopping: Callable[[], bool]) -> Generator[Any, None, None]:
+    def reports(self) -> Generator[Any, None, None]:
         """See `Distributor.stream`."""
         workers = self._workers
-        stopped = False
         while True:
-            if not stopped and stopping():
-                stopped = True
-                self._left.close()
-                for worker in workers.values():
-                    worker.stop()
+            self._left.check_stop(workers.values())
             self._start_jobs()
             self._accept_workers()
             if not workers:

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -28,11 +28,24 @@ class Stop:
     """Tells a worker that the run is to end soon; it gets no further task."""
 
 
-class PeekableTasks:
-    """Tasks that can be counted ahead; true while there is another one."""
+class Stoppable(Protocol):
+    """The parent's end of a worker."""
 
-    def __init__(self, tasks: Iterator[Any]) -> None:
+    def stop(self) -> None:
+        """Tell the worker that the run is to end soon."""
+        ...
+
+
+class PeekableTasks:
+    """Tasks that can be counted ahead; true while there is another one.
+
+    Args:
+        stopping: see `Distributor.stream`.
+    """
+
+    def __init__(self, tasks: Iterator[Any], stopping: Callable[[], bool]) -> None:
         self._tasks = tasks
+        self._stopping = stopping
         self._peeked: deque[Any] = deque()
         self._closed = False
 
@@ -55,9 +68,12 @@ class PeekableTasks:
         """Return the next task, None when there is none."""
         return self._peeked.popleft() if self else None
 
-    def close(self) -> None:
-        """Drop the tasks that are left."""
-        self._closed = True
+    def check_stop(self, workers: Iterable[Stoppable]) -> None:
+        """When the run is to end soon, tell the workers, once, and drop the tasks that are left."""
+        if not self._closed and self._stopping():
+            self._closed = True
+            for worker in workers:
+                worker.stop()
 
 
 class Channel(Protocol):

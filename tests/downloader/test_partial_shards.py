@@ -1,4 +1,4 @@
-"""Shards that are put aside, and completed later: by the last pass of a run, or by the next run."""
+"""Partial shards: saved, and completed later: by the last pass of a run, or by the next run."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ def stored(folder: OutputFolder, options: Options) -> dict[str, dict[str, bytes]
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
-def test_a_shard_put_aside_ends_like_any_other(output_format: str, tmp_path: Path) -> None:
+def test_a_partial_shard_ends_like_any_other(output_format: str, tmp_path: Path) -> None:
     options = options_of(output_format)
     calm, folder = (OutputFolder.open(str(tmp_path / name)) for name in ("calm", "out"))
     for place in (calm, folder):
         place.check_writable()
     undisturbed = begun(calm, options, task_of())
-    report = begun(folder, options, task_of()).put_aside()
+    report = begun(folder, options, task_of()).save_partial()
     assert (report.error, report.tally.count) == (None, 5)
     assert folder.names() == ["_img2ds"]
     later = report.later
@@ -139,7 +139,7 @@ def test_a_damaged_partial_shard_is_made_anew(
 ) -> None:
     options, folder = options_of(), OutputFolder.open(str(tmp_path))
     folder.check_writable()
-    assert begun(folder, options, task_of()).put_aside().error is None
+    assert begun(folder, options, task_of()).save_partial().error is None
     partial_shards = tmp_path / "_img2ds" / "partial" / "0"
     damage(partial_shards)
     shard = ShardOpener(options, folder)(task_of())
@@ -157,7 +157,7 @@ def test_other_captions_are_other_rows(tmp_path: Path) -> None:
     """As of standard input, which is not compared before."""
     options, folder = options_of(), OutputFolder.open(str(tmp_path))
     folder.check_writable()
-    assert begun(folder, options, task_of()).put_aside().error is None
+    assert begun(folder, options, task_of()).save_partial().error is None
     task = task_of()
     assert isinstance(task.rows, pa.Table)
     texts = pa.array(["another", *task.rows["text"].to_pylist()[1:]])
@@ -168,12 +168,12 @@ def test_other_captions_are_other_rows(tmp_path: Path) -> None:
     assert "it has other rows" in shard.notes[0]
 
 
-def test_putting_aside_again_that_fails_keeps_what_was_there(
+def test_saving_again_that_fails_keeps_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options, folder = options_of(), OutputFolder.open(str(tmp_path))
     folder.check_writable()
-    later = begun(folder, options, task_of()).put_aside().later
+    later = begun(folder, options, task_of()).save_partial().later
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "full")
@@ -187,7 +187,7 @@ def test_putting_aside_again_that_fails_keeps_what_was_there(
         with monkeypatch.context() as patch:
             if failing:
                 patch.setattr("img2ds.downloader.dataset_sink.write_metadata", full)
-            assert (shard.put_aside().error is not None) is failing
+            assert (shard.save_partial().error is not None) is failing
         again = ShardOpener(options, folder)(task_of())
         assert isinstance(again, Shard)
         assert again.tally.count == before + (not failing)
@@ -242,16 +242,16 @@ def mixed(number: int) -> ShardTask:
 
 
 def test_late_rows_hold_no_shard_open(tmp_path: Path) -> None:
-    """When no further shard may be opened, those whose rows all wait are put aside."""
+    """When no further shard may be opened, those whose rows all wait are saved."""
     fetcher = LateHost()
     first = run_worker(tmp_path, fetcher, map(mixed, range(9)), Pass.FIRST)
     assert all(report.error is None for report in first)
-    aside = [report for report in first if report.later is not None]
+    partial_ones = [report for report in first if report.later is not None]
     assert len(first) == 9
-    assert len(aside) >= 4
-    assert {report.tally.count for report in aside} == {3}
-    last = run_worker(tmp_path, fetcher, iter([r.later for r in aside]), Pass.LAST)
-    assert {report.shard_id for report in last} == {report.shard_id for report in aside}
+    assert len(partial_ones) >= 4
+    assert {report.tally.count for report in partial_ones} == {3}
+    last = run_worker(tmp_path, fetcher, iter([r.later for r in partial_ones]), Pass.LAST)
+    assert {report.shard_id for report in last} == {report.shard_id for report in partial_ones}
     assert {report.tally.successes for report in last} == {4}
     asked = [url for url in fetcher.asked if "late" not in url]
     assert sorted(asked) == sorted(set(asked))  # nothing is asked for twice

@@ -280,7 +280,8 @@ def test_one_signal_saves_partial_shards(tmp_path: Path, number: signal.Signals)
     """Rows in flight have the grace time; no row that has ended is asked for again."""
     web = Background(gate=15)
     out = tmp_path / "out"
-    arguments = flags("", write_list(tmp_path / "list.txt"), out)
+    # One process: of two, the one that starts late has its shard not begun when the signal comes.
+    arguments = flags("", write_list(tmp_path / "list.txt"), out, processes_count=1)
     with web as address:
         arguments |= network(address)
         # Rows that are parked with their host are begun: with more slots all shards were in flight.
@@ -310,9 +311,9 @@ def test_rows_in_flight_end_within_the_grace_time(tmp_path: Path) -> None:
     web = Background(gate=15)
     out = tmp_path / "out"
     with web as address:
-        arguments = flags(address, write_list(tmp_path / "list.txt"), out, grace_seconds=300)
-        process = start({**arguments, "thread_count": 1})
-        read_until(process.stderr, "shard 0000")
+        arguments = flags(address, write_list(tmp_path / "list.txt"), out, processes_count=1)
+        process = start({**arguments, "thread_count": 1, "grace_seconds": 300})
+        assert web.gated.reached.wait(60)
         os.killpg(process.pid, signal.SIGINT)
         read_until(process.stderr, "stopping: partial shards are saved")
         web.open()

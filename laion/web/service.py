@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from img2ds.config.options import NetworkOptions
 from img2ds.core.failure import Failure
+from img2ds.core.state import WORK
 from img2ds.image.sniff import sniff
 from laion.data.release_schema import RELEASE_SCHEMA, SAMPLE_ID
 from laion.knn.ann_index import Vectors
@@ -189,5 +190,5 @@ def open_shard_images(
         UsageError: there are no tars, or they cannot be read.
     """
     by_url = searcher.metadata.row(0)["key"] is None
-    cache = os.path.join(searcher.folder, "_img2ds", "pictures")
+    cache = os.path.join(searcher.folder, WORK, "pictures")
     return ShardImages(folder, cache, by_url, report)

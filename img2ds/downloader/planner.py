@@ -142,7 +142,7 @@ def open_input(options: InputOptions, files: Sequence[InputFile] = ()) -> Input:
     """
     extensions = file_extensions(options.input_format)
     files = list(files) or find_inputs(options.url_list, extensions)
-    kind = options.input_format or guess_format([file.name for file in files])
+    kind = options.plain_format or guess_format([file.format_name for file in files])
     with ThreadPoolExecutor(PARALLEL_FILES) as pool:
         sources = list(pool.map(lambda file: open_source(file.path, kind, options), files))
     return Input(files, sources, kind, options.max_rows)

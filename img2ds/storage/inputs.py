@@ -35,6 +35,12 @@ class InputFile:
         """The last part of the path; `-` for standard input."""
         return self.recorded or self.path.rstrip("/").rpartition("/")[2]
 
+    @property
+    def format_name(self) -> str:
+        """The name that tells its format: in `zip://list.csv::lists.zip` that in the archive."""
+        inner = self.path.partition("::")[0]
+        return inner if "://" in inner else self.name
+
     def digest(self) -> str:
         """Return the sha256 in hex of the first and last 64 KiB, as stored. Raises OSError."""
         digest = hashlib.sha256()
@@ -62,8 +68,8 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
     """
     if url_list == STDIN:
         return [InputFile(STDIN, None)]
-    fs, path = resolve(local_path(url_list) or url_list)
     with as_usage_error(f"read {url_list}"):
+        fs, path = resolve(local_path(url_list) or url_list)
         if fs.isfile(path):
             # As typed: the parts of a chained URL cannot be joined again.
             return [InputFile(local_path(url_list) or url_list, fs.size(path))]

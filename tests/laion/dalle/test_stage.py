@@ -157,4 +157,4 @@ def test_wrong_use_is_one_line_before_any_work(
     assert words in shown.err
     assert shown.err.count("\n") == 1
     assert not shown.out
-    assert not list(tmp_path.glob("out/[!_]*"))
+    assert not list(tmp_path.glob("out/[!.]*"))

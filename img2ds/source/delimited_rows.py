@@ -78,9 +78,7 @@ class RowReader:
         """Return the row of each line; None if one of them needs care."""
         if '"' not in "".join(lines) and max(map(len, lines)) <= MAX_CELL:
             delimiter = self._delimiter
-            return [
-                text.split(delimiter) if (text := line.rstrip(_ENDS)) else [] for line in lines
-            ]
+            return [text.split(delimiter) if (text := line.rstrip(_ENDS)) else [] for line in lines]
         try:
             reader = csv.reader(
                 chain(lines, (_BLANK_LINE,)), delimiter=self._delimiter, strict=self._is_tsv
@@ -90,7 +88,8 @@ class RowReader:
             return None
         if len(rows) != len(lines) + 1:
             return None
-        if self._is_tsv and any(len(row) != self._width for row in rows[:-1]):
+        # Blank lines have no cells, as the one behind the last line.
+        if self._is_tsv and not {0, self._width}.issuperset(map(len, rows)):
             return None
         return rows
 

@@ -61,6 +61,10 @@ class ImageOptions:
     max_decoded_pixels: int = flag(
         89_478_484, "int", "never decode an image with more pixels than this"
     )
+    max_decode_memory: int = flag(
+        512_000_000, "size", "bytes that decoding may take in each process, besides the responses",
+        identity=False,
+    )  # fmt: skip
     max_decode_time: float = flag(
         60.0, "float", "seconds of CPU that decoding and encoding one image may take",
         identity=False,
@@ -80,6 +84,7 @@ class ImageOptions:
             )
         at_least("min_image_size", self.min_image_size, 0)
         at_least("max_decoded_pixels", self.max_decoded_pixels, 1)
+        at_least("max_decode_memory", self.max_decode_memory, 1)
         positive("max_decode_time", self.max_decode_time)
         positive("max_image_area", self.max_image_area)
         at_least("max_aspect_ratio", self.max_aspect_ratio, 1)

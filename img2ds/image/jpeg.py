@@ -21,8 +21,14 @@ DCT_SCALES = (8, 4, 2)
 
 #: Pixels a side of a DCT block.
 _SIDE = 8
-#: Most pixels a side of an MCU that the extension decodes: blocks of one of them are all decoded.
-_MCU = 16
+#: Bytes of a stored coefficient, with its share of the mask of those that are not zero.
+_COEFFICIENT = 2 + 1 / 8
+#: Most bytes of coefficients of all components; of more, each component has a pass of its own.
+_ONE_PASS = 128_000_000
+#: Bytes of planes from which on they give way to the pixels that are made of them.
+CONSUMED = 32 << 20
+#: Bytes of tables and of rows besides.
+_BESIDES = 100_000
 
 
 def reduction(header: Header, min_size: tuple[int, int]) -> int:
@@ -39,14 +45,35 @@ def reduction(header: Header, min_size: tuple[int, int]) -> int:
     return 1
 
 
-def memory_bound(body: bytes | bytearray, header: Header) -> int:
+def is_there() -> bool:
+    """Return whether the extension is."""
+    return _jpeg is not None
+
+
+def plane_bytes(header: Header, scale: int) -> int:
+    """Return the most bytes of the planes at 1 / `scale` of the size: chroma may be as fine as luma
+    where it is stored at half of that.
+    """
+    most = 3 * max(header.planes, default=0) if scale > 1 else sum(header.planes)
+    return -(-most // scale**2)
+
+
+def memory_bound(header: Header, length: int, scale: int) -> int:
     """Return the most bytes that the extension allocates for a JPEG, besides the pixels returned.
 
-    These are planes, 3 bytes a pixel; the coefficients of an image of several scans, 6.4; and a
-    scan without stuffing. libjpeg-turbo needs as much for its coefficients.
+    These are planes, up to 3 bytes a pixel; a scan without stuffing; and of an image of several
+    scans the coefficients: of all components, 6.4 bytes a pixel, or of one after the other.
+
+    Args:
+        length: of the file, in bytes.
     """
-    width, height = (-(-side // _MCU) * _MCU for side in (header.width, header.height))
-    return 10 * width * height + len(body) + 1000
+    stored = 0.0
+    if header.passes and header.planes:
+        each = [_COEFFICIENT * samples for samples in header.planes]
+        if scale == _SIDE:  # blocks of luma are a pixel, of chroma they may be four
+            each[0] = 2 * header.planes[0] / _SIDE**2
+        stored = sum(each) if sum(each) <= _ONE_PASS else max(each)
+    return plane_bytes(header, scale) + int(stored) + length + _BESIDES
 
 
 def decode_rgb(
@@ -69,7 +96,7 @@ def decode_rgb(
         shape = -(-header.height // scale), -(-header.width // scale), 3
         size = shape[0] * shape[1] * 3
         pixels = np.empty(shape, np.uint8) if buffer is None else buffer[:size].reshape(shape)
-        limit = memory_bound(body, header) if limit is None else limit
+        limit = memory_bound(header, len(body), scale) if limit is None else limit
         if _jpeg.decode_rgb(body, _SIDE // scale, pixels, limit):
             return pixels
     return None
@@ -94,7 +121,7 @@ def decode_planes(
     """
     decoded = None
     if _jpeg is not None:
-        limit = memory_bound(body, header) if limit is None else limit
+        limit = memory_bound(header, len(body), scale) if limit is None else limit
         decoded = _jpeg.decode_planes(body, _SIDE // scale, coarse, limit)
     if decoded is None:
         return None

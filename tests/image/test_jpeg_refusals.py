@@ -11,7 +11,6 @@ import pytest
 import simplejpeg
 
 from img2ds.config.options import ImageOptions
-from img2ds.core.failure import Failure, Reason
 from img2ds.core.sample import Encoded
 from img2ds.image import decode
 from img2ds.image.transform import InspectedImage, Transformer
@@ -114,12 +113,11 @@ def test_what_is_declined_is_not_tried_twice(monkeypatch: pytest.MonkeyPatch) ->
 
     transformer = Transformer(ImageOptions(image_size=32))
     body = jpeg(photo(5, 48, 32))
-    found = transformer.inspect(body[: len(body) // 2])
+    half = len(body) // 2
+    found = transformer.inspect(body[:half] + body[half + 20 :])
     assert isinstance(found, InspectedImage)
     monkeypatch.setattr(decode, "decode_rgb", tried)
-    result = transformer.render(found)
-    assert isinstance(result, Failure)
-    assert result.reason == Reason.TRUNCATED_IMAGE
+    assert isinstance(transformer.render(found), Encoded)  # as browsers show it
 
 
 @pytest.mark.parametrize("sampling", [(0x42, 0x11, 0x11), (0x22, 0x21, 0x11), (0x11, 0x22, 0x11)])

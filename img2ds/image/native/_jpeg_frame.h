@@ -52,6 +52,7 @@ typedef struct {
     void *store;             /* the allocation that `coefficients` is in */
     int16_t *coefficients;   /* block after block */
     uint64_t *nonzero;       /* of each block a bit a coefficient, in zigzag order */
+    int kept;                /* coefficients that are kept of each block: 64, 1 (DC), or none */
     int8_t precision[BLOCK]; /* Al of the last scan of a coefficient; -1: none yet */
 } component_t;
 
@@ -63,6 +64,7 @@ typedef struct {
     component_t component[COMPONENTS];
     int components, width, height, h, v, mcus_x, mcus_y;
     int progressive, restart, jfif, adobe;
+    int only;         /* the one component whose coefficients this pass keeps; -1: all */
     int avx2;         /* whether to use AVX2 and BMI2 */
     uint8_t *scratch; /* the unstuffed data of a scan */
 } frame_t;

@@ -126,7 +126,10 @@ static ALWAYS int stored_block(component_t *component, reader_t *reader, const t
     if (!end || !is_word(component->predicted))
         return 0;
     coefficients[0] = (int16_t)component->predicted;
-    memcpy(block, coefficients, BLOCK * sizeof(int16_t));
+    if (component->kept == BLOCK)
+        memcpy(block, coefficients, BLOCK * sizeof(int16_t));
+    else
+        block[0] = coefficients[0];
     memset(coefficients, 0, BLOCK * sizeof(int16_t));
     *nonzero = end > 1 ? ~(uint64_t)0 : 0;
     return 1;
@@ -241,8 +244,8 @@ static ALWAYS int decode_block(const frame_t *frame, const scan_t *scan, compone
     const table_t *ac = frame->huffman[1][component->ac].table;
     if (!component->coefficients)
         return sequential_block(frame, component, reader, dc, ac, place(component, x, y));
-    int16_t *block = component->coefficients + index * BLOCK;
-    uint64_t *nonzero = component->nonzero + index;
+    int16_t *block = component->coefficients + index * (size_t)component->kept;
+    uint64_t *nonzero = component->nonzero + (component->kept == BLOCK ? index : 0);
     int done;
     if (!frame->progressive) {
         done = stored_block(component, reader, dc, ac, block, nonzero);

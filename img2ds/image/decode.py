@@ -24,8 +24,8 @@ from img2ds.image.headers.bmp import has_runs, rows_of
 from img2ds.image.headers.jpeg import has_end
 from img2ds.image.hidden import plain_avif, plain_tiff
 from img2ds.image.icc import early_conversion
-from img2ds.image.jpeg import decode_planes, decode_rgb
-from img2ds.image.jpeg_end import has_all_scans, is_whole, with_end
+from img2ds.image.jpeg import decode_rgb
+from img2ds.image.jpeg_end import is_whole, with_end
 from img2ds.image.jpeg_plain import plain_jpeg
 from img2ds.image.orient import Pixels
 from img2ds.image.png import decode_png, is_common
@@ -107,39 +107,19 @@ def decode(
 def _decode_jpeg(request: _Request) -> Pixels:
     header, scale = request.header, request.scale
     if header.channels == 3 and not request.declined:
-        pixels = _decode_natively(request, request.body)
+        pixels = decode_rgb(request.body, header, scale, request.buffer)
         if pixels is not None:
             return pixels
     body = plain_jpeg(request.body, header.channels)
-    whole = has_end(body)
-    if not whole:
-        body = with_end(body)
-        if len(body) > _MOST_DATA * sum(header.planes) + _SPARE or not has_all_scans(body):
-            raise DecodeError(CUT_SHORT, truncated=True)
-        # The extension accepts no scan that ends too soon.
-        pixels = _decode_natively(request, body)
-        if pixels is not None:
-            return pixels
     needed = libjpeg_memory(header, len(request.body), scale)
-    if not whole:
-        fits = request.memory is None or needed <= request.memory
+    if not has_end(body):
+        body = with_end(body)
+        most = _MOST_DATA * sum(header.planes) + _SPARE
+        fits = len(body) <= most and (request.memory is None or needed <= request.memory)
         if not fits or not is_whole(body, header):
             raise DecodeError(CUT_SHORT, truncated=True)
     request.check(needed)
     return decode_by_libjpeg(body, header, scale, request.buffer)
-
-
-def _decode_natively(request: _Request, body: bytes | bytearray) -> Pixels | None:
-    """Decode a JPEG by the extension; None if it declines."""
-    header, scale = request.header, request.scale
-    if header.channels == 1:
-        planes = decode_planes(body, header, scale)
-        return None if planes is None else planes.y
-    if header.channels != 3:
-        return None
-    size = 3 * -(-header.width // scale) * -(-header.height // scale)
-    fits = request.buffer is not None and size <= len(request.buffer)
-    return decode_rgb(body, header, scale, request.buffer if fits else None)
 
 
 def _decode_png(request: _Request) -> Pixels:

@@ -43,16 +43,16 @@ def is_whole(body: bytes, header: Header) -> bool:
     """Return whether all pixels of a JPEG are there.
 
     Args:
-        body: a plain JPEG by `with_end`, with all scans.
+        body: a plain JPEG by `with_end`.
     """
     data = body[: -len(_EOI)]
     size = None
     if header.width * header.height > _COMPARED:
         size = header.width // _SIDE, header.height // _SIDE
-    if not _is_sufficient(data, size):
+    if not _has_all_scans(data) or not _is_sufficient(data, size):
         return False
     shorter = data[:-_MAX_GARBAGE]
-    return not (has_all_scans(shorter) and _is_sufficient(shorter, size))
+    return not (_has_all_scans(shorter) and _is_sufficient(shorter, size))
 
 
 def _is_sufficient(data: bytes, size: tuple[int, int] | None) -> bool:
@@ -71,7 +71,7 @@ def _digest(body: bytes, size: tuple[int, int] | None) -> bytes | None:
         return None
 
 
-def has_all_scans(data: bytes) -> bool:
+def _has_all_scans(data: bytes) -> bool:
     """Return whether there are scans for all bits of all coefficients of a plain JPEG."""
     components: dict[int, list[int]] = {}  # of each coefficient the bits that are missing
     progressive, at = False, 0

@@ -58,6 +58,14 @@ static int passes_of(const frame_t *frame, const scan_t *scan, size_t planes, Py
     return -1;
 }
 
+/* What is returned for an image that is not decoded, or NULL on an exception. */
+static PyObject *declined(const frame_t *frame)
+{
+    if (PyErr_Occurred())
+        return NULL;
+    return frame && frame->fault != RARE ? PyLong_FromLong(frame->fault) : Py_NewRef(Py_None);
+}
+
 static int is_side(int side)
 {
     if (side == 1 || side == 2 || side == 4 || side == 8)
@@ -68,7 +76,8 @@ static int is_side(int side)
 
 PyDoc_STRVAR(decode_planes_doc,
 "decode_planes(body, side, coarse, limit)\n--\n\n"
-"Decode a JPEG to planes; None if it is declined.\n\n"
+"Decode a JPEG to planes. None if it is declined, CUT if it is cut short, UNSURE if it ends\n"
+"without EOI in a scan that this size does not need.\n\n"
 "side: pixels a side that a block is decoded to: 8, 4, 2 or 1.\n"
 "limit: bytes; an image is declined whose planes, coefficients and scans take more, those of one\n"
 "component at a time.\n"
@@ -106,8 +115,7 @@ static PyObject *decode_planes(PyObject *self, PyObject *args)
         Py_END_ALLOW_THREADS
     }
     if (!done) {
-        if (!PyErr_Occurred())
-            result = Py_NewRef(Py_None);
+        result = declined(frame);
         goto end;
     }
     planes = PyTuple_New(frame->components);
@@ -146,7 +154,7 @@ PyDoc_STRVAR(decode_rgb_doc,
 "side: pixels a side that a block is decoded to: 8, 4, 2 or 1.\n"
 "limit: bytes; an image is declined whose planes, coefficients and scans take more, those of one\n"
 "component at a time.\n\n"
-"Returns False if it is declined; the contents of `pixels` are then undefined.\n");
+"Returns True, or as `decode_planes`; the contents of `pixels` are then undefined.\n");
 
 static PyObject *decode_rgb(PyObject *self, PyObject *args)
 {
@@ -157,6 +165,7 @@ static PyObject *decode_rgb(PyObject *self, PyObject *args)
     scan_t scan;
     uint8_t *planes = NULL;
     frame_t *frame = NULL;
+    PyObject *result;
     if (!PyArg_ParseTuple(args, "y*iw*n", &body, &side, &pixels, &limit))
         return NULL;
     if (!is_side(side))
@@ -178,12 +187,13 @@ static PyObject *decode_rgb(PyObject *self, PyObject *args)
         Py_END_ALLOW_THREADS
     }
 end:
+    result = done ? Py_NewRef(Py_True) : declined(frame);
     free(planes);
     if (frame)
         free_frame(frame);
     PyBuffer_Release(&body);
     PyBuffer_Release(&pixels);
-    return PyErr_Occurred() ? NULL : PyBool_FromLong(done);
+    return result;
 }
 
 static int has_avx2(void)
@@ -226,7 +236,9 @@ PyMODINIT_FUNC PyInit__jpeg(void)
 {
     avx2 = has_avx2();
     PyObject *created = PyModule_Create(&module);
-    if (created && PyModule_AddIntConstant(created, "INTERFACE", 2) < 0)
+    if (created && (PyModule_AddIntConstant(created, "INTERFACE", 2) < 0 ||
+                    PyModule_AddIntConstant(created, "CUT", CUT) < 0 ||
+                    PyModule_AddIntConstant(created, "UNSURE", UNSURE) < 0))
         Py_CLEAR(created);
     return created;
 }

@@ -56,8 +56,14 @@ typedef struct {
     int8_t precision[BLOCK]; /* Al of the last scan of a coefficient; -1: none yet */
 } component_t;
 
+/* Why an image is declined: it is rare or damaged; cut short; or the data end without a marker in a
+ * scan that was skipped, so that nobody knows. */
+typedef enum { RARE, CUT, UNSURE } fault_t;
+
 typedef struct {
     const uint8_t *at, *end;
+    fault_t fault;
+    int open; /* whether the data have ended without EOI */
     uint16_t quant[4][BLOCK];
     int has_quant[4];
     huffman_t huffman[2][4]; /* DC and AC */

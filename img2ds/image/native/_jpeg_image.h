@@ -116,30 +116,39 @@ static int transform_coefficients(const frame_t *frame, const component_t *compo
     return 1;
 }
 
-/* Whether all bits of the lowest coefficients are there. Without them libjpeg smooths the image. */
+/* Whether all bits of the lowest coefficients are there. Without them libjpeg smooths the image. Of
+ * an image that ends without EOI, all bits of all coefficients. */
 static int has_all_bits(const frame_t *frame)
 {
+    const int count = frame->open ? BLOCK : 10;
     for (int i = 0; i < frame->components; i++) {
         const component_t *component = &frame->component[i];
+        if (frame->only >= 0 && i != frame->only)
+            continue; /* has a pass of its own */
         if (!frame->progressive) {
             if (!component->seen)
                 return 0;
             continue;
         }
-        for (int at = 0; at < 10; at++)
+        for (int at = 0; at < count; at++)
             if (component->precision[at])
                 return 0;
     }
     return 1;
 }
 
-/* Skip a scan whose coefficients are not needed. */
-static int skip_scan(frame_t *frame)
+/* Skip a scan whose coefficients are not needed. `elsewhere`: another pass reads it; else nobody
+ * knows whether one that nothing follows is whole. */
+static int skip_scan(frame_t *frame, int elsewhere)
 {
     for (;;) {
         const uint8_t *found = memchr(frame->at, 0xFF, (size_t)(frame->end - frame->at));
-        if (!found || frame->end - found < 2)
-            return 0;
+        if (!found || frame->end - found < 2) {
+            frame->fault = elsewhere ? RARE : UNSURE;
+            frame->open = 1;
+            frame->at = frame->end;
+            return elsewhere;
+        }
         frame->at = found;
         if (found[1] && (found[1] < 0xD0 || found[1] > 0xD7))
             return found[1] != 0xFF;
@@ -169,11 +178,15 @@ static int read_scans(frame_t *frame, scan_t *scan)
             (wanted && scans > 1 && !prepare_scan(frame, scan, 0)))
             return 0;
         const int needless = !wanted || (scan->first && scan->component[0]->side == 1);
-        if (!(needless ? skip_scan(frame) : read_scan(frame, scan)))
+        if (!(needless ? skip_scan(frame, !wanted) : read_scan(frame, scan)))
             return 0;
     }
-    if (found < 0 || !has_all_bits(frame))
+    if (found < 0)
         return 0;
+    if (!has_all_bits(frame)) {
+        frame->fault = frame->open ? CUT : RARE;
+        return 0;
+    }
     for (int i = 0; i < frame->components; i++) {
         component_t *component = &frame->component[i];
         if (!stored)
@@ -191,6 +204,8 @@ static void start_frame(frame_t *frame, const uint8_t *at, size_t size, uint8_t 
     memset(frame, 0, sizeof *frame);
     frame->at = at;
     frame->end = at + size;
+    while (size && at[size - 1] == 0xFF) /* an end that was filled up */
+        frame->end--, size--;
     frame->adobe = frame->only = -1;
     frame->scratch = scratch;
     frame->avx2 = avx2;

@@ -12,10 +12,10 @@ import math
 from dataclasses import dataclass
 
 from img2ds.congestion.machine import Floats
-from img2ds.congestion.rounds import Recent
+from img2ds.congestion.rounds import Recent, RoundTrip
 from img2ds.congestion.signals import SLOW_BODY, Signal
 
-#: Rows in progress on a machine at first.
+#: Rows in progress on a machine at first, where round trips are short.
 FIRST_WINDOW = 64.0
 #: Rows that are always allowed.
 MIN_WINDOW = 4.0
@@ -66,6 +66,7 @@ class LinkControl:
         self.throughput = 0.0
         self._full_window = math.inf  # the level of the last cut
         self._recent = Recent()
+        self._trip = RoundTrip()
         self._cut: _Cut | None = None
         self._believed_until = -math.inf
         self._now: float | None = None
@@ -79,6 +80,7 @@ class LinkControl:
         seconds = 0.0 if self._now is None else now - self._now
         self._now = now
         self._recent.add(now, totals)
+        self._trip.add(totals)
         growth = self._recent.growth()
         if self._recent.seconds > 0:
             self.throughput = float(growth[Signal.BODY_BYTES]) / self._recent.seconds
@@ -112,6 +114,8 @@ class LinkControl:
         self._recent.clear()
 
     def _grow(self, seconds: float, slow: float, fast: float, *, arriving: bool) -> None:
+        if not self.limited and not slow:
+            self.window = max(self.window, min(FIRST_WINDOW * self._trip.stretch, self.ceiling))
         ended = float(self._recent.step()[Signal.FAST_BODIES])
         if not ended or slow > FULL * fast:
             return

@@ -20,7 +20,7 @@ SILENCE, SILENCE_WITHOUT_ROUTE = 4.0, 0.5
 PROBE_AGAIN, FIRST_PAUSE, MAX_PAUSE = 5.0, 0.5, 5.0
 
 #: Seconds without a page of the portal after which it is gone; rows ask a few at a time meanwhile.
-PORTAL_ENDS, PORTAL_ROWS = 2.0, 4.0
+PORTAL_ENDS, PORTAL_ROWS = 1.0, 4.0
 
 
 class Outage(IntEnum):

@@ -129,6 +129,7 @@ class NetworkPath:
             cell[Signal.ALL_RETRANSMITTED] += 1
         else:
             cell[Signal.CLEAN_CONNECTS] += 1
+            cell[Signal.CONNECT_SECONDS] += seconds
             before = seconds if self._connect_seconds is None else self._connect_seconds
             self._connect_seconds = before + SMOOTHING * (seconds - before)
 

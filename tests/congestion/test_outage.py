@@ -110,7 +110,7 @@ def test_a_portal_is_over_when_its_pages_end() -> None:
     network = Network()
     network.update(ANSWERS=3, PORTAL_PAGES=3)
     assert network.outage() is Outage.PORTAL
-    network.update(1.0, ANSWERS=1)
+    network.update(PORTAL_ENDS / 2, ANSWERS=1)
     assert network.outage() is Outage.PORTAL
     network.update(PORTAL_ENDS, ANSWERS=1)
     assert network.outage() is Outage.NONE

@@ -34,8 +34,11 @@ BELIEVED = 60.0
 #: Rows more for each body that was not slow, as long as most rows wait for something else: round
 #: trips of half a second would keep the link empty for long otherwise.
 STARTING_GROWTH = 3.0
-#: Growth a second, as a factor: below the level of the last cut, above it, and above it while no
-#: body is slow.
+#: Bodies that arrive within this time on average are quick: the link bears more, whatever it bore
+#: before. And how many must have ended in the last second.
+QUICK_BODY, MIN_QUICK = 0.5, 3
+#: Growth a second, as a factor: below the level of the last cut or while bodies are quick, above
+#: it, and above it while no body is slow.
 FAST_GROWTH, SLOW_GROWTH, CALM_GROWTH = 1.6, 1.04, 1.2
 
 
@@ -84,17 +87,16 @@ class LinkControl:
         growth = self._recent.growth()
         if self._recent.seconds > 0:
             self.throughput = float(growth[Signal.BODY_BYTES]) / self._recent.seconds
-        if self._cut is not None and now < self._cut.when + SETTLING:
+        quick = self._is_quick(totals)
+        if self._cut is not None and now < self._cut.when + SETTLING and not quick:
             return
         slow, fast = float(growth[Signal.SLOW_BODIES]), float(growth[Signal.FAST_BODIES])
         loaded = totals[Signal.REQUESTS] >= LOADED * self.window and now >= self._believed_until
-        if loaded and slow >= MIN_SLOW and slow > FULL * (slow + fast):
+        if loaded and slow >= MIN_SLOW and slow > FULL * (slow + fast) and not quick:
             self._reduce(now, totals)
         else:
             self._cut = None
-            # Where most rows wait for bodies, the link may be full already.
-            arriving = totals[Signal.BODIES] > 0.5 * totals[Signal.REQUESTS]
-            self._grow(seconds, slow, fast, arriving=bool(arriving))
+            self._grow(seconds, slow, fast, quick=quick)
 
     def restart(self) -> None:
         """Begin anew, after an outage."""
@@ -113,16 +115,22 @@ class LinkControl:
         self._full_window = self.window
         self._recent.clear()
 
-    def _grow(self, seconds: float, slow: float, fast: float, *, arriving: bool) -> None:
+    def _is_quick(self, totals: Floats) -> bool:
+        """Return whether bodies are quick: the link of a train or a phone is another one soon."""
+        ended = float(self._recent.lately(1.0)[Signal.FAST_BODIES])
+        # By Little's law, as many arrive at once as end in a second, times the seconds each takes.
+        return ended >= MIN_QUICK and float(totals[Signal.BODIES]) < QUICK_BODY * ended
+
+    def _grow(self, seconds: float, slow: float, fast: float, *, quick: bool) -> None:
         if not self.limited and not slow:
             self.window = max(self.window, min(FIRST_WINDOW * self._trip.stretch, self.ceiling))
         ended = float(self._recent.step()[Signal.FAST_BODIES])
-        if not ended or slow > FULL * fast:
+        if not ended or (slow > FULL * fast and not quick):
             return
         if not self.limited:
             self.window = max(self.window, min(self.window + STARTING_GROWTH * ended, self.ceiling))
             return
-        if self.window < self._full_window:
+        if quick or self.window < self._full_window:
             growth = FAST_GROWTH
         else:
             growth = SLOW_GROWTH if slow else CALM_GROWTH

@@ -66,6 +66,12 @@ class Recent:
         growth: Floats = self._samples[-1][1] - self._samples[0][1]
         return growth
 
+    def lately(self, seconds: float) -> Floats:
+        """Return how much every number grew in the last seconds, of which there are `SPAN`."""
+        now, totals = self._samples[-1]
+        growth: Floats = totals - self._at(now - seconds)
+        return growth
+
     def cohort(self, early: int, late: int, delay: float) -> tuple[float, float]:
         """Return how much two numbers grew that count the same things, one of them later.
 

@@ -27,8 +27,9 @@ LOADED = 0.4
 CUT = 0.5
 #: Seconds after a cut until its effect shows: what is under way has to end.
 SETTLING = 2 * SLOW_BODY
-#: Where a cut lowered the throughput below this part, the link was not full.
-NOT_FULL = 0.7
+#: Where a cut lowered the throughput below this part, the link was not full: if bodies arrive about
+#: as fast as before, each. Else the link has become thinner.
+NOT_FULL, AS_FAST = 0.7, 0.75
 #: Seconds for which that is believed.
 BELIEVED = 60.0
 #: Rows more for each body that was not slow, as long as most rows wait for something else: round
@@ -44,11 +45,16 @@ FAST_GROWTH, SLOW_GROWTH, CALM_GROWTH = 1.6, 1.04, 1.2
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """A cut whose effect is not known yet, and what was before it; bytes a second."""
+    """A cut whose effect is not known yet, and what was before it; bytes a second.
+
+    Attributes:
+        each: of each body.
+    """
 
     when: float
     window: float
     throughput: float
+    each: float
 
 
 class LinkControl:
@@ -105,12 +111,14 @@ class LinkControl:
 
     def _reduce(self, now: float, totals: Floats) -> None:
         cut = self._cut
-        if cut is not None and self.throughput < NOT_FULL * cut.throughput:
+        arriving = max(float(totals[Signal.BODIES]), MIN_WINDOW)
+        each = self.throughput / arriving
+        slower = cut is not None and self.throughput < NOT_FULL * cut.throughput
+        if cut is not None and slower and each >= AS_FAST * cut.each:
             self.window, self._full_window, self._cut = cut.window, math.inf, None
             self._believed_until = now + BELIEVED
             return
-        arriving = max(float(totals[Signal.BODIES]), MIN_WINDOW)
-        self._cut = _Cut(now, self.window, self.throughput)
+        self._cut = _Cut(now, self.window, self.throughput, each)
         self.window = max(min(self.window, arriving) * CUT, MIN_WINDOW)
         self._full_window = self.window
         self._recent.clear()

@@ -14,7 +14,7 @@ the larger of that run's time and the strictest limit, plus the time in which no
 | retransmissions | the longest wait of any connection: SYNs are sent again after 1, 3, 7 s |
 | resolver | names / rate; cold names in the list's order, so many at once |
 | CDN | its rows / rate; its rows x (a round trip and the mean answer time) / connections at once |
-| dead, waking hosts | the time a host takes to wake up; for dead ones a SYN and its retransmission more |
+| dead, waking hosts | the time a host takes to wake up; for dead ones a SYN's retransmission more |
 """
 
 from __future__ import annotations

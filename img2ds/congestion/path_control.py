@@ -140,11 +140,16 @@ class PathControl:
         self._grow(seconds)
 
     def restart(self) -> None:
-        """Begin anew, after an outage: the path may be another one."""
+        """Begin anew, after an outage: the path may be another one.
+
+        What happened before the next `update` does not count: the SYNs that ended the outage were
+        sent in it.
+        """
         self.window, self.rate = FIRST_WINDOW, math.inf
         self._refused_window = self._refused_rate = math.inf
         self._ambient, self._cut = 0.0, None
         self._begin_epoch()
+        self._recent = Recent()
 
     def _without_effect(self, now: float, cut: _Cut, loss: float) -> None:
         """Cut harder; when nothing has an effect, the loss is the line's own."""

@@ -224,6 +224,9 @@ class NetworkPath:
         count = 0.0
         if limits[Limit.CONNECTIONS]:
             excess = self.connections.taken() - limits[Limit.CONNECTIONS]
+            if self.drops_syns:
+                # A SYN that was dropped is sent again soon, and closing takes a round trip.
+                excess += machine.total(Signal.OVERDUE)
             count = machine.total(Signal.WAITING_CONNECT) + max(excess, 0.0)
         if limits[Limit.IDLE]:
             count = max(count, machine.total(Signal.IDLE) - limits[Limit.IDLE])

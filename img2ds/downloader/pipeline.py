@@ -202,6 +202,8 @@ class Pipeline:
         if outcome.reason in RESOLVING:
             # Its host is not to blame: the host's other rows need not wait for this one.
             self.scheduler.record_response(row)
+        elif outcome.reason in CONNECTING:
+            row.started = -1.0  # nothing was learned of its host: one row asks it first, again
         if self._controller.outage is not Outage.NONE:
             self.scheduler.retry(row, LOCAL_RETRY_DELAY)
             return

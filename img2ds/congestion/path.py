@@ -95,6 +95,11 @@ class NetworkPath:
         return self.machine.limits[Limit.DROPS] > 0
 
     @property
+    def impatient(self) -> bool:
+        """Whether a response that does not come is asked for again: see `Patience`."""
+        return self.machine.limits[Limit.IMPATIENT] > 0
+
+    @property
     def two_syns(self) -> float:
         """Seconds in which a host that is there answers a SYN or its retransmission, at most."""
         if self._connect_seconds is None:

@@ -53,6 +53,7 @@ class Limit(IntEnum):
     REQUESTS = auto()  #: most rows in progress
     DNS = auto()  #: most questions in flight
     DNS_RATE = auto()  #: most questions a second
+    IMPATIENT = auto()  #: 1 when a response that is late was lost, for others come in time
     EPOCH = auto()  #: counts the cuts of `CONNECTIONS`: what began before one says nothing of it
     OUTAGE_SINCE = auto()  #: when an outage began, in Unix time; 0 without one
     OUTAGE_KIND = auto()  #: a value of `outage.Outage`

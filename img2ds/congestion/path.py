@@ -138,6 +138,17 @@ class NetworkPath:
             before = seconds if self._connect_seconds is None else self._connect_seconds
             self._connect_seconds = before + SMOOTHING * (seconds - before)
 
+    def established(self) -> Callable[[], None]:
+        """Count a connection that has passed the gate. Returns what to call when it is closed."""
+        cell = self.machine.cell
+        cell[Signal.ESTABLISHED] += 1
+
+        def closed() -> None:
+            cell[Signal.ESTABLISHED] -= 1
+            self.connections.leave()
+
+        return closed
+
     def refused(self, address: Address) -> None:
         """Note a connection attempt that was answered with a refusal or a reset."""
         self.machine.cell[Signal.ANSWERS] += 1

@@ -32,7 +32,8 @@ class Signal(IntEnum):
 
     OPEN = auto()  #: sockets of connections: connecting, in use, idle
     CONNECTING = auto()  #: those that wait for a SYN-ACK
-    OVERDUE = auto()  #: those of them that wait for much longer than others did
+    ESTABLISHED = auto()  #: those that are connected
+    OVERDUE = auto()  #: those of `CONNECTING` that wait for much longer than others did
     IDLE = auto()  #: those that are kept alive
     REQUESTS = auto()  #: rows in progress
     BODIES = auto()  #: bodies that are arriving

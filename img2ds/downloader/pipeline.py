@@ -55,8 +55,6 @@ LOCAL_RETRIES, LOCAL_RETRY_DELAY, MAX_LOCAL_RETRY_DELAY = 20, 1.0, 15.0
 UNCLEAR_RETRIES, UNCLEAR_RETRY_DELAY = 2, 1.0
 #: Seconds before a failure that are evidence, too: some attempts fail at once.
 MIN_EVIDENCE = 3.0
-#: Seconds by which a time limit may be noticed late on a busy machine.
-LATENESS = 0.25
 #: Rows active at once at a host that has not responded yet. The next row gains by the wait, too: it
 #: finds an open connection.
 FIRST_LIMIT = 1
@@ -163,6 +161,8 @@ class Pipeline:
         if isinstance(outcome, Failure) and context.page is not None:
             self._pages.add(now, row, outcome, context.page)
         else:
+            if isinstance(outcome, Failure) and outcome.reason in CONNECTING:
+                started = slot.since  # before that, it waited until it might connect
             self._settle(row, outcome, self._attribute(row, outcome, started))
         self._pages.release(now, idle=not self._busy and not self._slots.waits)
 
@@ -192,8 +192,6 @@ class Pipeline:
         if not isinstance(outcome, Failure) or outcome.reason not in OF_THE_NETWORK:
             return Fault.ROW
         now = trio.current_time()
-        if outcome.reason in CONNECTING:  # before that, it waited until it might connect
-            started = max(started, now - self._network.timeout - LATENESS)
         started = min(started, now - MIN_EVIDENCE)
         row.clear_for = 0.0
         controller = self._controller

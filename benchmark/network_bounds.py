@@ -14,7 +14,7 @@ the larger of that run's time and the strictest limit, plus the time in which no
 | retransmissions | the longest wait of any connection: SYNs are sent again after 1, 3, 7 s |
 | resolver | names / rate; cold names in the list's order, so many at once |
 | CDN | its rows / rate; its rows x (a round trip and the mean answer time) / connections at once |
-| dead, waking hosts | the time a host takes to wake up; for dead ones, at least a time-out |
+| dead, waking hosts | the time a host takes to wake up; for dead ones a SYN's retransmission more |
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _SEGMENT, _HEADERS, _SYN, _HEAD = 1448, 52, 60, 110
 #: Bytes of a request.
 _REQUEST = 200
 _ANSWER = sum(DELAY) / 2
+#: Seconds after which a SYN is sent again (RFC 6298 2.1).
+_SYN_AGAIN = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +145,11 @@ def _cdn(world: World, rows: Rows) -> float:
 
 
 def _hosts(world: World) -> float:
-    dead, wake_after = world.hosts.dead, world.path.wake_after
-    return max(
-        NetworkOptions().timeout if dead else 0.0, wake_after if dead or world.hosts.waking else 0.0
-    )
+    wake_after = world.path.wake_after
+    if world.hosts.dead:
+        # One SYN may be lost on any line: only two tell a dead host from one that woke up.
+        return max(NetworkOptions().timeout, wake_after + _SYN_AGAIN + world.path.rtt)
+    return wake_after if world.hosts.waking else 0.0
 
 
 def _waiting(world: World) -> float:

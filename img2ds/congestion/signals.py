@@ -12,6 +12,7 @@ class Signal(IntEnum):
     """A number in a worker's cell. Counters only grow; gauges, from `OPEN` on, say what is now."""
 
     CLEAN_CONNECTS = 0  #: connections that needed one SYN
+    CONNECT_SECONDS = auto()  #: seconds that these took in all
     RETRANSMITTED_CONNECTS = auto()  #: those that needed more, begun since the last cut
     ALL_RETRANSMITTED = auto()  #: those that needed more
     OVERDUE_CONNECTS = auto()  #: attempts that took much longer than others, answered or not

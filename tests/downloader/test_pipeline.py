@@ -125,7 +125,7 @@ def test_a_dead_host_with_one_row_costs_two_waits() -> None:
 def test_retries_do_not_repeat_what_was_asked_for_others() -> None:
     rows = Rows([f"http://dead/{number}" for number in range(5)])
     fetcher = Fetcher(lambda url, number: TIMED_OUT)
-    assert download(rows, fetcher, retries=1) == pytest.approx(13 + 7 + 2 * SHORT)
+    assert download(rows, fetcher, retries=1) == pytest.approx(13 + 2 * SHORT)
     assert len(fetcher.asked) == 3
 
 

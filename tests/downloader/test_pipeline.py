@@ -16,7 +16,7 @@ from img2ds.congestion.machine import Machine
 from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.core.sample import Fetched
-from img2ds.downloader.pipeline import Pipeline
+from img2ds.downloader.pipeline import MIN_EVIDENCE, Pipeline
 from img2ds.downloader.renderer import Renderer
 from img2ds.downloader.shard import Shard
 from img2ds.downloader.silence import SHORT
@@ -121,6 +121,27 @@ def test_a_dead_host_with_one_row_costs_two_waits() -> None:
     fetcher = Fetcher(lambda url, number: TIMED_OUT)
     assert download(Rows(["http://dead/"]), fetcher) == pytest.approx(13 + SHORT)
     assert len(fetcher.asked) == 2
+
+
+def test_the_wait_before_connecting_is_no_evidence_of_a_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A row that waited for its name in an outage connects after it."""
+    spans = []
+
+    def was_out(controller: Controller, started: float) -> bool:
+        spans.append(trio.current_time() - started)
+        return False
+
+    class Waiting(Fetcher):
+        async def fetch(self, url: str | None, context: FetchContext) -> Fetched | Failure:
+            async with context.connecting:
+                await trio.sleep(20)
+            return await super().fetch(url, context)
+
+    monkeypatch.setattr(Controller, "was_out", was_out)
+    download(Rows(["http://dead/"]), Waiting(lambda url, number: TIMED_OUT))
+    assert spans == pytest.approx([10, MIN_EVIDENCE])
 
 
 def test_retries_do_not_repeat_what_was_asked_for_others() -> None:

@@ -173,6 +173,7 @@ class _Run:
             renderer.close()
             resolver.close()
             names.close()
+            silences.close()
             await fetcher.aclose()
 
     def _give_up(self, controller: Controller) -> None:

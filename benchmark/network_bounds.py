@@ -7,7 +7,8 @@ the larger of that run's time and the strictest limit, plus the time in which no
 
 | limit | seconds |
 |---|---|
-| slots | requests x (two round trips and the mean answer time) / slots of all processes |
+| slots | requests x (two round trips and the mean answer time), and a round trip for each name, |
+|  | / slots of all processes |
 | NAT | connections x the time each holds its entry / entries; with a linger, whole tables in turn |
 | SYN rate | connections / rate |
 | link | bytes on the wire / mean rate, in either direction |
@@ -91,7 +92,8 @@ def bound_of(world: World, rows: Rows, processes: int) -> Bound:
 
 def _slots(world: World, rows: Rows, processes: int) -> float:
     slots = NetworkOptions().thread_count * processes
-    return len(rows.urls) * (2 * world.path.rtt + _ANSWER) / slots
+    rtt = world.path.rtt
+    return (len(rows.urls) * (2 * rtt + _ANSWER) + rows.names * rtt) / slots
 
 
 def _connections(world: World, rows: Rows) -> int:

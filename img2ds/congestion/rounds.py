@@ -13,8 +13,9 @@ from img2ds.congestion.signals import Signal
 #: Seconds that rates are averaged over.
 SPAN = 4.0
 #: Seconds of a round trip for which the first windows are made, and by how much they are stretched
-#: for longer ones at most: a row takes as many times longer, so as many more make the same load.
-SHORT_TRIP, MAX_STRETCH = 0.1, 8.0
+#: for long ones at most: a row takes as many times longer, so as many more make the same load.
+#: Shorter ones than a satellite's may be the delays of a busy machine.
+SHORT_TRIP, LONG_TRIP, MAX_STRETCH = 0.1, 0.4, 8.0
 #: Connections by which a round trip is measured.
 MIN_TRIPS = 8
 
@@ -39,9 +40,9 @@ class RoundTrip:
     @property
     def stretch(self) -> float:
         """By how much longer round trips stretch a first window; 1 until they are known."""
-        if math.isinf(self._seconds):
+        if math.isinf(self._seconds) or self._seconds < LONG_TRIP:
             return 1.0
-        return min(max(self._seconds / SHORT_TRIP, 1.0), MAX_STRETCH)
+        return min(self._seconds / SHORT_TRIP, MAX_STRETCH)
 
 
 class Recent:

@@ -31,6 +31,7 @@ class Trips:
 def test_long_round_trips_stretch_a_window() -> None:
     assert Trips().connect(MIN_TRIPS, 0.6) == pytest.approx(6.0)
     assert Trips().connect(MIN_TRIPS, 0.03) == 1.0
+    assert Trips().connect(MIN_TRIPS, 0.3) == 1.0
     assert Trips().connect(MIN_TRIPS, 9.0) == MAX_STRETCH
 
 

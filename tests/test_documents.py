@@ -77,8 +77,9 @@ def test_flags_exist(document: Path) -> None:
         assert flag in flags or flag.replace("--no", "--", 1) in flags, f"there is no {flag}"
 
 
-def test_every_reason_is_listed() -> None:
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("document", ["README.md", "docs/troubleshooting.md"])
+def test_every_reason_is_listed(document: str) -> None:
+    text = (ROOT / document).read_text()
     for reason in Reason:
         if reason.value not in UNDOCUMENTED:
             assert f"`{reason.value}`" in text, reason.value

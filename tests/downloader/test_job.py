@@ -440,7 +440,7 @@ def test_codecs_do_not_write_on_the_screen(tmp_path: Path) -> None:
         (tmp_path / "list.txt").write_text("http://h.example/photo/0.png\n")
         process = start(flags(address, tmp_path / "list.txt", tmp_path / "out"))
         _, errors = process.communicate()
-    assert process.returncode == 0
+    assert process.returncode == 3
     assert errors.splitlines()[0].startswith("shard 00000: ")
     assert len(errors.splitlines()) == 1
 

@@ -21,6 +21,7 @@ from img2ds.congestion.machine import Floats
 from img2ds.congestion.outage import PORTAL_ROWS, Outage, OutageControl, Wants
 from img2ds.congestion.path import NetworkPath
 from img2ds.congestion.path_control import PathControl
+from img2ds.congestion.patience import Patience
 from img2ds.congestion.signals import Limit, Signal
 from img2ds.report.condition import Condition
 
@@ -66,6 +67,7 @@ class Controller:
         self._link = LinkControl(math.inf)
         self._dns = DnsControl()
         self._outage = OutageControl()
+        self._patience = Patience()
         if self._machine.leads():
             self._write()
 
@@ -159,6 +161,8 @@ class Controller:
             self._outage.probed(trio.current_time(), answered, machine.totals(), asked_host)
         self._note_outage(before)
         self._write()
+        loses = self._connections.lossy or self._link.limited
+        machine.limits[Limit.IMPATIENT] = self._patience.update(now, totals, loses=loses)
         self._send_canary(now, totals, nursery)
         bound, figure = find_bound(
             totals, self._connections, self._link, self._dns, self._outage.outage

@@ -232,9 +232,9 @@ class HostControl:
             fields[at + Field.RATE] = max(accepted, 1.0)
             return
         if self.table.active(place) > SLOW_ROWS * accepted:
-            # Bodies take long, on a full link say: the host has taken more than have ended.
-            taken = self._responses.taken(at, since) / max(now - since, 0.5)
-            accepted = max(accepted, taken)
+            # Bodies take long, on a full link say: the host has taken more than have ended, and
+            # what it refused was a burst.
+            accepted = max(accepted, self._responses.taken(at, now))
         accepted = min(accepted, fields[at + Field.RATE])
         fields[at + Field.REFUSED_RATE] = max(accepted, MIN_RATE)
         fields[at + Field.RATE] = max(accepted * CUT, MIN_RATE)

@@ -26,9 +26,17 @@ class HostResponses:
         """Return how many rows were accepted since then, `BUCKET` * `BUCKETS` seconds at most."""
         return self._since(at, Field.ACCEPTED, since)
 
-    def taken(self, at: int, since: float) -> float:
-        """Return how many rows started since then and were not refused, or not yet."""
-        return self._since(at, Field.STARTED, since) - self._since(at, Field.REFUSED, since)
+    def taken(self, at: int, now: float) -> float:
+        """Return how many rows started in one second lately and were not refused, or not yet."""
+        fields, last = self._fields, int(now / BUCKET)
+        starts = [0.0] * BUCKETS
+        for number in range(at, at + BUCKETS):
+            age = last - int(fields[number + Field.BUCKET_TIMES])
+            if 0 <= age < BUCKETS:
+                starts[age] = fields[number + Field.STARTED]
+        second = round(1 / BUCKET)
+        most = max(sum(starts[age : age + second]) for age in range(BUCKETS - second + 1))
+        return most - self._since(at, Field.REFUSED, now - 1.0)
 
     def _since(self, at: int, field: Field, since: float) -> float:
         fields, first = self._fields, int(since / BUCKET)

@@ -17,8 +17,9 @@ from img2ds.congestion.signals import SLOW_BODY, Signal
 
 #: Rows in progress on a machine at first, where round trips are short.
 FIRST_WINDOW = 64.0
-#: Rows that are always allowed.
-MIN_WINDOW = 4.0
+#: Rows that are always allowed; and those more that would be quick bodies at the best rate lately,
+#: of which this part is left after a second: a phone's link is another one soon.
+MIN_WINDOW, REMEMBERED = 4.0, 0.95
 #: Share of slow bodies that shows a full link, and how many there must be at least.
 FULL, MIN_SLOW = 0.5, 5
 #: Part of the window that must be in use: few slow bodies at the end of a list fill no link.
@@ -38,9 +39,9 @@ STARTING_GROWTH = 3.0
 #: Bodies that arrive within this time on average are quick: the link bears more, whatever it bore
 #: before. And how many must have ended in the last second.
 QUICK_BODY, MIN_QUICK = 0.5, 3
-#: Growth a second, as a factor: below the level of the last cut or while bodies are quick, above
-#: it, and above it while no body is slow.
-FAST_GROWTH, SLOW_GROWTH, CALM_GROWTH = 1.6, 1.04, 1.2
+#: Growth a second, as a factor: while bodies are quick, below the level of the last cut, above it,
+#: and above it while no body is slow.
+QUICK_GROWTH, FAST_GROWTH, SLOW_GROWTH, CALM_GROWTH = 3.0, 1.6, 1.04, 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class LinkControl:
         self.window = FIRST_WINDOW
         self.throughput = 0.0
         self._full_window = math.inf  # the level of the last cut
+        self._best = 0.0  # bodies a second, lately
         self._recent = Recent()
         self._trip = RoundTrip()
         self._cut: _Cut | None = None
@@ -93,7 +95,7 @@ class LinkControl:
         growth = self._recent.growth()
         if self._recent.seconds > 0:
             self.throughput = float(growth[Signal.BODY_BYTES]) / self._recent.seconds
-        quick = self._is_quick(totals)
+        quick = self._is_quick(seconds, totals)
         if self._cut is not None and now < self._cut.when + SETTLING and not quick:
             return
         slow, fast = float(growth[Signal.SLOW_BODIES]), float(growth[Signal.FAST_BODIES])
@@ -119,13 +121,15 @@ class LinkControl:
             self._believed_until = now + BELIEVED
             return
         self._cut = _Cut(now, self.window, self.throughput, each)
-        self.window = max(min(self.window, arriving) * CUT, MIN_WINDOW)
+        least = MIN_WINDOW + QUICK_BODY * self._best
+        self.window = min(self.window, max(min(self.window, arriving) * CUT, least))
         self._full_window = self.window
         self._recent.clear()
 
-    def _is_quick(self, totals: Floats) -> bool:
-        """Return whether bodies are quick: the link of a train or a phone is another one soon."""
+    def _is_quick(self, seconds: float, totals: Floats) -> bool:
+        """Return whether bodies are quick, and remember how many end in a second."""
         ended = float(self._recent.lately(1.0)[Signal.FAST_BODIES])
+        self._best = max(ended, self._best * REMEMBERED**seconds)
         # By Little's law, as many arrive at once as end in a second, times the seconds each takes.
         return ended >= MIN_QUICK and float(totals[Signal.BODIES]) < QUICK_BODY * ended
 
@@ -138,7 +142,9 @@ class LinkControl:
         if not self.limited:
             self.window = max(self.window, min(self.window + STARTING_GROWTH * ended, self.ceiling))
             return
-        if quick or self.window < self._full_window:
+        if quick:
+            growth = QUICK_GROWTH
+        elif self.window < self._full_window:
             growth = FAST_GROWTH
         else:
             growth = SLOW_GROWTH if slow else CALM_GROWTH

@@ -95,6 +95,11 @@ class NetworkPath:
         return self.machine.limits[Limit.DROPS] > 0
 
     @property
+    def impatient(self) -> bool:
+        """Whether a response that does not come is asked for again: see `Patience`."""
+        return self.machine.limits[Limit.IMPATIENT] > 0
+
+    @property
     def two_syns(self) -> float:
         """Seconds in which a host that is there answers a SYN or its retransmission, at most."""
         if self._connect_seconds is None:
@@ -132,6 +137,17 @@ class NetworkPath:
             cell[Signal.CONNECT_SECONDS] += seconds
             before = seconds if self._connect_seconds is None else self._connect_seconds
             self._connect_seconds = before + SMOOTHING * (seconds - before)
+
+    def established(self) -> Callable[[], None]:
+        """Count a connection that has passed the gate. Returns what to call when it is closed."""
+        cell = self.machine.cell
+        cell[Signal.ESTABLISHED] += 1
+
+        def closed() -> None:
+            cell[Signal.ESTABLISHED] -= 1
+            self.connections.leave()
+
+        return closed
 
     def refused(self, address: Address) -> None:
         """Note a connection attempt that was answered with a refusal or a reset."""
@@ -224,6 +240,9 @@ class NetworkPath:
         count = 0.0
         if limits[Limit.CONNECTIONS]:
             excess = self.connections.taken() - limits[Limit.CONNECTIONS]
+            if self.drops_syns:
+                # A SYN that was dropped is sent again soon, and closing takes a round trip.
+                excess += machine.total(Signal.OVERDUE)
             count = machine.total(Signal.WAITING_CONNECT) + max(excess, 0.0)
         if limits[Limit.IDLE]:
             count = max(count, machine.total(Signal.IDLE) - limits[Limit.IDLE])

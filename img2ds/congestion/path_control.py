@@ -168,7 +168,7 @@ class PathControl:
         growth = self._recent.growth()
         made = float(growth[Signal.CLEAN_CONNECTS] + growth[Signal.ALL_RETRANSMITTED])
         rate = made / max(self._recent.seconds, 0.1)
-        established = self._recent.highest(Signal.OPEN, Signal.CONNECTING)
+        established = self._recent.highest(Signal.ESTABLISHED)
         if step is _Step.HALF:
             established, rate = 0.5 * established, 0.5 * rate
         if step is _Step.LESS:

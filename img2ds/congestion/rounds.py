@@ -95,10 +95,9 @@ class Recent:
         growth: Floats = self._samples[-1][1] - self._samples[-2][1]
         return growth
 
-    def highest(self, *places: int) -> float:
-        """Return the highest value of the first number less the others."""
-        first, *others = places
-        return max(float(t[first] - sum(t[o] for o in others)) for _, t in self._samples)
+    def highest(self, place: int) -> float:
+        """Return the highest value of a number."""
+        return max(float(totals[place]) for _, totals in self._samples)
 
     def clear(self) -> None:
         """Forget all but the last sample."""

@@ -213,8 +213,8 @@ class Hosts(Generic[RowT]):
     def record_silence(self, row: RowT, clear_for: float = math.inf) -> Silent:
         """Note that an active row's host has not answered its connection attempt.
 
-        The caller has made sure that the network is not to blame. Only the last active row of a
-        host counts: a host that was busy when it fell silent is asked by one row from then on.
+        The caller has made sure that the network is not to blame. A host that was busy when it
+        fell silent is asked by one row from then on.
 
         Args:
             clear_for: seconds for which the network has not been to blame, if not for the whole
@@ -224,11 +224,10 @@ class Hosts(Generic[RowT]):
         row.silences += 1
         self._stop_counting(host)
         host.open = False
-        before = number = self._silences.count(row.host)
-        if host.active == 1:
-            started = max(row.started, now - clear_for)
-            many = len(host.waiting) >= MANY_ROWS
-            number = self._silences.add(row.host, started, now, many)
+        before = self._silences.count(row.host)
+        started = max(row.started, now - clear_for)
+        many = len(host.waiting) >= MANY_ROWS
+        number = self._silences.add(row.host, started, now, many)
         again = number == 1 if number > before else row.silences == 1
         if again:
             self._give_back(host, row, first=True)
@@ -273,7 +272,7 @@ class Hosts(Generic[RowT]):
         if host.open or not self._silences:
             return False
         number = self._silences.count(host.name)
-        if number != host.silences:
+        if number != host.silences and not host.active:  # nobody may be answered yet
             host.silences = number
             host.sharing = min(len(host.waiting), sharing(number) - 1)
         return host.sharing > 0

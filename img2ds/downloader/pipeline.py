@@ -145,6 +145,8 @@ class Pipeline:
         self._busy += 1
         with self._budget.lease() as lease:
             deadline = Deadline(self._network.timeout, self._network.max_time)
+            if not row.asked_again:
+                deadline.gives_up = partial(self._asks_again, row)
             on_response = partial(self.scheduler.record_response, row)
             may_keep = partial(self.scheduler.may_keep, row)
             context = FetchContext(lease, deadline, slot, slot.waiting, on_response, may_keep)
@@ -159,8 +161,15 @@ class Pipeline:
         if isinstance(outcome, Failure) and context.page is not None:
             self._pages.add(now, row, outcome, context.page)
         else:
+            if isinstance(outcome, Failure) and outcome.reason in CONNECTING:
+                started = slot.since  # before that, it waited until it might connect
             self._settle(row, outcome, self._attribute(row, outcome, started))
         self._pages.release(now, idle=not self._busy and not self._slots.waits)
+
+    def _asks_again(self, row: Row) -> bool:
+        """Return whether a row that is not answered is to be asked for again, which it is once."""
+        row.asked_again = row.asked_again or self._controller.path.impatient
+        return row.asked_again
 
     def _settle(self, row: Row, outcome: Failure | RowEnd, fault: Fault) -> None:
         """Bring a row on after an attempt."""
@@ -202,8 +211,13 @@ class Pipeline:
         if outcome.reason in RESOLVING:
             # Its host is not to blame: the host's other rows need not wait for this one.
             self.scheduler.record_response(row)
+        elif outcome.reason in CONNECTING:
+            row.started = -1.0  # nothing was learned of its host: one row asks it first, again
         if self._controller.outage is not Outage.NONE:
             self.scheduler.retry(row, LOCAL_RETRY_DELAY)
+            return
+        if outcome.shared and outcome.reason == Reason.STALLED.value:
+            self.scheduler.retry(row, 0.0)  # at once, on another connection: see `_asks_again`
             return
         if fault is Fault.UNCLEAR:
             tries, most, base = row.unclear_failures, UNCLEAR_RETRIES, UNCLEAR_RETRY_DELAY

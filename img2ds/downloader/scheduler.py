@@ -74,6 +74,7 @@ class Row:
         silent_by_chance: how likely it is that its host is there, and all SYNs were lost.
         clear_for: for how many seconds its last attempt surely met no trouble but its host's; 0
             where that holds for all of it.
+        asked_again: whether an attempt was given up early, because its response was lost.
         unclear_failures: attempts of which nobody can tell whose fault their failure was.
         started, refusals, silences, shares: see `HostRow`.
     """
@@ -86,6 +87,7 @@ class Row:
     unclear_failures: int = 0
     silent_by_chance: float = 1.0
     clear_for: float = 0.0
+    asked_again: bool = False
     state: RowState = RowState.NEW
     started: float = -1.0
     refusals: int = 0

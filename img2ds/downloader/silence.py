@@ -67,13 +67,13 @@ class Silences:
     def add(self, host: str, started: float, now: float, many: bool = False) -> int:
         """Count the silence of an attempt that began at `started`. Returns the silences so far.
 
-        An attempt that began before the last silence ended tells nothing beyond it.
+        An attempt that began before the host was to be asked again tells nothing beyond the last.
 
         Args:
             many: whether many rows wait for the host.
         """
         at, fields = self._table.take(host), self._fields
-        if started < fields[at + Silence.ENDED_AT]:
+        if started < fields[at + Silence.ASK_AT]:
             return int(fields[at + Silence.COUNT])
         count = fields[at + Silence.COUNT] = fields[at + Silence.COUNT] + 1
         ask_at = now

@@ -32,7 +32,7 @@ def test_the_end_of_an_outage_is_no_full_path() -> None:
     control.update(0.0, totals.copy())
     totals[Signal.RETRANSMITTED_CONNECTS] += 4
     control.restart()
-    for tick in range(1, 50):
+    for tick in range(30, 70):  # the probe took three seconds
         totals[Signal.OPEN] = 60
         totals[Signal.CLEAN_CONNECTS] += 1
         control.update(tick / 10, totals.copy())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -136,6 +137,16 @@ def test_a_name_server_that_times_out_is_not_the_hosts_silence() -> None:
     # The first row alone, then the others at once: nothing is shared.
     assert download(rows, fetcher) == pytest.approx(10 + 10)
     assert Counter(fetcher.asked) == dict.fromkeys(rows.urls, 1)
+
+
+def test_a_response_that_was_lost_is_asked_for_again_at_once() -> None:
+    """That uses no attempt, and no time but that until it was given up."""
+    lost = replace(failure(Reason.STALLED, "lost on the way"), shared=True)
+    rows = Rows(["http://lossy/0"])
+    fetcher = Fetcher(lambda url, number: lost if number == 1 else GONE)
+    assert download(rows, fetcher) == pytest.approx(2 * 10)  # of the test's fetcher
+    assert fetcher.asked == 2 * rows.urls
+    assert rows.ended[0] == GONE
 
 
 def test_rows_that_a_host_refuses_use_no_attempt() -> None:

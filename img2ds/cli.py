@@ -30,7 +30,7 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code.
 
-    0 is done, 1 incomplete, 2 a usage error, and 130 interrupted.
+    0 is done, 1 incomplete, 2 a usage error, 3 too few successes, and 130 interrupted.
     """
     try:
         if arguments and arguments[0] in COMMANDS:
@@ -98,7 +98,8 @@ def help_page() -> str:
         *summary_lines(),
         "",
         "Run the same command again to resume. --a-b is the same as --a_b.",
-        "Exit codes: 0 all shards are written, 1 some are missing, 2 usage error, 130 interrupted.",
+        "Exit codes: 0 all shards are written, 1 some are missing, 2 usage error,",
+        "3 too few rows succeeded (--min_success), 130 interrupted.",
     ]
     for group in GROUPS.values():
         lines += ["", f"{group.TITLE}:"]

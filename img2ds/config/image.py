@@ -16,6 +16,8 @@ INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos", "lanczos4")
 IMAGE_FORMATS = ("jpeg", "png", "webp", "gif", "avif", "bmp", "tiff", "jpeg2000", "pnm")
 #: The default of --image_formats when it was these. Manifests have it.
 FIRST_IMAGE_FORMATS = IMAGE_FORMATS[:4]
+#: The default of --max_decode_memory. Manifests have other values only: it is newer than they are.
+MAX_DECODE_MEMORY = 512_000_000
 HASHES = ("sha256", "md5", "sha512")
 
 
@@ -62,7 +64,8 @@ class ImageOptions:
         89_478_484, "int", "never decode an image with more pixels than this"
     )
     max_decode_memory: int = flag(
-        512_000_000, "size", "bytes that decoding may take in each process, besides the responses",
+        MAX_DECODE_MEMORY, "size",
+        "bytes that decoding may take in each process, besides the responses",
         identity=False,
     )  # fmt: skip
     max_decode_time: float = flag(

@@ -16,6 +16,7 @@ from img2ds.config.image import (
     HASHES,
     IMAGE_FORMATS,
     INTERPOLATIONS,
+    MAX_DECODE_MEMORY,
     RESIZE_MODES,
     ImageOptions,
 )
@@ -115,6 +116,8 @@ class Options:
         identity["encode_quality"] = self.image.quality
         if self.input.bbox_col is not None:
             identity["bbox_col"] = self.input.bbox_col
+        if self.image.max_decode_memory != MAX_DECODE_MEMORY:
+            identity["max_decode_memory"] = self.image.max_decode_memory
         identity["captions"] = self.input.caption_col is not None
         return identity
 

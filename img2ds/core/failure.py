@@ -115,7 +115,10 @@ class Reason(str, Enum):
     UNWANTED_FORMAT = "unwanted_format", _RESIZE, _PERMANENT
     TRUNCATED_IMAGE = "truncated_image", _RESIZE, _PERMANENT
     DECODE_ERROR = "decode_error", _RESIZE, _PERMANENT
-    IMAGE_BOMB = "image_bomb", _RESIZE, _PERMANENT
+    IMAGE_BOMB = (
+        "image_bomb", _RESIZE, _PERMANENT,
+        "if these are honest images, raise --max_decoded_pixels or --max_decode_memory",
+    )  # fmt: skip
     IMAGE_TOO_SMALL = "image_too_small", _RESIZE, _PERMANENT
     IMAGE_AREA_TOO_LARGE = "image_area_too_large", _RESIZE, _PERMANENT
     ASPECT_RATIO = "aspect_ratio", _RESIZE, _PERMANENT

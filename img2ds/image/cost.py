@@ -28,8 +28,9 @@ _AVIF_PILLOW = 9
 _SAMPLE_J2K, _BLOCK_J2K = 5.5, 250
 #: libjpeg's coefficients, a sample.
 _COEFFICIENT = 2
-#: Bytes that any decoder may need besides: strips, tables, buffers of files.
-_BESIDES = 8_000_000
+#: Bytes that any decoder may need besides for strips, tables and buffers of files: a pixel, and at
+#: most; and of a pixel of a row, which is in memory as a whole some times.
+_BESIDES, _MOST_BESIDES, _ROW = 4, 16_000_000, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,7 @@ def decode_cost(header: Header, length: int, min_size: tuple[int, int]) -> Cost:
     pixels = header.width * header.height
     image = _Image(header, length, scale, pixels, _RESULT * width * height)
     least, most = _COSTS[header.format](image)
-    # A row is in memory as a whole, some times.
-    besides = _BESIDES + 32 * header.width
+    besides = min(_BESIDES * pixels, _MOST_BESIDES) + _ROW * header.width
     return Cost(int(least) + besides, int(max(least, most)) + besides, image.result)
 
 
@@ -83,7 +83,7 @@ def libjpeg_memory(header: Header, length: int, scale: int) -> int:
     """Return what libjpeg takes: all coefficients of an image of several scans."""
     result = max(header.channels, _RESULT) * header.width * header.height // scale**2
     stored = _COEFFICIENT * sum(header.planes) if header.passes else 0
-    return stored + 5 * length + result + _BESIDES
+    return stored + 5 * length + result
 
 
 def png_library_memory(header: Header, length: int) -> int:
@@ -91,7 +91,7 @@ def png_library_memory(header: Header, length: int) -> int:
     each = _PALETTE if header.palette or header.depth < 8 else _OPENCV
     if header.depth == 16:
         each = _OPENCV_WIDE
-    return each * header.width * header.height + 4 * length + _BESIDES
+    return each * header.width * header.height + 4 * length
 
 
 def _jpeg(image: _Image) -> tuple[float, float]:

@@ -38,7 +38,8 @@ DEFAULTS: dict[str, Any] = {
     "disallowed_header_directives": ("noai", "noimageai", "noindex", "noimageindex"),
     "ignore_ssl_certificate": False, "enable_wandb": False, "wandb_project": "img2dataset",
     "max_time": 60, "max_image_bytes": 50_000_000, "min_image_bytes": 0,
-    "max_decoded_pixels": 89_478_484, "max_redirects": 5, "user_agent": None, "headers": {},
+    "max_decoded_pixels": 89_478_484, "max_decode_memory": 512_000_000, "max_redirects": 5,
+    "user_agent": None, "headers": {},
     "dns_servers": (), "connect_to": (), "ca_bundle": None, "allow_private_addresses": False,
     "fetcher": "trio", "max_rows": None, "dry_run": False, "max_runtime": None,
 }  # fmt: skip
@@ -222,6 +223,7 @@ def test_choices_that_there_are_not(name: str, given: str, words: str) -> None:
     ("name", "given"),
     [
         ("image_size", 0), ("min_image_size", -1), ("max_decoded_pixels", 0),
+        ("max_decode_memory", 0),
         ("max_image_area", 0), ("max_aspect_ratio", 0.5), ("encode_quality", 0),
         ("encode_quality", 101), ("thread_count", 0), ("retries", -1), ("max_redirects", -1),
         ("per_host_concurrency", -1), ("per_host_rate", -1), ("per_host_rate", float("nan")),
@@ -312,12 +314,12 @@ def test_identities_are_those_of_earlier_versions() -> None:
         {
             "url_list": "u", "bbox_col": "b", "caption_col": "c", "max_image_area": 100,
             "verify_hash": "a,md5", "save_additional_columns": "a", "compute_hash": None,
-            "encode_format": "png",
+            "encode_format": "png", "max_decode_memory": "1GB",
         }
     ).shard_identity() == identity | {
         "save_additional_columns": ["a"], "verify_hash": ["a", "md5"], "encode_format": "png",
         "encode_quality": 6, "max_image_area": 100.0, "compute_hash": None, "captions": True,
-        "bbox_col": "b",
+        "bbox_col": "b", "max_decode_memory": 10**9,
     }  # fmt: skip
 
 

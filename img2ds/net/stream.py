@@ -13,13 +13,26 @@ from collections.abc import Callable
 
 import trio
 
-from img2ds.core.failure import Reason
+from img2ds.core.failure import Reason, failure
+from img2ds.core.img2dataset_messages import (
+    CONNECT_TIMED_OUT,
+    NO_RESPONSE,
+    READ_TIMED_OUT,
+    RESET,
+    TLS_READ_TIMED_OUT,
+    not_connected,
+)
 from img2ds.net.deadline import Deadline
 from img2ds.net.error import ClosedEarly, FetchError
 
 #: Bytes read from the kernel at a time under TLS: 2 records. Each connection keeps a buffer of this
 #: size: with 512 in flight, a worker took 340 MB with 256 kB here and 260 MB with 16 kB.
 _RAW_READ = 32_768
+
+_NOT_READ = failure(Reason.STALLED, "server does not read", READ_TIMED_OUT)
+_SILENT = failure(Reason.STALLED, "server stopped responding", READ_TIMED_OUT)
+_SILENT_UNDER_TLS = failure(Reason.STALLED, "server stopped responding", TLS_READ_TIMED_OUT)
+_NO_HANDSHAKE = failure(Reason.CONNECT_TIMEOUT, "no answer to the TLS handshake", CONNECT_TIMED_OUT)
 
 
 def _ignore() -> None:
@@ -84,9 +97,7 @@ class ByteStream:
         except OSError as error:
             raise _gone(error) from None
         while sent < len(data):
-            await deadline.wait(
-                trio.lowlevel.wait_writable, self.sock, Reason.STALLED, "server does not read"
-            )
+            await deadline.wait(trio.lowlevel.wait_writable, self.sock, _NOT_READ)
             try:
                 sent += self.sock.send(data[sent:])
             except BlockingIOError:
@@ -99,12 +110,7 @@ class ByteStream:
             try:
                 return self.sock.recv_into(buffer)
             except BlockingIOError:
-                await deadline.wait(
-                    trio.lowlevel.wait_readable,
-                    self.sock,
-                    Reason.STALLED,
-                    "server stopped responding",
-                )
+                await deadline.wait(trio.lowlevel.wait_readable, self.sock, _SILENT)
 
 
 class TlsStream(ByteStream):
@@ -134,11 +140,11 @@ class TlsStream(ByteStream):
             except ssl.SSLWantReadError:
                 await self._flush(deadline)
             except ssl.SSLCertVerificationError as error:
-                raise FetchError(
-                    Reason.TLS_ERROR, f"certificate: {_readable(error.verify_message)}"
-                ) from None
+                message = f"certificate: {_readable(error.verify_message)}"
+                raise FetchError(Reason.TLS_ERROR, message, not_connected(error)) from None
             except ssl.SSLError as error:
-                raise FetchError(Reason.TLS_ERROR, f"TLS: {_readable(error.reason)}") from None
+                message = f"TLS: {_readable(error.reason)}"
+                raise FetchError(Reason.TLS_ERROR, message, not_connected(error)) from None
             if not await self._feed(deadline, handshake=True):
                 raise FetchError(Reason.TLS_ERROR, "TLS: connection closed in the handshake")
         # The last bytes of our handshake are sent with the request, in one packet.
@@ -193,12 +199,11 @@ class TlsStream(ByteStream):
                 await deadline.wait(
                     trio.lowlevel.wait_readable,
                     self.sock,
-                    Reason.CONNECT_TIMEOUT if handshake else Reason.STALLED,
-                    "no answer to the TLS handshake" if handshake else "server stopped responding",
+                    _NO_HANDSHAKE if handshake else _SILENT_UNDER_TLS,
                 )
             except OSError:
                 if handshake:
-                    raise FetchError(Reason.CONNECT_RESET, "reset in the TLS handshake") from None
+                    raise _reset_in_handshake() from None
                 raise
         if data:
             self._incoming.write(data)
@@ -229,7 +234,7 @@ class NestedTlsStream(TlsStream):
             count = await self._outer.receive_into(view, deadline)
         except OSError:
             if handshake:
-                raise FetchError(Reason.CONNECT_RESET, "reset in the TLS handshake") from None
+                raise _reset_in_handshake() from None
             raise
         if count:
             self._incoming.write(view[:count])
@@ -241,8 +246,12 @@ class NestedTlsStream(TlsStream):
 def _gone(error: OSError) -> ClosedEarly:
     """Map an error of send(): only the first one tells a reset from a close."""
     if isinstance(error, ConnectionResetError):
-        return ClosedEarly(Reason.CONNECT_RESET, "connection reset")
-    return ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection lost")
+        return ClosedEarly(Reason.CONNECT_RESET, "connection reset", not_connected(RESET))
+    return ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection lost", NO_RESPONSE)
+
+
+def _reset_in_handshake() -> FetchError:
+    return FetchError(Reason.CONNECT_RESET, "reset in the TLS handshake", not_connected(RESET))
 
 
 def _readable(reason: str | None) -> str:

@@ -42,10 +42,10 @@ class Geometry:
 
 def plan_geometry(width: int, height: int, options: ImageOptions) -> Geometry:
     """Return the geometry for an upright image of `width` x `height` pixels."""
-    mode, size = options.resize_mode, options.image_size
     same = Geometry((width, height), (width, height), changes=False)
-    if mode == "no" or options.disable_all_reencoding:
+    if not options.resizes:
         return same
+    mode, size = options.resize_mode, options.side
     by_shorter = mode in ("keep_ratio", "center_crop")
     side = min(width, height) if by_shorter else max(width, height)
     shrinks = side > size

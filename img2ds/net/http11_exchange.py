@@ -11,6 +11,7 @@ from collections.abc import Callable
 import trio
 
 from img2ds.core.failure import Reason
+from img2ds.core.img2dataset_messages import NO_RESPONSE, RESET, incomplete
 from img2ds.core.sample import Body
 from img2ds.net.context import FetchContext
 from img2ds.net.deadline import MinRateCheck
@@ -123,13 +124,15 @@ class Exchange:
             except OSError:
                 if gathered:
                     raise FetchError(
-                        Reason.CONNECT_RESET, "connection reset in the header"
+                        Reason.CONNECT_RESET, "connection reset in the header", RESET
                     ) from None
-                raise ClosedEarly(Reason.CONNECT_RESET, "connection reset") from None
+                raise ClosedEarly(Reason.CONNECT_RESET, "connection reset", RESET) from None
             if not count:
                 if gathered:
                     raise FetchError(Reason.CLOSED_BEFORE_REPLY, "connection closed in the header")
-                raise ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection closed without a reply")
+                raise ClosedEarly(
+                    Reason.CLOSED_BEFORE_REPLY, "connection closed without a reply", NO_RESPONSE
+                )
             if not gathered:  # nearly always all of the head
                 gathered = bytes(view[:count])
                 continue
@@ -179,7 +182,10 @@ class Exchange:
                 while filled < len(view):
                     count = await self._receive(view[filled : filled + 4 * READ])
                     if not count:
-                        raise FetchError(Reason.INCOMPLETE_BODY, "body shorter than announced")
+                        said = incomplete(filled, length - filled)
+                        raise FetchError(
+                            Reason.INCOMPLETE_BODY, "body shorter than announced", said
+                        )
                     filled += count
                     rate.check(filled)
         return buffer
@@ -200,7 +206,8 @@ class Exchange:
             check_framing(counted, len(parsed.received))
             count = await self._receive(view)
             if not count:
-                raise FetchError(Reason.INCOMPLETE_BODY, "body ended before its last chunk")
+                said = incomplete(len(parsed.received))
+                raise FetchError(Reason.INCOMPLETE_BODY, "body ended before its last chunk", said)
             data = bytes(view[:count])
             counted += count
             rate.check(counted)
@@ -236,7 +243,9 @@ class Exchange:
         try:
             count = await self._stream.receive_into(view, self._deadline)
         except OSError:
-            raise FetchError(Reason.INCOMPLETE_BODY, "connection reset in the body") from None
+            raise FetchError(
+                Reason.INCOMPLETE_BODY, "connection reset in the body", RESET
+            ) from None
         self._lease.add(count)
         self._received(count)
         return count

@@ -13,7 +13,15 @@ from collections.abc import Callable
 
 import trio
 
-from img2ds.core.failure import Reason
+from img2ds.core.failure import Reason, failure
+from img2ds.core.img2dataset_messages import (
+    CONNECT_TIMED_OUT,
+    NO_RESPONSE,
+    READ_TIMED_OUT,
+    RESET,
+    TLS_READ_TIMED_OUT,
+    not_connected,
+)
 from img2ds.net.deadline import Deadline
 from img2ds.net.error import ClosedEarly, FetchError
 
@@ -26,6 +34,11 @@ _FREE_READS, _LEAST_READ = 2_000, 128
 #: Bytes of TLS that may come besides data, and the share of the data: records of a byte have 22
 #: besides, and session tickets and key updates are all besides. Records of 16 kB have 0.2 %.
 _FREE_OVERHEAD, _OVERHEAD_SHARE = 262_144, 8
+
+_NOT_READ = failure(Reason.STALLED, "server does not read", READ_TIMED_OUT)
+_SILENT = failure(Reason.STALLED, "server stopped responding", READ_TIMED_OUT)
+_SILENT_UNDER_TLS = failure(Reason.STALLED, "server stopped responding", TLS_READ_TIMED_OUT)
+_NO_HANDSHAKE = failure(Reason.CONNECT_TIMEOUT, "no answer to the TLS handshake", CONNECT_TIMED_OUT)
 
 
 def _ignore() -> None:
@@ -91,9 +104,7 @@ class ByteStream:
         except OSError as error:
             raise _gone(error) from None
         while sent < len(data):
-            await deadline.wait(
-                trio.lowlevel.wait_writable, self.sock, Reason.STALLED, "server does not read"
-            )
+            await deadline.wait(trio.lowlevel.wait_writable, self.sock, _NOT_READ)
             try:
                 sent += self.sock.send(data[sent:])
             except BlockingIOError:
@@ -106,12 +117,7 @@ class ByteStream:
             try:
                 return self._counted(self.sock.recv_into(buffer))
             except BlockingIOError:
-                await deadline.wait(
-                    trio.lowlevel.wait_readable,
-                    self.sock,
-                    Reason.STALLED,
-                    "server stopped responding",
-                )
+                await deadline.wait(trio.lowlevel.wait_readable, self.sock, _SILENT)
 
     def _counted(self, count: int) -> int:
         """Return the bytes that one read brought, unless all reads bring next to nothing."""
@@ -150,11 +156,11 @@ class TlsStream(ByteStream):
             except ssl.SSLWantReadError:
                 await self._flush(deadline)
             except ssl.SSLCertVerificationError as error:
-                raise FetchError(
-                    Reason.TLS_ERROR, f"certificate: {_readable(error.verify_message)}"
-                ) from None
+                message = f"certificate: {_readable(error.verify_message)}"
+                raise FetchError(Reason.TLS_ERROR, message, not_connected(error)) from None
             except ssl.SSLError as error:
-                raise FetchError(Reason.TLS_ERROR, f"TLS: {_readable(error.reason)}") from None
+                message = f"TLS: {_readable(error.reason)}"
+                raise FetchError(Reason.TLS_ERROR, message, not_connected(error)) from None
             if not await self._feed(deadline, handshake=True):
                 raise FetchError(Reason.TLS_ERROR, "TLS: connection closed in the handshake")
         # The last bytes of our handshake are sent with the request, in one packet.
@@ -214,12 +220,11 @@ class TlsStream(ByteStream):
                 await deadline.wait(
                     trio.lowlevel.wait_readable,
                     self.sock,
-                    Reason.CONNECT_TIMEOUT if handshake else Reason.STALLED,
-                    "no answer to the TLS handshake" if handshake else "server stopped responding",
+                    _NO_HANDSHAKE if handshake else _SILENT_UNDER_TLS,
                 )
             except OSError:
                 if handshake:
-                    raise FetchError(Reason.CONNECT_RESET, "reset in the TLS handshake") from None
+                    raise _reset_in_handshake() from None
                 raise
         return self._arrive(data)
 
@@ -257,7 +262,7 @@ class NestedTlsStream(TlsStream):
             count = await self._outer.receive_into(view, deadline)
         except OSError:
             if handshake:
-                raise FetchError(Reason.CONNECT_RESET, "reset in the TLS handshake") from None
+                raise _reset_in_handshake() from None
             raise
         return self._arrive(view[:count])
 
@@ -265,8 +270,12 @@ class NestedTlsStream(TlsStream):
 def _gone(error: OSError) -> ClosedEarly:
     """Map an error of send(): only the first one tells a reset from a close."""
     if isinstance(error, ConnectionResetError):
-        return ClosedEarly(Reason.CONNECT_RESET, "connection reset")
-    return ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection lost")
+        return ClosedEarly(Reason.CONNECT_RESET, "connection reset", not_connected(RESET))
+    return ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection lost", NO_RESPONSE)
+
+
+def _reset_in_handshake() -> FetchError:
+    return FetchError(Reason.CONNECT_RESET, "reset in the TLS handshake", not_connected(RESET))
 
 
 def _readable(reason: str | None) -> str:

@@ -22,7 +22,7 @@ from img2ds.net.connector import Connector
 from img2ds.net.context import FetchContext
 from img2ds.net.deadline import MinRateCheck
 from img2ds.net.error import FetchError
-from img2ds.net.http11_exchange import MAX_HEAD, READS_A_TURN
+from img2ds.net.http11_exchange import MAX_HEAD, READS_A_TURN, check_framing
 from img2ds.net.proxies import blamed
 from img2ds.net.request import Request, request_headers
 from img2ds.net.response import Response, ResponseHead
@@ -187,6 +187,8 @@ class _Exchange(RequestProcessor):  # type: ignore[misc]
                 return received
             received += event.data
             rate.check(len(received))
+            if self.head.chunked:
+                check_framing(self.sock.received, len(received))
             if len(received) > self._max_bytes:
                 raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
 

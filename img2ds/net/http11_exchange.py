@@ -29,12 +29,29 @@ READ = 65_536
 READS_A_TURN = 32
 #: Bytes allocated at first for a body, whatever its Content-Length claims.
 FIRST_ALLOCATION = 1 << 20
+#: Bytes of chunk sizes and trailers that may come besides a body, and the share of the body:
+#: a chunk of a byte costs as much as one of 64 kB.
+FREE_FRAMING, FRAMING_SHARE = 1 << 20, 2
 #: Largest unwanted body that is read to keep its connection, if it has arrived already.
 MAX_DRAIN = 65_536
 
 
 def _ignore(count: int) -> None:
     pass
+
+
+def check_framing(arrived: int, received: int) -> None:
+    """Check that a chunked body is not next to nothing but framing.
+
+    Args:
+        arrived: bytes so far.
+        received: those of them that are of the body.
+
+    Raises:
+        FetchError: protocol_error.
+    """
+    if arrived - received > FREE_FRAMING + received // FRAMING_SHARE:
+        raise FetchError(Reason.PROTOCOL_ERROR, "body in tiny chunks")
 
 
 class Exchange:
@@ -186,9 +203,7 @@ class Exchange:
                 raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
             if parsed.complete:
                 return parsed.received
-            # Chunk sizes and trailers are bytes too: an endless stream of them ends here.
-            if counted > 2 * max_bytes + MAX_HEAD:
-                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
+            check_framing(counted, len(parsed.received))
             count = await self._receive(view)
             if not count:
                 said = incomplete(len(parsed.received))

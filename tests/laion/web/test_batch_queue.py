@@ -12,6 +12,9 @@ import pytest
 from laion.web.batch_queue import BatchLimits, BatchQueue, Overloaded
 from laion.web.fair_queue import FairQueue
 
+#: Seconds after which a test that waits has failed.
+PATIENCE = 30.0
+
 
 class Work:
     """Work that waits for `go`, and keeps the batches it gets."""
@@ -24,7 +27,7 @@ class Work:
     def __call__(self, batch: list[Any]) -> Sequence[Any]:
         self.batches.append(batch)
         self.started.release()
-        self.go.acquire()
+        self.go.acquire(timeout=PATIENCE)
         return [ValueError("odd") if item == "odd" else f"{item} done" for item in batch]
 
     async def wait(self) -> None:

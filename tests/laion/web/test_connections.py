@@ -171,7 +171,8 @@ def test_a_body_is_no_head(app: SteeredApp, held: ExitStack) -> None:
             for _ in range(30):
                 connection.sendall(b"x" * 10_000)
             assert answer(connection).startswith(b"HTTP/1.1 200 ")
-        assert status(connection) == 200
+        for _ in range(30):  # nor are many heads one
+            assert status(connection) == 200
 
 
 def test_requests_that_follow_each_other_at_once_are_all_answered(

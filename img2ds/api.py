@@ -22,7 +22,8 @@ def download(url_list: str, **flags: Any) -> job.Report:
         **flags: the flags by name, as Python values or as typed.
 
     Returns:
-        The result of the run; `report.exit_code` is 0 if every shard is committed.
+        The result of the run; `report.exit_code` is 0 if every shard is committed,
+        and 3 if they are and too few rows succeeded (`min_success`).
 
     Raises:
         UsageError: the options or the input cannot work; nothing was downloaded.

@@ -6,7 +6,6 @@ Every mistake in a command is reported in one line, with exit code 2, before any
 from __future__ import annotations
 
 import difflib
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -16,6 +15,7 @@ import img2ds
 from img2ds.config.command_line import read_arguments
 from img2ds.config.help import HELP, help_lines
 from img2ds.config.options import COMMAND, GROUPS, Options
+from img2ds.core.console_script import run_script
 from img2ds.core.failure import UsageError
 from img2ds.core.native import describe
 from img2ds.manage import commands
@@ -24,36 +24,13 @@ from img2ds.manage.commands import COMMANDS, summary_lines
 
 def main() -> None:
     """Entry point of the console script."""
-    open_standard_streams()
-    try:
-        code = run(sys.argv[1:])
-        sys.stdout.flush()
-    except KeyboardInterrupt:  # before or after the shards, when there is nothing to finish
-        print("img2ds: interrupted. Run the same command again to resume.", file=sys.stderr)
-        code = 130
-    except BrokenPipeError:  # the reader closed the pipe; Python would report it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 1
-    sys.exit(code)
-
-
-def open_standard_streams() -> None:
-    """Open the standard streams that this process was started without (by a daemon, `2>&-`).
-
-    Otherwise the next files to be opened take their descriptors, and what libraries print.
-    """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
-        pass
-    os.close(descriptor)
-    for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(descriptor, "w", closefd=False))  # noqa: SIM115
+    run_script("img2ds", run)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code.
 
-    0 is done, 1 incomplete, 2 a usage error, and 130 interrupted.
+    0 is done, 1 incomplete, 2 a usage error, 3 too few successes, and 130 interrupted.
     """
     try:
         if arguments and arguments[0] in COMMANDS:
@@ -121,7 +98,8 @@ def help_page() -> str:
         *summary_lines(),
         "",
         "Run the same command again to resume. --a-b is the same as --a_b.",
-        "Exit codes: 0 all shards are written, 1 some are missing, 2 usage error, 130 interrupted.",
+        "Exit codes: 0 all shards are written, 1 some are missing, 2 usage error,",
+        "3 too few rows succeeded (--min_success), 130 interrupted.",
     ]
     for group in GROUPS.values():
         lines += ["", f"{group.TITLE}:"]

@@ -85,7 +85,7 @@ class Reason(str, Enum):
     )  # fmt: skip
     TLS_ERROR = (
         "tls_error", _DOWNLOAD, _PERMANENT,
-        "if the hosts use a private certificate authority, pass its certificate with --ca_bundle",
+        "use --ca_bundle for a private authority; --ignore_ssl_certificate accepts any certificate",
     )  # fmt: skip
     CLOSED_BEFORE_REPLY = "closed_before_reply", _DOWNLOAD, _TRANSIENT
     PROTOCOL_ERROR = "protocol_error", _DOWNLOAD, _PERMANENT

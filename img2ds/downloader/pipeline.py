@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +27,7 @@ from img2ds.congestion.host_control import HostControl
 from img2ds.congestion.host_table import HostTable
 from img2ds.congestion.outage import Outage
 from img2ds.congestion.portal import page_of
+from img2ds.congestion.silence_table import SilenceTable
 from img2ds.core.failure import Failure, Reason, Retryability, failure, retryability
 from img2ds.core.sample import Body
 from img2ds.downloader.held_pages import HeldPages
@@ -70,7 +72,7 @@ class Pipeline:
     Args:
         finished: called once for each shard, when its last row has ended.
         controller: knows what the network did during an attempt.
-        table: what this machine's workers share of hosts; None for a worker alone.
+        table, silences: what this machine's workers share of hosts; None for a worker alone.
 
     Attributes:
         scheduler: add shards here, and close it in the end.
@@ -84,6 +86,7 @@ class Pipeline:
         controller: Controller,
         renderer: Renderer,
         table: HostTable | None = None,
+        silences: SilenceTable | None = None,
     ) -> None:
         self._controller = controller
         network = options.network
@@ -91,7 +94,7 @@ class Pipeline:
         control = HostControl(
             table or HostTable(), network.per_host_concurrency, network.per_host_rate
         )
-        hosts: Hosts[Row] = Hosts(control, FIRST_LIMIT, MAX_WAITING_PER_SLOT * slots)
+        hosts: Hosts[Row] = Hosts(control, FIRST_LIMIT, MAX_WAITING_PER_SLOT * slots, silences)
         self.scheduler = Scheduler(hosts)
         self._slots = Slots(slots, self.scheduler.next, self._work, controller.path.requests)
         self._network = network
@@ -127,6 +130,10 @@ class Pipeline:
         if row.shard.error is not None:
             self._end(row, RowEnd.SHARD_LOST)
             return
+        if row.shares:
+            shares, row.shares = row.shares, 0
+            self._end_or_retry(row, silence_failure(shares))
+            return
         boxes: Boxes = ()
         if row.shard.boxes is not None:
             try:
@@ -138,11 +145,14 @@ class Pipeline:
         self._busy += 1
         with self._budget.lease() as lease:
             deadline = Deadline(self._network.timeout, self._network.max_time)
+            if not row.asked_again:
+                deadline.gives_up = partial(self._asks_again, row)
             on_response = partial(self.scheduler.record_response, row)
             may_keep = partial(self.scheduler.may_keep, row)
             context = FetchContext(lease, deadline, slot, slot.waiting, on_response, may_keep)
             if self.scheduler.silences(row):
-                context.connecting = ShortConnect(slot, deadline, SHORT)
+                seconds = min(SHORT, self._controller.path.two_syns)
+                context.connecting = ShortConnect(slot, deadline, seconds)
             outcome = await self._attempt(row, context, boxes)
         self._busy -= 1
         now = trio.current_time()
@@ -151,8 +161,15 @@ class Pipeline:
         if isinstance(outcome, Failure) and context.page is not None:
             self._pages.add(now, row, outcome, context.page)
         else:
+            if isinstance(outcome, Failure) and outcome.reason in CONNECTING:
+                started = slot.since  # before that, it waited until it might connect
             self._settle(row, outcome, self._attribute(row, outcome, started))
         self._pages.release(now, idle=not self._busy and not self._slots.waits)
+
+    def _asks_again(self, row: Row) -> bool:
+        """Return whether a row that is not answered is to be asked for again, which it is once."""
+        row.asked_again = row.asked_again or self._controller.path.impatient
+        return row.asked_again
 
     def _settle(self, row: Row, outcome: Failure | RowEnd, fault: Fault) -> None:
         """Bring a row on after an attempt."""
@@ -176,10 +193,14 @@ class Pipeline:
             return Fault.ROW
         now = trio.current_time()
         started = min(started, now - MIN_EVIDENCE)
+        row.clear_for = 0.0
         controller = self._controller
         growth, outage = controller.growth_since(started), controller.was_out(started)
         fault = attribute(outcome, growth, now - started, outage)
         if fault is Fault.SHARED and not outage and outcome.reason in CONNECTING:
+            row.clear_for = controller.clear_for(now - started)
+            if row.clear_for:
+                return Fault.ROW
             row.silent_by_chance *= all_lost(growth)
             if row.silent_by_chance < BY_CHANCE:
                 return Fault.ROW
@@ -190,8 +211,13 @@ class Pipeline:
         if outcome.reason in RESOLVING:
             # Its host is not to blame: the host's other rows need not wait for this one.
             self.scheduler.record_response(row)
+        elif outcome.reason in CONNECTING:
+            row.started = -1.0  # nothing was learned of its host: one row asks it first, again
         if self._controller.outage is not Outage.NONE:
             self.scheduler.retry(row, LOCAL_RETRY_DELAY)
+            return
+        if outcome.shared and outcome.reason == Reason.STALLED.value:
+            self.scheduler.retry(row, 0.0)  # at once, on another connection: see `_asks_again`
             return
         if fault is Fault.UNCLEAR:
             tries, most, base = row.unclear_failures, UNCLEAR_RETRIES, UNCLEAR_RETRY_DELAY
@@ -261,10 +287,8 @@ class Pipeline:
             if fault.via_other_host:
                 self.scheduler.record_response(row)
                 return False
-            silent = self.scheduler.record_silence(row)
-            for other in silent.sharing:
-                self._end_or_retry(other, silence_failure(silent.number))
-            return silent.waits
+            clear_for, row.clear_for = row.clear_for, 0.0
+            return self.scheduler.record_silence(row, clear_for or math.inf).waits
         if fault is not None and retryability(fault.reason) is Retryability.LOCAL:
             return False
         return self.scheduler.record(row, fault)

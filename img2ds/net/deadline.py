@@ -7,8 +7,10 @@ a starved process, a wait for memory or for a slot) is given back.
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import trio
@@ -21,6 +23,8 @@ T = TypeVar("T")
 #: Seconds by which a deadline may be noticed late. A later notice means that this process was not
 #: running, and the wait gets its time again.
 TOLERATED_LATENESS = 1.0
+#: Seconds of silence after which a server may be asked again.
+EARLY = 2.0
 #: Bytes a second. A body that is slower over a whole `timeout` is not worth its slot.
 MIN_RATE = 100
 
@@ -34,13 +38,15 @@ class Deadline:
 
     Attributes:
         ends_at: when the attempt's time is used up, on trio's clock.
+        gives_up: returns whether to give an attempt up after `EARLY` seconds of silence.
     """
 
-    __slots__ = ("ends_at", "timeout")
+    __slots__ = ("ends_at", "gives_up", "timeout")
 
     def __init__(self, timeout: float, max_time: float) -> None:
         self.timeout = timeout
         self.ends_at = trio.current_time() + max_time
+        self.gives_up: Callable[[], bool] | None = None
 
     def extend(self, seconds: float) -> None:
         """Give back time that this process lost."""
@@ -63,10 +69,11 @@ class Deadline:
             FetchError: `reason` after `timeout` seconds, max_time when the attempt's time is up.
         """
         timeout = self.timeout if timeout is None else timeout
+        early = EARLY if self.gives_up is not None and reason is Reason.STALLED else math.inf
         while True:
             now = trio.current_time()
             timeout_at = now + timeout
-            deadline = min(timeout_at, self.ends_at)
+            deadline = min(timeout_at, self.ends_at, now + early)
             with trio.CancelScope(deadline=deadline) as scope:
                 await ready(sock)
             if not scope.cancelled_caught:
@@ -75,9 +82,19 @@ class Deadline:
             if late > TOLERATED_LATENESS:
                 self.extend(late + timeout)
                 continue
+            if deadline < min(timeout_at, self.ends_at):
+                self._check_patience(reason)
+                timeout -= early
+                continue
             if self.ends_at < timeout_at:
                 raise FetchError(Reason.MAX_TIME, "took longer than max_time")
             raise FetchError(reason, message)
+
+    def _check_patience(self, reason: Reason) -> None:
+        if self.gives_up is not None and self.gives_up():
+            error = FetchError(reason, "lost on the way")
+            error.failure = replace(error.failure, shared=True)
+            raise error
 
     async def within(self, work: Callable[[], Awaitable[T]]) -> T:
         """Return the result of `work`, which has its own timeout and may be started again.

@@ -154,7 +154,7 @@ def blamed(error: FetchError, *, silence: bool = True) -> FetchError:
     reason = error.failure.reason
     if reason == Reason.PROXY_ERROR or reason in _NOT_THE_PROXYS:
         return error
-    if reason == Reason.STALLED and not silence:
+    if reason == Reason.STALLED and (not silence or error.failure.shared):
         return error
     message = error.failure.message.replace("server stopped responding", "no answer")
     return type(error)(Reason.PROXY_ERROR, f"proxy: {message}")

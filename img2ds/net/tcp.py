@@ -56,7 +56,7 @@ async def _dial(address: tuple[str, int], deadline: Deadline, path: NetworkPath)
     each time: it is given up, and sent again when the path has room.
     """
     gives_up_at = trio.current_time() + deadline.timeout
-    attempt = _Attempt(*address, path)
+    attempt = _Attempt(*address, path, port=path.take_port(address))
     try:
         while gives_up_at - trio.current_time() > REDIAL_AFTER:
             with trio.move_on_after(REDIAL_AFTER) as scope:
@@ -72,7 +72,7 @@ async def _dial(address: tuple[str, int], deadline: Deadline, path: NetworkPath)
                 waited = trio.current_time() - started
                 deadline.extend(waited)
                 gives_up_at += waited
-                attempt = _Attempt(*address, path, again_from=attempt.port)
+                attempt = _Attempt(*address, path, port=attempt.port, again=True)
         return await attempt.finish(deadline, gives_up_at - trio.current_time())
     except BaseException:
         attempt.abandon()
@@ -83,30 +83,34 @@ class _Attempt:
     """One connect() under way.
 
     Args:
-        again_from: local port of an attempt before it that was given up; 0 without one. The same
-            port takes no further place in a router's table.
+        host, remote: address and port to connect to.
+        port: local port of an attempt before it that was given up; 0 without one. The same port
+            takes no further place in a router's table.
+        again: whether it is the same attempt, sent again.
 
     Attributes:
         port: local port.
     """
 
-    def __init__(self, address: str, port: int, path: NetworkPath, *, again_from: int = 0) -> None:
-        self._address = (address, port)
+    def __init__(
+        self, host: str, remote: int, path: NetworkPath, *, port: int = 0, again: bool = False
+    ) -> None:
+        self._address = (host, remote)
         self._path = path
         self._ended = False
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
             raise _connect_error(error.errno) from None
         try:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if again_from:
+            if port:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 with contextlib.suppress(OSError):  # somebody else has it now
-                    self.sock.bind(("", again_from))
-            self._attempt = path.connect_started(again=again_from > 0)
-            self._code = self.sock.connect_ex((address, port))
+                    self.sock.bind(("", port))
+            self._attempt = path.connect_started(again=again)
+            self._code = self.sock.connect_ex(self._address)
             self.port: int = self.sock.getsockname()[1]
         except BaseException:
             self.sock.close()
@@ -150,7 +154,7 @@ class _Attempt:
     def _note(self, error: FetchError) -> None:
         reason = error.failure.reason
         if reason == Reason.CONNECT_TIMEOUT.value or reason == Reason.MAX_TIME.value:
-            self._path.timed_out(self._address)
+            self._path.timed_out(self._address, self.port)
         elif reason == Reason.NETWORK_UNREACHABLE.value:
             self._path.unreachable()
         elif reason != Reason.NO_DESCRIPTORS.value:

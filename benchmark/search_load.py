@@ -49,6 +49,7 @@ class Load:
     Attributes:
         fresh: whether each request gets a connection of its own.
         stopping: when nothing more is sent, on the clock of `time.perf_counter`.
+        answers: all of them, those of the warm-up included.
     """
 
     requests: Iterator[bytes]
@@ -57,8 +58,10 @@ class Load:
     stopping: float
     milliseconds: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
+    answers: int = 0
 
     def record(self, started: float, status: int) -> None:
+        self.answers += 1
         if started >= self.recording:
             self.statuses[status] += 1
             if status == 200:
@@ -188,6 +191,7 @@ def main() -> None:
         "per_second": round(total / options.seconds),
         **{f"p{p}_ms": round(times[len(times) * p // 100], 1) for p in (50, 95, 99) if times},
         "ok": round(load.statuses[200] / max(total, 1), 4),
+        "answers": load.answers,
         "statuses": dict(load.statuses),
         "generator_cores": round(spent, 2),
     }

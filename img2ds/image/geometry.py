@@ -42,10 +42,11 @@ class Geometry:
 
 def plan_geometry(width: int, height: int, options: ImageOptions) -> Geometry:
     """Return the geometry for an upright image of `width` x `height` pixels."""
+    mode, size = options.resize_mode, options.image_size
     same = Geometry((width, height), (width, height), changes=False)
-    if not options.resizes:
+    if mode == "no" or options.disable_all_reencoding:
         return same
-    mode, size = options.resize_mode, options.side
+    assert isinstance(size, int)  # the options have checked it; a property takes longer
     by_shorter = mode in ("keep_ratio", "center_crop")
     side = min(width, height) if by_shorter else max(width, height)
     shrinks = side > size

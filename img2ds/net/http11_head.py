@@ -83,8 +83,8 @@ class ParsedHead:
         parser.set_dangerous_leniencies(**_LENIENT)
         parser.feed_data(data)
         head = self.head = events.head
-        head.status = parser.get_status_code()
-        if head.status != 200:
+        status = head.status = parser.get_status_code()
+        if status != 200:
             head.phrase = _phrase(data)
         connection = head.fields.get(b"connection", b"").lower()
         if parser.get_http_version() == "1.1":

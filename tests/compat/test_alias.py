@@ -89,7 +89,7 @@ def test_without_img2ds_it_says_what_to_install(tmp_path: Path) -> None:
     copytree(ROOT / "compat" / "img2dataset", tmp_path / "img2dataset")
     done = subprocess.run(
         [sys.executable, "-S", "-c", "import img2dataset"], text=True, check=False,
-        stderr=subprocess.PIPE, cwd=tmp_path,
+        stderr=subprocess.PIPE, cwd=tmp_path, env={},
     )  # fmt: skip
     assert done.stderr.splitlines()[-1] == (
         "ModuleNotFoundError: this img2dataset needs img2ds: run `pip install .` in its repository"

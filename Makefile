@@ -6,6 +6,7 @@
 # make quick  lint, types, and the tests that need no server, cluster, browser or training
 # make fuzz   libFuzzer over the compiled extensions for a minute
 # make sanitize  the tests of the compiled extensions under AddressSanitizer and UBSan
+# make attack  hostile images, responses, kills and damage, and what each costs: ten minutes
 # make lint   ruff and mypy --strict
 # make bench  the short benchmarks (see benchmark/README.md)
 
@@ -21,7 +22,7 @@ PACKAGING := setup.py requirements.txt $(wildcard img2ds/image/native/*.[ch] lai
 JOBS ?= 2
 PYTEST := $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: setup demo demo-search demo-laion test quick native-off fuzz sanitize lint bench clean
+.PHONY: setup demo demo-search demo-laion test quick native-off fuzz sanitize attack lint bench clean
 
 setup: $(STAMP)
 
@@ -69,6 +70,10 @@ fuzz: setup
 
 sanitize: setup
 	scripts/sanitize.sh $(RUN) -n $(JOBS) tests/image tests/laion/wat
+
+# Fails if something costs more than it may. Some kinds: `.venv/bin/python -m tests.attack png`.
+attack: setup
+	$(RUN) -m tests.attack
 
 quick: lint
 	$(PYTEST) tests --quick

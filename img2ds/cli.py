@@ -6,6 +6,7 @@ Every mistake in a command is reported in one line, with exit code 2, before any
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -68,13 +69,27 @@ def read_flags(arguments: Sequence[str]) -> dict[str, Any]:
             "--url_list is required: img2ds --url_list urls.txt --output_folder images "
             "(img2ds --help lists all flags)"
         )
-    return read_arguments(COMMAND, arguments, _suggest)
+    return read_arguments(COMMAND, arguments, _check_position)
 
 
-def _suggest(argument: str) -> str:
-    near = difflib.get_close_matches(argument, COMMANDS, n=1)
-    command = f"img2ds {near[0]}, or " if near else ""
-    return f"did you mean {command}--url_list {argument}?"
+def _check_position(name: str, value: str) -> None:
+    """Raise UsageError if a value by position looks like a mistyped command or part of a glob."""
+    if name == "url_list":
+        near = difflib.get_close_matches(value, COMMANDS, n=1)
+        if near and not os.path.exists(value):
+            raise UsageError(f"there is no file or folder {value}; did you mean img2ds {near[0]}?")
+    elif os.path.isfile(value) and not value.isdigit():
+        folder, file = os.path.split(value)
+        pattern = os.path.join(folder, "*" + os.path.splitext(file)[1])
+        raise UsageError(
+            f"{value!r} is a file, where --{name} was expected: quote a glob, so that the shell "
+            f"does not expand it: --url_list '{pattern}'"
+        )
+    elif name == "image_size" and (value[:1].isalpha() or "/" in value):
+        raise UsageError(
+            f"--image_size takes a whole number, got {value!r}; by position the output folder "
+            f"comes third: img2ds LIST 256 {value}"
+        )
 
 
 def version() -> str:
@@ -90,6 +105,7 @@ def help_page() -> str:
         "img2ds: turn a list of image URLs into a training dataset",
         "",
         "  img2ds --url_list urls.txt --output_folder images",
+        "  img2ds urls.txt 256 images",
         "  img2ds --url_list laion/ --input_format parquet --url_col URL --caption_col TEXT \\",
         "         --output_folder laion-images --output_format webdataset",
         "",
@@ -97,7 +113,8 @@ def help_page() -> str:
         "",
         *summary_lines(),
         "",
-        "Run the same command again to resume. --a-b is the same as --a_b.",
+        "Run the same command again to resume. --a-b is the same as --a_b. Flags of img2dataset",
+        "can be given by position, in its order, and by one letter where only one begins with it.",
         "Exit codes: 0 all shards are written, 1 some are missing, 2 usage error,",
         "3 too few rows succeeded (--min_success), 130 interrupted.",
     ]

@@ -29,6 +29,7 @@ from img2ds.congestion.outage import Outage
 from img2ds.congestion.portal import page_of
 from img2ds.congestion.silence_table import SilenceTable
 from img2ds.core.failure import Failure, Reason, Retryability, failure, retryability
+from img2ds.core.img2dataset_messages import HASH_MISMATCH
 from img2ds.core.sample import Body
 from img2ds.downloader.held_pages import HeldPages
 from img2ds.downloader.hosts import Hosts
@@ -108,6 +109,7 @@ class Pipeline:
             make_digest(options.image.compute_hash) if options.image.compute_hash else None
         )
         self._verify = make_digest(verify[1]) if verify else None
+        self._verifies_digest = bool(verify) and verify[1] == options.image.compute_hash
         self._pages = HeldPages(self._settle_page)
         self._busy = 0  # rows in a slot
         self._random = Random()
@@ -253,12 +255,14 @@ class Pipeline:
         shard.tally.bytes_received += len(body)
         self._progress.bytes_received += len(body)
         started = perf_counter()
-        if self._digest is not None:
-            shard.digest(row.index, self._digest(body))
+        digest = self._digest(body) if self._digest is not None else None
         if self._verify is not None and shard.hashes is not None:
             expected = shard.hashes[row.index]
-            if expected is None or self._verify(body) != expected.strip().lower():
-                return failure(Reason.HASH_MISMATCH, "hash differs from the expected one")
+            found = digest if self._verifies_digest else self._verify(body)
+            if expected is None or found != expected.strip().lower():
+                return failure(Reason.HASH_MISMATCH, HASH_MISMATCH)
+        if digest is not None:
+            shard.digest(row.index, digest)
         image = self._renderer.inspect(body, boxes)
         if isinstance(image, Failure):
             context.page = page_of(image.reason, body, context.final_host)

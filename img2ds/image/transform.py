@@ -12,6 +12,7 @@ from math import prod
 
 from img2ds.config.options import ImageOptions
 from img2ds.core.failure import Failure, Reason, failure
+from img2ds.core.img2dataset_messages import NOT_DECODED
 from img2ds.core.sample import Body, Encoded
 from img2ds.image.blur import blur
 from img2ds.image.boxes import Boxes, orient_boxes
@@ -31,6 +32,8 @@ from img2ds.image.sniff import FORMATS, sniff
 
 #: Bytes of a pixel that is rendered.
 _RGB = 3
+#: Reasons that img2dataset does not tell apart, besides formats that are not read.
+_UNDECODABLE = {Reason.TRUNCATED_IMAGE.value, Reason.DECODE_ERROR.value}
 
 
 @dataclass(slots=True)
@@ -78,7 +81,8 @@ class Transformer:
         data = bytes(body) if isinstance(body, memoryview) else body
         header = sniff(data)
         if isinstance(header, Failure):
-            return header
+            undecodable = header.reason in _UNDECODABLE
+            return replace(header, img2dataset=NOT_DECODED) if undecodable else header
         refused = self._refuse(header)
         if refused is not None:
             return refused
@@ -135,7 +139,7 @@ class Transformer:
         if header.format not in options.image_formats:
             return failure(Reason.UNWANTED_FORMAT, f"format not wanted: {header.format}")
         if not width or not height:
-            return failure(Reason.DECODE_ERROR, "image without pixels")
+            return failure(Reason.DECODE_ERROR, "image without pixels", NOT_DECODED)
         if width * height > options.max_decoded_pixels:
             return failure(Reason.IMAGE_BOMB, "more pixels than max_decoded_pixels")
         if min(width, height) < options.min_image_size:
@@ -154,7 +158,7 @@ class Transformer:
             return failure(Reason.IMAGE_BOMB, error.message)
         except DecodeError as error:
             reason = Reason.TRUNCATED_IMAGE if error.truncated else Reason.DECODE_ERROR
-            return failure(reason, error.message)
+            return failure(reason, error.message, NOT_DECODED)
         except EncodeError as error:
             return failure(Reason.ENCODE_ERROR, str(error))
         exif = exif_json(image.header.exif) if self._options.extract_exif else None

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import trio
 
-from img2ds.core.failure import Reason
+from img2ds.core.failure import Failure, Reason
 from img2ds.net.error import FetchError
 
 T = TypeVar("T")
@@ -56,20 +56,21 @@ class Deadline:
         self,
         ready: Callable[[socket.socket], Awaitable[None]],
         sock: socket.socket,
-        reason: Reason,
-        message: str,
+        silence: Failure,
         timeout: float | None = None,
     ) -> None:
         """Wait until `sock` is ready.
 
         Args:
+            silence: the failure when it never is.
             timeout: seconds to wait, in place of the attempt's `timeout`.
 
         Raises:
-            FetchError: `reason` after `timeout` seconds, max_time when the attempt's time is up.
+            FetchError: `silence` after `timeout` seconds, max_time when the attempt's time is up.
         """
         timeout = self.timeout if timeout is None else timeout
-        early = EARLY if self.gives_up is not None and reason is Reason.STALLED else math.inf
+        impatient = self.gives_up is not None and silence.reason == Reason.STALLED
+        early = EARLY if impatient else math.inf
         while True:
             now = trio.current_time()
             timeout_at = now + timeout
@@ -83,16 +84,16 @@ class Deadline:
                 self.extend(late + timeout)
                 continue
             if deadline < min(timeout_at, self.ends_at):
-                self._check_patience(reason)
+                self._check_patience(silence)
                 timeout -= early
                 continue
             if self.ends_at < timeout_at:
                 raise FetchError(Reason.MAX_TIME, "took longer than max_time")
-            raise FetchError(reason, message)
+            raise FetchError.of(silence)
 
-    def _check_patience(self, reason: Reason) -> None:
+    def _check_patience(self, silence: Failure) -> None:
         if self.gives_up is not None and self.gives_up():
-            error = FetchError(reason, "lost on the way")
+            error = FetchError.of(replace(silence, message="lost on the way"))
             error.failure = replace(error.failure, shared=True)
             raise error
 

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import trio
 
 from img2ds.congestion.path import NetworkPath
-from img2ds.core.failure import Reason
+from img2ds.core.failure import Reason, failure
+from img2ds.core.img2dataset_messages import CONNECT_TIMED_OUT, not_connected, system_error
 from img2ds.net.deadline import TOLERATED_LATENESS, Deadline
 from img2ds.net.error import FetchError
 
@@ -30,6 +31,9 @@ _MEMORY_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ROUTE_ERRORS = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 #: EADDRNOTAVAIL on connect means that this machine has run out of local ports.
 _LOCAL_ERRORS = (*_MEMORY_ERRORS, errno.EADDRNOTAVAIL)
+_NO_ANSWER = failure(
+    Reason.CONNECT_TIMEOUT, "no answer to the connection attempt", CONNECT_TIMED_OUT
+)
 
 
 async def connect_tcp(
@@ -124,13 +128,7 @@ class _Attempt:
         """
         try:
             if self._code == errno.EINPROGRESS:
-                await deadline.wait(
-                    trio.lowlevel.wait_writable,
-                    self.sock,
-                    Reason.CONNECT_TIMEOUT,
-                    "no answer to the connection attempt",
-                    timeout,
-                )
+                await deadline.wait(trio.lowlevel.wait_writable, self.sock, _NO_ANSWER, timeout)
                 self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if self._code:
                 raise _connect_error(self._code)
@@ -199,18 +197,17 @@ async def _race(
 
 
 def _connect_error(code: int | None) -> FetchError:
+    said = not_connected(system_error(code or 0))
+    words = os.strerror(code or 0).lower()
     if code == errno.ECONNREFUSED:
-        return FetchError(Reason.CONNECT_REFUSED, "connection refused")
+        return FetchError(Reason.CONNECT_REFUSED, "connection refused", said)
     if code == errno.ETIMEDOUT:
-        return FetchError(Reason.CONNECT_TIMEOUT, "no answer to the connection attempt")
+        return FetchError(Reason.CONNECT_TIMEOUT, _NO_ANSWER.message, said)
     if code in (errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE):
-        return FetchError(Reason.CONNECT_RESET, "connection reset")
+        return FetchError(Reason.CONNECT_RESET, "connection reset", said)
     if code in _ROUTE_ERRORS:
-        return FetchError(
-            Reason.NETWORK_UNREACHABLE, f"cannot connect: {os.strerror(code or 0).lower()}"
-        )
+        return FetchError(Reason.NETWORK_UNREACHABLE, f"cannot connect: {words}", said)
     if code in _LOCAL_ERRORS:
         full = code in (errno.EMFILE, errno.ENFILE)
-        message = "too many open files" if full else os.strerror(code)
-        return FetchError(Reason.NO_DESCRIPTORS, message.lower())
-    return FetchError(Reason.CONNECT_REFUSED, f"cannot connect: {os.strerror(code or 0).lower()}")
+        return FetchError(Reason.NO_DESCRIPTORS, "too many open files" if full else words, said)
+    return FetchError(Reason.CONNECT_REFUSED, f"cannot connect: {words}", said)

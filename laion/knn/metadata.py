@@ -100,16 +100,18 @@ class Metadata:
             values[where] = batch.column(name).to_numpy(zero_copy_only=True)[places]
         return values
 
-    def rows(self, ids: Sequence[int] | Ids) -> list[dict[str, Any]]:
-        """Return the shown columns of the rows `ids`, in their order. Raises IndexError."""
+    def rows(self, ids: Sequence[int] | Ids, names: Sequence[str] = SHOWN) -> list[dict[str, Any]]:
+        """Return columns of the rows `ids`, in their order. Raises IndexError."""
         wanted = np.asarray(ids, np.int64)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < self._rows:
             raise IndexError(f"rows are numbered 0 to {self._rows - 1}")
         found: list[dict[str, Any]] = [{}] * len(wanted)
         for where, batch, places in self._batches(wanted):
-            table = batch.select(SHOWN).take(pa.array(places)).to_pylist()
-            for place, row in zip(where, table, strict=True):
-                found[place] = row
+            taken = batch.select(names).take(pa.array(places))
+            # Column by column, which takes a fifth of the time of the batch's own `to_pylist`.
+            columns = [column.to_pylist() for column in taken.columns]
+            for place, values in zip(where.tolist(), zip(*columns, strict=True), strict=True):
+                found[place] = dict(zip(names, values, strict=True))
         return found
 
     def row(self, row_id: int) -> dict[str, Any]:

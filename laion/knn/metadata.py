@@ -16,10 +16,19 @@ import pyarrow.parquet as pq
 
 from img2ds.storage import InputFile, open_seekable
 from laion.knn.ann_index import Ids
-from laion.knn.metadata_schema import SCHEMA, SHOWN, source_columns, to_schema
+from laion.knn.metadata_schema import (
+    SCHEMA,
+    SHOWN,
+    source_columns,
+    stored_columns,
+    to_schema,
+)
 
 #: Rows in a batch: a shard has few batches, and one batch fits in memory while it is written.
 BATCH_ROWS = 65_536
+
+#: What a file of an earlier version does not know.
+_NOTHING = dict.fromkeys(SHOWN)
 
 #: Batches whose buffers are cached; a few kB each.
 _CACHED_BATCHES = 4096
@@ -32,7 +41,7 @@ def write_rows(file: InputFile, path: str, keep: npt.NDArray[np.bool_]) -> dict[
         How many of the kept rows have an NSFW tag, as `tagged`, and a size, as `sized`.
 
     Raises:
-        UsageError: there is no column of URLs.
+        UsageError: there is no column that tells which row is which.
         OSError, pa.ArrowException: the file cannot be read.
     """
     counts = {"tagged": 0, "sized": 0}
@@ -47,7 +56,7 @@ def write_rows(file: InputFile, path: str, keep: npt.NDArray[np.bool_]) -> dict[
                 if not mask.all():
                     batch = batch.filter(pa.array(mask))
                 shown = to_schema(batch, sources)
-                counts["tagged"] += shown.num_rows - shown.column("nsfw").null_count
+                counts["tagged"] += shown.num_rows - shown.column("NSFW").null_count
                 counts["sized"] += shown.num_rows - shown.column("width").null_count
                 writer.write_batch(shown)
     return counts
@@ -107,9 +116,11 @@ class Metadata:
             raise IndexError(f"rows are numbered 0 to {self._rows - 1}")
         found: list[dict[str, Any]] = [{}] * len(wanted)
         for where, batch, places in self._batches(wanted):
-            table = batch.select(SHOWN).take(pa.array(places)).to_pylist()
+            columns = stored_columns(batch.schema.names)
+            table = batch.select(list(columns.values())).take(pa.array(places)).to_pylist()
             for place, row in zip(where, table, strict=True):
-                found[place] = row
+                values = {name: row[column] for name, column in columns.items()}
+                found[place] = {**_NOTHING, **values}
         return found
 
     def row(self, row_id: int) -> dict[str, Any]:

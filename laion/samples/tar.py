@@ -2,108 +2,77 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, cast
-
-import orjson
+from contextlib import contextmanager
+from typing import IO, Any, cast
 
 from img2ds.formats.contract import DamagedShardError
 from img2ds.formats.tar import read_members
 from img2ds.storage import open_stream
+from laion.samples import sample as limits
+from laion.samples.sample import Sample
+
+#: What the name of a tar ends in.
+TARS = (".tar", ".tar.gz", ".tgz")
 
 #: Bytes read at once.
 _BUFFER = 1 << 18
-#: Bytes of a member above which it is skipped: no image, caption or metadata is that large.
-MAX_MEMBER = 256 << 20
-
-#: Extensions of images; the first image of a sample counts.
-IMAGES = ("jpg", "jpeg", "png", "webp")
-#: Fields of the metadata that hold a caption, where there is no .txt; the first counts.
-CAPTIONS = ("caption", "TEXT", "text")
+_GZIP = b"\x1f\x8b"
 
 
-@dataclass(slots=True)
-class Sample:
-    """One sample: consecutive members that share a key.
-
-    Attributes:
-        body: the encoded image, None where there is none.
-        caption: the text, None likewise.
-        fields: the members of its JSON.
-        flaw: what else is wrong with it, as a reason.
-    """
-
-    key: str
-    body: bytes | None = None
-    caption: str | None = None
-    fields: dict[str, Any] = field(default_factory=dict)
-    flaw: str | None = None
-
-    @property
-    def lack(self) -> str | None:
-        """The reason why it is not a pair of image and caption; None where it is."""
-        if self.flaw or self.body is None:
-            return self.flaw or "no_image"
-        return None if self.caption and self.caption.strip() else "no_caption"
-
-
-def read_samples(path: str) -> Iterator[Sample]:
+def read_tar(path: str) -> Iterator[Sample]:
     """Yield the samples of a tar, which may be gzipped, in its order.
 
-    Members without an extension belong to no sample.
+    A sample is consecutive members that share a key. Members without an extension belong to none.
+    Samples that share a key have the flaw `duplicate_key`: all of them where they follow each
+    other, since nobody knows which caption belongs to which image, else all but the first.
 
     Raises:
         UsageError: it does not exist, or cannot be read.
         OSError: it is not a tar, is truncated, or damaged.
     """
-    with open_stream(path) as raw, io.BufferedReader(cast(Any, raw), _BUFFER) as file:
-        sample: Sample | None = None
-        try:
-            for name, data in read_members(file.read, MAX_MEMBER):
-                folder, slash, leaf = name.rpartition("/")
-                stem, dot, ending = leaf.partition(".")
-                if not dot or not stem:
-                    continue
-                key = folder + slash + stem
-                if sample is None or sample.key != key:
-                    if sample is not None:
-                        yield _completed(sample)
-                    sample = Sample(key)
-                _add(sample, ending.lower(), data)
-        except DamagedShardError as error:
-            raise OSError(f"{path}: {error}") from None
-        if sample is not None:
-            yield _completed(sample)
+    seen: set[str] = set()
+    for sample in _read(path):
+        if sample.key in seen:
+            sample.flaw = "duplicate_key"
+        seen.add(sample.key)
+        yield sample.complete()
 
 
-def _add(sample: Sample, ending: str, data: bytes | None) -> None:
-    if ending in IMAGES:
-        if data is None:
-            sample.flaw = "too_large"
-        elif sample.body is None:
-            sample.body = data
-    elif data is None:
-        return
-    elif ending == "txt":
-        sample.caption = data.decode("utf-8", "replace")
-    elif ending == "json":
-        try:
-            fields = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            fields = None
-        if isinstance(fields, dict):
-            sample.fields = fields
-        else:
-            sample.flaw = "bad_metadata"
+def _read(path: str) -> Iterator[Sample]:
+    sample: Sample | None = None
+    endings: set[str] = set()
+    with _open(path) as file:
+        for name, data in read_members(file.read, limits.MAX_FILE):
+            folder, slash, leaf = name.rpartition("/")
+            stem, dot, ending = leaf.partition(".")
+            if not dot or not stem:
+                continue
+            key, ending = folder + slash + stem, ending.lower()
+            if sample is None or sample.key != key or ending in endings:
+                if sample is not None:
+                    if sample.key == key:
+                        sample.flaw = "duplicate_key"
+                    yield sample
+                sample, endings = Sample(key), set()
+            endings.add(ending)
+            sample.add(ending, data)
+    if sample is not None:
+        yield sample
 
 
-def _completed(sample: Sample) -> Sample:
-    """The sample, with the caption of its metadata where there is no .txt."""
-    if sample.caption is None:
-        for name in CAPTIONS:
-            if isinstance(value := sample.fields.get(name), str):
-                sample.caption = value
-                break
-    return sample
+@contextmanager
+def _open(path: str) -> Iterator[IO[bytes]]:
+    """Open the bytes of a tar, unpacked where they are gzip, whatever the name is."""
+    try:
+        with open_stream(path) as raw, io.BufferedReader(cast(Any, raw), _BUFFER) as file:
+            if file.peek(2)[:2] != _GZIP:
+                yield file
+                return
+            with gzip.GzipFile(fileobj=file) as packed:
+                yield cast(IO[bytes], packed)
+    except (DamagedShardError, EOFError, zlib.error) as error:
+        raise OSError(f"{path}: {error}") from None

@@ -22,6 +22,7 @@ from img2ds.config.image import (
 from img2ds.config.input import INPUT_FORMATS, InputOptions
 from img2ds.config.network import NetworkOptions
 from img2ds.config.output import INCREMENTAL_MODES, OutputOptions
+from img2ds.config.positions import POSITIONS
 from img2ds.config.run import DISTRIBUTORS, RunOptions
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS
@@ -131,4 +132,4 @@ GROUPS: dict[str, type[Any]] = {
 FLAGS: dict[str, Field[Any]] = {f.name: f for group in GROUPS.values() for f in fields(group)}
 
 #: The flags of the command `img2ds`.
-COMMAND = Flags("img2ds", FLAGS, {"concurrency": "thread_count"})
+COMMAND = Flags("img2ds", FLAGS, {"concurrency": "thread_count"}, POSITIONS)

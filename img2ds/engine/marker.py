@@ -6,6 +6,7 @@ count rows that were kept and dropped. Markers of img2dataset are read too; they
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _NOT_METRICS = {
     "count", "successes", "dropped", "failed_to_download", "failed_to_resize", "duration",
     "start_time", "end_time",
 }  # fmt: skip
+#: The field that vouches for the others: the SHA-256 of the document without it.
+_DIGEST = "digest"
 
 
 class DamagedMarkerError(ValueError):
@@ -119,6 +122,16 @@ def read_marker(data: bytes) -> CommitMarker:
         raise DamagedMarkerError(problem) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedMarkerError(f"it has no {error}") from None
+
+
+def is_intact(data: bytes) -> bool:
+    """Return whether a marker that can be parsed is as it was written.
+
+    True for markers of earlier versions and of img2dataset, which do not tell.
+    """
+    document = orjson.loads(data)
+    digest = document.pop(_DIGEST, None)
+    return digest is None or digest == _digest(document)
 
 
 def read_image_marker(data: bytes) -> CommitMarker:
@@ -240,4 +253,9 @@ def _entry(record: FileRecord) -> dict[str, Any]:
 
 
 def _dump(document: dict[str, Any]) -> bytes:
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+    document = {name: value for name, value in document.items() if name != _DIGEST}
+    return orjson.dumps({**document, _DIGEST: _digest(document)}, option=orjson.OPT_INDENT_2)
+
+
+def _digest(document: dict[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(document)).hexdigest()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from img2ds.config.options import ImageOptions
 from img2ds.core.failure import Failure, Reason, failure
+from img2ds.core.img2dataset_messages import NOT_DECODED
 from img2ds.core.sample import Body, Encoded
 from img2ds.image.blur import blur
 from img2ds.image.boxes import Boxes, orient_boxes
@@ -26,6 +27,9 @@ from img2ds.image.orient import Pixels, orientation_of, swaps_sides
 from img2ds.image.planes import Planes, can_resize, resize_planes
 from img2ds.image.resize import pad_or_crop, resize
 from img2ds.image.sniff import FORMATS, sniff
+
+#: Reasons that img2dataset does not tell apart, besides formats that are not read.
+_UNDECODABLE = {Reason.TRUNCATED_IMAGE.value, Reason.DECODE_ERROR.value}
 
 
 @dataclass(slots=True)
@@ -71,7 +75,8 @@ class Transformer:
         data = bytes(body) if isinstance(body, memoryview) else body
         header = sniff(data)
         if isinstance(header, Failure):
-            return header
+            undecodable = header.reason in _UNDECODABLE
+            return replace(header, img2dataset=NOT_DECODED) if undecodable else header
         refused = self._refuse(header)
         if refused is not None:
             return refused
@@ -92,7 +97,7 @@ class Transformer:
         if header.format not in options.image_formats:
             return failure(Reason.UNWANTED_FORMAT, f"format not wanted: {header.format}")
         if not width or not height:
-            return failure(Reason.DECODE_ERROR, "image without pixels")
+            return failure(Reason.DECODE_ERROR, "image without pixels", NOT_DECODED)
         if width * height > options.max_decoded_pixels:
             return failure(Reason.IMAGE_BOMB, "more pixels than max_decoded_pixels")
         if min(width, height) < options.min_image_size:
@@ -111,7 +116,7 @@ class Transformer:
             return failure(Reason.IMAGE_BOMB, error.message)
         except DecodeError as error:
             reason = Reason.TRUNCATED_IMAGE if error.truncated else Reason.DECODE_ERROR
-            return failure(reason, error.message)
+            return failure(reason, error.message, NOT_DECODED)
         except EncodeError as error:
             return failure(Reason.ENCODE_ERROR, str(error))
         exif = exif_json(image.header.exif) if self._options.extract_exif else None

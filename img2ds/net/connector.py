@@ -152,12 +152,11 @@ class Connector:
             raise blamed(error) from None
 
     async def _dial(self, addresses: Sequence[str], port: int, deadline: Deadline) -> ByteStream:
-        leave = self._path.connections.leave
         try:
             ordered = self._order.sort(addresses)
             sock = await connect_tcp(ordered, port, deadline, self._path)
         except BaseException:
-            leave()
+            self._path.connections.leave()
             raise
         self._order.connected(ordered, sock.family)
-        return ByteStream(sock, leave)
+        return ByteStream(sock, self._path.established())

@@ -13,6 +13,7 @@ from img2ds.core.failure import Reason, UsageError, failure
 from img2ds.core.sample import FileRecord
 from img2ds.engine.marker import (
     DamagedMarkerError,
+    is_intact,
     load_marker,
     marker_json,
     read_image_marker,
@@ -42,6 +43,22 @@ def test_it_is_read_back(counts: Counts) -> None:
     assert (marker.count, marker.duration) == (counts.count, 2.5)
     assert marker.files == tuple(FILES)
     assert not marker.by_img2dataset
+
+
+@pytest.mark.parametrize("counts", [tally(), STAGE], ids=["images", "stage"])
+def test_every_bit_of_it_is_vouched_for(counts: Counts) -> None:
+    data = marker_json(counts, 5.0, 7.5, FILES)
+    assert is_intact(data)
+    assert is_intact(data.replace(b"digest", b"older.")), "earlier versions did not tell"
+    for at in range(data.index(b'"digest"')):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        try:
+            read_marker(bytes(changed))
+            intact = is_intact(bytes(changed))
+        except DamagedMarkerError:
+            continue
+        assert not intact or json.loads(changed) == json.loads(data)
 
 
 def test_img2datasets_are_read() -> None:

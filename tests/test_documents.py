@@ -76,6 +76,17 @@ def test_paths_exist(name: str) -> None:
             assert (ROOT / path).exists(), f"{name} names {path}"
 
 
+def test_tests_of_promises_exist() -> None:
+    """Every promise of SECURITY.md names the tests that show it."""
+    rows = re.findall(
+        r"^\| .* \| (`tests/.*`) \|$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) > 15
+    for name in re.findall(r"`([^`]+)`", " ".join(rows)):
+        file, _, function = name.partition("::")
+        assert f"\ndef {function}(" in (ROOT / file).read_text(), f"there is no {name}"
+
+
 @pytest.mark.parametrize("document", FOR_USERS, ids=name_of)
 def test_flags_exist(document: Path) -> None:
     flags = {f"--{name}" for name in known_flags()} | OTHERS

@@ -49,7 +49,9 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
     # Images that a crawl keeps go into the same tars.
     "laion/crawl/pairs.py": {"formats"},
     # The search page fetches one image that is asked about, under the same guards.
-    "laion/knn/query_image.py": {"net", "image"},
+    "laion/knn/query_image.py": {"image"},
+    "laion/knn/query_url.py": {"net"},
+    "laion/web/decoder_process.py": {"image"},
     "laion/web/service.py": {"image"},
 }
 
@@ -79,7 +81,7 @@ HOMES = {
     "pyspark": ("img2ds/engine/distributors/spark_session.py",),
     "faiss": ("laion/knn/faiss_index.py",),
     "starlette": ("laion/web/",),
-    "uvicorn": ("laion/web/stage.py",),
+    "uvicorn": ("laion/web/guarded_protocol.py",),
     "yaml": ("laion/run/config.py",),
     "jinja2": ("laion/run/report.py",),
 }
@@ -95,7 +97,7 @@ LAION_ALLOWED: dict[str, set[str]] = {
     "release": set(),
     "dalle": {"clip"},  # shards are read, and samples ranked, as for a score
     "knn": {"clip"},
-    "web": {"knn"},
+    "web": {"knn", "clip"},  # images to search by are decoded as those of a dataset
     "run": set(),  # it knows the stages by their commands' names alone
 }
 

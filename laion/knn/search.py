@@ -12,7 +12,8 @@ from laion.knn.ann_index import Vectors
 from laion.knn.filters import Filters
 from laion.knn.options import SearchOptions
 from laion.knn.query_embedder import QueryEmbedder
-from laion.knn.query_image import QueryImageError, check_image, fetch_image, query_network
+from laion.knn.query_image import QueryImageError, check_image
+from laion.knn.query_url import fetch_image, query_network
 from laion.knn.searcher import Result, Searcher, SearchParams, SearchResults
 
 #: Columns of the table when the width of the terminal is unknown.

@@ -31,6 +31,7 @@ DOCKER = {
 OTHERS = {
     "--help", "--version", "--no-deps", "--master", "--num-executors", "--conf",
     *DOCKER,
+    "--enable_metadata", "--use_arrow",  # of clip-retrieval
 }  # fmt: skip
 #: Reasons that no row can fail for yet, or that a shard is lost for instead.
 UNDOCUMENTED = {"disallowed_by_robots", "blocklisted", "duplicate_url", "disk_full"}

@@ -58,8 +58,15 @@ def reason_of(message: str) -> str:
 
 
 def read_json(data: bytes) -> Any:
-    """Parse the JSON of a sample, also with NaN, which is not valid JSON. Raises ValueError."""
+    """Parse the JSON of a sample. Raises ValueError.
+
+    NaN, which is not valid JSON, is null: img2dataset writes it for a missing number.
+    """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return json.loads(data)
+        return json.loads(data, parse_constant=_constant)
+
+
+def _constant(name: str) -> float | None:
+    return None if name == "NaN" else float(name)

@@ -47,6 +47,7 @@ class CommitMarker:
         files: what the marker vouches for; None for img2dataset's markers.
         files_before_purge: what it vouched for before rows were purged; None without a purge.
         duration: seconds from the shard's first row to its commit.
+        by_img2dataset: whether img2dataset made the shard; rows may have been purged since.
     """
 
     count: int
@@ -54,17 +55,13 @@ class CommitMarker:
     files: tuple[FileRecord, ...] | None
     files_before_purge: tuple[FileRecord, ...] | None = None
     duration: float = 0.0
+    by_img2dataset: bool = False
 
     @property
     def tally(self) -> Tally:
         """The counts of a shard of images, as `read_image_marker` gives it."""
         assert isinstance(self.counts, Tally)
         return self.counts
-
-    @property
-    def by_img2dataset(self) -> bool:
-        """Whether img2dataset made the shard."""
-        return self.files is None
 
 
 def marker_json(counts: Counts, start: float, end: float, files: Sequence[FileRecord]) -> bytes:
@@ -118,6 +115,7 @@ def read_marker(data: bytes) -> CommitMarker:
             _records(document.get("files")),
             _records(document.get("files_before_purge")),
             float(document.get("duration", 0.0)),
+            "reasons" not in document,
         )
     except orjson.JSONDecodeError:
         problem = "it is not JSON, or is cut off" if data.strip() else "it is empty"
@@ -224,7 +222,7 @@ def _counts(document: dict[str, Any]) -> Counts:
         )
     messages = Counter({text: int(n) for text, n in document["status_dict"].items()})
     del messages["success"]
-    if "files" in document:
+    if "reasons" in document:
         reasons = Counter(document["reasons"])
     else:  # img2dataset's, which knows messages alone
         reasons = Counter()

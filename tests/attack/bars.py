@@ -67,8 +67,8 @@ def judge(
     lines = []
     for (case, found), outcome in zip(pairs, outcomes, strict=True):
         honest = HONEST_TIMES * rates[case.honest] * case.pixels if case.honest else 0.0
+        most = case.count * max(MOST_CPU, honest)
         lines.append(
-            Line(case.name, outcome, case.size, found.cpu, max(MOST_CPU, honest),
-                 found.memory, MOST_MEMORY)
-        )  # fmt: skip
+            Line(case.name, outcome, case.size, found.cpu, most, found.memory, MOST_MEMORY)
+        )
     return lines

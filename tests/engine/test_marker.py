@@ -106,6 +106,20 @@ def test_purged_rows_of_images_are_counted_no_more(tmp_path: Path) -> None:
     assert "files_before_purge" not in document
 
 
+def test_purged_rows_of_img2dataset_leave_its_messages(tmp_path: Path) -> None:
+    document = {
+        "count": 4, "successes": 3, "failed_to_download": 1, "failed_to_resize": 0,
+        "status_dict": {"success": 3, "HTTP Error 404: Not Found": 1},
+    }  # fmt: skip
+    folder = OutputFolder.open(str(tmp_path))
+    folder.write_bytes("00000_stats.json", json.dumps(document).encode())
+    record_purge(folder, "00000_stats.json", 1, FILES[:1])
+    marker = load_marker(folder, "00000_stats.json")
+    assert (marker.count, marker.counts.successes, marker.by_img2dataset) == (2, 1, True)
+    assert marker.counts.reasons == {"http_404": 1}
+    assert marker.files == tuple(FILES[:1])
+
+
 def test_purged_rows_of_a_stage_are_dropped(tmp_path: Path) -> None:
     document = purged(tmp_path, STAGE, 2, 1)
     assert (document["count"], document["successes"], document["dropped"]) == (5, 1, 4)

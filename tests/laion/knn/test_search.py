@@ -19,6 +19,7 @@ from img2ds.core.failure import UsageError
 from laion import cli
 from laion.knn.filters import LICENCES, NEAR_DUPLICATE, Filters, without_near_duplicates
 from laion.knn.index_kinds import choose_plan
+from laion.knn.metadata import Metadata
 from laion.knn.metadata_schema import (
     CC,
     COMMERCIAL,
@@ -215,9 +216,21 @@ def test_metadata_of_other_tools_is_read() -> None:
     assert table["side"] == [50, 0, 7]
     assert table["safe"] == [1, 0, 0]
     assert table["rights"] == [0, 0, 0]
-    assert table["text"] == [None, "x", ""]
-    with pytest.raises(UsageError, match="no column url or URL; they have: link"):
+    assert table["caption"] == [None, "x", ""], "clip-retrieval's name"
+    assert table["NSFW"] == ["unlikely", None, "NSFW"]
+    with pytest.raises(UsageError, match="image_path, caption or TEXT; they have: link"):
         source_columns(["link"])
+
+
+def test_rows_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """Their files have other names for captions and tags, and no paths."""
+    old = pa.table({"url": ["u"], "text": ["a caption"], "nsfw": ["UNLIKELY"], "key": ["k"]})
+    path = str(tmp_path / "old.arrow")
+    with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, old.schema) as writer:
+        writer.write_table(old)
+    row = Metadata([path]).row(0)
+    assert (row["url"], row["text"], row["nsfw"], row["key"]) == ("u", "a caption", "UNLIKELY", "k")
+    assert row["image_path"] is None
 
 
 def test_rows_are_found_by_number_over_batches_and_files(searcher: Searcher) -> None:

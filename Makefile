@@ -1,38 +1,57 @@
-# make demo   set up, then img2ds over a sample web on this machine
-# make demo-search  set up, then a search page over a sample web, with a model trained on the spot
-# make demo-laion  set up, then laion's pipeline over WAT files and a web made on this machine
-# make test   set up, then every test, in two processes (JOBS=4 for four)
+# make demo   set up the core (0.5 GB), then img2ds over a sample web on this machine
+# make demo-search  set up the core and laion, then a search page over a sample web, with a model
+#             trained on the spot
+# make demo-laion  set up the core and laion, then its pipeline over WAT files and a web made here
+# make test   set up everything (7.5 GB), then every test, in two processes (JOBS=4 for four)
 # make quick  lint, types, and the tests that need no server, cluster, browser or training
 # make fuzz   libFuzzer over the compiled extensions for a minute
 # make sanitize  the tests of the compiled extensions under AddressSanitizer and UBSan
+# make attack  hostile images, responses, kills and damage, and what each costs: ten minutes
 # make lint   ruff and mypy --strict
 # make bench  the short benchmarks (see benchmark/README.md)
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --disable-pip-version-check
+# What is installed, from the least to all; each contains those before it.
+CORE := $(VENV)/.core
+LAION := $(VENV)/.laion
 STAMP := $(VENV)/.ready
+PACKAGING := setup.py requirements.txt $(wildcard img2ds/image/native/*.[ch] laion/wat/native/*.[ch])
 JOBS ?= 2
 PYTEST := $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: setup demo demo-search demo-laion test quick native-off fuzz sanitize lint bench clean
+.PHONY: setup demo demo-search demo-laion test quick native-off fuzz sanitize attack lint bench clean
 
 setup: $(STAMP)
 
-$(STAMP): setup.py requirements.txt $(wildcard img2ds/image/native/*.[ch] laion/wat/native/*.[ch])
+# pip prints what it does: on a slow network nothing else would move for minutes.
+$(CORE): $(PACKAGING)
+	@echo "installing the core of img2ds into $(VENV) (0.5 GB)"
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev]'
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps asks
-	touch $(STAMP)
+	$(PIP) --upgrade pip
+	$(PIP) -e .
+	@touch $@
 
-demo: setup
+$(LAION): $(CORE)
+	@echo "installing what laion needs into $(VENV) (6 GB, most of it PyTorch)"
+	$(PIP) -e '.[laion]'
+	@touch $@
+
+$(STAMP): $(CORE)
+	@echo "installing every extra and the tools of the tests into $(VENV) (7.5 GB, most of it PyTorch)"
+	$(PIP) -r requirements.txt -e '.[dev]'
+	$(PIP) --no-deps asks
+	@touch $(LAION) $@
+
+demo: $(CORE)
 	$(RUN) -m tests.demo
 
-demo-search: setup
+demo-search: $(LAION)
 	$(RUN) -m tests.demo_search
 
-demo-laion: setup
+demo-laion: $(LAION)
 	$(RUN) -m tests.laion.demo
 
 test: setup
@@ -51,6 +70,10 @@ fuzz: setup
 
 sanitize: setup
 	scripts/sanitize.sh $(RUN) -n $(JOBS) tests/image tests/laion/wat
+
+# Fails if something costs more than it may. Some kinds: `.venv/bin/python -m tests.attack png`.
+attack: setup
+	$(RUN) -m tests.attack
 
 quick: lint
 	$(PYTEST) tests --quick

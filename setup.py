@@ -9,6 +9,7 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 
 ROOT = Path(__file__).parent
+REPOSITORY = "https://github.com/img2ds/img2ds"
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "img2ds/__init__.py").read_text())[1]
 
 CORE = [
@@ -159,8 +160,30 @@ setup(
     entry_points={
         "console_scripts": ["img2ds = img2ds.cli:main", "laion = laion.cli:main"],
     },
+    author="the img2ds authors",
+    url=REPOSITORY,
+    project_urls={
+        "Documentation": f"{REPOSITORY}/tree/main/docs",
+        "Changelog": f"{REPOSITORY}/blob/main/CHANGELOG.md",
+        "Issues": f"{REPOSITORY}/issues",
+    },
+    keywords="dataset, images, webdataset, img2dataset, laion, clip, common crawl, trio",
     classifiers=[
-        "Operating System :: POSIX",
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Framework :: Trio",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: C",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)),
+        "Programming Language :: Python :: Implementation :: CPython",
+        "Topic :: Internet :: WWW/HTTP",
+        "Topic :: Multimedia :: Graphics",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
 )

@@ -182,9 +182,7 @@ def img2dataset(urls: list[str], options: argparse.Namespace, sink: Sink) -> Non
     """img2dataset's download_image in a pool of threads, as its Downloader has it."""
     from multiprocessing.pool import ThreadPool
 
-    from img2dataset.downloader import (  # type: ignore[import-not-found]
-        download_image_with_retry,
-    )
+    from img2dataset.downloader import download_image_with_retry
 
     def download(row: tuple[int, str]) -> tuple[int, io.BytesIO | None, str | None]:
         answer: tuple[int, io.BytesIO | None, str | None] = download_image_with_retry(

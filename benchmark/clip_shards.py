@@ -12,6 +12,7 @@ from img2ds.config.options import ImageOptions
 from img2ds.core.sample import Encoded
 from img2ds.image.transform import InspectedImage, Transformer
 from laion.clip.decoder import Shard
+from laion.samples.source import SampleShard
 
 CAPTION = "A photo of number {} of the things that people show each other, with a caption"
 
@@ -53,4 +54,4 @@ def sample_bodies() -> list[bytes]:
 
 def numbered(paths: list[str]) -> Iterator[Shard]:
     """The input of a loader."""
-    return (Shard(number, path) for number, path in enumerate(paths))
+    return (Shard(number, SampleShard(path, None)) for number, path in enumerate(paths))

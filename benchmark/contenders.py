@@ -35,7 +35,7 @@ from img2ds.image.transform import InspectedImage, Transformer
 _resample = load("resample")
 
 OPTIONS = ImageOptions()
-SIDE, QUALITY = OPTIONS.image_size, OPTIONS.quality
+SIDE, QUALITY = OPTIONS.side, OPTIONS.quality
 #: Longer sides, in pixels, that the rows of the table end below.
 CLASSES = (256, 512, 1024)
 STAGES = ("decode", "resize", "encode")

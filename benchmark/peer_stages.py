@@ -44,7 +44,8 @@ def _codec(folder: str, every: str) -> dict[str, float]:
     """Milliseconds an image of a corpus: Resizer, of it decoding and encoding; hash and EXIF."""
     import cv2
     import exifread
-    from img2dataset.resizer import Resizer  # type: ignore[import-not-found]
+
+    from img2dataset.resizer import Resizer
 
     spent: dict[str, float] = defaultdict(float)
 

@@ -1,4 +1,4 @@
-/* Width and channels, a byte each, then the rows of a PNG. */
+/* Width and bytes a pixel, a byte each, then the rows of a PNG. */
 
 #include "../img2ds/image/native/_png.c"
 #include "harness.h"
@@ -12,7 +12,8 @@ static void start_modules(void)
 
 static void run(input_t *input)
 {
-    const int width = 1 + take(input), channels = 1 + take(input) % 4;
+    static const int SIZES[] = {1, 2, 3, 4, 6, 8};
+    const int width = 1 + take(input), channels = SIZES[take(input) % 6];
     const int height = (int)(input->left / (size_t)(1 + width * channels));
     if (!height)
         return;

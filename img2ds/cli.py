@@ -16,6 +16,7 @@ import img2ds
 from img2ds.config.command_line import read_arguments
 from img2ds.config.help import HELP, help_lines
 from img2ds.config.options import COMMAND, GROUPS, Options
+from img2ds.core.console_script import run_script
 from img2ds.core.failure import UsageError
 from img2ds.core.native import describe
 from img2ds.manage import commands
@@ -24,36 +25,13 @@ from img2ds.manage.commands import COMMANDS, summary_lines
 
 def main() -> None:
     """Entry point of the console script."""
-    open_standard_streams()
-    try:
-        code = run(sys.argv[1:])
-        sys.stdout.flush()
-    except KeyboardInterrupt:  # before or after the shards, when there is nothing to finish
-        print("img2ds: interrupted. Run the same command again to resume.", file=sys.stderr)
-        code = 130
-    except BrokenPipeError:  # the reader closed the pipe; Python would report it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 1
-    sys.exit(code)
-
-
-def open_standard_streams() -> None:
-    """Open the standard streams that this process was started without (by a daemon, `2>&-`).
-
-    Otherwise the next files to be opened take their descriptors, and what libraries print.
-    """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
-        pass
-    os.close(descriptor)
-    for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(descriptor, "w", closefd=False))  # noqa: SIM115
+    run_script("img2ds", run)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code.
 
-    0 is done, 1 incomplete, 2 a usage error, and 130 interrupted.
+    0 is done, 1 incomplete, 2 a usage error, 3 too few successes, and 130 interrupted.
     """
     try:
         if arguments and arguments[0] in COMMANDS:
@@ -91,13 +69,27 @@ def read_flags(arguments: Sequence[str]) -> dict[str, Any]:
             "--url_list is required: img2ds --url_list urls.txt --output_folder images "
             "(img2ds --help lists all flags)"
         )
-    return read_arguments(COMMAND, arguments, _suggest)
+    return read_arguments(COMMAND, arguments, _check_position)
 
 
-def _suggest(argument: str) -> str:
-    near = difflib.get_close_matches(argument, COMMANDS, n=1)
-    command = f"img2ds {near[0]}, or " if near else ""
-    return f"did you mean {command}--url_list {argument}?"
+def _check_position(name: str, value: str) -> None:
+    """Raise UsageError if a value by position looks like a mistyped command or part of a glob."""
+    if name == "url_list":
+        near = difflib.get_close_matches(value, COMMANDS, n=1)
+        if near and not os.path.exists(value):
+            raise UsageError(f"there is no file or folder {value}; did you mean img2ds {near[0]}?")
+    elif os.path.isfile(value) and not value.isdigit():
+        folder, file = os.path.split(value)
+        pattern = os.path.join(folder, "*" + os.path.splitext(file)[1])
+        raise UsageError(
+            f"{value!r} is a file, where --{name} was expected: quote a glob, so that the shell "
+            f"does not expand it: --url_list '{pattern}'"
+        )
+    elif name == "image_size" and (value[:1].isalpha() or "/" in value):
+        raise UsageError(
+            f"--image_size takes a whole number, got {value!r}; by position the output folder "
+            f"comes third: img2ds LIST 256 {value}"
+        )
 
 
 def version() -> str:
@@ -113,6 +105,7 @@ def help_page() -> str:
         "img2ds: turn a list of image URLs into a training dataset",
         "",
         "  img2ds --url_list urls.txt --output_folder images",
+        "  img2ds urls.txt 256 images",
         "  img2ds --url_list laion/ --input_format parquet --url_col URL --caption_col TEXT \\",
         "         --output_folder laion-images --output_format webdataset",
         "",
@@ -120,8 +113,10 @@ def help_page() -> str:
         "",
         *summary_lines(),
         "",
-        "Run the same command again to resume. --a-b is the same as --a_b.",
-        "Exit codes: 0 all shards are written, 1 some are missing, 2 usage error, 130 interrupted.",
+        "Run the same command again to resume. --a-b is the same as --a_b. Flags of img2dataset",
+        "can be given by position, in its order, and by one letter where only one begins with it.",
+        "Exit codes: 0 all shards are written, 1 some are missing, 2 usage error,",
+        "3 too few rows succeeded (--min_success), 130 interrupted.",
     ]
     for group in GROUPS.values():
         lines += ["", f"{group.TITLE}:"]

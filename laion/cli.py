@@ -15,6 +15,7 @@ from img2ds.config.command import Result
 from img2ds.config.command_line import read_arguments
 from img2ds.config.flags import Flags
 from img2ds.config.help import HELP, help_lines
+from img2ds.core.console_script import run_script
 from img2ds.core.failure import UsageError
 from img2ds.core.native import describe
 from laion.commands import COMMANDS
@@ -22,7 +23,7 @@ from laion.commands import COMMANDS
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run(sys.argv[1:]))
+    run_script("laion", run)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -41,7 +41,8 @@ COSTLY_FIXTURES = {
 }  # fmt: skip
 #: Modules that do: a test module that uses something of theirs is left out by `--quick`.
 COSTLY_MODULES = (
-    "tests.contract.fetcher_setups", "tests.laion.web", "tests.laion.shape_web",
+    "tests.attack.one_by_one", "tests.contract.fetcher_setups", "tests.laion.web",
+    "tests.laion.shape_web",
     "tests.server.background", "tests.server.sample_web", "tests.storage.busy_server",
 )  # fmt: skip
 #: Folders whose tests share a costly fixture: one process runs all of them.

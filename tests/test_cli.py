@@ -13,6 +13,7 @@ import pytest
 import img2ds
 from img2ds import cli
 from img2ds.config.options import FLAGS, Options
+from img2ds.config.positions import POSITIONS
 from img2ds.core.failure import UsageError
 from laion import cli as laion_cli
 
@@ -45,7 +46,12 @@ def test_names_are_read_as_typed() -> None:
     [
         ([], "--url_list is required"),
         (["--output_folder", "x"], "--url_list is required"),
-        (["urls.txt"], "unexpected argument 'urls.txt'; did you mean --url_list urls.txt?"),
+        (["urls.txt"], "there is no file or folder urls.txt"),
+        (["-u", "x"], "-u can be short for --url_list, --upscale_interpolation, --url_col or"),
+        (["x", "out"], "by position the output folder comes third: img2ds LIST 256 out"),
+        (["x", __file__, __file__], "quote a glob, so that the shell does not expand it: "),
+        (["--url_list", "x", "--image_size", "8", __file__], "where --output_folder was expected"),
+        (["x", *map(str, range(38))], "unexpected argument '37'"),
         (["--url_lst", "x"], "did you mean --url_list?"),
         (["--url_list"], "--url_list needs a value"),
         (["--url_list", "--output_folder", "x"], "--url_list needs a value"),
@@ -53,7 +59,10 @@ def test_names_are_read_as_typed() -> None:
         (["--url_list", "x", "--image_size", "big"], "--image_size takes a whole number"),
         (["--url_list", "x", "--image_size", "0"], "--image_size must be at least 1"),
         (["--url_list", "x", "--output_format", "webdatset"], "did you mean webdataset?"),
-        (["statu", "--output_folder", "x"], "did you mean img2ds status, or --url_list statu?"),
+        (
+            ["statu", "--output_folder", "x"],
+            "there is no file or folder statu; did you mean img2ds status?",
+        ),
         (["--url_list", "x"], "there is no file or folder x"),
         (
             ["--url_list", "x", "--bbox_col", "b", "--disable_all_reencoding", *WEBDATASET],
@@ -62,7 +71,7 @@ def test_names_are_read_as_typed() -> None:
         (["--url_list", "x", "--skip_reencode", "maybe"], "--skip_reencode takes True or False"),
         (["--url_list", "nope.txt", *WEBDATASET], "no file or folder nope.txt"),
         (["--url_list", "x", "--ca_bundle", "nope.pem", *WEBDATASET], "no such file: 'nope.pem'"),
-        (["--url_list", "x", "-v"], "unknown flag --v"),
+        (["--url_list", "x", "-z"], "unknown flag --z"),
         (["reshard", "--output_folder", "x"], "--to is required"),
     ],
 )
@@ -125,10 +134,21 @@ def test_help_shows_every_flag_by_subject(capsys: pytest.CaptureFixture[str]) ->
 
 def test_download_has_the_flags_as_its_signature() -> None:
     parameters = inspect.signature(img2ds.download).parameters
-    assert list(parameters) == list(FLAGS)
+    assert list(parameters)[: len(POSITIONS)] == list(POSITIONS)
+    assert set(parameters) == set(FLAGS)
     assert parameters["image_size"].default == 256
     with pytest.raises(UsageError, match="did you mean --image_size"):
         img2ds.download("list.txt", imagesize=3)
+
+
+def test_values_of_download_by_position(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "u.txt").write_text("http://a/1\n")
+    img2ds.download(tmp_path / "u.txt", 64, str(tmp_path / "out"), dry_run=True)
+    assert f"into {tmp_path}/out" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="image_size is given twice"):
+        img2ds.download("u.txt", 64, image_size=64)
+    with pytest.raises(UsageError, match="39 values by position, but only 38 flags"):
+        img2ds.download(*range(39))
 
 
 def test_a_mistake_is_answered_without_loading_codecs() -> None:

@@ -22,9 +22,16 @@ DOCUMENTS = sorted(
 #: Documents that users read, whose flags have to be flags of our commands.
 FOR_USERS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
+#: Flags of docker.
+DOCKER = {
+    "--tag", "--rm", "--user", "--volume", "--ulimit", "--stop-timeout", "--build-arg",
+    "--entrypoint", "--cpus", "--tty",
+}  # fmt: skip
 #: Flags of pip, of Spark, and those of every command.
 OTHERS = {
     "--help", "--version", "--no-deps", "--master", "--num-executors", "--conf",
+    *DOCKER,
+    "--enable_metadata", "--use_arrow",  # of clip-retrieval
 }  # fmt: skip
 #: Reasons that no row can fail for yet, or that a shard is lost for instead.
 UNDOCUMENTED = {"disallowed_by_robots", "blocklisted", "duplicate_url", "disk_full"}
@@ -70,6 +77,17 @@ def test_paths_exist(name: str) -> None:
             assert (ROOT / path).exists(), f"{name} names {path}"
 
 
+def test_tests_of_promises_exist() -> None:
+    """Every promise of SECURITY.md names the tests that show it."""
+    rows = re.findall(
+        r"^\| .* \| (`tests/.*`) \|$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) > 15
+    for name in re.findall(r"`([^`]+)`", " ".join(rows)):
+        file, _, function = name.partition("::")
+        assert f"\ndef {function}(" in (ROOT / file).read_text(), f"there is no {name}"
+
+
 @pytest.mark.parametrize("document", FOR_USERS, ids=name_of)
 def test_flags_exist(document: Path) -> None:
     flags = {f"--{name}" for name in known_flags()} | OTHERS
@@ -77,8 +95,9 @@ def test_flags_exist(document: Path) -> None:
         assert flag in flags or flag.replace("--no", "--", 1) in flags, f"there is no {flag}"
 
 
-def test_every_reason_is_listed() -> None:
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("document", ["README.md", "docs/troubleshooting.md"])
+def test_every_reason_is_listed(document: str) -> None:
+    text = (ROOT / document).read_text()
     for reason in Reason:
         if reason.value not in UNDOCUMENTED:
             assert f"`{reason.value}`" in text, reason.value

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from enum import Enum
 from typing import Any
 
 from img2ds.core.failure import UsageError
@@ -34,8 +35,9 @@ def flag(
 
     Args:
         default: MISSING for a required flag.
-        kind: how values are read: str, int, float, bool, list, mapping, size (bytes, with an
-            optional unit) or choice; a trailing `?` also allows None.
+        kind: how values are read: str, int, float, bool, list (None is the default), mapping, size
+            (bytes, with an optional unit), side (pixels, or a pair of them) or choice (in any
+            case); a trailing `?` also allows None.
         text: the help text.
         choices: the values that a choice can have.
         secret: values may hold passwords; they are never printed or logged.
@@ -87,11 +89,13 @@ class Flags:
         program: the command as typed, such as `laion dedup`.
         fields: the flags by name, in the order of the help page.
         aliases: other names of flags, with the flags' names.
+        positions: the flags that can be given by position, in order, and by their first letter.
     """
 
     program: str
     fields: Mapping[str, Field[Any]]
     aliases: Mapping[str, str]
+    positions: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, program: str, *groups: type[Any]) -> Flags:
@@ -197,12 +201,11 @@ def _read_bool(spec: Field[Any], value: Any) -> bool:
 
 
 def _read_list(spec: Field[Any], value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
+    if value is None or (isinstance(value, str) and value.strip().lower() == "none"):
+        # img2dataset's default of --disallowed_header_directives is None, which means four of them.
+        return () if is_required(spec) else tuple(default_of(spec))
     if isinstance(value, str):
         text = value.strip()
-        if text.lower() == "none":
-            return ()
         if not text:
             return ()
         value = _bracketed(text) if text[:1] in ("[", "(") else text.split(",")
@@ -240,11 +243,21 @@ def _read_size(spec: Field[Any], value: Any) -> int:
     return _read_int(spec, value)
 
 
+def _read_side(spec: Field[Any], value: Any) -> int | tuple[int, ...]:
+    if isinstance(value, str):
+        value = ast.literal_eval(value.strip())
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return tuple(_read_int(spec, number) for number in value)
+    return _read_int(spec, value)
+
+
 def _read_choice(spec: Field[Any], value: Any) -> str:
     choices: tuple[str, ...] = spec.metadata["choices"]
-    text = str(getattr(value, "value", value))
-    if text in choices:
-        return text
+    if isinstance(value, Enum):
+        value = value.name if value.name in choices else value.value
+    text = str(value)
+    if text.lower() in choices:
+        return text.lower()
     near = difflib.get_close_matches(text, choices, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(f"--{spec.name} is one of {', '.join(choices)}, got {text!r}{hint}")
@@ -252,14 +265,15 @@ def _read_choice(spec: Field[Any], value: Any) -> str:
 
 _READERS = {
     "str": _read_str, "int": _read_int, "float": _read_float, "bool": _read_bool,
-    "list": _read_list, "mapping": _read_mapping, "size": _read_size, "choice": _read_choice,
+    "list": _read_list, "mapping": _read_mapping, "size": _read_size, "side": _read_side,
+    "choice": _read_choice,
 }  # fmt: skip
 
 _WORDS = {
     "str": "a text", "int": "a whole number", "float": "a number", "bool": "True or False",
     "list": "a list such as '[\"a\",\"b\"]'",
     "mapping": "a mapping such as '{\"name\": \"value\"}'",
-    "size": "a number of bytes such as 50MB",
+    "size": "a number of bytes such as 50MB", "side": "a whole number",
 }  # fmt: skip
 
 

@@ -11,11 +11,15 @@ from img2ds.core.failure import UsageError
 from img2ds.core.naming import ENCODE_FORMATS
 
 RESIZE_MODES = ("border", "no", "keep_ratio", "keep_ratio_largest", "center_crop")
-INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos", "lanczos4")
+INTERPOLATIONS = (
+    "nearest", "linear", "bilinear", "cubic", "bicubic", "area", "lanczos", "lanczos4",
+)  # fmt: skip
 #: Formats of originals that can be decoded.
 IMAGE_FORMATS = ("jpeg", "png", "webp", "gif", "avif", "bmp", "tiff", "jpeg2000", "pnm")
 #: The default of --image_formats when it was these. Manifests have it.
 FIRST_IMAGE_FORMATS = IMAGE_FORMATS[:4]
+#: The default of --max_decode_memory. Manifests have other values only: it is newer than they are.
+MAX_DECODE_MEMORY = 512_000_000
 HASHES = ("sha256", "md5", "sha512")
 
 
@@ -25,7 +29,9 @@ class ImageOptions:
 
     TITLE: ClassVar[str] = "Images"
 
-    image_size: int = flag(256, "int", "size of the result in pixels, see --resize_mode")
+    image_size: int | tuple[int, ...] | None = flag(
+        256, "side?", "size of the result in pixels, see --resize_mode"
+    )
     resize_mode: str = flag(
         "border", "choice",
         "border pads to a square, center_crop crops to a square, keep_ratio resizes the shorter "
@@ -40,7 +46,8 @@ class ImageOptions:
     encode_format: str = flag("jpg", "choice", "format of the result", *ENCODE_FORMATS)
     encode_quality: int | None = flag(
         None, "int?",
-        "1 to 100 for jpg and webp (default: 95); compression level 0 to 9 for png (default: 6)",
+        "0 to 100 for jpg and webp, above 100 for lossless webp (default: 95); compression level "
+        "0 to 9 for png (default: 6)",
     )  # fmt: skip
     skip_reencode: bool = flag(
         False, "bool", "keep the original bytes of images already in the target format and size"
@@ -61,6 +68,11 @@ class ImageOptions:
     max_decoded_pixels: int = flag(
         89_478_484, "int", "never decode an image with more pixels than this"
     )
+    max_decode_memory: int = flag(
+        MAX_DECODE_MEMORY, "size",
+        "bytes that decoding may take in each process, besides the responses",
+        identity=False,
+    )  # fmt: skip
     max_decode_time: float = flag(
         60.0, "float", "seconds of CPU that decoding and encoding one image may take",
         identity=False,
@@ -71,7 +83,8 @@ class ImageOptions:
     )
 
     def __post_init__(self) -> None:
-        at_least("image_size", self.image_size, 1)
+        if self.resizes:
+            at_least("image_size", self.side, 1)
         unknown = sorted(set(self.image_formats) - set(IMAGE_FORMATS))
         if unknown or not self.image_formats:
             raise UsageError(
@@ -80,13 +93,15 @@ class ImageOptions:
             )
         at_least("min_image_size", self.min_image_size, 0)
         at_least("max_decoded_pixels", self.max_decoded_pixels, 1)
+        at_least("max_decode_memory", self.max_decode_memory, 1)
         positive("max_decode_time", self.max_decode_time)
         positive("max_image_area", self.max_image_area)
         at_least("max_aspect_ratio", self.max_aspect_ratio, 1)
-        low, high = (0, 9) if self.encode_format == "png" else (1, 100)
-        if not low <= self.quality <= high:
+        high = {"jpg": 100, "png": 9, "webp": math.inf}[self.encode_format]
+        if not 0 <= self.quality <= high:
+            least = "at least 0" if high == math.inf else f"0-{high}"
             raise UsageError(
-                f"--encode_quality must be {low}-{high} for {self.encode_format}, "
+                f"--encode_quality must be {least} for {self.encode_format}, "
                 f"got {self.encode_quality}"
             )
 
@@ -99,6 +114,20 @@ class ImageOptions:
         if self.image_formats is IMAGE_FORMATS and recorded == list(FIRST_IMAGE_FORMATS):
             return replace(self, image_formats=FIRST_IMAGE_FORMATS)
         return self
+
+    @property
+    def resizes(self) -> bool:
+        """Whether `image_size` is used; where it is not, it can be anything, as in img2dataset."""
+        return self.resize_mode != "no" and not self.disable_all_reencoding
+
+    @property
+    def side(self) -> int:
+        """The size of the result in pixels. Raises UsageError: it is not one number."""
+        if not isinstance(self.image_size, int):
+            raise UsageError(
+                f"--image_size takes a whole number, the side of the result, got {self.image_size}"
+            )
+        return self.image_size
 
     @property
     def quality(self) -> int:

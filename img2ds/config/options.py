@@ -16,12 +16,14 @@ from img2ds.config.image import (
     HASHES,
     IMAGE_FORMATS,
     INTERPOLATIONS,
+    MAX_DECODE_MEMORY,
     RESIZE_MODES,
     ImageOptions,
 )
 from img2ds.config.input import INPUT_FORMATS, InputOptions
 from img2ds.config.network import NetworkOptions
 from img2ds.config.output import INCREMENTAL_MODES, OutputOptions
+from img2ds.config.positions import POSITIONS
 from img2ds.config.run import DISTRIBUTORS, RunOptions
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS
@@ -115,6 +117,8 @@ class Options:
         identity["encode_quality"] = self.image.quality
         if self.input.bbox_col is not None:
             identity["bbox_col"] = self.input.bbox_col
+        if self.image.max_decode_memory != MAX_DECODE_MEMORY:
+            identity["max_decode_memory"] = self.image.max_decode_memory
         identity["captions"] = self.input.caption_col is not None
         return identity
 
@@ -131,4 +135,4 @@ GROUPS: dict[str, type[Any]] = {
 FLAGS: dict[str, Field[Any]] = {f.name: f for group in GROUPS.values() for f in fields(group)}
 
 #: The flags of the command `img2ds`.
-COMMAND = Flags("img2ds", FLAGS, {"concurrency": "thread_count"})
+COMMAND = Flags("img2ds", FLAGS, {"concurrency": "thread_count"}, POSITIONS)

@@ -34,6 +34,10 @@ class RunOptions:
     subjob_size: int = _flag(1000, "int", "shards per pyspark job; other distributors ignore it")
     max_shard_retry: int = _flag(1, "int", "further attempts at a shard that failed")
     max_runtime: float | None = _flag(None, "float?", "seconds after which the run is stopped")
+    min_success: float = _flag(
+        0.0, "float", "share of the rows, 0 to 1, that have to succeed, else the exit code is 3; "
+        "0: one row",
+    )  # fmt: skip
     grace_seconds: float = _flag(
         15.0, "float", "seconds that rows in flight have to end when the run is stopped"
     )
@@ -47,6 +51,8 @@ class RunOptions:
         at_least("subjob_size", self.subjob_size, 1)
         at_least("max_shard_retry", self.max_shard_retry, 0)
         at_least("grace_seconds", self.grace_seconds, 0)
+        if not 0 <= self.min_success <= 1:
+            raise UsageError(f"--min_success is a share from 0 to 1, got {self.min_success:g}")
         if self.max_runtime is not None:
             positive("max_runtime", self.max_runtime)
         if not self.wandb_project:

@@ -45,6 +45,8 @@ MAX_LOSS = 0.10
 #: least and the largest loss that are assumed for them, and how unlikely it must be that a host was
 #: silent by chance.
 SYNS, MIN_LOSS, MAX_LOSS_BELIEVED, BY_CHANCE = 7, 0.3, 0.9, 1e-4
+#: Connections with one SYN that show that the path is clear, and for how many seconds they have to.
+MIN_CLEAN, MIN_CLEAR = 3, 3
 #: Hosts that had answered and now fail, as a share of all connections, and how many at least.
 MAX_KNOWN_FAILURES, MIN_KNOWN_FAILURES = 0.05, 3
 #: Share of slow bodies above which a stalled one says nothing of its host.
@@ -95,6 +97,11 @@ def all_lost(growth: Floats) -> float:
     clean, retransmitted = growth[Signal.CLEAN_CONNECTS], growth[Signal.ALL_RETRANSMITTED]
     loss = float(retransmitted / max(clean + retransmitted, 1.0))
     return min(max(loss, MIN_LOSS), MAX_LOSS_BELIEVED) ** SYNS
+
+
+def is_clear(growth: Floats) -> bool:
+    """Return whether it is certain that SYNs arrived: others were answered, hardly any was lost."""
+    return growth[Signal.CLEAN_CONNECTS] >= MIN_CLEAN and not _path_is_full(growth)
 
 
 def _path_is_full(growth: Floats) -> bool:

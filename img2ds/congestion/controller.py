@@ -12,6 +12,7 @@ from typing import Any
 
 import trio
 
+from img2ds.congestion.attribution import MIN_CLEAR, is_clear
 from img2ds.congestion.bound import Bound, find_bound
 from img2ds.congestion.dns_control import DnsControl
 from img2ds.congestion.history import History
@@ -20,11 +21,14 @@ from img2ds.congestion.machine import Floats
 from img2ds.congestion.outage import PORTAL_ROWS, Outage, OutageControl, Wants
 from img2ds.congestion.path import NetworkPath
 from img2ds.congestion.path_control import PathControl
-from img2ds.congestion.signals import Limit
+from img2ds.congestion.patience import Patience
+from img2ds.congestion.signals import Limit, Signal
 from img2ds.report.condition import Condition
 
 #: Seconds between two looks at the totals.
 INTERVAL = 0.1
+#: Seconds between two canaries.
+CANARY_INTERVAL = 0.5
 
 _RATES = {
     "connections_per_second": Limit.CONNECT_RATE,
@@ -33,6 +37,8 @@ _RATES = {
 #: Asks the network whether it is there. Returns whether anything answered, and whether a host was
 #: asked, not a name server.
 Probe = Callable[[], Awaitable[tuple[bool, bool]]]
+#: Connects to a host that is known to answer, so that others' silence can be compared with it.
+Canary = Callable[[], Awaitable[None]]
 
 
 class Controller:
@@ -41,21 +47,27 @@ class Controller:
     Args:
         requests: rows that one worker can have in progress.
         probe: called to find out whether the network is there.
+        canary: called while nobody can tell whether the path or the hosts are silent.
 
     Attributes:
         path: of this worker.
     """
 
-    def __init__(self, path: NetworkPath, requests: int, probe: Probe) -> None:
+    def __init__(
+        self, path: NetworkPath, requests: int, probe: Probe, canary: Canary | None = None
+    ) -> None:
         self.path = path
         self._machine = path.machine
         self._requests = requests
         self._probe = probe
+        self._canary = canary
+        self._next_canary = 0.0
         self._history = History()
         self._connections = PathControl(math.inf)
         self._link = LinkControl(math.inf)
         self._dns = DnsControl()
         self._outage = OutageControl()
+        self._patience = Patience()
         if self._machine.leads():
             self._write()
 
@@ -79,6 +91,18 @@ class Controller:
     def growth_since(self, started: float) -> Floats:
         """Return how the totals grew since `started`, on trio's clock."""
         return self._history.since(started, self._machine.totals())
+
+    def clear_for(self, seconds: float) -> float:
+        """Return for how many of the last `seconds` SYNs have certainly arrived; 0 for none."""
+        now, totals = trio.current_time(), self._machine.totals()
+        return next(
+            (
+                float(last)
+                for last in range(int(seconds), MIN_CLEAR - 1, -1)
+                if is_clear(self._history.since(now - last, totals))
+            ),
+            0.0,
+        )
 
     @property
     def condition(self) -> Condition:
@@ -110,11 +134,12 @@ class Controller:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        while True:
-            await self._tick()
-            await trio.sleep(INTERVAL)
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._tick(nursery)
+                await trio.sleep(INTERVAL)
 
-    async def _tick(self) -> None:
+    async def _tick(self, nursery: trio.Nursery) -> None:
         machine, now = self._machine, trio.current_time()
         machine.sweep()
         self.path.tick()
@@ -136,10 +161,20 @@ class Controller:
             self._outage.probed(trio.current_time(), answered, machine.totals(), asked_host)
         self._note_outage(before)
         self._write()
+        loses = self._connections.lossy or self._link.limited
+        machine.limits[Limit.IMPATIENT] = self._patience.update(now, totals, loses=loses)
+        self._send_canary(now, totals, nursery)
         bound, figure = find_bound(
             totals, self._connections, self._link, self._dns, self._outage.outage
         )
         machine.limits[Limit.BOUND_BY], machine.limits[Limit.BOUND_AT] = bound, figure
+
+    def _send_canary(self, now: float, totals: Floats, nursery: trio.Nursery) -> None:
+        """Compare with a known host while the path drops SYNs and some are not answered."""
+        unclear = self.path.drops_syns and totals[Signal.OVERDUE] > 0
+        if self._canary and unclear and self.outage is Outage.NONE and now >= self._next_canary:
+            self._next_canary = now + CANARY_INTERVAL
+            nursery.start_soon(self._canary)
 
     def _note_outage(self, before: Outage) -> None:
         outage, limits = self._outage.outage, self._machine.limits

@@ -49,6 +49,8 @@ MIN_FORBIDDEN = 3
 MIN_RATE = 0.5
 #: Seconds over which accepted rows are counted.
 MEASURED = 2.0
+#: Seconds that rows take where those accepted in that time tell little of what the host takes.
+SLOW_ROWS = 2.0
 #: Seconds' worth of a rate that start together, so that high rates need few wake-ups.
 BURST = 0.02
 #: Seconds until a row looks again for room that another worker may have left.
@@ -96,6 +98,7 @@ class HostControl:
         fields[at + Field.USED_AT] = now
         rate = self._rate_at(at)
         if rate:
+            self._responses.count(at, Field.STARTED, now)
             next_start = max(fields[at + Field.NEXT_START], now)
             fields[at + Field.NEXT_START] = next_start + 1.0 / rate
 
@@ -200,7 +203,7 @@ class HostControl:
             if reset:
                 self._cut_window(place)
             else:
-                self._cut_rate(at, now)
+                self._cut_rate(place, now)
         step = int(streak) if ban else int(streak) - 1
         pause = 0.0 if reset and not step else PAUSES[min(step, len(PAUSES) - 1)]
         if refused.retry_after is not None:
@@ -220,14 +223,18 @@ class HostControl:
         fields[at + Field.HOLD] = hold = max(hold, HOLD_PAUSES * pause)
         fields[at + Field.HOLD_UNTIL] = now + pause + hold
 
-    def _cut_rate(self, at: int, now: float) -> None:
-        fields = self.table.fields
+    def _cut_rate(self, place: int, now: float) -> None:
+        fields, at = self.table.fields, self.table.at(place)
         first = not fields[at + Field.RATE]
         since = max(fields[at + Field.PAUSED_UNTIL], now - (1.0 if first else MEASURED))
         accepted = self._responses.accepted(at, since) / max(now - since, 0.5)
         if first:  # its responses are on their way still: `accept` counts them
             fields[at + Field.RATE] = max(accepted, 1.0)
             return
+        if self.table.active(place) > SLOW_ROWS * accepted:
+            # Bodies take long, on a full link say: the host has taken more than have ended, and
+            # what it refused was a burst.
+            accepted = max(accepted, self._responses.taken(at, now))
         accepted = min(accepted, fields[at + Field.RATE])
         fields[at + Field.REFUSED_RATE] = max(accepted, MIN_RATE)
         fields[at + Field.RATE] = max(accepted * CUT, MIN_RATE)

@@ -1,4 +1,4 @@
-"""How many rows a host accepted and refused in the last seconds."""
+"""How many rows of a host started in the last seconds, and how many it accepted and refused."""
 
 from __future__ import annotations
 
@@ -12,20 +12,36 @@ class HostResponses:
         self._fields = fields
 
     def count(self, at: int, field: Field, now: float) -> None:
-        """Count a response: `Field.ACCEPTED` or `Field.REFUSED`."""
+        """Count a row: `Field.STARTED`, `Field.ACCEPTED` or `Field.REFUSED`."""
         fields = self._fields
         bucket = int(now / BUCKET)
         number = at + bucket % BUCKETS
         if fields[number + Field.BUCKET_TIMES] != bucket:
             fields[number + Field.BUCKET_TIMES] = bucket
             fields[number + Field.ACCEPTED] = fields[number + Field.REFUSED] = 0.0
+            fields[number + Field.STARTED] = 0.0
         fields[number + field] += 1.0
 
     def accepted(self, at: int, since: float) -> float:
         """Return how many rows were accepted since then, `BUCKET` * `BUCKETS` seconds at most."""
+        return self._since(at, Field.ACCEPTED, since)
+
+    def taken(self, at: int, now: float) -> float:
+        """Return how many rows started in one second lately and were not refused, or not yet."""
+        fields, last = self._fields, int(now / BUCKET)
+        starts = [0.0] * BUCKETS
+        for number in range(at, at + BUCKETS):
+            age = last - int(fields[number + Field.BUCKET_TIMES])
+            if 0 <= age < BUCKETS:
+                starts[age] = fields[number + Field.STARTED]
+        second = round(1 / BUCKET)
+        most = max(sum(starts[age : age + second]) for age in range(BUCKETS - second + 1))
+        return most - self._since(at, Field.REFUSED, now - 1.0)
+
+    def _since(self, at: int, field: Field, since: float) -> float:
         fields, first = self._fields, int(since / BUCKET)
         return sum(
-            fields[number + Field.ACCEPTED]
+            fields[number + field]
             for number in range(at, at + BUCKETS)
             if fields[number + Field.BUCKET_TIMES] >= first
         )

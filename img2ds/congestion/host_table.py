@@ -54,6 +54,7 @@ class Field(IntEnum):
     BUCKET_TIMES = 17  #: from here: numbers of the `BUCKET`s that are counted
     ACCEPTED = BUCKET_TIMES + BUCKETS  #: from here: rows accepted in it
     REFUSED = ACCEPTED + BUCKETS  #: from here: rows refused in it
+    STARTED = REFUSED + BUCKETS  #: from here: rows that started in it
 
 
 class HostTable:

@@ -12,13 +12,14 @@ import math
 from dataclasses import dataclass
 
 from img2ds.congestion.machine import Floats
-from img2ds.congestion.rounds import Recent
+from img2ds.congestion.rounds import Recent, RoundTrip
 from img2ds.congestion.signals import SLOW_BODY, Signal
 
-#: Rows in progress on a machine at first.
+#: Rows in progress on a machine at first, where round trips are short.
 FIRST_WINDOW = 64.0
-#: Rows that are always allowed.
-MIN_WINDOW = 4.0
+#: Rows that are always allowed; and those more that would be quick bodies at the best rate lately,
+#: of which this part is left after a second: a phone's link is another one soon.
+MIN_WINDOW, REMEMBERED = 4.0, 0.95
 #: Share of slow bodies that shows a full link, and how many there must be at least.
 FULL, MIN_SLOW = 0.5, 5
 #: Part of the window that must be in use: few slow bodies at the end of a list fill no link.
@@ -27,25 +28,34 @@ LOADED = 0.4
 CUT = 0.5
 #: Seconds after a cut until its effect shows: what is under way has to end.
 SETTLING = 2 * SLOW_BODY
-#: Where a cut lowered the throughput below this part, the link was not full.
-NOT_FULL = 0.7
+#: Where a cut lowered the throughput below this part, the link was not full: if bodies arrive about
+#: as fast as before, each. Else the link has become thinner.
+NOT_FULL, AS_FAST = 0.7, 0.75
 #: Seconds for which that is believed.
 BELIEVED = 60.0
 #: Rows more for each body that was not slow, as long as most rows wait for something else: round
 #: trips of half a second would keep the link empty for long otherwise.
 STARTING_GROWTH = 3.0
-#: Growth a second, as a factor: below the level of the last cut, above it, and above it while no
-#: body is slow.
-FAST_GROWTH, SLOW_GROWTH, CALM_GROWTH = 1.6, 1.04, 1.2
+#: Bodies that arrive within this time on average are quick: the link bears more, whatever it bore
+#: before. And how many must have ended in the last second.
+QUICK_BODY, MIN_QUICK = 0.5, 3
+#: Growth a second, as a factor: while bodies are quick, below the level of the last cut, above it,
+#: and above it while no body is slow.
+QUICK_GROWTH, FAST_GROWTH, SLOW_GROWTH, CALM_GROWTH = 3.0, 1.6, 1.04, 1.2
 
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """A cut whose effect is not known yet, and what was before it; bytes a second."""
+    """A cut whose effect is not known yet, and what was before it; bytes a second.
+
+    Attributes:
+        each: of each body.
+    """
 
     when: float
     window: float
     throughput: float
+    each: float
 
 
 class LinkControl:
@@ -65,7 +75,9 @@ class LinkControl:
         self.window = FIRST_WINDOW
         self.throughput = 0.0
         self._full_window = math.inf  # the level of the last cut
+        self._best = 0.0  # bodies a second, lately
         self._recent = Recent()
+        self._trip = RoundTrip()
         self._cut: _Cut | None = None
         self._believed_until = -math.inf
         self._now: float | None = None
@@ -79,20 +91,20 @@ class LinkControl:
         seconds = 0.0 if self._now is None else now - self._now
         self._now = now
         self._recent.add(now, totals)
+        self._trip.add(totals)
         growth = self._recent.growth()
         if self._recent.seconds > 0:
             self.throughput = float(growth[Signal.BODY_BYTES]) / self._recent.seconds
-        if self._cut is not None and now < self._cut.when + SETTLING:
+        quick = self._is_quick(seconds, totals)
+        if self._cut is not None and now < self._cut.when + SETTLING and not quick:
             return
         slow, fast = float(growth[Signal.SLOW_BODIES]), float(growth[Signal.FAST_BODIES])
         loaded = totals[Signal.REQUESTS] >= LOADED * self.window and now >= self._believed_until
-        if loaded and slow >= MIN_SLOW and slow > FULL * (slow + fast):
+        if loaded and slow >= MIN_SLOW and slow > FULL * (slow + fast) and not quick:
             self._reduce(now, totals)
         else:
             self._cut = None
-            # Where most rows wait for bodies, the link may be full already.
-            arriving = totals[Signal.BODIES] > 0.5 * totals[Signal.REQUESTS]
-            self._grow(seconds, slow, fast, arriving=bool(arriving))
+            self._grow(seconds, slow, fast, quick=quick)
 
     def restart(self) -> None:
         """Begin anew, after an outage."""
@@ -101,24 +113,38 @@ class LinkControl:
 
     def _reduce(self, now: float, totals: Floats) -> None:
         cut = self._cut
-        if cut is not None and self.throughput < NOT_FULL * cut.throughput:
+        arriving = max(float(totals[Signal.BODIES]), MIN_WINDOW)
+        each = self.throughput / arriving
+        slower = cut is not None and self.throughput < NOT_FULL * cut.throughput
+        if cut is not None and slower and each >= AS_FAST * cut.each:
             self.window, self._full_window, self._cut = cut.window, math.inf, None
             self._believed_until = now + BELIEVED
             return
-        arriving = max(float(totals[Signal.BODIES]), MIN_WINDOW)
-        self._cut = _Cut(now, self.window, self.throughput)
-        self.window = max(min(self.window, arriving) * CUT, MIN_WINDOW)
+        self._cut = _Cut(now, self.window, self.throughput, each)
+        least = MIN_WINDOW + QUICK_BODY * self._best
+        self.window = min(self.window, max(min(self.window, arriving) * CUT, least))
         self._full_window = self.window
         self._recent.clear()
 
-    def _grow(self, seconds: float, slow: float, fast: float, *, arriving: bool) -> None:
+    def _is_quick(self, seconds: float, totals: Floats) -> bool:
+        """Return whether bodies are quick, and remember how many end in a second."""
+        ended = float(self._recent.lately(1.0)[Signal.FAST_BODIES])
+        self._best = max(ended, self._best * REMEMBERED**seconds)
+        # By Little's law, as many arrive at once as end in a second, times the seconds each takes.
+        return ended >= MIN_QUICK and float(totals[Signal.BODIES]) < QUICK_BODY * ended
+
+    def _grow(self, seconds: float, slow: float, fast: float, *, quick: bool) -> None:
+        if not self.limited and not slow:
+            self.window = max(self.window, min(FIRST_WINDOW * self._trip.stretch, self.ceiling))
         ended = float(self._recent.step()[Signal.FAST_BODIES])
-        if not ended or slow > FULL * fast:
+        if not ended or (slow > FULL * fast and not quick):
             return
         if not self.limited:
             self.window = max(self.window, min(self.window + STARTING_GROWTH * ended, self.ceiling))
             return
-        if self.window < self._full_window:
+        if quick:
+            growth = QUICK_GROWTH
+        elif self.window < self._full_window:
             growth = FAST_GROWTH
         else:
             growth = SLOW_GROWTH if slow else CALM_GROWTH

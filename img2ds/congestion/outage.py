@@ -15,12 +15,12 @@ from img2ds.congestion.signals import Signal
 #: Seconds without any answer that make a run suspicious: more than two retransmissions of a SYN
 #: take, and less where there is no route.
 SILENCE, SILENCE_WITHOUT_ROUTE = 4.0, 0.5
-#: Seconds until the next probe after one that was answered, and after one that was not: at first
-#: and at most.
-PROBE_AGAIN, FIRST_PAUSE, MAX_PAUSE = 5.0, 0.5, 5.0
+#: Seconds until the next probe after one that was answered, and after one that was not: at least,
+#: and at most. In between it is a part of the outage so far, so that its end is noticed in time.
+PROBE_AGAIN, MIN_PAUSE, MAX_PAUSE, PART = 5.0, 0.5, 5.0, 0.05
 
 #: Seconds without a page of the portal after which it is gone; rows ask a few at a time meanwhile.
-PORTAL_ENDS, PORTAL_ROWS = 2.0, 4.0
+PORTAL_ENDS, PORTAL_ROWS = 1.0, 4.0
 
 
 class Outage(IntEnum):
@@ -68,7 +68,7 @@ class OutageControl:
         self._last: Floats | None = None
         self._answered_at = 0.0
         self._next_probe = 0.0
-        self._pause = FIRST_PAUSE
+        self._began = 0.0
         self._portal_at = 0.0
 
     def update(self, now: float, totals: Floats) -> Wants:
@@ -105,15 +105,14 @@ class OutageControl:
             self._end(now)
             return
         if self.outage is Outage.NONE:
-            self._pause = FIRST_PAUSE
+            self._began = now
             assert self._last is not None
             growth = totals - self._last
             if growth[Signal.UNREACHABLE] + growth[Signal.DNS_UNREACHABLE] > 0:
                 self.outage = Outage.ROUTE
             else:
                 self.outage = Outage.NETWORK if asked_host else Outage.NAME_SERVER
-        self._next_probe = now + self._pause
-        self._pause = min(self._pause * 1.5, MAX_PAUSE)
+        self._next_probe = now + min(max(PART * (now - self._began), MIN_PAUSE), MAX_PAUSE)
 
     def _end(self, now: float) -> None:
         if self.outage is not Outage.NONE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 from collections import OrderedDict
@@ -19,12 +20,16 @@ MAX_KNOWN = 4096
 #: Seconds in which several failures of one known address count once: a host that refuses, or that
 #: died, says nothing of the path.
 KNOWN_FAILURE_INTERVAL = 10.0
+#: Addresses remembered that did not answer, with the local port that asked.
+MAX_SILENT = 4096
 #: Where Linux' `struct tcp_info` has tcpi_total_retrans, and how much of it is needed.
 _TOTAL_RETRANS, _TCP_INFO_SIZE = 100, 104
 
 #: Seconds after which a connection attempt is overdue: before there was any connection, at least
 #: after that, and so many times what others take, which are smoothed by a factor.
 FIRST_OVERDUE, OVERDUE_CONNECT, OVERDUE_FACTOR, SMOOTHING = 1.0, 0.3, 3.0, 0.1
+#: Seconds after which a SYN is sent again (RFC 6298 2.1), and that its answer may take at least.
+RETRANSMITTED_AFTER, MIN_ANSWER = 1.0, 0.5
 
 Address = tuple[str, int]
 
@@ -80,6 +85,7 @@ class NetworkPath:
         self._connect_seconds: float | None = None  # of clean connections, smoothed
         self._bodies: OrderedDict[object, float] = OrderedDict()  # fast so far, by their start
         self._known: OrderedDict[Address, float] = OrderedDict()  # with the last failure counted
+        self._silent: OrderedDict[Address, int] = OrderedDict()  # with the port that asked last
 
     # Connections
 
@@ -87,6 +93,18 @@ class NetworkPath:
     def drops_syns(self) -> bool:
         """Whether SYNs are lost now."""
         return self.machine.limits[Limit.DROPS] > 0
+
+    @property
+    def impatient(self) -> bool:
+        """Whether a response that does not come is asked for again: see `Patience`."""
+        return self.machine.limits[Limit.IMPATIENT] > 0
+
+    @property
+    def two_syns(self) -> float:
+        """Seconds in which a host that is there answers a SYN or its retransmission, at most."""
+        if self._connect_seconds is None:
+            return math.inf
+        return RETRANSMITTED_AFTER + max(MIN_ANSWER, OVERDUE_FACTOR * self._connect_seconds)
 
     def connect_started(self, *, again: bool = False) -> Attempt:
         """Note a SYN. Returns what the other methods take."""
@@ -107,6 +125,8 @@ class NetworkPath:
         cell = self.machine.cell
         cell[Signal.ANSWERS] += 1
         self._remember(address)
+        if self._silent:
+            self._silent.pop(address, None)
         seconds = trio.current_time() - attempt.started
         if attempt.again or (seconds >= LATE_CONNECT and syn_was_retransmitted(sock)):
             if attempt.epoch == self.machine.limits[Limit.EPOCH]:
@@ -114,18 +134,41 @@ class NetworkPath:
             cell[Signal.ALL_RETRANSMITTED] += 1
         else:
             cell[Signal.CLEAN_CONNECTS] += 1
+            cell[Signal.CONNECT_SECONDS] += seconds
             before = seconds if self._connect_seconds is None else self._connect_seconds
             self._connect_seconds = before + SMOOTHING * (seconds - before)
+
+    def established(self) -> Callable[[], None]:
+        """Count a connection that has passed the gate. Returns what to call when it is closed."""
+        cell = self.machine.cell
+        cell[Signal.ESTABLISHED] += 1
+
+        def closed() -> None:
+            cell[Signal.ESTABLISHED] -= 1
+            self.connections.leave()
+
+        return closed
 
     def refused(self, address: Address) -> None:
         """Note a connection attempt that was answered with a refusal or a reset."""
         self.machine.cell[Signal.ANSWERS] += 1
         self._count_known_failure(address)
 
-    def timed_out(self, address: Address) -> None:
-        """Note a connection attempt that was not answered in time."""
+    def timed_out(self, address: Address, port: int) -> None:
+        """Note a connection attempt from a local port that was not answered in time."""
         self.machine.cell[Signal.CONNECT_TIMEOUTS] += 1
         self._count_known_failure(address)
+        self._silent[address] = port
+        if len(self._silent) > MAX_SILENT:
+            self._silent.popitem(last=False)
+
+    def take_port(self, address: Address) -> int:
+        """Return the local port from which to ask an address that did not answer; 0 for any.
+
+        A router keeps its entry for a SYN without an answer for up to two minutes: an attempt from
+        the same port needs no further one.
+        """
+        return self._silent.pop(address, 0) if self._silent else 0
 
     def unreachable(self) -> None:
         """Note a connection attempt for which there was no route."""
@@ -197,6 +240,9 @@ class NetworkPath:
         count = 0.0
         if limits[Limit.CONNECTIONS]:
             excess = self.connections.taken() - limits[Limit.CONNECTIONS]
+            if self.drops_syns:
+                # A SYN that was dropped is sent again soon, and closing takes a round trip.
+                excess += machine.total(Signal.OVERDUE)
             count = machine.total(Signal.WAITING_CONNECT) + max(excess, 0.0)
         if limits[Limit.IDLE]:
             count = max(count, machine.total(Signal.IDLE) - limits[Limit.IDLE])

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from img2ds.congestion.machine import Floats
-from img2ds.congestion.rounds import Recent
+from img2ds.congestion.rounds import Recent, RoundTrip
 from img2ds.congestion.signals import Signal
 
-#: Connections of a machine at first: what a poor router bears.
+#: Connections of a machine at first: what a poor router bears, where round trips are short.
 FIRST_WINDOW = 64.0
 #: Connections that are always allowed.
 MIN_WINDOW = 4.0
@@ -91,6 +91,7 @@ class PathControl:
         self._refused_window = math.inf  # the level at the last cut
         self._refused_rate = math.inf
         self._recent = Recent()
+        self._trip = RoundTrip()
         self._cut: _Cut | None = None
         self._now: float | None = None
 
@@ -103,6 +104,7 @@ class PathControl:
         seconds = 0.0 if self._now is None else now - self._now
         self._now = now
         self._recent.add(now, totals)
+        self._trip.add(totals)
         growth = self._recent.growth()
         # Whether a connection needs a second SYN is known after a second.
         clean, retransmitted = self._recent.cohort(
@@ -138,11 +140,16 @@ class PathControl:
         self._grow(seconds)
 
     def restart(self) -> None:
-        """Begin anew, after an outage: the path may be another one."""
+        """Begin anew, after an outage: the path may be another one.
+
+        What happened before the next `update` does not count: the SYNs that ended the outage were
+        sent in it.
+        """
         self.window, self.rate = FIRST_WINDOW, math.inf
         self._refused_window = self._refused_rate = math.inf
         self._ambient, self._cut = 0.0, None
         self._begin_epoch()
+        self._recent = Recent()
 
     def _without_effect(self, now: float, cut: _Cut, loss: float) -> None:
         """Cut harder; when nothing has an effect, the loss is the line's own."""
@@ -161,7 +168,7 @@ class PathControl:
         growth = self._recent.growth()
         made = float(growth[Signal.CLEAN_CONNECTS] + growth[Signal.ALL_RETRANSMITTED])
         rate = made / max(self._recent.seconds, 0.1)
-        established = self._recent.highest(Signal.OPEN, Signal.CONNECTING)
+        established = self._recent.highest(Signal.ESTABLISHED)
         if step is _Step.HALF:
             established, rate = 0.5 * established, 0.5 * rate
         if step is _Step.LESS:
@@ -181,6 +188,8 @@ class PathControl:
         if not self.limited:
             if self.window < self.ceiling and not self.idle:
                 self.window += float(step[Signal.CLEAN_CONNECTS])
+                first = min(FIRST_WINDOW * self._trip.stretch, self.ceiling)
+                self.window = max(self.window, first)
             return
         if not float(step[Signal.CLEAN_CONNECTS]):
             return  # nothing was tried

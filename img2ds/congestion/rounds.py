@@ -1,15 +1,48 @@
-"""What the controllers share: sums over the last seconds, and growth that waits for evidence."""
+"""What the controllers share: sums over the last seconds, round trips, windows that fit them."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
 
 from img2ds.congestion.machine import Floats
+from img2ds.congestion.signals import Signal
 
 #: Seconds that rates are averaged over.
 SPAN = 4.0
+#: Seconds of a round trip for which the first windows are made, and by how much they are stretched
+#: for long ones at most: a row takes as many times longer, so as many more make the same load.
+#: Shorter ones than a satellite's may be the delays of a busy machine.
+SHORT_TRIP, LONG_TRIP, MAX_STRETCH = 0.1, 0.4, 8.0
+#: Connections by which a round trip is measured.
+MIN_TRIPS = 8
+
+
+class RoundTrip:
+    """The shortest round trip lately: longer ones may be a queue of our own making."""
+
+    def __init__(self) -> None:
+        self._last: Floats | None = None
+        self._seconds = math.inf
+
+    def add(self, totals: Floats) -> None:
+        """Add the totals of now."""
+        if self._last is None:
+            self._last = totals
+        growth = totals - self._last
+        if growth[Signal.CLEAN_CONNECTS] >= MIN_TRIPS:
+            mean = float(growth[Signal.CONNECT_SECONDS] / growth[Signal.CLEAN_CONNECTS])
+            self._seconds = min(self._seconds, mean)
+            self._last = totals
+
+    @property
+    def stretch(self) -> float:
+        """By how much longer round trips stretch a first window; 1 until they are known."""
+        if math.isinf(self._seconds) or self._seconds < LONG_TRIP:
+            return 1.0
+        return min(self._seconds / SHORT_TRIP, MAX_STRETCH)
 
 
 class Recent:
@@ -32,6 +65,12 @@ class Recent:
     def growth(self) -> Floats:
         """Return how much every number grew in `seconds`."""
         growth: Floats = self._samples[-1][1] - self._samples[0][1]
+        return growth
+
+    def lately(self, seconds: float) -> Floats:
+        """Return how much every number grew in the last seconds, of which there are `SPAN`."""
+        now, totals = self._samples[-1]
+        growth: Floats = totals - self._at(now - seconds)
         return growth
 
     def cohort(self, early: int, late: int, delay: float) -> tuple[float, float]:
@@ -57,10 +96,9 @@ class Recent:
         growth: Floats = self._samples[-1][1] - self._samples[-2][1]
         return growth
 
-    def highest(self, *places: int) -> float:
-        """Return the highest value of the first number less the others."""
-        first, *others = places
-        return max(float(t[first] - sum(t[o] for o in others)) for _, t in self._samples)
+    def highest(self, place: int) -> float:
+        """Return the highest value of a number."""
+        return max(float(totals[place]) for _, totals in self._samples)
 
     def clear(self) -> None:
         """Forget all but the last sample."""

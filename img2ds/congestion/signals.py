@@ -12,6 +12,7 @@ class Signal(IntEnum):
     """A number in a worker's cell. Counters only grow; gauges, from `OPEN` on, say what is now."""
 
     CLEAN_CONNECTS = 0  #: connections that needed one SYN
+    CONNECT_SECONDS = auto()  #: seconds that these took in all
     RETRANSMITTED_CONNECTS = auto()  #: those that needed more, begun since the last cut
     ALL_RETRANSMITTED = auto()  #: those that needed more
     OVERDUE_CONNECTS = auto()  #: attempts that took much longer than others, answered or not
@@ -31,7 +32,8 @@ class Signal(IntEnum):
 
     OPEN = auto()  #: sockets of connections: connecting, in use, idle
     CONNECTING = auto()  #: those that wait for a SYN-ACK
-    OVERDUE = auto()  #: those of them that wait for much longer than others did
+    ESTABLISHED = auto()  #: those that are connected
+    OVERDUE = auto()  #: those of `CONNECTING` that wait for much longer than others did
     IDLE = auto()  #: those that are kept alive
     REQUESTS = auto()  #: rows in progress
     BODIES = auto()  #: bodies that are arriving
@@ -52,6 +54,7 @@ class Limit(IntEnum):
     REQUESTS = auto()  #: most rows in progress
     DNS = auto()  #: most questions in flight
     DNS_RATE = auto()  #: most questions a second
+    IMPATIENT = auto()  #: 1 when a response that is late was lost, for others come in time
     EPOCH = auto()  #: counts the cuts of `CONNECTIONS`: what began before one says nothing of it
     OUTAGE_SINCE = auto()  #: when an outage began, in Unix time; 0 without one
     OUTAGE_KIND = auto()  #: a value of `outage.Outage`

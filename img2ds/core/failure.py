@@ -6,7 +6,7 @@ use the network or a codec map their library's errors to reasons at the boundary
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -85,7 +85,7 @@ class Reason(str, Enum):
     )  # fmt: skip
     TLS_ERROR = (
         "tls_error", _DOWNLOAD, _PERMANENT,
-        "if the hosts use a private certificate authority, pass its certificate with --ca_bundle",
+        "use --ca_bundle for a private authority; --ignore_ssl_certificate accepts any certificate",
     )  # fmt: skip
     CLOSED_BEFORE_REPLY = "closed_before_reply", _DOWNLOAD, _TRANSIENT
     PROTOCOL_ERROR = "protocol_error", _DOWNLOAD, _PERMANENT
@@ -115,7 +115,10 @@ class Reason(str, Enum):
     UNWANTED_FORMAT = "unwanted_format", _RESIZE, _PERMANENT
     TRUNCATED_IMAGE = "truncated_image", _RESIZE, _PERMANENT
     DECODE_ERROR = "decode_error", _RESIZE, _PERMANENT
-    IMAGE_BOMB = "image_bomb", _RESIZE, _PERMANENT
+    IMAGE_BOMB = (
+        "image_bomb", _RESIZE, _PERMANENT,
+        "if these are honest images, raise --max_decoded_pixels or --max_decode_memory",
+    )  # fmt: skip
     IMAGE_TOO_SMALL = "image_too_small", _RESIZE, _PERMANENT
     IMAGE_AREA_TOO_LARGE = "image_area_too_large", _RESIZE, _PERMANENT
     ASPECT_RATIO = "aspect_ratio", _RESIZE, _PERMANENT
@@ -181,6 +184,7 @@ class Failure:
         message: one line for people.
         retry_after: seconds, if the server asked to wait.
         shared: the fault is known to be one that all rows share, such as a name server's.
+        img2dataset: its message for the case, None where it has none.
         via_other_host: the fault may be a redirect target's or a proxy's, not the URL's host's.
     """
 
@@ -189,12 +193,19 @@ class Failure:
     retry_after: float | None = None
     via_other_host: bool = False
     shared: bool = False
+    img2dataset: str | None = field(default=None, compare=False)
 
     @property
     def status(self) -> Status:
         return status_of(self.reason)
 
+    @property
+    def error_message(self) -> str:
+        """The value of the column `error_message`, by which scripts for img2dataset group rows."""
+        return self.message if self.img2dataset is None else self.img2dataset
 
-def failure(reason: Reason, message: str = "") -> Failure:
+
+def failure(reason: Reason, message: str = "", img2dataset: str | None = None) -> Failure:
     """Return a `Failure`; the message defaults to the reason in words."""
-    return Failure(reason.value, message or reason.value.replace("_", " "))
+    text = message or reason.value.replace("_", " ")
+    return Failure(reason.value, text, img2dataset=img2dataset)

@@ -48,8 +48,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 def reason_of(message: str) -> str:
     """Return the reason for a message of img2dataset; `other` if it is unknown."""
     if match := _HTTP.search(message):
-        code = int(match[1])
-        return str(Reason.TOO_MANY_REDIRECTS.value) if 300 <= code < 400 else http_reason(code)
+        if "redirect error" in message:
+            return str(Reason.TOO_MANY_REDIRECTS.value)
+        return http_reason(int(match[1]))
     for pattern, reason in _PATTERNS:
         if pattern.search(message):
             return reason
@@ -57,8 +58,15 @@ def reason_of(message: str) -> str:
 
 
 def read_json(data: bytes) -> Any:
-    """Parse the JSON of a sample, also with NaN, which is not valid JSON. Raises ValueError."""
+    """Parse the JSON of a sample. Raises ValueError.
+
+    NaN, which is not valid JSON, is null: img2dataset writes it for a missing number.
+    """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return json.loads(data)
+        return json.loads(data, parse_constant=_constant)
+
+
+def _constant(name: str) -> float | None:
+    return None if name == "NaN" else float(name)

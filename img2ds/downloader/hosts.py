@@ -2,7 +2,8 @@
 
 A row that has to wait waits with its host, not in a slot, so that a list with ten thousand URLs of
 one slow host delays no other row. How many rows a host may have is `HostControl`'s business, for
-all workers of the machine; when a silent host is asked again is that of `Silences`.
+all workers of the machine; when a silent host is asked again is that of `Silences`, for all of
+them, too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple
+from typing import Generic
 
 from img2ds.congestion.host_control import POLL_INTERVAL, HostControl
 from img2ds.congestion.host_refusal import (
@@ -22,24 +23,11 @@ from img2ds.congestion.host_refusal import (
     is_answer,
     refusal_of,
 )
+from img2ds.congestion.silence_table import SilenceTable
 from img2ds.core.failure import Failure, Reason
 from img2ds.downloader.host_agenda import Agenda
 from img2ds.downloader.host_row import RowT
-from img2ds.downloader.silence import Silences, sharing
-
-
-class Silent(NamedTuple, Generic[RowT]):
-    """What follows from a host's silence.
-
-    Attributes:
-        number: the silence's, in a row of them.
-        waits: whether the row that asked waits with its host again. Else it fails.
-        sharing: rows that fail with it without having been asked; they are active now.
-    """
-
-    number: int
-    waits: bool
-    sharing: list[RowT]
+from img2ds.downloader.silence import MANY_ROWS, Silences, Silent, sharing
 
 
 @dataclass(slots=True)
@@ -52,6 +40,8 @@ class _Host(Generic[RowT]):
         counted: whether its rows count as waiting for a first response.
         active: rows that were admitted and have not left.
         waiting: rows that have not.
+        silences: the number of its last silence whose failure rows here could share.
+        sharing: rows that share it and are waiting still.
         listed, wakes_at: see `Agenda`.
     """
 
@@ -61,6 +51,8 @@ class _Host(Generic[RowT]):
     counted: bool
     active: int = 0
     waiting: deque[RowT] = field(default_factory=deque)
+    silences: int = 0
+    sharing: int = 0
     listed: bool = False
     wakes_at: float = math.inf
 
@@ -73,16 +65,23 @@ class Hosts(Generic[RowT]):
         first_limit: rows active at a host that has not responded yet; 0 for no limit.
         max_waiting: rows in all that may wait because of `first_limit`: rows that wait keep their
             shards open. When more wait, only `control` limits.
+        silences: the silent hosts of this machine; None for a worker alone.
     """
 
-    def __init__(self, control: HostControl, first_limit: int = 0, max_waiting: int = 0) -> None:
+    def __init__(
+        self,
+        control: HostControl,
+        first_limit: int = 0,
+        max_waiting: int = 0,
+        silences: SilenceTable | None = None,
+    ) -> None:
         self._control = control
         self._table = control.table
         self._first_limit = first_limit or math.inf
         self._max_waiting = max_waiting
         self._waiting_first = 0  # rows of hosts that are `counted`
         self._hosts: dict[str, _Host[RowT]] = {}
-        self._silences = Silences()
+        self._silences = Silences(SilenceTable() if silences is None else silences)
         self._agenda: Agenda[_Host[RowT]] = Agenda()
 
     def admit(self, row: RowT) -> bool:
@@ -100,7 +99,10 @@ class Hosts(Generic[RowT]):
         return False
 
     def take(self) -> RowT | None:
-        """Return a row that waited and is active now; None when no host has room for one."""
+        """Return a row that waited and is active now; None when no host has room for one.
+
+        A row that has `shares` then is not to be tried: it fails.
+        """
         agenda = self._agenda
         agenda.list_due()
         if not agenda.has_listed:
@@ -109,13 +111,17 @@ class Hosts(Generic[RowT]):
         while (host := agenda.pop()) is not None:
             if not host.waiting:
                 continue
-            due = self._due(host, now)
+            shares = self._shares(host)
+            due = now if shares else self._due(host, now)
             if due > now:
                 self._agenda.add_later(host, due - now)
                 continue
             row = host.waiting.popleft()
             self._waiting_first -= host.counted
-            self._start(host, row, now)
+            if shares:
+                self._share(host, row, now)
+            else:
+                self._start(host, row, now)
             self._look_at(host)
             return row
         return None
@@ -160,10 +166,11 @@ class Hosts(Generic[RowT]):
     def record_response(self, row: RowT) -> None:
         """Note that the host of an active row has responded, with whatever."""
         host = self._hosts[row.host]
+        if self._silences:
+            self._silences.clear(row.host)
         if not host.open:
             self._stop_counting(host)
             host.open = True
-            self._silences.clear(row.host)
             self._look_at(host)
 
     def may_keep(self, row: RowT) -> bool:
@@ -203,34 +210,28 @@ class Hosts(Generic[RowT]):
         self._give_back(host, row, first=False)
         return True
 
-    def record_silence(self, row: RowT) -> Silent[RowT]:
+    def record_silence(self, row: RowT, clear_for: float = math.inf) -> Silent:
         """Note that an active row's host has not answered its connection attempt.
 
-        The caller has made sure that the network is not to blame. Only the last active row of a
-        host counts: a host that was busy when it fell silent is asked by one row from then on.
+        The caller has made sure that the network is not to blame. A host that was busy when it
+        fell silent is asked by one row from then on.
+
+        Args:
+            clear_for: seconds for which the network has not been to blame, if not for the whole
+                attempt.
         """
         host, now = self._hosts[row.host], self._table.clock()
         row.silences += 1
         self._stop_counting(host)
         host.open = False
-        if host.active > 1:
-            again = row.silences == 1
-            number = self._silences.count(row.host)
-        else:
-            number = self._silences.add(row.host, row.started, now)
-            again = number == 1
-        shared: list[RowT] = []
+        before = self._silences.count(row.host)
+        started = max(row.started, now - clear_for)
+        many = len(host.waiting) >= MANY_ROWS
+        number = self._silences.add(row.host, started, now, many)
+        again = number == 1 if number > before else row.silences == 1
         if again:
             self._give_back(host, row, first=True)
-        elif number >= 3 and host.active == 1:
-            shared = [
-                host.waiting.popleft() for _ in range(min(len(host.waiting), sharing(number) - 1))
-            ]
-            for other in shared:
-                host.active += 1
-                self._table.start(host.place)
-                other.started = now
-        return Silent(number, again, shared)
+        return Silent(number, again)
 
     def silences(self, row: RowT) -> int:
         """Return how often in a row the host of `row` has not answered lately."""
@@ -244,6 +245,7 @@ class Hosts(Generic[RowT]):
         # A row that comes back has learned what there is to learn from a first one.
         opened = first and (self._first_limit == math.inf or row.started >= 0)
         host = _Host[RowT](name, self._table.find(name, now), opened, first and not opened)
+        host.silences = self._silences.count(name)
         self._hosts[name] = host
         return host
 
@@ -255,17 +257,37 @@ class Hosts(Generic[RowT]):
     def _due(self, host: _Host[RowT], now: float, crowded: bool = False) -> float:
         """Return when a row of a host may start, on the table's clock; infinity: not yet known."""
         if not host.open:
-            silent_until = self._silences.ask_at(host.name) if self._silences else 0.0
-            if silent_until > now:
-                return silent_until
+            silent_until = self._silences.ask_at(host.name, now) if self._silences else 0.0
             limit = 1 if silent_until else self._first_limit
             if host.active >= limit and not crowded:
                 return math.inf
+            if silent_until > now:
+                return silent_until
         due = self._control.due(host.place, now)
         # Without a row in progress here, nothing tells when another host of its place has room.
         return now + POLL_INTERVAL if due == math.inf and not host.active else due
 
+    def _shares(self, host: _Host[RowT]) -> bool:
+        """Return whether the next row that waits shares a silence: of any worker's row."""
+        if host.open or not self._silences:
+            return False
+        number = self._silences.count(host.name)
+        if number != host.silences and not host.active:  # nobody may be answered yet
+            host.silences = number
+            host.sharing = min(len(host.waiting), sharing(number) - 1)
+        return host.sharing > 0
+
+    def _share(self, host: _Host[RowT], row: RowT, now: float) -> None:
+        """Make a row active that fails without being tried."""
+        host.sharing -= 1
+        host.active += 1
+        self._table.start(host.place)
+        self._table.set_waiting(host.place, bool(host.waiting))
+        row.started, row.shares = now, host.silences
+
     def _start(self, host: _Host[RowT], row: RowT, now: float) -> None:
+        if not host.open and self._silences:
+            self._silences.ask(host.name, now)
         host.active += 1
         row.started = now
         self._control.start(host.place, now)

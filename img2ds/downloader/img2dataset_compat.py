@@ -78,7 +78,9 @@ def _differs(
         return f"{name} is missing or cannot be read"
     images = [n for n in ENCODE_FORMATS if n in schema.names and schema.field(n).type == "binary"]
     made = "parquet" if images else _format(folder, shard)
-    if made != output.output_format:
+    if made is None and OUTPUT_FORMATS[output.output_format].suffix == TABLE_SUFFIX:
+        return f"{name} has no images, as --output_format {output.output_format} would"
+    if made not in (None, output.output_format):
         return f"{shard} was written with --output_format {made}"
     if images and options.image.encode_format not in images:
         return f"{shard} was written with --encode_format {images[0]}"
@@ -97,15 +99,19 @@ def _differs(
     return None
 
 
-def _format(folder: OutputFolder, shard: str) -> str:
-    """The output format of a committed shard with no images in its table. Raises OSError."""
+def _format(folder: OutputFolder, shard: str) -> str | None:
+    """The output format of a committed shard with no images in its table. Raises OSError.
+
+    None where it has no data to tell: users of img2dataset move finished tars away, and on services
+    there is no folder of `files` when no row succeeded.
+    """
     data = [
         data_name(shard, name)
         for name, names in OUTPUT_FORMATS.items()
         if names.suffix not in (None, "", TABLE_SUFFIX)
     ]
-    # On services there is no folder of `files` when no row succeeded.
-    return format_of(shard, list(filter(folder.exists, data))) or "files"
+    there = [name for name in (*data, shard) if folder.exists(name)]
+    return format_of(shard, there)
 
 
 def _texts(table: pa.Table, column: str) -> Sequence[str | None]:

@@ -35,7 +35,7 @@ from img2ds.net.fetcher import check_proxy, open_fetcher
 from img2ds.report.console import Labels
 from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
-from img2ds.report.units import counted, duration
+from img2ds.report.units import counted, duration, share
 from img2ds.report.wandb import Board, load_wandb
 from img2ds.storage import InputFile, OutputFolder
 from img2ds.storage.filesystem import as_usage_error
@@ -97,7 +97,17 @@ def run(
                 _download(options, source, build, board)
         else:
             _download(options, source, build)
+    report.shortfall = _shortfall(report.tally, options.run.min_success)
     return report
+
+
+def _shortfall(tally: Tally, least: float) -> str | None:
+    """Say so when fewer rows succeeded than the user can use. A run that had no rows is fine."""
+    if tally.count and not tally.successes:
+        return "no row succeeded"
+    if tally.successes < least * tally.count:
+        return f"{share(tally.successes, tally.count)} succeeded, below --min_success {least:g}"
+    return None
 
 
 def _as_begun(options: Options, folder: OutputFolder) -> Options:

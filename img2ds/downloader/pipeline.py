@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +27,9 @@ from img2ds.congestion.host_control import HostControl
 from img2ds.congestion.host_table import HostTable
 from img2ds.congestion.outage import Outage
 from img2ds.congestion.portal import page_of
+from img2ds.congestion.silence_table import SilenceTable
 from img2ds.core.failure import Failure, Reason, Retryability, failure, retryability
+from img2ds.core.img2dataset_messages import HASH_MISMATCH
 from img2ds.core.sample import Body
 from img2ds.downloader.held_pages import HeldPages
 from img2ds.downloader.hosts import Hosts
@@ -70,7 +73,7 @@ class Pipeline:
     Args:
         finished: called once for each shard, when its last row has ended.
         controller: knows what the network did during an attempt.
-        table: what this machine's workers share of hosts; None for a worker alone.
+        table, silences: what this machine's workers share of hosts; None for a worker alone.
 
     Attributes:
         scheduler: add shards here, and close it in the end.
@@ -84,6 +87,7 @@ class Pipeline:
         controller: Controller,
         renderer: Renderer,
         table: HostTable | None = None,
+        silences: SilenceTable | None = None,
     ) -> None:
         self._controller = controller
         network = options.network
@@ -91,7 +95,7 @@ class Pipeline:
         control = HostControl(
             table or HostTable(), network.per_host_concurrency, network.per_host_rate
         )
-        hosts: Hosts[Row] = Hosts(control, FIRST_LIMIT, MAX_WAITING_PER_SLOT * slots)
+        hosts: Hosts[Row] = Hosts(control, FIRST_LIMIT, MAX_WAITING_PER_SLOT * slots, silences)
         self.scheduler = Scheduler(hosts)
         self._slots = Slots(slots, self.scheduler.next, self._work, controller.path.requests)
         self._network = network
@@ -105,6 +109,7 @@ class Pipeline:
             make_digest(options.image.compute_hash) if options.image.compute_hash else None
         )
         self._verify = make_digest(verify[1]) if verify else None
+        self._verifies_digest = bool(verify) and verify[1] == options.image.compute_hash
         self._pages = HeldPages(self._settle_page)
         self._busy = 0  # rows in a slot
         self._random = Random()
@@ -127,6 +132,10 @@ class Pipeline:
         if row.shard.error is not None:
             self._end(row, RowEnd.SHARD_LOST)
             return
+        if row.shares:
+            shares, row.shares = row.shares, 0
+            self._end_or_retry(row, silence_failure(shares))
+            return
         boxes: Boxes = ()
         if row.shard.boxes is not None:
             try:
@@ -138,11 +147,14 @@ class Pipeline:
         self._busy += 1
         with self._budget.lease() as lease:
             deadline = Deadline(self._network.timeout, self._network.max_time)
+            if not row.asked_again:
+                deadline.gives_up = partial(self._asks_again, row)
             on_response = partial(self.scheduler.record_response, row)
             may_keep = partial(self.scheduler.may_keep, row)
             context = FetchContext(lease, deadline, slot, slot.waiting, on_response, may_keep)
             if self.scheduler.silences(row):
-                context.connecting = ShortConnect(slot, deadline, SHORT)
+                seconds = min(SHORT, self._controller.path.two_syns)
+                context.connecting = ShortConnect(slot, deadline, seconds)
             outcome = await self._attempt(row, context, boxes)
         self._busy -= 1
         now = trio.current_time()
@@ -151,8 +163,15 @@ class Pipeline:
         if isinstance(outcome, Failure) and context.page is not None:
             self._pages.add(now, row, outcome, context.page)
         else:
+            if isinstance(outcome, Failure) and outcome.reason in CONNECTING:
+                started = slot.since  # before that, it waited until it might connect
             self._settle(row, outcome, self._attribute(row, outcome, started))
         self._pages.release(now, idle=not self._busy and not self._slots.waits)
+
+    def _asks_again(self, row: Row) -> bool:
+        """Return whether a row that is not answered is to be asked for again, which it is once."""
+        row.asked_again = row.asked_again or self._controller.path.impatient
+        return row.asked_again
 
     def _settle(self, row: Row, outcome: Failure | RowEnd, fault: Fault) -> None:
         """Bring a row on after an attempt."""
@@ -176,10 +195,14 @@ class Pipeline:
             return Fault.ROW
         now = trio.current_time()
         started = min(started, now - MIN_EVIDENCE)
+        row.clear_for = 0.0
         controller = self._controller
         growth, outage = controller.growth_since(started), controller.was_out(started)
         fault = attribute(outcome, growth, now - started, outage)
         if fault is Fault.SHARED and not outage and outcome.reason in CONNECTING:
+            row.clear_for = controller.clear_for(now - started)
+            if row.clear_for:
+                return Fault.ROW
             row.silent_by_chance *= all_lost(growth)
             if row.silent_by_chance < BY_CHANCE:
                 return Fault.ROW
@@ -190,8 +213,13 @@ class Pipeline:
         if outcome.reason in RESOLVING:
             # Its host is not to blame: the host's other rows need not wait for this one.
             self.scheduler.record_response(row)
+        elif outcome.reason in CONNECTING:
+            row.started = -1.0  # nothing was learned of its host: one row asks it first, again
         if self._controller.outage is not Outage.NONE:
             self.scheduler.retry(row, LOCAL_RETRY_DELAY)
+            return
+        if outcome.shared and outcome.reason == Reason.STALLED.value:
+            self.scheduler.retry(row, 0.0)  # at once, on another connection: see `_asks_again`
             return
         if fault is Fault.UNCLEAR:
             tries, most, base = row.unclear_failures, UNCLEAR_RETRIES, UNCLEAR_RETRY_DELAY
@@ -227,12 +255,14 @@ class Pipeline:
         shard.tally.bytes_received += len(body)
         self._progress.bytes_received += len(body)
         started = perf_counter()
-        if self._digest is not None:
-            shard.digest(row.index, self._digest(body))
+        digest = self._digest(body) if self._digest is not None else None
         if self._verify is not None and shard.hashes is not None:
             expected = shard.hashes[row.index]
-            if expected is None or self._verify(body) != expected.strip().lower():
-                return failure(Reason.HASH_MISMATCH, "hash differs from the expected one")
+            found = digest if self._verifies_digest else self._verify(body)
+            if expected is None or found != expected.strip().lower():
+                return failure(Reason.HASH_MISMATCH, HASH_MISMATCH)
+        if digest is not None:
+            shard.digest(row.index, digest)
         image = self._renderer.inspect(body, boxes)
         if isinstance(image, Failure):
             context.page = page_of(image.reason, body, context.final_host)
@@ -261,10 +291,8 @@ class Pipeline:
             if fault.via_other_host:
                 self.scheduler.record_response(row)
                 return False
-            silent = self.scheduler.record_silence(row)
-            for other in silent.sharing:
-                self._end_or_retry(other, silence_failure(silent.number))
-            return silent.waits
+            clear_for, row.clear_for = row.clear_for, 0.0
+            return self.scheduler.record_silence(row, clear_for or math.inf).waits
         if fault is not None and retryability(fault.reason) is Retryability.LOCAL:
             return False
         return self.scheduler.record(row, fault)

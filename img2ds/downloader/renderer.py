@@ -4,6 +4,9 @@ Images are rendered in the loop's own thread when their headers say that this is
 every image to a thread costs a tenth of all CPU. A costly image goes to a single thread, so that
 the loop runs meanwhile, unless others wait for the thread already.
 
+The two keep to `max_decode_memory` together: what does not fit beside the image in the thread waits
+for the thread. Small images are not counted.
+
 A decoder cannot be stopped from outside. A worker that does not come back from one ends itself. Its
 shards are rebuilt with images rendered in a child process, where the one that takes too long
 costs itself alone: see `image.isolated`.
@@ -28,6 +31,8 @@ from img2ds.image.transform import InspectedImage, Transformer
 #: Costly images that wait for the thread. When there are more, the loop itself decodes: it has no
 #: less to do than the thread, and a queue there would fill with slots and their bodies.
 MAX_WAITING_FOR_THREAD = 2
+#: Bytes of an image that is rendered in the loop whatever the thread has.
+SMALL = 16_000_000
 #: Seconds of CPU that the process may take between two beats besides an image's.
 _BESIDES = 5.0
 
@@ -43,7 +48,9 @@ class Renderer:
         self._transformer = (IsolatedTransformer if isolated else Transformer)(options)
         self._always_threads = isolated  # it waits for the child
         self._limit = options.max_decode_time
+        self._memory = options.max_decode_memory
         self._limiter = trio.CapacityLimiter(1)
+        self._sent: list[int] = []  # bytes of the images in the thread, and waiting for it
         self._thread: tuple[int, float] | None = None  # its CPU clock, and when it began
 
     def inspect(self, body: Body, boxes: Boxes) -> InspectedImage | Failure:
@@ -52,12 +59,21 @@ class Renderer:
 
     async def render(self, image: InspectedImage) -> Encoded | Failure:
         """See `Transformer.render`."""
-        if self._always_threads or (image.costly and not self._is_crowded()):
-            return await trio.to_thread.run_sync(self._in_thread, image, limiter=self._limiter)
+        if (
+            self._always_threads
+            or (image.costly and len(self._sent) <= MAX_WAITING_FOR_THREAD)
+            or not self._fits(image.memory)
+        ):
+            self._sent.append(image.memory)
+            try:
+                return await trio.to_thread.run_sync(self._in_thread, image, limiter=self._limiter)
+            finally:
+                self._sent.remove(image.memory)
         return self._transformer.render(image)
 
-    def _is_crowded(self) -> bool:
-        return self._limiter.statistics().tasks_waiting >= MAX_WAITING_FOR_THREAD
+    def _fits(self, memory: int) -> bool:
+        """Return whether an image may be rendered now, beside any that the thread may have."""
+        return memory <= SMALL or not self._sent or memory + max(self._sent) <= self._memory
 
     def _in_thread(self, image: InspectedImage) -> Encoded | Failure:
         if hasattr(time, "pthread_getcpuclockid"):  # not on macOS

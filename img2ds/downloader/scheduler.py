@@ -5,8 +5,8 @@ A row is in exactly one state, and each state has one holder:
     state     holder        what moves a row on
     --------  ------------  --------------------------------------------------------------------
     NEW       Backlog       `next` takes it:               ACTIVE, or WAITING if its host is full
-    WAITING   Hosts         `next`, when its host has room:           ACTIVE
-                            `record_silence`, it shares the failure:  ACTIVE, but in no slot
+    WAITING   Hosts         `next`, when its host has room, or when
+                            it shares its host's silence:             ACTIVE
     ACTIVE    the caller    `record`, its host has a limit:           WAITING
                             `record_silence`, it will be asked again: WAITING
                             `retry`:                                  DELAYED
@@ -23,6 +23,7 @@ An ended row has one of three ends: its sample was stored (`RowEnd.STORED`), it 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum, IntEnum
@@ -30,9 +31,10 @@ from enum import Enum, IntEnum
 import trio
 
 from img2ds.core.failure import Failure
-from img2ds.downloader.hosts import Hosts, Silent
+from img2ds.downloader.hosts import Hosts
 from img2ds.downloader.retry_queue import RetryQueue
 from img2ds.downloader.shard import Shard
+from img2ds.downloader.silence import Silent
 
 
 class RowState(IntEnum):
@@ -70,8 +72,11 @@ class Row:
         attempts: attempts made, without those that failed for a local reason.
         local_failures: attempts that failed for a local reason, or one that all rows share.
         silent_by_chance: how likely it is that its host is there, and all SYNs were lost.
+        clear_for: for how many seconds its last attempt surely met no trouble but its host's; 0
+            where that holds for all of it.
+        asked_again: whether an attempt was given up early, because its response was lost.
         unclear_failures: attempts of which nobody can tell whose fault their failure was.
-        started, refusals, silences: see `HostRow`.
+        started, refusals, silences, shares: see `HostRow`.
     """
 
     shard: Shard
@@ -81,10 +86,13 @@ class Row:
     local_failures: int = 0
     unclear_failures: int = 0
     silent_by_chance: float = 1.0
+    clear_for: float = 0.0
+    asked_again: bool = False
     state: RowState = RowState.NEW
     started: float = -1.0
     refusals: int = 0
     silences: int = 0
+    shares: int = 0
 
     def move_to(self, state: RowState) -> None:
         """Change the state, as `MOVES` allows it."""
@@ -273,18 +281,18 @@ class Scheduler:
         self._wake()
         return waits
 
-    def record_silence(self, row: Row) -> Silent[Row]:
+    def record_silence(self, row: Row, clear_for: float = math.inf) -> Silent:
         """Note that the host of an active row did not answer its connection attempt.
 
+        Args:
+            clear_for: see `Hosts.record_silence`.
+
         Returns:
-            Whether the row waits again, and rows that share the failure. They are active; `end` or
-            `retry` them, too.
+            Whether the row waits again. Else `end` or `retry` it.
         """
-        silent = self._hosts.record_silence(row)
+        silent = self._hosts.record_silence(row, clear_for)
         if silent.waits:
             row.move_to(RowState.WAITING)
-        for other in silent.sharing:
-            other.move_to(RowState.ACTIVE)
         self._wake()
         return silent
 

@@ -135,7 +135,7 @@ class Shard:
     def fail(self, index: int, failure: Failure) -> None:
         """Record why row `index` has no image."""
         self._status[index] = failure.status.value
-        self._messages[index] = failure.message
+        self._messages[index] = failure.error_message
         self._reasons[index] = failure.reason
         self.tally.add_failure(failure)
 

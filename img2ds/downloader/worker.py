@@ -25,6 +25,7 @@ from img2ds.congestion.dns_names import DnsNames
 from img2ds.congestion.host_table import HostTable
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.path import NetworkPath
+from img2ds.congestion.silence_table import SilenceTable
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
 from img2ds.downloader.pipeline import Pipeline
@@ -34,7 +35,7 @@ from img2ds.downloader.shard import Shard
 from img2ds.downloader.shard_opener import ShardOpener
 from img2ds.engine.distributors.contract import is_stopping
 from img2ds.net.fetcher import open_fetcher, open_resolver
-from img2ds.net.probe import probe
+from img2ds.net.probe import probe, send_canary
 from img2ds.net.request import accepting
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.report.tally import Tally
@@ -135,8 +136,11 @@ class _Run:
         names = DnsNames(self._machine.token)
         resolver = open_resolver(network, self._machine, names)
         fetcher = open_fetcher(network, resolver, path)
-        controller = Controller(path, network.thread_count, partial(probe, path, resolver))
+        controller = Controller(
+            path, network.thread_count, partial(probe, path, resolver), partial(send_canary, path)
+        )
         table = HostTable(self._machine.token, self._machine.index)
+        silences = SilenceTable(self._machine.token)
         self._machine.when_dead.append(table.clear_worker)
         renderer = Renderer(self._options.image, isolated=self._makes is Pass.ISOLATED)
         try:
@@ -150,6 +154,7 @@ class _Run:
                         controller=controller,
                         renderer=renderer,
                         table=table,
+                        silences=silences,
                     )
                     progress.start_soon(self._beat, renderer)
                     progress.start_soon(self._report, pipeline, controller, progress.cancel_scope)
@@ -168,6 +173,7 @@ class _Run:
             renderer.close()
             resolver.close()
             names.close()
+            silences.close()
             await fetcher.aclose()
 
     def _give_up(self, controller: Controller) -> None:

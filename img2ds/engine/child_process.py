@@ -30,13 +30,14 @@ def start_child(module: str, **how: Any) -> tuple[subprocess.Popen[bytes], Conne
     """
     ours, theirs = socket.socketpair()
     root = str(Path(__file__).resolve().parents[2])
+    encoding = ["-X", "utf8"] if sys.flags.utf8_mode else []
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     # Ctrl-C reaches the whole foreground group, and a child that still imports its modules knows
     # nothing yet of `ignore_stops`: it inherits the mask.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, str(theirs.fileno())],
+            [sys.executable, *encoding, "-m", module, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path},

@@ -6,6 +6,7 @@ count rows that were kept and dropped. Markers of img2dataset are read too; they
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _NOT_METRICS = {
     "count", "successes", "dropped", "failed_to_download", "failed_to_resize", "duration",
     "start_time", "end_time",
 }  # fmt: skip
+#: The field that vouches for the others: the SHA-256 of the document without it.
+_DIGEST = "digest"
 
 
 class DamagedMarkerError(ValueError):
@@ -44,6 +47,7 @@ class CommitMarker:
         files: what the marker vouches for; None for img2dataset's markers.
         files_before_purge: what it vouched for before rows were purged; None without a purge.
         duration: seconds from the shard's first row to its commit.
+        by_img2dataset: whether img2dataset made the shard; rows may have been purged since.
     """
 
     count: int
@@ -51,17 +55,13 @@ class CommitMarker:
     files: tuple[FileRecord, ...] | None
     files_before_purge: tuple[FileRecord, ...] | None = None
     duration: float = 0.0
+    by_img2dataset: bool = False
 
     @property
     def tally(self) -> Tally:
         """The counts of a shard of images, as `read_image_marker` gives it."""
         assert isinstance(self.counts, Tally)
         return self.counts
-
-    @property
-    def by_img2dataset(self) -> bool:
-        """Whether img2dataset made the shard."""
-        return self.files is None
 
 
 def marker_json(counts: Counts, start: float, end: float, files: Sequence[FileRecord]) -> bytes:
@@ -115,12 +115,23 @@ def read_marker(data: bytes) -> CommitMarker:
             _records(document.get("files")),
             _records(document.get("files_before_purge")),
             float(document.get("duration", 0.0)),
+            "reasons" not in document,
         )
     except orjson.JSONDecodeError:
         problem = "it is not JSON, or is cut off" if data.strip() else "it is empty"
         raise DamagedMarkerError(problem) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedMarkerError(f"it has no {error}") from None
+
+
+def is_intact(data: bytes) -> bool:
+    """Return whether a marker that can be parsed is as it was written.
+
+    True for markers of earlier versions and of img2dataset, which do not tell.
+    """
+    document = orjson.loads(data)
+    digest = document.pop(_DIGEST, None)
+    return digest is None or digest == _digest(document)
 
 
 def read_image_marker(data: bytes) -> CommitMarker:
@@ -211,7 +222,7 @@ def _counts(document: dict[str, Any]) -> Counts:
         )
     messages = Counter({text: int(n) for text, n in document["status_dict"].items()})
     del messages["success"]
-    if "files" in document:
+    if "reasons" in document:
         reasons = Counter(document["reasons"])
     else:  # img2dataset's, which knows messages alone
         reasons = Counter()
@@ -242,4 +253,9 @@ def _entry(record: FileRecord) -> dict[str, Any]:
 
 
 def _dump(document: dict[str, Any]) -> bytes:
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+    document = {name: value for name, value in document.items() if name != _DIGEST}
+    return orjson.dumps({**document, _DIGEST: _digest(document)}, option=orjson.OPT_INDENT_2)
+
+
+def _digest(document: dict[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(document)).hexdigest()

@@ -24,6 +24,7 @@ class RunReport:
         failed: by shard why it could not be made.
         stopped: why the run ended early, None if it did not.
         interrupted: whether it was stopped by a signal.
+        shortfall: why all shards are not enough, None if they are.
         wall_time, cpu_time: seconds; the latter of this process and of all workers, wherever
             they are.
         conditions: what bounded the run.
@@ -38,6 +39,7 @@ class RunReport:
     failed: dict[int, str] = field(default_factory=dict)
     stopped: str | None = None
     interrupted: bool = False
+    shortfall: str | None = None
     wall_time: float = 0.0
     cpu_time: float = 0.0
     labels: Labels = field(default_factory=Labels)
@@ -47,10 +49,15 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """0 when every shard is committed, 1 when some are not, 130 when interrupted."""
+        """0 when every shard is committed, 1 when some are not, 130 when interrupted.
+
+        3 when they are, and there is a shortfall.
+        """
         if self.interrupted:
             return 130
-        return 1 if self.failed or self.stopped else 0
+        if self.failed or self.stopped:
+            return 1
+        return 0 if self.shortfall is None else 3
 
     def stop_clock(self) -> None:
         """The run has ended: set its times."""
@@ -76,4 +83,6 @@ def describe_end(report: RunReport) -> list[str]:
         )
     elif missing:
         lines.append(f"rerun the same command to build the missing {noun}s")
+    elif report.shortfall is not None:
+        lines.append(f"{report.shortfall} (exit code 3)")
     return lines

@@ -14,5 +14,6 @@ def write_metadata(name: str, path: str, table: pa.Table) -> FileRecord:
 
     Raises OSError when the disk does not take it.
     """
-    pq.write_table(table, path)
+    with open(path, "wb") as file:  # Arrow takes no names that are not valid UTF-8
+        pq.write_table(table, file)
     return file_record(name, path)

@@ -61,7 +61,7 @@ class ParquetWriter:
         # Images do not compress, never repeat, and have no order.
         others = [path for path in _leaves(schema) if path != self._column]
         with (
-            pa.OSFile(self._path, "wb") as sink,
+            open(self._path, "wb") as sink,  # Arrow takes no names that are not valid UTF-8
             pq.ParquetWriter(
                 sink, schema, use_dictionary=others, write_statistics=others,
                 compression={**dict.fromkeys(others, "snappy"), self._column: "none"},

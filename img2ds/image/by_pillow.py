@@ -11,9 +11,12 @@ from functools import partial
 
 import numpy as np
 from PIL import AvifImagePlugin, Image, UnidentifiedImageError
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
+from img2ds.image.canvas import Canvas
 from img2ds.image.decode_error import BROKEN, CUT_SHORT, BombError, DecodeError
-from img2ds.image.header import Header
+from img2ds.image.header import Frame, Header
 from img2ds.image.icc import Conversion, cmyk_to_srgb, early_conversion
 from img2ds.image.orient import Pixels
 from img2ds.image.strips import on_white, strips
@@ -26,8 +29,23 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 # Headers are checked against max_decoded_pixels before an image is opened.
 Image.MAX_IMAGE_PIXELS = None
 
+_WHITE = 255
 
-def decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) -> Pixels:
+
+def decode_by_pillow(
+    body: bytes | bytearray, header: Header, max_pixels: int, scale: int = 1
+) -> Pixels:
+    """Decode what Pillow reads.
+
+    Args:
+        scale: the divisor of the size: 1, 2, 4 or 8.
+
+    Returns:
+        RGB or grey; what the first frame leaves uncovered is white.
+
+    Raises:
+        DecodeError: see `decode`.
+    """
     shown = header.frame or header
     try:
         with Image.open(io.BytesIO(body), formats=[header.format.upper()]) as image:
@@ -35,8 +53,9 @@ def decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) -
                 raise BombError("image has more pixels than its header says")
             if (image.width, image.height) != (shown.width, shown.height):
                 raise DecodeError("image of another size than its header states")
+            scale //= _reduce(image, header, scale)
             image.load()
-            return _from_pillow(image, header)
+            return _from_pillow(image, header, scale)
     except UnidentifiedImageError:
         raise DecodeError(BROKEN) from None
     except (OSError, EOFError) as error:
@@ -49,39 +68,83 @@ def decode_by_pillow(body: bytes | bytearray, header: Header, max_pixels: int) -
         raise DecodeError(f"{BROKEN} ({type(error).__name__})") from None
 
 
-def _from_pillow(image: Image.Image, header: Header) -> Pixels:
+def _reduce(image: Image.Image, header: Header, scale: int) -> int:
+    """Have the library decode at a fraction of the size, if it can. Returns the divisor."""
+    if isinstance(image, Jpeg2KImageFile):
+        level = min(scale.bit_length() - 1, header.levels)
+        image.reduce = level
+        # Pillow rounds the sides to the nearest, OpenJPEG rounds them up.
+        width, height = (-(-side >> level) << level for side in (header.width, header.height))
+        image._size = width, height
+        return 1 << level
+    if scale > 1 and isinstance(image, JpegImageFile):
+        image.draft(None, (header.width // scale, header.height // scale))
+        return scale
+    return 1
+
+
+def _from_pillow(image: Image.Image, header: Header, scale: int) -> Pixels:
+    convert, channels = _conversion(image, header)
+    if convert is None and scale == 1 and header.frame is None:
+        return np.asarray(image)
+    # The first frame lies in a larger image.
+    width, height = (header.width, header.height) if header.frame else image.size
+    shape = (height, width, channels) if channels > 1 else (height, width)
+    canvas = Canvas(shape, scale)
+    frame = header.frame or Frame(0, 0, width, height, 0)
+    for rows in strips(height, width, scale):
+        canvas.put(rows, _strip(image, frame, (rows, width), convert or np.asarray))
+    return canvas.pixels
+
+
+def _strip(
+    image: Image.Image,
+    frame: Frame,
+    place: tuple[slice, int],
+    convert: Callable[[Image.Image], Pixels],
+) -> Pixels:
+    """Return converted pixels of an image that lies in a larger one.
+
+    Args:
+        place: rows of the larger one, and its width.
+    """
+    rows, width = place
+    top, bottom = (min(max(row - frame.top, 0), frame.height) for row in (rows.start, rows.stop))
+    part = None
+    if top < bottom:
+        part = convert(image.crop((0, top, frame.width, bottom)))
+        if part.shape[:2] == (rows.stop - rows.start, width):
+            return part
+    channels = part.shape[2:] if part is not None else convert(image.crop((0, 0, 1, 1))).shape[2:]
+    strip = np.full((rows.stop - rows.start, width, *channels), _WHITE, np.uint8)
+    if part is not None:
+        first = frame.top + top - rows.start
+        strip[first : first + bottom - top, frame.left : frame.left + frame.width] = part
+    return strip
+
+
+def _conversion(
+    image: Image.Image, header: Header
+) -> tuple[Callable[[Image.Image], Pixels] | None, int]:
+    """Return what converts a part of an image, None if it needs nothing, and its channels."""
     if image.mode == "CMYK":
-        return _by_strips(image, lambda strip: np.asarray(cmyk_to_srgb(strip, header.icc)), 3)
+        return lambda strip: np.asarray(cmyk_to_srgb(strip, header.icc)), 3
     convert = early_conversion(header)
     clear = image.info.get("transparency")
     if image.mode.startswith("I"):  # 16-bit grey
         # Pillow leaves the levels of a TIFF of 12 bits as they are.
         shift = 16 - header.depth if header.format == "tiff" and 8 < header.depth < 16 else 0
-        return _by_strips(image, partial(_narrow_grey, clear, convert, shift), 1)
+        return partial(_narrow_grey, clear, convert, shift), 1
     if header.format == "png" and image.mode == "L" and header.depth < 8 and isinstance(clear, int):
         # Pillow scales the pixels to eight bits, but not the transparent level.
         image.info["transparency"] = clear * 255 // (2**header.depth - 1)
     if clear is not None or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        return _by_strips(
-            image, lambda strip: on_white(np.asarray(strip.convert("RGBA")), convert), 3
-        )
-    if convert is None:
-        convert = np.asarray
+        return lambda strip: on_white(np.asarray(strip.convert("RGBA")), convert), 3
     if image.mode == "L":
-        return convert(np.asarray(image))
-    return _by_strips(image, lambda strip: convert(np.asarray(strip.convert("RGB"))), 3)
-
-
-def _by_strips(
-    image: Image.Image, convert: Callable[[Image.Image], Pixels], channels: int
-) -> Pixels:
-    """Convert an image without a second one of its size."""
-    width, height = image.size
-    shape = (height, width, channels) if channels > 1 else (height, width)
-    pixels = np.empty(shape, np.uint8)
-    for rows in strips(height, width):
-        pixels[rows] = convert(image.crop((0, rows.start, width, rows.stop)))
-    return pixels
+        return (None if convert is None else lambda strip: convert(np.asarray(strip))), 1
+    if convert is None:
+        return lambda strip: np.asarray(strip.convert("RGB")), 3
+    return lambda strip: convert(np.asarray(strip.convert("RGB"))), 3
 
 
 def _narrow_grey(

@@ -2,7 +2,7 @@
 
 Pillow decodes every format. Faster decoders take the kinds they are known to decode right, see
 `_DECODERS`: the compiled ones the common JPEGs and PNGs, libjpeg-turbo (simplejpeg) and OpenCV most
-others.
+others. Large images are decoded strip by strip, or at a fraction of their size: see `cost`.
 """
 
 from __future__ import annotations
@@ -10,46 +10,58 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import cv2
-import numpy as np
-import simplejpeg
-
 from img2ds.core.failure import Failure, Reason
+from img2ds.image import libavif
+from img2ds.image.by_libjpeg import decode_by_libjpeg
+from img2ds.image.by_opencv import decode_by_opencv
 from img2ds.image.by_pillow import decode_by_pillow
-from img2ds.image.decode_error import BROKEN, CUT_SHORT, DecodeError
-from img2ds.image.first_frame import place, plain_gif, plain_webp
+from img2ds.image.canvas import LARGE, Canvas, scale_of, shrink
+from img2ds.image.cost import libjpeg_memory, png_library_memory
+from img2ds.image.decode_error import BROKEN, CUT_SHORT, TOO_MUCH_MEMORY, BombError, DecodeError
+from img2ds.image.first_frame import plain_gif
 from img2ds.image.header import Header
+from img2ds.image.headers.bmp import has_runs, rows_of
 from img2ds.image.headers.jpeg import has_end
 from img2ds.image.hidden import plain_avif, plain_tiff
 from img2ds.image.icc import early_conversion
-from img2ds.image.jpeg import decode_rgb, reduction
+from img2ds.image.jpeg import decode_rgb
 from img2ds.image.jpeg_end import is_whole, with_end
 from img2ds.image.jpeg_plain import plain_jpeg
 from img2ds.image.orient import Pixels
-from img2ds.image.png import decode_png
+from img2ds.image.png import decode_png, is_common
 from img2ds.image.png_plain import plain_png
+from img2ds.image.png_strips import can_decode, decode_strips
 from img2ds.image.pnm import decode_pnm
-from img2ds.image.strips import flatten, narrow, swap_colours
+from img2ds.image.strips import bands, flatten, on_white
+from img2ds.image.tiff_pieces import pieces
+from img2ds.image.webp import decode_webp
 
-# A worker has one core: its codecs must not start threads.
-cv2.setNumThreads(1)
-# Errors go to the image's row, not to stderr as well.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-#: Bytes that OpenCV needs to know a WebP.
-_SHORTEST_WEBP = 32
+#: Most bytes of data that a sample of a JPEG can have in all scans, and that a file has besides.
+_MOST_DATA, _SPARE = 8, 1_000_000
+#: Bytes of a BMP in runs up to which Pillow reads what OpenCV does not: it takes 0.2 s a megabyte.
+_SHORT_RUNS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What is to be decoded. See `decode` for the attributes."""
+    """What is to be decoded. See `decode` for the attributes.
+
+    Attributes:
+        scale: the divisor of the size.
+    """
 
     body: bytes | bytearray
     header: Header
-    min_size: tuple[int, int]
+    scale: int
     max_pixels: int
     buffer: Pixels | None
     declined: bool
+    memory: int | None
+
+    def check(self, memory: int) -> None:
+        """Raise BombError if more memory than is allowed would be taken."""
+        if self.memory is not None and memory > self.memory:
+            raise BombError(TOO_MUCH_MEMORY)
 
 
 def decode(
@@ -60,17 +72,19 @@ def decode(
     buffer: Pixels | None = None,
     *,
     declined: bool = False,
+    memory: int | None = None,
 ) -> Pixels:
     """Decode the first frame.
 
     Args:
-        min_size: the least width and height wanted. JPEGs are decoded at a half, quarter or eighth
-            of their size if that is as large. (0, 0) asks for all pixels.
+        min_size: the least width and height wanted. JPEGs and large images are decoded at a half,
+            quarter or eighth of their size if that is large enough. (0, 0) asks for all pixels.
         max_pixels: the most pixels that a frame may have.
         buffer: memory, uint8 [bytes], to decode a JPEG in colour into if it fits. Saves a copy
             where the pixels are wanted elsewhere.
         declined: whether the compiled JPEG decoder has declined this body already. It may find a
             reason at the end of the file only, after all the work.
+        memory: most bytes to allocate; None for any. At least the least of `decode_cost`.
 
     Returns:
         Pixels as stored: RGB [height, width, 3], or grey [height, width]. Colours are still those
@@ -78,133 +92,137 @@ def decode(
 
     Raises:
         DecodeError: the body is broken or cut short.
-        BombError: a frame is larger than the header states.
+        BombError: a frame is larger than the header states, or takes more memory.
     """
     if not header.complete and header.format != "png":  # whose pixels may all be there
         raise DecodeError(CUT_SHORT, truncated=True)
+    scale = scale_of(header, min_size)
+    request = _Request(body, header, scale, max_pixels, buffer, declined, memory)
     decoder = _DECODERS.get(header.format)
     if decoder is not None:
-        pixels = decoder(_Request(body, header, min_size, max_pixels, buffer, declined))
-        if pixels is not None:
-            return pixels
-    return decode_by_pillow(body, header, max_pixels)
+        return decoder(request)
+    return decode_by_pillow(body, header, max_pixels, scale)
 
 
-def _decode_jpeg(request: _Request) -> Pixels | None:
-    header = request.header
+def _decode_jpeg(request: _Request) -> Pixels:
+    header, scale = request.header, request.scale
     if header.channels == 3 and not request.declined:
-        scale = reduction(header, request.min_size)
-        size = 3 * -(-header.width // scale) * -(-header.height // scale)
-        fits = request.buffer is not None and size <= len(request.buffer)
-        pixels = decode_rgb(request.body, header, scale, request.buffer if fits else None)
+        pixels = decode_rgb(request.body, header, scale, request.buffer)
         if pixels is not None:
             return pixels
     body = plain_jpeg(request.body, header.channels)
-    try:
-        return _decode_by_libjpeg(replace(request, body=body))
-    except DecodeError as error:
-        if not error.truncated or has_end(body):
-            raise
-    body = with_end(body)
-    pixels = _decode_by_libjpeg(replace(request, body=body))
-    if not is_whole(body):
-        raise DecodeError(CUT_SHORT, truncated=True)
-    return pixels
+    needed = libjpeg_memory(header, len(request.body), scale)
+    if not has_end(body):
+        body = with_end(body)
+        most = _MOST_DATA * sum(header.planes) + _SPARE
+        fits = len(body) <= most and (request.memory is None or needed <= request.memory)
+        if not fits or not is_whole(body, header):
+            raise DecodeError(CUT_SHORT, truncated=True)
+    request.check(needed)
+    return decode_by_libjpeg(body, header, scale, request.buffer)
 
 
-def _decode_by_libjpeg(request: _Request) -> Pixels:
-    """Decode a plain JPEG by simplejpeg, which scales, or else by Pillow."""
-    header, buffer = request.header, request.buffer
-    if header.channels in (1, 3) and header.depth == 8 and not header.lossless:
-        scale = reduction(header, request.min_size)
-        width, height = -(-header.width // scale), -(-header.height // scale)
-        if buffer is not None and 3 * width * height > len(buffer):
-            buffer = None
-        size = (0, 0) if scale == 1 else (width, height)  # zeros ask simplejpeg for all pixels
-        colours = "GRAY" if header.channels == 1 else "RGB"
-        try:
-            pixels = _decode_by_simplejpeg(request.body, colours, size, buffer)
-        except ValueError:
-            pass  # such as a subsampling that TurboJPEG does not know
-        else:
-            return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
-    if not has_end(request.body):  # Pillow does not tell
-        raise DecodeError(CUT_SHORT, truncated=True)
-    return decode_by_pillow(request.body, header, header.width * header.height)
-
-
-def _decode_by_simplejpeg(
-    body: bytes | bytearray, colours: str, min_size: tuple[int, int], buffer: Pixels | None
-) -> Pixels:
-    """Decode what browsers show: libjpeg's warnings are ignored, but for a missing end.
-
-    Raises:
-        DecodeError: the end is missing.
-        ValueError: TurboJPEG cannot decode it.
-    """
-    width, height = min_size
-    for strict in (True, False):
-        try:
-            pixels: Pixels = simplejpeg.decode_jpeg(
-                body, colours, min_height=height, min_width=width, buffer=buffer, strict=strict
-            )
-        except ValueError as error:
-            # Only the first warning is told.
-            if strict and ("premature end" in str(error).lower() or not has_end(body)):
-                raise DecodeError(CUT_SHORT, truncated=True) from None
-            if not strict:
-                raise
-        else:
-            break
-    return pixels
-
-
-def _decode_png(request: _Request) -> Pixels | None:
-    header = request.header
-    pixels = decode_png(request.body, header)
-    if pixels is not None:
-        if pixels.shape[2] == 1:
-            return pixels[:, :, 0]
-        return flatten(pixels, early_conversion(header)) if pixels.shape[2] == 4 else pixels
-    body = plain_png(request.body, header)
-    if isinstance(body, Failure):
-        raise DecodeError(body.message, truncated=body.reason == Reason.TRUNCATED_IMAGE)
+def _decode_png(request: _Request) -> Pixels:
+    header, body, scale = request.header, request.body, request.scale
+    common = is_common(body, header) and header.width * header.height <= LARGE
+    pixels = None
+    if common:
+        pixels = decode_png(body, header)
+        if pixels is not None:
+            if pixels.shape[2] == 1:
+                return pixels[:, :, 0]
+            return flatten(pixels, early_conversion(header)) if pixels.shape[2] == 4 else pixels
+    elif can_decode(body, header):
+        pixels = decode_strips(body, header, scale)
+        if pixels is not None:
+            return pixels
+    plain = plain_png(body, header)
+    if isinstance(plain, Failure):
+        raise DecodeError(plain.message, truncated=plain.reason == Reason.TRUNCATED_IMAGE)
+    if can_decode(plain, header):
+        pixels = decode_strips(plain, header, scale, trusted=True)
+        if pixels is not None:
+            return pixels
+    request.check(png_library_memory(header, len(body)))
     # OpenCV ignores tRNS in grey images.
     rare = header.transparent and (header.channels == 1 or header.depth == 16)
     if rare or header.palette or header.depth not in (8, 16):
-        return decode_by_pillow(body, header, request.max_pixels)
-    return _decode_by_opencv(body, header)
+        return decode_by_pillow(plain, header, request.max_pixels, scale)
+    return shrink(decode_by_opencv(plain, header), scale)
 
 
 def _decode_webp(request: _Request) -> Pixels:
-    header, body = request.header, request.body
-    if header.frame is not None:
-        body = plain_webp(body, header.frame)
-    if len(body) < _SHORTEST_WEBP:
-        body = bytes(body).ljust(_SHORTEST_WEBP, b"\0")
-    return place(_decode_by_opencv(body, header), header)
+    return decode_webp(request.body, request.header, request.scale, request.memory)
 
 
 def _decode_gif(request: _Request) -> Pixels:
     header = request.header
     assert header.frame is not None
     body = plain_gif(request.body, header.frame)
-    return place(decode_by_pillow(body, header, request.max_pixels), header)
+    return decode_by_pillow(body, header, request.max_pixels, request.scale)
 
 
 def _decode_avif(request: _Request) -> Pixels:
+    header, scale = request.header, request.scale
     body = plain_avif(request.body)
-    return decode_by_pillow(body, request.header, request.max_pixels)
+    if header.width * header.height <= LARGE or not libavif.is_there():
+        return decode_by_pillow(body, header, request.max_pixels, scale)
+    canvas = Canvas((header.height, header.width, 3), scale)
+    convert = early_conversion(header)
+
+    def take(rows: slice, strip: Pixels) -> None:
+        canvas.put(rows, on_white(strip, convert) if strip.shape[2] == 4 else strip)
+
+    if not libavif.decode_avif(body, header, 4 if header.transparent else 3, take):
+        raise DecodeError(BROKEN)
+    return canvas.pixels
+
+
+def _decode_bmp(request: _Request) -> Pixels:
+    header, body, scale = request.header, request.body, request.scale
+    if has_runs(body):
+        try:
+            return shrink(decode_by_opencv(body, header), scale)
+        except DecodeError:
+            if len(body) > _SHORT_RUNS:
+                raise
+    if header.width * header.height <= LARGE or header.piece:
+        return decode_by_pillow(body, header, request.max_pixels, scale)
+    canvas: Canvas | None = None
+    for rows in bands(header.height, header.width, scale):
+        part = rows_of(body, header.height, rows)
+        canvas = _put_part(request, canvas, rows, part)
+    assert canvas is not None
+    return canvas.pixels
 
 
 def _decode_tiff(request: _Request) -> Pixels:
-    body = plain_tiff(request.body)
-    return decode_by_pillow(body, request.header, request.max_pixels)
+    header, scale = request.header, request.scale
+    canvas: Canvas | None = None
+    if header.width * header.height > LARGE:
+        for rows, part in pieces(request.body, scale) or ():
+            canvas = _put_part(request, canvas, rows, part)
+    if canvas is None:
+        body = plain_tiff(request.body)
+        return decode_by_pillow(body, header, request.max_pixels, scale)
+    return canvas.pixels
+
+
+def _put_part(request: _Request, canvas: Canvas | None, rows: slice, part: bytes) -> Canvas:
+    """Decode some rows of an image, which are a file of their own, and put them on a canvas."""
+    header = request.header
+    own = replace(header, height=rows.stop - rows.start, piece=0)
+    pixels = decode_by_pillow(part, own, request.max_pixels)
+    if canvas is None:
+        shape = (header.height, header.width, *pixels.shape[2:])
+        canvas = Canvas(shape, request.scale)
+    canvas.put(rows, pixels)
+    return canvas
 
 
 def _decode_pnm(request: _Request) -> Pixels:
     try:
-        pixels = decode_pnm(request.body)
+        pixels = decode_pnm(request.body, request.scale)
     except ValueError:
         raise DecodeError(BROKEN) from None
     if pixels is None:
@@ -212,31 +230,14 @@ def _decode_pnm(request: _Request) -> Pixels:
     return pixels
 
 
-#: Decoders of formats; Pillow has the others. Each returns None for kinds that it declines.
-_DECODERS: dict[str, Callable[[_Request], Pixels | None]] = {
+#: Decoders of formats; Pillow has the others.
+_DECODERS: dict[str, Callable[[_Request], Pixels]] = {
     "jpeg": _decode_jpeg,
     "png": _decode_png,
     "webp": _decode_webp,
     "gif": _decode_gif,
     "avif": _decode_avif,
+    "bmp": _decode_bmp,
     "tiff": _decode_tiff,
     "pnm": _decode_pnm,
 }
-
-
-def _decode_by_opencv(body: bytes | bytearray, header: Header) -> Pixels:
-    try:
-        pixels: Pixels | None = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        raise DecodeError(BROKEN)
-    if pixels.dtype == np.uint16:
-        pixels = narrow(pixels)
-    if pixels.ndim == 2:
-        return pixels
-    convert = early_conversion(header)
-    if pixels.shape[2] == 4:
-        return flatten(pixels, convert, reverse=True)
-    pixels = swap_colours(pixels)
-    return pixels if convert is None else convert(pixels)

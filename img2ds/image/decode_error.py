@@ -4,6 +4,7 @@ from __future__ import annotations
 
 CUT_SHORT = "image is cut short"
 BROKEN = "broken image data"
+TOO_MUCH_MEMORY = "takes more memory to decode than --max_decode_memory"
 
 
 class DecodeError(Exception):
@@ -16,4 +17,4 @@ class DecodeError(Exception):
 
 
 class BombError(DecodeError):
-    """The image has more pixels than its header states."""
+    """The image has more pixels than its header states, or takes more memory than is allowed."""

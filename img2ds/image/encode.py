@@ -11,6 +11,9 @@ import simplejpeg
 from img2ds.image.orient import Pixels
 from img2ds.image.planes import Planes
 
+#: Any quality above 100 is lossless to OpenCV.
+LOSSLESS_WEBP = 101
+
 
 class EncodeError(Exception):
     """The codec refused the image (WebP and JPEG have a largest size)."""
@@ -21,9 +24,10 @@ def make_encoder(name: str, quality: int) -> Callable[[Pixels], bytes]:
 
     Args:
         name: jpg (4:2:0, as img2dataset), png or webp.
-        quality: 1-100; for png the compression level, 0-9.
+        quality: 0-100, and above 100 for lossless webp; for png the compression level, 0-9.
     """
     if name == "jpg":
+        quality = max(quality, 1)  # libjpeg's lowest, and img2dataset's 0
 
         def jpeg(pixels: Pixels) -> bytes:
             try:
@@ -37,7 +41,7 @@ def make_encoder(name: str, quality: int) -> Callable[[Pixels], bytes]:
     if name == "png":
         parameters = [cv2.IMWRITE_PNG_COMPRESSION, quality]
     else:
-        parameters = [cv2.IMWRITE_WEBP_QUALITY, quality]
+        parameters = [cv2.IMWRITE_WEBP_QUALITY, min(quality, LOSSLESS_WEBP)]
 
     def encode(pixels: Pixels) -> bytes:
         try:
@@ -58,6 +62,7 @@ def make_plane_encoder(quality: int) -> Callable[[Planes], bytes]:
     Grey images get neutral chroma planes, because training sets are read as RGB.
     """
     encode_rgb = make_encoder("jpg", quality)
+    quality = max(quality, 1)
 
     def jpeg(planes: Planes) -> bytes:
         height, width = planes.y.shape

@@ -28,7 +28,7 @@ class _TooMuchError(Exception):
 class _Bounded(io.BytesIO):
     """A TIFF block of which a limited number of bytes can be read."""
 
-    def __init__(self, block: bytes) -> None:
+    def __init__(self, block: bytes | bytearray) -> None:
         super().__init__(block)
         self._left = MAX_READ
 
@@ -56,7 +56,7 @@ _MALFORMED = (
 )
 
 
-def exif_json(tiff: bytes | None) -> str:
+def exif_json(tiff: bytes | bytearray | None) -> str:
     """Return the tags of a TIFF block, without maker notes and thumbnails, as a JSON object.
 
     Returns:

@@ -46,15 +46,22 @@ def plain_webp(body: bytes | bytearray, frame: Frame) -> bytes:
             parts += (view[start - webp.HEAD : end], bytes((end - start) & 1))
             if kind != b"ALPH":
                 break
-    data = b"".join(parts)
-    return b"RIFF" + struct.pack("<I", 4 + len(data)) + b"WEBP" + data
+    size = struct.pack("<I", 4 + sum(map(len, parts)))
+    return b"".join([b"RIFF", size, b"WEBP", *parts])
 
 
-def place(pixels: Pixels, header: Header) -> Pixels:
-    """Put the pixels of the first frame at their place in the image, which is white."""
+def place(pixels: Pixels, header: Header, scale: int = 1) -> Pixels:
+    """Put the pixels of the first frame at their place in the image, which is white.
+
+    Args:
+        scale: the divisor of the size that they were decoded at.
+    """
     frame = header.frame
     if frame is None or frame.covers(header.width, header.height):
         return pixels
-    canvas = np.full((header.height, header.width, *pixels.shape[2:]), _WHITE, np.uint8)
-    canvas[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width] = pixels
+    height, width = (-(-side // scale) for side in (header.height, header.width))
+    canvas = np.full((height, width, *pixels.shape[2:]), _WHITE, np.uint8)
+    part = canvas[frame.top // scale :, frame.left // scale :]
+    rows, columns = (min(sides) for sides in zip(part.shape[:2], pixels.shape[:2], strict=True))
+    part[:rows, :columns] = pixels[:rows, :columns]
     return canvas

@@ -46,6 +46,7 @@ def plan_geometry(width: int, height: int, options: ImageOptions) -> Geometry:
     same = Geometry((width, height), (width, height), changes=False)
     if mode == "no" or options.disable_all_reencoding:
         return same
+    assert isinstance(size, int)  # the options have checked it; a property takes longer
     by_shorter = mode in ("keep_ratio", "center_crop")
     side = min(width, height) if by_shorter else max(width, height)
     shrinks = side > size

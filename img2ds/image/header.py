@@ -43,10 +43,18 @@ class Header:
         transparent: whether there is an alpha channel, a transparent colour, or a part that the
             first frame leaves uncovered. Colours are then converted while the image is decoded,
             before white is put behind it.
-        lossless: whether a JPEG is of the lossless process, which has no DCT to be scaled.
+        lossless: whether a JPEG is of the lossless process, which has no DCT to be scaled; whether
+            the pixels of a WebP are.
         complete: whether all pixels are there, as far as the format tells. A PNG without its end
             may have them.
         frame: the first frame, if it is not the whole file.
+        passes: whether the pixels come in several passes: scans of a JPEG, Adam7 in a PNG.
+        planes: of a JPEG the samples of each component, in whole MCUs; of an AVIF the bytes of the
+            frames that each decoder has.
+        blocks: of a JPEG 2000 the code-blocks.
+        alpha: of a lossy WebP the bytes a pixel that its alpha takes while it is decoded.
+        piece: of a TIFF, BMP or JPEG 2000 the pixels that can be decoded only together.
+        levels: of a JPEG 2000 how often its sides can be halved.
         orientation: of formats that state it outside of EXIF data; None if EXIF decides.
         exif: the TIFF block of the EXIF data.
         icc: the ICC profile, if it has a plausible length.
@@ -62,8 +70,14 @@ class Header:
     lossless: bool = False
     complete: bool = True
     frame: Frame | None = None
+    passes: bool = False
+    planes: tuple[int, ...] = ()
+    blocks: int = 0
+    alpha: int = 0
+    piece: int = 0
+    levels: int = 0
     orientation: int | None = None
-    exif: bytes | None = None
+    exif: bytes | bytearray | None = None
     icc: bytes | None = None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 
 from img2ds.image.headers import avif, tiff
+from img2ds.image.headers.tiff_tags import read_directory
 
 _UNKNOWN_ITEM = b"skip"
 
@@ -26,7 +27,7 @@ def plain_avif(body: bytes | bytearray) -> bytes:
 def plain_tiff(body: bytes | bytearray) -> bytes:
     """Return the TIFF with the tags that its pixels need; the others are of an unknown type."""
     data = bytearray(body)
-    for tag in tiff.read_directory(body):
+    for tag in read_directory(body):
         if tag.number not in tiff.DECODED:
             struct.pack_into("<H", data, tag.at + 2, 0)
     return bytes(data)

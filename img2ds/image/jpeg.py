@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from img2ds.image.decode_error import CUT_SHORT, DecodeError
 from img2ds.image.header import Header
 from img2ds.image.native import load
 from img2ds.image.orient import Pixels
@@ -21,8 +22,16 @@ DCT_SCALES = (8, 4, 2)
 
 #: Pixels a side of a DCT block.
 _SIDE = 8
-#: Most pixels a side of an MCU that the extension decodes: blocks of one of them are all decoded.
-_MCU = 16
+#: The divisor of a size at which all scans are read, and so the end is found.
+_SURE = 4
+#: Bytes of a stored coefficient, with its share of the mask of those that are not zero.
+_COEFFICIENT = 2 + 1 / 8
+#: Most bytes of coefficients of all components; of more, each component has a pass of its own.
+_ONE_PASS = 128_000_000
+#: Bytes of planes from which on they give way to the pixels that are made of them.
+CONSUMED = 32 << 20
+#: Bytes of tables and of rows besides.
+_BESIDES = 100_000
 
 
 def reduction(header: Header, min_size: tuple[int, int]) -> int:
@@ -39,39 +48,76 @@ def reduction(header: Header, min_size: tuple[int, int]) -> int:
     return 1
 
 
-def memory_bound(body: bytes | bytearray, header: Header) -> int:
+def is_there() -> bool:
+    """Return whether the extension is."""
+    return _jpeg is not None
+
+
+def plane_bytes(header: Header, scale: int) -> int:
+    """Return the most bytes of the planes at 1 / `scale` of the size: chroma may be as fine as luma
+    where it is stored at half of that.
+    """
+    planes = _samples(header)
+    most = 3 * max(planes) if scale > 1 else sum(planes)
+    return -(-most // scale**2)
+
+
+def _samples(header: Header) -> tuple[int, ...]:
+    return header.planes or (header.width * header.height,) * header.channels
+
+
+def memory_bound(header: Header, length: int, scale: int) -> int:
     """Return the most bytes that the extension allocates for a JPEG, besides the pixels returned.
 
-    These are planes, 3 bytes a pixel; the coefficients of an image of several scans, 6.4; and a
-    scan without stuffing. libjpeg-turbo needs as much for its coefficients.
+    These are planes, up to 3 bytes a pixel; a scan without stuffing; and of an image of several
+    scans the coefficients: of all components, 6.4 bytes a pixel, or of one after the other.
+
+    Args:
+        length: of the file, in bytes.
     """
-    width, height = (-(-side // _MCU) * _MCU for side in (header.width, header.height))
-    return 10 * width * height + len(body) + 1000
+    stored = 0.0
+    if header.passes:
+        planes = _samples(header)
+        each = [_COEFFICIENT * samples for samples in planes]
+        if scale == _SIDE:  # blocks of luma are a pixel, of chroma they may be four
+            each[0] = 2 * planes[0] / _SIDE**2
+        stored = sum(each) if sum(each) <= _ONE_PASS else max(each)
+    return plane_bytes(header, scale) + int(stored) + length + _BESIDES
 
 
 def decode_rgb(
     body: bytes | bytearray,
     header: Header,
     scale: int,
-    buffer: Pixels | None,
+    buffer: Pixels | None = None,
     limit: int | None = None,
 ) -> Pixels | None:
     """Decode a JPEG in colour to RGB [height, width, 3], at 1 / `scale` of its size.
 
     Args:
-        buffer: memory, uint8 [bytes], to decode into.
+        buffer: memory, uint8 [bytes], to decode into if it fits.
         limit: most bytes to allocate besides; None: the `memory_bound`.
 
     Returns:
-        None if the extension declines.
+        The pixels, larger if the end could not be found at this scale. None if the extension
+        declines.
+
+    Raises:
+        DecodeError: the body is cut short.
     """
-    if _jpeg is not None:
-        shape = -(-header.height // scale), -(-header.width // scale), 3
-        size = shape[0] * shape[1] * 3
-        pixels = np.empty(shape, np.uint8) if buffer is None else buffer[:size].reshape(shape)
-        limit = memory_bound(body, header) if limit is None else limit
-        if _jpeg.decode_rgb(body, _SIDE // scale, pixels, limit):
-            return pixels
+    if _jpeg is None:
+        return None
+    shape = -(-header.height // scale), -(-header.width // scale), 3
+    size = shape[0] * shape[1] * 3
+    if buffer is None or size > len(buffer):
+        buffer = np.empty(size, np.uint8)
+    pixels = buffer[:size].reshape(shape)
+    most = memory_bound(header, len(body), scale) if limit is None else limit
+    done = _jpeg.decode_rgb(body, _SIDE // scale, pixels, most)
+    if done is True:
+        return pixels
+    if _is_unsure(done) and scale > _SURE:
+        return decode_rgb(body, header, _SURE, None, limit)
     return None
 
 
@@ -90,13 +136,19 @@ def decode_planes(
         limit: most bytes to allocate, planes included; None: the `memory_bound`.
 
     Returns:
-        None if the extension declines.
+        The planes, larger if the end could not be found at this scale. None if the extension
+        declines.
+
+    Raises:
+        DecodeError: the body is cut short.
     """
-    decoded = None
-    if _jpeg is not None:
-        limit = memory_bound(body, header) if limit is None else limit
-        decoded = _jpeg.decode_planes(body, _SIDE // scale, coarse, limit)
-    if decoded is None:
+    if _jpeg is None:
+        return None
+    most = memory_bound(header, len(body), scale) if limit is None else limit
+    decoded = _jpeg.decode_planes(body, _SIDE // scale, coarse, most)
+    if not isinstance(decoded, tuple):
+        if _is_unsure(decoded) and (scale > _SURE or coarse):
+            return decode_planes(body, header, min(scale, _SURE), limit=limit)
         return None
     buffer, pitch, layout = decoded
     y, *chroma = (
@@ -105,3 +157,15 @@ def decode_planes(
     )
     cb, cr = chroma or (None, None)
     return Planes(y, cb, cr, pitch)
+
+
+def _is_unsure(declined: int | None) -> bool:
+    """Return whether an image that was declined has to be decoded at a larger size.
+
+    Raises:
+        DecodeError: it is cut short.
+    """
+    assert _jpeg is not None
+    if declined and declined == getattr(_jpeg, "CUT", None):
+        raise DecodeError(CUT_SHORT, truncated=True)
+    return bool(declined) and declined == getattr(_jpeg, "UNSURE", None)

@@ -16,7 +16,7 @@ _ORIENTATION = 0x0112
 _SHORT = 3
 
 
-def read_orientation(exif: bytes | None) -> int:
+def read_orientation(exif: bytes | bytearray | None) -> int:
     """Return the orientation, 1 to 8, from the first directory of a TIFF block.
 
     Returns:

@@ -17,7 +17,7 @@ from img2ds.image.headers.png import SIGNATURE, chunks, fits, has_crc
 #: Samples a pixel, by colour type (PNG 3rd edition, 11.2.1).
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 #: First column and row, and steps, of the passes of an interlaced image (8.1).
-_ADAM7 = (
+ADAM7 = (
     (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
     (0, 1, 1, 2),
 )  # fmt: skip
@@ -98,7 +98,7 @@ def _check(packed: bytes, ihdr: bytes, cut: bool) -> Failure | None:
 def _raw_size(ihdr: bytes) -> int:
     """Return the bytes of the rows, with a filter type each."""
     width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", ihdr)
-    passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
+    passes = ADAM7 if interlace else ((0, 0, 1, 1),)
     size = 0
     for left, top, across, down in passes:
         columns, rows = -(-(width - left) // across), -(-(height - top) // down)

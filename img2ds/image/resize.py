@@ -19,7 +19,9 @@ _resample = load("resample")
 FILTERS = {
     "nearest": cv2.INTER_NEAREST,
     "linear": cv2.INTER_LINEAR,
+    "bilinear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
+    "bicubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
     "lanczos": cv2.INTER_LANCZOS4,
     "lanczos4": cv2.INTER_LANCZOS4,

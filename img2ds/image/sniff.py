@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from img2ds.core.failure import Failure, Reason, failure
+from img2ds.core.img2dataset_messages import NOT_DECODED
 from img2ds.image.header import Header
 from img2ds.image.headers import avif, bmp, gif, jpeg, jpeg2000, png, pnm, tiff, webp
 
@@ -74,6 +75,8 @@ _OTHERS = [
     ("PDF", re.compile(rb"%pdf")),
     ("JSON", re.compile(rb"[{\[]")),
 ]
+#: Those that are images, in formats that are not read.
+_IMAGES = {"SVG", "HEIC", "JPEG XL", "ICO"}
 #: Bytes that are looked at for a signature or a description, and what may precede the element of an
 #: XML file.
 _START = 16_384
@@ -96,7 +99,11 @@ def sniff(body: bytes | bytearray) -> Header | Failure:
                 return image_format.read_header(body)
             except (struct.error, IndexError, OverflowError):
                 return failure(Reason.TRUNCATED_IMAGE, "image ends in its header")
-    return failure(Reason.NOT_AN_IMAGE, f"not an image: {_describe(body)}")
+    name = _describe(body)
+    # img2dataset has one message for all of them, which hides how many images are of a format that
+    # could be converted.
+    known = None if name in _IMAGES else NOT_DECODED
+    return failure(Reason.NOT_AN_IMAGE, f"not an image: {name}", known)
 
 
 def _describe(body: bytes | bytearray) -> str:

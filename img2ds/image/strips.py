@@ -14,27 +14,41 @@ import numpy as np
 from img2ds.image.icc import Conversion
 from img2ds.image.orient import Pixels
 
-#: Pixels of a strip: its intermediate values stay in the cache of a core.
-_STRIP = 1 << 15
+#: Pixels of a strip: its intermediate values stay in the cache of a core. And of a band: a call for
+#: each of them takes no time that counts.
+_STRIP, _BAND = 1 << 15, 1 << 20
 
 _WHITE = 255
 
 
-def strips(height: int, width: int) -> Iterator[slice]:
-    """Yield slices of the rows of an image, from the top."""
-    rows = max(1, _STRIP // max(1, width))
+def strips(height: int, width: int, grain: int = 1) -> Iterator[slice]:
+    """Yield slices of the rows of an image, from the top.
+
+    Args:
+        grain: what the number of rows of each but the last is a multiple of.
+    """
+    yield from _slices(height, width, grain, _STRIP)
+
+
+def bands(height: int, width: int, grain: int = 1) -> Iterator[slice]:
+    """Yield the same, larger ones."""
+    yield from _slices(height, width, grain, _BAND)
+
+
+def _slices(height: int, width: int, grain: int, pixels: int) -> Iterator[slice]:
+    rows = max(1, pixels // max(1, width) // grain) * grain
     for top in range(0, height, rows):
         yield slice(top, min(top + rows, height))
 
 
 def on_white(pixels: Pixels, convert: Conversion | None = None) -> Pixels:
-    """Blend RGBA [height, width, 4] with white, rounded.
+    """Blend RGBA [height, width, 4], or grey with alpha [height, width, 2], with white, rounded.
 
     Args:
         convert: converts the colours before.
     """
-    alpha = pixels[:, :, 3:]
-    colours = pixels[:, :, :3] if convert is None else convert(pixels[:, :, :3])
+    alpha = pixels[:, :, -1:]
+    colours = pixels[:, :, :-1] if convert is None else convert(pixels[:, :, :-1])
     if alpha.min() == _WHITE:
         return np.ascontiguousarray(colours)
     mixed = colours.astype(np.uint16)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 
 from img2ds.config.options import ImageOptions
 from img2ds.core.failure import Failure, Reason, failure
+from img2ds.core.img2dataset_messages import NOT_DECODED
 from img2ds.core.sample import Body, Encoded
 from img2ds.image.blur import blur
 from img2ds.image.boxes import Boxes, orient_boxes
+from img2ds.image.cost import decode_cost
 from img2ds.image.decode import decode
-from img2ds.image.decode_error import BombError, DecodeError
+from img2ds.image.decode_error import TOO_MUCH_MEMORY, BombError, DecodeError
 from img2ds.image.encode import EncodeError, make_encoder, make_plane_encoder
 from img2ds.image.exif import exif_json
 from img2ds.image.geometry import Geometry, plan_geometry
@@ -27,6 +30,11 @@ from img2ds.image.planes import Planes, can_resize, resize_planes
 from img2ds.image.resize import pad_or_crop, resize
 from img2ds.image.sniff import FORMATS, sniff
 
+#: Bytes of a pixel that is rendered.
+_RGB = 3
+#: Reasons that img2dataset does not tell apart, besides formats that are not read.
+_UNDECODABLE = {Reason.TRUNCATED_IMAGE.value, Reason.DECODE_ERROR.value}
+
 
 @dataclass(slots=True)
 class InspectedImage:
@@ -35,6 +43,7 @@ class InspectedImage:
     Attributes:
         width, height: of the upright image.
         costly: whether it takes long to decode or to resize.
+        memory: the most bytes that rendering takes besides the body.
         boxes: to be blurred; in fractions of the image as stored.
     """
 
@@ -45,6 +54,7 @@ class InspectedImage:
     height: int
     geometry: Geometry
     costly: bool
+    memory: int
     boxes: Boxes = ()
 
 
@@ -71,7 +81,8 @@ class Transformer:
         data = bytes(body) if isinstance(body, memoryview) else body
         header = sniff(data)
         if isinstance(header, Failure):
-            return header
+            undecodable = header.reason in _UNDECODABLE
+            return replace(header, img2dataset=NOT_DECODED) if undecodable else header
         refused = self._refuse(header)
         if refused is not None:
             return refused
@@ -85,14 +96,50 @@ class Transformer:
         if geometry.changes and resized > self._options.max_decoded_pixels:
             return failure(Reason.IMAGE_BOMB, "would be resized to more than max_decoded_pixels")
         costly = max(width * height, resized) > FORMATS[header.format].costly_pixels
-        return InspectedImage(data, header, orientation, width, height, geometry, costly, boxes)
+        image = InspectedImage(data, header, orientation, width, height, geometry, costly, 0, boxes)
+        image.memory = self._memory(image)
+        if image.memory > self._options.max_decode_memory:
+            return failure(Reason.IMAGE_BOMB, TOO_MUCH_MEMORY)
+        return image
+
+    def _memory(self, image: InspectedImage) -> int:
+        """Return the most bytes that rendering takes; more than allowed if decoding alone does."""
+        if self._options.disable_all_reencoding and not image.boxes:
+            return 0
+        limit = self._options.max_decode_memory
+        cost = decode_cost(image.header, len(image.body), self._min_size(image))
+        if cost.least > limit:
+            return cost.least
+        # The decoded pixels, resized, final, and encoded ones.
+        geometry = image.geometry
+        rendered = cost.result + _RGB * (prod(geometry.resized) + 2 * prod(geometry.final))
+        return min(limit, max(cost.most, rendered))
+
+    def _filter(self, image: InspectedImage) -> str:
+        """Return the name of the filter that an image is resized by."""
+        options = self._options
+        shrinks = image.geometry.shrinks
+        return options.downscale_interpolation if shrinks else options.upscale_interpolation
+
+    def _min_size(self, image: InspectedImage) -> tuple[int, int]:
+        """Return the least size that an image may be decoded at; (0, 0) for its own.
+
+        Decoding at a fraction of the size averages over areas. For another filter the result would
+        differ.
+        """
+        if self._skips_reencoding(image):
+            return 1, 1  # its pixels are not used
+        if not image.geometry.shrinks or self._filter(image) != "area":
+            return 0, 0
+        width, height = image.geometry.resized
+        return (height, width) if swaps_sides(image.orientation) else (width, height)
 
     def _refuse(self, header: Header) -> Failure | None:
         options, width, height = self._options, header.width, header.height
         if header.format not in options.image_formats:
             return failure(Reason.UNWANTED_FORMAT, f"format not wanted: {header.format}")
         if not width or not height:
-            return failure(Reason.DECODE_ERROR, "image without pixels")
+            return failure(Reason.DECODE_ERROR, "image without pixels", NOT_DECODED)
         if width * height > options.max_decoded_pixels:
             return failure(Reason.IMAGE_BOMB, "more pixels than max_decoded_pixels")
         if min(width, height) < options.min_image_size:
@@ -111,7 +158,7 @@ class Transformer:
             return failure(Reason.IMAGE_BOMB, error.message)
         except DecodeError as error:
             reason = Reason.TRUNCATED_IMAGE if error.truncated else Reason.DECODE_ERROR
-            return failure(reason, error.message)
+            return failure(reason, error.message, NOT_DECODED)
         except EncodeError as error:
             return failure(Reason.ENCODE_ERROR, str(error))
         exif = exif_json(image.header.exif) if self._options.extract_exif else None
@@ -122,7 +169,7 @@ class Transformer:
         if self._options.disable_all_reencoding and not image.boxes:
             return image.body
         if self._skips_reencoding(image):
-            self._decode(image, (1, 1))  # refuses what cannot be decoded
+            self._decode(image)  # refuses what cannot be decoded
             return image.body
         return self._reencode(image)
 
@@ -138,32 +185,28 @@ class Transformer:
         )
 
     def _reencode(self, image: InspectedImage) -> bytes:
-        options, geometry = self._options, image.geometry
-        name = options.upscale_interpolation
-        if geometry.shrinks:
-            name = options.downscale_interpolation
-        # DCT scaling averages over areas. For another filter the result would differ.
-        min_size, averages = (0, 0), geometry.shrinks and name == "area"
-        if averages:
-            min_size = geometry.resized
-            if swaps_sides(image.orientation):
-                min_size = (min_size[1], min_size[0])
+        name, min_size = self._filter(image), self._min_size(image)
         declined = False
         if self._encode_planes is not None and _stays_in_planes(image, name):
             scale = reduction(image.header, min_size)
-            planes = decode_planes(image.body, image.header, scale, coarse=averages)
+            coarse = min_size != (0, 0)
+            planes = decode_planes(image.body, image.header, scale, coarse=coarse)
             if planes is not None:
-                planes = resize_planes(planes, geometry, image.orientation, name)
+                planes = resize_planes(planes, image.geometry, image.orientation, name)
                 return self._encode_planes(planes)
             declined = True
-        pixels = self._decode(image, min_size, declined=declined)
-        return self._encode(_finish(pixels, image, name))
+        return self._encode(_finish(self._decode(image, declined=declined), image, name))
 
-    def _decode(
-        self, image: InspectedImage, min_size: tuple[int, int], *, declined: bool = False
-    ) -> Pixels:
-        most = self._options.max_decoded_pixels
-        return decode(image.body, image.header, min_size, most, declined=declined)
+    def _decode(self, image: InspectedImage, *, declined: bool = False) -> Pixels:
+        options = self._options
+        return decode(
+            image.body,
+            image.header,
+            self._min_size(image),
+            options.max_decoded_pixels,
+            declined=declined,
+            memory=options.max_decode_memory,
+        )
 
 
 def _finish(pixels: Pixels, image: InspectedImage, filter_name: str) -> Pixels:

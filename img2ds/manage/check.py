@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS, STATS_SUFFIX, TABLE_SUFFIX, data_name
-from img2ds.engine.marker import CommitMarker, DamagedMarkerError, read_image_marker
+from img2ds.engine.marker import CommitMarker, DamagedMarkerError, is_intact, read_image_marker
 from img2ds.formats.contract import Digest
 from img2ds.formats.tar import has_end
 from img2ds.manage.layout import Layout, open_stored
@@ -48,13 +48,16 @@ class ShardCheck:
         verdict = Verdict()
         marker_name = shard + STATS_SUFFIX
         try:
-            marker = read_image_marker(self._folder.read_bytes(marker_name))
+            data = self._folder.read_bytes(marker_name)
+            marker = read_image_marker(data)
         except DamagedMarkerError as error:
             verdict.add("damaged_mark", f"{marker_name}: {error}")
             return verdict
         except OSError as error:
             verdict.unreadable("damaged_mark", marker_name, error)
             return verdict
+        if not is_intact(data):
+            verdict.add("damaged_mark", f"{marker_name} has changed since it was written")
         verdict.rows = marker.count
         intact = self._check_files(verdict, marker, shard, there)
         table = None

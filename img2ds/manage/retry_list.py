@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -58,6 +59,7 @@ class _Writer:
         self._per_shard = per_shard
         self._group = -(-_GROUP // per_shard) * per_shard
         self._file: pq.ParquetWriter | None = None
+        self._sink: IO[bytes] | None = None
         self._schema: pa.Schema | None = None
         self._waiting: list[pa.Table] = []
         self._rows = 0
@@ -73,7 +75,8 @@ class _Writer:
             self._schema = table.schema.remove_metadata()
             self.files.append(f"{len(self.files):05d}.parquet")
             path = self._folder.staging_path(self._file_name)
-            self._file = pq.ParquetWriter(path, self._schema, compression="zstd")
+            self._sink = open(path, "wb")  # noqa: SIM115
+            self._file = pq.ParquetWriter(self._sink, self._schema, compression="zstd")
         self._waiting.append(table.replace_schema_metadata(None))
         self._rows += table.num_rows
         if self._rows >= self._group:
@@ -111,6 +114,9 @@ class _Writer:
         if self._file is not None:
             self._file.close()
             self._file = None
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table | None:

@@ -16,12 +16,13 @@ from asks.request_object import RequestProcessor
 
 from img2ds.config.options import NetworkOptions
 from img2ds.core.failure import Reason
+from img2ds.core.img2dataset_messages import NO_RESPONSE, RESET, incomplete, read_phrase
 from img2ds.core.sample import Body
 from img2ds.net.connector import Connector
 from img2ds.net.context import FetchContext
 from img2ds.net.deadline import MinRateCheck
 from img2ds.net.error import FetchError
-from img2ds.net.http11_exchange import MAX_HEAD, READS_A_TURN
+from img2ds.net.http11_exchange import MAX_HEAD, READS_A_TURN, check_framing
 from img2ds.net.proxies import blamed
 from img2ds.net.request import Request, request_headers
 from img2ds.net.response import Response, ResponseHead
@@ -86,9 +87,10 @@ class _Socket:
             count = await self._stream.receive_into(view, deadline)
         except OSError:
             if self.in_body:
-                raise FetchError(Reason.INCOMPLETE_BODY, "connection reset in the body") from None
+                message = "connection reset in the body"
+                raise FetchError(Reason.INCOMPLETE_BODY, message, RESET) from None
             message = "connection reset in the header" if self.received else "connection reset"
-            raise FetchError(Reason.CONNECT_RESET, message) from None
+            raise FetchError(Reason.CONNECT_RESET, message, RESET) from None
         if not count:
             self.ended = True
             raise EndOfStream
@@ -134,6 +136,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc]
         )
         self.head = ResponseHead()
         self.content: Body = b""
+        self._received = bytearray()
         self._wants_body = wants_body
         self._max_bytes = options.max_image_bytes
         self._target = request.target
@@ -161,17 +164,22 @@ class _Exchange(RequestProcessor):  # type: ignore[misc]
                 raise FetchError(Reason.HEADER_TOO_LARGE)
         self.sock.context.on_response()
         self.head.status = event.status_code
+        self.head.phrase = read_phrase(event.reason)
         for name, value in event.headers:
             self.head.add(name, value)
         if self._wants_body(self.head):
             self.content = await self._body(connection)
+
+    def _incomplete(self) -> str:
+        length, received = self.head.content_length(), len(self._received)
+        return incomplete(received, None if length is None else length - received)
 
     async def _body(self, connection: Any) -> Body:
         self.sock.in_body = True
         length = self.head.content_length()
         if length is not None and length > self._max_bytes:
             raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
-        received = bytearray()
+        received = self._received
         rate = MinRateCheck(self.sock.context.deadline)
         while True:
             event = await self._recv_event(connection)
@@ -179,6 +187,8 @@ class _Exchange(RequestProcessor):  # type: ignore[misc]
                 return received
             received += event.data
             rate.check(len(received))
+            if self.head.chunked:
+                check_framing(self.sock.received, len(received))
             if len(received) > self._max_bytes:
                 raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
 
@@ -188,8 +198,11 @@ class _Exchange(RequestProcessor):  # type: ignore[misc]
             return FetchError(Reason.HEADER_TOO_LARGE)
         if self.sock.ended:
             if self.sock.in_body:
-                return FetchError(Reason.INCOMPLETE_BODY, "body shorter than announced")
+                return FetchError(
+                    Reason.INCOMPLETE_BODY, "body shorter than announced", self._incomplete()
+                )
             when = "in the header" if self.sock.received else "without a reply"
-            return FetchError(Reason.CLOSED_BEFORE_REPLY, f"connection closed {when}")
+            said = None if self.sock.received else NO_RESPONSE
+            return FetchError(Reason.CLOSED_BEFORE_REPLY, f"connection closed {when}", said)
         message = "broken chunks" if self.sock.in_body else "not an HTTP response"
         return FetchError(Reason.PROTOCOL_ERROR, message)

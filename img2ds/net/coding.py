@@ -15,6 +15,9 @@ _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
 #: Codings of one body that are undone: servers apply one, and proxies another.
 MAX_CODINGS = 2
+#: Bytes that are inflated at a time, and how many may give less than they are: a block of eight
+#: bytes can take a decoder as long as a thousand pixels, and give none.
+_PIECE, _FREE_INPUT = 1 << 20, 2 << 20
 #: Codings in use that requests do not accept, and that cannot be undone here.
 _UNDONE = frozenset({b"gzip", b"x-gzip", b"deflate"})
 _UNSUPPORTED = frozenset({b"br", b"zstd", b"compress", b"x-compress", b"dcb", b"dcz"})
@@ -46,17 +49,24 @@ def decode_content(body: Body, coding: bytes, max_bytes: int) -> Body:
     return body
 
 
-def _inflate(body: Body, max_bytes: int, window: int) -> bytes:
+def _inflate(body: Body, max_bytes: int, window: int) -> Body:
     inflater = zlib.decompressobj(window)
+    data = bytearray()
+    at = 0
     try:
-        data = inflater.decompress(body, max_bytes + 1)
+        while at < len(body) and not inflater.eof:
+            piece = bytes(body[at : at + _PIECE])
+            at += len(piece)
+            data += inflater.decompress(piece, max_bytes + 1 - len(data))
+            if len(data) > max_bytes:
+                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
+            if at > _FREE_INPUT + len(data):
+                raise FetchError(Reason.BAD_ENCODING, "compressed body is larger than its content")
     except zlib.error:
         if window != _AUTO:
             raise FetchError(Reason.BAD_ENCODING, "compressed body is broken") from None
         # Servers also send deflate without the zlib wrapper it ought to have (RFC 9110 8.4.1.2).
         return _inflate(body, max_bytes, -zlib.MAX_WBITS)
-    if len(data) > max_bytes:
-        raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
     if not inflater.eof:
         raise FetchError(Reason.BAD_ENCODING, "compressed body is cut short")
     return data

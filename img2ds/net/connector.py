@@ -12,11 +12,15 @@ from img2ds.config.options import NetworkOptions
 from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Reason
 from img2ds.net.address import is_public
+from img2ds.net.budget import Budget
 from img2ds.net.connect_rule import ConnectRules
 from img2ds.net.context import FetchContext
 from img2ds.net.deadline import Deadline
 from img2ds.net.error import FetchError
 from img2ds.net.family_order import FamilyOrder
+from img2ds.net.http11_exchange import MAX_HEAD, Exchange
+from img2ds.net.http11_head import write_head, write_headers
+from img2ds.net.issuers import INCOMPLETE, MAX_ISSUER, Helped, IncompleteChainError, Issuers
 from img2ds.net.proxies import Proxy, blamed
 from img2ds.net.request import Request, user_agent
 from img2ds.net.resolver import Resolver
@@ -24,6 +28,7 @@ from img2ds.net.stream import ByteStream
 from img2ds.net.tcp import connect_tcp
 from img2ds.net.tls import open_context, secure
 from img2ds.net.tunnel import open_tunnel
+from img2ds.net.url import Url
 
 
 class Connector:
@@ -48,6 +53,7 @@ class Connector:
         if options.ignore_ssl_certificate:  # of image servers, not of who gets our password
             self._proxy_tls = open_context(replace(options, ignore_ssl_certificate=False))
         self._user_agent = user_agent(options).encode()
+        self._issuers = Issuers(partial(open_context, options), self._fetch_issuer)
 
     async def connect(self, request: Request, context: FetchContext) -> ByteStream:
         """Open a connection for `request`, after TLS where its URL asks for it.
@@ -59,6 +65,18 @@ class Connector:
             FetchError: any of the DNS, connect, blocked_address, tls_error and local reasons;
                 proxy_error, and http_NNN when the proxy cannot reach the host.
         """
+        try:
+            return await self._connect(request, context)
+        except IncompleteChainError as error:
+            if request.proxy is not None:
+                raise
+            async with context.connecting:
+                helped = await self._issuers.help(error, context.deadline)
+            return await self._connect(request, context, helped)
+
+    async def _connect(
+        self, request: Request, context: FetchContext, helped: Helped | None = None
+    ) -> ByteStream:
         deadline = context.deadline
         stream: ByteStream | None = None
         try:
@@ -67,7 +85,7 @@ class Connector:
                 done = trio.current_time()
             await self._enter(context, done)
             async with context.connecting:
-                stream = await self._open(request, context, addresses, port)
+                stream = await self._open(request, context, addresses, port, helped)
                 done = trio.current_time()
         except BaseException:
             if stream is not None:
@@ -117,8 +135,28 @@ class Connector:
                 await gate.enter()
         context.deadline.extend(trio.current_time() - since)
 
+    async def _fetch_issuer(self, url: Url, deadline: Deadline) -> bytes:
+        """Get the certificate of an issuer, without a proxy and without redirects."""
+        request, lease = Request(url), Budget(2 * MAX_ISSUER).lease()
+        context = FetchContext(lease, deadline)
+        stream = await self._connect(request, context)
+        try:
+            exchange = Exchange(stream, context, bytearray(MAX_HEAD))
+            agent = write_headers({"User-Agent": self._user_agent.decode(), "Connection": "close"})
+            head = await exchange.request(write_head(request, agent))
+            if head.status != 200:
+                raise FetchError(Reason.TLS_ERROR, INCOMPLETE)
+            return bytes(await exchange.body(head, MAX_ISSUER))
+        finally:
+            stream.close()
+
     async def _open(
-        self, request: Request, context: FetchContext, addresses: Sequence[str], port: int
+        self,
+        request: Request,
+        context: FetchContext,
+        addresses: Sequence[str],
+        port: int,
+        helped: Helped | None,
     ) -> ByteStream:
         """Open a connection for which the path has been entered."""
         url, proxy, deadline = request.url, request.proxy, context.deadline
@@ -131,7 +169,11 @@ class Connector:
         try:
             if proxy is not None:
                 await open_tunnel(stream, proxy, url, self._user_agent, context)
-            return await secure(stream, self._tls, url.host, deadline)
+            tls = self._tls if helped is None else helped.context
+            secured = await secure(stream, tls, url.host, deadline)
+            if helped is not None:
+                helped.check(secured.tls)
+            return secured
         except BaseException:
             stream.close()
             raise
@@ -152,12 +194,11 @@ class Connector:
             raise blamed(error) from None
 
     async def _dial(self, addresses: Sequence[str], port: int, deadline: Deadline) -> ByteStream:
-        leave = self._path.connections.leave
         try:
             ordered = self._order.sort(addresses)
             sock = await connect_tcp(ordered, port, deadline, self._path)
         except BaseException:
-            leave()
+            self._path.connections.leave()
             raise
         self._order.connected(ordered, sock.family)
-        return ByteStream(sock, leave)
+        return ByteStream(sock, self._path.established())

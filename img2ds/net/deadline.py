@@ -7,13 +7,15 @@ a starved process, a wait for memory or for a slot) is given back.
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import trio
 
-from img2ds.core.failure import Reason
+from img2ds.core.failure import Failure, Reason
 from img2ds.net.error import FetchError
 
 T = TypeVar("T")
@@ -21,6 +23,8 @@ T = TypeVar("T")
 #: Seconds by which a deadline may be noticed late. A later notice means that this process was not
 #: running, and the wait gets its time again.
 TOLERATED_LATENESS = 1.0
+#: Seconds of silence after which a server may be asked again.
+EARLY = 2.0
 #: Bytes a second. A body that is slower over a whole `timeout` is not worth its slot.
 MIN_RATE = 100
 
@@ -34,13 +38,15 @@ class Deadline:
 
     Attributes:
         ends_at: when the attempt's time is used up, on trio's clock.
+        gives_up: returns whether to give an attempt up after `EARLY` seconds of silence.
     """
 
-    __slots__ = ("ends_at", "timeout")
+    __slots__ = ("ends_at", "gives_up", "timeout")
 
     def __init__(self, timeout: float, max_time: float) -> None:
         self.timeout = timeout
         self.ends_at = trio.current_time() + max_time
+        self.gives_up: Callable[[], bool] | None = None
 
     def extend(self, seconds: float) -> None:
         """Give back time that this process lost."""
@@ -50,23 +56,25 @@ class Deadline:
         self,
         ready: Callable[[socket.socket], Awaitable[None]],
         sock: socket.socket,
-        reason: Reason,
-        message: str,
+        silence: Failure,
         timeout: float | None = None,
     ) -> None:
         """Wait until `sock` is ready.
 
         Args:
+            silence: the failure when it never is.
             timeout: seconds to wait, in place of the attempt's `timeout`.
 
         Raises:
-            FetchError: `reason` after `timeout` seconds, max_time when the attempt's time is up.
+            FetchError: `silence` after `timeout` seconds, max_time when the attempt's time is up.
         """
         timeout = self.timeout if timeout is None else timeout
+        impatient = self.gives_up is not None and silence.reason == Reason.STALLED
+        early = EARLY if impatient else math.inf
         while True:
             now = trio.current_time()
             timeout_at = now + timeout
-            deadline = min(timeout_at, self.ends_at)
+            deadline = min(timeout_at, self.ends_at, now + early)
             with trio.CancelScope(deadline=deadline) as scope:
                 await ready(sock)
             if not scope.cancelled_caught:
@@ -75,9 +83,19 @@ class Deadline:
             if late > TOLERATED_LATENESS:
                 self.extend(late + timeout)
                 continue
+            if deadline < min(timeout_at, self.ends_at):
+                self._check_patience(silence)
+                timeout -= early
+                continue
             if self.ends_at < timeout_at:
                 raise FetchError(Reason.MAX_TIME, "took longer than max_time")
-            raise FetchError(reason, message)
+            raise FetchError.of(silence)
+
+    def _check_patience(self, silence: Failure) -> None:
+        if self.gives_up is not None and self.gives_up():
+            error = FetchError.of(replace(silence, message="lost on the way"))
+            error.failure = replace(error.failure, shared=True)
+            raise error
 
     async def within(self, work: Callable[[], Awaitable[T]]) -> T:
         """Return the result of `work`, which has its own timeout and may be started again.

@@ -17,6 +17,7 @@ from img2ds.congestion.gate import Gate
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.signals import Limit, Signal
 from img2ds.core.failure import Reason
+from img2ds.core.img2dataset_messages import NO_NAME_SERVER, not_connected, system_error
 from img2ds.net.dns import BadMessage, RecordType
 from img2ds.net.dns_canary import Canary
 from img2ds.net.dns_config import DnsConfig
@@ -42,6 +43,7 @@ _ERRORS = {
     Outcome.TIMED_OUT: (Reason.DNS_TIMEOUT, "name server did not answer"),
     Outcome.UNREACHABLE: (Reason.DNS_FAILURE, "name server not reachable"),
 }
+_NO_DESCRIPTORS = not_connected(system_error(errno.EMFILE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class LookUp:
                 suspicion.note_answer(now)
                 return result
             if result.error is not None and result.error.errno in (errno.EMFILE, errno.ENFILE):
-                raise FetchError(Reason.NO_DESCRIPTORS, "too many open files")
+                raise FetchError(Reason.NO_DESCRIPTORS, "too many open files", _NO_DESCRIPTORS)
             if not self._once:  # of a name that is known to fail, it says nothing
                 suspicion.note_failure(now)
             silent = result.outcome is Outcome.TIMED_OUT
@@ -164,7 +166,7 @@ class LookUp:
                 enough = False
             self.to_blame = self._once or (to_blame and enough)
             if self.to_blame or spent >= MAX_TIMEOUTS * self._all.timeout:
-                error = FetchError(*_ERRORS[result.outcome])
+                error = FetchError(*_ERRORS[result.outcome], NO_NAME_SERVER)
                 error.failure = replace(error.failure, shared=not self.to_blame)
                 raise error
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import trio
 
 from img2ds.core.failure import Reason
+from img2ds.core.img2dataset_messages import NO_RESPONSE, RESET, incomplete
 from img2ds.core.sample import Body
 from img2ds.net.context import FetchContext
 from img2ds.net.deadline import MinRateCheck
@@ -28,12 +29,29 @@ READ = 65_536
 READS_A_TURN = 32
 #: Bytes allocated at first for a body, whatever its Content-Length claims.
 FIRST_ALLOCATION = 1 << 20
+#: Bytes of chunk sizes and trailers that may come besides a body, and the share of the body:
+#: a chunk of a byte costs as much as one of 64 kB.
+FREE_FRAMING, FRAMING_SHARE = 1 << 20, 2
 #: Largest unwanted body that is read to keep its connection, if it has arrived already.
 MAX_DRAIN = 65_536
 
 
 def _ignore(count: int) -> None:
     pass
+
+
+def check_framing(arrived: int, received: int) -> None:
+    """Check that a chunked body is not next to nothing but framing.
+
+    Args:
+        arrived: bytes so far.
+        received: those of them that are of the body.
+
+    Raises:
+        FetchError: protocol_error.
+    """
+    if arrived - received > FREE_FRAMING + received // FRAMING_SHARE:
+        raise FetchError(Reason.PROTOCOL_ERROR, "body in tiny chunks")
 
 
 class Exchange:
@@ -106,13 +124,15 @@ class Exchange:
             except OSError:
                 if gathered:
                     raise FetchError(
-                        Reason.CONNECT_RESET, "connection reset in the header"
+                        Reason.CONNECT_RESET, "connection reset in the header", RESET
                     ) from None
-                raise ClosedEarly(Reason.CONNECT_RESET, "connection reset") from None
+                raise ClosedEarly(Reason.CONNECT_RESET, "connection reset", RESET) from None
             if not count:
                 if gathered:
                     raise FetchError(Reason.CLOSED_BEFORE_REPLY, "connection closed in the header")
-                raise ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection closed without a reply")
+                raise ClosedEarly(
+                    Reason.CLOSED_BEFORE_REPLY, "connection closed without a reply", NO_RESPONSE
+                )
             if not gathered:  # nearly always all of the head
                 gathered = bytes(view[:count])
                 continue
@@ -162,7 +182,10 @@ class Exchange:
                 while filled < len(view):
                     count = await self._receive(view[filled : filled + 4 * READ])
                     if not count:
-                        raise FetchError(Reason.INCOMPLETE_BODY, "body shorter than announced")
+                        said = incomplete(filled, length - filled)
+                        raise FetchError(
+                            Reason.INCOMPLETE_BODY, "body shorter than announced", said
+                        )
                     filled += count
                     rate.check(filled)
         return buffer
@@ -180,12 +203,11 @@ class Exchange:
                 raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
             if parsed.complete:
                 return parsed.received
-            # Chunk sizes and trailers are bytes too: an endless stream of them ends here.
-            if counted > 2 * max_bytes + MAX_HEAD:
-                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
+            check_framing(counted, len(parsed.received))
             count = await self._receive(view)
             if not count:
-                raise FetchError(Reason.INCOMPLETE_BODY, "body ended before its last chunk")
+                said = incomplete(len(parsed.received))
+                raise FetchError(Reason.INCOMPLETE_BODY, "body ended before its last chunk", said)
             data = bytes(view[:count])
             counted += count
             rate.check(counted)
@@ -221,7 +243,9 @@ class Exchange:
         try:
             count = await self._stream.receive_into(view, self._deadline)
         except OSError:
-            raise FetchError(Reason.INCOMPLETE_BODY, "connection reset in the body") from None
+            raise FetchError(
+                Reason.INCOMPLETE_BODY, "connection reset in the body", RESET
+            ) from None
         self._lease.add(count)
         self._received(count)
         return count

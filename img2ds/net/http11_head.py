@@ -8,6 +8,7 @@ from __future__ import annotations
 import httptools
 
 from img2ds.core.failure import Reason
+from img2ds.core.img2dataset_messages import read_phrase
 from img2ds.net.error import FetchError
 from img2ds.net.request import Request
 from img2ds.net.response import ResponseHead
@@ -82,7 +83,9 @@ class ParsedHead:
         parser.set_dangerous_leniencies(**_LENIENT)
         parser.feed_data(data)
         head = self.head = events.head
-        head.status = parser.get_status_code()
+        status = head.status = parser.get_status_code()
+        if status != 200:
+            head.phrase = _phrase(data)
         connection = head.fields.get(b"connection", b"").lower()
         if parser.get_http_version() == "1.1":
             self.keeps_alive = b"close" not in connection
@@ -109,6 +112,11 @@ class ParsedHead:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             raise FetchError(Reason.PROTOCOL_ERROR, "broken chunks") from None
+
+
+def _phrase(head: bytes) -> str:
+    """Return what follows the version and the status in the first line of a head."""
+    return read_phrase(head.partition(b"\n")[0].partition(b" ")[2].strip().partition(b" ")[2])
 
 
 def parse_head(data: bytes) -> ParsedHead:

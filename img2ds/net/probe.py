@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+
 import trio
 
 from img2ds.congestion.path import NetworkPath
@@ -13,8 +16,8 @@ from img2ds.net.tcp import connect_tcp
 
 #: Seconds that an answer may take: two SYNs, or a question that is repeated once.
 TIMEOUT = 3.0
-#: Known addresses that are asked at once.
-HOSTS = 4
+#: Known addresses that are asked at once, and the latest ones of which a canary asks one.
+HOSTS, CANARY_HOSTS = 4, 64
 
 
 async def probe(path: NetworkPath, resolver: Resolver) -> tuple[bool, bool]:
@@ -39,6 +42,15 @@ async def probe(path: NetworkPath, resolver: Resolver) -> tuple[bool, bool]:
         for address in addresses:
             nursery.start_soon(ask, address, nursery.cancel_scope)
     return answered, True
+
+
+async def send_canary(path: NetworkPath) -> None:
+    """Connect to an address that answered before; `path` learns what becomes of it."""
+    addresses = path.known_addresses(CANARY_HOSTS)
+    if addresses:
+        host, port = random.choice(addresses)
+        with contextlib.suppress(FetchError):
+            (await connect_tcp([host], port, Deadline(TIMEOUT, TIMEOUT), path)).close()
 
 
 _SILENCE = frozenset((

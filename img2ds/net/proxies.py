@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from img2ds.config.network import PROXY_FROM_ENVIRONMENT, PROXY_NONE
 from img2ds.core.failure import Failure, Reason, UsageError, http_reason
+from img2ds.core.img2dataset_messages import not_connected
 from img2ds.net.error import FetchError
 from img2ds.net.no_proxy import NoProxy
 from img2ds.net.response import ResponseHead
@@ -154,7 +155,7 @@ def blamed(error: FetchError, *, silence: bool = True) -> FetchError:
     reason = error.failure.reason
     if reason == Reason.PROXY_ERROR or reason in _NOT_THE_PROXYS:
         return error
-    if reason == Reason.STALLED and not silence:
+    if reason == Reason.STALLED and (not silence or error.failure.shared):
         return error
     message = error.failure.message.replace("server stopped responding", "no answer")
     return type(error)(Reason.PROXY_ERROR, f"proxy: {message}")
@@ -170,19 +171,22 @@ def says_keep_alive(head: ResponseHead) -> bool:
     return any(b"keep-alive" in value.lower() for value in values)
 
 
-def refusal(status: int) -> FetchError:
+def refusal(status: int, phrase: str = "") -> FetchError:
     """Return why there is no tunnel, by the status of the answer to CONNECT.
 
     A server that cannot be reached has the reasons of plain http: http_502, http_503, http_504,
     and with some proxies http_500. Anything else is about the proxy.
     """
+    said = not_connected(f"Tunnel connection failed: {status} {phrase}")
     error = FetchError(
         Reason.PROXY_ERROR,
         # 401 is for servers by the standard, but tinyproxy answers a wrong password with it.
         f"proxy requires credentials ({status})"
         if status in (401, 407)
         else f"proxy refused CONNECT with {status}",
+        said,
     )
     if status >= 500:
-        error.failure = Failure(http_reason(status), f"proxy answered {status} to CONNECT")
+        message = f"proxy answered {status} to CONNECT"
+        error.failure = Failure(http_reason(status), message, img2dataset=said)
     return error

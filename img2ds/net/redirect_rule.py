@@ -10,14 +10,19 @@ from img2ds.net.url import Url, resolve_reference
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-def next_url(current: Url, location: bytes, hops: int, max_redirects: int) -> Url:
+def next_url(
+    current: Url, location: bytes, hops: int, max_redirects: int, said: str | None = None
+) -> Url:
     """Return the URL to request after `hops` redirects were followed already.
+
+    Args:
+        said: what img2dataset says of a redirect too many.
 
     Raises:
         FetchError: too_many_redirects, bad_url, or unsupported_scheme when it is not http or https.
     """
     if hops >= max_redirects:
-        raise FetchError(Reason.TOO_MANY_REDIRECTS)
+        raise FetchError(Reason.TOO_MANY_REDIRECTS, img2dataset=said)
     # Servers put raw UTF-8 here; what is not UTF-8 was meant as Latin-1 (RFC 9110 5.5).
     try:
         text = location.decode("utf-8")

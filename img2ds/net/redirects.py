@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from img2ds.config.options import NetworkOptions
 from img2ds.core.failure import Failure, Reason, failure
+from img2ds.core.img2dataset_messages import http_error, redirect_loop
 from img2ds.core.sample import Fetched
 from img2ds.net.client import Client
 from img2ds.net.context import FetchContext
@@ -54,14 +55,16 @@ class RedirectingFetcher:
                 return replace(error.failure, via_other_host=hops > 0 or proxy is not None)
             head = response.head
             if head.status == 407 and request.relay is not None:
-                return failure(Reason.PROXY_ERROR, "proxy requires credentials (407)")
+                said = http_error(head.status, head.phrase)
+                return failure(Reason.PROXY_ERROR, "proxy requires credentials (407)", said)
             location = head.fields.get(b"location")
             if head.status not in REDIRECTS or location is None:
                 outcome = self._rules.outcome(response)
                 if hops and isinstance(outcome, Failure):
                     return replace(outcome, via_other_host=True)
                 return outcome
-            first, url = url.host, next_url(url, location, hops, self._max_redirects)
+            said = redirect_loop(head.status, head.phrase)
+            first, url = url.host, next_url(url, location, hops, self._max_redirects, said)
             if url.host != first:
                 context.final_host = url.host
             hops += 1

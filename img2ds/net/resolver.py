@@ -19,6 +19,7 @@ from img2ds.congestion.gate import Gate, Numbers
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.signals import Limit, Signal
 from img2ds.core.failure import Reason
+from img2ds.core.img2dataset_messages import UNKNOWN_HOST
 from img2ds.net.deadline import Deadline
 from img2ds.net.dns import RecordType
 from img2ds.net.dns_canary import Canary
@@ -115,7 +116,7 @@ class Resolver:
         if addresses is None:
             addresses = await self._wait(self._look_up(host), deadline)
         if not addresses:
-            raise FetchError(Reason.DNS_NOT_FOUND, "host not found")
+            raise FetchError(Reason.DNS_NOT_FOUND, "host not found", UNKNOWN_HOST)
         return addresses
 
     async def answers(self, timeout: float) -> bool:
@@ -210,8 +211,7 @@ class Resolver:
             if deadline is not None:
                 deadline.extend(look_up.waited - before)
         if isinstance(look_up.error, FetchError):
-            failure = look_up.error.failure
-            raise FetchError(Reason.named(failure.reason), failure.message)
+            raise FetchError.of(look_up.error.failure)
         if look_up.error is not None:
             raise look_up.error
         assert look_up.result is not None

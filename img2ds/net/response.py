@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from img2ds.config.options import NetworkOptions
 from img2ds.core.failure import Failure, Reason, failure, http_reason
+from img2ds.core.img2dataset_messages import DISALLOWED, http_error
 from img2ds.core.sample import Body, Fetched
 from img2ds.net.coding import decode_content
 from img2ds.net.error import FetchError
@@ -20,13 +21,15 @@ class ResponseHead:
     Attributes:
         fields: values by lower-case name; the last one where a header is repeated, but all of a
             Content-Encoding, joined by commas.
+        phrase: the server's words for the status; empty where the status is 200.
         robots: every value of X-Robots-Tag.
     """
 
-    __slots__ = ("fields", "robots", "status")
+    __slots__ = ("fields", "phrase", "robots", "status")
 
     def __init__(self) -> None:
         self.status = 0
+        self.phrase = ""
         self.fields: dict[bytes, bytes] = {}
         self.robots: list[bytes] = []
 
@@ -73,7 +76,7 @@ class ResponseRules:
 
     def __init__(self, options: NetworkOptions) -> None:
         self._options = options
-        self._token = options.user_agent_token.lower() if options.user_agent_token else None
+        self._token = options.user_agent_token.strip().lower() if options.user_agent_token else None
         self._directives = frozenset(d.lower() for d in options.disallowed_header_directives)
 
     def wants_body(self, head: ResponseHead) -> bool:
@@ -86,13 +89,13 @@ class ResponseRules:
             wait = head.fields.get(b"retry-after")
             return Failure(
                 http_reason(head.status),
-                f"HTTP status {head.status}",
+                http_error(head.status, head.phrase),
                 parse_retry_after(wait, head.fields.get(b"date")) if wait is not None else None,
             )
         if self._directives and any(
             is_disallowed(value, self._token, self._directives) for value in head.robots
         ):
-            return failure(Reason.DISALLOWED_BY_HEADER, "forbidden by X-Robots-Tag")
+            return failure(Reason.DISALLOWED_BY_HEADER, DISALLOWED)
         return None
 
     def outcome(self, response: Response) -> Fetched | Failure:

@@ -13,13 +13,36 @@ from collections.abc import Callable
 
 import trio
 
-from img2ds.core.failure import Reason
+from img2ds.core.failure import Reason, failure
+from img2ds.core.img2dataset_messages import (
+    CONNECT_TIMED_OUT,
+    NO_RESPONSE,
+    READ_TIMED_OUT,
+    RESET,
+    TLS_READ_TIMED_OUT,
+    not_connected,
+)
 from img2ds.net.deadline import Deadline
 from img2ds.net.error import ClosedEarly, FetchError
+from img2ds.net.issuers import IncompleteChainError, peer_chain
 
 #: Bytes read from the kernel at a time under TLS: 2 records. Each connection keeps a buffer of this
 #: size: with 512 in flight, a worker took 340 MB with 256 kB here and 260 MB with 16 kB.
 _RAW_READ = 32_768
+#: OpenSSL's code where the issuer of a certificate is neither trusted nor sent
+#: (X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY).
+_NO_ISSUER = 20
+#: Reads of a connection that may bring less than _LEAST_READ bytes each. A packet of a byte costs
+#: as much as one of 1460, some 60 us with the turn of the event loop that it takes.
+_FREE_READS, _LEAST_READ = 2_000, 128
+#: Bytes of TLS that may come besides data, and the share of the data: records of a byte have 22
+#: besides, and session tickets and key updates are all besides. Records of 16 kB have 0.2 %.
+_FREE_OVERHEAD, _OVERHEAD_SHARE = 262_144, 8
+
+_NOT_READ = failure(Reason.STALLED, "server does not read", READ_TIMED_OUT)
+_SILENT = failure(Reason.STALLED, "server stopped responding", READ_TIMED_OUT)
+_SILENT_UNDER_TLS = failure(Reason.STALLED, "server stopped responding", TLS_READ_TIMED_OUT)
+_NO_HANDSHAKE = failure(Reason.CONNECT_TIMEOUT, "no answer to the TLS handshake", CONNECT_TIMED_OUT)
 
 
 def _ignore() -> None:
@@ -33,11 +56,12 @@ class ByteStream:
         release: called once when the stream is closed.
     """
 
-    __slots__ = ("release", "sock")
+    __slots__ = ("_arrived", "_reads", "release", "sock")
 
     def __init__(self, sock: socket.socket, release: Callable[[], None] = _ignore) -> None:
         self.sock = sock
         self.release = release
+        self._reads = self._arrived = 0
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
         """Send all of `data`.
@@ -52,7 +76,7 @@ class ByteStream:
         """Read up to `len(buffer)` bytes; 0 at the end of the stream.
 
         Raises:
-            FetchError: stalled or max_time.
+            FetchError: stalled or max_time; protocol_error if next to nothing arrives at a time.
             ConnectionError: the peer reset the connection.
         """
         return await self._receive_raw(buffer, deadline)
@@ -84,9 +108,7 @@ class ByteStream:
         except OSError as error:
             raise _gone(error) from None
         while sent < len(data):
-            await deadline.wait(
-                trio.lowlevel.wait_writable, self.sock, Reason.STALLED, "server does not read"
-            )
+            await deadline.wait(trio.lowlevel.wait_writable, self.sock, _NOT_READ)
             try:
                 sent += self.sock.send(data[sent:])
             except BlockingIOError:
@@ -97,14 +119,17 @@ class ByteStream:
     async def _receive_raw(self, buffer: memoryview, deadline: Deadline) -> int:
         while True:
             try:
-                return self.sock.recv_into(buffer)
+                return self._counted(self.sock.recv_into(buffer))
             except BlockingIOError:
-                await deadline.wait(
-                    trio.lowlevel.wait_readable,
-                    self.sock,
-                    Reason.STALLED,
-                    "server stopped responding",
-                )
+                await deadline.wait(trio.lowlevel.wait_readable, self.sock, _SILENT)
+
+    def _counted(self, count: int) -> int:
+        """Return the bytes that one read brought, unless all reads bring next to nothing."""
+        self._reads += 1
+        self._arrived += count
+        if self._reads > _FREE_READS + self._arrived // _LEAST_READ:
+            raise FetchError(Reason.PROTOCOL_ERROR, "response in tiny pieces")
+        return count
 
 
 class TlsStream(ByteStream):
@@ -113,13 +138,14 @@ class TlsStream(ByteStream):
     `trio.SSLStream` takes nearly twice the CPU: it supports any transport and several tasks.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "tls")
+    __slots__ = ("_incoming", "_outgoing", "_overhead", "tls")
 
     def __init__(self, under: ByteStream, context: ssl.SSLContext, host: str) -> None:
         super().__init__(under.sock, under.close)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._overhead = -_FREE_OVERHEAD  # bytes that arrived and are no data, above the allowance
 
     async def handshake(self, deadline: Deadline) -> None:
         """Perform the handshake and verify the certificate.
@@ -134,14 +160,23 @@ class TlsStream(ByteStream):
             except ssl.SSLWantReadError:
                 await self._flush(deadline)
             except ssl.SSLCertVerificationError as error:
-                raise FetchError(
-                    Reason.TLS_ERROR, f"certificate: {_readable(error.verify_message)}"
-                ) from None
+                raise self._refused(error) from None
             except ssl.SSLError as error:
-                raise FetchError(Reason.TLS_ERROR, f"TLS: {_readable(error.reason)}") from None
+                message = f"TLS: {_readable(error.reason)}"
+                raise FetchError(Reason.TLS_ERROR, message, not_connected(error)) from None
             if not await self._feed(deadline, handshake=True):
                 raise FetchError(Reason.TLS_ERROR, "TLS: connection closed in the handshake")
         # The last bytes of our handshake are sent with the request, in one packet.
+
+    def _refused(self, error: ssl.SSLCertVerificationError) -> FetchError:
+        message = f"certificate: {_readable(error.verify_message)}"
+        chain: list[bytes] = []
+        if error.verify_code == _NO_ISSUER:
+            chain = peer_chain(self.tls, verified=False)
+        if chain:
+            words = not_connected(error)
+            return IncompleteChainError(Reason.TLS_ERROR, message, words, chain[-1])
+        return FetchError(Reason.TLS_ERROR, message, not_connected(error))
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
         self.tls.write(data)
@@ -150,7 +185,9 @@ class TlsStream(ByteStream):
     async def receive_into(self, buffer: memoryview, deadline: Deadline) -> int:
         while True:
             try:
-                return self.tls.read(len(buffer), buffer)  # type: ignore[return-value]
+                count: int = self.tls.read(len(buffer), buffer)  # type: ignore[assignment]
+                self._overhead -= count + count // _OVERHEAD_SHARE
+                return count
             except ssl.SSLWantReadError:
                 if self._outgoing.pending:
                     await self._flush(deadline)
@@ -163,17 +200,20 @@ class TlsStream(ByteStream):
     def receive_now(self, size: int) -> bytes | None:
         while True:
             try:
-                return self.tls.read(size)
+                data = self.tls.read(size)
+                self._overhead -= len(data)
+                return data
             except ssl.SSLWantReadError:
                 pass
             except ssl.SSLError:
                 return b""
-            data = self._raw_now()
-            if data is None:
+            raw = self._raw_now()
+            if raw is None:
                 return None
-            if data:
-                self._incoming.write(data)
-            else:
+            if raw and self._overhead < 0:
+                self._overhead += len(raw)
+                self._incoming.write(raw)
+            else:  # the end, or a server that sends without end what is no data
                 self._incoming.write_eof()
 
     def _raw_now(self) -> bytes | None:
@@ -193,18 +233,24 @@ class TlsStream(ByteStream):
                 await deadline.wait(
                     trio.lowlevel.wait_readable,
                     self.sock,
-                    Reason.CONNECT_TIMEOUT if handshake else Reason.STALLED,
-                    "no answer to the TLS handshake" if handshake else "server stopped responding",
+                    _NO_HANDSHAKE if handshake else _SILENT_UNDER_TLS,
                 )
             except OSError:
                 if handshake:
-                    raise FetchError(Reason.CONNECT_RESET, "reset in the TLS handshake") from None
+                    raise _reset_in_handshake() from None
                 raise
-        if data:
-            self._incoming.write(data)
-            return True
-        self._incoming.write_eof()
-        return False
+        return self._arrive(data)
+
+    def _arrive(self, data: bytes | memoryview) -> bool:
+        """Pass on what one read brought. Returns False at the end of the stream."""
+        if not data:
+            self._incoming.write_eof()
+            return False
+        self._overhead += self._counted(len(data))
+        if self._overhead > 0:
+            raise FetchError(Reason.PROTOCOL_ERROR, "TLS records with next to no data")
+        self._incoming.write(data)
+        return True
 
 
 class NestedTlsStream(TlsStream):
@@ -229,20 +275,20 @@ class NestedTlsStream(TlsStream):
             count = await self._outer.receive_into(view, deadline)
         except OSError:
             if handshake:
-                raise FetchError(Reason.CONNECT_RESET, "reset in the TLS handshake") from None
+                raise _reset_in_handshake() from None
             raise
-        if count:
-            self._incoming.write(view[:count])
-            return True
-        self._incoming.write_eof()
-        return False
+        return self._arrive(view[:count])
 
 
 def _gone(error: OSError) -> ClosedEarly:
     """Map an error of send(): only the first one tells a reset from a close."""
     if isinstance(error, ConnectionResetError):
-        return ClosedEarly(Reason.CONNECT_RESET, "connection reset")
-    return ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection lost")
+        return ClosedEarly(Reason.CONNECT_RESET, "connection reset", not_connected(RESET))
+    return ClosedEarly(Reason.CLOSED_BEFORE_REPLY, "connection lost", NO_RESPONSE)
+
+
+def _reset_in_handshake() -> FetchError:
+    return FetchError(Reason.CONNECT_RESET, "reset in the TLS handshake", not_connected(RESET))
 
 
 def _readable(reason: str | None) -> str:

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import trio
 
 from img2ds.congestion.path import NetworkPath
-from img2ds.core.failure import Reason
+from img2ds.core.failure import Reason, failure
+from img2ds.core.img2dataset_messages import CONNECT_TIMED_OUT, not_connected, system_error
 from img2ds.net.deadline import TOLERATED_LATENESS, Deadline
 from img2ds.net.error import FetchError
 
@@ -30,6 +31,9 @@ _MEMORY_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ROUTE_ERRORS = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 #: EADDRNOTAVAIL on connect means that this machine has run out of local ports.
 _LOCAL_ERRORS = (*_MEMORY_ERRORS, errno.EADDRNOTAVAIL)
+_NO_ANSWER = failure(
+    Reason.CONNECT_TIMEOUT, "no answer to the connection attempt", CONNECT_TIMED_OUT
+)
 
 
 async def connect_tcp(
@@ -56,7 +60,7 @@ async def _dial(address: tuple[str, int], deadline: Deadline, path: NetworkPath)
     each time: it is given up, and sent again when the path has room.
     """
     gives_up_at = trio.current_time() + deadline.timeout
-    attempt = _Attempt(*address, path)
+    attempt = _Attempt(*address, path, port=path.take_port(address))
     try:
         while gives_up_at - trio.current_time() > REDIAL_AFTER:
             with trio.move_on_after(REDIAL_AFTER) as scope:
@@ -72,7 +76,7 @@ async def _dial(address: tuple[str, int], deadline: Deadline, path: NetworkPath)
                 waited = trio.current_time() - started
                 deadline.extend(waited)
                 gives_up_at += waited
-                attempt = _Attempt(*address, path, again_from=attempt.port)
+                attempt = _Attempt(*address, path, port=attempt.port, again=True)
         return await attempt.finish(deadline, gives_up_at - trio.current_time())
     except BaseException:
         attempt.abandon()
@@ -83,30 +87,34 @@ class _Attempt:
     """One connect() under way.
 
     Args:
-        again_from: local port of an attempt before it that was given up; 0 without one. The same
-            port takes no further place in a router's table.
+        host, remote: address and port to connect to.
+        port: local port of an attempt before it that was given up; 0 without one. The same port
+            takes no further place in a router's table.
+        again: whether it is the same attempt, sent again.
 
     Attributes:
         port: local port.
     """
 
-    def __init__(self, address: str, port: int, path: NetworkPath, *, again_from: int = 0) -> None:
-        self._address = (address, port)
+    def __init__(
+        self, host: str, remote: int, path: NetworkPath, *, port: int = 0, again: bool = False
+    ) -> None:
+        self._address = (host, remote)
         self._path = path
         self._ended = False
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
             raise _connect_error(error.errno) from None
         try:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if again_from:
+            if port:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 with contextlib.suppress(OSError):  # somebody else has it now
-                    self.sock.bind(("", again_from))
-            self._attempt = path.connect_started(again=again_from > 0)
-            self._code = self.sock.connect_ex((address, port))
+                    self.sock.bind(("", port))
+            self._attempt = path.connect_started(again=again)
+            self._code = self.sock.connect_ex(self._address)
             self.port: int = self.sock.getsockname()[1]
         except BaseException:
             self.sock.close()
@@ -120,13 +128,7 @@ class _Attempt:
         """
         try:
             if self._code == errno.EINPROGRESS:
-                await deadline.wait(
-                    trio.lowlevel.wait_writable,
-                    self.sock,
-                    Reason.CONNECT_TIMEOUT,
-                    "no answer to the connection attempt",
-                    timeout,
-                )
+                await deadline.wait(trio.lowlevel.wait_writable, self.sock, _NO_ANSWER, timeout)
                 self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if self._code:
                 raise _connect_error(self._code)
@@ -150,7 +152,7 @@ class _Attempt:
     def _note(self, error: FetchError) -> None:
         reason = error.failure.reason
         if reason == Reason.CONNECT_TIMEOUT.value or reason == Reason.MAX_TIME.value:
-            self._path.timed_out(self._address)
+            self._path.timed_out(self._address, self.port)
         elif reason == Reason.NETWORK_UNREACHABLE.value:
             self._path.unreachable()
         elif reason != Reason.NO_DESCRIPTORS.value:
@@ -195,18 +197,17 @@ async def _race(
 
 
 def _connect_error(code: int | None) -> FetchError:
+    said = not_connected(system_error(code or 0))
+    words = os.strerror(code or 0).lower()
     if code == errno.ECONNREFUSED:
-        return FetchError(Reason.CONNECT_REFUSED, "connection refused")
+        return FetchError(Reason.CONNECT_REFUSED, "connection refused", said)
     if code == errno.ETIMEDOUT:
-        return FetchError(Reason.CONNECT_TIMEOUT, "no answer to the connection attempt")
+        return FetchError(Reason.CONNECT_TIMEOUT, _NO_ANSWER.message, said)
     if code in (errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE):
-        return FetchError(Reason.CONNECT_RESET, "connection reset")
+        return FetchError(Reason.CONNECT_RESET, "connection reset", said)
     if code in _ROUTE_ERRORS:
-        return FetchError(
-            Reason.NETWORK_UNREACHABLE, f"cannot connect: {os.strerror(code or 0).lower()}"
-        )
+        return FetchError(Reason.NETWORK_UNREACHABLE, f"cannot connect: {words}", said)
     if code in _LOCAL_ERRORS:
         full = code in (errno.EMFILE, errno.ENFILE)
-        message = "too many open files" if full else os.strerror(code)
-        return FetchError(Reason.NO_DESCRIPTORS, message.lower())
-    return FetchError(Reason.CONNECT_REFUSED, f"cannot connect: {os.strerror(code or 0).lower()}")
+        return FetchError(Reason.NO_DESCRIPTORS, "too many open files" if full else words, said)
+    return FetchError(Reason.CONNECT_REFUSED, f"cannot connect: {words}", said)

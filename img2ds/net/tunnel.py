@@ -33,6 +33,6 @@ async def open_tunnel(
     except FetchError as error:
         raise blamed(error) from None
     if head.status >= 300:
-        raise refusal(head.status)
+        raise refusal(head.status, head.phrase)
     if exchange.spare:
         raise FetchError(Reason.PROXY_ERROR, "proxy: unexpected data after its response")

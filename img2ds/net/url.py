@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote_to_bytes, urljoin
 import idna
 
 from img2ds.core.failure import Reason
+from img2ds.core.img2dataset_messages import not_connected
 from img2ds.net.error import FetchError
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -73,7 +74,8 @@ def parse_url(text: str | None) -> Url:
         raise FetchError(Reason.BAD_URL, "URL without a scheme")
     scheme = match[1].lower()
     if scheme not in DEFAULT_PORTS:
-        raise FetchError(Reason.UNSUPPORTED_SCHEME, f"unsupported scheme {scheme[:20]}")
+        said = not_connected(f"unknown url type: {scheme[:20]}")
+        raise FetchError(Reason.UNSUPPORTED_SCHEME, f"unsupported scheme {scheme[:20]}", said)
     parts = _AUTHORITY.match(text, match.end())
     assert parts is not None  # every part of the pattern may be empty
     host, port = _split_authority(parts[1], DEFAULT_PORTS[scheme])

@@ -64,7 +64,7 @@ class Tally(Counts):
             self.failed_to_download += times
         else:
             self.failed_to_resize += times
-        self._add_message(failure.message, times)
+        self._add_message(failure.error_message, times)
 
     def merge(self, other: Counts) -> None:
         """Add other counts to this tally."""

@@ -20,13 +20,14 @@ _BOX_TYPES = ("list", "fixed_size_list", "string", "binary", "dictionary", "null
 
 
 def _open_txt(path: str, options: InputOptions) -> Source:
-    if len(options.columns) > 1:
+    # As with img2dataset, captions may be asked for; there are none.
+    others = [c for c in options.columns if c not in (options.url_col, options.caption_col)]
+    if others:
         raise UsageError(
             f"{path} is read as txt, which has URLs and nothing else: columns "
-            f"({', '.join(options.columns[1:])}) need csv, tsv, json, jsonl or parquet"
-            " (--input_format)"
+            f"({', '.join(others)}) need csv, tsv, json, jsonl or parquet (--input_format)"
         )
-    return TextSource(path, options.url_col)
+    return TextSource(path, options.url_col, options.caption_col)
 
 
 def _open_delimited(delimiter: str, path: str, options: InputOptions) -> Source:

@@ -45,14 +45,20 @@ def _is_text(start: bytes) -> bool:
 
 
 class TextSource:
-    """See `Source`. The one column has the name that is asked for."""
+    """See `Source`. The one column has the name that is asked for.
+
+    Args:
+        empty_column: another one, whose values are null; None without one.
+    """
 
     row_count = None
 
-    def __init__(self, path: str, column: str) -> None:
+    def __init__(self, path: str, column: str, empty_column: str | None = None) -> None:
         self.path = path
-        self.schema = {column: "string"}
-        self._column = column
+        self._columns = [column]
+        if empty_column not in (None, column):
+            self._columns.append(empty_column)
+        self.schema = dict.fromkeys(self._columns, "string")
         self.bytes_read = 0
         if path != "-":
             with open_stream(path) as stream:
@@ -74,7 +80,9 @@ class TextSource:
             yield len(waiting), self._table(waiting)
 
     def _table(self, urls: list[str]) -> pa.Table:
-        return pa.table({self._column: pa.array(urls, pa.string())})
+        empty = pa.nulls(len(urls), pa.string())
+        values = [pa.array(urls, pa.string()), *[empty] * (len(self._columns) - 1)]
+        return pa.table(values, self._columns)
 
 
 def _urls(stream: InputStream) -> Iterator[list[str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from img2ds.storage.commit import commit
 from img2ds.storage.folder_lock import FolderLock
 from img2ds.storage.input_stream import InputStream, open_seekable, open_stream, stdin_is_empty
+from img2ds.storage.input_tree import InputTree, find_tree
 from img2ds.storage.inputs import InputFile, find_inputs
 from img2ds.storage.listing import read_many, sizes
 from img2ds.storage.lock import lock_holder
@@ -20,11 +21,13 @@ __all__ = [
     "FolderLock",
     "InputFile",
     "InputStream",
+    "InputTree",
     "OutputFolder",
     "RetryingFile",
     "commit",
     "file_record",
     "find_inputs",
+    "find_tree",
     "lock_holder",
     "move_state",
     "open_seekable",

@@ -143,6 +143,15 @@ def open_stream(path: str) -> InputStream:
         return InputStream(path)
 
 
+def is_text(name: str) -> bool:
+    """Return whether a file's name is valid UTF-8. Others have surrogates (PEP 383)."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def open_seekable(path: str) -> str | IO[bytes]:
     """Return what pyarrow reads parquet from: a local path, or a file object.
 
@@ -158,6 +167,7 @@ def open_seekable(path: str) -> str | IO[bytes]:
     if local is not None:
         if os.path.getsize(local) == 0:
             raise UsageError(f"{path} is empty")
-        return local
+        # Arrow takes no names that are not valid UTF-8.
+        return local if is_text(local) else open(local, "rb")
     with as_usage_error(f"read {path}"):
         return open_remote(path, cache_type="none")

@@ -25,7 +25,8 @@ from laion.clip.crop import Crop, CropDecoder, Pixels, decode_crop, max_crop_sid
 from laion.clip.geometry import PreprocessConfig
 from laion.clip.metadata_table import PairRow
 from laion.clip.model import ModelSpec, load_tokenizer
-from laion.clip.samples import Sample, read_samples
+from laion.samples.sample import Sample
+from laion.samples.source import SampleShard
 
 #: Upper limit of images in a slot, and so in a block.
 BLOCK = 32
@@ -40,12 +41,15 @@ class DecoderConfig:
     Attributes:
         spec: the model whose tokenizer is used; None where no tokens are wanted.
         exact: use open_clip's own transform.
+        images, texts: which of them are wanted; a sample that lacks one that is wanted is dropped.
         slot_bytes: size of a slot, raised to that of the largest crop.
     """
 
     preprocess: PreprocessConfig
     spec: ModelSpec | None
     exact: bool
+    images: bool = True
+    texts: bool = True
     slot_bytes: int = SLOT_BYTES
 
     def __post_init__(self) -> None:
@@ -67,7 +71,7 @@ class Shard:
     """A shard to decode, and its number."""
 
     number: int
-    path: str
+    source: SampleShard
 
 
 @dataclass(slots=True)
@@ -76,10 +80,11 @@ class Block:
 
     Attributes:
         number: the number of the shard.
-        offsets: int64 [n], the first byte of each image in the memory of all slots.
-        axes: as in an `ImageBatch`.
+        offsets: int64 [n], the first byte of each image in the memory of all slots; None without
+            images.
+        axes: as in an `ImageBatch`, None likewise.
         filled: the slot that is free once this block is not needed any more.
-        dropped: pairs without an image or a caption, by reason.
+        dropped: samples that lack what is wanted, by reason.
         last: whether the shard ends here.
         error: why the shard cannot be read to its end.
     """
@@ -114,6 +119,7 @@ class Decoder:
         self._slot_bytes = config.slot_bytes
         self._free_slots: deque[int] = deque()
         self._shards: deque[Shard] = deque()
+        self._config = config
         self._tokenize = tokenize
         self._decode_crop = config.crop_decoder()
         # The slot being filled, the range of its free bytes, and its number of images.
@@ -148,38 +154,42 @@ class Decoder:
 
     def _decode(self, shard: Shard) -> None:
         builder = _BlockBuilder(shard.number, self._tokenize)
+        config = self._config
         try:
-            for sample in read_samples(shard.path):
-                if self._slot is None:
-                    self._open_slot()
-                room = self._memory[self._at : self._end]
-                crop = self._crop(sample, room)
-                if isinstance(crop, str):
-                    builder.block.dropped[crop] += 1
-                    continue
-                size = crop.pixels.size
-                if size > len(room):
-                    self._leave_slot(builder)
-                    self._open_slot()
-                    room = self._memory[self._at : self._end]
-                if _address(crop.pixels) != self._address + self._at:  # not decoded in place
-                    room[:size] = crop.pixels.reshape(-1)
-                builder.add(sample, crop, self._at)
-                self._at += size
-                self._images += 1
-                if self._images == BLOCK:
-                    self._leave_slot(builder)
+            for sample in shard.source.samples():
+                if reason := sample.lack(config.images, config.texts):
+                    builder.block.dropped[reason] += 1
+                elif config.images:
+                    self._decode_image(sample, builder)
+                elif builder.add(sample) == BLOCK:
+                    self._connection.send(builder.finish())
         except (OSError, UsageError) as error:
             builder.block.error = str(error)
         builder.block.last = True
         self._connection.send(builder.finish())
 
-    def _crop(self, sample: Sample, room: Pixels) -> Crop | str:
-        """Return the image of a sample, or the reason that it has none."""
-        if sample.lack or sample.body is None:
-            return sample.lack or "no_image"
+    def _decode_image(self, sample: Sample, builder: _BlockBuilder) -> None:
+        """Decode the image of a sample into the slot, and send what is there when it is full."""
+        assert sample.body is not None
+        if self._slot is None:
+            self._open_slot()
+        room = self._memory[self._at : self._end]
         crop = self._decode_crop(sample.body, room)
-        return crop.reason if isinstance(crop, Failure) else crop
+        if isinstance(crop, Failure):
+            builder.block.dropped[crop.reason] += 1
+            return
+        size = crop.pixels.size
+        if size > len(room):
+            self._leave_slot(builder)
+            self._open_slot()
+            room = self._memory[self._at : self._end]
+        if _address(crop.pixels) != self._address + self._at:  # not decoded in place
+            room[:size] = crop.pixels.reshape(-1)
+        builder.add(sample, crop, self._at)
+        self._at += size
+        self._images += 1
+        if self._images == BLOCK:
+            self._leave_slot(builder)
 
     def _leave_slot(self, builder: _BlockBuilder) -> None:
         builder.block.filled, self._slot = self._slot, None
@@ -195,21 +205,24 @@ class _BlockBuilder:
         self._offsets: list[int] = []
         self._axes: list[Any] = []
 
-    def add(self, sample: Sample, crop: Crop, offset: int) -> None:
-        """Add a pair whose image starts at byte `offset`."""
-        height, width = crop.pixels.shape[:2]
-        self._offsets.append(offset)
-        self._axes.append(((*crop.rows, height), (*crop.columns, width)))
-        self.block.rows.append(PairRow(sample.key, sample.caption or "", sample.fields, crop.size))
+    def add(self, sample: Sample, crop: Crop | None = None, offset: int = 0) -> int:
+        """Add a sample, whose image starts at byte `offset`; return how many there are now."""
+        if crop is not None:
+            height, width = crop.pixels.shape[:2]
+            self._offsets.append(offset)
+            self._axes.append(((*crop.rows, height), (*crop.columns, width)))
+        size = None if crop is None else crop.size
+        self.block.rows.append(PairRow(sample.key, sample.caption, sample.fields, size))
+        return len(self.block.rows)
 
     def finish(self) -> Block:
         """Return the block, and start another one."""
         block = self.block
-        if block.rows:
+        if self._axes:
             block.offsets = np.array(self._offsets, np.int64)
             block.axes = np.array(self._axes, np.int64)
-            if self._tokenize is not None:
-                block.tokens = self._tokenize([row.caption for row in block.rows]).numpy()
+        if block.rows and self._tokenize is not None:
+            block.tokens = self._tokenize([row.caption or "" for row in block.rows]).numpy()
         self.block, self._offsets, self._axes = Block(block.number), [], []
         return block
 

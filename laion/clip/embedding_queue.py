@@ -8,10 +8,9 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from laion.clip.batch import ImageBatch
 from laion.clip.crop import Pixels
+from laion.clip.embed import Rows
 from laion.clip.loader import LoadedBatch
 
 
@@ -58,37 +57,51 @@ class EmbeddingQueue:
     def submit(self, loaded: LoadedBatch) -> None:
         """Start a batch. Its pixels are not needed any more on return."""
         if not self._cuda:
-            image = self._embedder.batch(loaded.images).numpy()
-            self._done.append((image, self._embedder.tokens(loaded.tokens).numpy()))
+            self._done.append((self._embed(loaded.images, loaded.tokens), None))
             return
         torch = self._torch
         device = self._embedder.device
         computing = torch.cuda.current_stream(device)
         copied = torch.cuda.Event()
+        images: ImageBatch | None = None
+        tokens: Any = None
         with torch.cuda.stream(self._copies):
-            batch = loaded.images.to(device)
-            tokens = torch.from_numpy(loaded.tokens).pin_memory().to(device, non_blocking=True)
+            if loaded.images is not None:
+                images = loaded.images.to(device)
+            if loaded.tokens is not None:
+                tokens = torch.from_numpy(loaded.tokens).pin_memory().to(device, non_blocking=True)
             copied.record(self._copies)
         computing.wait_event(copied)
-        batch.pixels.record_stream(computing)
-        tokens.record_stream(computing)
-        image = self._embedder.batch(batch)
-        text = self._embedder.tokens(tokens)
-        both = torch.stack([image, text])
-        back = torch.empty(both.shape, dtype=both.dtype, pin_memory=True)
-        back.copy_(both, non_blocking=True)
+        if images is not None:
+            images.pixels.record_stream(computing)
+        if tokens is not None:
+            tokens.record_stream(computing)
+        back = [
+            None if rows is None else self._copied_back(rows)
+            for rows in self._embed(images, tokens)
+        ]
         done = torch.cuda.Event()
         done.record(computing)
         self._done.append((back, done))
         copied.synchronize()
 
-    def result(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def _embed(self, images: ImageBatch | None, tokens: Any) -> tuple[Any, Any]:
+        return (
+            None if images is None else self._embedder.batch(images),
+            None if tokens is None else self._embedder.tokens(tokens),
+        )
+
+    def _copied_back(self, rows: Any) -> Any:
+        back = self._torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
+        back.copy_(rows, non_blocking=True)
+        return back
+
+    def result(self) -> tuple[Rows | None, Rows | None]:
         """Return image and text embeddings, float32 [n, dim], of the oldest batch in flight."""
-        done = self._done.popleft()
-        if not self._cuda:
-            image, text = done
-            return image, text
-        back, event = done
-        event.synchronize()
-        both = back.numpy()
-        return both[0], both[1]
+        (image, text), event = self._done.popleft()
+        if event is not None:
+            event.synchronize()
+        return (
+            None if image is None else image.numpy(),
+            None if text is None else text.numpy(),
+        )

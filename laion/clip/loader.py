@@ -34,9 +34,12 @@ AHEAD = 3
 
 @dataclass(slots=True)
 class LoadedBatch:
-    """A batch of pairs; `shards` holds the number of the shard of each pair."""
+    """A batch of samples; `shards` holds the number of the shard of each one.
 
-    images: ImageBatch
+    `images` or `tokens` are None where they are not wanted.
+    """
+
+    images: ImageBatch | None
     tokens: npt.NDArray[np.int64] | None
     rows: list[PairRow]
     shards: list[int]
@@ -254,10 +257,9 @@ class _BatchBuilder:
             yield from self.flush()
 
     def _take(self, block: Block, at: int, end: int) -> None:
-        assert block.offsets is not None
-        assert block.axes is not None
-        self.offsets.append(block.offsets[at:end])
-        self.axes.append(block.axes[at:end])
+        if block.offsets is not None and block.axes is not None:
+            self.offsets.append(block.offsets[at:end])
+            self.axes.append(block.axes[at:end])
         if block.tokens is not None:
             self.tokens.append(block.tokens[at:end])
         self.rows += block.rows[at:end]
@@ -272,9 +274,11 @@ class _BatchBuilder:
     def flush(self) -> Iterator[LoadedBatch | ShardEnd]:
         """Yield the batch as it is, then the ends that come after it."""
         if self.rows:
-            images = ImageBatch(
-                self.loader.pixels, np.concatenate(self.axes), np.concatenate(self.offsets)
-            )
+            images = None
+            if self.axes:
+                images = ImageBatch(
+                    self.loader.pixels, np.concatenate(self.axes), np.concatenate(self.offsets)
+                )
             tokens = np.concatenate(self.tokens) if self.tokens else None
             loaded = LoadedBatch(images, tokens, self.rows, self.shards)
             self.offsets, self.axes, self.tokens = [], [], []

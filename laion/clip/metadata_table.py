@@ -41,29 +41,39 @@ _INT64 = range(-(2**63), 2**63)
 
 @dataclass(slots=True)
 class PairRow:
-    """A pair of a shard without its image; `size` is the image's width and height in pixels."""
+    """A sample of a shard without its image.
+
+    Attributes:
+        caption: None where it has none.
+        size: the image's width and height in pixels; None where it was not decoded.
+    """
 
     key: str
-    caption: str
+    caption: str | None
     fields: dict[str, Any]
-    size: tuple[int, int]
+    size: tuple[int, int] | None
 
 
-def metadata_table(rows: Sequence[PairRow], similarity: npt.NDArray[np.float32]) -> pa.Table:
-    """Return one row a pair. Sizes that the shard lacks are those of the image.
+def metadata_table(rows: Sequence[PairRow], similarity: npt.NDArray[np.float32] | None) -> pa.Table:
+    """Return one row a sample. Sizes that the shard lacks are those of the image.
 
     Other fields become columns of their own: numbers, booleans and texts as they are, all else
     as JSON. A `similarity` of the shard is kept as `input_similarity`.
+
+    Args:
+        similarity: the cosine of each pair; None without images or without texts, where the column
+            is left out.
     """
     fields = {
         name: [row.fields.get(name) for row in rows]
         for name in dict.fromkeys(name for row in rows for name in row.fields)
     }
-    columns = {name: _fixed(name, rows, fields) for name in COLUMNS.names}
+    columns = {name: _fixed(name, rows, fields) for name in COLUMNS.names if name != "similarity"}
     columns["key"] = [row.key for row in rows]
     columns["caption"] = [row.caption for row in rows]
-    columns["similarity"] = similarity.astype(np.float64)
-    arrays = {name: pa.array(columns[name], COLUMNS.field(name).type) for name in COLUMNS.names}
+    if similarity is not None:
+        columns["similarity"] = similarity.astype(np.float64)
+    arrays = {name: pa.array(values, COLUMNS.field(name).type) for name, values in columns.items()}
     for name, values in fields.items():
         if name not in _HANDLED:
             arrays["input_similarity" if name == "similarity" else name] = _typed(values)
@@ -81,7 +91,7 @@ def _fixed(name: str, rows: Sequence[PairRow], fields: dict[str, list[Any]]) -> 
         plain = name.removeprefix("original_")
         sizes = [row.fields.get(name, row.fields.get(plain)) for row in rows]
         return [
-            size if isinstance(size, int) else row.size[side]
+            size if isinstance(size, int) else row.size and row.size[side]
             for size, row in zip(sizes, rows, strict=True)
         ]
     return []

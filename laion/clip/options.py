@@ -47,9 +47,16 @@ class ScoreOptions(ModelOptions, StageOptions):
     """The flags of `laion score`."""
 
     input: str = flag(
-        MISSING, "str", "webdataset shards: a folder, a glob, a tar, local or fsspec",
+        MISSING, "str",
+        "webdataset tars, img2dataset's files or parquet, or a folder of images; local or fsspec",
         identity=False,
     )  # fmt: skip
+    enable_image: bool | None = flag(
+        None, "bool?", "embed images (default: if there are any)", identity=False
+    )
+    enable_text: bool | None = flag(
+        None, "bool?", "embed captions (default: if there are any)", identity=False
+    )
     min_similarity: float | None = flag(
         None, "float?", "keep only pairs with at least this cosine similarity (the paper: 0.3)"
     )
@@ -75,14 +82,27 @@ class ScoreOptions(ModelOptions, StageOptions):
         super().__post_init__()
         self.check_model()
         if not self.input:
-            raise UsageError("--input is required: a folder of webdataset shards")
+            raise UsageError("--input is required: a folder of webdataset shards or images")
+        if self.enable_image is False and self.enable_text is False:
+            raise UsageError("--enable_image and --enable_text are both false: leave one out")
         at_least("decoders", self.decoders, 1)
         if self.min_similarity is not None and not -1 <= self.min_similarity <= 1:
             raise UsageError(
                 f"--min_similarity must be a cosine from -1 to 1, got {self.min_similarity}"
             )
 
+    @property
+    def makes_pairs(self) -> bool:
+        """Whether samples are embedded as pairs, so that they have a similarity."""
+        return self.enable_image is not False and self.enable_text is not False
+
     def identity(self) -> dict[str, Any]:
-        """Return the options that decide the result; model files by name, so that they can move."""
+        """Return the options that decide the result; model files by name, so that they can move.
+
+        Pairs are the default: folders of earlier versions name neither images nor texts.
+        """
         identity = super().identity()
+        for name in ("enable_image", "enable_text"):
+            if getattr(self, name) is False:
+                identity[name] = False
         return identity | {name: file_name(identity[name]) for name in ("model", "pretrained")}

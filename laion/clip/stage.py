@@ -1,4 +1,4 @@
-"""`laion score`: every pair's embeddings and their cosine, shard by shard.
+"""`laion score`: every sample's embeddings, and the cosine of every pair, shard by shard.
 
 One process a device. In it decoders work ahead, batches cross the borders of shards, and a
 shard's scores are written when its last pair has come back from the device.
@@ -6,6 +6,7 @@ shard's scores are written when its last pair has come back from the device.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,26 +20,26 @@ from img2ds.core.failure import UsageError
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
-from img2ds.storage import InputFile, OutputFolder, find_inputs
+from img2ds.storage import OutputFolder, find_inputs
 from laion.clip.decoder import DecoderConfig, Shard
 from laion.clip.device import check_devices, claim_device, pick_devices
-from laion.clip.embed import Embedder
+from laion.clip.embed import Embedder, Rows
 from laion.clip.embedding_queue import EmbeddingQueue
 from laion.clip.loader import LoadedBatch, Loader, ShardEnd
 from laion.clip.metadata_table import PairRow, metadata_table
 from laion.clip.model import ModelSpec, check_files, fetch
 from laion.clip.options import ScoreOptions
-from laion.clip.samples import read_samples
 from laion.data.embedding_layout import FOLDERS
 from laion.data.embedding_writer import write_embedding_shard
-from laion.provenance import ModelNames, require_tars
-from laion.stage import StageReport, StageSpec, file_fingerprint, open_stage
+from laion.provenance import ModelNames
+from laion.samples.source import SampleShard, SampleShards, find_shards
+from laion.stage import StageReport, StageSpec, open_stage
 
 #: The reason of pairs below `--min_similarity`.
 BELOW = "below_min_similarity"
 
-#: Samples of a shard that are looked at for captions before anything is begun.
-_LOOKED_AT = 100
+PAIRS = Labels("shard", "pairs", "pairs/s", "scored")
+SAMPLES = Labels("shard", "samples", "samples/s", "embedded")
 
 #: Batches that may be under way on a device while the next one is put together.
 _UNDER_WAY = 2
@@ -49,7 +50,7 @@ class ScoreTask:
     """One shard to score."""
 
     shard_id: int
-    path: str
+    source: SampleShard
 
 
 def check(options: ScoreOptions) -> ModelSpec:
@@ -66,12 +67,8 @@ def run(options: ScoreOptions) -> StageReport:
     Raises:
         UsageError: the model, a device or the shards cannot be had; nothing was done.
     """
-    try:
-        files = find_inputs(options.input, [".tar"])
-    except UsageError:
-        require_tars(options.input)
-        raise
-    _check_captions(files[0])
+    source = find_shards(options.input)
+    options = what_to_embed(options, source)
     spec = check(options)
     devices: list[str] = []
     if options.on_this_machine:
@@ -83,36 +80,50 @@ def run(options: ScoreOptions) -> StageReport:
     stage = StageSpec(
         stage="score",
         options=options,
-        fingerprint=file_fingerprint("shards", files, weights=_weights(spec)),
-        shard_count=len(files),
-        labels=Labels("shard", "pairs", "pairs/s", "scored"),
+        fingerprint=source.fingerprint(weights=_weights(spec)),
+        shard_count=len(source.shards),
+        labels=PAIRS if options.makes_pairs else SAMPLES,
         subfolders=FOLDERS,
         model=ModelNames(spec.model, spec.pretrained),
         gpus=list(options.devices) != ["cpu"],
     )
     with open_stage(stage) as build:
         first = build.first_shard
-        tasks = [ScoreTask(first + place, file.path) for place, file in enumerate(files)]
+        tasks = [ScoreTask(first + place, shard) for place, shard in enumerate(source.shards)]
         build.run(Scorer(build.folder, options, spec, tuple(devices)), tasks)
     return build.report
 
 
-def _check_captions(file: InputFile) -> None:
-    looked = 0
+def what_to_embed(options: ScoreOptions, source: SampleShards) -> ScoreOptions:
+    """Return the options with `enable_image` and `enable_text` as they are in the samples.
+
+    Raises:
+        UsageError: what is to be embedded is in none of the first samples.
+    """
     try:
-        for sample in read_samples(file.path):
-            if sample.caption is not None:
-                return
-            looked += 1
-            if looked == _LOOKED_AT:
-                break
+        looked_at = source.first_samples()
     except OSError:
-        return  # reported when its turn comes
-    if looked:
-        raise UsageError(
-            f"{file.path} has no captions, neither .txt files nor a caption in the .json: "
-            "a score needs both; download with --caption_col"
-        )
+        looked_at = ()  # reported when its turn comes
+    if not looked_at:
+        return options
+    changes: dict[str, Any] = {}
+    for flag, word, there, hint in (
+        ("enable_image", "images", any(s.body is not None for s in looked_at), ""),
+        ("enable_text", "captions", any(s.caption is not None for s in looked_at),
+         ", neither .txt files nor a caption in the metadata"),
+    ):  # fmt: skip
+        if there:
+            continue
+        if getattr(options, flag):
+            raise UsageError(f"{source.path} has no {word}{hint}: leave --{flag} out")
+        changes[flag] = False
+    if len(changes) == 2:
+        raise UsageError(f"{source.path} has neither images nor captions")
+    options = replace(options, **changes)
+    for flag, word in (("enable_image", "captions"), ("enable_text", "images")):
+        if flag in changes:
+            print(f"note: {source.path} has {word} alone: there is no similarity", file=sys.stderr)
+    return options
 
 
 def _weights(spec: ModelSpec) -> str | None:
@@ -149,10 +160,13 @@ class Scorer:
             compiled=self.options.compile, threads=threads,
         )  # fmt: skip
         queue = EmbeddingQueue(embedder)
+        texts = self.options.enable_text is not False
         config = DecoderConfig(
             embedder.model.config,
-            None if on_cpu else self.spec,
+            None if on_cpu or not texts else self.spec,
             self.options.preprocess == "open_clip",
+            self.options.enable_image is not False,
+            texts,
         )
         decoders = self.options.decoders or (1 if on_cpu else max(1, threads - 1))
         scores: dict[int, Scores] = {}
@@ -165,9 +179,9 @@ class Scorer:
                     emit(report)
                     continue
                 scores[task.shard_id] = Scores(output)
-                yield Shard(task.shard_id, task.path)
+                yield Shard(task.shard_id, task.source)
 
-        tokenize = embedder.model.tokenize if on_cpu else None
+        tokenize = embedder.model.tokenize if on_cpu and texts else None
         with (
             Loader(config, embedder.batch_size, decoders, not on_cpu, tokenize) as loader,
             queue.pinned(loader.pixels),
@@ -192,13 +206,11 @@ class Scorer:
         emit: Callable[[Any], None],
     ) -> None:
         if isinstance(item, LoadedBatch):
-            image, text = queue.result()
-            similarity = (image * text).sum(axis=1)
-            least = self.options.min_similarity
+            embedded = Embedded(*queue.result())
             shard_numbers = np.array(item.shards)
             for number in np.unique(shard_numbers).tolist():
                 places = np.flatnonzero(shard_numbers == number)
-                scores[number].add(item.rows, places, image, text, similarity, least)
+                scores[number].add(item.rows, places, embedded, self.options.min_similarity)
             return
         scored = scores.pop(item.number)
         for reason, count in item.dropped.items():
@@ -214,54 +226,61 @@ class Scorer:
             emit(scored.output.commit())
 
 
+class Embedded:
+    """What has come back of a batch: embeddings float32 [n, dim], None where not wanted.
+
+    `similarity` are the cosines of pairs, float32 [n].
+    """
+
+    def __init__(self, image: Rows | None, text: Rows | None) -> None:
+        self.image, self.text = image, text
+        self.similarity: Rows | None = None
+        if image is not None and text is not None:
+            self.similarity = (image * text).sum(axis=1)
+
+
 @dataclass(slots=True)
 class Scores:
-    """What has come back of one shard's pairs."""
+    """What has come back of one shard's samples; the lists of what is not wanted are empty."""
 
     output: ShardOutput
     rows: list[PairRow] = field(default_factory=list)
     image: list[npt.NDArray[np.float16]] = field(default_factory=list)
     text: list[npt.NDArray[np.float16]] = field(default_factory=list)
     similarity: list[npt.NDArray[np.float32]] = field(default_factory=list)
-    dim: int = 0
 
     def add(
         self,
         rows: list[PairRow],
         places: npt.NDArray[np.int64],
-        image: npt.NDArray[np.float32],
-        text: npt.NDArray[np.float32],
-        similarity: npt.NDArray[np.float32],
+        embedded: Embedded,
         least: float | None,
     ) -> None:
         """Take those of a batch that are this shard's and pass `least`."""
-        self.dim = image.shape[1]
-        if least is not None:
+        similarity = embedded.similarity
+        if least is not None and similarity is not None:
             passing = places[similarity[places] >= least]
             self.output.counts.drop(BELOW, len(places) - len(passing))
             places = passing
         self.output.counts.successes += len(places)
         self.rows += [rows[place] for place in places]
-        self.image.append(image[places].astype(np.float16))
-        self.text.append(text[places].astype(np.float16))
-        self.similarity.append(similarity[places])
+        if embedded.image is not None:
+            self.image.append(embedded.image[places].astype(np.float16))
+        if embedded.text is not None:
+            self.text.append(embedded.text[places].astype(np.float16))
+        if similarity is not None:
+            self.similarity.append(similarity[places])
         self.output.report_progress()
 
     def write(self) -> None:
-        """Write the three files, rows in the order of their keys: a tar's is that of its making.
+        """Write the files, rows in the order of their keys: a tar's is that of its making.
 
         Raises OSError.
         """
         order = sorted(range(len(self.rows)), key=lambda place: self.rows[place].key)
-        table = metadata_table(
-            [self.rows[place] for place in order],
-            _joined(self.similarity, (0,), np.float32)[order],
-        )
         image, text = (
-            _joined(rows, (0, self.dim), np.float16)[order] for rows in (self.image, self.text)
+            np.concatenate(parts)[order] if parts else None for parts in (self.image, self.text)
         )
+        similarity = np.concatenate(self.similarity)[order] if self.similarity else None
+        table = metadata_table([self.rows[place] for place in order], similarity)
         write_embedding_shard(self.output.name, self.output.path, table, image, text)
-
-
-def _joined(parts: list[Any], empty: tuple[int, ...], dtype: Any) -> Any:
-    return np.concatenate(parts) if parts else np.empty(empty, dtype)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -76,20 +79,33 @@ def run(options: TinyOptions) -> TinyReport:
     """
     started = time.monotonic()
     folder = os.path.abspath(os.path.expanduser(options.output_folder))
-    config, weights = write(folder, options.seed, options.steps, options.pictures)
+
+    def log(line: str) -> None:
+        print(f"{time.monotonic() - started:4.0f} s  {line}", file=sys.stderr, flush=True)
+
+    config, weights = write(folder, options.seed, options.steps, options.pictures, log)
+    log("measuring it on held-out images")
     auc, passed, refused = judge(Embedder(ModelSpec(config, weights), device="cpu"), options.seed)
     return TinyReport(folder, time.monotonic() - started, auc, passed, refused)
 
 
-def write(folder: str, seed: int = 0, steps: int = 500, count: int = 4096) -> tuple[str, str]:
+def write(
+    folder: str,
+    seed: int = 0,
+    steps: int = 500,
+    count: int = 4096,
+    log: Callable[[str], None] | None = None,
+) -> tuple[str, str]:
     """Train a model and write `tiny.json` and `tiny.pt` into a folder; return their paths.
+
+    Args:
+        log: is given a line at once and every few seconds.
 
     Raises:
         UsageError: the folder cannot be written to, or open_clip is missing.
     """
-    require_open_clip()
-    import torch
-
+    if find_spec("open_clip") is None:
+        require_open_clip()  # raises; where it is installed it loads for seconds
     config, weights = os.path.join(folder, "tiny.json"), os.path.join(folder, "tiny.pt")
     try:
         os.makedirs(folder, exist_ok=True)
@@ -99,7 +115,12 @@ def write(folder: str, seed: int = 0, steps: int = 500, count: int = 4096) -> tu
             pass  # fails now and not after the training
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
-    model = train(seed, steps, count)
+    if log:
+        log("loading PyTorch")
+    require_open_clip()
+    import torch
+
+    model = train(seed, steps, count, log=log)
     torch.save(model.state_dict(), weights)
     return config, weights
 

@@ -35,6 +35,9 @@ CONFIG: dict[str, Any] = {
     },
 }
 
+#: Steps between two lines of the log: some three seconds on one core.
+LOG_EVERY = 25
+
 #: OpenAI's normalisation, which open_clip uses for models from files.
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -78,6 +81,9 @@ def train(
     """Return a trained model. The same seed gives the same weights on the same machine.
 
     It uses one thread: sums keep their order then, and small batches gain little from more.
+
+    Args:
+        log: is given a line every few seconds.
     """
     import torch
 
@@ -94,6 +100,8 @@ def train(
 def _train(seed: int, steps: int, count: int, batch: int, log: Callable[[str], None] | None) -> Any:
     import torch
 
+    if log:
+        log(f"drawing {count} images")
     images, captions = _image_data(seed, count), _caption_data()
     model = new_model(CONFIG)
     for name, weight in model.named_parameters():
@@ -117,8 +125,8 @@ def _train(seed: int, steps: int, count: int, batch: int, log: Callable[[str], N
         loss.backward()
         optimizer.step()
         schedule.step()
-        if log and step % 50 == 0:
-            log(f"step {step}: loss {loss.item():.3f}")
+        if log and (step % LOG_EVERY == 0 or step == steps - 1):
+            log(f"step {step + 1} of {steps}: loss {loss.item():.3f}")
     model.visual.to(memory_format=torch.contiguous_format)
     return model.eval().requires_grad_(False)
 

@@ -36,7 +36,7 @@ class DalleOptions:
     """The flags of `laion dalle`."""
 
     input: str = flag(
-        MISSING, "str", "webdataset shards: a folder, glob or tar; a path or fsspec URL"
+        MISSING, "str", "webdataset shards, or what else laion score reads: a path or fsspec URL"
     )
     output_folder: str = flag(MISSING, "str", "folder for model, curves and samples")
     preset: str = flag(

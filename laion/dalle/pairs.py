@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from img2ds.core.failure import Failure, UsageError
-from img2ds.storage import InputFile
 from laion.clip.batch import stack
 from laion.clip.crop import Crop, decode_crop
 from laion.clip.geometry import PreprocessConfig
 from laion.clip.preprocess import Preprocessor
-from laion.clip.samples import Sample, read_samples
+from laion.samples.sample import Sample
+from laion.samples.source import SampleShard
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -86,23 +86,28 @@ class Pairs:
     """The pairs of some shards.
 
     Args:
-        files: the shards.
+        shards: those to read.
         size: pixels of a side; images are resized and cropped as for a CLIP model.
         held_out: share of the pairs that are not in the stream, chosen by a hash of the key.
         decoders: threads that decode.
     """
 
     def __init__(
-        self, files: Sequence[InputFile], size: int, held_out: float, seed: int, decoders: int = 1
+        self,
+        shards: Sequence[SampleShard],
+        size: int,
+        held_out: float,
+        seed: int,
+        decoders: int = 1,
     ) -> None:
-        self._files = list(files)
+        self._shards = list(shards)
         self._held_out = held_out
         self._seed = seed
         self._decoders = decoders
         self._config = PreprocessConfig((size, size), (0.0,) * 3, (1.0,) * 3)
         self._preprocessor = Preprocessor(self._config, "cpu")
         #: Bytes of each shard; shards of unknown size count as equal.
-        self._sizes = [max(file.size or 0, 1) for file in files]
+        self._sizes = [max(shard.size or 0, 1) for shard in shards]
 
     def held_out(self, count: int) -> tuple[Pixels, list[str]]:
         """Read the first `count` held-out pairs in the order of the shards, or all if fewer.
@@ -116,9 +121,9 @@ class Pairs:
         found: list[tuple[Crop, str]] = []
         others = 0
         dropped: Counter[str] = Counter()
-        for file in self._files:
+        for shard in self._shards:
             try:
-                for sample in read_samples(file.path):
+                for sample in shard.samples():
                     if isinstance(pair := _pair(sample), str):
                         dropped[pair] += 1
                     elif not self.is_held_out(sample.key):
@@ -183,7 +188,7 @@ class Pairs:
     def _buffers(self, start: Position) -> Iterator[_Buffer]:
         at = _begin(start)
         while True:
-            order = np.random.default_rng([self._seed, at.epoch]).permutation(len(self._files))
+            order = np.random.default_rng([self._seed, at.epoch]).permutation(len(self._shards))
             bodies: list[tuple[bytes, str]] = []
             weight = 0
             dropped: Counter[str] = Counter()
@@ -191,8 +196,8 @@ class Pairs:
             for place in range(at.shard, len(order)):
                 first = at.sample if place == at.shard else 0
                 read = 0
-                path = self._files[order[place]].path
-                samples = enumerate(self._readable(path, dropped), 1)
+                shard = self._shards[order[place]]
+                samples = enumerate(self._readable(shard, dropped), 1)
                 for number, sample in samples:
                     pair = _pair(sample)
                     read += len(sample.body or b"") + _SAMPLE_OVERHEAD
@@ -213,10 +218,10 @@ class Pairs:
             yield self._shuffle(at, bodies, after, begins, float(after.epoch), dropped)
             at = after
 
-    def _readable(self, path: str, dropped: Counter[str]) -> Iterator[Sample]:
+    def _readable(self, shard: SampleShard, dropped: Counter[str]) -> Iterator[Sample]:
         """Yield the samples of a shard up to the first read error."""
         try:
-            yield from read_samples(path)
+            yield from shard.samples()
         except (OSError, UsageError):
             dropped["unreadable_shard"] += 1
 
@@ -248,6 +253,8 @@ def _begin(position: Position) -> Position:
 
 def _pair(sample: Sample) -> tuple[bytes, str] | str:
     """Return the encoded image and the caption, or the reason why it is not a pair."""
-    if sample.lack or sample.body is None or sample.caption is None:
-        return sample.lack or "no_image"
+    if lack := sample.lack():
+        return lack
+    assert sample.body is not None
+    assert sample.caption is not None
     return sample.body, sample.caption

@@ -12,11 +12,12 @@ from img2ds.core.failure import UsageError
 from img2ds.engine.build import hold_folder
 from img2ds.engine.shard_output import cannot_write
 from img2ds.engine.stop import StopNow, StopSwitch
-from img2ds.storage import InputFile, OutputFolder, find_inputs
+from img2ds.storage import OutputFolder
 from laion.clip.device import check_devices, pick_devices
 from laion.clip.model import ModelSpec, check_files, fetch
 from laion.clip.open_clip_library import require_open_clip
 from laion.dalle.options import DalleOptions
+from laion.samples.source import SampleShard, find_shards
 
 if TYPE_CHECKING:
     from laion.dalle.sample import Sample, SampleSet
@@ -83,13 +84,13 @@ def run(options: DalleOptions) -> DalleReport:
         UsageError: the shards, the device, the model or the folder cannot be used; nothing was
             done.
     """
-    files = find_inputs(options.input, [".tar"])
+    shards = find_shards(options.input).shards
     resources = check(options)
     folder = OutputFolder.open(options.output_folder, options.tmp_dir)
     with hold_folder(folder, options.force), StopSwitch() as stop:
         work = _Run(options, folder, resources, stop, DalleReport(folder.path))
         try:
-            work.run(files)
+            work.run(shards)
         except StopNow:
             work.fail(130, "stopped: rerun the same command to resume from the last checkpoint")
         except OSError as error:
@@ -111,7 +112,7 @@ class _Run:
         self.report.exit_code = exit_code
         self.report.lines.append(line)
 
-    def run(self, files: Sequence[InputFile]) -> None:
+    def run(self, shards: Sequence[SampleShard]) -> None:
         """Train, generate, write. Raises OSError, StopNow."""
         from laion.dalle.figures import draw_curves
         from laion.dalle.readme import similarity_lines, training_lines
@@ -120,7 +121,7 @@ class _Run:
 
         if self.options.incremental_mode == "overwrite":
             self.folder.remove(FILES)
-        trainer = Trainer(self.options, files, self.folder, self.resources.device)
+        trainer = Trainer(self.options, shards, self.folder, self.resources.device)
         is_done = trainer.run(self.stop)
         self.folder.write_bytes("curves.png", draw_curves(trainer.progress.points))
         self.report.lines += training_lines(trainer.progress)

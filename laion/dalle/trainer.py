@@ -18,7 +18,7 @@ from torch import Tensor
 
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.stop import StopSwitch
-from img2ds.storage import InputFile, OutputFolder
+from img2ds.storage import OutputFolder
 from laion.dalle import checkpoint
 from laion.dalle.checkpoint import CODEBOOK, DONE, TRANSFORMER, Progress
 from laion.dalle.image_coder import ImageCoder
@@ -28,6 +28,7 @@ from laion.dalle.phases import CodebookPhase, HeldOut, Phase, TransformerPhase
 from laion.dalle.prefetch import Prefetcher
 from laion.dalle.transformer import Shape, Transformer
 from laion.dalle.vocabulary import PIECES, PieceTokenizer, Tokens, Vocabulary, count_pieces
+from laion.samples.source import SampleShard
 
 CURVES = "curves.jsonl"
 
@@ -51,7 +52,7 @@ class Trainer:
     def __init__(
         self,
         options: DalleOptions,
-        files: Sequence[InputFile],
+        shards: Sequence[SampleShard],
         folder: OutputFolder,
         device: str,
         log: Callable[[str], None] | None = None,
@@ -66,12 +67,12 @@ class Trainer:
         self._folder = folder
         self._log = log or (lambda line: print(line, file=sys.stderr, flush=True))
         self.device = torch.device(device)
-        self._made_from = made_from(options, files)
+        self._made_from = made_from(options, shards)
         state = checkpoint.load(folder, self._made_from)
         self.half = _halves(options.precision, self.device)
         self.pieces = PieceTokenizer(self._sizes["text_length"])
         self._pairs = Pairs(
-            files, self._sizes["image_size"], self._sizes["held_out"], options.seed,
+            shards, self._sizes["image_size"], self._sizes["held_out"], options.seed,
             options.decoders or usable_cores(),
         )  # fmt: skip
         images, self.captions = self._pairs.held_out(self._sizes["held_out_pairs"])
@@ -257,9 +258,9 @@ class Trainer:
         checkpoint.save(self._folder, self._made_from, state)
 
 
-def made_from(options: DalleOptions, files: Sequence[InputFile]) -> dict[str, Any]:
+def made_from(options: DalleOptions, shards: Sequence[SampleShard]) -> dict[str, Any]:
     """Return what a resumed training must share: flags, and names and sizes of the shards."""
-    return {**options.identity(), "input": [[file.name, file.size] for file in files]}
+    return {**options.identity(), "input": [[shard.name, shard.size] for shard in shards]}
 
 
 def _halves(precision: str, device: torch.device) -> bool:

@@ -5,7 +5,7 @@ The layout is in `embedding_layout`. Where there are commit markers, only commit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,23 @@ from img2ds.engine.fingerprint import FileFingerprint, fingerprint
 from img2ds.engine.marker import load_marker
 from img2ds.engine.shard_output import DIGITS
 from img2ds.storage import OutputFolder, find_inputs, open_seekable
-from laion.data.embedding_layout import METADATA, shard_number
-from laion.provenance import ModelNames, made_from, read_model, segments_of
+from laion.data.embedding_layout import IMAGES, METADATA, TEXTS, shard_number
+from laion.provenance import ModelNames, made_from, options_of, read_model, segments_of
 
-#: Columns that every stage after scoring needs.
-REQUIRED = ("url", "caption", "similarity")
+#: The cosine of a pair: computed where the metadata lack it, as clip-retrieval's do.
+SIMILARITY = "similarity"
+#: Columns of pairs that can be released.
+PAIRS = ("url", "caption", SIMILARITY)
+
+#: What to do about a column that is missing.
+_HINTS = {
+    "url": "; pairs without a URL cannot be released: embed tars or tables that have it in their "
+    "metadata (clip-retrieval: --enable_metadata)",
+    "caption": "; embed images and captions",
+}
+
+#: Rows whose cosines are computed at once.
+_BLOCK = 8192
 
 Embeddings = npt.NDArray[Any]
 
@@ -35,11 +47,13 @@ class EmbeddingShard:
     Attributes:
         name: the number as it stands in the file names, with leading zeros.
         size: size of the metadata file in bytes.
+        unscored: whether the metadata lack the similarity, so that it is computed.
     """
 
     folder: str
     name: str
     size: int | None = None
+    unscored: bool = False
 
     @property
     def number(self) -> int:
@@ -51,12 +65,32 @@ class EmbeddingShard:
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """Read the metadata. Raises OSError, UsageError, ArrowException."""
-        return pq.read_table(open_seekable(self.path(METADATA)), columns=columns)
+        scores = self.unscored and (columns is None or SIMILARITY in columns)
+        if scores and columns is not None:
+            columns = [name for name in columns if name != SIMILARITY]
+        table = pq.read_table(open_seekable(self.path(METADATA)), columns=columns)
+        if not scores:
+            return table
+        return table.append_column(SIMILARITY, pa.array(self._similarity(table.num_rows)))
 
     def schema(self) -> pa.Schema:
         """Read the schema of the metadata. Raises OSError, UsageError, ArrowException."""
         with pq.ParquetFile(open_seekable(self.path(METADATA))) as file:
-            return file.schema_arrow
+            schema = file.schema_arrow
+        return schema.append(pa.field(SIMILARITY, pa.float64())) if self.unscored else schema
+
+    def _similarity(self, rows: int) -> npt.NDArray[np.float64]:
+        """Compute the cosine of each pair; NaN where an embedding is zero."""
+        images, texts = (self.embeddings(kind, rows) for kind in (IMAGES, TEXTS))
+        found = np.empty(rows, np.float64)
+        for start in range(0, rows, _BLOCK):
+            image, text = (
+                np.asarray(array[start : start + _BLOCK], np.float32) for array in (images, texts)
+            )
+            with np.errstate(invalid="ignore"):
+                lengths = np.linalg.norm(image, axis=1) * np.linalg.norm(text, axis=1)
+                found[start : start + _BLOCK] = (image * text).sum(axis=1) / lengths
+        return found
 
     def rows(self) -> int:
         """Read the number of rows. Raises OSError, UsageError, ArrowException."""
@@ -74,15 +108,16 @@ class EmbeddingShard:
             OSError: it cannot be read.
         """
         path = self.path(kind)
-        source = open_seekable(path) if "://" in path else path
         try:
-            array: Embeddings = np.load(
-                source, mmap_mode="r" if source is path else None, allow_pickle=False
-            )
+            array = _open_array(path)
         except FileNotFoundError:
-            raise UsageError(f"{path} is missing: run laion score, which writes it") from None
+            raise UsageError(
+                f"{path} is missing: embed images and captions, as laion score does"
+            ) from None
         except ValueError as error:
             raise UsageError(f"{path} cannot be read as a .npy array: {error}") from None
+        if array.shape == (0,):  # of an empty list
+            array = array.reshape(0, 0)
         if array.ndim != 2:
             raise UsageError(f"{path} has {array.ndim} dimensions: expected [rows, dim]")
         if rows is not None and len(array) != rows:
@@ -91,6 +126,17 @@ class EmbeddingShard:
                 "one run"
             )
         return array
+
+
+def _open_array(path: str) -> Embeddings:
+    if "://" in path:
+        array: Embeddings = np.load(open_seekable(path), allow_pickle=False)
+        return array
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError:  # a file without rows cannot be mapped
+        array = np.load(path, allow_pickle=False)
+    return array
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +172,12 @@ class EmbeddingFolder:
         return fingerprint("scored", files)
 
 
-def open_embedding_folder(path: str, required: tuple[str, ...] = REQUIRED) -> EmbeddingFolder:
+def open_embedding_folder(path: str, required: tuple[str, ...] = PAIRS) -> EmbeddingFolder:
     """Find the shards of an embedding folder and check the columns of the first.
+
+    Args:
+        required: columns that the metadata must have; similarities are computed where they are
+            missing and both kinds of embeddings are there.
 
     Raises:
         UsageError: there are no shards, some are not committed yet, or columns are missing.
@@ -136,15 +186,23 @@ def open_embedding_folder(path: str, required: tuple[str, ...] = REQUIRED) -> Em
         raise UsageError("--input is required: a folder that laion score or laion tag wrote")
     folder = OutputFolder.open(path)
     shards = _committed(folder, path, _find_shards(folder, path))
+    first = shards[0]
     try:
-        columns = shards[0].schema().names
+        columns = first.schema().names
     except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{shards[0].path(METADATA)} cannot be read: {error}") from None
+        raise UsageError(f"{first.path(METADATA)} cannot be read: {error}") from None
     for name in required:
-        if name not in columns:
-            raise UsageError(
-                f"{shards[0].path(METADATA)} has no column {name}; it has: {', '.join(columns)}"
-            )
+        if name in columns:
+            continue
+        if name == SIMILARITY:
+            for kind in (IMAGES, TEXTS):
+                first.embeddings(kind)  # raises for one that is missing
+            shards = tuple(replace(shard, unscored=True) for shard in shards)
+            continue
+        raise UsageError(
+            f"{first.path(METADATA)} has no column {name}; it has: {', '.join(columns)}"
+            f"{_HINTS.get(name, '')}"
+        )
     return EmbeddingFolder(folder.path, shards, read_model(folder), made_from(folder))
 
 
@@ -156,6 +214,8 @@ def _find_shards(folder: OutputFolder, path: str) -> dict[int, EmbeddingShard]:
                 found[int(name)] = EmbeddingShard(folder.path, name, file.size)
     if not found and not folder.names():
         raise UsageError(f"--input {path}: there is no such folder, or it is empty")
+    if not found and options_of(folder).get("stage") and committed_shards(folder.names()):
+        raise UsageError(f"{path} has no pairs: its NNNNN_stats.json count why each was dropped")
     if not found:
         raise UsageError(
             f"{path} has no {METADATA.format('N')}: use a folder that laion score or laion tag "

@@ -1,4 +1,8 @@
-"""Writes the files of an embedding shard: whole, row by row, or as a selection of another shard."""
+"""Writes the files of an embedding shard: whole, row by row, or as a selection of another shard.
+
+A shard without pairs has no files: clip-retrieval writes none either, and embedding-reader, which
+passes over empty arrays and not over their tables, would align the others wrongly.
+"""
 
 from __future__ import annotations
 
@@ -56,10 +60,22 @@ class NpyWriter:
 
 
 def write_embedding_shard(
-    name: str, path: StagingPath, table: pa.Table, images: Embeddings, texts: Embeddings
+    name: str,
+    path: StagingPath,
+    table: pa.Table,
+    images: Embeddings | None,
+    texts: Embeddings | None,
 ) -> None:
-    """Write the three files of shard `name`, row i of each being the same pair. Raises OSError."""
+    """Write the files of shard `name`, row i of each being the same sample. Raises OSError.
+
+    Args:
+        images, texts: None where there are none.
+    """
+    if not table.num_rows:
+        return
     for kind, array in ((IMAGES, images), (TEXTS, texts)):
+        if array is None:
+            continue
         with open(path(kind.format(name)), "wb") as file:
             np.save(file, array)
     pq.write_table(table, path(METADATA.format(name)))
@@ -73,6 +89,8 @@ def copy_rows(
     Args:
         table: the metadata to write, all rows of the shard.
     """
+    if not mask.any():
+        return
     pq.write_table(table.filter(pa.array(mask)), path(METADATA.format(name)))
     for kind in (IMAGES, TEXTS):
         copy_array(shard.embeddings(kind, table.num_rows), mask, path(kind.format(name)))

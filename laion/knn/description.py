@@ -92,6 +92,11 @@ def read_description(folder: str) -> Description:
         }
         return Description(**document)
     except FileNotFoundError:
+        if any(os.path.exists(os.path.join(folder, f"{kind}.index")) for kind in FOLDERS):
+            raise UsageError(
+                f"'{folder}' has no {NAME}: laion did not make it, or not to its end; run laion "
+                "index over the embeddings that it was made from"
+            ) from None
         raise UsageError(
             f"'{folder}' has no finished index: build it with laion index --output_folder {folder}"
         ) from None

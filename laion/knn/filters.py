@@ -69,15 +69,22 @@ def without_near_duplicates(
     """
     positions: list[int] = []
     kept = np.empty((0, 0), np.float32)
-    position = 0
+    start = 0
     for block in blocks:
         if not kept.size:
             kept = np.empty((limit, block.shape[1]), np.float32)
-        for vector in block:
-            if not positions or float((kept[: len(positions)] @ vector).max()) < threshold:
-                kept[len(positions)] = vector
-                positions.append(position)
-                if len(positions) == limit:
-                    return positions
-            position += 1
+        # A block is compared by two matrix products, many times faster than vector by vector.
+        hidden = np.zeros(len(block), bool)
+        if positions:
+            hidden = (block @ kept[: len(positions)].T).max(axis=1) >= threshold
+        near = block @ block.T >= threshold
+        for place in range(len(block)):
+            if hidden[place]:
+                continue
+            hidden |= near[place]
+            kept[len(positions)] = block[place]
+            positions.append(start + place)
+            if len(positions) == limit:
+                return positions
+        start += len(block)
     return positions

@@ -84,20 +84,21 @@ def open_embeddings(path: str) -> EmbeddingFolder:
         rows = _parquet_rows(file)
         for array in here.values():
             count, dimension = array_shape(array)
-            dimensions.add(dimension)
+            if count:  # an empty array may have any width
+                dimensions.add(dimension)
             if count != rows:
                 raise UsageError(
                     f"{array.path} has {count} rows and {file.path} has {rows}: "
                     "write the embeddings and their metadata in one run"
                 )
         parts.append(EmbeddingPart(str(number), rows, file, here))
+    if not sum(part.rows for part in parts):
+        raise UsageError(f"the embeddings in {path} have no rows")
     if len(dimensions) > 1:
         several = " and ".join(map(str, sorted(dimensions)))
         raise UsageError(
             f"the embeddings in {path} have {several} dimensions: use the embeddings of one model"
         )
-    if not sum(part.rows for part in parts):
-        raise UsageError(f"the embeddings in {path} have no rows")
     return EmbeddingFolder(path, tuple(parts), tuple(arrays), dimensions.pop())
 
 
@@ -137,6 +138,8 @@ def array_shape(file: InputFile) -> tuple[int, int]:
     """Rows and columns of a .npy file. Raises UsageError if it is not a matrix of floats."""
     with _open(file.path) as stream:
         shape, dtype = _header(stream, file.path)
+    if shape == (0,):  # of an empty list
+        return 0, 0
     if len(shape) != 2 or dtype.kind != "f":
         raise UsageError(f"{file.path} is {dtype}{list(shape)}: expected floats [rows, dimensions]")
     return shape[0], shape[1]
@@ -167,6 +170,8 @@ def read_blocks(file: InputFile, rows: int) -> Iterable[np.ndarray[Any, Any]]:
     """The rows of an array in blocks of at most `rows`, as stored. Raises OSError, UsageError."""
     with _open(file.path) as stream:
         shape, dtype = _header(stream, file.path)
+        if not shape[0]:
+            return
         row_bytes = shape[1] * dtype.itemsize
         for start in range(0, shape[0], rows):
             count = min(rows, shape[0] - start)

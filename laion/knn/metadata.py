@@ -16,7 +16,13 @@ import pyarrow.parquet as pq
 
 from img2ds.storage import InputFile, open_seekable
 from laion.knn.ann_index import Ids
-from laion.knn.metadata_schema import SCHEMA, SHOWN, source_columns, to_schema
+from laion.knn.metadata_schema import (
+    SCHEMA,
+    SHOWN,
+    source_columns,
+    stored_columns,
+    to_schema,
+)
 
 #: Rows in a batch: a shard has few batches, and one batch fits in memory while it is written.
 BATCH_ROWS = 65_536
@@ -32,7 +38,7 @@ def write_rows(file: InputFile, path: str, keep: npt.NDArray[np.bool_]) -> dict[
         How many of the kept rows have an NSFW tag, as `tagged`, and a size, as `sized`.
 
     Raises:
-        UsageError: there is no column of URLs.
+        UsageError: there is no column that tells which row is which.
         OSError, pa.ArrowException: the file cannot be read.
     """
     counts = {"tagged": 0, "sized": 0}
@@ -47,7 +53,7 @@ def write_rows(file: InputFile, path: str, keep: npt.NDArray[np.bool_]) -> dict[
                 if not mask.all():
                     batch = batch.filter(pa.array(mask))
                 shown = to_schema(batch, sources)
-                counts["tagged"] += shown.num_rows - shown.column("nsfw").null_count
+                counts["tagged"] += shown.num_rows - shown.column("NSFW").null_count
                 counts["sized"] += shown.num_rows - shown.column("width").null_count
                 writer.write_batch(shown)
     return counts
@@ -100,16 +106,21 @@ class Metadata:
             values[where] = batch.column(name).to_numpy(zero_copy_only=True)[places]
         return values
 
-    def rows(self, ids: Sequence[int] | Ids) -> list[dict[str, Any]]:
-        """Return the shown columns of the rows `ids`, in their order. Raises IndexError."""
+    def rows(self, ids: Sequence[int] | Ids, names: Sequence[str] = SHOWN) -> list[dict[str, Any]]:
+        """Return columns of the rows `ids`, in their order. Raises IndexError."""
         wanted = np.asarray(ids, np.int64)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < self._rows:
             raise IndexError(f"rows are numbered 0 to {self._rows - 1}")
         found: list[dict[str, Any]] = [{}] * len(wanted)
         for where, batch, places in self._batches(wanted):
-            table = batch.select(SHOWN).take(pa.array(places)).to_pylist()
-            for place, row in zip(where, table, strict=True):
-                found[place] = row
+            stored = stored_columns(batch.schema.names)
+            known = [name for name in names if name in stored]
+            absent = dict.fromkeys(name for name in names if name not in stored)
+            taken = batch.select([stored[name] for name in known]).take(pa.array(places))
+            # Column by column, which takes a fifth of the time of the batch's own `to_pylist`.
+            columns = [column.to_pylist() for column in taken.columns]
+            for place, values in zip(where.tolist(), zip(*columns, strict=True), strict=True):
+                found[place] = {**absent, **dict(zip(known, values, strict=True))}
         return found
 
     def row(self, row_id: int) -> dict[str, Any]:

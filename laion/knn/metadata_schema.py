@@ -1,12 +1,13 @@
 """The columns that a search shows and filters by, and how metadata are converted to them.
 
-Metadata may have the column names of clip-retrieval (url, caption, key, ...), of img2ds, or of the
-release (URL, TEXT, WIDTH, ...). Pure.
+Metadata may have the column names of clip-retrieval (url, caption, image_path, ...), of img2ds, or
+of the release (URL, TEXT, WIDTH, ...). Pure.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,15 @@ _SHOWN: tuple[tuple[str, pa.DataType, tuple[str, ...]], ...] = (
     ("pair_similarity", pa.float32(), ("similarity",)),
     ("sample_id", pa.int64(), ("SAMPLE_ID", "sample_id")),
     ("key", pa.string(), ("key",)),
+    ("image_path", pa.string(), ("image_path",)),
 )
+
+#: What a file calls columns that `clip-retrieval back --use_arrow` looks for. Files of earlier
+#: versions have the names above, and no image_path.
+_STORED = {"text": "caption", "nsfw": "NSFW"}
+
+#: Columns of which one is needed: what tells people which row it is.
+_IDENTIFYING = ("url", "image_path", "text")
 
 #: The tag of images that are shown in safe mode; the other tags are UNSURE and NSFW.
 SAFE_TAG = "UNLIKELY"
@@ -47,23 +56,40 @@ _FILTERS: tuple[tuple[str, pa.DataType], ...] = (
     ("side", pa.int32()),
 )
 
-SCHEMA = pa.schema([(name, kind) for name, kind, _ in _SHOWN] + list(_FILTERS))
+#: Columns of an Arrow file.
+SCHEMA = pa.schema([(_STORED.get(name, name), kind) for name, kind, _ in _SHOWN] + list(_FILTERS))
 SHOWN = tuple(name for name, _, _ in _SHOWN)
+
+
+def stored_columns(names: Sequence[str]) -> dict[str, str]:
+    """Map each shown column to its column in an Arrow file, whose columns are `names`.
+
+    Columns that files of earlier versions lack are left out.
+    """
+    found = {name: (_STORED.get(name, name), name) for name in SHOWN}
+    return {
+        name: next(column for column in columns if column in names)
+        for name, columns in found.items()
+        if set(columns) & set(names)
+    }
 
 
 def source_columns(names: list[str]) -> dict[str, str]:
     """Map each shown column to the one of `names` it is read from; missing ones are left out.
 
     Raises:
-        UsageError: there is no column of URLs.
+        UsageError: there is no column that tells which row is which.
     """
     found = {
         name: source
         for name, _, sources in _SHOWN
         if (source := next((source for source in sources if source in names), None))
     }
-    if "url" not in found:
-        raise UsageError(f"the metadata have no column url or URL; they have: {', '.join(names)}")
+    if not any(name in found for name in _IDENTIFYING):
+        raise UsageError(
+            "the metadata have no column url, URL, image_path, caption or TEXT; they have: "
+            f"{', '.join(names)}"
+        )
     return found
 
 
@@ -87,7 +113,8 @@ def to_schema(batch: pa.RecordBatch, sources: dict[str, str]) -> pa.RecordBatch:
     columns["rights"] = _rights(columns["license"])
     shorter = pc.min_element_wise(columns["width"], columns["height"], skip_nulls=False)
     columns["side"] = pc.fill_null(shorter, 0)
-    return pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+    names = (*SHOWN, *(name for name, _ in _FILTERS))
+    return pa.record_batch([columns[name] for name in names], schema=SCHEMA)
 
 
 def license_rights(license: str | None) -> int:

@@ -1,24 +1,13 @@
-"""An image to search by: fetched from its URL, and checked by its header."""
+"""An image to search by: what it may be, and the check of its header."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import trio
-
-from img2ds.config.network import PROXY_NONE, NetworkOptions
 from img2ds.core.failure import Failure
 from img2ds.image.sniff import sniff
-from img2ds.net.budget import Budget
-from img2ds.net.context import FetchContext
-from img2ds.net.fetcher import open_fetcher
 
 #: The largest image to search by, in bytes and pixels: a good photograph.
 MAX_BYTES = 10_000_000
 MAX_PIXELS = 40_000_000
-
-#: Seconds that fetching an image may take in all.
-MAX_TIME = 10.0
 
 
 class QueryImageError(ValueError):
@@ -37,40 +26,3 @@ def check_image(body: bytes, max_pixels: int = MAX_PIXELS) -> None:
             f"the image has {header.width} x {header.height} pixels, above the limit of "
             f"{max_pixels} in all"
         )
-
-
-def query_network(
-    max_bytes: int = MAX_BYTES, allow_private: bool = False, connect_to: Sequence[str] = ()
-) -> NetworkOptions:
-    """Network options for fetching images to search by: limited, and from public addresses only."""
-    return NetworkOptions(
-        timeout=5.0,
-        max_time=MAX_TIME,
-        max_image_bytes=max_bytes,
-        disallowed_header_directives=(),  # the image is not stored
-        allow_private_addresses=allow_private,
-        connect_to=tuple(connect_to),
-        # URLs are untrusted, and the address check cannot see what a proxy resolves.
-        proxy=PROXY_NONE,
-    )
-
-
-def fetch_image(url: str, options: NetworkOptions) -> bytes:
-    """Fetch the body at `url`. Blocks; starts its own event loop, so call it outside of any.
-
-    Raises:
-        QueryImageError: it cannot be fetched.
-    """
-
-    async def fetch() -> bytes:
-        fetcher = open_fetcher(options)
-        try:
-            with Budget(options.max_image_bytes).lease() as lease:
-                got = await fetcher.fetch(url, FetchContext.start(options, lease))
-        finally:
-            await fetcher.aclose()
-        if isinstance(got, Failure):
-            raise QueryImageError(f"{got.message} ({got.reason})")
-        return bytes(got.body)
-
-    return trio.run(fetch)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from typing import Any
 
 from img2ds.core.failure import UsageError
 from laion.knn.ann_index import Vectors
 from laion.knn.filters import Filters
 from laion.knn.options import SearchOptions
 from laion.knn.query_embedder import QueryEmbedder
-from laion.knn.query_image import QueryImageError, check_image, fetch_image, query_network
-from laion.knn.searcher import Searcher, SearchParams, SearchResults
+from laion.knn.query_image import QueryImageError, check_image
+from laion.knn.query_url import fetch_image, query_network
+from laion.knn.searcher import Result, Searcher, SearchParams, SearchResults
 
 #: Columns of the table when the width of the terminal is unknown.
 _WIDTH = 100
@@ -35,12 +37,18 @@ def run(options: SearchOptions) -> SearchOutput:
     params = SearchParams(options.by, options.k, 0, filters, options.deduplicate)
     found = searcher.search(_vector(searcher, options), params)
     if options.json:
-        results = [result.as_dict() for result in found.results]
+        results = [_as_dict(result) for result in found.results]
         return SearchOutput(json.dumps({"results": results}, ensure_ascii=False, indent=1))
     text = _table(found)
     if options.safe and not searcher.description.tagged:
         text += "\nno row has an NSFW tag: --safe had no effect"
     return SearchOutput(text)
+
+
+def _as_dict(result: Result) -> dict[str, Any]:
+    """Return the JSON of a result, with the path of its image where it has no URL."""
+    found = result.as_dict()
+    return found if found["url"] else {**found, "image_path": result.row["image_path"]}
 
 
 def _vector(searcher: Searcher, options: SearchOptions) -> Vectors:
@@ -86,7 +94,7 @@ def _table(found: SearchResults) -> str:
         size = f"{row['width'] or '?'}x{row['height'] or '?'}"
         text = _printable(row["text"])
         lines.append(f"{result.similarity:>10.4f}  {result.id:>8}  {size:>11}  {text}"[:width])
-        lines.append(f"{'':35}{_printable(row['url'])}")
+        lines.append(f"{'':35}{_printable(row['url'] or row['image_path'])}")
     return "\n".join(lines)
 
 

@@ -9,10 +9,12 @@ import errno
 import os
 import resource
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from img2ds.core.failure import UsageError
@@ -47,8 +49,7 @@ class SearchParams:
     deduplicate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """One row. `similarity` is the cosine of the query and the row."""
 
     id: int
@@ -57,13 +58,16 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """Its JSON, as the command and the API give it."""
-        shown = {name: self.row[name] for name in ("width", "height", "license", "nsfw")}
+        row = self.row
         return {
             "id": self.id,
-            "url": self.row["url"],
-            "text": self.row["text"],
+            "url": row["url"],
+            "text": row["text"],
             "similarity": round(self.similarity, 4),
-            **shown,
+            "width": row["width"],
+            "height": row["height"],
+            "license": row["license"],
+            "nsfw": row["nsfw"],
         }
 
 
@@ -73,6 +77,26 @@ class SearchResults:
 
     results: list[Result]
     next_offset: int | None
+
+
+@dataclass(slots=True)
+class _Search:
+    """A search that is in progress.
+
+    Attributes:
+        count, setting: how many rows are looked at next, and how.
+        scores, ids: the rows looked at, best first.
+        places: positions in `ids` of those that may be shown.
+    """
+
+    vector: Vectors
+    params: SearchParams
+    count: int
+    setting: Setting
+    scores: Vectors = field(default_factory=lambda: np.empty(0, np.float32))
+    ids: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    places: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    done: bool = False
 
 
 class Searcher:
@@ -134,39 +158,88 @@ class Searcher:
         Raises:
             UsageError: there is no such index.
         """
+        return self.search_many([(vector, params)])[0]
+
+    def search_many(self, queries: Sequence[tuple[Vectors, SearchParams]]) -> list[SearchResults]:
+        """Search for each vector by its parameters, see `search`. Takes less time than one by one.
+
+        Raises:
+            UsageError: there is no such index.
+        """
+        searches = [self._begin(vector, params) for vector, params in queries]
+        while not all(search.done for search in searches):
+            self._examine_all([search for search in searches if not search.done])
+        return self._results(searches)
+
+    def search_first(
+        self, queries: Sequence[tuple[Vectors, SearchParams]]
+    ) -> list[SearchResults | None]:
+        """Search as `search_many` among few rows: None where filters leave too few of them."""
+        searches = [self._begin(vector, params) for vector, params in queries]
+        self._examine_all(searches)
+        found = iter(self._results([search for search in searches if search.done]))
+        return [next(found) if search.done else None for search in searches]
+
+    def _examine_all(self, searches: Sequence[_Search]) -> None:
+        groups: dict[tuple[str, int, Setting], list[_Search]] = {}
+        for search in searches:
+            key = (search.params.index, search.count, search.setting)
+            groups.setdefault(key, []).append(search)
+        for (index, count, setting), group in groups.items():
+            self._examine(group, index, count, setting)
+
+    def _begin(self, vector: Vectors, params: SearchParams) -> _Search:
         if params.index not in self.kinds:
             raise UsageError(f"there is no {params.index} index, only {self.kinds[0]}")
-        self._indices[params.index].set_threads(1)  # one query is too little work to be shared
-        need = params.offset + params.k + 1
         count = _MIN_CANDIDATES
-        while count < need:
+        while count < params.offset + params.k + 1:
             count *= _GROWTH
         setting = self.description.indices[params.index].setting
-        while True:
-            scores, ids, exhausted = self._candidates(params.index, vector, count, setting)
-            places = self._passed(ids, params)
-            if len(places) >= need or exhausted or count >= MAX_CANDIDATES:
-                break
-            count = min(count * _GROWTH, MAX_CANDIDATES)
-            setting = self._harder(params.index, setting)
-        end = params.offset + params.k
-        page = places[params.offset : end]
-        rows = self.metadata.rows(ids[page])
-        results = [
-            Result(int(ids[place]), min(float(scores[place]), 1.0), row)  # float16 rounds up
-            for place, row in zip(page, rows, strict=True)
-        ]
-        return SearchResults(results, end if len(places) > end else None)
+        return _Search(vector, params, count, setting)
 
-    def _candidates(
-        self, index: str, vector: Vectors, count: int, setting: Setting
-    ) -> tuple[Vectors, Ids, bool]:
-        """Up to `count` rows, best first; True when no row is left out."""
+    def _examine(self, group: list[_Search], index: str, count: int, setting: Setting) -> None:
+        """Look at the `count` best rows of each search; those that need more rows go on."""
+        ann = self._indices[index]
+        ann.set_threads(1)  # searches are too little work to be shared
         count = min(count, len(self))
-        query = np.ascontiguousarray(vector, np.float32)[np.newaxis]
-        scores, ids = nearest(self._indices[index], self._vectors[index], query, count, setting)
-        found = ids[0] >= 0
-        return scores[0][found], ids[0][found], count == len(self)
+        vectors = np.stack([search.vector for search in group]).astype(np.float32, copy=False)
+        scores, ids = nearest(ann, self._vectors[index], vectors, count, setting)
+        columns = self._filter_columns(group, ids)
+        for line, search in enumerate(group):
+            found = ids[line] >= 0
+            search.scores, search.ids = scores[line][found], ids[line][found]
+            mine = {name: values[line][found] for name, values in columns.items()}
+            search.places = self._passed(search, mine)
+            params = search.params
+            search.done = (
+                len(search.places) >= params.offset + params.k + 1
+                or count == len(self)
+                or count >= MAX_CANDIDATES
+            )
+            search.count = min(count * _GROWTH, MAX_CANDIDATES)
+            search.setting = self._harder(index, setting)
+
+    def _filter_columns(self, group: list[_Search], ids: Ids) -> dict[str, npt.NDArray[Any]]:
+        """The filter columns that any search of a group needs, each as `ids` [searches, rows]."""
+        names = {name for search in group for name in self._filters(search.params).columns}
+        rows = np.maximum(ids, 0).ravel()  # -1 stands for no row
+        return {name: self.metadata.column(rows, name).reshape(ids.shape) for name in names}
+
+    def _results(self, searches: Sequence[_Search]) -> list[SearchResults]:
+        """Read the rows of all pages at once."""
+        pages = []
+        for search in searches:
+            start, k = search.params.offset, search.params.k
+            pages.append(search.places[start : start + k])
+        ids = [search.ids[page] for search, page in zip(searches, pages, strict=True)]
+        rows = iter(self.metadata.rows(np.concatenate(ids) if ids else np.empty(0, np.int64)))
+        found = []
+        for search, page, mine in zip(searches, pages, ids, strict=True):
+            scores = np.minimum(search.scores[page], 1.0)  # float16 rounds up
+            results = list(map(Result, mine.tolist(), scores.tolist(), islice(rows, len(page))))
+            end = search.params.offset + search.params.k
+            found.append(SearchResults(results, end if len(search.places) > end else None))
+        return found
 
     def _harder(self, index: str, setting: Setting) -> Setting:
         """Search more lists, where a setting gives no more candidates than its lists hold."""
@@ -174,13 +247,18 @@ class Searcher:
             return setting
         return replace(setting, effort=setting.effort * _GROWTH)
 
-    def _passed(self, ids: Ids, params: SearchParams) -> Sequence[int]:
-        """Positions in `ids` of the rows that may be shown."""
-        filters = params.filters
-        if not self.description.tagged:
-            filters = replace(filters, safe=False)
-        columns = {name: self.metadata.column(ids, name) for name in filters.columns}
-        places = np.flatnonzero(filters.passed(columns, len(ids)))
+    def _filters(self, params: SearchParams) -> Filters:
+        """The filters that apply: without any tags, safe mode has no effect."""
+        if self.description.tagged:
+            return params.filters
+        return replace(params.filters, safe=False)
+
+    def _passed(
+        self, search: _Search, columns: dict[str, npt.NDArray[Any]]
+    ) -> npt.NDArray[np.int64]:
+        """Positions in `search.ids` of the rows that may be shown."""
+        params, ids = search.params, search.ids
+        places = np.flatnonzero(self._filters(params).passed(columns, len(ids)))
         if params.deduplicate:
             vectors = self._vectors[self._main_kind]
             blocks = (
@@ -188,7 +266,7 @@ class Searcher:
                 for start in range(0, len(places), _COMPARED_AT_ONCE)
             )
             places = places[without_near_duplicates(blocks, params.offset + params.k + 1)]
-        return [int(place) for place in places]
+        return places
 
 
 def _open_error(folder: str, error: Exception) -> str:

@@ -77,7 +77,7 @@ class VectorFiles:
         self._arrays: list[np.ndarray[Any, Any]] = [_mapped(path) for path in paths]
         counts = [len(array) for array in self._arrays]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        self.dimension = self._arrays[0].shape[1] if self._arrays else 0
+        self.dimension = next((array.shape[1] for array in self._arrays if len(array)), 0)
 
     def __len__(self) -> int:
         return int(self._starts[-1])

@@ -26,6 +26,7 @@ from laion.release.unique import UniquePairs
 #: Reasons for which a pair is not released.
 LOW_SIMILARITY = "low_similarity"
 NO_SIMILARITY = "no_similarity"
+NO_URL = "no_url"
 DUPLICATE = "duplicate"
 
 #: Seconds between two progress lines.
@@ -104,6 +105,16 @@ def above(table: pa.Table, threshold: float) -> tuple[Mask, Counter[str]]:
     return kept, Counter({reason: count for reason, count in dropped.items() if count})
 
 
+def _with_url(table: pa.Table, kept: Mask, dropped: Counter[str]) -> Mask:
+    """Return `kept` without rows that have no URL, which are counted."""
+    urls = pc.fill_null(table.column("url").cast(pa.string()), "")
+    known = np.asarray(pc.not_equal(urls, ""))
+    if missing := int((kept & ~known).sum()):
+        dropped[NO_URL] = missing
+    with_url: Mask = kept & known
+    return with_url
+
+
 def plan_release(
     shards: Sequence[EmbeddingShard],
     threshold: float,
@@ -161,6 +172,7 @@ def _scan(
         for number, shard in enumerate(shards):
             table = shard.table(["url", "caption", "similarity"])
             kept, dropped = above(table, threshold)
+            kept = _with_url(table, kept, dropped)
             chosen = table.select(["url", "caption"]).filter(pa.array(kept))
             digests = pair_digests(*(column.to_pylist() for column in chosen.columns))
             unique.add(place + np.flatnonzero(kept).astype(np.uint64), digests)

@@ -47,7 +47,10 @@ class ReleaseOptions(StageOptions):
     """The flags of `laion release`."""
 
     input: str = flag(
-        MISSING, "str", "a folder that laion tag, laion crawl or laion score wrote", identity=False
+        MISSING,
+        "str",
+        "a folder that laion tag, crawl or score, or clip-retrieval wrote",
+        identity=False,
     )
     threshold: float = flag(0.3, "float", "least similarity of a pair that is released")
     rows_per_part: int = flag(
@@ -130,10 +133,11 @@ def make_shard(task: ReleaseTask, shard: ShardOutput) -> None:
     """Write one shard of the release, a scored shard after the other."""
     pieces = [(piece, piece.mask()) for piece in task.pieces]
     rows = sum(int(mask.sum()) for _, mask in pieces)
-    first = pieces[0][0].shard
+    # An empty array need not have the width of the others.
+    like = next((piece.shard for piece, _ in pieces if piece.rows), pieces[0][0].shard)
     schema = unified_schema([piece.shard.schema() for piece, _ in pieces])
     arrays = {
-        kind: NpyWriter(shard.path(kind.format(shard.name)), rows, first.embeddings(kind))
+        kind: NpyWriter(shard.path(kind.format(shard.name)), rows, like.embeddings(kind))
         for kind in (IMAGES, TEXTS)
     }
     with (

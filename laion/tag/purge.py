@@ -29,7 +29,7 @@ from img2ds.core.naming import (
 from img2ds.core.sample import FileRecord
 from img2ds.engine.build import BuildSpec, open_build
 from img2ds.engine.manifest import follow_sizes, read_segments
-from img2ds.engine.marker import load_marker, record_purge
+from img2ds.engine.marker import load_marker, marker_names, record_purge
 from img2ds.engine.run_report import RunReport
 from img2ds.engine.shard_output import DIGITS
 from img2ds.report.console import Labels
@@ -56,11 +56,12 @@ class ImageShards:
 
 @dataclass(frozen=True, slots=True)
 class PurgeTask:
-    """A scored shard whose dropped rows are to be removed."""
+    """A scored shard whose dropped rows are to be removed; `left` rows of it are tagged."""
 
     shard_id: int
     scored: EmbeddingShard
     tagged: EmbeddingShard
+    left: int
 
 
 @dataclass(slots=True)
@@ -82,16 +83,40 @@ def open_shards(path: str) -> ImageShards:
     """Open the folder of the shards that were scored.
 
     Raises:
-        UsageError: it is not a folder of webdataset shards that img2ds made.
+        UsageError: it is not a folder of webdataset shards that img2ds or img2dataset made.
     """
     folder = OutputFolder.open(path)
     options = options_of(folder)
-    if options.get("output_format") != "webdataset":
-        raise UsageError(
-            f"--shards {path} is not a folder of webdataset shards: give the one that laion "
-            "download wrote"
-        )
-    return ImageShards(folder, options["number_sample_per_shard"], options["oom_shard_count"])
+    if options.get("output_format") == "webdataset":
+        return ImageShards(folder, options["number_sample_per_shard"], options["oom_shard_count"])
+    if not options and (shards := _by_img2dataset(folder)) is not None:
+        return shards
+    raise UsageError(
+        f"--shards {path} is not a folder of webdataset shards: give the one that laion download "
+        "wrote"
+    )
+
+
+def _by_img2dataset(folder: OutputFolder) -> ImageShards | None:
+    """Return the shards of a folder without a manifest, named as a key and its tar tell.
+
+    None where there are no shards with a table, a tar and keys that begin with its name.
+    """
+    names = set(folder.names())
+    for marker in marker_names(names):
+        name = marker.removesuffix(STATS_SUFFIX)
+        if not {f"{name}.tar", f"{name}.parquet"} <= names:
+            continue
+        try:
+            keys = pq.read_table(open_seekable(f"{folder.path}/{name}.parquet"), columns=["key"])
+        except (OSError, pa.ArrowException, UsageError):
+            return None
+        if keys.num_rows:
+            key = str(keys["key"][0])
+            rows = 10 ** max(len(key) - len(name), 0)
+            right = key.isdigit() and parse_key(key, rows)[0] == int(name)
+            return ImageShards(folder, rows, len(name)) if right else None
+    return None
 
 
 def pending(shards: Sequence[EmbeddingShard], tagged: OutputFolder) -> list[PurgeTask]:
@@ -107,11 +132,8 @@ def pending(shards: Sequence[EmbeddingShard], tagged: OutputFolder) -> list[Purg
         # A folder that clip-retrieval wrote has no commit markers.
         there = _successes(scored, shard.number) if shard.number in committed else shard.rows()
         if there != kept:
-            tasks.append(
-                PurgeTask(
-                    shard.number, shard, EmbeddingShard(tagged.path, shard_name(place, DIGITS))
-                )
-            )
+            source = EmbeddingShard(tagged.path, shard_name(place, DIGITS))
+            tasks.append(PurgeTask(shard.number, shard, source, kept))
     return tasks
 
 
@@ -169,7 +191,10 @@ class Purger:
 
     def _purge(self, task: PurgeTask, counts: Counts) -> None:
         table = task.scored.table()
-        kept = pc.is_in(table["key"], task.tagged.table(["key"])["key"].combine_chunks())
+        left = pa.array([], pa.string())
+        if task.left:  # without any the tagged shard has no files
+            left = task.tagged.table(["key"])["key"].combine_chunks()
+        kept = pc.is_in(table["key"], left)
         gone = table.filter(pc.invert(kept))["key"].to_pylist()
         if gone and self.shards is not None:
             by_shard: dict[int, list[str]] = defaultdict(list)

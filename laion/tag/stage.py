@@ -6,6 +6,7 @@ The prompts are embedded once, in the parent; workers need numpy alone.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -80,7 +81,7 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
     Raises:
         UsageError: something about it cannot work; nothing was done.
     """
-    scored = open_embedding_folder(options.input)
+    scored = open_embedding_folder(options.input, ("caption",))
     prompts = load_prompts(options.prompts)
     model, pretrained = _model(options, scored)
     options = replace(options, model=model, pretrained=pretrained)
@@ -91,7 +92,7 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
 
         embed = Embedder(fetch(ModelSpec(model, pretrained)), device="cpu").texts
     rules = make_rules(prompts, embed, options.classifier)
-    _check_dim(rules, scored.shards[0])
+    _check_dim(rules, scored.shards)
     spec = StageSpec(
         stage="tag",
         options=options,
@@ -142,6 +143,11 @@ def _model(options: TagOptions, scored: EmbeddingFolder) -> tuple[str, str | Non
 
 
 def _shards(options: TagOptions, scored: EmbeddingFolder) -> ImageShards:
+    if "key" not in scored.shards[0].schema().names:
+        raise UsageError(
+            f"--purge finds pairs by their key, and {options.input} has no column key: embed "
+            "shards that have it in their metadata"
+        )
     path = options.shards or scored.made_from
     if path is None:
         raise UsageError(
@@ -151,9 +157,15 @@ def _shards(options: TagOptions, scored: EmbeddingFolder) -> ImageShards:
     return open_shards(path)
 
 
-def _check_dim(rules: TagRules, shard: EmbeddingShard) -> None:
-    dim = shard.embeddings(IMAGES).shape[1]
-    if dim != rules.dim:
+def _check_dim(rules: TagRules, shards: Sequence[EmbeddingShard]) -> None:
+    """Raise UsageError unless the first shard with pairs has embeddings of the model's length."""
+    for shard in shards:
+        rows, dim = shard.embeddings(IMAGES).shape
+        shard.embeddings(TEXTS)  # raises where it is missing; the filter looks at both
+        if not rows:  # an empty array may have any width
+            continue
+        if dim == rules.dim:
+            return
         raise UsageError(
             f"{shard.path(IMAGES)} has embeddings of {dim} numbers, the model's have {rules.dim}: "
             "name the model that scored it"

@@ -3,49 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from laion.web.middleware import (
-    AllowedHosts,
-    RateLimit,
-    SameSite,
-    SecurityHeaders,
-    error_response,
-)
+from laion.web.batch_queue import Overloaded
+from laion.web.client_address import TrustedProxies
+from laion.web.client_limits import RateLimit, RequestsAtOnce
+from laion.web.error_response import error_response
+from laion.web.middleware import AllowedHosts, ForwardedFor, SameSite, SecurityHeaders
+from laion.web.page_files import PageFiles
 from laion.web.routes import Api
 from laion.web.service import Service
 
-STATIC = Path(__file__).parent / "static"
 
+@dataclass(frozen=True, slots=True)
+class AppLimits:
+    """What clients may do.
 
-def build_app(
-    service: Service, max_upload: int, rate_limit: int, hosts: Sequence[str] = ()
-) -> ASGIApp:
-    """Build the application.
-
-    Args:
-        max_upload: bytes of an uploaded image, at most.
+    Attributes:
+        max_upload: bytes of an uploaded image.
         rate_limit: searches a minute for each client; 0 for no limit.
+        requests: of each client at once.
         hosts: names of this server, besides addresses and localhost.
+        proxies: addresses and networks whose X-Forwarded-For is believed.
     """
+
+    max_upload: int
+    rate_limit: int
+    requests: int = 256
+    hosts: Sequence[str] = ()
+    proxies: Sequence[str] = ()
+
+
+def build_app(service: Service, limits: AppLimits) -> ASGIApp:
+    """Build the application. Raises UsageError: `limits.proxies` are not addresses."""
+    page = PageFiles()
     app = Starlette(
         routes=[
-            Route("/", _page),
-            Mount("/static", StaticFiles(directory=STATIC)),
-            *api_routes(Api(service, max_upload)),
+            Route("/", page.index),
+            Route("/static/{name}", page.file),
+            *api_routes(Api(service, limits.max_upload)),
         ],
-        exception_handlers={HTTPException: _http_error, Exception: _internal_error},
+        exception_handlers={
+            HTTPException: _http_error,
+            Overloaded: _overloaded,
+            Exception: _internal_error,
+        },
     )
-    limited = RateLimit(app, rate_limit)
-    return SecurityHeaders(AllowedHosts(SameSite(limited), hosts))
+    limited = RateLimit(RequestsAtOnce(app, limits.requests), limits.rate_limit)
+    known = ForwardedFor(limited, TrustedProxies(limits.proxies))
+    return SecurityHeaders(AllowedHosts(SameSite(known), limits.hosts))
 
 
 def api_routes(api: Api) -> list[Route]:
@@ -59,15 +72,16 @@ def api_routes(api: Api) -> list[Route]:
     ]
 
 
-async def _page(request: Request) -> Response:
-    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
-
-
 async def _http_error(request: Request, raised: Exception) -> Response:
     assert isinstance(raised, HTTPException)
     response = error_response(raised.status_code, raised.detail)
     response.headers.update(raised.headers or {})
     return response
+
+
+async def _overloaded(request: Request, raised: Exception) -> Response:
+    assert isinstance(raised, Overloaded)
+    return error_response(503, f"the server is busy: {raised}", raised.retry_after)
 
 
 async def _internal_error(request: Request, raised: Exception) -> Response:

@@ -81,6 +81,7 @@ _ERRORS = {
     "400": _json("Error", "The request is invalid; the message gives the reason."),
     "403": _json("Error", "The request came from a page of another site."),
     "429": _json("Error", "Too many searches; wait for the seconds in Retry-After."),
+    "503": _json("Error", "The server is busy; wait for the seconds in Retry-After."),
 }
 _NOT_FOUND = {"404": _json("Error", "There is no such row, or its image is not stored here.")}
 

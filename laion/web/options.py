@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
 
-from img2ds.config.flags import at_least, flag
+from img2ds.config.flags import at_least, flag, positive
 from img2ds.core.failure import UsageError
 from laion.knn.query_image import MAX_BYTES, MAX_PIXELS
+from laion.web.client_address import TrustedProxies
+
+#: The addresses of a proxy on this machine.
+LOOPBACK = ("127.0.0.0/8", "::1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +32,18 @@ class ServeOptions:
         (), "list",
         "host names of this server, besides localhost and this machine's; * for any",
     )  # fmt: skip
-    behind_proxy: bool = flag(
-        False, "bool", "take client addresses from X-Forwarded-For of a proxy on this machine"
+    trusted_proxy: tuple[str, ...] = flag(
+        (), "list",
+        "addresses or networks of proxies, such as 10.0.0.0/8, to take client addresses from in "
+        "X-Forwarded-For",
+    )  # fmt: skip
+    behind_proxy: bool = flag(False, "bool", "the same as --trusted_proxy 127.0.0.0/8,::1")
+    max_connections: int = flag(1024, "int", "connections at once")
+    max_client_connections: int = flag(
+        256, "int", "connections, and requests at once, of one client address"
+    )
+    max_decode_time: float = flag(
+        5.0, "float", "seconds of CPU that decoding an image to search by may take"
     )
     allow_private_addresses: bool = flag(
         False, "bool", "let image URLs reach loopback, private and link-local addresses"
@@ -43,3 +57,12 @@ class ServeOptions:
         at_least("rate_limit", self.rate_limit, 0)
         at_least("max_upload_bytes", self.max_upload_bytes, 1)
         at_least("max_pixels", self.max_pixels, 1)
+        at_least("max_connections", self.max_connections, 1)
+        at_least("max_client_connections", self.max_client_connections, 1)
+        positive("max_decode_time", self.max_decode_time)
+        TrustedProxies(self.trusted_proxy)
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Addresses and networks of all trusted proxies."""
+        return (*self.trusted_proxy, *(LOOPBACK if self.behind_proxy else ()))

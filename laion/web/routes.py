@@ -1,13 +1,9 @@
-"""The request handlers of the API: parse, answer in a thread, respond. Client errors become 4xx."""
+"""The request handlers of the API: parse, answer, respond. Client errors become 4xx."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import TypeVar
-
 import anyio
-from anyio import CapacityLimiter, to_thread
+import orjson
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -17,6 +13,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive
 
 from laion.knn.query_image import QueryImageError
+from laion.web.client_address import client_key
+from laion.web.client_limits import ClientSlots
 from laion.web.openapi import openapi_document
 from laion.web.parameters import BadRequest, SearchRequest, read_parameters
 from laion.web.service import Service
@@ -27,10 +25,8 @@ UPLOAD_TIME = 30.0
 #: Bytes of a multipart body besides the image: its boundary and headers.
 _MULTIPART_OVERHEAD = 4096
 
-#: Searches at once. Embedding is serialized anyway; further requests wait.
-_THREADS = 8
-
-T = TypeVar("T")
+#: Images to search by that are received, downloaded or decoded at once: in all, and of a client.
+MAX_IMAGES, MAX_CLIENT_IMAGES = 32, 8
 
 PARQUET = "application/vnd.apache.parquet"
 
@@ -45,22 +41,27 @@ class Api:
     def __init__(self, service: Service, max_upload: int) -> None:
         self._service = service
         self._max_upload = max_upload
-        self._document = openapi_document()
-        self._limiter: CapacityLimiter | None = None
+        self._document = orjson.dumps(openapi_document())
+        self._images = ClientSlots(MAX_IMAGES, MAX_CLIENT_IMAGES, "images to search by")
 
     async def search(self, request: Request) -> Response:
         """GET /api/search"""
-        return await self._respond(_parse(request, upload=False), None)
+        search = _parse(request, upload=False)
+        if search.image_url is None:
+            return await self._respond(request, search, None)
+        with self._images.hold(client_key(request.scope)):
+            return await self._respond(request, search, None)
 
     async def search_by_upload(self, request: Request) -> Response:
         """POST /api/search"""
         search = _parse(request, upload=True)
-        try:
-            with anyio.fail_after(UPLOAD_TIME):
-                body = await self._upload(request)
-        except TimeoutError:
-            raise HTTPException(408, f"the upload took more than {UPLOAD_TIME:.0f} s") from None
-        return await self._respond(search, body)
+        with self._images.hold(client_key(request.scope)):
+            try:
+                with anyio.fail_after(UPLOAD_TIME):
+                    body = await self._upload(request)
+            except TimeoutError:
+                raise HTTPException(408, f"the upload took more than {UPLOAD_TIME:.0f} s") from None
+            return await self._respond(request, search, body)
 
     async def _upload(self, request: Request) -> bytes:
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -83,9 +84,11 @@ class Api:
             raise _too_large(self._max_upload)
         return body
 
-    async def _respond(self, search: SearchRequest, upload: bytes | None) -> Response:
+    async def _respond(
+        self, request: Request, search: SearchRequest, upload: bytes | None
+    ) -> Response:
         try:
-            answer = await self._in_thread(partial(self._service.search, search, upload))
+            body = await self._service.search(search, upload, client_key(request.scope))
         except BadRequest as error:
             raise HTTPException(400, str(error)) from None
         except QueryImageError as error:
@@ -94,15 +97,9 @@ class Api:
         except IndexError as error:
             raise HTTPException(404, str(error)) from None
         if search.format == "parquet":
-            table = await self._in_thread(partial(self._service.as_parquet, answer))
             disposition = 'attachment; filename="results.parquet"'
-            return Response(table, media_type=PARQUET, headers={"Content-Disposition": disposition})
-        return JSONResponse(self._service.as_json(answer), headers={"Cache-Control": "no-store"})
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        if self._limiter is None:
-            self._limiter = CapacityLimiter(_THREADS)
-        return await to_thread.run_sync(work, limiter=self._limiter)
+            return Response(body, media_type=PARQUET, headers={"Content-Disposition": disposition})
+        return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     async def image(self, request: Request) -> Response:
         """GET /api/picture/{id}"""
@@ -110,8 +107,8 @@ class Api:
         if not (text.isascii() and text.isdigit() and len(text) < 20):
             raise HTTPException(400, "the id of a row must be a whole number")
         try:
-            found = await to_thread.run_sync(self._service.image, int(text))
-        except (IndexError, OverflowError):
+            found = await self._service.image(int(text), client_key(request.scope))
+        except IndexError:
             found = None
         if found is None:
             raise HTTPException(404, f"there is no image of row {text} on this server")
@@ -129,7 +126,7 @@ class Api:
 
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json"""
-        return JSONResponse(self._document)
+        return Response(self._document, media_type="application/json")
 
 
 def _parse(request: Request, upload: bool) -> SearchRequest:

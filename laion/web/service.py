@@ -1,173 +1,187 @@
-"""Answers parsed requests: searches the index, embeds queries, reads images. Blocking."""
+"""Answers parsed requests: finds the vector of a query, searches the index, reads images."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from img2ds.config.options import NetworkOptions
 from img2ds.core.failure import Failure
 from img2ds.core.state import WORK
 from img2ds.image.sniff import sniff
-from laion.data.release_schema import RELEASE_SCHEMA, SAMPLE_ID
 from laion.knn.ann_index import Vectors
-from laion.knn.query_embedder import QueryEmbedder
-from laion.knn.query_image import check_image, fetch_image
-from laion.knn.searcher import Result, Searcher, SearchResults
+from laion.knn.searcher import Searcher, SearchParams, SearchResults
+from laion.web.answer import as_json, as_parquet
+from laion.web.batch_queue import BatchLimits, BatchQueue
 from laion.web.parameters import BadRequest, SearchRequest
+from laion.web.query_vectors import QueryVectors
 from laion.web.shard_images import ShardImages
 
-#: Queries whose vectors are cached, so that further pages need no embedding; 2 kB each.
-_CACHED_QUERIES = 1024
+#: Searches that one thread does at once.
+_BATCH = 32
 
-#: Columns of the release, and where a row's values are; `img2ds --url_col URL --caption_col TEXT`
-#: reads such tables.
-_SOURCES = {
-    "URL": "url", "TEXT": "text", "HEIGHT": "height", "WIDTH": "width", "LICENSE": "license",
-    "NSFW": "nsfw",
-}  # fmt: skip
+#: Searches that wait, at most: those that look at few rows, and the costly ones.
+_MAX_WAITING, _MAX_COSTLY = 1024, 64
+
+#: Threads that read images of results from disk, and images that one of them reads in turn.
+_READERS, _READ = 4, 8
+
+#: Last result of a page from which a search is costly: it reads and sends that many rows.
+_COSTLY_RESULTS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One page of results, whether unsafe rows were left out, and the search's duration."""
+class _Search:
+    """A search for a vector or, without one, for the vector of the row `request.id`."""
 
-    found: SearchResults
-    safe: bool
-    took_ms: float
+    request: SearchRequest
+    vector: Vectors | None
+    started: float
 
 
 class Service:
-    """An open index, its model, and the images stored on this machine. Thread-safe.
+    """An open index, the vectors of queries, and the images stored on this machine.
 
     Args:
-        network: how images are fetched from URLs in queries.
-        max_pixels: of an image to search by, at most.
+        model: the name of the CLIP model.
+        threads: searches at once; each of them may be a batch.
     """
 
     def __init__(
         self,
         searcher: Searcher,
-        embedder: QueryEmbedder,
+        vectors: QueryVectors,
         images: ShardImages | None,
-        network: NetworkOptions,
-        max_pixels: int,
+        model: str,
+        threads: int = 1,
     ) -> None:
         self.searcher = searcher
-        self._embedder = embedder
+        self._vectors = vectors
         self._images = images
-        self._network = network
-        self._max_pixels = max_pixels
-        self._vectors: OrderedDict[tuple[str, str], Vectors] = OrderedDict()
-        self._lock = Lock()
+        self._model = model
+        self._quick: BatchQueue[_Search, bytes | None] = BatchQueue(
+            "search", self._answer_quickly, BatchLimits(threads, _BATCH, _MAX_WAITING)
+        )
+        # Costly searches have threads of their own, so that the others do not wait for them.
+        self._costly: BatchQueue[_Search, bytes] = BatchQueue(
+            "costly-search",
+            self._answer,
+            BatchLimits(max(1, threads // 2), batch=1, waiting=_MAX_COSTLY),
+        )
+        self._read: BatchQueue[int, tuple[bytes, str] | None] = BatchQueue(
+            "read-image", self._read_images, BatchLimits(_READERS, _READ, waiting=_MAX_WAITING)
+        )
 
-    def search(self, request: SearchRequest, upload: bytes | None) -> Answer:
-        """Search.
+    async def search(self, request: SearchRequest, upload: bytes | None, client: str) -> bytes:
+        """Return the body of an answer, in the format that is asked for.
 
         Raises:
             BadRequest: there is no such index.
             QueryImageError: the image to search by cannot be used.
             IndexError: there is no such row.
+            Overloaded: there are too many requests.
         """
         kinds = self.searcher.kinds
         if request.params.index not in kinds:
             raise BadRequest(f"there is no {request.params.index} index, only {kinds[0]}")
         started = time.perf_counter()
-        found = self.searcher.search(self._vector(request, upload), request.params)
-        safe = request.params.filters.safe and self.searcher.description.tagged
-        return Answer(found, safe, round(1000 * (time.perf_counter() - started), 1))
+        search = _Search(request, await self._vector(request, upload, client), started)
+        if not _is_costly(request.params):
+            body = await self._quick.submit(search, client)
+            if body is not None:
+                return body
+        return await self._costly.submit(search, client)
 
-    def _vector(self, request: SearchRequest, upload: bytes | None) -> Vectors:
+    async def _vector(
+        self, request: SearchRequest, upload: bytes | None, client: str
+    ) -> Vectors | None:
         if upload is not None:
-            name = ("upload", hashlib.sha256(upload).hexdigest())
-            return self._cached(name, lambda: self._embed_image(upload))
+            return await self._vectors.image(upload, client)
         if request.text is not None:
-            text = request.text.strip()
-            return self._cached(("text", text), lambda: self._embedder.embed_text(text))
+            return await self._vectors.text(request.text, client)
         if request.image_url is not None:
-            url = request.image_url.strip()
-            return self._cached(
-                ("url", url), lambda: self._embed_image(fetch_image(url, self._network))
-            )
-        assert request.id is not None
-        return self.searcher.vector(request.id)
+            return await self._vectors.url(request.image_url, client)
+        return None  # of a row, which is read from disk: not in the event loop
 
-    def _embed_image(self, body: bytes) -> Vectors:
-        check_image(body, self._max_pixels)
-        return self._embedder.embed_image(body)
+    def _answer(self, searches: Sequence[_Search]) -> list[bytes | Exception]:
+        return self._answers(searches, lambda queries: self.searcher.search_many(queries))
 
-    def _cached(self, name: tuple[str, str], embed: Callable[[], Vectors]) -> Vectors:
-        with self._lock:
-            if name in self._vectors:
-                self._vectors.move_to_end(name)
-                return self._vectors[name]
-        vector = embed()
-        with self._lock:
-            self._vectors[name] = vector
-            if len(self._vectors) > _CACHED_QUERIES:
-                self._vectors.popitem(last=False)
-        return vector
+    def _answer_quickly(self, searches: Sequence[_Search]) -> list[bytes | Exception | None]:
+        """Return None for searches whose filters leave too few of the first rows."""
+        answers: list[bytes | Exception | None] = []
+        answers += self._answers(searches, self.searcher.search_first)
+        return answers
 
-    def as_json(self, answer: Answer) -> dict[str, Any]:
-        """Build the JSON body of an answer."""
-        return {
-            "results": [self._result(result) for result in answer.found.results],
-            "next_offset": answer.found.next_offset,
-            "safe": answer.safe,
-            "took_ms": answer.took_ms,
-        }
+    def _answers(
+        self,
+        searches: Sequence[_Search],
+        search_many: Callable[[list[tuple[Vectors, SearchParams]]], list[Any]],
+    ) -> list[Any]:
+        vectors = [self._row_vector(search) for search in searches]
+        queries = [
+            (vector, search.request.params)
+            for vector, search in zip(vectors, searches, strict=True)
+            if not isinstance(vector, IndexError)
+        ]
+        found = iter(search_many(queries))
+        return [
+            vector if isinstance(vector, IndexError) else self._body(search, next(found))
+            for vector, search in zip(vectors, searches, strict=True)
+        ]
 
-    def _result(self, result: Result) -> dict[str, Any]:
-        is_here = self._images is not None and self._image_name(result.row) is not None
-        return {**result.as_dict(), "picture": f"/api/picture/{result.id}" if is_here else None}
+    def _row_vector(self, search: _Search) -> Vectors | IndexError:
+        if search.vector is not None:
+            return search.vector
+        assert search.request.id is not None
+        try:
+            return self.searcher.vector(search.request.id)
+        except IndexError as error:
+            return error
 
-    def as_parquet(self, answer: Answer) -> bytes:
-        """Build a table of the release's columns. A row without a sample ID gets its row number."""
-        rows = []
-        for result in answer.found.results:
-            row = result.row
-            values = {column: row[source] for column, source in _SOURCES.items()}
-            sample_id = result.id if row["sample_id"] is None else row["sample_id"]
-            rows.append({SAMPLE_ID: sample_id, **values, "similarity": result.similarity})
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, RELEASE_SCHEMA), sink)
-        data: bytes = sink.getvalue().to_pybytes()
-        return data
+    def _body(self, search: _Search, found: SearchResults | None) -> bytes | None:
+        if found is None:
+            return None
+        if search.request.format == "parquet":
+            return as_parquet(found)
+        safe = search.request.params.filters.safe and self.searcher.description.tagged
+        return as_json(found, safe, time.perf_counter() - search.started, self._has_image)
 
-    def image(self, row_id: int) -> tuple[bytes, str] | None:
-        """Read the image of a row, with its media type. Raises IndexError.
+    def _has_image(self, row: dict[str, Any]) -> bool:
+        return self._images is not None and _image_name(row) is not None
+
+    async def image(self, row_id: int, client: str) -> tuple[bytes, str] | None:
+        """Read the image of a row, with its media type.
 
         Returns:
             None when the image is not on this machine.
+
+        Raises:
+            IndexError: there is no such row.
+            Overloaded: there are too many requests.
         """
-        name = self._image_name(self.searcher.metadata.row(row_id))
+        if not 0 <= row_id < len(self.searcher):
+            raise IndexError(f"there is no row {row_id}")
+        return None if self._images is None else await self._read.submit(row_id, client)
+
+    def _read_images(self, rows: Sequence[int]) -> list[tuple[bytes, str] | Exception | None]:
+        names = self.searcher.metadata.rows(rows, ("key", "url"))
+        return [self._read_image(_image_name(row)) for row in names]
+
+    def _read_image(self, name: str | None) -> tuple[bytes, str] | None:
         if self._images is None or name is None:
             return None
         try:
             body = self._images.read(name)
         except OSError as error:
-            print(f"laion serve: image of row {row_id}: {error}", file=sys.stderr)
+            print(f"laion serve: image {name!r}: {error}", file=sys.stderr)
             return None
         header = sniff(body) if body else None
         if body is None or header is None or isinstance(header, Failure):
             return None
         return body, f"image/{header.format}"
-
-    @staticmethod
-    def _image_name(row: dict[str, Any]) -> str | None:
-        """The key of an image in its shard: see `open_shard_images`."""
-        name: str | None = row["url"] if row["key"] is None else row["key"]
-        return name
 
     def health(self) -> dict[str, Any]:
         """Describe what is served."""
@@ -176,9 +190,27 @@ class Service:
             "rows": len(self.searcher),
             "indices": list(self.searcher.kinds),
             # Paths on this machine are private.
-            "model": os.path.basename(self._embedder.model),
+            "model": os.path.basename(self._model),
             "tagged": self.searcher.description.tagged,
         }
+
+    def close(self) -> None:
+        """Answer no more, and end the processes that decode."""
+        self._quick.close()
+        self._costly.close()
+        self._read.close()
+        self._vectors.close()
+
+
+def _is_costly(params: SearchParams) -> bool:
+    """Whether a search compares, reads or sends many rows."""
+    return params.deduplicate or params.offset + params.k > _COSTLY_RESULTS
+
+
+def _image_name(row: dict[str, Any]) -> str | None:
+    """The key of an image in its shard: see `open_shard_images`."""
+    name: str | None = row["url"] if row["key"] is None else row["key"]
+    return name
 
 
 def open_shard_images(

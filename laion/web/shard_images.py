@@ -58,11 +58,13 @@ class ShardImages:
         if not tars:
             require_tars(folder)
             raise UsageError(f"--shards: the folder '{folder}' has no .tar files")
-        self._shards = []
+        self._shards: list[_Shard] = []
         for number, path in enumerate(tars, 1):
             stem = os.path.basename(path).removesuffix(".tar")
             self._shards.append(_Shard(path, stem, _table(path, cache, by_url)))
             report(number, len(tars))
+        self._by_stem = {shard.stem: shard for shard in self._shards}
+        self._stem_lengths = sorted({len(stem) for stem in self._by_stem})
 
     def read(self, name: str) -> bytes | None:
         """Read the image with a key (or URL); None when no tar has it. Raises OSError."""
@@ -78,9 +80,10 @@ class ShardImages:
 
     def _by_likelihood(self, key: str) -> Iterator[_Shard]:
         """All shards; first those whose number the key begins with, as img2ds's keys do."""
-        first = [shard for shard in self._shards if key.startswith(shard.stem)]
+        stems = {key[:length] for length in self._stem_lengths}
+        first = [self._by_stem[stem] for stem in stems if stem in self._by_stem]
         yield from first
-        yield from (shard for shard in self._shards if shard not in first)
+        yield from (shard for shard in self._shards if shard.stem not in stems)
 
 
 def _hashed(name: str) -> np.uint64:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import gc
+import resource
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from img2ds.core.failure import UsageError
+from img2ds.engine.cores import usable_cores
 from laion.knn.query_embedder import QueryEmbedder
-from laion.knn.query_image import query_network
+from laion.knn.query_url import query_network
 from laion.knn.searcher import Searcher
+from laion.web.client_address import TrustedProxies
+from laion.web.connection_table import ConnectionLimits
 from laion.web.options import ServeOptions
 
-#: Connections at once; further ones get status 503.
-CONNECTIONS = 512
+if TYPE_CHECKING:
+    from laion.web.service import Service
+
+#: Open files besides connections: the index, shards that are read, images that are received.
+_OTHER_FILES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,45 +45,62 @@ def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Se
         UsageError: the index, the model, the shards or the port cannot be used.
     """
     try:
-        import uvicorn
-
-        from laion.web.app import build_app
-        from laion.web.service import Service, open_shard_images
+        from laion.web.app import AppLimits, build_app
+        from laion.web.guarded_protocol import ConnectionGuard, build_server
     except ModuleNotFoundError as error:
         raise UsageError(
             f"laion serve needs the package {error.name}: pip install 'img2ds[laion]'"
         ) from None
+    connections = allowed_connections(options.max_connections)
     searcher = Searcher(options.index)
-    images = None
-    if options.shards is not None:
-        images = open_shard_images(options.shards, searcher, _report)
     listener = _listen(options)
-    embedder = QueryEmbedder(searcher.description, options.model, options.pretrained)
-    network = query_network(options.max_upload_bytes, options.allow_private_addresses)
-    service = Service(searcher, embedder, images, network, options.max_pixels)
-    app = build_app(
-        service,
+    service = _service(options, searcher)
+    limits = AppLimits(
         options.max_upload_bytes,
         options.rate_limit,
+        options.max_client_connections,
         (options.host, *options.allowed_hosts),
+        options.proxies,
     )
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=options.behind_proxy,
-        forwarded_allow_ips="127.0.0.1",
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=3,
+    guard = ConnectionGuard(
+        ConnectionLimits(connections, options.max_client_connections),
+        TrustedProxies(options.proxies),
     )
     shown = f"[{options.host}]" if ":" in options.host else options.host
     address = f"http://{shown}:{listener.getsockname()[1]}"
     kinds = " and ".join(searcher.kinds)
     print(f"{len(searcher):,} rows, {kinds} index: {address} (Ctrl-C to stop)", flush=True)
-    with listener:
-        _serve(uvicorn.Server(config), listener, address, ready)
+    # What is loaded stays: collecting garbage takes a hundredth of the time without looking at it.
+    gc.collect()
+    gc.freeze()
+    with listener, closing(service):
+        _serve(build_server(build_app(service, limits), guard), listener, address, ready)
     return ServeResult()
+
+
+def _service(options: ServeOptions, searcher: Searcher) -> Service:
+    """Open the images, load the model, and start a process that decodes.
+
+    One core is left to the event loop. Decoders may use half of them: their priority is low.
+    """
+    from laion.web.decoder_pool import DecoderPool
+    from laion.web.decoder_process import DecodeLimits
+    from laion.web.query_vectors import QueryVectors
+    from laion.web.service import Service, open_shard_images
+
+    images = None
+    if options.shards is not None:
+        images = open_shard_images(options.shards, searcher, _report)
+    cores = usable_cores()
+    embedder = QueryEmbedder(
+        searcher.description, options.model, options.pretrained, max(1, cores - 1)
+    )
+    limits = DecodeLimits(options.max_pixels, options.max_decode_time)
+    decoders = DecoderPool(embedder.preprocess, limits, max(1, cores // 2))
+    decoders.start()
+    network = query_network(options.max_upload_bytes, options.allow_private_addresses)
+    vectors = QueryVectors(embedder, decoders, network)
+    return Service(searcher, vectors, images, embedder.model, max(1, cores - 1))
 
 
 def _serve(
@@ -98,6 +124,28 @@ def _listen(options: ServeOptions) -> socket.socket:
         raise UsageError(
             f"cannot listen on {options.host} port {options.port} ({reason}): choose another --port"
         ) from None
+
+
+def allowed_connections(wanted: int) -> int:
+    """Raise the limit of open files; return how many of the wanted connections it allows.
+
+    Raises:
+        UsageError: it allows none.
+    """
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    if limit == resource.RLIM_INFINITY or wanted <= limit - _OTHER_FILES:
+        return wanted
+    hint = f"raise the limit with `ulimit -n {wanted + _OTHER_FILES}`"
+    if limit <= _OTHER_FILES:
+        raise UsageError(f"this process may open {limit} files only: {hint}")
+    allowed = limit - _OTHER_FILES
+    print(
+        f"laion serve: note: {allowed} connections at once instead of {wanted}, because this "
+        f"process may open {limit} files: {hint}",
+        file=sys.stderr,
+    )
+    return allowed
 
 
 def _report(done: int, count: int) -> None:

@@ -242,9 +242,20 @@ def bound(name: str) -> float:
     return bound_of(world, make_rows(world, 1500), 2).seconds
 
 
-def test_the_bound_of_a_lossy_line_is_that_of_its_slowest_connection() -> None:
-    """A SYN or its answer is lost once in 10, 5 and 5 times; there are 600 connections."""
-    assert (bound("loss-5"), bound("loss-10"), bound("syn-loss-20")) == (3.0, 7.0, 7.0)
+@pytest.mark.parametrize(
+    ("name", "slowest_syn"), [("loss-5", 3.0), ("loss-10", 7.0), ("syn-loss-20", 7.0)]
+)
+def test_the_bound_of_a_lossy_line_is_its_slowest_row(name: str, slowest_syn: float) -> None:
+    """A SYN or its answer is lost once in 10, 5 and 5 times; there are 600 connections.
+
+    Rows that start late, and data that is lost as well, make it more.
+    """
+    world = WORLDS[name]
+    bound = bound_of(world, make_rows(world, 1500), 2)
+    at_once, in_turn = bound.total(0.0), bound.total(3.0)
+    assert 0.7 * slowest_syn < at_once < 1.5 * slowest_syn
+    assert at_once < in_turn < at_once + 3.0
+    assert bound.strictest(3.0) == "retransmissions"
 
 
 def test_the_bound_of_a_cold_resolver_is_that_of_its_last_name() -> None:

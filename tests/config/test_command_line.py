@@ -80,9 +80,47 @@ def test_mistakes(arguments: list[str], message: str) -> None:
     assert str(caught.value) == message
 
 
-def test_a_command_suggests_what_an_argument_may_have_meant() -> None:
-    with pytest.raises(UsageError, match=r"unexpected argument 'x'; did you mean --name x\?"):
-        read_arguments(COMMAND, ["x"], lambda argument: f"did you mean --name {argument}?")
+PLACED = Flags("tool", COMMAND.fields, COMMAND.aliases, ("name", "notes", "k", "files"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        (["x"], {"name": "x"}),
+        (["-"], {"name": "-"}),
+        (["x", "y", "3"], {"name": "x", "notes": "y", "k": "3"}),
+        (["--notes", "y", "x", "3"], {"name": "x", "notes": "y", "k": "3"}),
+        (["x", "--fast", "-k", "3", "--nofast"], "--fast is given twice"),
+        (["x", "-f", "a"], {"name": "x", "files": "a"}),
+        (["x", "--f=a"], {"name": "x", "files": "a"}),
+        (["-name", "x", "-nofast"], {"name": "x", "fast": False}),
+        (["-name=x", "-no-cache"], {"name": "x", "no_cache": True}),
+        (["-n", "x"], "-n can be short for --name or --notes: write the flag out"),
+        (["--files", "[a,b]", "x"], {"name": "x", "files": "[a,b]"}),
+        (["--files", "[a,", "b]"], {"files": ["[a,", "b]"]}),
+        (["'x'", "--notes", '"a b"'], {"name": "x", "notes": "a b"}),
+        (["'x", "--notes", "it's"], {"name": "'x", "notes": "it's"}),
+        (["--name", "-x", "--notes", "-k"], "--notes needs a value: --notes VALUE"),
+        (["x", "--fast", "-x"], "unknown flag --x; tool --help lists the flags"),
+        (["a", "b", "1", "[]", "c"], "unexpected argument 'c'; tool --help lists the flags"),
+        (["a", "b", "--k", "1", "[]", "c"], "unexpected argument 'c'; tool --help lists the flags"),
+    ],
+)  # fmt: skip
+def test_flags_by_position_and_by_letter(
+    arguments: list[str], values: dict[str, Any] | str
+) -> None:
+    if isinstance(values, str):
+        with pytest.raises(UsageError) as caught:
+            read_arguments(PLACED, arguments)
+        assert str(caught.value) == values
+    else:
+        assert read_arguments(PLACED, arguments) == values
+
+
+def test_positions_can_be_checked() -> None:
+    seen: dict[str, str] = {}
+    read_arguments(PLACED, ["--name", "x", "y", "3"], seen.__setitem__)
+    assert seen == {"notes": "y", "k": "3"}
 
 
 def test_help_lines_are_aligned_and_wrapped() -> None:

@@ -38,7 +38,8 @@ DEFAULTS: dict[str, Any] = {
     "disallowed_header_directives": ("noai", "noimageai", "noindex", "noimageindex"),
     "ignore_ssl_certificate": False, "enable_wandb": False, "wandb_project": "img2dataset",
     "max_time": 60, "max_image_bytes": 50_000_000, "min_image_bytes": 0,
-    "max_decoded_pixels": 89_478_484, "max_redirects": 5, "user_agent": None, "headers": {},
+    "max_decoded_pixels": 89_478_484, "max_decode_memory": 512_000_000, "max_redirects": 5,
+    "user_agent": None, "headers": {},
     "dns_servers": (), "connect_to": (), "ca_bundle": None, "allow_private_addresses": False,
     "fetcher": "trio", "max_rows": None, "dry_run": False, "max_runtime": None,
 }  # fmt: skip
@@ -137,6 +138,12 @@ class Mode(Enum):
     NO = "no"
 
 
+class Size(Enum):
+    """As img2dataset's ResizeMode."""
+
+    border = 3
+
+
 @pytest.mark.parametrize(
     ("name", "given", "value"),
     [
@@ -161,6 +168,12 @@ class Mode(Enum):
         ("save_additional_columns", '("ab")', ("ab",)),
         ("save_additional_columns", "", ()), ("save_additional_columns", "[]", ()),
         ("save_additional_columns", None, ()), ("save_additional_columns", "None", ()),
+        ("disallowed_header_directives", None, ("noai", "noimageai", "noindex", "noimageindex")),
+        ("disallowed_header_directives", "None", ("noai", "noimageai", "noindex", "noimageindex")),
+        ("image_formats", None, IMAGE_FORMATS),
+        ("upscale_interpolation", "BICUBIC", "bicubic"), ("encode_format", "JPG", "jpg"),
+        ("downscale_interpolation", "bilinear", "bilinear"), ("resize_mode", Size.border, "border"),
+        ("encode_quality", 0, 0),
         ("disallowed_header_directives", "[]", ()), ("disallowed_header_directives", [], ()),
         ("verify_hash", '["md5", "md5"]', ("md5", "md5")),
         ("headers", '{"Referer": "https://example.org/"}', {"Referer": "https://example.org/"}),
@@ -222,7 +235,8 @@ def test_choices_that_there_are_not(name: str, given: str, words: str) -> None:
     ("name", "given"),
     [
         ("image_size", 0), ("min_image_size", -1), ("max_decoded_pixels", 0),
-        ("max_image_area", 0), ("max_aspect_ratio", 0.5), ("encode_quality", 0),
+        ("max_decode_memory", 0),
+        ("max_image_area", 0), ("max_aspect_ratio", 0.5), ("encode_quality", -1),
         ("encode_quality", 101), ("thread_count", 0), ("retries", -1), ("max_redirects", -1),
         ("per_host_concurrency", -1), ("per_host_rate", -1), ("per_host_rate", float("nan")),
         ("max_image_bytes", 0), ("timeout", 0), ("timeout", -1),
@@ -238,6 +252,19 @@ def test_choices_that_there_are_not(name: str, given: str, words: str) -> None:
 )  # fmt: skip
 def test_values_out_of_range_are_refused_by_name(name: str, given: Any) -> None:
     assert f"--{name}" in refusal(**{name: given})
+
+
+@pytest.mark.parametrize("size", [(1024, 768), [8, 8], "(1024, 1024)", None, 0, -1])
+def test_a_size_that_is_not_used_can_be_anything(size: Any) -> None:
+    for unused in ({"resize_mode": "no"}, {"disable_all_reencoding": True}):
+        made = options(image_size=size, **unused)
+        options(**unused, image_size=made.shard_identity()["image_size"])  # as from a manifest
+    assert refusal(image_size=size).startswith("--image_size ")
+
+
+def test_above_100_webp_is_lossless() -> None:
+    assert options(encode_format="webp", encode_quality=10**12).image.quality == 10**12
+    assert "at least 0 for webp" in refusal(encode_format="webp", encode_quality=-1)
 
 
 def test_png_has_levels_not_qualities() -> None:
@@ -312,12 +339,12 @@ def test_identities_are_those_of_earlier_versions() -> None:
         {
             "url_list": "u", "bbox_col": "b", "caption_col": "c", "max_image_area": 100,
             "verify_hash": "a,md5", "save_additional_columns": "a", "compute_hash": None,
-            "encode_format": "png",
+            "encode_format": "png", "max_decode_memory": "1GB",
         }
     ).shard_identity() == identity | {
         "save_additional_columns": ["a"], "verify_hash": ["a", "md5"], "encode_format": "png",
         "encode_quality": 6, "max_image_area": 100.0, "compute_hash": None, "captions": True,
-        "bbox_col": "b",
+        "bbox_col": "b", "max_decode_memory": 10**9,
     }  # fmt: skip
 
 

@@ -123,6 +123,7 @@ class Client:
     def _connected(self, now: float, began: float, epoch: int) -> None:
         totals = self.totals
         totals[Signal.CONNECTING] -= 1
+        totals[Signal.ESTABLISHED] += 1
         if now - began > 0.5:
             totals[Signal.OVERDUE] -= 1
             totals[Signal.ALL_RETRANSMITTED] += 1
@@ -133,6 +134,7 @@ class Client:
 
     def _close(self, now: float) -> None:
         self.totals[Signal.OPEN] -= 1
+        self.totals[Signal.ESTABLISHED] -= 1
         self._active -= 1
         self.ended.append(now)
         self._at(now + 0.03, lambda when: self._leave())

@@ -136,6 +136,24 @@ def test_a_level_that_was_too_low_is_left_soon() -> None:
     assert rows > 400
 
 
+def test_rows_that_take_long_are_taken_rows() -> None:
+    """On a full link a host takes 20 rows a second, of which few have ended when it refuses one."""
+    host, now = Host(), 1.0
+    ask(host, None, now)
+    ask(host, Refusal.RATE, now)
+    now = host.due(now)
+    fields, at = host.control.table.fields, host.control.table.at(host.place)
+    fields[at + Field.RATE] = 22.0
+    for number in range(200):
+        host.start(now)
+        now += 1 / 22
+        if not number % 4:
+            fields[at + Field.GROWN_AT] = now
+            host.accept(now - 0.1, now)
+    assert host.refuse(Refusal.RATE, now, now)
+    assert 18 < fields[at + Field.RATE] < 22
+
+
 @pytest.mark.parametrize("workers", [1, 8])
 def test_the_flags_hold_for_the_machine(workers: int) -> None:
     active = most = 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from img2ds.congestion.link_control import LinkControl
+from img2ds.congestion.link_control import SETTLING, LinkControl
 from img2ds.congestion.machine import CELL
 from img2ds.congestion.signals import SLOW_BODY, Signal
 
@@ -87,8 +88,46 @@ def test_a_link_that_gets_thinner_and_wide_again() -> None:
     link.run(30.0)
     assert link.control.window < 0.3 * wide
     link.rate = 12.5e6
-    link.run(60.0)
-    assert link.control.window > 0.5 * wide
+    link.windows.clear()
+    link.run(30.0)
+    assert max(link.windows) > 0.8 * wide
+
+
+def test_a_link_that_changes_all_the_time_is_full() -> None:
+    """That of a phone, for instance."""
+    link = Link(rate=2.5e6, size=200_000)
+    arrived = 0.0
+    for mbit in 10 * (20, 5, 1, 10):
+        link.rate = mbit * 125e3
+        arrived += 3 * link.run(3.0)
+    assert arrived > 0.96 * 10 * 3 * 36 * 125e3
+
+
+@pytest.mark.parametrize(
+    ("bodies", "throughput", "limited"), [(32, 0.85e6, False), (64, 0.3e6, True)]
+)
+def test_a_link_that_gets_thinner_after_a_cut_is_no_slow_server(
+    bodies: int, throughput: float, limited: bool
+) -> None:
+    """Fewer rows lower the throughput where each body arrives as fast as before, from a server."""
+    control, totals = LinkControl(512.0), np.zeros(CELL)
+    now = 0.0
+
+    def run(seconds: float, bodies: int, throughput: float) -> None:
+        nonlocal now
+        until = now + seconds
+        while now < until:
+            now += TICK
+            totals[Signal.REQUESTS] = totals[Signal.BODIES] = bodies
+            totals[Signal.BODY_BYTES] += TICK * throughput
+            totals[Signal.SLOW_BODIES] += 1
+            control.update(now, totals.copy())
+
+    run(3.0, 64, 1.7e6)
+    assert control.window == 32
+    run(SETTLING + 1, bodies, throughput)
+    assert control.limited == limited
+    assert (control.window < 64) == limited
 
 
 def test_a_very_thin_link_gets_few_rows() -> None:

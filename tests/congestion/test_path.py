@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import socket
 
 import trio
 
 from img2ds.congestion.machine import Machine
-from img2ds.congestion.path import FIRST_OVERDUE, OVERDUE_FACTOR, NetworkPath
+from img2ds.congestion.path import (
+    FIRST_OVERDUE,
+    MIN_ANSWER,
+    OVERDUE_FACTOR,
+    RETRANSMITTED_AFTER,
+    NetworkPath,
+)
 from img2ds.congestion.signals import Signal
 from tests.run_on_virtual_clock import run
 
@@ -48,5 +55,18 @@ def test_an_attempt_that_takes_much_longer_than_others_is_overdue() -> None:
         await connect(path, OVERDUE_FACTOR * ROUND_TRIP + 0.1)
         assert path.machine.cell[Signal.OVERDUE_CONNECTS] == 2
         assert path.machine.cell[Signal.OVERDUE] == 0
+
+    run(main)
+
+
+def test_the_time_of_two_syns_follows_the_round_trips() -> None:
+    async def main() -> None:
+        path = NetworkPath(Machine())
+        assert path.two_syns == math.inf
+        await connect(path, 0.03)
+        assert path.two_syns == RETRANSMITTED_AFTER + MIN_ANSWER
+        for _ in range(100):
+            await connect(path, ROUND_TRIP)
+        assert path.two_syns > RETRANSMITTED_AFTER + 2 * ROUND_TRIP
 
     run(main)

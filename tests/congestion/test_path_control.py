@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
+from img2ds.congestion.machine import CELL
+from img2ds.congestion.path_control import PathControl
+from img2ds.congestion.signals import Signal
 from tests.congestion.simulated_path import Client, Path
 
 #: Seconds of a connection in the simulation: a SYN's way, the response, the FIN's way.
@@ -20,6 +24,19 @@ def test_a_routers_table_is_kept_full_and_not_overrun(entries: int) -> None:
     assert client.run() < 1.3 * bound + 4  # what was sent too early comes back late
     assert client.rate_between(5.0, 0.9 * bound) > 0.85 * entries / HELD
     assert max(client.windows[100:]) < 1.5 * entries
+
+
+def test_the_end_of_an_outage_is_no_full_path() -> None:
+    """The SYNs of the probe that ended it were sent again in the outage."""
+    control, totals = PathControl(512.0), np.zeros(CELL)
+    control.update(0.0, totals.copy())
+    totals[Signal.RETRANSMITTED_CONNECTS] += 4
+    control.restart()
+    for tick in range(30, 70):  # the probe took three seconds
+        totals[Signal.OPEN] = 60
+        totals[Signal.CLEAN_CONNECTS] += 1
+        control.update(tick / 10, totals.copy())
+    assert not control.limited
 
 
 def test_a_limit_of_new_connections_is_used() -> None:

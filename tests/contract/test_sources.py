@@ -242,10 +242,22 @@ def test_names_tell_the_format(ending: str) -> None:
 def test_txt_with_columns_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     write_txt(path, example(3))
-    with pytest.raises(
-        UsageError, match=r"columns \(caption\) need csv, tsv, json, jsonl or parquet"
-    ):
-        open_source(str(path), "txt", InputOptions(url_list="x", caption_col="caption"))
+    with pytest.raises(UsageError, match=r"columns \(a\) need csv, tsv, json, jsonl or parquet"):
+        open_source(
+            str(path),
+            "txt",
+            InputOptions(url_list="x", caption_col="caption", save_additional_columns=("a",)),
+        )
+
+
+def test_captions_of_txt_are_null(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    write_txt(path, example(3))
+    options = InputOptions(url_list="x", caption_col="caption")
+    (rows,) = (rows for _, rows in open_source(str(path), "txt", options).shards(10))
+    assert isinstance(rows, pa.Table)
+    assert rows.column("caption").to_pylist() == [None] * 3
+    assert rows.column("url").null_count == 0
 
 
 @pytest.mark.parametrize(

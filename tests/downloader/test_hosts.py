@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -12,13 +13,15 @@ from img2ds.congestion.host_control import PAUSES, HostControl
 from img2ds.congestion.host_refusal import MAX_LAST_REFUSALS, MAX_REFUSALS, Refusal
 from img2ds.congestion.host_table import HostTable
 from img2ds.congestion.shared_file import make_run_token, remove_files
+from img2ds.congestion.silence_table import PLACES, WAYS, SilenceTable
 from img2ds.core.failure import Failure
 from img2ds.downloader.hosts import Hosts
 from img2ds.downloader.silence import (
     DEFERRED,
-    MAX_HOSTS,
+    MANY_ROWS,
     MAX_SHARING,
     MIN_PAUSE,
+    POLL_INTERVAL,
     REMEMBERED,
     WAKE_UP,
     Silences,
@@ -41,6 +44,7 @@ class Row:
     started: float = -1.0
     refusals: int = 0
     silences: int = 0
+    shares: int = 0
 
 
 def rows(count: int, host: str = "a") -> list[Row]:
@@ -383,8 +387,7 @@ def test_a_host_with_one_row_costs_two_waits() -> None:
         await trio.sleep_until(hosts.next_due)
         assert hosts.take() is row
         assert trio.current_time() == pytest.approx(began + WAKE_UP)
-        silent = hosts.record_silence(row)
-        assert (silent.number, silent.waits, silent.sharing) == (2, False, [])
+        assert hosts.record_silence(row) == (2, False)
 
     run(main)
 
@@ -419,11 +422,37 @@ def test_a_busy_host_that_falls_silent_is_asked_by_one_row_then() -> None:
         await trio.sleep(10)
         silents = [hosts.record_silence(row) for row in (first, second, third)]
         assert [(silent.number, silent.waits) for silent in silents] == [
-            (0, True), (0, True), (1, True),
+            (1, True), (1, True), (1, True),
         ]  # fmt: skip
         assert hosts.take() is None
         await trio.sleep_until(hosts.next_due)
         assert take_all(hosts) == [third]
+
+    run(main)
+
+
+@pytest.mark.parametrize(("waiting", "pause"), [(MANY_ROWS - 1, 0.0), (MANY_ROWS, DEFERRED)])
+def test_a_third_attempt_waits_where_many_rows_do(waiting: int, pause: float) -> None:
+    async def main() -> None:
+        hosts = make(first_limit=1, max_waiting=99)
+        first, second, *others = rows(1 + waiting)
+        assert hosts.admit(first)
+        assert not any(hosts.admit(row) for row in (second, *others))
+        await trio.sleep(10)
+        hosts.record_silence(first)
+        await trio.sleep(WAKE_UP - 10)
+        assert take_all(hosts) == [first]
+        hosts.record_silence(first)
+        hosts.leave(first)
+        assert take_all(hosts) == ([] if pause else [second])
+        if pause:
+            assert hosts.next_due == pytest.approx(trio.current_time() + pause)
+            await trio.sleep(pause)
+            assert take_all(hosts) == [second]
+        hosts.record_silence(second)
+        hosts.leave(second)
+        assert take_all(hosts) == others
+        assert {row.shares for row in others} == {3}
 
     run(main)
 
@@ -434,17 +463,110 @@ def test_new_rows_of_a_silent_host_wait_with_it() -> None:
         row = Row("a")
         hosts.admit(row)
         hosts.record_silence(row)
-        await trio.sleep(WAKE_UP)
-        assert hosts.take() is row
-        hosts.record_silence(row)
-        hosts.leave(row)
         late = Row("a", 1)
         assert not hosts.admit(late)
-        assert hosts.next_due == pytest.approx(trio.current_time() + DEFERRED)
-        await trio.sleep(DEFERRED)
-        assert hosts.take() is late
+        await trio.sleep(WAKE_UP)
+        assert hosts.take() is row
         assert not hosts.admit(Row("a", 2))
-        assert [row.number for row in hosts.record_silence(late).sharing] == [2]
+        assert hosts.take() is None
+
+    run(main)
+
+
+def test_a_silence_begins_where_the_network_was_not_to_blame() -> None:
+    async def main() -> None:
+        hosts = make(first_limit=1)
+        row = Row("a")
+        hosts.admit(row)
+        await trio.sleep(10)
+        hosts.record_silence(row, clear_for=4.0)
+        assert hosts.take() is None
+        assert hosts.next_due == pytest.approx(trio.current_time() + WAKE_UP - 4)
+
+    run(main)
+
+
+@contextlib.contextmanager
+def workers(count: int) -> Iterator[list[Hosts[Row]]]:
+    """The hosts of several workers of a machine."""
+    token = make_run_token()
+    tables = [HostTable(token, worker) for worker in range(count)]
+    silences = [SilenceTable(token) for _ in range(count)]
+    for table in tables:
+        table.clock = trio.current_time
+    try:
+        yield [
+            Hosts[Row](HostControl(table), 1, 99, silence)
+            for table, silence in zip(tables, silences, strict=True)
+        ]
+    finally:
+        for table, silence in zip(tables, silences, strict=True):
+            table.close()
+            silence.close()
+        remove_files(token)
+
+
+def test_a_silent_host_is_asked_by_one_row_of_the_machine() -> None:
+    """What one worker's row finds out holds for the rows of all workers."""
+
+    async def main() -> None:
+        with workers(2) as (one, other):
+            first, second = rows(2)
+            foreign = rows(3)
+            assert one.admit(first)
+            assert not one.admit(second)
+            await trio.sleep(10)
+            one.record_silence(first)
+            assert not any(other.admit(row) for row in foreign)
+            await trio.sleep(WAKE_UP - 10)
+            assert take_all(one) == [first]
+            assert take_all(other) == []
+            assert other.next_due <= trio.current_time() + POLL_INTERVAL
+            await trio.sleep(1)
+            one.record_silence(first)
+            one.leave(first)
+            assert take_all(one) == [second]
+            await trio.sleep(1)
+            assert take_all(other) == []
+            one.record_silence(second)
+            await trio.sleep(POLL_INTERVAL)
+            assert take_all(other) == foreign
+            assert {row.shares for row in foreign} == {3}
+
+    run(main)
+
+
+def test_attempts_at_the_same_time_are_one_silence() -> None:
+    async def main() -> None:
+        with workers(2) as (one, other):
+            first, second = rows(2)
+            assert one.admit(first)
+            await trio.sleep(1)
+            assert other.admit(second)
+            await trio.sleep(9)
+            assert one.record_silence(first) == (1, True)
+            await trio.sleep(1)
+            assert other.record_silence(second) == (1, True)
+            assert one.silences(first) == 1
+
+    run(main)
+
+
+def test_a_host_that_answers_a_worker_is_silent_for_none() -> None:
+    async def main() -> None:
+        with workers(2) as (one, other):
+            first, second = rows(2)
+            assert one.admit(first)
+            assert other.admit(second)
+            other.record_response(second)
+            one.record_silence(first)
+            assert one.silences(first) == 1
+            other.record_response(second)
+            await trio.sleep(WAKE_UP)
+            assert one.silences(first) == 0
+            assert take_all(one) == [first]
+
+    run(main)
 
     run(main)
 
@@ -468,16 +590,16 @@ def test_silences_are_forgotten_after_a_while() -> None:
 
 def test_a_row_may_take_longer_than_silences_are_remembered() -> None:
     """--timeout is the user's choice; the count goes on."""
-    silences = Silences()
+    silences = Silences(SilenceTable())
     assert [silences.add("a", now, now + 500) for now in (0, 1000, 2000)] == [1, 2, 3]
 
 
 def test_the_second_attempt_gives_a_host_time_to_wake_up() -> None:
-    silences = Silences()
-    silences.add("quick", 0.0, 2.0)
-    silences.add("slow", 0.0, 60.0)
-    assert silences.ask_at("quick") == WAKE_UP
-    assert silences.ask_at("slow") == 60.0 + MIN_PAUSE
+    silences = Silences(SilenceTable())
+    silences.add("quick", 1.0, 2.0)
+    silences.add("slow", 1.0, 60.0)
+    assert silences.ask_at("quick", 9.0) == 1.0 + WAKE_UP
+    assert silences.ask_at("slow", 9.0) == 60.0 + MIN_PAUSE
 
 
 def test_each_further_silence_is_shared_by_twice_as_many() -> None:
@@ -488,7 +610,11 @@ def test_each_further_silence_is_shared_by_twice_as_many() -> None:
 
 
 def test_no_more_than_a_fixed_number_of_silent_hosts_is_remembered() -> None:
-    silences = Silences()
-    for number in range(MAX_HOSTS + 1):
-        silences.add(str(number), 0.0, 1.0)
-    assert [silences.count(str(n)) for n in (0, 1, MAX_HOSTS)] == [0, 1, 1]
+    """Those whose silence is the longest ago go first, and nobody gets the silences of another."""
+    silences = Silences(SilenceTable())
+    for number in range(2 * PLACES):
+        silences.add(str(number), float(number + 1), float(number + 2))
+    counts = [silences.count(str(number)) for number in range(2 * PLACES)]
+    assert set(counts) == {0, 1}
+    assert counts[-WAYS:] == [1] * WAYS
+    assert sum(counts) <= PLACES

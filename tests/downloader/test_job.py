@@ -22,7 +22,7 @@ import webdataset as wds
 
 import img2ds
 from img2ds.core.failure import UsageError
-from img2ds.downloader.job import Report
+from img2ds.downloader.job import Report, describe
 from tests.server.encodings import png
 from tests.server.good_image import good_image
 from tests.server.photos import photo
@@ -441,6 +441,31 @@ def test_codecs_do_not_write_on_the_screen(tmp_path: Path) -> None:
         (tmp_path / "list.txt").write_text("http://h.example/photo/0.png\n")
         process = start(flags(address, tmp_path / "list.txt", tmp_path / "out"))
         _, errors = process.communicate()
-    assert process.returncode == 0
+    assert process.returncode == 3
     assert errors.splitlines()[0].startswith("shard 00000: ")
     assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("good", "least", "words"),
+    [
+        (0, 0, "no row succeeded"),
+        (1, 0, None),
+        (1, 0.5, "25.0 % succeeded, below --min_success 0.5"),
+        (2, 0.5, None),
+    ],
+)
+def test_too_few_successes_have_an_exit_code_of_their_own(
+    tmp_path: Path, good: int, least: float, words: str | None
+) -> None:
+    urls = [f"http://h.example/photo/{n}.jpg" for n in range(good)]
+    urls += [f"ftp://h.example/{n}.jpg" for n in range(4 - good)]
+    (tmp_path / "list.txt").write_text("\n".join(urls))
+    with Background() as address:
+        arguments = flags(address, tmp_path / "list.txt", tmp_path / "out", min_success=least)
+        report = img2ds.download(**arguments)
+        again = img2ds.download(**arguments)
+    assert (report.exit_code, report.shortfall) == (3 if words else 0, words)
+    if words:
+        assert f"{words} (exit code 3)" in describe(report)
+    assert again.exit_code == 0

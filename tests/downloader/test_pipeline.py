@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -15,7 +16,7 @@ from img2ds.congestion.machine import Machine
 from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.core.sample import Fetched
-from img2ds.downloader.pipeline import Pipeline
+from img2ds.downloader.pipeline import MIN_EVIDENCE, Pipeline
 from img2ds.downloader.renderer import Renderer
 from img2ds.downloader.shard import Shard
 from img2ds.downloader.silence import SHORT
@@ -122,10 +123,31 @@ def test_a_dead_host_with_one_row_costs_two_waits() -> None:
     assert len(fetcher.asked) == 2
 
 
+def test_the_wait_before_connecting_is_no_evidence_of_a_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A row that waited for its name in an outage connects after it."""
+    spans = []
+
+    def was_out(controller: Controller, started: float) -> bool:
+        spans.append(trio.current_time() - started)
+        return False
+
+    class Waiting(Fetcher):
+        async def fetch(self, url: str | None, context: FetchContext) -> Fetched | Failure:
+            async with context.connecting:
+                await trio.sleep(20)
+            return await super().fetch(url, context)
+
+    monkeypatch.setattr(Controller, "was_out", was_out)
+    download(Rows(["http://dead/"]), Waiting(lambda url, number: TIMED_OUT))
+    assert spans == pytest.approx([10, MIN_EVIDENCE])
+
+
 def test_retries_do_not_repeat_what_was_asked_for_others() -> None:
     rows = Rows([f"http://dead/{number}" for number in range(5)])
     fetcher = Fetcher(lambda url, number: TIMED_OUT)
-    assert download(rows, fetcher, retries=1) == pytest.approx(13 + 7 + 2 * SHORT)
+    assert download(rows, fetcher, retries=1) == pytest.approx(13 + 2 * SHORT)
     assert len(fetcher.asked) == 3
 
 
@@ -136,6 +158,16 @@ def test_a_name_server_that_times_out_is_not_the_hosts_silence() -> None:
     # The first row alone, then the others at once: nothing is shared.
     assert download(rows, fetcher) == pytest.approx(10 + 10)
     assert Counter(fetcher.asked) == dict.fromkeys(rows.urls, 1)
+
+
+def test_a_response_that_was_lost_is_asked_for_again_at_once() -> None:
+    """That uses no attempt, and no time but that until it was given up."""
+    lost = replace(failure(Reason.STALLED, "lost on the way"), shared=True)
+    rows = Rows(["http://lossy/0"])
+    fetcher = Fetcher(lambda url, number: lost if number == 1 else GONE)
+    assert download(rows, fetcher) == pytest.approx(2 * 10)  # of the test's fetcher
+    assert fetcher.asked == 2 * rows.urls
+    assert rows.ended[0] == GONE
 
 
 def test_rows_that_a_host_refuses_use_no_attempt() -> None:

@@ -6,9 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
+from img2ds.config.options import ImageOptions
+from img2ds.core.sample import Encoded
+from img2ds.downloader.renderer import SMALL, Renderer
+from img2ds.image.transform import InspectedImage, Transformer
 from tests.conftest import ROOT
 
 #: Renders an image that takes for ever, in the loop or in the thread.
@@ -28,6 +36,7 @@ Transformer.render = spin
 
 class Image:
     costly = sys.argv[1] == "thread"
+    memory = 0
 
 async def beat(one):
     while True:
@@ -53,3 +62,64 @@ def test_it_ends_after_the_time_limit(where: str) -> None:
         [sys.executable, "-c", SCRIPT, where], env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert process.returncode == -signal.SIGPROF
+
+
+class Rendering:
+    """Renders by waiting for the word, and notes what is rendered at the same time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now: list[Any] = []
+        self.seen: list[list[int]] = []
+        self.may_end = threading.Event()
+        main = threading.get_ident()
+
+        def render(_: Transformer, image: Any) -> Encoded:
+            self.now.append(image.memory)
+            self.seen.append(sorted(self.now))
+            if threading.get_ident() != main:
+                assert self.may_end.wait(60)
+            self.now.remove(image.memory)
+            return Encoded(b"", 1, 1, 1, 1, None)
+
+        monkeypatch.setattr(Transformer, "render", render)
+
+
+def image(memory: int, costly: bool = False) -> InspectedImage:
+    made: Any = type("Image", (), {"memory": memory, "costly": costly})()
+    checked: InspectedImage = made
+    return checked
+
+
+def test_images_keep_to_the_memory_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit beside the image in the thread waits for it, in order."""
+    rendering = Rendering(monkeypatch)
+    ended: list[int] = []
+
+    async def render(renderer: Renderer, one: InspectedImage) -> None:
+        await renderer.render(one)
+        ended.append(one.memory)
+
+    async def main() -> None:
+        renderer = Renderer(ImageOptions(max_decode_memory=10 * SMALL))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(render, renderer, image(8 * SMALL, costly=True))
+            await trio.testing.wait_all_tasks_blocked()
+            for memory in (5 * SMALL, 6 * SMALL, 7 * SMALL):  # more than wait for the thread
+                nursery.start_soon(render, renderer, image(memory))
+                await trio.testing.wait_all_tasks_blocked()
+            for memory in (SMALL, 2 * SMALL, 1):
+                nursery.start_soon(render, renderer, image(memory))
+                await trio.testing.wait_all_tasks_blocked()
+            assert ended == [SMALL, 2 * SMALL, 1]
+            rendering.may_end.set()
+
+    trio.run(main)
+    assert ended[3:] == [8 * SMALL, 5 * SMALL, 6 * SMALL, 7 * SMALL]
+    assert max(map(sum, rendering.seen)) <= 10 * SMALL
+
+
+def test_without_others_any_image_is_rendered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendering = Rendering(monkeypatch)
+    renderer = Renderer(ImageOptions(max_decode_memory=10 * SMALL))
+    trio.run(renderer.render, image(10 * SMALL))
+    assert rendering.seen == [[10 * SMALL]]

@@ -13,6 +13,7 @@ from img2ds.core.failure import Reason, UsageError, failure
 from img2ds.core.sample import FileRecord
 from img2ds.engine.marker import (
     DamagedMarkerError,
+    is_intact,
     load_marker,
     marker_json,
     read_image_marker,
@@ -42,6 +43,22 @@ def test_it_is_read_back(counts: Counts) -> None:
     assert (marker.count, marker.duration) == (counts.count, 2.5)
     assert marker.files == tuple(FILES)
     assert not marker.by_img2dataset
+
+
+@pytest.mark.parametrize("counts", [tally(), STAGE], ids=["images", "stage"])
+def test_every_bit_of_it_is_vouched_for(counts: Counts) -> None:
+    data = marker_json(counts, 5.0, 7.5, FILES)
+    assert is_intact(data)
+    assert is_intact(data.replace(b"digest", b"older.")), "earlier versions did not tell"
+    for at in range(data.index(b'"digest"')):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        try:
+            read_marker(bytes(changed))
+            intact = is_intact(bytes(changed))
+        except DamagedMarkerError:
+            continue
+        assert not intact or json.loads(changed) == json.loads(data)
 
 
 def test_img2datasets_are_read() -> None:
@@ -87,6 +104,20 @@ def test_purged_rows_of_images_are_counted_no_more(tmp_path: Path) -> None:
     assert document["status_dict"]["success"] == 0
     assert [file["name"] for file in document["files"]] == ["00000.tar"]
     assert "files_before_purge" not in document
+
+
+def test_purged_rows_of_img2dataset_leave_its_messages(tmp_path: Path) -> None:
+    document = {
+        "count": 4, "successes": 3, "failed_to_download": 1, "failed_to_resize": 0,
+        "status_dict": {"success": 3, "HTTP Error 404: Not Found": 1},
+    }  # fmt: skip
+    folder = OutputFolder.open(str(tmp_path))
+    folder.write_bytes("00000_stats.json", json.dumps(document).encode())
+    record_purge(folder, "00000_stats.json", 1, FILES[:1])
+    marker = load_marker(folder, "00000_stats.json")
+    assert (marker.count, marker.counts.successes, marker.by_img2dataset) == (2, 1, True)
+    assert marker.counts.reasons == {"http_404": 1}
+    assert marker.files == tuple(FILES[:1])
 
 
 def test_purged_rows_of_a_stage_are_dropped(tmp_path: Path) -> None:

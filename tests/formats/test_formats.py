@@ -258,6 +258,32 @@ def test_a_folder_begun_by_img2dataset_is_gone_on_with(
     assert stored_images(out, output_format) == calm
 
 
+@pytest.mark.parametrize("output_format", ["files", "webdataset", "tfrecord"])
+def test_a_folder_of_img2dataset_resumes_without_the_data_that_was_moved_away(
+    output_format: str, tmp_path: Path, address: str
+) -> None:
+    out = tmp_path / "out"
+    arguments = flags(address, write_list(tmp_path / "list.txt"), out, output_format=output_format)
+    img2ds.download(**arguments)
+    remove_state(out)
+    for path in out.glob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["reason"]), path)
+    for path in out.glob("*_stats.json"):
+        document = json.loads(path.read_text())
+        del document["files"], document["reasons"]
+        path.write_text(json.dumps(document))
+    (out / "00005_stats.json").unlink()
+    for number in range(6):
+        data = out / data_name(f"{number:05d}", output_format)
+        shutil.rmtree(data) if data.is_dir() else data.unlink()
+    with pytest.raises(UsageError, match=r"00000\.parquet has no images, as --output_format par"):
+        img2ds.download(**{**arguments, "output_format": "parquet"})
+    report = img2ds.download(**arguments)
+    assert (report.shards_before, report.shards_committed) == (5, 1)
+    assert (out / data_name("00005", output_format)).exists()
+    assert not (out / data_name("00000", output_format)).exists()
+
+
 def test_a_run_with_other_image_options_does_not_resume(tmp_path: Path, address: str) -> None:
     out = tmp_path / "out"
     arguments = flags(address, write_list(tmp_path / "list.txt"), out, output_format="parquet")

@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from img2ds.image.decode_error import DecodeError
 from img2ds.image.header import Header
 from img2ds.image.jpeg import decode_planes, decode_rgb, memory_bound
+from img2ds.image.orient import Pixels
+from img2ds.image.planes import Planes
+from img2ds.image.sniff import sniff
 from tests.image.extension import require
 
 require("jpeg")
@@ -26,9 +30,15 @@ def jpeg(width: int, height: int, **options: Any) -> bytes:
     return file.getvalue()
 
 
+def read(body: bytes) -> Header:
+    found = sniff(body)
+    assert isinstance(found, Header)
+    return found
+
+
 def least_limit(body: bytes, header: Header, scale: int) -> int:
     """The lowest limit under which it is decoded."""
-    low, high = 0, memory_bound(body, header)
+    low, high = 0, memory_bound(header, len(body), scale)
     assert decode_planes(body, header, scale) is not None
     while high - low > 1:
         middle = (low + high) // 2
@@ -45,22 +55,72 @@ def least_limit(body: bytes, header: Header, scale: int) -> int:
 def test_the_bound_is_enough_and_not_far_off(
     size: tuple[int, int], subsampling: int, progressive: bool
 ) -> None:
-    body, header = (
-        jpeg(*size, subsampling=subsampling, progressive=progressive),
-        Header("jpeg", *size),
-    )
+    body = jpeg(*size, subsampling=subsampling, progressive=progressive)
+    header = read(body)
     for scale in (1, 2, 4, 8):
         assert decode_planes(body, header, scale) is not None
     least = least_limit(body, header, 1)
-    assert least <= memory_bound(body, header)
+    assert least <= memory_bound(header, len(body), 1)
     if size == (200, 120):
         each = {0: 3, 1: 2, 2: 1.5}[subsampling]
-        expected = each * (1 + (2.125 if progressive else 0)) * 200 * 120 + len(body)
+        # The planes, and the coefficients of luma: the other components have passes of their own.
+        expected = (each + (2.125 if progressive else 0)) * 200 * 120 + len(body)
         assert 0.9 * expected < least < 1.1 * expected
 
 
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_one_component_after_the_other(subsampling: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planes are the same as with the coefficients of all components at once."""
+    body = jpeg(203, 121, subsampling=subsampling, progressive=True)
+    header = read(body)
+    for scale in (1, 2, 4, 8):
+        at_once = decode_planes(body, header, scale)
+        passes = decode_planes(body, header, scale, limit=least_limit(body, header, scale))
+        assert at_once is not None
+        assert passes is not None
+        assert at_once.pitch == passes.pitch
+        for one, other in zip(planes_of(at_once), planes_of(passes), strict=True):
+            assert (one == other).all()
+        pixels = decode_rgb(body, header, scale)
+        if pixels is None:  # libjpeg would replicate chroma
+            assert (scale, subsampling) == (8, 1)
+            continue
+        monkeypatch.setattr("img2ds.image.jpeg._ONE_PASS", 0)
+        again = decode_rgb(body, header, scale)
+        assert again is not None
+        assert (pixels == again).all()
+        monkeypatch.undo()
+
+
+def planes_of(planes: Planes) -> tuple[Pixels, ...]:
+    assert planes.cb is not None
+    assert planes.cr is not None
+    return planes.y, planes.cb, planes.cr
+
+
+def test_what_any_pass_lacks_is_noticed() -> None:
+    body = jpeg(200, 120, subsampling=0, progressive=True)
+    header = read(body)
+    limit = least_limit(body, header, 1)
+    cut = 0
+    places = range(len(body) // 4, len(body) - 2, 97)
+    for at in places:
+        for end in (b"", b"\xff\xd9"):
+            try:  # None if a marker segment between scans is cut, or whole scans are missing
+                assert decode_planes(body[:at] + end, header, 1, limit=limit) is None
+            except DecodeError:
+                cut += not end
+    assert cut > 0.9 * len(places)
+
+
+def test_an_eighth_of_the_size_keeps_no_other_coefficients_than_dc() -> None:
+    body = jpeg(640, 480, subsampling=0, progressive=True)
+    assert least_limit(body, read(body), 8) < len(body) + 640 * 480 / 64 * 3 * 4
+
+
 def test_less_memory_is_declined() -> None:
-    body, header = jpeg(64, 64, progressive=True), Header("jpeg", 64, 64)
+    body = jpeg(64, 64, progressive=True)
+    header = read(body)
     for limit in (-1, 0, 1000):
         assert decode_planes(body, header, 1, limit=limit) is None
         assert decode_rgb(body, header, 1, None, limit=limit) is None
@@ -84,15 +144,15 @@ def test_the_peak_of_a_process_is_within_the_bound(call: str, tmp_path: Path) ->
 import sys
 from pathlib import Path
 import numpy as np
-from img2ds.image.header import Header
 from img2ds.image.jpeg import decode_planes, decode_rgb, memory_bound
-body, header = Path(sys.argv[1]).read_bytes(), Header("jpeg", 1500, 1500)
+from img2ds.image.sniff import sniff
+body = Path(sys.argv[1]).read_bytes()
+header = sniff(body)
 pixels = np.ones(3 * 1500 * 1500, np.uint8)
 peak = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
-decode_rgb(body[:2000], header, 1, pixels)
 before = peak()
 assert {call} is not None
-print(1024 * (peak() - before), memory_bound(body, header))
+print(1024 * (peak() - before), memory_bound(header, len(body), 1))
 """
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "body")], capture_output=True, check=True

@@ -27,6 +27,7 @@ def images(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("images", ["tfrecord"], indirect=True)
 def test_scoring_says_what_it_reads(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = images.parent / "scored"
     assert run(["score", "--input", str(images), "--output_folder", str(out), "--model", "x"]) == 2

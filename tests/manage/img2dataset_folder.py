@@ -1,4 +1,7 @@
-"""Folders as img2dataset leaves them: rows as they ended, plain stats, tars with pax headers."""
+"""Folders as img2dataset leaves them: rows as they ended, plain stats, tars with pax headers.
+
+Compared with folders of img2dataset 1.47 (`tests/compat`): names, members, fields and types agree.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 import struct
 import tarfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from tests.server.good_image import good_image
 
 #: Messages of rows in turn; None is a success.
 MESSAGES = (None, "HTTP Error 404: Not Found", None, "<urlopen error timed out>", None,
-            "HTTP Error 503: Service Unavailable", "image decoding error")  # fmt: skip
+            "HTTP Error 503: Service Unavailable", "Image decoding error")  # fmt: skip
 
 
 def write_shard(
@@ -28,17 +31,24 @@ def write_shard(
     messages: Sequence[str | None] = MESSAGES,
     lost: Sequence[int] = (),
     kind: str = "webdataset",
+    columns: Callable[[int], dict[str, Any]] = lambda index: {},
+    image: Callable[[int], bytes] = lambda index: good_image(),
 ) -> None:
-    """One shard of format `kind`; its table lacks the rows of `lost`."""
+    """One shard of format `kind`; its table lacks the rows of `lost`.
+
+    Args:
+        columns: the columns of the list that were kept, for each row; a caption is one of them.
+    """
     folder.mkdir(exist_ok=True)
     digits = 1 if rows <= 10 else 4
     metadata, counts = [], Counter[str]()
     for index in reversed(range(rows)):
         message = messages[index % len(messages)]
         good = message is None
-        resize = message is not None and message.startswith("image")
+        resize = message is not None and message.startswith("Image")
         counts[message or "success"] += 1
         row: dict[str, Any] = {
+            **columns(index),
             "url": f"http://h.example/photo/{index}.jpg",
             "key": f"{number * 10**digits + index:0{digits + 5}d}",
             "status": "success" if good else f"failed_to_{'resize' if resize else 'download'}",
@@ -53,23 +63,30 @@ def write_shard(
         if index not in lost:
             metadata.append(row)
     good_rows = [row for row in metadata if row["status"] == "success"]
+    images = {row["key"]: image(int(row["key"]) % 10**digits) for row in good_rows}
     shard = folder / f"{number:05d}"
     if kind == "webdataset":
-        _write_tar(shard.with_suffix(".tar"), good_rows)
+        with tarfile.open(shard.with_suffix(".tar"), "w", format=tarfile.PAX_FORMAT) as tar:
+            for row in good_rows:
+                for name, data in _members(row, images):
+                    member = tarfile.TarInfo(name)
+                    member.size, member.mtime = len(data), 1700000000.25  # a pax header for it
+                    tar.addfile(member, io.BytesIO(data))
     elif kind == "files":
         shard.mkdir()
         for row in good_rows:
-            (shard / f"{row['key']}.jpg").write_bytes(good_image())
-            (shard / f"{row['key']}.json").write_text(json.dumps(row, indent=4))
+            for name, data in _members(row, images):
+                (shard / name).write_bytes(data)
     elif kind == "tfrecord":
-        shard.with_suffix(".tfrecord").write_bytes(b"".join(map(_record, good_rows)))
-    schema = pa.schema([(name, _KINDS.get(name, pa.string())) for name in metadata[0]])
+        records = [_record(row, images[row["key"]]) for row in good_rows]
+        shard.with_suffix(".tfrecord").write_bytes(b"".join(records))
+    schema = pa.schema([(name, _type(name, metadata)) for name in metadata[0]])
     if kind == "parquet":
         schema = schema.append(pa.field("jpg", pa.binary()))
         for row in metadata:
-            row["jpg"] = good_image() if row["status"] == "success" else None
+            row["jpg"] = images.get(row["key"])
     pq.write_table(pa.Table.from_pylist(metadata, schema), shard.with_suffix(".parquet"))
-    resized = sum(n for text, n in counts.items() if text.startswith("image"))
+    resized = sum(n for text, n in counts.items() if text.startswith("Image"))
     stats = {
         "count": rows,
         "successes": counts["success"],
@@ -83,20 +100,22 @@ def write_shard(
     (folder / f"{number:05d}_stats.json").write_text(json.dumps(stats, indent=4))
 
 
-_KINDS = {"width": pa.int32(), "height": pa.int32(), "original_width": pa.int32(),
-          "original_height": pa.int32()}  # fmt: skip
+def _type(name: str, rows: Sequence[dict[str, Any]]) -> pa.DataType:
+    if name.endswith(("width", "height")):
+        return pa.int32()
+    found = pa.array([row[name] for row in rows]).type
+    return pa.string() if pa.types.is_null(found) else found
 
 
-def _write_tar(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        for row in rows:
-            for ending, data in (("jpg", good_image()), ("json", json.dumps(row).encode())):
-                member = tarfile.TarInfo(f"{row['key']}.{ending}")
-                member.size, member.mtime = len(data), 1700000000.25  # a pax header for it
-                tar.addfile(member, io.BytesIO(data))
+def _members(row: dict[str, Any], images: dict[str, bytes]) -> list[tuple[str, bytes]]:
+    """The files of a sample. JSON has NaN where a number of the list has it."""
+    made = [("jpg", images[row["key"]]), ("json", json.dumps(row, indent=4).encode())]
+    if "caption" in row:
+        made.append(("txt", (row["caption"] or "").encode()))
+    return [(f"{row['key']}.{ending}", data) for ending, data in made]
 
 
-def _record(row: dict[str, Any]) -> bytes:
+def _record(row: dict[str, Any], image: bytes) -> bytes:
     """A TFRecord of a `tf.train.Example`; its checksums are zero; nothing checks them."""
 
     def field(number: int, data: bytes) -> bytes:
@@ -116,6 +135,6 @@ def _record(row: dict[str, Any]) -> bytes:
         entry("url", field(1, field(1, row["url"].encode())))
         + entry("key", field(1, field(1, row["key"].encode())))
         + entry("width", width)
-        + entry("jpg", field(1, field(1, good_image()))),
+        + entry("jpg", field(1, field(1, image))),
     )
     return struct.pack("<Q", len(example)) + bytes(4) + example + bytes(4)

@@ -13,7 +13,13 @@ from img2ds.net.budget import Budget, Lease
 from img2ds.net.context import FetchContext
 from img2ds.net.deadline import Deadline
 from img2ds.net.error import ClosedEarly, FetchError
-from img2ds.net.http11_exchange import MAX_DRAIN, MAX_HEAD, READS_A_TURN, Exchange
+from img2ds.net.http11_exchange import (
+    FREE_FRAMING,
+    MAX_DRAIN,
+    MAX_HEAD,
+    READS_A_TURN,
+    Exchange,
+)
 from img2ds.net.http11_head import head_end
 from img2ds.net.stream import ByteStream
 from tests.run_on_virtual_clock import run
@@ -320,3 +326,59 @@ def test_a_head_in_pieces_is_searched_once() -> None:
         found = head_end(head[:cut])
         assert found == (end if cut >= end else 0)
         assert head_end(head, max(0, cut - 3)) == end or cut > end
+
+
+@pytest.mark.parametrize(
+    ("part", "end"),
+    [(b"1\r\nx\r\n", b""), (b"1;name=value\r\nx\r\n", b""), (b"X: y\r\n", b"0\r\n")],
+    ids=["chunks", "extensions", "trailers"],
+)
+def test_framing_without_a_body_ends_a_response(part: bytes, end: bytes) -> None:
+    """A chunk of a byte takes as long as one of 64 kB."""
+    sent = 0
+
+    async def main() -> None:
+        with Line() as line:
+            line.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            head = await line.exchange.request(REQUEST)
+
+            async def send() -> None:
+                nonlocal sent
+                peer = trio.socket.from_stdlib_socket(line.peer)
+                await peer.send(end)
+                data = part * (100_000 // len(part))
+                while True:
+                    view = memoryview(data)
+                    while view:
+                        count = await peer.send(view)
+                        sent += count
+                        view = view[count:]
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send)
+                with pytest.raises(FetchError) as caught:
+                    await line.exchange.body(head, 50_000_000)
+                nursery.cancel_scope.cancel()
+        assert caught.value.failure.reason == "protocol_error"
+        assert sent < 2 * FREE_FRAMING
+
+    run(main)
+
+
+def test_small_chunks_of_honest_servers_are_read() -> None:
+    async def main() -> None:
+        with Line() as line:
+            line.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            head = await line.exchange.request(REQUEST)
+
+            async def send() -> None:
+                peer = trio.socket.from_stdlib_socket(line.peer)
+                data = memoryview(b"10\r\n0123456789abcdef\r\n" * 200_000 + b"0\r\n\r\n")
+                while data:
+                    data = data[await peer.send(data) :]
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send)
+                assert len(await line.exchange.body(head, 50_000_000)) == 3_200_000
+
+    run(main)

@@ -19,6 +19,7 @@ from img2ds.net.redirect_rule import REDIRECTS, next_url
 from img2ds.net.retry_rule import BASE_DELAY, MAX_DELAY, parse_retry_after, retry_delay
 from img2ds.net.robots import is_disallowed
 from img2ds.net.url import parse_url
+from tests.attack.pngs import dynamic_blocks
 
 BASE = parse_url("http://a.example/x")
 
@@ -202,6 +203,16 @@ def test_refuses_broken_and_endless_codings(body: bytes, coding: bytes, reason: 
     with pytest.raises(FetchError) as caught:
         decode_content(body, coding, len(DATA))
     assert caught.value.failure.reason == reason
+
+
+def test_compressed_data_without_content_end_early() -> None:
+    """Millions of codes that a decoder builds, for no byte: seconds of CPU."""
+    begin, blocks = b"\x1f\x8b\x08\0\0\0\0\0\0\xff", dynamic_blocks()
+    short = begin + blocks * 10
+    assert decode_content(gzip.compress(short), b"gzip", 1 << 20) == short
+    with pytest.raises(FetchError) as caught:
+        decode_content(begin + blocks * (40_000_000 // len(blocks)), b"gzip", 50_000_000)
+    assert caught.value.failure.message == "compressed body is larger than its content"
 
 
 def test_no_more_is_inflated_than_the_cap() -> None:

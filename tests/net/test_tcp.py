@@ -77,6 +77,29 @@ def test_a_syn_is_sent_again_only_where_the_path_drops_them(drops: bool, ports: 
     run(main)
 
 
+def test_a_silent_host_is_asked_again_from_the_same_port(ports: list[int]) -> None:
+    """Later, by another row. That is no retransmission: the host may have woken up."""
+
+    async def main() -> None:
+        path = NetworkPath(Machine())
+        with full("127.0.0.1") as listener:
+            host, port = listener.getsockname()
+            await path.connections.enter()
+            for _ in range(2):
+                with pytest.raises(FetchError):
+                    await connect_tcp([host], port, Deadline(1.0, 60.0), path)
+                await trio.sleep(20)
+            listener.accept()[0].close()
+            (await connect_tcp([host], port, Deadline(1.0, 60.0), path)).close()
+            listener.accept()[0].close()
+            (await connect_tcp([host], port, Deadline(1.0, 60.0), path)).close()
+        assert len(set(ports[:3])) == 1
+        assert ports[3] != ports[0]
+        assert path.machine.cell[Signal.ALL_RETRANSMITTED] == 0
+
+    run(main)
+
+
 def test_a_syn_that_was_sent_again_is_a_retransmission() -> None:
     async def main() -> None:
         path = Path(drops=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 #: The names that the good certificate is for, in addition to 127.0.0.1.
 NAMES = ("pics.example", "*.pics.example", "xn--bcher-kva.example")
@@ -56,12 +56,14 @@ def issue(
     age: datetime.timedelta = _DAY,
     life: datetime.timedelta = 3650 * _DAY,
     alternatives: bool = True,
+    issuer_url: str | None = None,
 ) -> Identity:
     """A new certificate for `names`, valid for `life` since `age` ago.
 
     Args:
         issuer: who signs; None for a self-signed certificate.
         alternatives: whether the names are subject alternative names, too.
+        issuer_url: where the certificate says that its issuer's is.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
@@ -81,6 +83,10 @@ def issue(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
         )
     )
+    if issuer_url is not None:
+        place = x509.UniformResourceIdentifier(issuer_url)
+        access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, place)
+        builder = builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
     if authority:
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         builder = builder.add_extension(usage, critical=True)

@@ -1,4 +1,4 @@
-"""The sizes that AV1 data state in their sequence headers (AV1 specification, 5.3 and 5.5)."""
+"""What AV1 data state of their frames in sequence headers (AV1 specification, 5.3 and 5.5)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ class Sequence:
 
     Attributes:
         sizes: width and height of each sequence header: no frame is larger.
+        frame_bytes: the most that a decoder has of a frame.
         frames: how many there are, shown or not.
     """
 
     sizes: list[tuple[int, int]]
+    frame_bytes: int = 0
     frames: int = 0
     units: int = 0
 
@@ -44,7 +46,9 @@ def read_sequence(data: bytes | memoryview) -> Sequence | None:
         kind = head >> 3 & 15
         if kind == _SEQUENCE_HEADER:
             header = data[at : min(at + size, at + _MAX_HEADER)]
-            sequence.sizes.append(_read_size(_Bits(header)))
+            width, height, quarters = _read_header(_Bits(header))
+            sequence.sizes.append((width, height))
+            sequence.frame_bytes = max(sequence.frame_bytes, width * height * quarters // 4)
         sequence.frames += kind in _FRAMES
         at += size
     return sequence
@@ -75,16 +79,46 @@ class _Bits:
         return self._value >> self._left & (1 << count) - 1
 
 
-def _read_size(bits: _Bits) -> tuple[int, int]:
-    """Read a sequence header up to the largest width and height (5.5.1)."""
+def _read_header(bits: _Bits) -> tuple[int, int, int]:
+    """Read a sequence header up to the kind of samples (5.5.1, 5.5.2).
+
+    Returns:
+        The largest width and height, and the bytes that a decoder has of four pixels.
+    """
     read = bits.read
-    read(4)  # the profile, and whether it is a still picture
-    if read(1):  # the header of a still picture is reduced
+    profile = read(3)
+    read(1)  # whether it is a still picture
+    reduced = read(1)  # its header is
+    if reduced:
         read(5)
     else:
         _skip_operating_points(bits)
     across, down = read(4) + 1, read(4) + 1
-    return read(across) + 1, read(down) + 1
+    width, height = read(across) + 1, read(down) + 1
+    if not reduced and read(1):  # numbers of frames
+        read(7)
+    read(3)
+    if not reduced:
+        _skip_tools(bits)
+    scaled = read(1)  # up, from a second frame
+    read(2)
+    wide = read(1)
+    # Grey, 4:2:0, or up to 4:4:4.
+    samples = 12 if profile else 4 if read(1) else 6
+    return width, height, samples << wide << scaled
+
+
+def _skip_tools(bits: _Bits) -> None:
+    read = bits.read
+    read(4)
+    order = read(1)
+    if order:
+        read(2)
+    screen = 2 if read(1) else read(1)
+    if screen and not read(1):
+        read(1)
+    if order:
+        read(3)
 
 
 def _skip_operating_points(bits: _Bits) -> None:

@@ -15,6 +15,8 @@ from img2ds.image.headers.boxes import Box, boxes, by_type
 _MAX_ITEMS, _MAX_PARTS = 2000, 20_000
 #: Most units of all items, and frames of one: a decoder may decode all, and layers are four.
 _MAX_UNITS, _MAX_FRAMES = 20_000, 32
+#: Frames that a decoder keeps besides the one that it decodes (AV1 specification, 7.20).
+_REFERENCES = 8
 #: Colours by a profile (ISO/IEC 14496-12, 12.1.5).
 _PROFILES = (b"prof", b"rICC")
 #: The orientation of EXIF, by the quarters of a turn to the left, and by the axis that mirrors
@@ -100,6 +102,7 @@ def _check_items(
     """Hold coded frames to the size of the image: a decoder allocates by theirs."""
     most = header.width * header.height + _SLACK
     sizes: list[tuple[int, int]] = []
+    planes: list[int] = []
     total = units = 0
     view = memoryview(body)
     for item in items.values():
@@ -122,6 +125,9 @@ def _check_items(
         if sequence is None or units > _MAX_UNITS or sequence.frames > _MAX_FRAMES:
             return failure(Reason.IMAGE_BOMB, "AVIF of too many frames")
         sizes += sequence.sizes
+        planes.append(sequence.frame_bytes * min(max(sequence.frames, 1), _REFERENCES + 1))
+    # The tiles of a grid are copied into one image.
+    header.planes = tuple(planes) * (2 if any(i.kind == b"grid" for i in items.values()) else 1)
     if any(width * height > most for width, height in sizes):
         return failure(Reason.IMAGE_BOMB, "AVIF of larger frames than its size")
     return header

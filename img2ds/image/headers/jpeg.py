@@ -6,6 +6,8 @@ import re
 import struct
 from collections.abc import Iterator
 
+import numpy as np
+
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.image.header import Header, plausible_icc
 
@@ -38,7 +40,9 @@ _UNSUPPORTED = {
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 #: The same within entropy-coded data, where D0 to D7 are restarts (T.81, B.1.1), and a decoder that
 #: looks for one skips all below C0, of which none has parameters.
-_MARKER_IN_SCAN = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
+_IN_SCAN = np.array([0xC0 <= byte < 0xFF and not _RST0 <= byte <= _RST7 for byte in range(256)])
+#: Bytes of entropy-coded data that are looked at together: they may be full of what is no marker.
+_CHUNK = 1 << 20
 
 _LENGTH = struct.Struct(">H")
 _EXIF = b"Exif\0\0"
@@ -90,16 +94,22 @@ def scan_markers(body: bytes | bytearray, at: int) -> Iterator[Segment]:
 
     No more than _MAX_SEGMENTS.
     """
-    for _ in range(_MAX_SEGMENTS):
-        found = _MARKER_IN_SCAN.search(body, at)
-        if found is None:
-            break
-        marker, at = found[1][0], found.end()
-        end = at if marker == _EOI else at + int.from_bytes(body[at : at + 2], "big")
-        yield marker, min(at + 2, end), end
-        if marker == _EOI:
-            break
-        at = end
+    data = np.frombuffer(body, np.uint8)
+    left, start = _MAX_SEGMENTS, at
+    while start + 1 < len(data):
+        stop = min(start + _CHUNK, len(data) - 1)
+        places = start + np.flatnonzero(data[start:stop] == 0xFF)
+        places = places[_IN_SCAN[data[places + 1]]]
+        while left and (next_one := int(np.searchsorted(places, at))) < len(places):
+            marker, at = body[places[next_one] + 1], int(places[next_one]) + 2
+            end = at if marker == _EOI else at + int.from_bytes(body[at : at + 2], "big")
+            yield marker, min(at + 2, end), end
+            if marker == _EOI:
+                return
+            left, at = left - 1, end
+        if not left:
+            return
+        start = max(stop, at)
 
 
 def has_end(body: bytes | bytearray) -> bool:
@@ -125,6 +135,7 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
                 depth, height, width, channels = struct.unpack_from(">BHHB", body, start)
                 header = Header("jpeg", width, height, channels, depth)
                 header.lossless = marker == _LOSSLESS
+                header.planes = _planes(header, body[start + 7 : start + 6 + 3 * channels : 3])
                 progressive = marker in PROGRESSIVE
             elif marker == _APP1 and exif is None and body.startswith(_EXIF, start, end):
                 exif = bytes(body[start + len(_EXIF) : end])
@@ -136,6 +147,7 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
         return failure(Reason.DECODE_ERROR, "broken JPEG header")
     if header is None or not scan:
         return failure(Reason.DECODE_ERROR, "JPEG without an image")
+    header.passes = not single
     # The first count is fast, but includes what follows the image.
     if not single:  # libjpeg refuses more scans than one
         most = _most_scans(header) if progressive else _SEQUENTIAL_SCANS
@@ -144,6 +156,20 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
     header.exif = exif
     header.icc = _join_icc(icc)
     return header
+
+
+def _planes(header: Header, factors: bytes | bytearray) -> tuple[int, ...]:
+    """Return the samples of each component, in whole MCUs (A.2.4).
+
+    Args:
+        factors: horizontal and vertical sampling factors of each component, four bits each.
+    """
+    most_h, most_v = (max((f >> 4 for f in factors), default=0),
+                      max((f & 15 for f in factors), default=0))  # fmt: skip
+    if not most_h or not most_v:
+        return ()
+    samples = -(-header.width // (8 * most_h)) * -(-header.height // (8 * most_v)) * 64
+    return tuple(samples * (f >> 4) * (f & 15) for f in factors)
 
 
 def _join_icc(chunks: list[bytes]) -> bytes | None:

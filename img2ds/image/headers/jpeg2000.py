@@ -52,6 +52,11 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
     tiles = -(-(x - tile_left) // tile_x) * -(-(y - tile_top) // tile_y)
     if tiles > _FREE_TILES + width * height // _TILE_PIXELS:
         return failure(Reason.IMAGE_BOMB, "JPEG 2000 of too many tiles")
+    header.piece = width * height if tiles == 1 else min(tile_x * tile_y, width * height)
+    header.levels = _MAX_LEVELS
+    if tiles > 1 or left or top_edge:  # halves of tiles would not meet
+        sides = tile_x | tile_y | left | top_edge | tile_left | tile_top
+        header.levels = (sides & -sides).bit_length() - 1
     seen: set[int] = set()
     left = _MAX_SEGMENTS
     for marker, start, end in _segments(body, at + 2):
@@ -59,7 +64,10 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
         if left < 0:
             return failure(Reason.IMAGE_BOMB, "JPEG 2000 of too many segments")
         if marker in (_COD, _COC):
-            if _blocks(header, body[start:end], marker) * count > most:
+            header.levels = min(header.levels, body[start + (5 if marker == _COD else 2)])
+            blocks = _blocks(header, body[start:end], marker) * count
+            header.blocks = max(header.blocks, blocks)
+            if blocks > most:
                 return failure(Reason.IMAGE_BOMB, "JPEG 2000 of too many code-blocks")
         elif marker == _SOT and end <= len(body):
             seen.add(struct.unpack_from(">H", body, start + 4)[0])

@@ -48,8 +48,9 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
     left = _MAX_CHECKED
     for kind, start, end in chunks(body):
         if kind == b"IHDR" and header is None:
-            width, height, depth, colour = struct.unpack_from(">IIBB3x", body, start)
+            width, height, depth, colour, interlace = struct.unpack_from(">IIBB2xB", body, start)
             header = Header("png", width, height, 3 if colour & _RGB else 1, depth)
+            header.passes = bool(interlace)
             header.palette = colour == _PALETTE
             header.transparent = colour in (_GREY_ALPHA, _RGBA)
             header.complete = False

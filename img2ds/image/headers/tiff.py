@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
+from functools import partial
 
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.image.header import Header, plausible_icc
+from img2ds.image.headers.tiff_layout import read_layout
+from img2ds.image.headers.tiff_tags import MAX_TAGS, number_of, read_directory
 
-#: Most tags of a page, and strips or tiles. Pillow has an object of 350 bytes for each.
-MAX_TAGS, _MAX_STRIPS = 2000, 100_000
+#: Most strips or tiles. Pillow has an object of 350 bytes for each.
+_MAX_STRIPS = 100_000
 #: Pixels of a tile that may be larger than its page, which a decoder allocates nonetheless.
 _MAX_TILE = 2048 * 2048
 
@@ -23,54 +24,8 @@ DECODED = frozenset({
     317, 320, 321, _TILE_WIDTH, _TILE_HEIGHT, _TILES, 325, 332, _EXTRA, 339, 347,
     *range(512, 522), 529, 530, 531, 532,
 })  # fmt: skip
-#: Bytes of a value, by its type, and how integers are unpacked.
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
-          16: 8, 17: 8, 18: 8}  # fmt: skip
-_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 
 _GREY, _CMYK = (0, 1), 5
-
-
-@dataclass(frozen=True, slots=True)
-class Tag:
-    """An entry of a directory.
-
-    Attributes:
-        at: where the entry is.
-        start: where its values are.
-        size: bytes of all values; 0 if the type is unknown.
-    """
-
-    number: int
-    at: int
-    kind: int
-    count: int
-    start: int
-    size: int
-
-
-def byte_order(body: bytes | bytearray) -> str:
-    """Return the order of bytes, for `struct`."""
-    return "<" if body[:2] == b"II" else ">"
-
-
-def read_directory(body: bytes | bytearray) -> list[Tag]:
-    """Return the tags of the first page."""
-    order = byte_order(body)
-    big = struct.unpack_from(order + "H", body, 2)[0] == 43
-    word, entry, inline = ("Q", "HHQ", 8) if big else ("I", "HHI", 4)
-    (at,) = struct.unpack_from(order + word, body, 8 if big else 4)
-    (count,) = struct.unpack_from(order + ("Q" if big else "H"), body, at)
-    at += 8 if big else 2
-    tags: list[Tag] = []
-    for _ in range(min(count, MAX_TAGS + 1)):
-        number, kind, values = struct.unpack_from(order + entry, body, at)
-        start, size = at + 4 + inline, values * _SIZES.get(kind, 0)
-        if size > inline:
-            (start,) = struct.unpack_from(order + word, body, start)
-        tags.append(Tag(number, at, kind, values, start, size))
-        at += 4 + 2 * inline
-    return tags
 
 
 def read_header(body: bytes | bytearray) -> Header | Failure:
@@ -78,13 +33,7 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
     directory = read_directory(body)
     tags = {tag.number: tag for tag in reversed(directory)}  # the first of a number counts
 
-    def number(name: int, default: int = 0) -> int:
-        tag = tags.get(name)
-        if tag is None or tag.kind not in _INTEGERS or not tag.count:
-            return default
-        value: int = struct.unpack_from(byte_order(body) + _INTEGERS[tag.kind], body, tag.start)[0]
-        return value
-
+    number = partial(number_of, body, tags)
     if _WIDTH not in tags or _HEIGHT not in tags:
         return failure(Reason.DECODE_ERROR, "TIFF without a size")
     width, height = number(_WIDTH), number(_HEIGHT)
@@ -102,7 +51,9 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
         or tile > max(_MAX_TILE, 2 * width * height)
     ):
         return failure(Reason.IMAGE_BOMB, "TIFF of larger parts than its size")
-    header.exif = bytes(body)
+    layout = read_layout(body, tags)
+    header.piece = width * (height if layout is None else layout.part)
+    header.exif = body
     orientation = number(_ORIENTATION)
     header.orientation = orientation if 1 <= orientation <= 8 else 1
     if _ICC in tags:

@@ -38,7 +38,7 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
         return failure(Reason.DECODE_ERROR, "broken WebP header")
     width, height, transparent = found
     header = Header("webp", width, height)
-    header.transparent = transparent
+    header.transparent, header.lossless = transparent, kind == b"VP8L"
     if size + HEAD > len(body):
         header.frame = Frame(0, 0, width, height, _START)
         return _with_pixels(header, body)
@@ -86,10 +86,24 @@ def _with_pixels(header: Header, body: bytes | bytearray) -> Header | Failure:
             if found is None or found[:2] != (frame.width, frame.height):
                 return failure(Reason.DECODE_ERROR, "WebP frame of another size")
             header.transparent |= found[2]
+            header.lossless = kind == b"VP8L"
             header.complete = end <= len(body)
             break
-        header.transparent |= kind == b"ALPH"
+        if kind == b"ALPH":
+            header.transparent, header.alpha = True, _alpha(body[start : start + 2])
     return header
+
+
+def _alpha(start: bytes | bytearray) -> int:
+    """Return the bytes a pixel that alpha takes (2.7.1.2): it is raw, or as lossless pixels are.
+
+    Args:
+        start: the first two bytes of the chunk.
+    """
+    if not start[0] & 3:
+        return 1
+    # The first transform is usually one of a palette, whose indices have a byte.
+    return 2 if start[1] & 7 == 7 else 5
 
 
 def _size(body: bytes | bytearray, at: int) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 /* A decoder of common JPEGs (ITU-T T.81), in half the time of libjpeg-turbo.
  *
  * Memory: see `memory_of`; at the full size 3 bytes a pixel and the size of the file, and for images
- * of several scans 6.4 bytes a pixel more (half of that in 4:2:0).
+ * of several scans 6.4 bytes a pixel more (half of that in 4:2:0), or 2.1 where the limit asks for
+ * a pass over the file for each component. At an eighth of the size these are a 64th.
  *
  * Decodes baseline and progressive images of 8 bits, grey or YCbCr, at the full size, a half, a
  * quarter or an eighth. Declines what is rare, and what libjpeg would warn about (broken or
@@ -21,6 +22,9 @@
 #include "_jpeg_colour.h"
 #include "_jpeg_image.h"
 
+/* Bytes of planes whose memory is given back while they are converted. */
+enum { CONSUMED = 32 << 20 };
+
 /* Whether AVX2 and BMI2 are used. */
 static int avx2;
 
@@ -33,38 +37,33 @@ static frame_t *open_frame(const Py_buffer *body, scan_t *scan)
         return NULL;
     }
     frame_t *frame = memory;
-    memset(frame, 0, sizeof *frame);
-    frame->at = body->buf;
-    frame->end = frame->at + body->len;
-    frame->adobe = -1;
-    frame->avx2 = avx2;
-    if (body->len > 4 && frame->at[0] == 0xFF && frame->at[1] == 0xD8) {
-        frame->at += 2;
-        if (next_scan(frame, scan) == 1 && is_ycc(frame) && prepare_scan(frame, scan, 1)) {
-            frame->scratch = malloc((size_t)(frame->end - frame->at) + PADDING);
-            if (frame->scratch)
-                return frame;
-            PyErr_NoMemory();
-        }
+    start_frame(frame, body->buf, (size_t)body->len, NULL, avx2);
+    if (next_scan(frame, scan) == 1 && is_ycc(frame) && prepare_scan(frame, scan, 1)) {
+        frame->scratch = malloc((size_t)(frame->end - frame->at) + PADDING);
+        if (frame->scratch)
+            return frame;
+        PyErr_NoMemory();
     }
     free_frame(frame);
     return NULL;
 }
 
-/* Decode the planes into `memory`, one after the other. */
-static int fill_planes(frame_t *frame, scan_t *scan, uint8_t *memory)
+/* How to keep to a limit: 0 with the coefficients of all components, 1 with those of one after the
+ * other, -1 not at all. */
+static int passes_of(const frame_t *frame, const scan_t *scan, size_t planes, Py_ssize_t limit)
 {
-    for (int i = 0; i < frame->components; i++) {
-        component_t *c = &frame->component[i];
-        c->plane = memory;
-        memory += c->stride * (ptrdiff_t)(c->padded_y * c->side);
-    }
-    return read_scans(frame, scan);
+    for (int passes = 0; passes <= 1; passes++)
+        if (limit > 0 && memory_of(frame, scan, planes, passes) <= (size_t)limit)
+            return passes;
+    return -1;
 }
 
-static int fits(const frame_t *frame, const scan_t *scan, size_t planes, Py_ssize_t limit)
+/* What is returned for an image that is not decoded, or NULL on an exception. */
+static PyObject *declined(const frame_t *frame)
 {
-    return limit > 0 && memory_of(frame, scan, planes) <= (size_t)limit;
+    if (PyErr_Occurred())
+        return NULL;
+    return frame && frame->fault != RARE ? PyLong_FromLong(frame->fault) : Py_NewRef(Py_None);
 }
 
 static int is_side(int side)
@@ -77,9 +76,11 @@ static int is_side(int side)
 
 PyDoc_STRVAR(decode_planes_doc,
 "decode_planes(body, side, coarse, limit)\n--\n\n"
-"Decode a JPEG to planes; None if it is declined.\n\n"
+"Decode a JPEG to planes. None if it is declined, CUT if it is cut short, UNSURE if it ends\n"
+"without EOI in a scan that this size does not need.\n\n"
 "side: pixels a side that a block is decoded to: 8, 4, 2 or 1.\n"
-"limit: bytes; an image is declined whose planes, coefficients and scans take more.\n"
+"limit: bytes; an image is declined whose planes, coefficients and scans take more, those of one\n"
+"component at a time.\n"
 "coarse: decode chroma of 4:4:4 images at half of that, if it is not less than 1.\n\n"
 "Returns a buffer, the luma samples that a chroma sample covers horizontally and vertically, and\n"
 "for each of one (grey) or three (Y, Cb, Cr) planes offset, stride, width and height in bytes.\n");
@@ -101,7 +102,8 @@ static PyObject *decode_planes(PyObject *self, PyObject *args)
     if (frame) {
         const int fine = frame->h == 1 && frame->v == 1 && side > 1;
         const size_t bytes = lay_out(frame, side, coarse && fine ? side / 2 : side);
-        if (!fits(frame, &scan, bytes, limit)) {
+        const int passes = passes_of(frame, &scan, bytes, limit);
+        if (passes < 0) {
             result = Py_NewRef(Py_None);
             goto end;
         }
@@ -109,12 +111,11 @@ static PyObject *decode_planes(PyObject *self, PyObject *args)
         if (!buffer)
             goto end;
         Py_BEGIN_ALLOW_THREADS
-        done = fill_planes(frame, &scan, (uint8_t *)PyBytes_AS_STRING(buffer));
+        done = read_planes(frame, &scan, (uint8_t *)PyBytes_AS_STRING(buffer), body.buf, passes);
         Py_END_ALLOW_THREADS
     }
     if (!done) {
-        if (!PyErr_Occurred())
-            result = Py_NewRef(Py_None);
+        result = declined(frame);
         goto end;
     }
     planes = PyTuple_New(frame->components);
@@ -151,8 +152,9 @@ PyDoc_STRVAR(decode_rgb_doc,
 "decode_rgb(body, side, pixels, limit)\n--\n\n"
 "Decode a JPEG in colour into `pixels`, uint8 [height, width, 3].\n\n"
 "side: pixels a side that a block is decoded to: 8, 4, 2 or 1.\n"
-"limit: bytes; an image is declined whose planes, coefficients and scans take more.\n\n"
-"Returns False if it is declined; the contents of `pixels` are then undefined.\n");
+"limit: bytes; an image is declined whose planes, coefficients and scans take more, those of one\n"
+"component at a time.\n\n"
+"Returns True, or as `decode_planes`; the contents of `pixels` are then undefined.\n");
 
 static PyObject *decode_rgb(PyObject *self, PyObject *args)
 {
@@ -163,6 +165,7 @@ static PyObject *decode_rgb(PyObject *self, PyObject *args)
     scan_t scan;
     uint8_t *planes = NULL;
     frame_t *frame = NULL;
+    PyObject *result;
     if (!PyArg_ParseTuple(args, "y*iw*n", &body, &side, &pixels, &limit))
         return NULL;
     if (!is_side(side))
@@ -171,23 +174,26 @@ static PyObject *decode_rgb(PyObject *self, PyObject *args)
     if (!frame || frame->components != COMPONENTS)
         goto end;
     const size_t bytes = lay_out(frame, side, chroma_side(frame, side));
-    if (!fits(frame, &scan, bytes, limit))
+    const int passes = passes_of(frame, &scan, bytes, limit);
+    if (passes < 0)
         goto end;
     planes = malloc(bytes);
     if (!planes) {
         PyErr_NoMemory();
     } else if (pixels.len == (Py_ssize_t)3 * frame->component->width * frame->component->height) {
         Py_BEGIN_ALLOW_THREADS
-        done = fill_planes(frame, &scan, planes) && to_rgb(frame, pixels.buf);
+        done = read_planes(frame, &scan, planes, body.buf, passes) &&
+               to_rgb(frame, pixels.buf, bytes >= CONSUMED);
         Py_END_ALLOW_THREADS
     }
 end:
+    result = done ? Py_NewRef(Py_True) : declined(frame);
     free(planes);
     if (frame)
         free_frame(frame);
     PyBuffer_Release(&body);
     PyBuffer_Release(&pixels);
-    return PyErr_Occurred() ? NULL : PyBool_FromLong(done);
+    return result;
 }
 
 static int has_avx2(void)
@@ -230,7 +236,9 @@ PyMODINIT_FUNC PyInit__jpeg(void)
 {
     avx2 = has_avx2();
     PyObject *created = PyModule_Create(&module);
-    if (created && PyModule_AddIntConstant(created, "INTERFACE", 2) < 0)
+    if (created && (PyModule_AddIntConstant(created, "INTERFACE", 2) < 0 ||
+                    PyModule_AddIntConstant(created, "CUT", CUT) < 0 ||
+                    PyModule_AddIntConstant(created, "UNSURE", UNSURE) < 0))
         Py_CLEAR(created);
     return created;
 }

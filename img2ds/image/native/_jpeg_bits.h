@@ -63,8 +63,31 @@ static ALWAYS int at_end(const reader_t *reader)
     return left >= 0 && left < 8;
 }
 
+/* Whether a failure to decode may be for want of data: a code does not fit into what is left. */
+static inline int is_exhausted(const reader_t *reader)
+{
+    return 8 * (reader->end - reader->at) + reader->count < 16;
+}
+
+/* Most bytes other than 00 and FF that may be in place of the end of an image. jpeg_end.py has the
+ * same limit: more may have replaced pixels. */
+enum { MAX_GARBAGE = 64 };
+
+/* Whether data that end without a marker, all of whose blocks were decoded from `from` on, have them
+ * all: zeros that were written over the end are no data, but for the first. 0: no, 1: yes, -1: what
+ * is left is more than an end. */
+static inline int is_whole_end(const reader_t *reader, const uint8_t *from)
+{
+    const uint8_t *end = reader->end, *at = reader->at - (reader->count >> 3);
+    while (end > from && (end[-1] == 0 || end[-1] == 0xFF))
+        end--;
+    if (at > end + (end < reader->end))
+        return 0;
+    return end - at <= MAX_GARBAGE ? 1 : -1;
+}
+
 /* Remove the stuffed zero bytes from the data before the next marker (F.1.2.3). `to` must hold all
- * remaining bytes and PADDING. Returns the position of the marker; NULL if there is none. */
+ * remaining bytes and PADDING. Returns the position of the marker; `end` if there is none. */
 static const uint8_t *unstuff(const uint8_t *from, const uint8_t *end, uint8_t *to,
                               uint8_t **filled)
 {
@@ -85,9 +108,8 @@ static const uint8_t *unstuff(const uint8_t *from, const uint8_t *end, uint8_t *
         }
         while (from < end && *from != 0xFF)
             *to++ = *from++;
-        if (end - from < 2)
-            return NULL;
-        if (from[1]) {
+        if (end - from < 2 || from[1]) {
+            from = end - from < 2 ? end : from;
             memset(to, 0, PADDING);
             *filled = to;
             return from;

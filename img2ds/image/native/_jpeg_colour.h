@@ -5,7 +5,12 @@
 #ifndef IMG2DS_JPEG_COLOUR_H
 #define IMG2DS_JPEG_COLOUR_H
 
+#include <sys/mman.h>
+
 #include "_jpeg_frame.h"
+
+/* Rows that are converted at a time; the planes' memory of those before is given back. */
+enum { BAND = 256, PAGE = 4096 };
 
 /* Upsample a row of `count` samples, at least 3, to twice as many: three quarters of the nearer
  * sample and a quarter of the farther one. */
@@ -143,12 +148,13 @@ TARGET_AVX2 static void ycc_to_rgb_avx2(const uint8_t *y, const uint8_t *cb, con
     ycc_to_rgb(y, cb, cr, at, width, out);
 }
 
-static ALWAYS void colour_rows(const frame_t *frame, int across, int down, uint8_t *row,
-                               uint16_t *sums, uint8_t *out)
+static ALWAYS void colour_rows(const frame_t *frame, int first, int last, int across, int down,
+                               uint8_t *row, uint16_t *sums, uint8_t *out)
 {
     const component_t *c = frame->component;
     const int width = c->width, row_size = 2 * c[1].width + 2;
-    for (int y = 0; y < c->height; y++, out += 3 * width) {
+    out += (size_t)first * 3 * (size_t)width;
+    for (int y = first; y < last; y++, out += 3 * width) {
         const uint8_t *luma = c->plane + y * c->stride;
         const uint8_t *cb = chroma_row(c + 1, y, across, down, row, sums);
         const uint8_t *cr = chroma_row(c + 2, y, across, down, row + row_size, sums);
@@ -159,15 +165,27 @@ static ALWAYS void colour_rows(const frame_t *frame, int across, int down, uint8
     }
 }
 
-TARGET_AVX2 static void colour_rows_avx2(const frame_t *frame, int across, int down, uint8_t *row,
-                                    uint16_t *sums, uint8_t *out)
+TARGET_AVX2 static void colour_rows_avx2(const frame_t *frame, int first, int last, int across,
+                                         int down, uint8_t *row, uint16_t *sums, uint8_t *out)
 {
-    colour_rows(frame, across, down, row, sums, out);
+    colour_rows(frame, first, last, across, down, row, sums, out);
+}
+
+/* Give the memory of a plane's first rows back, as far as they fill pages: a large image has its
+ * planes or its pixels, not both. */
+static void forget_rows(const component_t *component, int rows)
+{
+    const uintptr_t from = ((uintptr_t)component->plane + PAGE - 1) / PAGE * PAGE;
+    const uintptr_t to = ((uintptr_t)component->plane + (uintptr_t)(rows * component->stride)) /
+                         PAGE * PAGE;
+    if (rows > 0 && to > from)
+        madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
 /* Convert the planes to RGB [height, width, 3]. 0 if libjpeg would replicate chroma samples, or
- * memory is exhausted. */
-static int to_rgb(const frame_t *frame, uint8_t *out)
+ * memory is exhausted.
+ * `consume`: whether the content of the planes may be lost. */
+static int to_rgb(const frame_t *frame, uint8_t *out, int consume)
 {
     const component_t *c = frame->component;
     const int across = frame->h * c->side / c[1].side, down = frame->v * c->side / c[1].side;
@@ -177,7 +195,14 @@ static int to_rgb(const frame_t *frame, uint8_t *out)
     if (!row)
         return 0;
     uint16_t *sums = (uint16_t *)(void *)(row + 2 * (2 * (size_t)c[1].width + 2));
-    (frame->avx2 ? colour_rows_avx2 : colour_rows)(frame, across, down, row, sums, out);
+    const int band = consume ? BAND : c->height;
+    for (int y = 0; y < c->height; y += band) {
+        const int last = y + band < c->height ? y + band : c->height;
+        (frame->avx2 ? colour_rows_avx2 : colour_rows)(frame, y, last, across, down, row, sums,
+                                                       out);
+        for (int i = 0; consume && i < COMPONENTS; i++)
+            forget_rows(c + i, last / (i ? down : 1) - 1); /* the next band may need a row */
+    }
     free(row);
     return 1;
 }

@@ -52,17 +52,25 @@ typedef struct {
     void *store;             /* the allocation that `coefficients` is in */
     int16_t *coefficients;   /* block after block */
     uint64_t *nonzero;       /* of each block a bit a coefficient, in zigzag order */
+    int kept;                /* coefficients that are kept of each block: 64, 1 (DC), or none */
     int8_t precision[BLOCK]; /* Al of the last scan of a coefficient; -1: none yet */
 } component_t;
 
+/* Why an image is declined: it is rare or damaged; cut short; or the data end without a marker in a
+ * scan that was skipped, so that nobody knows. */
+typedef enum { RARE, CUT, UNSURE } fault_t;
+
 typedef struct {
     const uint8_t *at, *end;
+    fault_t fault;
+    int open; /* whether the data have ended without EOI */
     uint16_t quant[4][BLOCK];
     int has_quant[4];
     huffman_t huffman[2][4]; /* DC and AC */
     component_t component[COMPONENTS];
     int components, width, height, h, v, mcus_x, mcus_y;
     int progressive, restart, jfif, adobe;
+    int only;         /* the one component whose coefficients this pass keeps; -1: all */
     int avx2;         /* whether to use AVX2 and BMI2 */
     uint8_t *scratch; /* the unstuffed data of a scan */
 } frame_t;

@@ -207,6 +207,8 @@ static int read_segment(frame_t *frame, int marker, const uint8_t *at, const uin
 static int next_scan(frame_t *frame, scan_t *scan)
 {
     for (;;) {
+        if (frame->open)
+            return 0;
         if (frame->end - frame->at < 2 || frame->at[0] != 0xFF)
             return -1;
         const int marker = frame->at[1];

@@ -61,8 +61,10 @@ static ALWAYS int read_ac(reader_t *reader, const table_t *table, int16_t *block
             before = local.bits;
             pair = read_pair(&local, table, block, &at);
         }
-        if (UNLIKELY(!pair))
+        if (UNLIKELY(!pair)) {
+            *reader = local;
             return 0;
+        }
     } while (at < BLOCK);
     int end = at - PAIR_END(pair) + 1; /* past the first coefficient of the last lookup */
     if (end > END_OF_BLOCK) {
@@ -126,7 +128,10 @@ static ALWAYS int stored_block(component_t *component, reader_t *reader, const t
     if (!end || !is_word(component->predicted))
         return 0;
     coefficients[0] = (int16_t)component->predicted;
-    memcpy(block, coefficients, BLOCK * sizeof(int16_t));
+    if (component->kept == BLOCK)
+        memcpy(block, coefficients, BLOCK * sizeof(int16_t));
+    else
+        block[0] = coefficients[0];
     memset(coefficients, 0, BLOCK * sizeof(int16_t));
     *nonzero = end > 1 ? ~(uint64_t)0 : 0;
     return 1;
@@ -146,8 +151,10 @@ static ALWAYS int first_band(reader_t *reader, const table_t *table, const scan_
             const int value = value_of(&local, symbol);
             drop_bits(&local, symbol.total);
             at += symbol.run;
-            if (UNLIKELY(at > scan->last))
+            if (UNLIKELY(at > scan->last)) {
+                *reader = local;
                 return 0;
+            }
             block[NATURAL[at]] = (int16_t)((unsigned)value << scan->low);
             found |= (uint64_t)1 << at++;
         } else {
@@ -157,8 +164,10 @@ static ALWAYS int first_band(reader_t *reader, const table_t *table, const scan_
                 continue;
             }
             *eob_run = (1 << symbol.run) - 1 + (symbol.run ? (int)get_bits(&local, symbol.run) : 0);
-            if (!symbol.length)
+            if (!symbol.length) {
+                *reader = local;
                 return 0;
+            }
             break;
         }
     }
@@ -200,8 +209,10 @@ static ALWAYS int refined_band(reader_t *reader, const table_t *table, const sca
             const symbol_t symbol = look_up(&local, table, BANDS);
             const int run = symbol.run, value = value_of(&local, symbol);
             drop_bits(&local, symbol.total);
-            if (UNLIKELY(!symbol.length || symbol.size > 1))
+            if (UNLIKELY(!symbol.length || symbol.size > 1)) {
+                *reader = local;
                 return 0;
+            }
             if (!value && run < 15) {
                 *eob_run = (1 << run) - 1 + (run ? (int)get_bits(&local, run) : 0);
                 break;
@@ -217,8 +228,10 @@ static ALWAYS int refined_band(reader_t *reader, const table_t *table, const sca
                 at++;
             }
             if (value) {
-                if (UNLIKELY(at > last))
+                if (UNLIKELY(at > last)) {
+                    *reader = local;
                     return 0;
+                }
                 block[NATURAL[at]] = (int16_t)(value * (1 << low));
                 found |= (uint64_t)1 << at;
             }
@@ -241,8 +254,8 @@ static ALWAYS int decode_block(const frame_t *frame, const scan_t *scan, compone
     const table_t *ac = frame->huffman[1][component->ac].table;
     if (!component->coefficients)
         return sequential_block(frame, component, reader, dc, ac, place(component, x, y));
-    int16_t *block = component->coefficients + index * BLOCK;
-    uint64_t *nonzero = component->nonzero + index;
+    int16_t *block = component->coefficients + index * (size_t)component->kept;
+    uint64_t *nonzero = component->nonzero + (component->kept == BLOCK ? index : 0);
     int done;
     if (!frame->progressive) {
         done = stored_block(component, reader, dc, ac, block, nonzero);
@@ -297,19 +310,28 @@ static ALWAYS int decode_scan(frame_t *frame, const scan_t *scan)
     while (y < rows) {
         uint8_t *filled;
         const uint8_t *marker = unstuff(frame->at, frame->end, frame->scratch, &filled);
-        if (!marker)
-            return 0;
         reader_t reader = {0, 0, frame->scratch, filled};
         int eob_run = 0, left = frame->restart ? frame->restart : -1;
         for (int i = 0; i < scan->components; i++)
             scan->component[i]->predicted = 0;
         while (y < rows && left--) {
-            if (!decode_mcu(frame, scan, &reader, x, y, &eob_run))
+            if (!decode_mcu(frame, scan, &reader, x, y, &eob_run)) {
+                if (is_exhausted(&reader))
+                    frame->fault = CUT;
                 return 0;
+            }
             if (++x == columns) {
                 x = 0;
                 y++;
             }
+        }
+        if (marker == frame->end) {
+            const int whole = y < rows ? 0 : is_whole_end(&reader, frame->scratch);
+            frame->open = 1;
+            frame->at = frame->end;
+            if (!whole)
+                frame->fault = CUT;
+            return whole > 0 && !eob_run;
         }
         if (eob_run || !at_end(&reader))
             return 0;

@@ -1,4 +1,4 @@
-/* Reverse the row filters of PNG (3rd edition, 9) for 8-bit samples.
+/* Reverse the row filters of PNG (3rd edition, 9) for samples of 8 and 16 bits.
  *
  * Sub, Average and Paeth depend on the previous pixel, so pixels are computed one by one, with SSE2
  * all samples of a pixel at once.
@@ -43,6 +43,11 @@ static void plain_row(int filter, unsigned char *row, const unsigned char *raw,
 static inline __m128i load(const unsigned char *from, int size)
 {
     unsigned int value;
+    if (size > 4) {
+        unsigned long long both = 0;
+        memcpy(&both, from, (size_t)size);
+        return _mm_loadl_epi64((const __m128i *)(const void *)&both);
+    }
     if (size == 4) {
         memcpy(&value, from, 4);
     } else {
@@ -56,6 +61,12 @@ static inline __m128i load(const unsigned char *from, int size)
 
 static inline void store(unsigned char *to, __m128i pixel, int size)
 {
+    if (size > 4) {
+        unsigned long long both;
+        _mm_storel_epi64((__m128i *)(void *)&both, pixel);
+        memcpy(to, &both, (size_t)size);
+        return;
+    }
     const int value = _mm_cvtsi128_si32(pixel);
     memcpy(to, &value, size);
 }
@@ -155,22 +166,47 @@ static void one_row(int filter, unsigned char *row, const unsigned char *raw,
                     const unsigned char *above, Py_ssize_t length, int size)
 {
     /* Constant sizes and filters, so that each pair is compiled separately. */
-    if (size == 3) {
-        if (filter == SUB)
-            fast_row(SUB, row, raw, above, length, 3);
-        else if (filter == AVERAGE)
-            fast_row(AVERAGE, row, raw, above, length, 3);
-        else
-            fast_row(PAETH, row, raw, above, length, 3);
-    } else if (size == 4) {
-        if (filter == SUB)
-            fast_row(SUB, row, raw, above, length, 4);
-        else if (filter == AVERAGE)
-            fast_row(AVERAGE, row, raw, above, length, 4);
-        else
-            fast_row(PAETH, row, raw, above, length, 4);
-    } else {
+#define FAST(SIZE)                                                                                 \
+    if (filter == SUB)                                                                             \
+        fast_row(SUB, row, raw, above, length, SIZE);                                              \
+    else if (filter == AVERAGE)                                                                    \
+        fast_row(AVERAGE, row, raw, above, length, SIZE);                                          \
+    else                                                                                           \
+        fast_row(PAETH, row, raw, above, length, SIZE)
+    switch (size) {
+    case 3:
+        FAST(3);
+        break;
+    case 4:
+        FAST(4);
+        break;
+    case 6:
+        FAST(6);
+        break;
+    case 8:
+        FAST(8);
+        break;
+    default:
         plain_row(filter, row, raw, above, length, size);
+    }
+#undef FAST
+}
+
+static void two_rows(unsigned char *row, const unsigned char *raw, const unsigned char *above,
+                     Py_ssize_t length, int size)
+{
+    switch (size) {
+    case 3:
+        two_paeth_rows(row, raw, above, length, 3);
+        break;
+    case 4:
+        two_paeth_rows(row, raw, above, length, 4);
+        break;
+    case 6:
+        two_paeth_rows(row, raw, above, length, 6);
+        break;
+    default:
+        two_paeth_rows(row, raw, above, length, 8);
     }
 }
 #else
@@ -192,10 +228,7 @@ static int all_rows(unsigned char *row, const unsigned char *raw, Py_ssize_t len
             up(row, raw, above, length);
 #ifdef __SSE2__
         else if (filter == PAETH && size >= 3 && y + 1 < height && raw[length] == PAETH) {
-            if (size == 3)
-                two_paeth_rows(row, raw, above, length, 3);
-            else
-                two_paeth_rows(row, raw, above, length, 4);
+            two_rows(row, raw, above, length, size);
             y++;
             row += length;
             raw += length + 1;
@@ -215,9 +248,14 @@ static int all_rows(unsigned char *row, const unsigned char *raw, Py_ssize_t len
 
 PyDoc_STRVAR(unfilter_doc,
 "unfilter(raw, pixels)\n--\n\n"
-"Reverse the row filters of inflated IDAT data into uint8 pixels [height, width, channels].\n\n"
+"Reverse the row filters of inflated IDAT data into uint8 pixels [height, width, bytes a pixel].\n\n"
 "Returns False if a row has an unknown filter. Raises ValueError unless `raw` has height rows of\n"
-"1 + width * channels bytes.\n");
+"1 + width * bytes, and these are 1 to 4, 6 or 8.\n");
+
+static int is_size(Py_ssize_t size)
+{
+    return (size >= 1 && size <= 4) || size == 6 || size == 8;
+}
 
 static PyObject *unfilter(PyObject *self, PyObject *args)
 {
@@ -234,7 +272,7 @@ static PyObject *unfilter(PyObject *self, PyObject *args)
         PyBuffer_Release(&raw);
         return NULL;
     }
-    if (pixels.ndim != 3 || pixels.itemsize != 1 || pixels.shape[2] > 4 ||
+    if (pixels.ndim != 3 || pixels.itemsize != 1 || !is_size(pixels.shape[2]) ||
         raw.len != pixels.shape[0] * (1 + pixels.shape[1] * pixels.shape[2])) {
         PyErr_SetString(PyExc_ValueError, "the data do not have the size of the image");
     } else {
@@ -265,5 +303,8 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__png(void)
 {
-    return PyModule_Create(&module);
+    PyObject *created = PyModule_Create(&module);
+    if (created && PyModule_AddIntConstant(created, "MAX_SIZE", 8) < 0)
+        Py_CLEAR(created);
+    return created;
 }

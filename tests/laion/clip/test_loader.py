@@ -15,6 +15,7 @@ from laion.clip.crop import Crop, decode_crop
 from laion.clip.decoder import DecoderConfig, Shard
 from laion.clip.geometry import PreprocessConfig
 from laion.clip.loader import AHEAD, LoadedBatch, Loader, ShardEnd
+from laion.samples.source import SampleShard
 from tests.laion.clip.shape_shards import Pair, write_shard
 
 CONFIG = DecoderConfig(PreprocessConfig((16, 16), (0.5,) * 3, (0.5,) * 3), None, False)
@@ -53,11 +54,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shards(folder: Path) -> Iterator[Shard]:
-    return (Shard(n, str(folder / f"{n}.tar")) for n in range(len(COUNTS)))
+    return (shard(n, folder / f"{n}.tar") for n in range(len(COUNTS)))
+
+
+def shard(number: int, path: Path) -> Shard:
+    return Shard(number, SampleShard(str(path), None))
 
 
 def pixels(loaded: LoadedBatch) -> list[np.ndarray]:
     found = []
+    assert loaded.images is not None
     for offset, (rows, columns) in zip(loaded.images.offsets, loaded.images.axes, strict=True):
         shape = (int(rows[4]), int(columns[4]), 3)
         found.append(loaded.images.pixels[offset : offset + np.prod(shape)].reshape(shape))
@@ -121,6 +127,23 @@ def test_images_that_fill_their_slots_alone(folder: Path, own_processes: bool, s
 
 
 @pytest.mark.parametrize("own_processes", [False, True], ids=["thread", "process"])
+def test_texts_alone_need_no_images(folder: Path, own_processes: bool) -> None:
+    """Neither is the image decoded nor is a sample without one dropped."""
+    config = DecoderConfig(CONFIG.preprocess, None, False, images=False)
+    ends, seen = [], 0
+    with Loader(config, 32, 2, own_processes) as loader:
+        for item in loader.run(shards(folder)):
+            if isinstance(item, ShardEnd):
+                ends.append(item)
+                continue
+            assert item.images is None
+            assert all(row.size is None for row in item.rows)
+            seen += len(item.rows)
+    assert seen == sum(COUNTS) - 1
+    assert [end.dropped for end in ends if end.dropped] == [{"no_caption": 1}]
+
+
+@pytest.mark.parametrize("own_processes", [False, True], ids=["thread", "process"])
 def test_a_shard_that_cannot_be_read_costs_itself_alone(
     folder: Path, tmp_path: Path, own_processes: bool
 ) -> None:
@@ -129,7 +152,7 @@ def test_a_shard_that_cannot_be_read_costs_itself_alone(
     (tmp_path / "not.tar").write_bytes(b"<html>" * 500)
     paths = [tmp_path / "cut.tar", tmp_path / "gone.tar", tmp_path / "not.tar", folder / "0.tar"]
     with Loader(CONFIG, 8, 2, own_processes) as loader:
-        items = list(loader.run(Shard(n, str(path)) for n, path in enumerate(paths)))
+        items = list(loader.run(map(shard, range(len(paths)), paths)))
     ends = {item.number: item.error for item in items if isinstance(item, ShardEnd)}
     assert "truncated after" in (ends[0] or "")
     assert "does not exist" in (ends[1] or "")

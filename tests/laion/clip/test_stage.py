@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from laion import cli
 from laion.clip.metadata_table import COLUMNS, PairRow, metadata_table
 from laion.provenance import read_model
 from tests.laion.clip.shape_shards import Pair, shape_pairs, write_shard
+from tests.manage.img2dataset_folder import write_shard as write_img2dataset_shard
 
 pytest.importorskip("open_clip")
 
@@ -217,10 +219,10 @@ def test_a_broken_shard_costs_itself_alone(
     assert not (tmp_path / "out/00001_stats.json").exists()
 
 
-def test_a_shard_with_no_pairs_is_an_empty_part(scored: Path) -> None:
-    table, image, text = read(scored, 3)
-    assert table.schema == COLUMNS
-    assert image.shape[0] == text.shape[0] == 0
+def test_a_shard_with_no_pairs_has_a_commit_marker_alone(scored: Path) -> None:
+    """As clip-retrieval: embedding-reader would align what comes after an empty array wrongly."""
+    assert marker(scored, 3)["count"] == 0
+    assert not list(scored.glob("*/*_00003.*"))
 
 
 @pytest.mark.parametrize(
@@ -235,6 +237,7 @@ def test_a_shard_with_no_pairs_is_an_empty_part(scored: Path) -> None:
         (("--precision", "fp8"), "one of auto, fp32, bf16, fp16"),
         (("--preprocess", "openclip"), "did you mean open_clip"),
         (("--batchsize", "3"), "batch_size"),
+        (("--enable_image", "maybe"), "--enable_image takes True or False"),
     ],
 )
 def test_wrong_use_is_one_line(
@@ -260,16 +263,120 @@ def test_wrong_use_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_shards_without_captions_are_reported_before_any_work(
-    tiny_model: tuple[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    pairs = shape_pairs(0, 3)
+def pairs_without(image: bool = True, text: bool = True) -> list[Pair]:
+    pairs = shape_pairs(0, 6)
     for pair in pairs:
-        pair.caption = None
-        del pair.fields["caption"]
-    write_shard(tmp_path / "00000.tar", pairs)
-    assert score(tiny_model, tmp_path / "00000.tar", tmp_path / "out") == 2
+        if not image:
+            pair.body = None
+        if not text:
+            pair.caption = None
+            del pair.fields["caption"]
+    return pairs
+
+
+def test_images_without_captions_are_embedded(
+    tiny_model: tuple[str, str], scored: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tar, out = tmp_path / "00000.tar", tmp_path / "out"
+    write_shard(tar, [*pairs_without(text=False), Pair("000000009", None, None)])
+    assert score(tiny_model, tar, out) == 0
+    assert "has images alone: there is no similarity" in capfd.readouterr().err
+    table = pq.read_table(out / "metadata/metadata_00000.parquet")
+    assert "similarity" not in table.schema.names
+    assert table["caption"].null_count == table.num_rows == 6
+    expected = read(scored, 0)[1][:6].astype(np.float32)
+    found = np.load(out / "img_emb/img_emb_00000.npy").astype(np.float32)
+    assert np.allclose(found, expected, atol=2e-3)
+    assert not (out / "text_emb").exists()
+    assert marker(out, 0)["reasons"] == {"no_image": 1}
+    assert score(tiny_model, tar, out) == 0, "it is resumed"
+    assert score(tiny_model, tar, tmp_path / "more", "--enable_text", "true") == 2
     assert "has no captions" in capfd.readouterr().err
+
+
+def test_captions_without_images_are_embedded(
+    tiny_model: tuple[str, str], scored: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tar, out = tmp_path / "00000.tar", tmp_path / "out"
+    write_shard(tar, pairs_without(image=False))
+    assert score(tiny_model, tar, out) == 0
+    assert "has captions alone" in capfd.readouterr().err
+    found = np.load(out / "text_emb/text_emb_00000.npy").astype(np.float32)
+    assert np.allclose(found, read(scored, 0)[2][:6].astype(np.float32), atol=2e-3)
+    assert not (out / "img_emb").exists()
+    table = pq.read_table(out / "metadata/metadata_00000.parquet")
+    assert table["caption"].to_pylist() == [pair.caption for pair in shape_pairs(0, 6)]
+    assert score(tiny_model, tar, tmp_path / "more", "--enable_image", "true") == 2
+    assert "has no images" in capfd.readouterr().err
+    write_shard(tar, pairs_without(image=False, text=False))
+    assert score(tiny_model, tar, tmp_path / "more") == 2
+    assert "has neither images nor captions" in capfd.readouterr().err
+
+
+def test_pairs_can_be_embedded_by_halves(
+    tiny_model: tuple[str, str], shards: Path, scored: Path, tmp_path: Path
+) -> None:
+    """What a row lacks and nobody wants costs it nothing."""
+    image, text = tmp_path / "image", tmp_path / "text"
+    assert score(tiny_model, shards, image, "--enable_text", "False") == 0
+    assert score(tiny_model, shards, text, "--enable_image=false") == 0
+    assert marker(image, 0)["reasons"] == {"not_an_image": 1, "no_image": 1}
+    assert marker(text, 0)["reasons"] == {"no_caption": 2}
+    _, images, texts = read(scored, 1)
+    found = np.load(image / "img_emb/img_emb_00001.npy")
+    assert np.allclose(found.astype(np.float32), images.astype(np.float32), atol=2e-3)
+    found = np.load(text / "text_emb/text_emb_00001.npy")
+    assert np.allclose(found.astype(np.float32), texts.astype(np.float32), atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["files", "parquet", "webdataset"])
+def test_folders_of_img2dataset(
+    tiny_model: tuple[str, str], scored: Path, tmp_path: Path, kind: str
+) -> None:
+    """With the NaN that it writes for missing numbers; `files` keep the paths of the images."""
+    pairs = shape_pairs(0, 10)
+    bodies = [pair.body or b"" for pair in pairs]
+    captions = [pair.caption for pair in pairs]
+    write_img2dataset_shard(
+        tmp_path / "in", 0, kind=kind, image=bodies.__getitem__,
+        columns=lambda n: {"score": math.nan if n else 0.5, "caption": captions[n]},
+    )  # fmt: skip
+    assert score(tiny_model, tmp_path / "in", tmp_path / "out") == 0
+    table, images, texts = read(tmp_path / "out", 0)
+    kept = [0, 2, 4, 7, 9]
+    assert table["key"].to_pylist() == [f"{n:06d}" for n in kept]
+    assert table["score"].to_pylist() == [0.5, *[None] * 4]
+    paths = [str(tmp_path / f"in/00000/{n:06d}.jpg") for n in kept]
+    assert table.to_pydict().get("image_path") == (paths if kind == "files" else None)
+    _, all_images, all_texts = read(scored, 0)
+    for found, expected in ((images, all_images), (texts, all_texts)):
+        expected = expected[kept].astype(np.float32)
+        assert np.allclose(found.astype(np.float32), expected, atol=2e-3)
+
+
+def test_a_folder_of_images(tiny_model: tuple[str, str], scored: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    for pair in shape_pairs(0, 4):
+        (folder / pair.key[-1]).mkdir(parents=True)
+        (folder / pair.key[-1] / "it.jpg").write_bytes(pair.body or b"")
+    (folder / "0" / "bad.jpg").write_bytes(b"<html>")
+    assert score(tiny_model, folder, tmp_path / "out") == 0
+    table = pq.read_table(tmp_path / "out/metadata/metadata_00000.parquet")
+    assert table["key"].to_pylist() == [f"{n}/it" for n in range(4)]
+    assert table["image_path"].to_pylist() == [str(folder / f"{n}/it.jpg") for n in range(4)]
+    assert table["width"].to_pylist() == [256] * 4
+    assert marker(tmp_path / "out", 0)["reasons"] == {"not_an_image": 1}
+    found = np.load(tmp_path / "out/img_emb/img_emb_00000.npy").astype(np.float32)
+    assert np.allclose(found, read(scored, 0)[1][:4].astype(np.float32), atol=2e-3)
+
+
+def test_equal_keys_cost_their_rows(tiny_model: tuple[str, str], tmp_path: Path) -> None:
+    first, second, third = shape_pairs(0, 3)
+    second.key = first.key
+    write_shard(tmp_path / "00000.tar", [first, second, third])
+    assert score(tiny_model, tmp_path / "00000.tar", tmp_path / "out") == 0
+    assert marker(tmp_path / "out", 0)["reasons"] == {"duplicate_key": 2}
+    assert read(tmp_path / "out", 0)[0]["key"].to_pylist() == [third.key]
 
 
 def test_metadata_of_other_makers() -> None:

@@ -27,8 +27,10 @@ def test_the_command_writes_a_model(tmp_path: Path, capfd: pytest.CaptureFixture
     folder = tmp_path / "tiny"
     flags = ["--steps", "2", "--pictures", "64"]
     assert cli.run(["tiny_clip", "--output_folder", str(folder), *flags]) == 0
-    printed = capfd.readouterr().out
+    printed, progress = capfd.readouterr()
     assert "AUC 0." in printed
+    steps = ["loading PyTorch", "drawing 64 images", "step 1 of 2", "step 2 of 2", "measuring"]
+    assert [word for word in steps if word in progress] == steps
     assert f"--model {folder}/tiny.json --pretrained {folder}/tiny.pt" in printed
     spec = fetch(ModelSpec(str(folder / "tiny.json"), str(folder / "tiny.pt")))
     assert Embedder(spec, "cpu").dim == 64

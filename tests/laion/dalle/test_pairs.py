@@ -14,10 +14,10 @@ pytest.importorskip("torch")
 
 from img2ds.core.failure import UsageError
 from img2ds.image.encode import make_encoder
-from img2ds.storage import find_inputs
 from laion.dalle import pairs as module
 from laion.dalle.pairs import PairBatch, Pairs, Position
 from laion.dalle.prefetch import Prefetcher
+from laion.samples.source import find_shards
 from tests.laion.clip.shape_shards import Pair, write_shard
 
 EACH = (40, 25, 33)
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def open_pairs(folder: Path, seed: int = 0) -> Pairs:
-    return Pairs(find_inputs(str(folder), [".tar"]), 8, 0.2, seed, 2)
+    return Pairs(find_shards(str(folder)).shards, 8, 0.2, seed, 2)
 
 
 def one_epoch(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:

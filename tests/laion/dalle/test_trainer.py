@@ -14,10 +14,11 @@ import torch
 
 from img2ds.core.failure import UsageError
 from img2ds.engine.stop import StopSwitch
-from img2ds.storage import OutputFolder, find_inputs
+from img2ds.storage import OutputFolder
 from laion.dalle import checkpoint
 from laion.dalle.options import DalleOptions
 from laion.dalle.trainer import CURVES, Trainer
+from laion.samples.source import find_shards
 from tests.laion.dalle.small_training import quick, write_shapes
 
 
@@ -50,8 +51,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(options: DalleOptions, stop: StopSwitch | None = None) -> tuple[Trainer, bool]:
     folder = OutputFolder.open(options.output_folder)
     folder.check_writable()
-    files = find_inputs(options.input, [".tar"])
-    trainer = Trainer(options, files, folder, "cpu", lambda line: None)
+    shards = find_shards(options.input).shards
+    trainer = Trainer(options, shards, folder, "cpu", lambda line: None)
     return trainer, trainer.run(stop or StopSwitch())
 
 

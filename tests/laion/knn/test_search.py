@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from img2ds.core.failure import UsageError
 from laion import cli
-from laion.knn.filters import LICENCES, Filters, without_near_duplicates
+from laion.knn.filters import LICENCES, NEAR_DUPLICATE, Filters, without_near_duplicates
 from laion.knn.index_kinds import choose_plan
+from laion.knn.metadata import Metadata
 from laion.knn.metadata_schema import (
     CC,
     COMMERCIAL,
@@ -105,6 +106,26 @@ def test_pages_join_without_gaps_or_repeats(searcher: Searcher) -> None:
     assert searcher.search(searcher.vector(9), SearchParams(offset=500)).results == []
 
 
+def test_many_searches_find_what_each_of_them_finds_alone(searcher: Searcher) -> None:
+    rare = Filters(safe=True, min_size=1000, license="free")
+    wanted = [
+        SearchParams(k=3), SearchParams(k=40, filters=EVERYTHING), SearchParams(index="text"),
+        SearchParams(k=5, offset=200, filters=EVERYTHING), SearchParams(k=30, filters=rare),
+        SearchParams(k=20, deduplicate=True), SearchParams(offset=500), SearchParams(k=499),
+    ]  # fmt: skip
+    queries = [(searcher.vector(7 * row), params) for row, params in enumerate(wanted)]
+    alone = [searcher.search(*query) for query in queries]
+    assert searcher.search_many(queries) == alone
+    assert searcher.search_many([]) == []
+    first = searcher.search_first(queries)
+    assert [found for found in first if found is not None] == [
+        found for found, quick in zip(alone, first, strict=True) if quick is not None
+    ]
+    assert first[:3] == alone[:3]
+    assert first[4] is None, "of the first 128 rows fewer than 31 pass"
+    assert searcher.search_first([]) == []
+
+
 def test_the_text_index_is_searched_by_texts(searcher: Searcher) -> None:
     texts = np.concatenate([vectors(300, 0)[1], vectors(200, 1)[1]])
     expected = np.argsort(-(texts @ ALL[11]))[:5]
@@ -130,6 +151,22 @@ def test_a_chain_of_near_duplicates_hides_no_other_image() -> None:
     chain = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
     assert without_near_duplicates([chain], 10) == [0, 2, 4, 6, 8]
     assert without_near_duplicates([chain[:3], chain[3:]], 3) == [0, 2, 4]
+
+
+def test_near_duplicates_are_those_of_a_comparison_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(40, 8))
+    rows = centres[rng.integers(0, 40, 600)] + 0.15 * rng.normal(size=(600, 8))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    expected: list[int] = []
+    for place, row in enumerate(rows):
+        if all(float(row @ rows[kept]) < NEAR_DUPLICATE for kept in expected):
+            expected.append(place)
+    assert 40 <= len(expected) < 500
+    for limit in (1, 30, len(expected), 1000):
+        blocks = (rows[start : start + 64] for start in range(0, 600, 64))
+        assert without_near_duplicates(blocks, limit) == expected[:limit]
+    assert without_near_duplicates([], 5) == []
 
 
 def test_untagged_rows_are_hidden_only_if_others_are_tagged(tmp_path: Path) -> None:
@@ -179,9 +216,21 @@ def test_metadata_of_other_tools_is_read() -> None:
     assert table["side"] == [50, 0, 7]
     assert table["safe"] == [1, 0, 0]
     assert table["rights"] == [0, 0, 0]
-    assert table["text"] == [None, "x", ""]
-    with pytest.raises(UsageError, match="no column url or URL; they have: link"):
+    assert table["caption"] == [None, "x", ""], "clip-retrieval's name"
+    assert table["NSFW"] == ["unlikely", None, "NSFW"]
+    with pytest.raises(UsageError, match="image_path, caption or TEXT; they have: link"):
         source_columns(["link"])
+
+
+def test_rows_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """Their files have other names for captions and tags, and no paths."""
+    old = pa.table({"url": ["u"], "text": ["a caption"], "nsfw": ["UNLIKELY"], "key": ["k"]})
+    path = str(tmp_path / "old.arrow")
+    with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, old.schema) as writer:
+        writer.write_table(old)
+    row = Metadata([path]).row(0)
+    assert (row["url"], row["text"], row["nsfw"], row["key"]) == ("u", "a caption", "UNLIKELY", "k")
+    assert row["image_path"] is None
 
 
 def test_rows_are_found_by_number_over_batches_and_files(searcher: Searcher) -> None:

@@ -242,7 +242,7 @@ def test_misaligned_embeddings_stop_the_part(tmp_path: Path) -> None:
         (["--input", "scored", "--incremental_mode", "extend"], "use --incremental_mode overwrite"),
         (["--input", "scored", "--stages", "nowhere"], "no committed shards"),
         (["--input", "scored", "--treshold", "0.3"], "did you mean --threshold?"),
-        (["--input", "unscored"], "has no column similarity"),
+        (["--input", "unscored"], "text_emb_00000.npy is missing: embed images and captions"),
         (["--input", "scored", "--tmp_dir", "/dev/null/x"], "cannot write to /dev/null/x"),
     ],
 )
@@ -258,6 +258,7 @@ def test_wrong_use_is_one_line(
     write_tree(tmp_path / "unscored", {0: [row(0)]})
     path = tmp_path / "unscored/metadata/metadata_00000.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["similarity"]), path)
+    (tmp_path / "unscored/text_emb/text_emb_00000.npy").unlink()
     assert cli.run(["release", *flags, "--output_folder", "out"]) == 2
     output = capsys.readouterr().err
     assert words in output

@@ -24,6 +24,7 @@ from img2ds.formats.webdataset import TarWriter
 from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder, file_record
 from laion import cli
+from laion.data.embedding_folder import open_embedding_folder
 from laion.tag.illegal import CAPTION_WORDS, UNDERAGE
 from laion.tag.options import TagOptions
 from laion.tag.stage import TagReport, run
@@ -241,6 +242,28 @@ def test_it_can_be_purged_later(source: Path) -> None:
     tag(source)
     tag(source, purge=True)
     check_purged(source)
+
+
+def test_a_shard_of_which_nothing_is_left_has_no_files(source: Path) -> None:
+    array = source / "scored/img_emb/img_emb_00000.npy"
+    np.save(array, np.stack([BAD] * (ROWS - 1)))
+    report = tag(source, purge=True)
+    assert report.exit_code == 0
+    assert report.purged is not None
+    assert not list((source / "tagged").glob("*/*_00000.*"))
+    assert json.loads((source / "tagged/00000_stats.json").read_text())["successes"] == 0
+    assert len(np.load(array)) == 0
+    with tarfile.open(source / "shards/00000.tar") as tar:
+        assert not tar.getnames()
+    again = tag(source, purge=True)
+    assert again.purged is not None
+    assert again.purged.pairs == 0
+    assert len(open_embedding_folder(str(source / "tagged")).shards) == SHARDS - 1
+    for number in range(1, SHARDS):
+        for path in (source / "tagged").glob(f"*/*_{number:05d}.*"):
+            path.unlink()
+    with pytest.raises(UsageError, match=r"tagged has no pairs: its NNNNN_stats\.json count why"):
+        open_embedding_folder(str(source / "tagged"))
 
 
 class Killed(BaseException):

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,20 +36,41 @@ def chromium() -> str:
 @contextmanager
 def serving(index: Path, *flags: str) -> Iterator[str]:
     """Run `laion serve` in a process, yield its address, and stop it by Ctrl-C (exit code 0)."""
+    with serve_process(index, *flags) as (address, _):
+        yield address
+
+
+@contextmanager
+def serve_process(
+    index: Path, *flags: str, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run `laion serve` as `serving` does; yield its address and its process.
+
+    Args:
+        environment: variables besides those of this process.
+    """
     command = [
         sys.executable, "-c", "from laion.cli import main; main()",
-        "serve", "--index", str(index), "--port", "0", "--rate_limit", "0", *flags,
+        "serve", "--index", str(index), "--port", "0", *flags,
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if "--rate_limit" not in flags:
+        command += ["--rate_limit", "0"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
         address = next((word for word in line.split() if word.startswith("http://")), None)
         if address is None:
             raise AssertionError(f"laion serve: {process.communicate()[1]}")
-        yield address
+        yield address, process
         os.kill(process.pid, signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

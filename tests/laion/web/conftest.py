@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from laion.knn.query_embedder import QueryEmbedder
-from laion.knn.query_image import query_network
+from laion.knn.query_url import query_network
 from laion.knn.searcher import Searcher
-from laion.web.app import build_app
+from laion.web.app import AppLimits, build_app
+from laion.web.decoder_pool import DecoderPool
+from laion.web.decoder_process import DecodeLimits
+from laion.web.query_vectors import QueryVectors
 from laion.web.service import Service, open_shard_images
 from tests.laion.web.browser import serving
 from tests.laion.web.shape_dataset import ShapeSet, make_shapes
@@ -33,23 +37,28 @@ def embedder(shapes: ShapeSet) -> QueryEmbedder:
 
 
 @pytest.fixture(scope="session")
-def make_client(shapes: ShapeSet, embedder: QueryEmbedder) -> Make:
+def make_client(shapes: ShapeSet, embedder: QueryEmbedder) -> Iterator[Make]:
     """Build a client of an app; `connect_to` and `allow_private` apply to image URLs in queries."""
 
     def make(
         rate_limit: int = 0,
         connect_to: tuple[str, ...] = ("::127.0.0.1:9",),
         allow_private: bool = False,
+        proxies: tuple[str, ...] = (),
         **client: Any,
     ) -> TestClient:
         searcher = Searcher(str(shapes.index))
         images = open_shard_images(str(shapes.shards), searcher, lambda *_: None)
         network = query_network(MAX_UPLOAD, allow_private, connect_to)
-        service = Service(searcher, embedder, images, network, MAX_PIXELS)
-        app = build_app(service, MAX_UPLOAD, rate_limit, ("search.example",))
-        return TestClient(app, base_url="http://127.0.0.1:1234", **client)
+        decoders = DecoderPool(embedder.preprocess, DecodeLimits(MAX_PIXELS, 5.0), processes=1)
+        vectors = QueryVectors(embedder, decoders, network)
+        service = Service(searcher, vectors, images, embedder.model)
+        services.callback(service.close)
+        limits = AppLimits(MAX_UPLOAD, rate_limit, hosts=("search.example",), proxies=proxies)
+        return TestClient(build_app(service, limits), base_url="http://127.0.0.1:1234", **client)
 
-    return make
+    with ExitStack() as services:
+        yield make
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,22 @@
-"""Security headers, allowed hosts and sites, rate limit, and what clients must never see."""
+"""Security headers, allowed hosts and sites, and what clients must never see; flags."""
 
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
-from http.client import HTTPConnection
+import resource
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from starlette.testclient import TestClient
 
 from img2ds.config.flags import Flags
 from img2ds.core.failure import UsageError
-from laion.web.app import STATIC
-from laion.web.middleware import MAX_CLIENTS, AllowedHosts, RateLimit, client_key
+from laion.web.batch_queue import Overloaded
+from laion.web.middleware import AllowedHosts
 from laion.web.options import ServeOptions
+from laion.web.page_files import STATIC
 from laion.web.service import Service
-from laion.web.stage import CONNECTIONS
+from laion.web.stage import allowed_connections
 from tests.laion.web.conftest import Make
 
 
@@ -103,52 +102,6 @@ def test_pages_of_other_sites_cannot_search(
     assert client.get("/api/search?text=a", headers=headers).status_code == status
 
 
-def test_the_rate_limit_counts_searches_fully_and_pages_little(make_client: Make) -> None:
-    client = make_client(rate_limit=3)
-    assert [client.get("/api/search?id=1").status_code for _ in range(4)] == [200] * 3 + [429]
-    refused = client.get("/api/search?id=1")
-    assert 1 <= int(refused.headers["retry-after"]) <= 20
-    assert list(refused.json()) == ["error"]
-    client = make_client(rate_limit=3)
-    assert {client.get("/").status_code for _ in range(100)} == {200}
-
-
-def test_the_limit_passes_with_time_and_is_each_clients_own() -> None:
-    now = 0.0
-    limit = RateLimit(nothing, 60, lambda: now)
-    assert [limit.take("a", 1) for _ in range(60)] == [0] * 60
-    assert limit.take("a", 1) == 1
-    assert limit.take("b", 1) == 0
-    now = 0.5
-    assert limit.take("a", 1) == 1, "a rejection costs nothing, and half a token is not enough"
-    now = 1.5
-    assert limit.take("a", 1) == 0
-    now = 10_000
-    assert [limit.take("a", 1) for _ in range(61)].count(0) == 60
-
-
-def test_clients_are_forgotten_before_they_fill_the_memory() -> None:
-    limit = RateLimit(nothing, 60, lambda: 0.0)
-    for number in range(MAX_CLIENTS + 500):
-        limit.take(str(number), 1)
-    assert len(limit._buckets) == MAX_CLIENTS
-
-
-@pytest.mark.parametrize(
-    ("address", "name"),
-    [
-        ("203.0.113.9", "203.0.113.9"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("::ffff:203.0.113.9", "203.0.113.9"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("testclient", "testclient"),
-    ],
-)
-def test_the_key_of_a_client(address: str, name: str) -> None:
-    assert client_key({"client": (address, 1)}) == name
-    assert client_key({}) == ""
-
-
 def test_an_internal_error_shows_no_traceback(
     make_client: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +113,20 @@ def test_an_internal_error_shows_no_traceback(
     answer = client.get("/api/search?text=a")
     assert answer.status_code == 500
     assert answer.json() == {"error": "internal error: see the server's log"}
+    assert "content-security-policy" in answer.headers
+
+
+def test_an_overloaded_server_says_when_to_try_again(
+    make_client: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overloaded(*_: Any) -> None:
+        raise Overloaded("too many requests are waiting", 7)
+
+    monkeypatch.setattr(Service, "search", overloaded)
+    answer = make_client().get("/api/search?text=a")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "7"
+    assert answer.json() == {"error": "the server is busy: too many requests are waiting"}
     assert "content-security-policy" in answer.headers
 
 
@@ -184,37 +151,6 @@ def test_unknown_paths_and_methods_get_json_errors(
     assert list(answer.json()) == ["error"]
 
 
-def test_connections_above_the_limit_get_503(address: str) -> None:
-    """By a real server, which serves again once connections close."""
-    with ExitStack() as stack:
-        place = urlsplit(address)
-
-        def connect() -> HTTPConnection:
-            connection = HTTPConnection(place.hostname or "", place.port, timeout=60)
-            stack.callback(connection.close)
-            connection.connect()
-            return connection
-
-        def status(connection: HTTPConnection) -> int:
-            connection.request("GET", "/api/health")
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status
-
-        first = connect()
-        assert status(first) == 200
-        held = [connect() for _ in range(CONNECTIONS)]
-        # Connections are accepted in order, so all earlier ones are open once this one answers.
-        assert status(held[-1]) == 503
-        held[0].close()
-        held[1].close()
-        last = connect()
-        while status(last) == 503:
-            last.close()
-        for connection in held:
-            connection.close()
-
-
 def test_by_default_only_this_machine_is_served() -> None:
     assert ServeOptions(index="x").host == "127.0.0.1"
     assert ServeOptions(index="x").rate_limit > 0
@@ -228,8 +164,38 @@ def test_by_default_only_this_machine_is_served() -> None:
         ({"index": "x", "port": 70_000}, "--port must be from 0 to 65535"),
         ({"index": "x", "rate_limit": -1}, "--rate_limit must be at least 0"),
         ({"index": "x", "max_upload_bytes": "big"}, "--max_upload_bytes takes a number of bytes"),
+        ({"index": "x", "trusted_proxy": "10.0.0.0/8,nginx"}, "such as 10.0.0.0/8, got 'nginx'"),
+        ({"index": "x", "max_connections": 0}, "--max_connections must be at least 1"),
+        ({"index": "x", "max_client_connections": 0}, "--max_client_connections must be at least"),
+        ({"index": "x", "max_decode_time": 0}, "--max_decode_time must be"),
     ],
 )
 def test_wrong_flags(flags: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         ServeOptions(**Flags.of("laion serve", ServeOptions).read(flags))
+
+
+def test_trusted_proxies() -> None:
+    flags = Flags.of("laion serve", ServeOptions)
+    given = flags.read({"index": "x", "trusted_proxy": "10.0.0.0/8,192.0.2.1"})
+    assert ServeOptions(**given).proxies == ("10.0.0.0/8", "192.0.2.1")
+    assert ServeOptions(index="x").proxies == ()
+    assert ServeOptions(index="x", behind_proxy=True).proxies == ("127.0.0.0/8", "::1")
+
+
+def test_open_files_bound_the_connections(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit = (1024, 1024)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limit)
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    assert allowed_connections(500) == 500
+    assert capsys.readouterr().err == ""
+    assert allowed_connections(5000) == 1024 - 256
+    assert capsys.readouterr().err == (
+        "laion serve: note: 768 connections at once instead of 5000, because this process may open "
+        "1024 files: raise the limit with `ulimit -n 5256`\n"
+    )
+    limit = (256, 256)
+    with pytest.raises(UsageError, match="may open 256 files only"):
+        allowed_connections(1)

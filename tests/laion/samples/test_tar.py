@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from img2ds.core.failure import UsageError
-from laion.clip import samples
-from laion.clip.samples import read_samples
+from laion.samples import sample
+from laion.samples.tar import read_tar
 
 
 def write(path: Path, members: dict[str, bytes], style: int = tarfile.USTAR_FORMAT) -> str:
@@ -34,7 +35,7 @@ def test_members_that_share_a_key_are_one_sample(tmp_path: Path) -> None:
             "folder/000.png": b"third",
         },
     )
-    first, second, third = read_samples(path)
+    first, second, third = read_tar(path)
     assert (first.key, first.body, first.caption) == ("000", b"image", "a café")
     assert first.fields == {"url": "u", "width": 3}
     assert (second.key, second.body, second.caption) == ("001", b"other", None)
@@ -44,7 +45,7 @@ def test_members_that_share_a_key_are_one_sample(tmp_path: Path) -> None:
 @pytest.mark.parametrize("field", ["caption", "TEXT", "text"])
 def test_metadata_gives_the_caption_without_a_text_file(tmp_path: Path, field: str) -> None:
     path = write(tmp_path / "0.tar", {"0.json": b'{"%s": "text"}' % field.encode(), "0.jpg": b""})
-    (sample,) = read_samples(path)
+    (sample,) = read_tar(path)
     assert sample.caption == "text"
 
 
@@ -53,7 +54,7 @@ def test_long_names_in_every_style(tmp_path: Path, style: int) -> None:
     folder = "a" * 90
     name = f"{folder}/{'b' * 60}.jpg"
     path = write(tmp_path / "0.tar", {name: b"x" * 600, "c.jpg": b"y"}, style)
-    assert [(s.key, s.body) for s in read_samples(path)] == [
+    assert [(s.key, s.body) for s in read_tar(path)] == [
         (name[:-4], b"x" * 600),
         ("c", b"y"),
     ]
@@ -67,25 +68,58 @@ def test_folders_and_files_without_an_ending_are_passed_over(tmp_path: Path) -> 
         file.addfile(folder)
         file.addfile(tarfile.TarInfo("README"))
         file.addfile(tarfile.TarInfo("0.jpg"))
-    assert [sample.key for sample in read_samples(str(path))] == ["0"]
+    assert [sample.key for sample in read_tar(str(path))] == ["0"]
 
 
-def test_gzipped_shards(tmp_path: Path) -> None:
-    path = write(tmp_path / "0.tar.gz", {"0.jpg": b"x"})
-    assert [sample.key for sample in read_samples(path)] == ["0"]
+@pytest.mark.parametrize("name", ["0.tar.gz", "0.tgz", "0.tar"])
+def test_gzipped_shards(tmp_path: Path, name: str) -> None:
+    """By their first bytes, as webdataset does: the name need not tell."""
+    path = tmp_path / name
+    plain = Path(write(tmp_path / "plain.tar", {"0.jpg": b"x" * 5000})).read_bytes()
+    path.write_bytes(gzip.compress(plain))
+    assert [(s.key, s.body) for s in read_tar(str(path))] == [("0", b"x" * 5000)]
+    path.write_bytes(gzip.compress(plain)[:40])
+    with pytest.raises((OSError, UsageError)):
+        list(read_tar(str(path)))
+
+
+def test_a_key_that_follows_itself_costs_its_rows(tmp_path: Path) -> None:
+    """Nobody knows which of the captions belongs to which of the images."""
+    path = tmp_path / "0.tar"
+    with tarfile.open(path, "w") as file:
+        for name in ("0.jpg", "0.txt", "1.jpg", "1.JPG", "1.txt", "1.txt", "2.jpg", "0.jpg"):
+            file.addfile(tarfile.TarInfo(name))
+    flaws = [(sample.key, sample.flaw) for sample in read_tar(str(path))]
+    assert flaws == [
+        ("0", None),
+        ("1", "duplicate_key"),
+        ("1", "duplicate_key"),
+        ("1", "duplicate_key"),
+        ("2", None),
+        ("0", "duplicate_key"),
+    ]
+
+
+def test_nan_is_null(tmp_path: Path) -> None:
+    """img2dataset writes it for a missing number."""
+    json = b'{"score": NaN, "sizes": [1, NaN], "best": Infinity, "url": "u"}'
+    path = write(tmp_path / "0.tar", {"0.jpg": b"x", "0.json": json})
+    (sample,) = read_tar(path)
+    assert sample.flaw is None
+    assert sample.fields == {"score": None, "sizes": [1, None], "best": float("inf"), "url": "u"}
 
 
 def test_metadata_that_are_no_json_are_the_samples_flaw(tmp_path: Path) -> None:
     path = write(tmp_path / "0.tar", {"0.jpg": b"x", "0.json": b"{", "1.json": b"[]"})
-    assert [sample.flaw for sample in read_samples(path)] == ["bad_metadata", "bad_metadata"]
+    assert [sample.flaw for sample in read_tar(path)] == ["bad_metadata", "bad_metadata"]
 
 
 def test_members_that_are_too_large_are_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "MAX_MEMBER", 1000)
+    monkeypatch.setattr(sample, "MAX_FILE", 1000)
     path = write(tmp_path / "0.tar", {"0.jpg": b"x" * 5000, "1.jpg": b"y" * 1000})
-    first, second = read_samples(path)
+    first, second = read_tar(path)
     assert (first.flaw, first.body) == ("too_large", None)
     assert second.body == b"y" * 1000
 
@@ -96,21 +130,21 @@ def test_a_tar_that_is_cut_short_is_reported(tmp_path: Path) -> None:
     for length in (300, 1000, 2560, 2600):  # in a header, in a content, between two, in the next
         Path(path).write_bytes(whole[:length])
         with pytest.raises(OSError, match="truncated"):
-            list(read_samples(path))
+            list(read_tar(path))
 
 
 def test_an_invalid_tar_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "0.tar"
     path.write_bytes(b"<html>" * 200)
     with pytest.raises(OSError, match="not a tar"):
-        list(read_samples(str(path)))
+        list(read_tar(str(path)))
     damaged = bytearray(Path(write(tmp_path / "1.tar", {"0.jpg": b"x"})).read_bytes())
     damaged[3] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(OSError, match="damaged"):
-        list(read_samples(str(path)))
+        list(read_tar(str(path)))
 
 
 def test_a_shard_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
-        list(read_samples(str(tmp_path / "0.tar")))
+        list(read_tar(str(tmp_path / "0.tar")))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from laion.knn.query_image import QueryImageError, fetch_image, query_network
+from laion.knn.query_image import QueryImageError
+from laion.knn.query_url import fetch_image, query_network
 from tests.server.good_image import good_image
 from tests.server.sample_web import BackgroundWeb
 

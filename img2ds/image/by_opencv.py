@@ -1,0 +1,40 @@
+"""Decode by OpenCV: PNG and WebP, and BMPs in runs."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from img2ds.image.decode_error import BROKEN, DecodeError
+from img2ds.image.header import Header
+from img2ds.image.icc import early_conversion
+from img2ds.image.orient import Pixels
+from img2ds.image.strips import flatten, narrow, swap_colours
+
+# A worker has one core: its codecs must not start threads.
+cv2.setNumThreads(1)
+# Errors go to the image's row, not to stderr as well.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def decode_by_opencv(body: bytes | bytearray, header: Header) -> Pixels:
+    """Decode to RGB or grey, 8 bits, on white.
+
+    Raises:
+        DecodeError: the body is broken.
+    """
+    try:
+        pixels: Pixels | None = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise DecodeError(BROKEN)
+    if pixels.dtype == np.uint16:
+        pixels = narrow(pixels)
+    if pixels.ndim == 2:
+        return pixels
+    convert = early_conversion(header)
+    if pixels.shape[2] == 4:
+        return flatten(pixels, convert, reverse=True)
+    pixels = swap_colours(pixels)
+    return pixels if convert is None else convert(pixels)

@@ -1,0 +1,1 @@
+"""Samples, images and captions, in tars, folders of files and tables."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
+from operator import itemgetter
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -116,7 +117,12 @@ class DelimitedSource:
 
 
 def _column(rows: list[Row], index: int, lacking: str | None = None) -> pa.Array:
-    return pa.array([row[index] if index < len(row) else lacking for row in rows], pa.string())
+    cells: list[str | None]
+    try:
+        cells = list(map(itemgetter(index), rows))
+    except IndexError:  # a row is too short
+        cells = [row[index] if index < len(row) else lacking for row in rows]
+    return pa.array(cells, pa.string())
 
 
 def _without_nulls(column: pa.Array) -> pa.Array:

@@ -88,7 +88,8 @@ class RowReader:
             return None
         if len(rows) != len(lines) + 1:
             return None
-        if self._is_tsv and any(len(row) != self._width for row in rows[:-1]):
+        # Blank lines have no cells, as the one behind the last line.
+        if self._is_tsv and not {0, self._width}.issuperset(map(len, rows)):
             return None
         return rows
 

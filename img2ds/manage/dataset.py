@@ -17,6 +17,7 @@ from img2ds.core.naming import (
     OUTPUT_FORMATS,
     STATS_SUFFIX,
     TABLE_SUFFIX,
+    TAR_SIZES,
     committed_shards,
     format_of,
     shard_name,
@@ -167,4 +168,9 @@ class Dataset:
 
     def unrecognized(self) -> list[str]:
         """Return the names that belong to no shard."""
-        return [n for n in self.sizes if not is_state(n) and shard_of_file(n) is None]
+        own = [TAR_SIZES] if self.output_format == "webdataset" else []
+        return [
+            name
+            for name in self.sizes
+            if not is_state(name) and name not in own and shard_of_file(name) is None
+        ]

@@ -189,6 +189,19 @@ def trace_stages(last: str, others: Sequence[str] = ()) -> list[StageCounts]:
     return [*found.values(), *reversed(chain)]
 
 
+def document_type(path: str) -> str:
+    """Return what `laion extract` took out, for a folder of candidates; `image` if unknown.
+
+    Raises:
+        UsageError: a manifest cannot be read.
+    """
+    for place in _inputs_of(path):
+        found = options_of(OutputFolder.open(place))
+        if found.get("stage") == "extract":
+            return str(found.get("document_type", "image"))
+    return "image"
+
+
 def _inputs_of(path: str) -> Iterator[str]:
     """Yield `path`, the folder it was made from, and so on."""
     seen = set()

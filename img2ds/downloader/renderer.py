@@ -22,7 +22,7 @@ import time
 import trio
 
 from img2ds.config.options import ImageOptions
-from img2ds.core.failure import Failure
+from img2ds.core.failure import Failure, Reason
 from img2ds.core.sample import Body, Encoded
 from img2ds.image.boxes import Boxes
 from img2ds.image.isolated import TIME_IS_UP, IsolatedTransformer
@@ -35,6 +35,8 @@ MAX_WAITING_FOR_THREAD = 2
 SMALL = 16_000_000
 #: Seconds of CPU that the process may take between two beats besides an image's.
 _BESIDES = 5.0
+#: Reasons of images that ended the process that decoded them.
+KILLED = {Reason.DECODER_CRASH.value, Reason.DECODE_TIMEOUT.value}
 
 
 class Renderer:

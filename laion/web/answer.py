@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,33 @@ def as_json(
             "took_ms": round(1000 * seconds, 1),
         }
     )
+
+
+def as_knn(
+    found: SearchResults, shown: int, read: Callable[[dict[str, Any]], bytes | None]
+) -> bytes:
+    """Build the answer of clip-retrieval's `/knn-service`.
+
+    Args:
+        shown: results that get metadata.
+        read: returns the image of a row, for rows without a URL; None where it is not here.
+    """
+    rows: list[dict[str, Any]] = []
+    for place, result in enumerate(found.results):
+        row = knn_metadata(result.row, read) if place < shown else {}
+        rows.append({**row, "id": result.id, "similarity": result.similarity})
+    return orjson.dumps(rows)
+
+
+def knn_metadata(
+    row: dict[str, Any], read: Callable[[dict[str, Any]], bytes | None]
+) -> dict[str, Any]:
+    """Return what clip-retrieval's clients are told of a row; never a path on this machine."""
+    found = {"url": row["url"], "caption": row["text"], "NSFW": row["nsfw"]}
+    found = {name: value for name, value in found.items() if value is not None}
+    if row["url"] is None and (body := read(row)) is not None:
+        found["image"] = base64.b64encode(body).decode()
+    return found
 
 
 def as_parquet(found: SearchResults) -> bytes:

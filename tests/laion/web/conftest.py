@@ -55,7 +55,9 @@ def make_client(shapes: ShapeSet, embedder: QueryEmbedder) -> Iterator[Make]:
         service = Service(searcher, vectors, images, embedder.model)
         services.callback(service.close)
         limits = AppLimits(MAX_UPLOAD, rate_limit, hosts=("search.example",), proxies=proxies)
-        return TestClient(build_app(service, limits), base_url="http://127.0.0.1:1234", **client)
+        return TestClient(
+            build_app({"shapes": service}, limits), base_url="http://127.0.0.1:1234", **client
+        )
 
     with ExitStack() as services:
         yield make

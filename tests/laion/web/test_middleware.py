@@ -152,9 +152,9 @@ def test_unknown_paths_and_methods_get_json_errors(
 
 
 def test_by_default_only_this_machine_is_served() -> None:
-    assert ServeOptions(index="x").host == "127.0.0.1"
-    assert ServeOptions(index="x").rate_limit > 0
-    assert not ServeOptions(index="x").allow_private_addresses
+    assert ServeOptions(index=("x",)).host == "127.0.0.1"
+    assert ServeOptions(index=("x",)).rate_limit > 0
+    assert not ServeOptions(index=("x",)).allow_private_addresses
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_trusted_proxies() -> None:
     flags = Flags.of("laion serve", ServeOptions)
     given = flags.read({"index": "x", "trusted_proxy": "10.0.0.0/8,192.0.2.1"})
     assert ServeOptions(**given).proxies == ("10.0.0.0/8", "192.0.2.1")
-    assert ServeOptions(index="x").proxies == ()
-    assert ServeOptions(index="x", behind_proxy=True).proxies == ("127.0.0.0/8", "::1")
+    assert ServeOptions(index=("x",)).proxies == ()
+    assert ServeOptions(index=("x",), behind_proxy=True).proxies == ("127.0.0.0/8", "::1")
 
 
 def test_open_files_bound_the_connections(

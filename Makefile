@@ -65,11 +65,12 @@ test: setup
 native-off: setup
 	IMG2DS_NATIVE=0 $(PYTEST) tests/image tests/laion/wat
 
-# webdataset, wids, embedding-reader, autofaiss and clip-retrieval, some of which need an old numpy.
+# Some of these programs need an old numpy; clip-retrieval's page needs a browser.
 compat: setup
+	-scripts/apt-packages.sh chromium
 	scripts/compat-env.sh $(VENV)-compat
 	$(RUN) -m benchmark.peer
-	$(VENV)-compat/bin/python -m pytest tests/readers
+	$(VENV)-compat/bin/python -m pytest -rs tests/readers tests/formats/test_readers.py tests/compat/test_signature.py
 
 fuzz: setup
 	command -v clang || scripts/apt-packages.sh clang

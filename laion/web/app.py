@@ -34,6 +34,7 @@ class AppLimits:
         requests: of each client at once.
         hosts: names of this server, besides addresses and localhost.
         proxies: addresses and networks whose X-Forwarded-For is believed.
+        origins: pages of other servers that may send requests.
     """
 
     max_upload: int
@@ -41,6 +42,7 @@ class AppLimits:
     requests: int = 256
     hosts: Sequence[str] = ()
     proxies: Sequence[str] = ()
+    origins: Sequence[str] = ()
 
 
 def build_app(services: Mapping[str, Service], limits: AppLimits) -> ASGIApp:
@@ -71,7 +73,7 @@ def build_app(services: Mapping[str, Service], limits: AppLimits) -> ASGIApp:
     )
     limited = RateLimit(RequestsAtOnce(app, limits.requests), limits.rate_limit)
     known = ForwardedFor(limited, TrustedProxies(limits.proxies))
-    return SecurityHeaders(AllowedHosts(SameSite(known), limits.hosts))
+    return SecurityHeaders(AllowedHosts(SameSite(known, limits.origins), limits.hosts))
 
 
 def api_routes(api: Api) -> list[Route]:

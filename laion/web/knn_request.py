@@ -18,7 +18,7 @@ import orjson
 from laion.knn.ann_index import Vectors
 from laion.web.parameters import MAX_RESULTS, MAX_TEXT, MAX_URL, BadRequest
 
-#: Results of one answer: with their metadata, and in all.
+#: Results of one answer: with their metadata, and in all. The page's download asks for 10,000.
 MAX_IMAGES, MAX_IDS = MAX_RESULTS, 5000
 #: What the client asks for if it is not told otherwise.
 DEFAULT_IMAGES = 40
@@ -29,7 +29,7 @@ class KnnRequest:
     """A request to find rows. One of the first four is set.
 
     Attributes:
-        images, ids: results that get metadata, and results in all.
+        images, ids: results that get metadata, and results in all; at most MAX_IMAGES, MAX_IDS.
         indice_name: the index; None for the first.
         safe: leave out rows that are not tagged safe, where there are tags.
     """
@@ -130,9 +130,9 @@ def _number(document: dict[str, Any], name: str, default: int, most: int) -> int
     value = document.get(name)
     if value is None:
         return default
-    if type(value) is not int or not 1 <= value <= most:
-        raise BadRequest(f"{name} must be a whole number from 1 to {most}")
-    return value
+    if type(value) is not int or value < 1:
+        raise BadRequest(f"{name} must be a whole number from 1 on")
+    return min(value, most)
 
 
 def _decoded(image: str) -> bytes:
@@ -147,7 +147,8 @@ def _vector(values: Any) -> Vectors:
     if not isinstance(values, list) or not all(type(v) in (int, float) for v in values):
         raise BadRequest("embedding_input must be a list of numbers")
     vector: Vectors = np.array(values, np.float64)
-    length = float(np.linalg.norm(vector)) if values else 0.0
+    with np.errstate(over="ignore"):
+        length = float(np.linalg.norm(vector)) if values else 0.0
     if not math.isfinite(length) or not length:
         raise BadRequest("embedding_input must not be zero or infinite")
     unit: Vectors = (vector / length).astype(np.float32)

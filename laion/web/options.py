@@ -9,6 +9,7 @@ from img2ds.core.failure import UsageError
 from laion.knn.query_image import MAX_BYTES, MAX_PIXELS
 from laion.web.client_address import TrustedProxies
 from laion.web.named_folders import named_folders
+from laion.web.origin import parse_origin
 
 #: The addresses of a proxy on this machine.
 LOOPBACK = ("127.0.0.0/8", "::1")
@@ -39,6 +40,11 @@ class ServeOptions:
         (), "list",
         "host names of this server, besides localhost and this machine's; * for any",
     )  # fmt: skip
+    allowed_origins: tuple[str, ...] = flag(
+        (), "list",
+        "pages of other servers that may search, such as http://127.0.0.1:1235 of clip-retrieval's "
+        "front; * for any",
+    )  # fmt: skip
     trusted_proxy: tuple[str, ...] = flag(
         (), "list",
         "addresses or networks of proxies, such as 10.0.0.0/8, to take client addresses from in "
@@ -68,6 +74,7 @@ class ServeOptions:
         at_least("max_client_connections", self.max_client_connections, 1)
         positive("max_decode_time", self.max_decode_time)
         TrustedProxies(self.trusted_proxy)
+        self.origins  # noqa: B018 - raises for what is no origin
         self.image_folders  # noqa: B018 - raises for a wrong name
 
     @property
@@ -89,6 +96,11 @@ class ServeOptions:
                     f"{', '.join(names)}"
                 )
         return found
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Allowed origins. Raises UsageError."""
+        return tuple(map(parse_origin, self.allowed_origins))
 
     @property
     def proxies(self) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Se
         options.max_client_connections,
         (options.host, *options.allowed_hosts),
         options.proxies,
+        options.origins,
     )
     guard = ConnectionGuard(
         ConnectionLimits(connections, options.max_client_connections),

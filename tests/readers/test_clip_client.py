@@ -10,6 +10,7 @@ import pytest
 
 from tests.laion.clip.trained_model import trained_once
 from tests.readers.clip_retrieval_modules import clip_retrieval_module
+from tests.server.sample_web import BackgroundWeb
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,8 @@ def served(
     cache: Any = request.config.cache  # type: ignore[attr-defined]
     model = trained_once(tmp_path_factory.mktemp("tiny"), cache and cache.mkdir("tiny_clip"))
     shapes = make_shapes(tmp_path_factory.mktemp("shapes"), model)
-    with serving(Path(f"first={shapes.index}"), f"second={shapes.index}") as address:
+    indices = Path(f"first={shapes.index},second={shapes.index}")
+    with serving(indices, "--allow_private_addresses") as address:
         yield address, shapes
 
 
@@ -48,6 +50,8 @@ def test_the_client_finds_texts_images_and_embeddings(
         use_safety_model=False,
     )  # fmt: skip
     assert loose.query(image=str(tmp_path / "image.jpg"))[0]["id"] == 20
+    with BackgroundWeb([shapes.bodies[20]]) as web:
+        assert loose.query(image=f"http://{web}/photo/0.jpg")[0]["id"] == 20
     import numpy as np
 
     vector = np.load(sorted((shapes.index / "img_emb").glob("*.npy"))[0])[20]

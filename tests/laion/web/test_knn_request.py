@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from laion.web.knn_request import read_knn_request, read_metadata_request, read_object
+from laion.web.knn_request import (
+    MAX_IDS,
+    MAX_IMAGES,
+    read_knn_request,
+    read_metadata_request,
+    read_object,
+)
 from laion.web.parameters import BadRequest
 
 #: What ClipClient sends for a text.
@@ -41,6 +47,12 @@ def test_the_least_and_what_the_page_sends() -> None:
     assert read_knn_request(page).ids == 3000
 
 
+def test_more_results_than_there_may_be() -> None:
+    """The page's download asks for them."""
+    request = read_knn_request({**CLIENT, "num_images": 10_000, "num_result_ids": 10_000})
+    assert (request.images, request.ids) == (MAX_IMAGES, MAX_IDS)
+
+
 def test_the_first_query_counts() -> None:
     body = base64.b64encode(b"image").decode()
     request = read_knn_request({"text": " ", "image": body, "image_url": "http://x"})
@@ -56,7 +68,7 @@ def test_the_first_query_counts() -> None:
         ({"text": None}, "give one of"), ({"text": 3}, "text must be a text"),
         ({"text": "x" * 5000}, "at most"), ({"use_mclip": True}, "no multilingual model"),
         ({"modality": "audio"}, "image or text"), ({"num_images": 0}, "num_images"),
-        ({"num_images": 1001}, "from 1 to 1000"), ({"num_result_ids": 10**9}, "num_result_ids"),
+        ({"num_images": 1.5}, "from 1 on"), ({"num_result_ids": -1}, "num_result_ids"),
         ({"num_images": True}, "num_images"), ({"deduplicate": "yes"}, "true or false"),
         ({"text": None, "image": "***"}, "base64"), ({"indice_name": []}, "indice_name"),
         ({"text": None, "embedding_input": []}, "zero or infinite"),

@@ -30,9 +30,10 @@ DOCKER = {
 #: Flags of clip-retrieval that documents name.
 CLIP_RETRIEVAL = {
     "--cache_path", "--clip_cache_path", "--clip_model", "--columns_to_return", "--copy_metadata",
-    "--current_memory_available", "--default_backend", "--distribution_strategy",
+    "--current_memory_available", "--default_backend", "--default_index", "--distribution_strategy",
     "--embeddings_folder", "--enable_faiss_memory_mapping", "--enable_hdf5",
     "--enable_mclip_option", "--enable_metadata", "--image_subfolder", "--index_folder",
+    "--indice_folder", "--num_results", "--run_back",
     "--indices_paths", "--input_dataset", "--max_index_memory_usage", "--mclip_model",
     "--nb_cores", "--num_prepro_workers", "--output_partition_count",
     "--provide_aesthetic_embeddings", "--provide_safety_model", "--provide_violence_detector",

@@ -16,7 +16,14 @@ MAX_BYTES = 100_000_000
 
 
 class FileImages:
-    """The images in a folder. Raises UsageError: there is no such folder."""
+    """The images in a folder.
+
+    Attributes:
+        columns: those of a row that `name` looks at.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
 
     columns = ("image_path",)
 

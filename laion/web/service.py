@@ -9,15 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from img2ds.core.failure import Failure
 from img2ds.core.state import WORK
 from img2ds.image.sniff import sniff
 from laion.knn.ann_index import Vectors
 from laion.knn.filters import Filters
 from laion.knn.searcher import Searcher, SearchParams, SearchResults
-from laion.web.answer import as_json, as_knn, as_parquet, knn_metadata
+from laion.web.answer import as_json, as_knn, as_metadata, as_parquet
 from laion.web.batch_queue import BatchLimits, BatchQueue
 from laion.web.file_images import FileImages
 from laion.web.knn_request import KnnRequest
@@ -68,6 +66,7 @@ class Service:
         self._vectors = vectors
         self._images = images
         self._model = model
+        self._sends_images = images is not None and searcher.metadata.row(0)["url"] is None
         self._quick: BatchQueue[_Search, bytes | None] = BatchQueue(
             "search", self._answer_quickly, BatchLimits(threads, _BATCH, _MAX_WAITING)
         )
@@ -136,11 +135,7 @@ class Service:
             except (IndexError, OverflowError):
                 answers.append(IndexError(f"rows are numbered 0 to {len(self.searcher) - 1}"))
                 continue
-            described = [
-                {"id": row_id, "metadata": knn_metadata(row, self._shown_image)}
-                for row_id, row in zip(ids, rows, strict=True)
-            ]
-            answers.append(orjson.dumps(described))
+            answers.append(as_metadata(ids, rows, self._shown_image))
         return answers
 
     def _check_kind(self, index: str) -> None:
@@ -222,7 +217,7 @@ class Service:
     def _is_costly(self, request: SearchRequest) -> bool:
         """Whether a search compares, reads or sends many rows, or reads images for its answer."""
         params = request.params
-        reads = request.format == "knn" and isinstance(self._images, FileImages)
+        reads = request.format == "knn" and self._sends_images
         return reads or params.deduplicate or params.offset + params.k > _COSTLY_RESULTS
 
     async def image(self, row_id: int, client: str) -> tuple[bytes, str] | None:

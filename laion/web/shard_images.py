@@ -43,14 +43,16 @@ class ShardImages:
     Args:
         cache: folder for the tables.
         by_url: find images by the URLs in the `NNNNN.parquet` that img2ds writes next to each tar.
+        report: called with the number of tars that are done, and of all.
 
     Attributes:
         columns: those of a row that `name` looks at.
-        report: called with the number of tars that are done, and of all.
 
     Raises:
         UsageError: there are no tars, or one is damaged.
     """
+
+    columns = ("key", "url", "image_path")
 
     def __init__(
         self, folder: str, cache: str, by_url: bool, report: Callable[[int, int], None]
@@ -69,8 +71,6 @@ class ShardImages:
             report(number, len(tars))
         self._by_stem = {shard.stem: shard for shard in self._shards}
         self._stem_lengths = sorted({len(stem) for stem in self._by_stem})
-
-    columns = ("key", "url", "image_path")
 
     def name(self, row: dict[str, Any]) -> str | None:
         """Return the name of the image of a row; None where it has none.

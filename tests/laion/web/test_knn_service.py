@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import base64
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
 
-from tests.laion.web.conftest import MAX_UPLOAD, Make
-from tests.laion.web.shape_dataset import ShapeSet
+from laion.knn.options import IndexOptions
+from laion.knn.query_embedder import QueryEmbedder
+from laion.knn.query_url import query_network
+from laion.knn.searcher import Searcher
+from laion.knn.stage import run
+from laion.web import answer as answer_module
+from laion.web.app import AppLimits, build_app
+from laion.web.decoder_pool import DecoderPool
+from laion.web.decoder_process import DecodeLimits
+from laion.web.query_vectors import QueryVectors
+from laion.web.service import Service, open_shard_images
+from tests.laion.web.conftest import MAX_PIXELS, MAX_UPLOAD, Make
+from tests.laion.web.shape_dataset import PARTS, ROWS, ShapeSet
 from tests.laion.web.test_knn_request import CLIENT
 
 
@@ -94,3 +110,61 @@ def test_the_guards_are_those_of_the_page(make_client: Make) -> None:
     assert codes[-1] == 429, "a search of this API counts as one of the other"
     assert client.post("/metadata", json={"ids": [10**9]}).status_code in (404, 429)
     assert client.get("/knn-service").status_code in (405, 429)
+
+
+@pytest.fixture(scope="module")
+def files_client(
+    shapes: ShapeSet, embedder: QueryEmbedder, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestClient]:
+    """A client of an index of files, as clip-retrieval embeds them: paths and no URLs.
+
+    The first ten images are in the folder, which was moved; row 1 points out of it.
+    """
+    folder = tmp_path_factory.mktemp("files")
+    images = folder / "moved/images"
+    images.mkdir(parents=True)
+    for number in range(10):
+        (images / f"{number}.jpg").write_bytes(shapes.bodies[number])
+    (folder / "secret.jpg").write_bytes(shapes.bodies[1])
+    paths = [f"/elsewhere/images/{number}.jpg" for number in range(PARTS * ROWS)]
+    paths[1] = str(folder / "secret.jpg")
+    embeddings = folder / "embeddings"
+    shutil.copytree(shapes.embeddings, embeddings)
+    for part in range(PARTS):
+        rows = slice(part * ROWS, (part + 1) * ROWS)
+        table = {"image_path": paths[rows], "caption": shapes.rows["caption"][rows]}
+        pq.write_table(pa.table(table), embeddings / f"metadata/metadata_{part}.parquet")
+    options = IndexOptions(
+        input=str(embeddings), output_folder=str(folder / "index"), processes_count=1,
+        model=shapes.model[0], pretrained=shapes.model[1],
+    )  # fmt: skip
+    assert run(options).exit_code == 0
+    searcher = Searcher(str(folder / "index"))
+    opened = open_shard_images(str(images), searcher, lambda *_: None)
+    decoders = DecoderPool(embedder.preprocess, DecodeLimits(MAX_PIXELS, 5.0), processes=1)
+    vectors = QueryVectors(embedder, decoders, query_network(MAX_UPLOAD, False))
+    with closing(Service(searcher, vectors, opened, embedder.model)) as service:
+        app = build_app({"files": service}, AppLimits(MAX_UPLOAD, 0))
+        yield TestClient(app, base_url="http://127.0.0.1:1234")
+
+
+def test_images_of_files_are_shown(files_client: TestClient, shapes: ShapeSet) -> None:
+    answer = files_client.post("/metadata", json={"ids": [0, 1, 5, 200]}).json()
+    sent = [base64.b64decode(row["metadata"].pop("image", "")) for row in answer]
+    assert sent == [shapes.bodies[0], b"", shapes.bodies[5], b""]
+    assert [set(row["metadata"]) for row in answer] == [{"caption"}] * 4, "and no path"
+    assert files_client.get("/api/picture/5").content == shapes.bodies[5]
+    assert files_client.get("/api/picture/1").status_code == 404
+    image = base64.b64encode(shapes.bodies[5]).decode()
+    found = find(files_client, text=None, image=image, num_images=3, num_result_ids=3)
+    assert found[0]["id"] == 5
+    assert base64.b64decode(found[0]["image"]) == shapes.bodies[5]
+
+
+def test_images_of_one_answer_are_limited(
+    files_client: TestClient, shapes: ShapeSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [len(body) for body in shapes.bodies]
+    monkeypatch.setattr(answer_module, "IMAGE_BYTES", sizes[2] + sizes[3])
+    answer = files_client.post("/metadata", json={"ids": [2, 3, 4, 5]}).json()
+    assert ["image" in row["metadata"] for row in answer] == [True, True, False, False]

@@ -24,7 +24,7 @@ def served(
     from tests.laion.web.browser import serving
     from tests.laion.web.shape_dataset import make_shapes
 
-    cache: Any = request.config.cache  # type: ignore[attr-defined]
+    cache: Any = request.config.cache
     model = trained_once(tmp_path_factory.mktemp("tiny"), cache and cache.mkdir("tiny_clip"))
     shapes = make_shapes(tmp_path_factory.mktemp("shapes"), model)
     indices = Path(f"first={shapes.index},second={shapes.index}")

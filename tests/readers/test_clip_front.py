@@ -61,7 +61,7 @@ def test_the_page_searches_by_text_and_by_image(
     from tests.laion.web.shape_dataset import make_shapes
 
     chromium()
-    cache: Any = request.config.cache  # type: ignore[attr-defined]
+    cache: Any = request.config.cache
     model = trained_once(tmp_path_factory.mktemp("tiny"), cache and cache.mkdir("tiny_clip"))
     shapes = make_shapes(tmp_path_factory.mktemp("shapes"), model)
     (tmp_path / "image.jpg").write_bytes(shapes.bodies[20])

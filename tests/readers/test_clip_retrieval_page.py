@@ -45,7 +45,7 @@ def test_every_flag_is_on_the_page(heading: str) -> None:
 def test_every_command_is_on_the_page() -> None:
     tree = ast.parse((installed() / "cli.py").read_text())
     (commands,) = (node for node in ast.walk(tree) if isinstance(node, ast.Dict))
-    names = [key.value for key in commands.keys if isinstance(key, ast.Constant)]
+    names = [str(key.value) for key in commands.keys if isinstance(key, ast.Constant)]
     assert len(names) >= 10
     for name in names:
         assert f"`{name}`" in section("Commands"), name

@@ -24,6 +24,7 @@ import trio
 from img2ds.config.options import ImageOptions
 from img2ds.core.failure import Failure
 from img2ds.core.sample import Body, Encoded
+from img2ds.downloader.process import release_memory
 from img2ds.downloader.stand_in import Lent
 from img2ds.image.boxes import Boxes
 from img2ds.image.isolated import TIME_IS_UP, IsolatedTransformer
@@ -34,6 +35,8 @@ from img2ds.image.transform import InspectedImage, Transformer
 MAX_WAITING_FOR_THREAD = 2
 #: Bytes of an image that is rendered in the loop whatever the thread has.
 SMALL = 16_000_000
+#: Bytes of an image after which the heap is given back: libraries leave 100 MB and more in it.
+_LARGE = 64_000_000
 #: Seconds of CPU that the process may take between two beats besides an image's.
 _BESIDES = 5.0
 
@@ -93,6 +96,8 @@ class Renderer:
             return self._transformer.render(image)
         finally:
             self._thread = None
+            if image.memory > _LARGE:
+                release_memory()
 
     def beat(self) -> None:
         """Note that the event loop runs. Call it every second or so."""

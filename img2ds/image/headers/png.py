@@ -17,7 +17,7 @@ _MAX_CHUNKS = 100_000
 #: Most chunks whose CRC is checked: a decoder ignores one that is wrong, and the next may be right.
 _MAX_CHECKED = 100
 
-#: Bytes of the largest pixel; times that data may be as long as pixels with their filters: what does
+#: Bytes of the largest pixel; times that data may be as long as pixels and their filters: what does
 #: not shrink is stored; and bytes that they may have besides.
 _PIXEL, _MOST_DATA, _SPARE_DATA = 8, 2, 65_536
 

@@ -36,14 +36,13 @@ class OpenShards:
     @property
     def can_be_saved(self) -> bool:
         """Whether all open shards can be saved as partial ones."""
-        return all(shard.can_save_partial for shard in self.shards.values())
+        # A copy: the loop may add one meanwhile.
+        return all(shard.can_save_partial for shard in list(self.shards.values()))
 
     def pull(self, tasks: Iterator[Any]) -> Any:
         """Return the next task, None at their end. Blocks."""
         task = next(tasks, None)
         if task is not None:
-            self._taken.discard(task.shard_id)
-            self._ended.discard(task.shard_id)
             self._tasks[task.shard_id] = task
         return task
 
@@ -51,6 +50,13 @@ class OpenShards:
         """Add the shard of a task."""
         self.shards[shard.id] = shard
         del self._tasks[shard.id]
+
+    def remove(self, shard: Shard) -> None:
+        """Remove a shard that has been ended."""
+        del self.shards[shard.id]
+        with self._changed:
+            self._taken.discard(shard.id)
+            self._ended.discard(shard.id)
 
     def report(self, report: ShardReport[Any]) -> None:
         """Report a task of which no shard is made."""

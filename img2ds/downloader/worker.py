@@ -280,7 +280,7 @@ class _Run:
     async def _end(self, shard: Shard, save: Callable[[], ShardReport[Any]]) -> None:
         end = self._open_shards.end
         await trio.to_thread.run_sync(end, shard, save, limiter=self._commits)
-        del self._shards[shard.id]
+        self._open_shards.remove(shard)
         self._open.release()
 
     async def _beat(self, renderer: Renderer) -> None:

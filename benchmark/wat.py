@@ -94,7 +94,7 @@ def parse(data: bytes) -> int:
     for record in read_records(BytesIO(data)):
         if record is None or record[1] == record[2]:
             continue
-        page = read_page(*record, (b"src",))
+        page = read_page(*record)
         if page is None or not page.is_response:
             continue
         page_url = page.url or ""

@@ -15,7 +15,7 @@
 #undef skip
 #include "harness.h"
 
-static PyObject *scanner, *members, *joiner, *attributes;
+static PyObject *scanner, *members, *joiner, *attributes, *extensions, *none;
 
 static void start_modules(void)
 {
@@ -23,6 +23,8 @@ static void start_modules(void)
     members = module_of(PyInit__members);
     joiner = module_of(PyInit__join);
     attributes = Py_BuildValue("(yy)", "src", "data-src"); /* as of page.py */
+    extensions = Py_BuildValue("(yyy)", "mp3", "pdf", "md");
+    none = PyTuple_New(0);
 }
 
 static void join_urls(input_t *input)
@@ -55,8 +57,8 @@ static void run(input_t *input)
         drop(PyObject_CallMethod(members, "cut", "O", data));
         break;
     case 2:
-        drop(PyObject_CallMethod(scanner, "scan", "OinO", data, 0, (Py_ssize_t)input->left,
-                                 attributes));
+        drop(PyObject_CallMethod(scanner, "scan", "OinOOi", data, 0, (Py_ssize_t)input->left,
+                                 attributes, choice & 4 ? extensions : none, choice >> 3 & 1));
         break;
     default:
         join_urls(input);

@@ -46,6 +46,7 @@ def _wats() -> list[bytes]:
         wat_records.image("/a/b.jpg", "A caption"),
         wat_records.image("//c.example/d.png?e=f"),
         wat_records.image("g.gif", "\u00e9\u2028 \U0001f600", "data-src"),
+        {"path": "A@/href", "url": "//c.example/e.MP3?f", "text": "A song"},
         {"path": "A@/href", "url": "http://creativecommons.org/licenses/by/2.0/", "rel": "license"},
     ]
     documents = [
@@ -55,7 +56,11 @@ def _wats() -> list[bytes]:
     ]
     urls = b"\0".join([b" a.jpg", b"/b?c", b"//d.example/e", b"https://f.example", b"data:image/g"])
     return [
-        *(b"\x02" + wat_records.dump(document) for document in documents),
+        *(
+            mode + wat_records.dump(document)
+            for document in documents
+            for mode in (b"\x02", b"\x06", b"\x0a")  # images, files, every image
+        ),
         *(b"\x01" + wat_records.record(wat_records.dump(document)) for document in documents),
         b"\0" + wat_records.wat(documents)[:400],
         b"\x03" + urls,

@@ -31,7 +31,7 @@ from img2ds.engine.distributors.contract import Worker
 from img2ds.net.fetcher import open_fetcher
 from img2ds.source import RangeReader, read_rows
 from img2ds.storage import OutputFolder
-from laion.provenance import note_input
+from laion.provenance import document_type, note_input
 
 #: Fixed by the pipeline: these are not flags of `laion download`.
 FIXED: Mapping[str, Any] = {
@@ -130,11 +130,21 @@ def run(options: Any) -> DownloadReport:
     """Download candidates into webdataset shards. Raises UsageError; nothing was done then."""
     if not options.input:
         raise UsageError("--input is required: candidates that laion extract or dedup wrote")
+    check_images(options.input)
     wanted = img2ds_options(options, url_list=options.input)
     report = job.run(wanted)
     if not options.dry_run:
         note_input(options.output_folder, options.input)
     return DownloadReport(report, options.dry_run)
+
+
+def check_images(path: str) -> None:
+    """Raise UsageError when a folder of candidates holds other documents than images."""
+    kind = document_type(path)
+    if kind not in ("image", "image_only"):
+        raise UsageError(
+            f"{path} holds links to {kind}: img2ds downloads images; use another program for these"
+        )
 
 
 @contextmanager
@@ -175,6 +185,7 @@ def candidate_shards(options: Options) -> tuple[dict[str, Any], Callable[[int], 
     Raises:
         UsageError: they cannot be read, or lack a column.
     """
+    check_images(options.input.url_list)
     check_descriptors(options)
     open_fetcher(options.network)
     source = open_input(options.input)

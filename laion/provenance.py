@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from img2ds.core.failure import UsageError
+from img2ds.core.state import state_file
 from img2ds.engine.manifest import Segment, read_segments
 from img2ds.engine.marker import marker_names, total_counts
-from img2ds.storage import OutputFolder
+from img2ds.storage import OutputFolder, read_state, write_state
 from img2ds.storage.filesystem import as_usage_error
 from laion.data.embedding_layout import FOLDERS
 
 #: The note's place in a folder.
-NOTE = "_img2ds/laion.json"
+NOTE = state_file("laion")
 
 
 class ModelNames(NamedTuple):
@@ -112,12 +113,12 @@ def _write_note(folder: OutputFolder, values: Mapping[str, str | None]) -> None:
     noted = {**before, **values}
     if noted != before:
         with as_usage_error(f"write to {folder.path}"):
-            folder.write_bytes(NOTE, json.dumps(noted).encode())
+            write_state(folder, NOTE, json.dumps(noted).encode())
 
 
 def _read_note(folder: OutputFolder) -> dict[str, Any]:
     try:
-        noted = json.loads(folder.read_bytes(NOTE))
+        noted = json.loads(read_state(folder, NOTE) or b"{}")
     except (OSError, ValueError):
         return {}
     return noted if isinstance(noted, dict) else {}
@@ -186,6 +187,19 @@ def trace_stages(last: str, others: Sequence[str] = ()) -> list[StageCounts]:
         if counts is not None and counts.folder not in found:
             chain.append(counts)
     return [*found.values(), *reversed(chain)]
+
+
+def document_type(path: str) -> str:
+    """Return what `laion extract` took out, for a folder of candidates; `image` if unknown.
+
+    Raises:
+        UsageError: a manifest cannot be read.
+    """
+    for place in _inputs_of(path):
+        found = options_of(OutputFolder.open(place))
+        if found.get("stage") == "extract":
+            return str(found.get("document_type", "image"))
+    return "image"
 
 
 def _inputs_of(path: str) -> Iterator[str]:

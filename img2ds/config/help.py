@@ -26,7 +26,10 @@ def _flag_lines(command: Flags, name: str) -> list[str]:
     aliases = "".join(f", --{alias}" for alias, flag in command.aliases.items() if flag == name)
     text: str = spec.metadata["help"]
     if spec.metadata["choices"]:
-        text += f" [{'|'.join(spec.metadata['choices'])}]"
+        choices = "|".join(spec.metadata["choices"])
+        if len(choices) > _WIDTH - _TEXT - 2:  # can be broken into lines
+            choices = choices.replace("|", " | ")
+        text += f" [{choices}]"
     head = f"  --{name}{aliases} ({_default(spec)})".ljust(_TEXT)
     lines = textwrap.wrap(
         text,

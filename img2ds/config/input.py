@@ -10,6 +10,8 @@ from img2ds.config.image import HASHES
 from img2ds.core.failure import UsageError
 
 INPUT_FORMATS = ("txt", "csv", "tsv", "json", "jsonl", "parquet")
+#: Their names with a compression, as img2dataset has them.
+_COMPRESSED = tuple(f"{name}.gz" for name in INPUT_FORMATS if name != "parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,9 @@ class InputOptions:
     )  # fmt: skip
     input_format: str | None = flag(
         None, "choice?",
-        "format of the list (default: from the file name); all except parquet can be gzipped",
-        *INPUT_FORMATS, identity=False,
+        "format of the list (default: from the file name); all except parquet can be compressed "
+        "with gzip, zstd, bzip2 or xz, which the file itself shows",
+        *INPUT_FORMATS, *_COMPRESSED, identity=False,
     )  # fmt: skip
     url_col: str = flag("url", "str", "column of image URLs", identity=False)
     caption_col: str | None = flag(
@@ -60,6 +63,11 @@ class InputOptions:
                 "--verify_hash takes two values, a column and one of "
                 f'{", ".join(HASHES)}: --verify_hash \'["md5","md5"]\''
             )
+
+    @property
+    def plain_format(self) -> str | None:
+        """The input format without its compression, which a file itself shows."""
+        return None if self.input_format is None else self.input_format.removesuffix(".gz")
 
     @property
     def columns(self) -> list[str]:

@@ -44,10 +44,18 @@ class OutputOptions:
     force: bool = flag(
         False, "bool", "take over the output folder from a run that still holds it", identity=False
     )
+    sizes_json: bool = flag(
+        False, "bool", "also write sizes.json, the number of samples in each tar, for OpenCLIP",
+        identity=False,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         if not self.output_folder:
             raise UsageError("--output_folder must not be empty")
+        if self.sizes_json and OUTPUT_FORMATS[self.output_format].suffix != ".tar":
+            raise UsageError(
+                "--sizes_json counts the samples of tars: use --output_format webdataset"
+            )
         at_least("number_sample_per_shard", self.number_sample_per_shard, 1)
         at_least("oom_shard_count", self.oom_shard_count, 1)
         if self.oom_shard_count > 20:  # keys are file names in tars, which are at most 100 bytes

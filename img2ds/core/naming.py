@@ -44,6 +44,8 @@ ENCODE_FORMATS = ("jpg", "png", "webp")
 
 #: The commit marker that makes a shard count; it is published last.
 STATS_SUFFIX = "_stats.json"
+#: The samples of each tar; written on request.
+TAR_SIZES = "sizes.json"
 #: The metadata table, in every format that writes data; in `parquet` it is the data as well.
 TABLE_SUFFIX = ".parquet"
 

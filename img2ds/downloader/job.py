@@ -6,7 +6,7 @@ What runs in the parent process.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from img2ds.config.options import Options
 from img2ds.congestion.shared_file import make_run_token, remove_files, remove_stale_files
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS
+from img2ds.core.state import is_state
 from img2ds.downloader import img2dataset_compat
 from img2ds.downloader.name_server import check_resolver, running_resolver
 from img2ds.downloader.planner import Input, Plan, open_input
@@ -29,6 +30,7 @@ from img2ds.engine.distributors.factory import check_distributor
 from img2ds.engine.manifest import SegmentSpec, read_segments
 from img2ds.engine.partial import remove_partials
 from img2ds.engine.run_report import RunReport, describe_end
+from img2ds.engine.tar_sizes import write_tar_sizes
 from img2ds.formats.table import check_format
 from img2ds.net.fetcher import check_proxy, open_fetcher
 from img2ds.report.console import Labels
@@ -36,7 +38,7 @@ from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
 from img2ds.report.units import counted, duration, share
 from img2ds.report.wandb import Board, load_wandb
-from img2ds.storage import OutputFolder
+from img2ds.storage import InputFile, OutputFolder
 from img2ds.storage.filesystem import as_usage_error
 
 
@@ -59,11 +61,16 @@ def check(options: Options) -> None:
         load_wandb()
 
 
-def run(options: Options, provenance: Mapping[str, Any] | None = None) -> Report:
+def run(
+    options: Options,
+    provenance: Mapping[str, Any] | None = None,
+    files: Sequence[InputFile] = (),
+) -> Report:
     """Make the dataset. Blocks until it is done or stopped.
 
     Args:
         provenance: what besides its files identifies the input, for the manifest.
+        files: the files of the input, if not those that the options name.
 
     Raises:
         UsageError: something about the input, the options or the output folder cannot work;
@@ -73,7 +80,7 @@ def run(options: Options, provenance: Mapping[str, Any] | None = None) -> Report
     stop = f"partial shards are saved after {grace} for the rows in flight"
     report = Report(labels=Labels(stop=stop))
     check(options)
-    source = open_input(options.input)
+    source = open_input(options.input, files)
     source.check_rows()
     folder = OutputFolder.open(options.output.output_folder)
     options = _as_begun(options, folder)
@@ -190,6 +197,8 @@ def _download(
         raise UsageError("standard input has no rows: nothing to download")
     if plan.shard_count is not None:
         build.set_shard_count(plan.shard_count)
+    if options.output.sizes_json and not build.lost:
+        write_tar_sizes(build.folder)
 
 
 def _retried_rows(options: Options, build: Build[Report]) -> RetriedRows:
@@ -209,7 +218,8 @@ def _retried_rows(options: Options, build: Build[Report]) -> RetriedRows:
 def _check_apart(source: Input, folder: OutputFolder) -> None:
     """Raise UsageError when a file of the input lies where shards would replace it."""
     for file in source.files:
-        if file.path.rpartition("/")[0] == folder.path:
+        place, _, name = file.path.rpartition("/")
+        if place == folder.path and not is_state(name):
             raise UsageError(
                 f"{file.path} is in the output folder, whose files are replaced: "
                 "choose another --output_folder"

@@ -6,7 +6,7 @@ Where the files tell their rows (parquet) the whole plan is known before a row i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -131,14 +131,18 @@ def _head(piece: RowRange | pa.Table, count: int) -> RowRange | pa.Table:
     return piece.slice(0, count)
 
 
-def open_input(options: InputOptions) -> Input:
+def open_input(options: InputOptions, files: Sequence[InputFile] = ()) -> Input:
     """Find and look at every file of the input.
+
+    Args:
+        files: its files, if they are known.
 
     Raises:
         UsageError: there is none, one cannot be read, or lacks a column.
     """
-    files = find_inputs(options.url_list, file_extensions(options.input_format))
-    kind = options.input_format or guess_format([file.name for file in files])
+    extensions = file_extensions(options.input_format)
+    files = list(files) or find_inputs(options.url_list, extensions)
+    kind = options.plain_format or guess_format([file.format_name for file in files])
     with ThreadPoolExecutor(PARALLEL_FILES) as pool:
         sources = list(pool.map(lambda file: open_source(file.path, kind, options), files))
     return Input(files, sources, kind, options.max_rows)

@@ -13,12 +13,11 @@ import pyarrow as pa
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import parse_key
+from img2ds.core.state import retry_file
 from img2ds.engine.manifest import Segment
-from img2ds.storage import PRIVATE, OutputFolder
+from img2ds.storage import OutputFolder, read_state
 from img2ds.storage.parquet import open_parquet
 
-#: Where the lists of retries lie, each in a folder of its own with `list.json`.
-RETRIES = f"{PRIVATE}/retries"
 #: The column of a list with the key of the row that is retried, and that with its reason.
 KEY_COLUMN, REASON_COLUMN = "img2ds_retry_of", "img2ds_retry_reason"
 
@@ -30,6 +29,11 @@ def list_name(segment: Segment) -> str | None:
     """Return the name of the list that a segment is a retry of; None for another input."""
     retry = segment.fingerprint.get("retry")
     return None if retry is None else str(retry["list"])
+
+
+def rows_path(folder: OutputFolder, retry: str, file: str) -> str:
+    """Return the path of a file of rows of a retry's list; `file` is its name in the list."""
+    return f"{folder.path}/{retry_file(retry, file.removesuffix('.parquet'))}"
 
 
 def find_retried_rows(
@@ -56,11 +60,11 @@ def find_retried_rows(
         if name is None or not any(n in committed for n in segment.numbers(max(committed))):
             continue
         number = segment.first_shard
-        place = f"{RETRIES}/{name}"
+        place = retry_file(name)
         try:
-            files = orjson.loads(folder.read_bytes(f"{place}/list.json"))["files"]
+            files = orjson.loads(read_state(folder, place) or b"")["files"]
             for file in files:
-                with open_parquet(f"{folder.path}/{place}/{file}") as table:
+                with open_parquet(rows_path(folder, name, file)) as table:
                     rows = table.read(columns=[KEY_COLUMN, REASON_COLUMN])
                 for start in range(0, rows.num_rows, per_shard):
                     if number in committed:

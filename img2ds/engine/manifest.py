@@ -1,4 +1,4 @@
-"""The manifest of an output folder, `_img2ds/manifest.json`: which input made which shards.
+"""The manifest of an output folder, `.img2ds-manifest`: which input made which shards.
 
 It lists segments, one for each input, with the options that its shards were made with. Resuming
 with another input or other options would mix datasets and is refused. The only module that knows
@@ -20,12 +20,12 @@ from img2ds.core.naming import (
     shard_name,
     shard_of_file,
 )
+from img2ds.core.state import MANIFEST, name_before
 from img2ds.engine.committed import find_committed
 from img2ds.engine.fingerprint import difference, input_difference
 from img2ds.engine.partial import partial_shards, remove_partials
-from img2ds.storage import OutputFolder
+from img2ds.storage import OutputFolder, move_state, read_state, write_state
 
-MANIFEST = "_img2ds/manifest.json"
 #: Raised when the manifest changes in a way that older versions would misread.
 FORMAT_VERSION = 1
 
@@ -113,6 +113,7 @@ class Manifest:
         Raises:
             OSError: the folder cannot be written to.
         """
+        move_state(self.folder)
         # Markers go first: if this is cut off, what is left counts as missing, not as done.
         self.folder.remove(name for name in self.leftovers if name.endswith(STATS_SUFFIX))
         self.folder.remove(self.leftovers)
@@ -193,10 +194,11 @@ def read_segments(folder: OutputFolder) -> list[Segment]:
         UsageError: it is damaged, or of another version.
         OSError: it cannot be read.
     """
-    if not folder.exists(MANIFEST):
+    data = read_state(folder, MANIFEST)
+    if data is None:
         return []
     try:
-        document = json.loads(folder.read_bytes(MANIFEST))
+        document = json.loads(data)
         if document["version"] != FORMAT_VERSION:
             raise UsageError(
                 f"{folder.path} was made by another version of img2ds "
@@ -206,8 +208,9 @@ def read_segments(folder: OutputFolder) -> list[Segment]:
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, UsageError):
             raise
+        name = MANIFEST if folder.exists(MANIFEST) else name_before(MANIFEST)
         raise UsageError(
-            f"{folder.path}/{MANIFEST} is damaged ({error}): restore it, or remove it to have the "
+            f"{folder.path}/{name} is damaged ({error}): restore it, or remove it to have the "
             "shards compared with the input"
         ) from None
 
@@ -231,7 +234,7 @@ def follow_sizes(folder: OutputFolder, sizes: Mapping[str, int]) -> None:
 
 def _write(folder: OutputFolder, segments: list[Segment]) -> None:
     document = {"version": FORMAT_VERSION, "segments": [asdict(s) for s in segments]}
-    folder.write_bytes(MANIFEST, json.dumps(document, indent=1).encode())
+    write_state(folder, MANIFEST, json.dumps(document, indent=1).encode())
 
 
 def _committed_of(segment: Segment, committed: set[int]) -> set[int]:

@@ -1,4 +1,4 @@
-"""Partial shards: what a shard has so far, saved in `_img2ds/partial/` to be completed later.
+"""Partial shards: what a shard has so far, saved in `.img2ds/partial/` to be completed later.
 
 There, a partial shard looks like a committed one: its data, its tables, and a marker that vouches
 for them. Completing the shard begins with the rows that it has. A shard that is saved once more
@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from img2ds.core.naming import STATS_SUFFIX, committed_shards, shard_of_file
-from img2ds.storage import PRIVATE, OutputFolder
+from img2ds.core.state import WORK, name_before
+from img2ds.storage import OutputFolder
 
-PARTIAL = f"{PRIVATE}/partial"
+PARTIAL = f"{WORK}/partial"
 #: The two places, folders in it.
 PLACES = ("0", "1")
 
@@ -25,8 +26,13 @@ def partial_folder(folder: OutputFolder, place: str) -> OutputFolder:
 
 
 def partial_shards(folder: OutputFolder) -> set[int]:
-    """Return the numbers of the partial shards of `folder`. Raises OSError."""
-    return {n for place in PLACES for n in committed_shards(partial_folder(folder, place).names())}
+    """Return the numbers of the partial shards of `folder`, also of an older one.
+
+    Raises OSError.
+    """
+    places = [f"{root}/{place}" for root in (PARTIAL, name_before(PARTIAL)) for place in PLACES]
+    names = [name.rpartition("/")[2] for place in places for name in folder.names(place)]
+    return committed_shards(names)
 
 
 def remove_partial(folder: OutputFolder, name: str, places: tuple[str, ...] = PLACES) -> None:

@@ -2,7 +2,8 @@
 
 The folder is staged and published as one. It has one record, however many files are in it: 30 000
 records would be 4 MB of JSON in every commit marker. The metadata table lists the samples, and
-`sample.listing_line` says how the record's hash is computed from the files.
+`sample.listing_line` says how the record's hash is computed from the files. A shard without samples
+has no folder: object stores cannot have one, and torchvision's ImageFolder refuses it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class FilesWriter:
     def __init__(self, name: str, extension: str, staging_path: StagingPath) -> None:
         self._name = name
         self._extension = extension
-        path = staging_path(name)
+        self._path = path = staging_path(name)
         if os.path.isdir(path):  # left by an attempt of this process that failed
             shutil.rmtree(path)
         os.mkdir(path)
@@ -60,6 +61,9 @@ class FilesWriter:
 
     def finish(self, metadata: pa.Table) -> list[FileRecord]:
         self.abort()
+        if not self._count:
+            os.rmdir(self._path)
+            return []
         listing = hashlib.sha256()
         for key in sorted(self._lines):
             listing.update(self._lines[key].encode("ascii"))
@@ -88,7 +92,8 @@ class FilesReader:
         (folder,) = self.names
         listing, total = hashlib.sha256(), 0
         sample: StoredSample | None = None
-        for path, data in read_many(self._folder, list(sizes(self._folder, folder))):
+        paths = list(sizes(self._folder, folder))
+        for path, data in read_many(self._folder, paths):
             if isinstance(data, OSError):
                 raise data
             name = path.rpartition("/")[2]
@@ -100,6 +105,7 @@ class FilesReader:
                     yield sample
                 sample = StoredSample(key)
             sample.parts[extension] = data
-        self._digests[folder] = total, listing.hexdigest()
+        if paths or self._folder.inside(folder) is not None:
+            self._digests[folder] = total, listing.hexdigest()
         if sample is not None:
             yield sample

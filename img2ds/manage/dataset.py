@@ -17,11 +17,13 @@ from img2ds.core.naming import (
     OUTPUT_FORMATS,
     STATS_SUFFIX,
     TABLE_SUFFIX,
+    TAR_SIZES,
     committed_shards,
     format_of,
     shard_name,
     shard_of_file,
 )
+from img2ds.core.state import STAGING, is_state, name_before
 from img2ds.engine.manifest import Segment, read_segments
 from img2ds.engine.marker import CommitMarker, DamagedMarkerError, read_image_marker
 from img2ds.storage import OutputFolder, read_many, sizes
@@ -29,8 +31,7 @@ from img2ds.storage.filesystem import as_usage_error
 
 #: The format of an input that is a dataset itself, in the fingerprints of manifests.
 RESHARDED = "data set"  # in manifests since the first version
-#: The staging folder: one folder a run, with files named after a process and their final name.
-_STAGING = "_img2ds/tmp"
+#: In the staging folder of a run, files are named after a process and their final name.
 _STAGED_FILE = re.compile(r".*-(\d+)\.[a-z]+")
 
 
@@ -159,7 +160,7 @@ class Dataset:
         if not self.folder.local:
             return []
         found = set()
-        for run in self.folder.names(_STAGING):
+        for run in (*self.folder.names(STAGING), *self.folder.names(name_before(STAGING))):
             for name in self.folder.names(run):
                 if match := _STAGED_FILE.fullmatch(name):
                     found.add(int(match[1]))
@@ -167,4 +168,9 @@ class Dataset:
 
     def unrecognized(self) -> list[str]:
         """Return the names that belong to no shard."""
-        return [n for n in self.sizes if n != "_img2ds" and shard_of_file(n) is None]
+        own = [TAR_SIZES] if self.output_format == "webdataset" else []
+        return [
+            name
+            for name in self.sizes
+            if not is_state(name) and name not in own and shard_of_file(name) is None
+        ]

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from img2ds.core.failure import Status, UsageError
 from img2ds.core.img2dataset import reason_of
 from img2ds.core.naming import index_digits
-from img2ds.downloader.retried_rows import KEY_COLUMN, REASON_COLUMN
+from img2ds.downloader.retried_rows import KEY_COLUMN, REASON_COLUMN, rows_path
 from img2ds.engine.cores import usable_cores
 from img2ds.manage.retried import RetryList
 from img2ds.storage import OutputFolder
@@ -142,7 +142,7 @@ class _Keys:
     @staticmethod
     def _read(folder: OutputFolder, found: RetryList) -> Iterator[pa.Array]:
         for name in found.files:
-            with open_parquet(f"{folder.path}/{found.folder}/{name}") as file:
+            with open_parquet(rows_path(folder, found.name, name)) as file:
                 for batch in file.iter_batches(_BATCH, columns=[KEY_COLUMN], use_threads=False):
                     yield batch.column(0).cast(pa.int64())
 

@@ -41,6 +41,9 @@ class StatusOptions(FolderOptions):
     """`img2ds status`."""
 
     json: bool = flag(False, "bool", "print JSON instead of text")
+    sizes_json: bool = flag(
+        False, "bool", "write sizes.json, the number of samples in each tar, for OpenCLIP"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
-"""Which rows were retried: the lists of retries, in `_img2ds/retries/NAME/`.
+"""Which rows were retried: the lists of retries, the state files `.img2ds-retry-NAME`.
 
-A retry is a segment of the manifest whose input is a list of rows that failed: parquet files,
-and `list.json`, written last, which counts them. A segment names its list in its fingerprint.
+A retry is a segment of the manifest whose input is a list of rows that failed: parquet files, such
+as `.img2ds-retry-NAME-00000`, and a JSON document, written last, which counts them. A segment names
+its list in its fingerprint.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from img2ds.core.failure import Failure, UsageError
-from img2ds.downloader.retried_rows import RETRIES
+from img2ds.core.state import retry_file
+from img2ds.downloader.retried_rows import rows_path
 from img2ds.report.tally import Tally
-from img2ds.storage import OutputFolder
+from img2ds.storage import InputFile, OutputFolder, read_state, sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class RetryList:
     Attributes:
         reasons: those that rows were chosen by.
         shards: for each shard of the retry the reasons that its rows had failed for, counted.
-        files: the names of its parquet files, in order.
+        files: the names of its parquet files, as manifests have them, in order.
     """
 
     name: str
@@ -32,13 +34,17 @@ class RetryList:
     files: tuple[str, ...]
 
     @property
-    def folder(self) -> str:
-        """Where it lies, in the output folder."""
-        return f"{RETRIES}/{self.name}"
-
-    @property
     def rows(self) -> int:
         return sum(sum(shard.values()) for shard in self.shards)
+
+    def inputs(self, folder: OutputFolder) -> list[InputFile]:
+        """Return its files of rows. Raises OSError."""
+        there = sizes(folder)
+        found = []
+        for file in self.files:
+            path = rows_path(folder, self.name, file)
+            found.append(InputFile(path, there.get(path.rpartition("/")[2]), file))
+        return found
 
     def document(self) -> bytes:
         return json.dumps(
@@ -53,18 +59,19 @@ class RetryList:
             UsageError: it is not there, or damaged.
             OSError: it cannot be read.
         """
-        place = f"{RETRIES}/{name}/list.json"
+        place = retry_file(name)
+        data = read_state(folder, place)
+        if data is None:
+            raise UsageError(
+                f"{folder.path}/{place} is missing, which lists the rows that were retried: "
+                "restore it"
+            )
         try:
-            document = json.loads(folder.read_bytes(place))
+            document = json.loads(data)
             return cls(
                 name, tuple(document["reasons"]), tuple(document["shards"]),
                 tuple(document["files"]),
             )  # fmt: skip
-        except FileNotFoundError:
-            raise UsageError(
-                f"{folder.path}/{place} is missing, which lists the rows that were retried: "
-                "restore it"
-            ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{folder.path}/{place} is damaged ({error}): restore it") from None
 

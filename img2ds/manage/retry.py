@@ -1,6 +1,6 @@
 """`img2ds retry`: download rows that failed again, as a run of its own into the same folder.
 
-The rows are written to a list in `_img2ds/retries/`; the list is the input of a further segment.
+The rows are written to a list in the folder, the input of a further segment; see `retried`.
 Committed shards stay as they are. A row is listed once: its outcome in the retry counts, and if it
 failed there too, a further retry lists the retry's row.
 """
@@ -15,8 +15,9 @@ from typing import Any
 from img2ds.config.options import FLAGS, Options
 from img2ds.core.failure import Retryability, UsageError, retryability
 from img2ds.core.naming import OUTPUT_FORMATS
+from img2ds.core.state import retry_of_file
 from img2ds.downloader import job
-from img2ds.downloader.retried_rows import RETRIES, list_name
+from img2ds.downloader.retried_rows import list_name
 from img2ds.engine.build import hold_folder
 from img2ds.engine.manifest import Segment
 from img2ds.manage import status
@@ -26,6 +27,7 @@ from img2ds.manage.options import RetryOptions
 from img2ds.manage.retried import RetryList
 from img2ds.manage.retry_list import write_list
 from img2ds.report.units import counted
+from img2ds.storage import move_state
 from img2ds.storage.filesystem import as_usage_error
 
 
@@ -63,6 +65,7 @@ def run(options: RetryOptions) -> RetryReport:
         dataset = Dataset.open(own.output_folder)  # as it is now that the lock is held
         dataset.folder = folder
         with as_usage_error(f"use the folder {own.output_folder}"):
+            move_state(folder)
             found = _unfinished(options, dataset) or _new_list(options, dataset, run_options)
         if lock.lost:
             raise UsageError("another run took the folder over")
@@ -71,20 +74,23 @@ def run(options: RetryOptions) -> RetryReport:
             " or ".join(own.reasons) if own.reasons else "a transient reason"
         )
         return RetryReport(0, None, words)
-    place = f"{dataset.folder.path}/{found.folder}"
-    run_options = _run_options(options, dataset, place)
     provenance = {"retry": {"list": found.name, "reasons": list(found.reasons)}}
-    report = job.run(run_options, provenance)
+    with as_usage_error(f"read the list of {own.output_folder}"):
+        files = found.inputs(folder)
+    report = job.run(run_options, provenance, files)
     report.shortfall = None  # the rows were tried once more, which is all that was asked
     return RetryReport(found.rows, report)
 
 
-def _run_options(options: RetryOptions, dataset: Dataset, url_list: str = "list") -> Options:
-    """Return the options of the folder with the flags given: same output, another way to fetch."""
+def _run_options(options: RetryOptions, dataset: Dataset) -> Options:
+    """Return the options of the folder with the flags given: same output, another way to fetch.
+
+    Their input is a placeholder.
+    """
     flags = {
         **_folder_flags(dataset),
         **options.shared,
-        "url_list": url_list,
+        "url_list": "list",
         "input_format": "parquet",
         "output_folder": options.own.output_folder,
         "incremental_mode": "extend",
@@ -193,9 +199,9 @@ def _new_list(options: RetryOptions, dataset: Dataset, run_options: Options) -> 
         for name, segment in by_name.items()
         if any(n in dataset.committed for n in segment.numbers(dataset.last_shard()))
     ]
-    there = folder.names(RETRIES)
     names = {retry.name for retry in kept}
-    folder.remove(place for place in there if place.rpartition("/")[2] not in names)
+    there = {file: retry_of_file(file) for file in folder.names()}
+    folder.remove(file for file, of in there.items() if of is not None and of not in names)
     shards = []
     for number, marker in dataset.markers():
         if isinstance(marker, ValueError):

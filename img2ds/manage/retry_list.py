@@ -1,6 +1,6 @@
 """Writes the list of a retry: the rows to download again, as the input of a run.
 
-Shards are cut per input file: the counts by shard, which `list.json` has, follow the same cut.
+Shards are cut per input file: the counts by shard, which the list has, follow the same cut.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from img2ds.downloader.retried_rows import REASON_COLUMN, RETRIES
+from img2ds.core.state import retry_file, retry_of_file
+from img2ds.downloader.retried_rows import REASON_COLUMN
 from img2ds.manage.retried import RetryList
-from img2ds.storage import OutputFolder
+from img2ds.storage import OutputFolder, write_state
 
 #: Rows of a row group, at least: some megabytes of URLs and captions.
 _GROUP = 50_000
@@ -32,7 +33,7 @@ def write_list(
 
     What a dead run left under that name is removed first. Raises OSError.
     """
-    folder.remove([f"{RETRIES}/{name}"])
+    folder.remove(file for file in folder.names() if retry_of_file(file) == name)
     writer = _Writer(folder, name, per_shard)
     try:
         for table in tables:
@@ -43,7 +44,7 @@ def write_list(
     if not writer.shards:
         return None
     found = RetryList(name, tuple(reasons), tuple(writer.shards), tuple(writer.files))
-    folder.write_bytes(f"{found.folder}/list.json", found.document())
+    write_state(folder, retry_file(name), found.document())
     return found
 
 
@@ -54,7 +55,7 @@ class _Writer:
         self.shards: list[dict[str, int]] = []
         self.files: list[str] = []
         self._folder = folder
-        self._place = f"{RETRIES}/{name}"
+        self._name = name
         self._per_shard = per_shard
         self._group = -(-_GROUP // per_shard) * per_shard
         self._file: pq.ParquetWriter | None = None
@@ -73,13 +74,17 @@ class _Writer:
         if self._schema is None:
             self._schema = table.schema.remove_metadata()
             self.files.append(f"{len(self.files):05d}.parquet")
-            path = self._folder.staging_path(f"{self._place}/{self.files[-1]}")
+            path = self._folder.staging_path(self._file_name)
             self._sink = open(path, "wb")  # noqa: SIM115
             self._file = pq.ParquetWriter(self._sink, self._schema, compression="zstd")
         self._waiting.append(table.replace_schema_metadata(None))
         self._rows += table.num_rows
         if self._rows >= self._group:
             self._write(self._rows // self._group * self._group)
+
+    @property
+    def _file_name(self) -> str:
+        return retry_file(self._name, self.files[-1].removesuffix(".parquet"))
 
     def _write(self, rows: int) -> None:
         assert self._file is not None
@@ -102,7 +107,7 @@ class _Writer:
         if self._rows:
             self._write(self._rows)
         self.close()
-        self._folder.publish(f"{self._place}/{self.files[-1]}")
+        self._folder.publish(self._file_name)
         self._schema, self._waiting = None, []
 
     def close(self) -> None:

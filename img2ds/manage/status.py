@@ -7,11 +7,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from img2ds.core.failure import Retryability, retryability
+from img2ds.core.failure import Retryability, UsageError, retryability
 from img2ds.downloader.retried_rows import list_name
+from img2ds.engine.build import hold_folder
 from img2ds.engine.manifest import Segment
 from img2ds.engine.marker import CommitMarker
 from img2ds.engine.partial import partial_shards
+from img2ds.engine.tar_sizes import tar_sizes_problem, write_tar_sizes
 from img2ds.manage.dataset import Dataset
 from img2ds.manage.options import StatusOptions
 from img2ds.manage.retried import RetryList, take_back
@@ -58,6 +60,7 @@ class Status:
         leftovers: shards with files and no commit marker; making: those that a run works on now.
         partial: shards that the next run completes.
         files, size: how many there are of shards, and their bytes.
+        sizes_json: what is wrong with the folder's `sizes.json`; None if nothing is.
     """
 
     folder: str
@@ -76,6 +79,7 @@ class Status:
     files: int = 0
     size: int = 0
     holder: str | None = None
+    sizes_json: str | None = None
     as_json: bool = False
 
     @property
@@ -131,6 +135,7 @@ class Status:
             "files": self.files,
             "bytes": self.size,
             "held_by": self.holder,
+            "sizes_json": self.sizes_json,
             "segments": [
                 {
                     "input": s.input,
@@ -151,10 +156,23 @@ class Status:
 def run(options: StatusOptions) -> Status:
     """The status of a folder. Raises UsageError."""
     dataset = Dataset.open(options.output_folder)
+    if options.sizes_json:
+        _write_sizes(dataset)
+        dataset = Dataset.open(options.output_folder)
     with as_usage_error(f"read {options.output_folder}"):
         status = look(dataset)
     status.as_json = options.json
     return status
+
+
+def _write_sizes(dataset: Dataset) -> None:
+    if dataset.output_format != "webdataset":
+        raise UsageError(
+            f"{dataset.folder.path} has shards of format {dataset.output_format}: --sizes_json "
+            "counts the samples of tars"
+        )
+    with hold_folder(dataset.folder), as_usage_error(f"write to {dataset.folder.path}"):
+        write_tar_sizes(dataset.folder)
 
 
 def look(dataset: Dataset) -> Status:
@@ -169,6 +187,7 @@ def look(dataset: Dataset) -> Status:
     status.holder = lock_holder(folder.path, folder.local)
     status.making = dataset.in_progress() if status.holder is not None else []
     status.leftovers = [n for n in dataset.leftovers() if n not in status.making]
+    status.sizes_json = tar_sizes_problem(folder, dataset.sizes)
     status.partial = sorted(partial_shards(folder).difference(dataset.committed))
     last = dataset.last_shard()
     lists: list[RetryList | None] = []

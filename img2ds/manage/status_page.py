@@ -38,6 +38,8 @@ def page(status: Status) -> str:
         lines.append(f"  not finished: {numbers(status.leftovers)}")
     for number, why in list(status.damaged.items())[:LISTED]:
         lines.append(f"  the commit marker of shard {number} is damaged: {why}")
+    if status.sizes_json is not None:
+        lines.append(f"  {status.sizes_json}")
     if status.rows:
         lines += ["", table(status.tally)]
     if status.tried_again:
@@ -85,6 +87,10 @@ def _advice(status: Status) -> list[str]:
     lines = []
     if status.holder is not None:
         lines.append(f"in use by {status.holder}")
+    if status.sizes_json is not None:
+        lines.append(
+            f"to rewrite sizes.json: img2ds status --output_folder {status.folder} --sizes_json"
+        )
     if status.damaged:
         lines.append(f"to repair it: img2ds verify --output_folder {status.folder} --repair")
     elif status.leftovers or not status.complete:

@@ -12,6 +12,7 @@ from typing import Any
 from img2ds.core.naming import STATS_SUFFIX
 from img2ds.engine.build import BuildSpec, open_build
 from img2ds.engine.run_report import RunReport
+from img2ds.engine.tar_sizes import tar_sizes_problem
 from img2ds.manage.check import ShardCheck
 from img2ds.manage.dataset import Dataset
 from img2ds.manage.layout import Layout, layout_of, open_stored
@@ -92,11 +93,15 @@ class VerifyRun(RunReport):
 
 @dataclass(slots=True)
 class VerifyReport:
-    """What was found out; `repaired` once the commit markers of broken shards were removed."""
+    """What was found out; `repaired` once the commit markers of broken shards were removed.
+
+    `sizes_json` is what is wrong with the folder's `sizes.json`, None if nothing is.
+    """
 
     dataset: Dataset
     run: VerifyRun
     repaired: bool = False
+    sizes_json: str | None = None
     as_json: bool = False
 
     @property
@@ -146,6 +151,7 @@ class VerifyReport:
             "stopped": self.run.stopped,
             "repaired": self.repaired,
             "leftovers": self.leftovers,
+            "sizes_json": self.sizes_json,
             "stray_files": self.findings.strays,
             "beyond_the_manifest": self.beyond,
         }
@@ -171,6 +177,11 @@ class VerifyReport:
             more = len(found.strays) - LISTED
             listed = ", ".join(found.strays[:LISTED]) + (f" and {more} more" if more > 0 else "")
             lines.append(f"unrecognized files with a shard's number: {listed}")
+        if self.sizes_json is not None:
+            lines.append(
+                f"{self.sizes_json}: img2ds status --output_folder {self.dataset.folder.path} "
+                "--sizes_json rewrites it"
+            )
         if self.repaired:
             lines.append(
                 "commit markers removed: rerun the command that made the dataset to rebuild the "
@@ -213,6 +224,8 @@ def run(options: VerifyOptions) -> VerifyReport:
         ]
         build.run(CheckWorker(dataset.folder, layout, options.fast, options.decode), tasks)
         _compare_keys(report.findings)
+        with as_usage_error(f"read {options.output_folder}"):
+            report.sizes_json = tar_sizes_problem(dataset.folder, dataset.sizes)
         if options.repair and not build.lost:
             with as_usage_error(f"repair {options.output_folder}"):
                 dataset.folder.remove(

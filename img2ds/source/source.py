@@ -42,8 +42,15 @@ class Source(Protocol):
 
 
 def check_columns(path: str, names: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise UsageError where a file lacks a wanted column; the message has the nearest name."""
+    """Raise UsageError where a file lacks a wanted column, or has two of its name.
+
+    The message has the nearest name.
+    """
     for column in wanted:
+        if names.count(column) > 1:
+            raise UsageError(
+                f"{path} has {names.count(column)} columns called {column!r}: rename all but one"
+            )
         if column not in names:
             near = [name for name in names if name.lower() == column.lower()]
             near = near or difflib.get_close_matches(column, names, n=1)

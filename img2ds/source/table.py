@@ -13,6 +13,7 @@ from img2ds.source.jsonl import open_jsonl
 from img2ds.source.parquet import ParquetSource
 from img2ds.source.source import Source
 from img2ds.source.text import TextSource
+from img2ds.storage.compression import COMPRESSIONS
 
 #: How the names of Arrow types begin that can hold boxes, as lists or as text.
 _BOX_TYPES = ("list", "fixed_size_list", "string", "binary", "dictionary", "null")
@@ -71,11 +72,13 @@ class InputFormat:
 
     Attributes:
         open: returns the source of the file at a path, or raises UsageError.
-        gzip: whether a file may be gzipped; its name ends in .gz then.
+        compressed: whether a file may be compressed.
+        extensions: how the names of its files end besides, without the dot.
     """
 
     open: Callable[[str, InputOptions], Source]
-    gzip: bool = True
+    compressed: bool = True
+    extensions: tuple[str, ...] = ()
 
 
 #: By the names in `config.INPUT_FORMATS`, which are the extensions of their files as well.
@@ -84,18 +87,22 @@ _FORMATS = {
     "csv": InputFormat(partial(_open_delimited, ",")),
     "tsv": InputFormat(partial(_open_delimited, "\t")),
     "json": InputFormat(_open_json),
-    "jsonl": InputFormat(_open_jsonl),
-    "parquet": InputFormat(_open_parquet, gzip=False),
+    "jsonl": InputFormat(_open_jsonl, extensions=("ndjson",)),
+    "parquet": InputFormat(_open_parquet, compressed=False),
 }
 
 
 def file_extensions(input_format: str | None) -> list[str]:
     """Return the extensions of a format's files in a folder; those of every format for None."""
+    if input_format is not None and input_format not in _FORMATS:  # with a compression
+        kind, _, compression = input_format.partition(".")
+        return [f".{name}.{compression}" for name in (kind, *_FORMATS[kind].extensions)]
     extensions = []
-    for name in INPUT_FORMATS if input_format is None else (input_format,):
-        extensions.append(f".{name}")
-        if _FORMATS[name].gzip:
-            extensions.append(f".{name}.gz")
+    for kind in INPUT_FORMATS if input_format is None else (input_format,):
+        for name in (kind, *_FORMATS[kind].extensions):
+            extensions.append(f".{name}")
+            if _FORMATS[kind].compressed:
+                extensions += [f".{name}.{packed.extension}" for packed in COMPRESSIONS]
     return extensions
 
 
@@ -106,9 +113,7 @@ def guess_format(names: Sequence[str]) -> str:
         UsageError: they suggest several.
     """
     found = {
-        next(
-            (kind for kind in INPUT_FORMATS if name.removesuffix(".gz").endswith(f".{kind}")), "txt"
-        )
+        next((kind for kind in INPUT_FORMATS if name.endswith(tuple(file_extensions(kind)))), "txt")
         for name in names
     }
     if len(found) > 1:

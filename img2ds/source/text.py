@@ -1,7 +1,11 @@
-"""txt: one URL a line. Blank lines and white space around a URL are ignored."""
+"""txt: one URL a line. Blank lines and white space around a URL are ignored.
+
+A line that is one quoted cell is read as such: pandas' `Series.to_csv` quotes URLs with commas.
+"""
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -11,6 +15,9 @@ from img2ds.storage import InputStream, open_stream
 
 #: Bytes read at once.
 BLOCK = 1 << 20
+#: Bytes of text for one NUL, at least. UTF-16 has one in two.
+_NULS = 16
+_QUOTE = ord('"')
 #: Bytes of a line that are kept; no server accepts a longer URL.
 MAX_LINE = 1 << 16
 
@@ -19,12 +26,22 @@ def check_text(path: str, start: bytes) -> None:
     """Raise UsageError where a file that starts like this is not UTF-8 text."""
     if start.startswith(b"PAR1"):
         raise UsageError(f"{path} is a parquet file: use --input_format parquet")
-    if start.startswith(b"\x1f\x8b"):
-        raise UsageError(f"{path} is gzipped: rename it so that its name ends in .gz")
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UsageError(f"{path} is UTF-16: save it as UTF-8")
-    if b"\0" in start:
+    if not _is_text(start):
         raise UsageError(f"{path} is not a text file: see --input_format")
+
+
+def _is_text(start: bytes) -> bool:
+    """Return whether a file may be text; a NUL here and there costs its row alone."""
+    nuls = start.count(0)
+    if not nuls:
+        return True
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return nuls <= max(len(start) // _NULS, 1)
 
 
 class TextSource:
@@ -84,4 +101,16 @@ def _urls(stream: InputStream) -> Iterator[list[str]]:
 
 def _decode(lines: list[bytes]) -> list[str]:
     stripped = (line[:MAX_LINE].strip() for line in lines)
-    return [line.decode("utf-8", "replace") for line in stripped if line]
+    return [
+        (line if line[0] != _QUOTE else _unquoted(line)).decode("utf-8", "replace")
+        for line in stripped
+        if line
+    ]
+
+
+def _unquoted(line: bytes) -> bytes:
+    """Return the content of a line that is one quoted cell (RFC 4180), any other line as it is."""
+    inner = line[1:-1]
+    if len(line) < 2 or line[-1] != _QUOTE or b'"' in inner.replace(b'""', b""):
+        return line
+    return inner.replace(b'""', b'"').strip()

@@ -15,10 +15,9 @@ from img2ds.storage.lock import lock_holder
 from img2ds.storage.output import OutputFolder
 from img2ds.storage.record import file_record
 from img2ds.storage.retrying_file import RetryingFile, read_whole
-from img2ds.storage.staging import PRIVATE
+from img2ds.storage.state import move_state, read_state, write_state
 
 __all__ = [
-    "PRIVATE",
     "FolderLock",
     "InputFile",
     "InputStream",
@@ -30,10 +29,13 @@ __all__ = [
     "find_inputs",
     "find_tree",
     "lock_holder",
+    "move_state",
     "open_seekable",
     "open_stream",
     "read_many",
+    "read_state",
     "read_whole",
     "sizes",
     "stdin_is_empty",
+    "write_state",
 ]

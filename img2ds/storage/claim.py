@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from img2ds.core.failure import UsageError
+from img2ds.core.state import CLAIMS
 from img2ds.storage.file_lock import NO_FLOCK
 from img2ds.storage.heartbeat_lock import HeartbeatLock
 
@@ -36,7 +37,7 @@ def claimed(folder: str, local: bool, marker: str) -> Iterator[None]:
         OSError: the folder cannot be reached.
     """
     if local:
-        path = os.path.join(folder, "_img2ds", "claims", str(zlib.crc32(marker.encode()) % FILES))
+        path = os.path.join(folder, CLAIMS, str(zlib.crc32(marker.encode()) % FILES))
         os.makedirs(os.path.dirname(path), exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(path, flags, 0o666)
@@ -46,7 +47,7 @@ def claimed(folder: str, local: bool, marker: str) -> Iterator[None]:
                 return
         finally:
             os.close(descriptor)
-    with _wait_for_lock(folder, f"{folder}/_img2ds/claims/{marker}"):
+    with _wait_for_lock(folder, f"{folder}/{CLAIMS}/{marker}"):
         yield
 
 

@@ -10,7 +10,7 @@ import time
 
 from img2ds.core.failure import UsageError
 from img2ds.storage.folder_lock import FolderLock
-from img2ds.storage.lock_holder import holder_document, in_use, read_holder
+from img2ds.storage.lock_holder import describe_holder, holder_document, in_use, read_holder
 
 #: What `flock` fails with on file systems that cannot lock.
 NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
@@ -36,7 +36,7 @@ class FileLock(FolderLock):
                 holder = read_holder(os.pread(self._fd, 4096, 0))
                 os.close(self._fd)
                 if not force:
-                    raise UsageError(in_use(folder, holder)) from None
+                    raise UsageError(in_use(folder, describe_holder(holder))) from None
                 # The holder keeps its lock, on a file that has no name any more.
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -28,6 +29,8 @@ def resolve(url: str) -> tuple[Any, str]:
         hint = ": pip install 'img2ds[s3]'" if "s3fs" in str(error) else ""
         raise UsageError(f"{url}: {error}{hint}") from None
     except ValueError as error:
+        if "protocol" not in str(error).lower():  # of an archive that a chained URL names
+            raise UsageError(f"cannot open {url}: {_describe(error)}") from None
         raise UsageError(f"{url}: {str(error).lower()}; check the part before ://") from None
     return fs, path
 
@@ -38,6 +41,15 @@ def local_path(url: str) -> str | None:
         return os.path.abspath(os.path.expanduser(url))
     fs, path = resolve(url)
     return path if isinstance(fs, LocalFileSystem) else None
+
+
+def open_remote(url: str, **how: Any) -> IO[bytes]:
+    """Open a file for reading. Raises UsageError for an unknown protocol, OSError."""
+    fs, path = resolve(url)
+    file: IO[bytes] = fs.open(path, "rb", **how)
+    # An archive that is a filesystem closes its files when it is collected.
+    weakref.finalize(file, id, fs).atexit = False
+    return file
 
 
 @contextmanager

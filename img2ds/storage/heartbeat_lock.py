@@ -15,7 +15,13 @@ from typing import Any
 from img2ds.core.failure import UsageError
 from img2ds.storage.filesystem import as_os_error, resolve
 from img2ds.storage.folder_lock import FolderLock
-from img2ds.storage.lock_holder import holder_document, in_use, is_stale, read_holder
+from img2ds.storage.lock_holder import (
+    describe_holder,
+    holder_document,
+    in_use,
+    is_stale,
+    read_holder,
+)
 
 #: Seconds between two heartbeats.
 HEARTBEAT = 30.0
@@ -41,11 +47,11 @@ class HeartbeatLock(FolderLock):
         if not self._create():
             holder = self._read()
             if holder and not force and not is_stale(holder, now()):
-                raise UsageError(in_use(folder, holder))
+                raise UsageError(in_use(folder, describe_holder(holder)))
             self._write()
             holder = self._read()
             if holder.get("token") != self._token:
-                raise UsageError(in_use(folder, holder))
+                raise UsageError(in_use(folder, describe_holder(holder)))
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="folder-lock", daemon=True)
         self._thread.start()

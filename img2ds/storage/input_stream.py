@@ -1,22 +1,29 @@
-"""Input files as streams: text files, plain or gzipped, and files that parquet seeks in."""
+"""Input files as streams: text files, plain or compressed, and files that parquet seeks in."""
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import sys
-import zlib
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from img2ds.core.failure import UsageError
-from img2ds.storage.filesystem import as_usage_error, local_path, resolve
+from img2ds.storage.compression import (
+    START_BYTES,
+    DamagedError,
+    Decompressed,
+    TruncatedError,
+    compression_of,
+    compression_of_name,
+)
+from img2ds.storage.filesystem import as_usage_error, local_path, open_remote
 
 #: The path of standard input.
 STDIN = "-"
 
-#: Bytes read from a file at once.
-_READ_SIZE = 1 << 20
+
+#: Bytes of a file that are read first: enough to learn what it is.
+_START_SIZE = 1 << 16
 
 
 def open_raw(path: str) -> IO[bytes]:
@@ -26,12 +33,11 @@ def open_raw(path: str) -> IO[bytes]:
     local = local_path(path)
     if local is not None:
         return open(local, "rb", buffering=0)
-    fs, remote = resolve(path)
-    return cast(IO[bytes], fs.open(remote, "rb"))
+    return open_remote(path)
 
 
 class InputStream(io.RawIOBase):
-    """The bytes of a text file, decompressed if its name ends in `.gz`.
+    """The bytes of a text file, decompressed if it begins like a compressed one.
 
     Attributes:
         stored_bytes_read: bytes read so far from the file as it is stored, for an ETA.
@@ -42,18 +48,33 @@ class InputStream(io.RawIOBase):
         self.path = path
         self.stored_bytes_read = 0
         self._raw = open_raw(path)
-        self._file: IO[bytes] | None = None
-        if path.endswith(".gz"):
-            packed = gzip.GzipFile(fileobj=io.BufferedReader(_StoredBytes(self), _READ_SIZE))
-            self._file = cast(IO[bytes], packed)
+        self._start: bytes | None = None  # what was read to learn the compression
+        self._compression = ""
+        self._file: Decompressed | None = None
 
     def read_raw(self, size: int) -> bytes:
         """Return stored bytes: at most `size`, none at the end. Raises OSError."""
+        if self._start:
+            data, self._start = self._start[:size], self._start[size:]
+            return data
         # From a pipe, take what is there: its writer may be slow.
         read = getattr(self._raw, "read1", self._raw.read)
         data = read(size) or b""
         self.stored_bytes_read += len(data)
         return data
+
+    def _look(self) -> None:
+        """Learn the compression from the first bytes. Raises UsageError, OSError."""
+        start = b""
+        while len(start) < START_BYTES and (data := self.read_raw(_START_SIZE)):
+            start += data
+        self._start = start
+        kind, promised = compression_of(start), compression_of_name(self.path)
+        if kind is not None:
+            self._compression = kind.name
+            self._file = Decompressed(kind, _StoredBytes(self))
+        elif start and promised is not None:
+            raise UsageError(f"{self.path} cannot be decompressed: it is no {promised.name} file")
 
     def readable(self) -> bool:
         return True
@@ -67,19 +88,22 @@ class InputStream(io.RawIOBase):
         """Return at most `size` bytes, none at the end.
 
         Raises:
-            UsageError: the file is not a gzip file, or it is cut off or damaged.
+            UsageError: it is not compressed as its name says, or truncated or damaged.
             OSError: it cannot be read.
         """
         if size < 0:
             return self.readall()
+        if self._start is None:
+            self._look()
         if self._file is None:
             return self.read_raw(size)
         try:
             return self._file.read(size)
-        except EOFError:
-            raise UsageError(f"{self.path} is a truncated gzip file") from None
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise UsageError(f"{self.path} cannot be decompressed as gzip: {error}") from None
+        except TruncatedError:
+            raise UsageError(f"{self.path} is a truncated {self._compression} file") from None
+        except DamagedError as error:
+            words = f"cannot be decompressed as {self._compression}: {error}"
+            raise UsageError(f"{self.path} {words}") from None
 
     def close(self) -> None:
         if not self.closed and self.path != STDIN:
@@ -88,7 +112,7 @@ class InputStream(io.RawIOBase):
 
 
 class _StoredBytes(io.RawIOBase):
-    """The stored bytes of a stream, as a file for gzip."""
+    """The stored bytes of a stream, as a file."""
 
     def __init__(self, stream: InputStream) -> None:
         super().__init__()
@@ -146,5 +170,4 @@ def open_seekable(path: str) -> str | IO[bytes]:
         # Arrow takes no names that are not valid UTF-8.
         return local if is_text(local) else open(local, "rb")
     with as_usage_error(f"read {path}"):
-        fs, remote = resolve(path)
-        return cast(IO[bytes], fs.open(remote, "rb", cache_type="none"))
+        return open_remote(path, cache_type="none")

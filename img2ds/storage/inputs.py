@@ -23,15 +23,23 @@ class InputFile:
     Attributes:
         path: opens the file in any process.
         size: bytes, None if unknown.
+        recorded: its name in manifests, if that is not the last part of the path.
     """
 
     path: str
     size: int | None
+    recorded: str | None = None
 
     @property
     def name(self) -> str:
         """The last part of the path; `-` for standard input."""
-        return self.path.rstrip("/").rpartition("/")[2]
+        return self.recorded or self.path.rstrip("/").rpartition("/")[2]
+
+    @property
+    def format_name(self) -> str:
+        """The name that tells its format: in `zip://list.csv::lists.zip` that in the archive."""
+        inner = self.path.partition("::")[0]
+        return inner if "://" in inner else self.name
 
     def digest(self) -> str:
         """Return the sha256 in hex of the first and last 64 KiB, as stored. Raises OSError."""
@@ -60,8 +68,8 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
     """
     if url_list == STDIN:
         return [InputFile(STDIN, None)]
-    fs, path = resolve(local_path(url_list) or url_list)
     with as_usage_error(f"read {url_list}"):
+        fs, path = resolve(local_path(url_list) or url_list)
         if fs.isfile(path):
             # As typed: the parts of a chained URL cannot be joined again.
             return [InputFile(local_path(url_list) or url_list, fs.size(path))]

@@ -5,28 +5,37 @@ Local folders are locked by `flock`, others, and file systems without it, by a h
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
 
+from img2ds.core.failure import UsageError
+from img2ds.core.state import LOCK, name_before
 from img2ds.storage.file_lock import NO_FLOCK, FileLock
 from img2ds.storage.filesystem import as_os_error, resolve
 from img2ds.storage.folder_lock import FolderLock
 from img2ds.storage.heartbeat_lock import HeartbeatLock
-from img2ds.storage.lock_holder import describe_holder, is_stale, read_holder
+from img2ds.storage.lock_holder import describe_holder, in_use, is_stale, read_holder
 
 
 def lock_folder(folder: str, local: bool, force: bool) -> FolderLock:
     """Lock a folder.
 
     Args:
-        folder: a path if it is `local`, and then `_img2ds` exists in it; else an fsspec URL.
+        folder: a path if it is `local`, and then it exists; else an fsspec URL.
         force: take over the lock from its holder.
 
     Raises:
         UsageError: another run holds it; the message names that run.
     """
-    path = f"{folder}/_img2ds/lock"
+    before = f"{folder}/{name_before(LOCK)}"  # a run of an earlier version may be alive
+    holder = _holder_of(before, local)
+    if holder is not None and not force:
+        raise UsageError(in_use(folder, holder))
+    if holder is not None:
+        _remove_lock(before, local)
+    path = f"{folder}/{LOCK}"
     if local:
         try:
             return FileLock(folder, path, force)
@@ -42,7 +51,24 @@ def lock_holder(folder: str, local: bool) -> str | None:
     Raises:
         OSError: the lock cannot be read.
     """
-    path = f"{folder}/_img2ds/lock"
+    for name in (LOCK, name_before(LOCK)):
+        holder = _holder_of(f"{folder}/{name}", local)
+        if holder is not None:
+            return holder
+    return None
+
+
+def _remove_lock(path: str, local: bool) -> None:
+    """Remove a lock: its holder notices that it has lost the folder."""
+    with contextlib.suppress(FileNotFoundError):
+        if local:
+            os.unlink(path)
+        else:
+            fs, path = resolve(path)
+            fs.rm_file(path)
+
+
+def _holder_of(path: str, local: bool) -> str | None:
     if local:
         return _file_lock_holder(path)
     fs, path = resolve(path)
@@ -57,7 +83,7 @@ def lock_holder(folder: str, local: bool) -> str | None:
 def _file_lock_holder(path: str) -> str | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         holder = read_holder(os.pread(fd, 4096, 0))

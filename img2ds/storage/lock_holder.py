@@ -40,9 +40,9 @@ def describe_holder(holder: dict[str, Any]) -> str:
     return f"process {holder['pid']} on {holder['host']} (seen {seen})"
 
 
-def in_use(folder: str, holder: dict[str, Any]) -> str:
-    """Return the message for a folder that another run holds."""
+def in_use(folder: str, holder: str) -> str:
+    """Return the message for a folder that another run holds, see `describe_holder`."""
     return (
-        f"the output folder {folder} is in use by {describe_holder(holder)}: wait for it, stop it, "
+        f"the output folder {folder} is in use by {holder}: wait for it, stop it, "
         "or take over the folder with --force"
     )

@@ -16,15 +16,20 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from img2ds.core.failure import UsageError
+from img2ds.core.state import CLAIMS, STAGING, state_file
 from img2ds.storage.claim import claimed
 from img2ds.storage.filesystem import as_os_error, as_usage_error, local_path, resolve
 from img2ds.storage.folder_lock import FolderLock
 from img2ds.storage.lock import lock_folder
-from img2ds.storage.staging import PRIVATE, Staging, remove, this_process
+from img2ds.storage.staging import (
+    Staging,
+    make_folder,
+    remove,
+    remove_work_folder,
+    this_process,
+)
 from img2ds.storage.tree import flush, flush_tree, replace_tree
 from img2ds.storage.upload import remove_remote, upload
-
-CLAIMS = f"{PRIVATE}/claims"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,10 @@ class OutputFolder:
         """
         if self.local and os.path.exists(self.path) and not os.path.isdir(self.path):
             raise UsageError(f"the output folder {self.path} is a file: use a folder")
-        probe = f"{PRIVATE}/probe-{this_process()}"
+        probe = state_file(f"probe-{this_process()}")
         with as_usage_error(f"write to the output folder {self.path}"):
             if self.local:
-                os.makedirs(os.path.join(self.path, PRIVATE), exist_ok=True)
+                os.makedirs(self.path, exist_ok=True)
                 with open(os.path.join(self.path, probe), "xb"):
                     pass
                 os.unlink(os.path.join(self.path, probe))
@@ -92,8 +97,12 @@ class OutputFolder:
             UsageError: it cannot be written to, or another run holds it.
         """
         self.check_writable()
-        with as_usage_error(f"lock the output folder {self.path}"):
-            return lock_folder(self.path, self.local, force)
+        try:
+            with as_usage_error(f"lock the output folder {self.path}"):
+                return lock_folder(self.path, self.local, force)
+        except UsageError:
+            self._close_staging()
+            raise
 
     def staging_path(self, name: str) -> str:
         """Return the local path where this process writes what will be published as `name`."""
@@ -138,7 +147,7 @@ class OutputFolder:
     @property
     def _inside(self) -> Staging:
         """A staging folder on the file system of a local output folder."""
-        root = os.path.join(self.path, PRIVATE, "tmp")
+        root = os.path.join(self.path, STAGING)
         return Staging(root, self.staging.run_id, inside=True)
 
     def _move(self, source: str, target: str) -> None:
@@ -147,7 +156,7 @@ class OutputFolder:
                 raise OSError(errno.EXDEV, "to be copied")  # before it is flushed for nothing
             flush_tree(source)
             near = self._inside.folder
-            os.makedirs(near, exist_ok=True)
+            make_folder(near)
             old = os.path.join(near, f"{this_process()}-old-{os.path.basename(target)}")
             replace_tree(source, target, old)
         else:
@@ -157,7 +166,7 @@ class OutputFolder:
     def _copy_and_move(self, source: str, target: str) -> None:
         """Publish from another file system: --tmp_dir may be on a faster disk."""
         near = self._inside.folder
-        os.makedirs(near, exist_ok=True)
+        make_folder(near)
         copy = os.path.join(near, os.path.basename(source))
         try:
             if os.path.isdir(source):
@@ -259,12 +268,16 @@ class OutputFolder:
 
     def close(self) -> None:
         """Remove the staging files of this run. Call it after the workers have ended."""
-        self.staging.close()
-        if self.local:
-            self._inside.close()
         if self.contended:
             with contextlib.suppress(OSError):
                 self.remove([CLAIMS])
+        self._close_staging()
+
+    def _close_staging(self) -> None:
+        self.staging.close()
+        if self.local:
+            self._inside.close()
+            remove_work_folder(self.path)
 
     def _remote(self, name: str) -> tuple[Any, str]:
         fs, path = resolve(self.path)

@@ -15,13 +15,14 @@ import tempfile
 import time
 from dataclasses import dataclass
 
+from img2ds.core.state import STAGING, WORK
 from img2ds.storage.process import is_dead, process_name
-
-#: What img2ds keeps for itself; in a folder of its own because img2dataset reads every `*.json`.
-PRIVATE = "_img2ds"
 
 #: Seconds after which an empty folder in a run's staging folder counts as abandoned.
 ABANDONED = 86_400.0
+
+#: Attempts to create a folder while other runs remove those above it.
+_ATTEMPTS = 10
 
 _names_by_pid: dict[int, str] = {}
 
@@ -32,6 +33,23 @@ def this_process() -> str:
     name = _names_by_pid.get(pid)
     # Two threads that ask for the first time must get the same one.
     return name if name is not None else _names_by_pid.setdefault(pid, process_name())
+
+
+def make_folder(path: str) -> None:
+    """Create a folder of this run, and those above it. Raises OSError."""
+    for _ in range(_ATTEMPTS):
+        # A run that ends removes the folder above while it is empty.
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            os.makedirs(path, exist_ok=True)
+            return
+    os.makedirs(path, exist_ok=True)
+
+
+def remove_work_folder(output_folder: str) -> None:
+    """Remove the `WORK` of a local output folder, unless something in there is still needed."""
+    for name in (STAGING, WORK):
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.join(output_folder, name))
 
 
 def remove(path: str) -> None:
@@ -71,11 +89,11 @@ class Staging:
         if tmp_dir is not None:
             root = os.path.join(os.path.abspath(os.path.expanduser(tmp_dir)), "img2ds")
         elif output_folder is not None:
-            root = os.path.join(output_folder, PRIVATE, "tmp")
+            root = os.path.join(output_folder, STAGING)
         else:
             # One per user: others cannot write into the folder of the first.
             root = os.path.join(tempfile.gettempdir(), f"img2ds-{os.getuid()}")
-        inside = output_folder is not None and root == os.path.join(output_folder, PRIVATE, "tmp")
+        inside = output_folder is not None and root == os.path.join(output_folder, STAGING)
         return cls(root, process_name(), inside, tmp_dir is None and output_folder is None)
 
     def create(self) -> None:
@@ -91,7 +109,7 @@ class Staging:
             there = os.lstat(self.root)
             if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.getuid():
                 raise PermissionError(errno.EACCES, "it belongs to another user")
-        os.makedirs(self.folder, exist_ok=True)
+        make_folder(self.folder)
 
     @property
     def folder(self) -> str:

@@ -33,9 +33,9 @@ class _Own(ModelOptions, StageOptions):
 
     ALIASES: ClassVar[dict[str, str]] = ALIASES
 
-    wat: str | None = flag(
-        None,
-        "str?",
+    wat: tuple[str, ...] = flag(
+        (),
+        "list",
         "WAT files, as for laion extract; one file makes one shard",
         identity=False,
     )
@@ -79,7 +79,7 @@ class _Own(ModelOptions, StageOptions):
 
     def img2ds(self) -> Options:
         """The options of the downloads. Raises UsageError when a value is out of range."""
-        changes: dict[str, Any] = {"url_list": self.input or self.wat}
+        changes: dict[str, Any] = {"url_list": self.input or ",".join(self.wat)}
         if self.wat:
             changes["number_sample_per_shard"] = WAT_ROWS
         return img2ds_options(self, **changes)
@@ -87,11 +87,14 @@ class _Own(ModelOptions, StageOptions):
     def extraction(self) -> ExtractOptions:
         """The options of the extraction. Raises UsageError when one is wrong."""
         values = {name: getattr(self, name) for name in (*_WHICH, *_WHAT)}
-        return ExtractOptions(wat=self.wat or "", output_folder=self.output_folder, **values)
+        return ExtractOptions(wat=self.wat, output_folder=self.output_folder, **values)
 
     def identity(self) -> dict[str, Any]:
         """Return its options but those of fetching; files by their content."""
         identity = content_identity(self, StageOptions.identity(self))
+        if self.wat:
+            extraction = self.extraction().identity()
+            identity |= {name: extraction[name] for name in _WHAT}
         ignored = {*_FETCHING, *(_WHAT if self.input else ())}
         return {name: value for name, value in identity.items() if name not in ignored}
 

@@ -34,7 +34,7 @@ from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.prompts import load_prompts
 from laion.tag.tagging import TagRules, make_rules
 from laion.wat.archive import read_records
-from laion.wat.catalog import choose, find_wats
+from laion.wat.catalog import choose, find_all_wats
 from laion.wat.rules import Rules
 from laion.wat.stage import Extractor, WatTask, wat_fingerprint, wat_tasks
 
@@ -203,11 +203,11 @@ class _Source:
 def _wats(options: Any) -> _Source:
     extraction = options.extraction()
     wats = choose(
-        find_wats(options.wat, options.bucket), options.first, options.sample, options.seed
+        find_all_wats(options.wat, options.bucket), options.first, options.sample, options.seed
     )
     return _Source(
         wat_fingerprint(options.wat, wats),
         partial(wat_tasks, wats),
-        Rules(extraction.min_text_length, extraction.kept_languages),
+        extraction.rules,
         tuple(extraction.attributes),
     )

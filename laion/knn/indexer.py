@@ -14,6 +14,7 @@ from typing import Any
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards, stats_name
+from img2ds.core.state import WORK
 from img2ds.engine.shard_output import DIGITS
 from img2ds.storage import OutputFolder
 from laion.knn.ann_index import AnnIndex
@@ -32,7 +33,7 @@ from laion.knn.vectors import VectorFiles
 from laion.provenance import named, options_of, read_model
 from laion.stage import StageBuild, StageReport
 
-_STEPS = "_img2ds/build"
+_STEPS = f"{WORK}/build"
 _RECALL = "recall.json"
 
 #: Seconds between two progress lines.

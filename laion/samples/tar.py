@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any, cast
@@ -20,7 +18,6 @@ TARS = (".tar", ".tar.gz", ".tgz")
 
 #: Bytes read at once.
 _BUFFER = 1 << 18
-_GZIP = b"\x1f\x8b"
 
 
 def read_tar(path: str) -> Iterator[Sample]:
@@ -31,7 +28,7 @@ def read_tar(path: str) -> Iterator[Sample]:
     other, since nobody knows which caption belongs to which image, else all but the first.
 
     Raises:
-        UsageError: it does not exist, or cannot be read.
+        UsageError: it does not exist, or cannot be read or decompressed.
         OSError: it is not a tar, is truncated, or damaged.
     """
     seen: set[str] = set()
@@ -66,13 +63,9 @@ def _read(path: str) -> Iterator[Sample]:
 
 @contextmanager
 def _open(path: str) -> Iterator[IO[bytes]]:
-    """Open the bytes of a tar, unpacked where they are gzip, whatever the name is."""
+    """Open the bytes of a tar, decompressed whatever the name is: `open_stream` looks at them."""
     try:
         with open_stream(path) as raw, io.BufferedReader(cast(Any, raw), _BUFFER) as file:
-            if file.peek(2)[:2] != _GZIP:
-                yield file
-                return
-            with gzip.GzipFile(fileobj=file) as packed:
-                yield cast(IO[bytes], packed)
-    except (DamagedShardError, EOFError, zlib.error) as error:
+            yield file
+    except DamagedShardError as error:
         raise OSError(f"{path}: {error}") from None

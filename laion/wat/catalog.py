@@ -37,6 +37,26 @@ def find_wats(source: str, bucket: str = BUCKET) -> list[InputFile]:
     return find_inputs(source, EXTENSIONS)
 
 
+def find_all_wats(sources: Sequence[str], bucket: str = BUCKET) -> list[InputFile]:
+    """Return the WAT files of several sources, one source after the other.
+
+    Raises:
+        UsageError: a source has none, or a file is in two of them.
+    """
+    found: list[InputFile] = []
+    seen: dict[str, str] = {}
+    for source in sources:
+        for wat in find_wats(source, bucket):
+            if seen.setdefault(wat.path, source) != source:
+                raise UsageError(
+                    f"--wat: {wat.path} is in {seen[wat.path]} and in {source}: give it once"
+                )
+            found.append(wat)
+    if len(set(sources)) < len(sources):
+        raise UsageError("--wat: a source is given twice: give it once")
+    return found
+
+
 def _listed(path: str, bucket: str) -> list[InputFile]:
     try:
         data = read_whole(path)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import MISSING, dataclass
+from typing import Any
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
 from laion.stage import StageOptions
 from laion.wat.catalog import BUCKET
-from laion.wat.rules import MIN_TEXT_LENGTH
+from laion.wat.documents import DOCUMENT_TYPES
+from laion.wat.rules import Rules
 
 #: The value of `--languages` that keeps every language.
 ALL = "all"
@@ -20,15 +22,27 @@ _ATTRIBUTE = re.compile(r"[a-z][a-z0-9_:.-]*")
 class ExtractOptions(StageOptions):
     """The flags of `laion extract`."""
 
-    wat: str = flag(
-        MISSING, "str",
-        "WAT files: a file, folder, glob, list (wat.paths.gz), or a crawl's name, CC-MAIN-2024-10",
+    wat: tuple[str, ...] = flag(
+        MISSING, "list",
+        "WAT files: a file, folder, glob, list (wat.paths.gz), or a crawl's name, CC-MAIN-2024-10; "
+        "several, or a,b",
         identity=False,
     )  # fmt: skip
+    document_type: str = flag(
+        "image", "choice",
+        "what to extract; image_only also keeps images without a text, text are documents "
+        "such as PDFs",
+        *DOCUMENT_TYPES, identity=False,
+    )  # fmt: skip
     languages: tuple[str, ...] = flag(
-        ("en",), "list", "languages of texts to keep, codes of CLD2; all keeps every language"
-    )
-    min_text_length: int = flag(MIN_TEXT_LENGTH, "int", "least characters of a text")
+        (), "list",
+        "languages of texts to keep, codes of CLD2; all keeps every language (default: en for "
+        "image, all for other documents)", identity=False,
+    )  # fmt: skip
+    min_text_length: int | None = flag(
+        None, "int?", "least characters of a text (default: 5 for image, 0 for other documents)",
+        identity=False,
+    )  # fmt: skip
     # Only links of `src` have an alt text in today's WAT files (ia-web-commons,
     # ExtractingParseObserver).
     attributes: tuple[str, ...] = flag(
@@ -51,8 +65,8 @@ class ExtractOptions(StageOptions):
         at_least("sample", self.sample, 1)
         if self.first is not None and self.sample is not None:
             raise UsageError("--first and --sample exclude each other: give one of them")
-        if not self.languages:
-            raise UsageError("--languages is empty: give codes such as en,fr, or all")
+        if self.document_type not in DOCUMENT_TYPES:
+            raise UsageError(f"--document_type is one of {', '.join(DOCUMENT_TYPES)}")
         if not self.attributes:
             raise UsageError("--attributes is empty: give attributes of img such as src,data-src")
         for name in self.attributes:
@@ -60,8 +74,33 @@ class ExtractOptions(StageOptions):
                 raise UsageError(
                     f"--attributes: {name!r} is not an attribute of img, such as data-src"
                 )
+        if DOCUMENT_TYPES[self.document_type].extensions and self.attributes != ("src",):
+            raise UsageError(
+                f"--attributes are of img: they do not go with --document_type {self.document_type}"
+            )
 
     @property
-    def kept_languages(self) -> frozenset[str] | None:
-        """The codes, None for all."""
-        return None if ALL in self.languages else frozenset(self.languages)
+    def wanted_languages(self) -> tuple[str, ...]:
+        """The codes that are given, else those of the kind of documents; `all` for every one."""
+        return self.languages or DOCUMENT_TYPES[self.document_type].languages or (ALL,)
+
+    @property
+    def rules(self) -> Rules:
+        """What is kept."""
+        document = DOCUMENT_TYPES[self.document_type]
+        least = self.min_text_length
+        codes = self.wanted_languages
+        return Rules(
+            document.min_text_length if least is None else least,
+            None if ALL in codes else frozenset(codes),
+            document,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Return the options that decide the result; images are those of earlier versions."""
+        identity = super().identity()
+        identity["languages"] = list(self.wanted_languages)
+        identity["min_text_length"] = self.rules.min_text_length
+        if self.document_type != "image":
+            identity["document_type"] = self.document_type
+        return identity

@@ -8,6 +8,9 @@ from typing import Any
 
 LICENSE_HOST = "creativecommons.org/licenses/"
 
+#: White space around URLs (WHATWG HTML, 2.4.2).
+_BLANKS = " \t\n\r\f"
+
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 Licenses = list[tuple[str, str | None]]
@@ -27,8 +30,13 @@ PageFields = tuple[
 ]
 
 
-def read_json(text: bytes | bytearray, attributes: tuple[bytes, ...]) -> PageFields | None:
-    """Read the fields of a page from the text of a record; see `page.read_page`."""
+def read_json(
+    text: bytes | bytearray,
+    attributes: tuple[bytes, ...],
+    extensions: tuple[bytes, ...] = (),
+    keep_all: bool = False,
+) -> PageFields | None:
+    """Read the fields of a page from the text of a record; see `page.Wanted`."""
     try:
         # json refuses very long integers; no number is used.
         document = json.loads(text.decode("utf-8", "replace"), strict=False, parse_int=float)
@@ -40,7 +48,11 @@ def read_json(text: bytes | bytearray, attributes: tuple[bytes, ...]) -> PageFie
     metadata = _object(payload, "WARC-Metadata-Metadata")
     html = _object(response, "HTML-Metadata")
     head = _object(html, "Head")
-    urls, alts, which, without_alt = _images(_list(html, "Links"), attributes)
+    links = _list(html, "Links")
+    if extensions:
+        urls, alts, which, without_alt = _documents(links, extensions)
+    else:
+        urls, alts, which, without_alt = _images(links, attributes, keep_all)
     return (
         response is not None,
         metadata is not None,
@@ -48,7 +60,7 @@ def read_json(text: bytes | bytearray, attributes: tuple[bytes, ...]) -> PageFie
         _text(head, "Base"),
         _languages(metadata),
         _licenses(_list(head, "Link")),
-        _licenses(_list(html, "Links")),
+        _licenses(links),
         urls,
         alts,
         which,
@@ -80,9 +92,32 @@ def _licenses(links: list[Any]) -> Licenses:
     return found
 
 
-def _images(
-    links: list[Any], attributes: tuple[bytes, ...]
-) -> tuple[list[str], list[str | None], list[int], int]:
+#: URLs, texts, indices of the attributes or extensions, and images without an alt text.
+_Found = tuple[list[str], list[str | None], list[int], int]
+
+
+def _documents(links: list[Any], extensions: tuple[bytes, ...]) -> _Found:
+    names = [name.decode() for name in extensions]
+    urls: list[str] = []
+    texts: list[str | None] = []
+    which: list[int] = []
+    for link in links:
+        url = _text(link, "url")
+        if url is None:
+            continue
+        path = url.strip(_BLANKS).partition("#")[0].partition("?")[0]
+        before, slash, leaf = path.rpartition("/")
+        # Hosts have such endings, too: example.md.
+        is_host = slash and (before == "/" or before.endswith(":/"))
+        _, dot, extension = leaf.rpartition(".")
+        if dot and not is_host and extension.isascii() and extension.lower() in names:
+            urls.append(url)
+            texts.append(_text(link, "text"))
+            which.append(names.index(extension.lower()))
+    return urls, texts, which, 0
+
+
+def _images(links: list[Any], attributes: tuple[bytes, ...], keep_all: bool) -> _Found:
     names = [f"IMG@/{name.decode()}" for name in attributes]
     urls: list[str] = []
     alts: list[str | None] = []
@@ -97,10 +132,10 @@ def _images(
                 alts[n] = alt
         if path not in names or url is None:
             continue
-        if alt is None and path == "IMG@/src":
+        if alt is None and path == "IMG@/src" and not keep_all:
             without_alt += 1
             continue
-        if alt is None:
+        if alt is None and path != "IMG@/src":
             orphans = waiting + 1
         urls.append(url)
         alts.append(alt)

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-#: Least characters of an alt text (paper, 2.1.1).
-MIN_TEXT_LENGTH = 5
+from laion.wat.documents import DOCUMENT_TYPES, MIN_TEXT_LENGTH, DocumentType
+
 #: Most characters of a URL (workers).
 MAX_URL_LENGTH = 2048
 #: Extensions of files that are not photographs (workers).
@@ -36,8 +36,12 @@ class Drop(str, Enum):
     LANGUAGE = "language"
 
 
-def drop_of_url(url: str) -> Drop | None:
-    """Return the rule that an absolute URL violates; None if it violates none."""
+def drop_of_url(url: str, is_image: bool = True) -> Drop | None:
+    """Return the rule that an absolute URL violates; None if it violates none.
+
+    Args:
+        is_image: whether it is taken for that of a photograph.
+    """
     if url.startswith(_HTTP):
         host = url.index("/") + 2
         if url[host : host + 1] in _NO_HOST:
@@ -47,7 +51,7 @@ def drop_of_url(url: str) -> Drop | None:
     path = url
     if "?" in url or "#" in url:
         path = url.partition("#")[0].partition("?")[0]
-    if path[-4:].lower() in EXTENSIONS:
+    if is_image and path[-4:].lower() in EXTENSIONS:
         return Drop.FILE_TYPE
     if len(url) > MAX_URL_LENGTH:
         return Drop.URL_TOO_LONG
@@ -79,7 +83,9 @@ class Rules:
 
     Attributes:
         languages: codes of the languages that are kept, None for all.
+        document: the kind of documents.
     """
 
     min_text_length: int = MIN_TEXT_LENGTH
     languages: frozenset[str] | None = frozenset({"en"})
+    document: DocumentType = DOCUMENT_TYPES["image"]

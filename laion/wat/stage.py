@@ -19,15 +19,18 @@ from laion.data.digest import pair_digest
 from laion.stage import StageReport, StageSpec, file_fingerprint, open_stage
 from laion.wat.archive import read_records
 from laion.wat.candidate_file import CandidateWriter
-from laion.wat.catalog import choose, digest, find_wats
-from laion.wat.language import detect, known_codes, page_language
+from laion.wat.catalog import choose, digest, find_all_wats
+from laion.wat.language import UNKNOWN, detect, known_codes, page_language
 from laion.wat.license import license_kind, page_license
 from laion.wat.options import ALL, ExtractOptions
-from laion.wat.page import Page, read_page
+from laion.wat.page import Page, Wanted, read_page
 from laion.wat.rules import Drop, Rules, drop_of_url, largest_candidate
 from laion.wat.text import clean
 from laion.wat.urljoin import BLANKS, Joiner
 from laion.wat.warc import Records
+
+IMAGES = Labels("shard", "images", "images/s", "kept")
+DOCUMENTS = Labels("shard", "documents", "documents/s", "kept")
 
 #: Pages between two reports of progress.
 REPORT_EVERY = 3000
@@ -43,18 +46,25 @@ class Extractor:
 
     Args:
         wat: the WAT file's name, for the column.
-        attributes: attributes of `<img>` whose images are taken.
+        attributes: attributes of `<img>` whose images are taken, where images are.
     """
 
     def __init__(self, wat: str, rules: Rules, attributes: Sequence[str], counts: Counts) -> None:
         self._wat = wat
         self._rules = rules
-        self._attributes = tuple(name.encode() for name in attributes)
-        self._srcsets = {n for n, name in enumerate(attributes) if name.endswith("srcset")}
+        document = rules.document
+        self._wanted = Wanted(
+            tuple(name.encode() for name in attributes),
+            tuple(name.encode() for name in document.extensions),
+            not document.needs_text,
+        )
+        srcsets = {n for n, name in enumerate(attributes) if name.endswith("srcset")}
+        self._srcsets = srcsets if document.is_image else set()
         self._counts = counts
         metrics = counts.metrics
         # Named here so that every commit marker has them, in this order.
-        for name in ("records", "damaged_members", "bad_records", "pages", "images"):
+        self._metric = "images" if document.is_image else "documents"
+        for name in ("records", "damaged_members", "bad_records", "pages", self._metric):
             metrics[name] += 0
 
     def pages(self, records: Records) -> Iterator[list[Candidate]]:
@@ -74,7 +84,7 @@ class Extractor:
             data, start, end = record
             if start == end:
                 continue
-            page = read_page(data, start, end, self._attributes)
+            page = read_page(data, start, end, self._wanted)
             if page is None:
                 metrics["bad_records"] += 1
             elif page.is_response:
@@ -97,6 +107,7 @@ class Extractor:
         joiner = Joiner(page_url, page.base)
         license_url = page_license(page.head_licenses, page.licenses, page_url)
         least, wanted = rules.min_text_length, rules.languages
+        needs_text, is_image = rules.document.needs_text, rules.document.is_image
         urls = page.urls
         if self._srcsets:
             urls = [
@@ -105,10 +116,10 @@ class Extractor:
             ]
         addresses = joiner.join_all(urls)
         for url, alt, address in zip(urls, page.alts, addresses, strict=True):
-            if alt is None:
+            if alt is None and needs_text:
                 dropped[_NO_ALT] += 1
                 continue
-            text = clean(alt)
+            text = clean(alt) if alt else ""
             if len(text) < least:
                 dropped[_SHORT] += 1
                 continue
@@ -116,11 +127,11 @@ class Extractor:
             if address is None or not url.strip(BLANKS):
                 dropped[_BAD_URL] += 1
                 continue
-            drop = drop_of_url(address)
+            drop = drop_of_url(address, is_image)
             if drop is not None:
                 dropped[drop.value] += 1
                 continue
-            language = detect(text)
+            language = detect(text) if text else UNKNOWN
             languages[language] += 1
             if wanted is not None and language not in wanted:
                 dropped[_LANGUAGE] += 1
@@ -134,7 +145,7 @@ class Extractor:
         dropped[_NO_ALT] += page.without_alt
         metrics = counts.metrics
         metrics["pages"] += 1
-        metrics["images"] += len(page.urls) + page.without_alt
+        metrics[self._metric] += len(page.urls) + page.without_alt
         for reason, times in dropped.items():
             counts.drop(reason, times)
         for language, times in languages.items():
@@ -184,31 +195,31 @@ def run(options: ExtractOptions) -> StageReport:
         UsageError: something about the options, the input or the output folder cannot work;
             nothing was done.
     """
-    unknown = set(options.languages) - known_codes() - {ALL}
+    unknown = set(options.wanted_languages) - known_codes() - {ALL}
     if unknown:
         raise UsageError(
             f"--languages: CLD2 knows no language {sorted(unknown)[0]!r}; codes are such as en, de"
         )
-    found = find_wats(options.wat, options.bucket)
-    wats = choose(found, options.first, options.sample, options.seed)
-    extraction = Extraction(
-        Rules(options.min_text_length, options.kept_languages), options.attributes
+    wats = choose(
+        find_all_wats(options.wat, options.bucket), options.first, options.sample, options.seed
     )
+    extraction = Extraction(options.rules, options.attributes)
     spec = StageSpec(
         stage="extract",
         options=options,
         fingerprint=wat_fingerprint(options.wat, wats),
         shard_count=len(wats),
-        labels=Labels("shard", "images", "images/s", "kept"),
+        labels=IMAGES if options.rules.document.is_image else DOCUMENTS,
     )
     with open_stage(spec) as build:
         build.run(SequentialWorker(build.folder, extraction), wat_tasks(wats, build.first_shard))
     return build.report
 
 
-def wat_fingerprint(place: str, wats: Sequence[InputFile]) -> dict[str, Any]:
-    """Return the fingerprint of WAT files that were found at `place`."""
-    return file_fingerprint("wat", [InputFile(place, len(wats))], digest=digest(wats))
+def wat_fingerprint(places: Sequence[str], wats: Sequence[InputFile]) -> dict[str, Any]:
+    """Return the fingerprint of WAT files that were found at `places`."""
+    place = InputFile(",".join(places), len(wats))
+    return file_fingerprint("wat", [place], digest=digest(wats))
 
 
 def wat_tasks(wats: Sequence[InputFile], first: int) -> list[WatTask]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from img2ds.core.failure import Failure
+from img2ds.core.state import WORK
 from img2ds.image.sniff import sniff
 from laion.knn.ann_index import Vectors
 from laion.knn.searcher import Searcher, SearchParams, SearchResults
@@ -221,5 +222,5 @@ def open_shard_images(
         UsageError: there are no tars, or they cannot be read.
     """
     by_url = searcher.metadata.row(0)["key"] is None
-    cache = os.path.join(searcher.folder, "_img2ds", "pictures")
+    cache = os.path.join(searcher.folder, WORK, "pictures")
     return ShardImages(folder, cache, by_url, report)

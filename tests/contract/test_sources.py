@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import json
+import lzma
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,16 @@ from hypothesis import strategies as st
 from img2ds.config.options import InputOptions
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import RowRange, ShardTask
-from img2ds.source import RangeReader, Source, open_source, read_rows
+from img2ds.net.error import FetchError
+from img2ds.net.url import parse_url
+from img2ds.source import (
+    RangeReader,
+    Source,
+    file_extensions,
+    guess_format,
+    open_source,
+    read_rows,
+)
 
 Rows = list[tuple[str, str]]
 Write = Callable[[Path, Rows], None]
@@ -70,30 +81,47 @@ def write_columns(path: Path, rows: Rows) -> None:
     path.write_text(json.dumps(columns))
 
 
-def zipped(write: Write) -> Write:
-    def write_zipped(path: Path, rows: Rows) -> None:
+def zstd(data: bytes) -> bytes:
+    stream = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(stream, "zstd") as packed:
+        packed.write(data)
+    return bytes(stream.getvalue())
+
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "zst": zstd,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+}
+
+
+def packed(write: Write, compression: str) -> Write:
+    """In two pieces, as programs write that append to a file."""
+
+    def write_packed(path: Path, rows: Rows) -> None:
         plain = path.with_suffix(".plain")
         write(plain, rows)
-        path.write_bytes(gzip.compress(plain.read_bytes()))
+        data, pack = plain.read_bytes(), COMPRESSIONS[compression]
+        path.write_bytes(pack(data[:100]) + pack(data[100:]))
 
-    return write_zipped
+    return write_packed
 
 
 FORMATS: dict[str, Write] = {
     "txt": write_txt,
-    "txt.gz": zipped(write_txt),
     "csv": write_csv,
-    "csv.gz": zipped(write_csv),
     "tsv": write_tsv,
-    "tsv.gz": zipped(write_tsv),
     "json": write_json,
-    "json.gz": zipped(write_json),
     "columns.json": write_columns,
-    "columns.json.gz": zipped(write_columns),
     "jsonl": write_jsonl,
-    "jsonl.gz": zipped(write_jsonl),
+    "ndjson": write_jsonl,
     "parquet": write_parquet,
 }
+for _name, _write in tuple(FORMATS.items())[:-1]:
+    FORMATS[f"{_name}.gz"] = packed(_write, "gz")
+for _name, _compression in (("txt", "xz"), ("csv", "zst"), ("json", "bz2"), ("ndjson", "zst")):
+    FORMATS[f"{_name}.{_compression}"] = packed(FORMATS[_name], _compression)
 
 every_format = pytest.mark.parametrize("ending", FORMATS)
 
@@ -102,8 +130,7 @@ def opened(path: Path, ending: str, **flags: object) -> tuple[Source, list[str]]
     if not ending.startswith("txt"):
         flags = {"caption_col": "caption", **flags}
     options = InputOptions(url_list=str(path), **flags)  # type: ignore[arg-type]
-    kind = ending.removesuffix(".gz").rpartition(".")[2]
-    return open_source(str(path), kind, options), options.columns
+    return open_source(str(path), guess_format([f"list.{ending}"]), options), options.columns
 
 
 def read(source: Source, columns: list[str], rows: int) -> list[pa.Table]:
@@ -167,19 +194,49 @@ def test_a_missing_column_is_named_with_the_nearest(tmp_path: Path, ending: str)
 
 @every_format
 def test_another_kind_of_file_is_refused(tmp_path: Path, ending: str) -> None:
-    path = tmp_path / f"list.{ending.removesuffix('.gz')}"
+    path = tmp_path / "list"
     path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     with pytest.raises(UsageError, match=r"parquet|not a text file"):
-        opened(path, ending.removesuffix(".gz"))
+        opened(path, ending)
 
 
-@pytest.mark.parametrize("ending", [e for e in FORMATS if e.endswith(".gz")])
-def test_a_cut_gzip_file_is_refused(tmp_path: Path, ending: str) -> None:
+@pytest.mark.parametrize("ending", [e for e in FORMATS if e.endswith(tuple(COMPRESSIONS))])
+def test_a_cut_file_is_refused(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"list.{ending}"
     FORMATS[ending](path, example(20_000))
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(UsageError, match="is a truncated gzip file"):
+    with pytest.raises(UsageError, match=r"is a truncated (gzip|zstd|bzip2|xz) file"):
         read(*opened(path, ending), 1000)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_a_file_shows_its_compression(tmp_path: Path, compression: str) -> None:
+    """Whatever it is called, and what only its name promises is refused."""
+    path = tmp_path / "list.txt"
+    packed(write_txt, compression)(path, example(30))
+    (table,) = read(*opened(path, "txt"), 30)
+    assert table["url"].to_pylist() == [url for url, _ in example(30)]
+    with path.open("ab") as file:
+        file.write(b"no further stream")
+    with pytest.raises(UsageError, match="cannot be decompressed as"):
+        read(*opened(path, "txt"), 30)
+    path = tmp_path / f"list.txt.{compression}"
+    write_txt(path, example(3))
+    with pytest.raises(UsageError, match="cannot be decompressed: it is no"):
+        opened(path, "txt")
+
+
+@every_format
+def test_names_tell_the_format(ending: str) -> None:
+    kind = guess_format([f"list.{ending}"])
+    assert kind == ending.removeprefix("columns.").split(".")[0].replace("ndjson", "jsonl")
+    assert f"x.{ending}".endswith(tuple(file_extensions(kind)))
+    if ending.endswith(".gz"):  # as img2dataset has them
+        written = ending.removeprefix("columns.").replace("ndjson", "jsonl")
+        options = InputOptions(url_list="x", input_format=written)
+        assert options.plain_format == kind
+        assert f".{written}" in file_extensions(written)
+        assert not any(end.endswith("n") for end in file_extensions(written))
 
 
 def test_txt_with_columns_is_refused(tmp_path: Path) -> None:
@@ -207,8 +264,8 @@ def test_captions_of_txt_are_null(tmp_path: Path) -> None:
     ("start", "words"),
     [
         (b"PAR1", "--input_format parquet"),
-        (b"\x1f\x8b\x08\x00", "ends in .gz"),
         ("http://a".encode("utf-16"), "UTF-8"),
+        ("http://a".encode("utf-16-le"), "not a text file"),
     ],
 )
 def test_invalid_text_is_reported(tmp_path: Path, start: bytes, words: str) -> None:
@@ -224,6 +281,18 @@ def test_txt_lines(tmp_path: Path) -> None:
     source, columns = opened(path, "txt")
     assert read(source, columns, 10)[0]["url"].to_pylist() == [
         "http://a/1", "http://a/2", "�", "http://a/3",
+    ]  # fmt: skip
+
+
+def test_txt_lines_that_are_quoted_cells(tmp_path: Path) -> None:
+    """As pandas' Series.to_csv writes URLs with commas."""
+    path = tmp_path / "list.txt"
+    path.write_bytes(
+        b'"http://a/1,2"\r\n"http://a/?q=""b"","\nhttp://a/"3"\n"http://a/4\n"http://"a"\n"\n""\n'
+    )
+    source, columns = opened(path, "txt")
+    assert read(source, columns, 10)[0]["url"].to_pylist() == [
+        "http://a/1,2", 'http://a/?q="b",', 'http://a/"3"', '"http://a/4', '"http://"a"', '"', "",
     ]  # fmt: skip
 
 
@@ -282,6 +351,48 @@ def test_csv_numbers_that_turn_to_text_lose_nothing(
     first, second = read(source, columns, 2)
     assert first["n"].to_pylist() == [1, 2]
     assert second["n"].to_pylist() == ["three"]
+
+
+def test_csv_integers_are_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As text where no type holds all of them, as in json; floats are floats all the same."""
+    monkeypatch.setattr("img2ds.source.delimited.INFERENCE_ROWS", 2)
+    ids = ["9007199254740993", "18446744073709551615", "9007199254740992", "-9007199254740993"]
+    rows = zip(ids, ["0.5", "9007199254740992", "9007199254740993", "1.5"], strict=True)
+    lines = [f"a,http://{n},{a},{b},{'9' * 5000}" for n, (a, b) in enumerate(rows)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["caption,url,id,real,long", *lines]))
+    source, columns = opened(path, "csv", save_additional_columns=("id", "real", "long"))
+    first, second = read(source, columns, 2)
+    assert [*first["id"].to_pylist(), *second["id"].to_pylist()] == ids
+    assert first["real"].to_pylist() == [0.5, 9007199254740992.0]
+    assert second["real"].to_pylist() == ["9007199254740993", "1.5"]
+    assert first["long"].to_pylist() == ["9" * 5000] * 2
+
+
+@pytest.mark.parametrize("ending", ["txt", "csv", "tsv", "json", "jsonl"])
+def test_a_nul_costs_no_other_row(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"list.{ending}"
+    FORMATS[ending](path, example(30))
+    path.write_bytes(path.read_bytes().replace(b"h4.example/4.jpg", b"h4.\0xample/4.jpg"))
+    source, columns = opened(path, ending)
+    urls = [url for table in read(source, columns, 10) for url in table["url"].to_pylist()]
+    assert len(urls) == 30
+    assert urls[:4] + urls[5:] == [url for n, (url, _) in enumerate(example(30)) if n != 4]
+    with pytest.raises(FetchError):
+        parse_url(urls[4])
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"list.{ending}"
+    if ending == "parquet":
+        arrays = [pa.array(["http://a/1"])] * 2
+        pq.write_table(pa.Table.from_arrays([*arrays, arrays[0]], ["url", "caption", "url"]), path)
+    else:
+        text = "url,caption,url\nhttp://a/1,b,c\n"
+        path.write_text(text if ending == "csv" else text.replace(",", "\t"))
+    with pytest.raises(UsageError, match=r"has 2 columns called 'url': rename all but one$"):
+        opened(path, ending)
 
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import img2ds
 from img2ds.config.image import FIRST_IMAGE_FORMATS
-from img2ds.engine.manifest import MANIFEST
+from img2ds.core.state import MANIFEST
 from tests.downloader.test_job import flags, samples, write_list
 from tests.server.encodings import avif, bmp, gif, jpeg, jpeg2000, png, pnm, tiff, webp
 from tests.server.photos import photo

@@ -28,6 +28,7 @@ from tests.server.good_image import good_image
 from tests.server.photos import photo
 from tests.server.sample_web import BackgroundWeb, SampleWeb, links
 from tests.server.web import Peer, Request
+from tests.state import data_names
 
 ROOT = Path(__file__).parents[2]
 IMAGES = 60
@@ -220,7 +221,7 @@ def test_a_second_run_downloads_nothing(tmp_path: Path, ungated: tuple[Backgroun
     assert (report.shards_committed, report.shards_before, report.exit_code) == (0, 6, 0)
     assert markers(tmp_path / "out") == before
     assert web.web.requests == seen
-    assert os.listdir(tmp_path / "out" / "_img2ds" / "tmp") == []
+    assert not (tmp_path / "out" / ".img2ds").exists()
 
 
 def test_a_killed_and_resumed_run_equals_an_undisturbed_one(tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ def test_a_killed_and_resumed_run_equals_an_undisturbed_one(tmp_path: Path) -> N
         committed = markers(out)
         assert committed
         assert len(committed) < 6
-        assert os.listdir(out / "_img2ds" / "tmp"), "it was killed with a shard in flight"
+        assert os.listdir(out / ".img2ds" / "tmp"), "it was killed with a shard in flight"
         web.open()
         again = subprocess.run(
             command(flags(address, tmp_path / "list.txt", out)), cwd=ROOT, check=True,
@@ -244,7 +245,7 @@ def test_a_killed_and_resumed_run_equals_an_undisturbed_one(tmp_path: Path) -> N
         assert f"{6 - len(committed)} shard" in again.stdout
         assert "(6 in total)" in again.stdout
         assert committed.items() <= markers(out).items()
-        assert os.listdir(out / "_img2ds" / "tmp") == []
+        assert not (out / ".img2ds").exists()
         img2ds.download(**flags(address, tmp_path / "list.txt", tmp_path / "calm"))
     assert samples(out) == samples(tmp_path / "calm")
     assert len(samples(out)) == 2 * IMAGES
@@ -294,8 +295,8 @@ def test_one_signal_saves_partial_shards(tmp_path: Path, number: signal.Signals)
         assert "1 partial shard saved" in output
         assert "rerun the same command to resume" in output
         assert len(markers(out)) == 1
-        assert os.listdir(out / "_img2ds" / "tmp") == []
-        (partial,) = (out / "_img2ds" / "partial").glob("*/*_stats.json")
+        assert os.listdir(out / ".img2ds") == ["partial"]
+        (partial,) = (out / ".img2ds" / "partial").glob("*/*_stats.json")
         done = json.loads(partial.read_text())["count"]
         assert done == 5
         web.open()
@@ -303,7 +304,7 @@ def test_one_signal_saves_partial_shards(tmp_path: Path, number: signal.Signals)
         report = img2ds.download(**arguments)
         assert (report.exit_code, report.tally.count) == (0, IMAGES - PER_SHARD)
         assert web.web.requests - before == IMAGES - PER_SHARD - done
-    assert not (out / "_img2ds" / "partial").exists()
+    assert not (out / ".img2ds").exists()
     assert len(samples(out)) == 2 * IMAGES
 
 
@@ -319,7 +320,7 @@ def test_rows_in_flight_end_within_the_grace_time(tmp_path: Path) -> None:
         web.open()
         process.communicate()
     assert process.returncode == 130
-    partial = out / "_img2ds" / "partial" / "0"
+    partial = out / ".img2ds" / "partial" / "0"
     counts = [json.loads(path.read_text())["count"] for path in partial.glob("*_stats.json")]
     assert sum(counts) + PER_SHARD * len(markers(out)) > 15
 
@@ -354,7 +355,7 @@ def test_a_disk_that_takes_no_more_ends_the_run(
     assert "cannot write to the output folder: file too large" in errors
     assert "rerun the same command to resume" in output
     assert markers(out) == {}
-    assert [path.name for path in out.iterdir()] == ["_img2ds"]
+    assert not data_names(out)
     assert img2ds.download(**arguments).exit_code == 0
 
 
@@ -380,14 +381,14 @@ def test_a_folder_begun_by_img2dataset_is_gone_on_with(
     arguments = flags(address, write_list(tmp_path / "list.txt"), out)
     img2ds.download(**arguments)
     # What img2dataset would have left: no manifest, no `reason`, and a shard it never made.
-    (out / "_img2ds" / "manifest.json").unlink()
+    (out / ".img2ds-manifest").unlink()
     for path in out.glob("*.parquet"):
         pq.write_table(pq.read_table(path).drop_columns(["reason"]), path)
     for path in out.glob("00003*"):
         path.unlink()
     report = img2ds.download(**arguments)
     assert (report.shards_before, report.shards_committed) == (5, 1)
-    (out / "_img2ds" / "manifest.json").unlink()
+    (out / ".img2ds-manifest").unlink()
     write_list(tmp_path / "list.txt", 1)
     with pytest.raises(UsageError, match="do not belong to this input"):
         img2ds.download(**arguments)
@@ -429,7 +430,7 @@ def test_dummy_leaves_the_stats_alone(tmp_path: Path, ungated: tuple[Background,
     arguments = flags(address, write_list(tmp_path / "list.txt"), out, output_format="dummy")
     report = img2ds.download(**arguments)
     check_counts(out, report, IMAGES)
-    assert {path.name for path in out.iterdir()} == {*markers(out), "_img2ds"}
+    assert data_names(out) == {*markers(out)}
 
 
 def test_codecs_do_not_write_on_the_screen(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_partial_shard_ends_like_any_other(output_format: str, tmp_path: Path)
     undisturbed = begun(calm, options, task_of())
     report = begun(folder, options, task_of()).save_partial()
     assert (report.error, report.tally.count) == (None, 5)
-    assert folder.names() == ["_img2ds"]
+    assert folder.names() == [".img2ds"]
     later = report.later
     # The rows travel with the partial shard, not through the parent.
     assert isinstance(later.rows, RowRange)
@@ -109,7 +109,7 @@ def test_a_partial_shard_ends_like_any_other(output_format: str, tmp_path: Path)
     assert stored(folder, options) == stored(calm, options)
     for file in (tmp_path / "calm").glob("*.parquet"):
         assert pq.read_table(tmp_path / "out" / file.name).equals(pq.read_table(file))
-    assert not any((tmp_path / "out" / "_img2ds" / "partial").glob("*/00007*"))
+    assert not any((tmp_path / "out" / ".img2ds" / "partial").glob("*/00007*"))
 
 
 def damage_data(partial: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_damaged_partial_shard_is_made_anew(
     options, folder = options_of(), OutputFolder.open(str(tmp_path))
     folder.check_writable()
     assert begun(folder, options, task_of()).save_partial().error is None
-    partial_shards = tmp_path / "_img2ds" / "partial" / "0"
+    partial_shards = tmp_path / ".img2ds" / "partial" / "0"
     damage(partial_shards)
     shard = ShardOpener(options, folder)(task_of())
     assert isinstance(shard, Shard)
@@ -192,7 +192,7 @@ def test_saving_again_that_fails_keeps_what_was_there(
         assert isinstance(again, Shard)
         assert again.tally.count == before + (not failing)
         again.abandon()
-    assert len(list((tmp_path / "_img2ds" / "partial").glob("*/00007_stats.json"))) == 1
+    assert len(list((tmp_path / ".img2ds" / "partial").glob("*/00007_stats.json"))) == 1
     assert later is not None
 
 

@@ -91,7 +91,7 @@ def test_committed_shards_are_not_rebuilt(workers: Inline, tmp_path: Path) -> No
     again = build(tmp_path)
     assert (again.shards_before, again.shards_committed, again.tally.successes) == (3, 1, 10)
     assert shards(tmp_path) == ["00000", "00001", "00002", "00003"]
-    assert list((tmp_path / "_img2ds" / "tmp").iterdir()) == []
+    assert not (tmp_path / ".img2ds").exists()
 
 
 @pytest.mark.parametrize(("retries", "failed"), [(0, {1, 2}), (1, {1}), (2, set())])
@@ -233,7 +233,7 @@ def test_a_run_over_what_is_there_leaves_the_manifest_alone(
     before = read_segments(OutputFolder.open(str(tmp_path)))
     edits = BuildSpec(output_folder=str(tmp_path))
     with open_build(edits, RunReport()) as editing:
-        assert (tmp_path / "_img2ds" / "lock").read_text(), "it is locked"
+        assert (tmp_path / ".img2ds-lock").read_text(), "it is locked"
         with pytest.raises(UsageError, match="is in use by process"):
             build(tmp_path)
         editing.run(SequentialWorker(editing.folder, make), map(Number, range(2)))

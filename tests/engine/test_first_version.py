@@ -12,7 +12,8 @@ import img2ds
 from img2ds import cli
 from img2ds.config.options import IMAGE_FORMATS
 from img2ds.core.failure import UsageError
-from img2ds.engine.manifest import MANIFEST, read_segments
+from img2ds.core.state import MANIFEST, name_before
+from img2ds.engine.manifest import read_segments
 from img2ds.manage.options import ReshardOptions, VerifyOptions
 from img2ds.manage.reshard import run as reshard
 from img2ds.manage.verify import run as verify
@@ -36,6 +37,8 @@ def test_it_is_resumed_verified_and_retried(
 ) -> None:
     out = shutil.copytree(OLD / output_format, tmp_path / "out")
     before = times(out, kept)
+    assert cli.run(["status", f"--output_folder={out}"]) == 1  # a shard is missing
+    assert (out / name_before(MANIFEST)).exists(), "reading it moves nothing"
     with Background() as address:
         report = img2ds.download(
             url_list=str(OLD / "list.txt"), output_folder=str(out), output_format=output_format,
@@ -44,6 +47,8 @@ def test_it_is_resumed_verified_and_retried(
         )  # fmt: skip
         assert (report.exit_code, report.shards_before, report.shards_committed) == (0, 2, 1)
         assert times(out, kept) == before
+        assert (out / MANIFEST).exists()
+        assert not (out / "_img2ds").exists()
         marker = json.loads((out / f"0000{missing}_stats.json").read_text())
         old = json.loads((out / f"{kept}_stats.json").read_text())
         assert marker.keys() == old.keys() | {"digest"}
@@ -72,6 +77,7 @@ def test_its_successes_are_packed(tmp_path: Path) -> None:
         )
     )  # fmt: skip
     assert (report.exit_code, report.samples) == (0, 4)
+    assert (out / name_before(MANIFEST)).exists(), "it was only read"
 
 
 def test_a_stage_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,9 +85,10 @@ def test_a_stage_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copytree(OLD / "wats", tmp_path / "wats")
     monkeypatch.chdir(tmp_path)
     # The digest of WAT files is of their whole paths, which are others on every machine.
-    manifest = json.loads((out / MANIFEST).read_text())
+    place = out / name_before(MANIFEST)
+    manifest = json.loads(place.read_text())
     manifest["segments"][0]["fingerprint"]["digest"] = digest(find_wats("wats"))
-    (out / MANIFEST).write_text(json.dumps(manifest))
+    place.write_text(json.dumps(manifest))
     before = times(out, "00000")
     arguments = ["extract", "--wat", "wats", "--output_folder", "extract", "--languages", "all"]
     assert laion_cli.run([*arguments, "--processes_count", "1"]) == 0

@@ -10,8 +10,8 @@ import pytest
 
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import FileRecord
+from img2ds.core.state import MANIFEST
 from img2ds.engine.manifest import (
-    MANIFEST,
     Manifest,
     SegmentSpec,
     follow_sizes,
@@ -20,6 +20,7 @@ from img2ds.engine.manifest import (
 from img2ds.engine.marker import marker_json
 from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder
+from tests.state import data_names
 
 OPTIONS = {"image_size": 256, "encode_format": "jpg"}
 
@@ -58,7 +59,7 @@ def commit(path: Path, *numbers: int) -> None:
 
 
 def names(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if entry.name != "_img2ds")
+    return sorted(data_names(path))
 
 
 def test_a_new_folder_begins_at_zero(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_a_run_without_commits_fixes_no_options(tmp_path: Path) -> None:
 
 
 def save_partial(path: Path, *numbers: int) -> None:
-    partial = path / "_img2ds" / "partial" / str(numbers[0] % 2)
+    partial = path / ".img2ds" / "partial" / str(numbers[0] % 2)
     partial.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         for suffix in (".tar", "_rows.parquet", "_input.parquet", "_stats.json"):
@@ -150,7 +151,7 @@ def save_partial(path: Path, *numbers: int) -> None:
 
 
 def partial_files(path: Path) -> set[str]:
-    return {entry.name[:5] for entry in (path / "_img2ds").glob("partial/*/*")}
+    return {entry.name[:5] for entry in (path / ".img2ds").glob("partial/*/*")}
 
 
 def test_partial_shards_are_kept_for_the_run_that_completes_them(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_partial_shards_are_kept_for_the_run_that_completes_them(tmp_path: Path)
     assert partial_files(tmp_path) == {"00000", "00004"}
     open_(tmp_path, "overwrite")
     assert partial_files(tmp_path) == set()
-    assert not (tmp_path / "_img2ds" / "partial").exists()
+    assert not (tmp_path / ".img2ds" / "partial").exists()
 
 
 @pytest.mark.parametrize("how", [{"of": fingerprint("b.txt")}, {"options": {"image_size": 1}}])
@@ -237,7 +238,7 @@ def test_unrecognized_files_are_not_replaced(tmp_path: Path) -> None:
 def test_a_damaged_manifest_is_reported(tmp_path: Path, text: str) -> None:
     open_(tmp_path)
     (tmp_path / MANIFEST).write_text(text)
-    with pytest.raises(UsageError, match=r"manifest\.json is damaged"):
+    with pytest.raises(UsageError, match=r"\.img2ds-manifest is damaged"):
         open_(tmp_path)
 
 

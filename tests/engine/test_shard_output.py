@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> OutputFolder:
 
 
 def staged(folder: OutputFolder) -> list[Path]:
-    return [path for path in Path(folder.path, "_img2ds", "tmp").rglob("*") if path.is_file()]
+    return [path for path in Path(folder.path, ".img2ds", "tmp").rglob("*") if path.is_file()]
 
 
 def begun(folder: OutputFolder, emit: Any = None) -> ShardOutput:

@@ -40,6 +40,7 @@ from tests.downloader.test_job import (
     write_list,
 )
 from tests.server.sample_web import links
+from tests.state import data_names, remove_state
 
 READERS: dict[str, Read] = {
     "files": read_files,
@@ -68,8 +69,8 @@ def stored_images(folder: Path, output_format: str) -> dict[str, tuple[bytes, st
 
 
 def entries(folder: Path) -> set[str]:
-    """The entries of an output folder, except `_img2ds`."""
-    return set(os.listdir(folder)) - {"_img2ds"}
+    """The entries of an output folder, except those of img2ds itself."""
+    return data_names(folder)
 
 
 def expected(output_format: str, shards: int = SHARDS) -> set[str]:
@@ -140,7 +141,7 @@ def test_a_killed_and_resumed_run_equals_an_undisturbed_one(
         report = img2ds.download(**arguments)
         assert report.shards_before == len(committed)
         assert committed.items() <= markers(out).items()
-        assert os.listdir(out / "_img2ds" / "tmp") == []
+        assert not (out / ".img2ds").exists()
         img2ds.download(**{**arguments, "output_folder": str(calm)})
     assert stored_images(out, output_format) == stored_images(calm, output_format)
     assert entries(out) == entries(calm) == expected(output_format)
@@ -154,7 +155,7 @@ from img2ds.storage import OutputFolder
 publish, left = OutputFolder.publish, int(sys.argv[1])
 def counted(folder, name):
     global left
-    if name.startswith("_img2ds"):
+    if name.startswith(".img2ds"):
         return publish(folder, name)
     left -= 1
     if left == 0 and sys.argv[2] == "before":
@@ -206,7 +207,7 @@ def test_killed_while_a_shard_is_published(
     assert before.items() <= markers(out).items()
     assert entries(out) == expected(output_format, 1)
     assert len(stored_images(out, output_format)) == PER_SHARD
-    assert os.listdir(out / "_img2ds" / "tmp") == []
+    assert not (out / ".img2ds").exists()
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
@@ -240,7 +241,7 @@ def test_a_folder_begun_by_img2dataset_is_gone_on_with(
     img2ds.download(**arguments)
     calm = stored_images(out, output_format)
     # What it would have left when it was killed in shard 3.
-    shutil.rmtree(out / "_img2ds")
+    remove_state(out)
     for path in out.glob("*.parquet"):
         pq.write_table(pq.read_table(path).drop_columns(["reason"]), path)
     for path in (out / "00003_stats.json", *out.glob("0000[45]*")):
@@ -264,7 +265,8 @@ def test_a_folder_of_img2dataset_resumes_without_the_data_that_was_moved_away(
     out = tmp_path / "out"
     arguments = flags(address, write_list(tmp_path / "list.txt"), out, output_format=output_format)
     img2ds.download(**arguments)
-    shutil.rmtree(out / "_img2ds")
+    for path in out.glob(".img2ds*"):  # which img2dataset does not write
+        path.unlink()
     for path in out.glob("*.parquet"):
         pq.write_table(pq.read_table(path).drop_columns(["reason"]), path)
     for path in out.glob("*_stats.json"):
@@ -287,7 +289,7 @@ def test_a_run_with_other_image_options_does_not_resume(tmp_path: Path, address:
     out = tmp_path / "out"
     arguments = flags(address, write_list(tmp_path / "list.txt"), out, output_format="parquet")
     img2ds.download(**arguments)
-    shutil.rmtree(out / "_img2ds")
+    remove_state(out)
     with pytest.raises(UsageError, match="was written with --encode_format jpg"):
         img2ds.download(**arguments, encode_format="webp")
 

@@ -100,7 +100,6 @@ def write_tree(
             }
             (folder / f"{number:05d}_stats.json").write_text(json.dumps(marker))
     if stage is not None:
-        (folder / "_img2ds").mkdir(exist_ok=True)
         segment = {
             "fingerprint": {"format": "shards", "max_rows": None, "files": []},
             "options": {"stage": stage},
@@ -108,4 +107,4 @@ def write_tree(
             "shard_count": len(shards),
         }
         document = {"version": 1, "segments": [segment]}
-        (folder / "_img2ds" / "manifest.json").write_text(json.dumps(document))
+        (folder / ".img2ds-manifest").write_text(json.dumps(document))

@@ -17,13 +17,13 @@ from laion.web.shard_images import ShardImages
 def images(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder of img2ds, as far as it is checked."""
     folder = tmp_path / "images"
-    (folder / "_img2ds").mkdir(parents=True)
+    folder.mkdir()
     (folder / "00000.parquet").touch()
     options = {"output_format": request.param}
     segment = {"fingerprint": {"files": []}, "options": options, "first_shard": 0,
                "shard_count": 1}  # fmt: skip
     manifest = json.dumps({"version": 1, "segments": [segment]})
-    (folder / "_img2ds" / "manifest.json").write_text(manifest)
+    (folder / ".img2ds-manifest").write_text(manifest)
     return folder
 
 

@@ -97,9 +97,7 @@ def test_parts_are_committed_with_exact_counts(tmp_path: Path) -> None:
     assert (total["successes"], total["reasons"], total["pages"]) == (20, {"odd": 20}, 12)
     assert "kept rows" in report.text
     assert f"4 shards written in {folder}" in report.text
-    assert not (folder / "_img2ds" / "tmp").exists() or not any(
-        (folder / "_img2ds" / "tmp").iterdir()
-    )
+    assert not (folder / ".img2ds").exists()
 
 
 def test_rerunning_does_nothing_and_a_lost_marker_is_rebuilt(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -38,10 +40,11 @@ def test_everything_imports_without_torch() -> None:
     assert "laion score" in done.stdout
 
 
-def test_what_needs_it_says_how_to_install_it(tmp_path: object) -> None:
+def test_what_needs_it_says_how_to_install_it(tmp_path: Path) -> None:
+    tarfile.open(tmp_path / "00000.tar", "w").close()
     for arguments in (
         ("tiny_clip", "--output_folder", str(tmp_path)),
-        ("score", "--input", __file__, "--output_folder", f"{tmp_path}/out"),
+        ("score", "--input", str(tmp_path / "00000.tar"), "--output_folder", f"{tmp_path}/out"),
     ):
         done = run(*arguments)
         assert done.returncode == 2

@@ -19,8 +19,8 @@ import pytest
 
 import img2ds
 from img2ds import cli
+from img2ds.core.state import MANIFEST, retry_file
 from img2ds.downloader.retried_rows import KEY_COLUMN
-from img2ds.engine.manifest import MANIFEST
 from img2ds.manage.options import StatusOptions, VerifyOptions
 from img2ds.manage.status import Status
 from img2ds.manage.status import run as look
@@ -77,8 +77,8 @@ def table(folder: Path, *shards: int) -> pa.Table:
 
 def listed(folder: Path, name: str) -> list[str]:
     """The keys of the rows on a list, in order."""
-    place = folder / "set" / "_img2ds" / "retries" / name
-    keys: list[str] = pq.read_table(place / "00000.parquet")[KEY_COLUMN].to_pylist()
+    place = folder / "set" / retry_file(name, "00000")
+    keys: list[str] = pq.read_table(place)[KEY_COLUMN].to_pylist()
     return keys
 
 
@@ -264,9 +264,7 @@ def test_a_retry_that_nothing_came_of_leaves_no_list(
     flaky, address = web
     download(address, tmp_path)
     # As one that was killed before its first commit leaves the folder.
-    place = tmp_path / "set" / "_img2ds" / "retries" / "0001"
-    place.mkdir(parents=True)
-    (place / "00000.parquet").write_bytes(b"half")
+    (tmp_path / "set" / retry_file("0001", "00000")).write_bytes(b"half")
     flaky.flaky.answers.clear()
     assert retry(address, tmp_path, reasons="http_404") == 0
     assert listed(tmp_path, "0001") == ["000005", "000041"]
@@ -296,7 +294,7 @@ def test_dry_run_counts_and_does_nothing(
     assert retry(address, tmp_path, dry_run=True) == 0
     assert "7 rows to retry" in capsys.readouterr().out
     assert (flaky.flaky.asked, (tmp_path / "set" / MANIFEST).read_bytes()) == ([], before)
-    assert not (tmp_path / "set" / "_img2ds" / "retries").exists()
+    assert not list((tmp_path / "set").glob(".img2ds-retry-*"))
 
 
 def test_a_folder_of_img2dataset_is_retried_by_its_messages(

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from img2ds.core.failure import Failure, UsageError
 from img2ds.core.img2dataset import reason_of
 from img2ds.core.naming import sample_keys
-from img2ds.downloader.retried_rows import KEY_COLUMN, REASON_COLUMN
+from img2ds.core.state import retry_file
+from img2ds.downloader.retried_rows import KEY_COLUMN, REASON_COLUMN, rows_path
 from img2ds.manage.failed import failed_rows
 from img2ds.manage.retried import RetryList, take_back
 from img2ds.manage.retry_list import write_list
@@ -85,7 +86,7 @@ def test_each_row_is_on_one_list_at_most(
                 continue
             lists.append(RetryList.read(folder, f"{place:04d}"))
             assert lists[-1] == written
-            table = pq.read_table(f"{path}/{written.folder}/{written.files[0]}")
+            table = pq.read_table(rows_path(folder, written.name, written.files[0]))
             keys = table[KEY_COLUMN].to_pylist()
             assert keys == sorted(expected)
             assert dict(zip(keys, table[REASON_COLUMN].to_pylist(), strict=True)) == expected
@@ -103,7 +104,7 @@ def test_a_list_of_many_row_groups_is_whole(
     tables = [rows(range(n, n + 7)) for n in range(0, 70, 7)]
     written = write_list(folder, "0001", ("a",), tables, PER_SHARD)
     assert written is not None
-    file = pq.ParquetFile(f"{folder.path}/{written.folder}/00000.parquet")
+    file = pq.ParquetFile(rows_path(folder, written.name, "00000.parquet"))
     sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
     assert sizes == [12, 12, 12, 12, 12, 10]  # whole shards of four
     assert file.read()["url"].to_pylist() == [str(n) for n in range(70)]
@@ -136,7 +137,7 @@ def test_columns_whose_type_changes_begin_another_file(folder: OutputFolder) -> 
     tables = [rows(range(3 * n, 3 * n + 3), kind) for n, kind in enumerate(kinds)]
     written = write_list(folder, "0001", (), tables, PER_SHARD)
     assert written is not None
-    found = [pq.read_table(f"{folder.path}/{written.folder}/{name}") for name in written.files]
+    found = [pq.read_table(rows_path(folder, written.name, name)) for name in written.files]
     assert [table.schema.field("n").type for table in found] == [
         pa.int64(), pa.string(), pa.int64()
     ]  # fmt: skip
@@ -148,7 +149,7 @@ def test_columns_whose_type_changes_begin_another_file(folder: OutputFolder) -> 
 def test_a_list_that_is_not_whole_is_refused(folder: OutputFolder) -> None:
     with pytest.raises(UsageError, match="is missing"):
         RetryList.read(folder, "0001")
-    folder.write_bytes("_img2ds/retries/0001/list.json", b"{}")
+    folder.write_bytes(retry_file("0001"), b"{}")
     with pytest.raises(UsageError, match="is damaged"):
         RetryList.read(folder, "0001")
 

@@ -9,13 +9,14 @@ import pytest
 
 from img2ds import cli
 from img2ds.core.failure import UsageError
-from img2ds.engine.manifest import MANIFEST
+from img2ds.core.state import MANIFEST
 from img2ds.manage.options import StatusOptions
 from img2ds.manage.status import Status, run
 from img2ds.manage.status_page import in_bytes, numbers
 from img2ds.storage import OutputFolder
 from tests.manage.dataset_rows import rows
 from tests.manage.img2dataset_folder import write_shard
+from tests.state import data_names
 
 
 def status(path: Path) -> Status:
@@ -31,7 +32,7 @@ def test_a_finished_run_is_complete(made: Path) -> None:
     }
     assert (found.tally.failed_to_download, found.tally.failed_to_resize) == (4, 1)
     assert found.transient == 1  # the 500
-    files = [p for p in made.iterdir() if p.is_file()]
+    files = [made / name for name in data_names(made)]
     assert (found.files, found.size) == (12, sum(p.stat().st_size for p in files))
     page = found.text
     assert "complete, 4 shards" in page
@@ -59,7 +60,7 @@ def test_missing_shards_leftovers_and_those_in_the_making(made: Path) -> None:
 
 
 def test_the_lock_of_a_dead_run_blocks_nothing(made: Path) -> None:
-    (made / "_img2ds" / "lock").write_text(json.dumps({"pid": 1, "host": "h", "time": 0}))
+    (made / ".img2ds-lock").write_text(json.dumps({"pid": 1, "host": "h", "time": 0}))
     assert status(made).holder is None
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from img2ds.net.budget import Budget
+from img2ds.net.budget import Budget, Lease
 
 
 def test_a_reader_over_budget_waits_for_room() -> None:
@@ -134,12 +134,17 @@ def test_a_holder_that_hardly_receives_makes_room_for_others() -> None:
     async def main() -> None:
         budget = Budget(10_000_000)
         evicted: list[str] = []
-        leases = {}
+        leases: dict[str, Lease] = {}
+
+        def leave(name: str) -> None:
+            evicted.append(name)
+            leases[name].release()
+
         for name, size in (("drips", 4_000_000), ("drips more", 5_000_000), ("delivers", 2_000_000),
                            ("small", 900_000)):  # fmt: skip
             lease = leases[name] = budget.lease()
             lease.add(size)
-            lease.evict = partial(evicted.append, name)
+            lease.evict = partial(leave, name)
         leases["delivers"].add(50_000)
         reader = budget.lease()
         async with trio.open_nursery() as nursery:
@@ -148,8 +153,6 @@ def test_a_holder_that_hardly_receives_makes_room_for_others() -> None:
                 await trio.sleep(1)
                 leases["delivers"].add(100_000)
                 leases["drips"].add(1)
-                for name in evicted:
-                    leases[name].release()
         assert evicted == ["drips more"]  # then there was room
         assert leases["drips more"].evicted
         assert not leases["drips"].evicted

@@ -27,8 +27,7 @@ NOW = 1_000_000.0
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """The lock of a local folder."""
-    (tmp_path / "_img2ds").mkdir()
-    return tmp_path / "_img2ds" / "lock"
+    return tmp_path / ".img2ds-lock"
 
 
 def failing_flock(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
@@ -73,7 +72,7 @@ def test_without_flock_a_claim_is_an_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing_flock(monkeypatch, errno.ENOLCK)
-    claim = tmp_path / "_img2ds" / "claims" / "00000_stats.json"
+    claim = tmp_path / ".img2ds" / "claims" / "00000_stats.json"
     with claimed(str(tmp_path), True, claim.name):
         assert read_holder(claim.read_bytes())["pid"] == os.getpid()
     assert not claim.exists()
@@ -124,7 +123,7 @@ def test_a_holder_is_stale_from_the_limit_on(path: Path, tmp_path: Path) -> None
 
 def test_a_remote_holder_is_named_until_it_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = "memory://out"
-    lock = f"{folder}/_img2ds/lock"
+    lock = f"{folder}/.img2ds-lock"
     memory = MemoryFileSystem()
     assert lock_holder(folder, False) is None
     memory.pipe_file(lock, holder_document(NOW))

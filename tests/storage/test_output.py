@@ -22,6 +22,7 @@ from img2ds.storage import OutputFolder, claim, commit, staging
 from img2ds.storage.heartbeat_lock import HeartbeatLock
 from img2ds.storage.lock_holder import STALE
 from img2ds.storage.staging import Staging
+from tests.state import published
 from tests.storage.conftest import Outage
 
 
@@ -33,7 +34,7 @@ def test_a_file_appears_when_it_is_published(folder: OutputFolder) -> None:
     Path(path).write_bytes(b"whole")
     folder.publish("00000.tar")
     assert folder.read_bytes("00000.tar") == b"whole"
-    assert folder.names() == ["00000.tar", "_img2ds"]
+    assert published(folder) == ["00000.tar"]
     assert not os.path.exists(path)
 
 
@@ -45,8 +46,8 @@ def test_publishing_replaces(folder: OutputFolder) -> None:
 
 def test_workers_publish_into_the_same_folder(folder: OutputFolder) -> None:
     twin = pickle.loads(pickle.dumps(folder))
-    twin.write_bytes("_img2ds/x.json", b"{}")
-    assert folder.read_bytes("_img2ds/x.json") == b"{}"
+    twin.write_bytes("x/y.json", b"{}")
+    assert folder.read_bytes("x/y.json") == b"{}"
     assert twin.names() == folder.names()
 
 
@@ -78,7 +79,7 @@ def test_removing(folder: OutputFolder) -> None:
     folder.write_bytes("a", b"1")
     folder.write_bytes("b/c", b"2")
     folder.remove(["a", "b", "never was"])
-    assert folder.names() == ["_img2ds"]
+    assert published(folder) == []
 
 
 def test_a_folder_that_is_not_there_has_no_names(location: tuple[str, str | None]) -> None:
@@ -113,11 +114,11 @@ def test_taking_over_by_force(location: tuple[str, str | None]) -> None:
 def test_a_remote_lock_goes_stale(s3: str, tmp_path: Path) -> None:
     folder = f"{s3}/{tmp_path.name}"
     now = 1_000_000.0
-    dead = HeartbeatLock(folder, f"{folder}/_img2ds/lock", False, lambda: now)
+    dead = HeartbeatLock(folder, f"{folder}/.img2ds-lock", False, lambda: now)
     dead._end.set()  # its process is gone: no more heartbeats
     with pytest.raises(UsageError, match="in use"):
-        HeartbeatLock(folder, f"{folder}/_img2ds/lock", False, lambda: now + STALE - 1)
-    taken = HeartbeatLock(folder, f"{folder}/_img2ds/lock", False, lambda: now + STALE + 1)
+        HeartbeatLock(folder, f"{folder}/.img2ds-lock", False, lambda: now + STALE - 1)
+    taken = HeartbeatLock(folder, f"{folder}/.img2ds-lock", False, lambda: now + STALE + 1)
     dead.refresh()
     assert dead.lost
     taken.release()
@@ -136,7 +137,7 @@ def test_staging_files_of_dead_runs_are_removed(tmp_path: Path) -> None:
     out, elsewhere = tmp_path / "out", tmp_path / "tmp"
     unrecognized = "another-host-1-1"
     for more, staging_path in (
-        ((), out / "_img2ds" / "tmp"),
+        ((), out / ".img2ds" / "tmp"),
         ((str(elsewhere),), elsewhere / "img2ds"),
     ):
         subprocess.run([sys.executable, "-c", DIES, str(out), *more], check=False)
@@ -195,14 +196,14 @@ def test_one_of_two_attempts_commits(
         assert not commit(second, ["0.tar"], "0_stats.json", b"{2}")
         assert (first.read_bytes("0.tar"), first.read_bytes("0_stats.json")) == (b"first", b"{}")
         first.close()
-        assert not first.exists("_img2ds/claims")
+        assert not first.exists(".img2ds")
 
 
 def test_a_commit_that_fails_takes_back_what_it_published(folder: OutputFolder) -> None:
     Path(folder.staging_path("0.tar")).write_bytes(b"1")
     with pytest.raises(FileNotFoundError):
         commit(folder, ["0.tar", "never-written"], "0_stats.json", b"{}")
-    assert folder.names() == ["_img2ds"]
+    assert published(folder) == []
 
 
 def test_staging_on_another_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +218,7 @@ def test_staging_on_another_file_system(tmp_path: Path, monkeypatch: pytest.Monk
             folder.write_bytes("00000.tar", b"x" * 100_000)
             assert folder.read_bytes("00000.tar") == b"x" * 100_000
         folder.close()
-        assert not list((tmp_path / "out" / "_img2ds" / "tmp").rglob("*"))
+        assert not (tmp_path / "out" / ".img2ds").exists()
     finally:
         shutil.rmtree(staging_path, ignore_errors=True)
 
@@ -286,7 +287,7 @@ def test_a_whole_run_into_s3(s3: str, tmp_path: Path, output_format: str) -> Non
         assert whole_run(fs, where, output_format) == names
         report = download(incremental_mode="overwrite", max_rows=3)
         assert report.shards_committed == 1
-        assert {name[:5] for name in whole_run(fs, where, output_format)} == {"00000", "_img2"}
+        assert {name[:5] for name in whole_run(fs, where, output_format)} == {"00000", ".img2"}
 
 
 def whole_run(fs: Any, where: str, output_format: str) -> set[str]:
@@ -294,7 +295,7 @@ def whole_run(fs: Any, where: str, output_format: str) -> set[str]:
     root = f"{where}/out/".removeprefix("s3://")
     fs.invalidate_cache()
     names = {path.removeprefix(root) for path in fs.find(root)}
-    assert names >= {"_img2ds/manifest.json"}
+    assert names >= {".img2ds-manifest"}
     shards = {name[:5] for name in names if name.endswith("_stats.json")}
     for shard in shards:
         marker = json.loads(fs.cat_file(f"{root}{shard}_stats.json"))
@@ -307,7 +308,7 @@ def whole_run(fs: Any, where: str, output_format: str) -> set[str]:
             own -= inside or {record["name"]}
         assert own == {f"{shard}_stats.json"}
     data = {"files": "/", "webdataset": ".tar", "parquet": ".parquet", "tfrecord": ".tfrecord"}
-    assert {name[:5] for name in names if data[output_format] in name} - {"_img2"} == shards
+    assert {name[:5] for name in names if data[output_format] in name} - {".img2"} == shards
     return names
 
 
@@ -342,7 +343,7 @@ def test_a_services_own_exceptions_are_os_errors(
     where = f"{s3}/{tmp_path.name}"
     folder = OutputFolder.open(where, str(tmp_path / "staging"))
     folder.write_bytes("a", b"1")
-    held = HeartbeatLock(where, f"{where}/_img2ds/lock", False)
+    held = HeartbeatLock(where, f"{where}/.img2ds-lock", False)
     fs, _ = folder._remote("")
 
     def out(*_: Any, **__: Any) -> None:
@@ -386,10 +387,10 @@ def test_links_of_others_are_not_followed(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.write_text("precious")
     out = tmp_path / "out"
-    (out / "_img2ds").mkdir(parents=True)
+    out.mkdir()
     folder = OutputFolder.open(str(out))
     for name in ("lock", "probe", f"probe-{staging.this_process()}"):
-        link = out / "_img2ds" / name
+        link = out / f".img2ds-{name}"
         link.symlink_to(mine)
         with pytest.raises(UsageError) if name != "probe" else ExitStack():
             folder.lock().release()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from img2ds.storage import OutputFolder, commit, tree
+from tests.state import published
 from tests.storage.conftest import Outage
 
 
@@ -41,7 +42,7 @@ def test_a_folder_appears_when_it_is_published(
     assert folder.inside("00000") is None
     folder.publish("00000")
     assert found(folder, "00000") == files
-    assert folder.names() == ["00000", "_img2ds"]
+    assert published(folder) == ["00000"]
     assert not path.exists()
 
 
@@ -59,7 +60,7 @@ def test_what_a_killed_attempt_left_is_replaced(folder: OutputFolder) -> None:
     assert found(folder, "00000") == FEW
     assert not path.exists()
     if folder.local:
-        assert not list((Path(folder.path) / "_img2ds" / "tmp").rglob("*.jpg"))
+        assert not list((Path(folder.path) / ".img2ds" / "tmp").rglob("*.jpg"))
 
 
 def test_what_is_inside(folder: OutputFolder) -> None:
@@ -74,7 +75,7 @@ def test_a_commit_that_fails_takes_a_folder_back(folder: OutputFolder) -> None:
     fill(folder, "00000", FEW)
     with pytest.raises(FileNotFoundError):
         commit(folder, ["00000", "never-written"], "0_stats.json", b"{}")
-    assert folder.names() == ["_img2ds"]
+    assert published(folder) == []
 
 
 def test_staging_on_another_file_system(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_staging_on_another_file_system(tmp_path: Path) -> None:
                 folder.publish("00000")
                 assert found(folder, "00000") == files
                 assert not path.exists()
-        assert not list((tmp_path / "out" / "_img2ds" / "tmp").rglob("*.txt"))
+        assert not list((tmp_path / "out" / ".img2ds" / "tmp").rglob("*.txt"))
         folder.close()
     finally:
         shutil.rmtree(staging_path, ignore_errors=True)

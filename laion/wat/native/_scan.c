@@ -27,6 +27,8 @@ static int names_license(const char *p, Py_ssize_t size) {
 typedef struct {
     Json json;
     PyObject *attributes; /* tuple of bytes: names after IMG@/ */
+    PyObject *extensions; /* tuple of bytes: of files that links lead to; images if it is empty */
+    int keep_all;         /* whether images without an alt text are kept */
     int is_page, is_metadata;
     Text page_url, base, languages;
     PyObject *head_licenses, *licenses; /* lists of (url, rel) */
@@ -36,7 +38,7 @@ typedef struct {
 } Scan;
 
 typedef struct {
-    Text path, url, alt, rel;
+    Text path, url, alt, rel, text;
 } Link;
 
 /* Read a key of a link and its value in any JSON spelling, from the opening quote of the key. */
@@ -44,9 +46,9 @@ static int read_link_item(Scan *s, Link *link) {
     Text key;
     TRY(read_string(&s->json, &key));
     TRY(read_colon(&s->json));
-    static const char *const words[] = {"path", "url", "alt", "rel"};
-    Text *const targets[] = {&link->path, &link->url, &link->alt, &link->rel};
-    for (int i = 0; i < 4; i++) {
+    static const char *const words[] = {"path", "url", "alt", "rel", "text"};
+    Text *const targets[] = {&link->path, &link->url, &link->alt, &link->rel, &link->text};
+    for (int i = 0; i < 5; i++) {
         int same = equals(&s->json, key, words[i], (Py_ssize_t)strlen(words[i]));
         if (same < 0) return same;
         if (same) return read_text(&s->json, targets[i]);
@@ -77,7 +79,7 @@ static int read_link(Scan *s, Link *link) {
     }
         LINK_KEY("url", &link->url)
         else LINK_KEY("path", &link->path)
-        else LINK_KEY("text", &ignored)
+        else LINK_KEY("text", &link->text)
         else LINK_KEY("alt", &link->alt)
         else LINK_KEY("title", &ignored)
         else LINK_KEY("rel", &link->rel)
@@ -164,13 +166,56 @@ static int add_image(Scan *s, Link *link) {
         }
     }
     if (which < 0 || !link->url.at) return 0;
-    if (!link->alt.at && is_source) {
+    if (!link->alt.at && is_source && !s->keep_all) {
         s->without_alt++;
         return 0;
     }
-    if (!link->alt.at) s->orphans = orphans + 1;
+    if (!link->alt.at && !is_source) s->orphans = orphans + 1;
     TRY(append(s->urls, to_str(&s->json, link->url)));
     TRY(append(s->alts, to_str(&s->json, link->alt)));
+    return append(s->names, PyLong_FromLong(which));
+}
+
+/* Return the index of the extension that the path of a URL ends in, -1 for another one: also where
+   the path is empty, since hosts have such endings, too (example.md). */
+static int extension_of(Scan *s, const char *url, Py_ssize_t size) {
+    const char *end = url, *last = url + size, *leaf, *dot = NULL;
+    while (url < last && strchr(" \t\n\r\f", *url) && *url) url++;
+    while (last > url && strchr(" \t\n\r\f", last[-1]) && last[-1]) last--;
+    for (leaf = end = url; end < last && *end != '?' && *end != '#'; end++) {
+        if (*end == '.') dot = end;
+        else if (*end == '/') {
+            dot = NULL;
+            leaf = end + 1;
+        }
+    }
+    if (!dot) return -1;
+    if (leaf - url >= 2 && leaf[-2] == '/' && (leaf - url == 2 || leaf[-3] == ':')) return -1;
+    Py_ssize_t length = end - dot - 1, count = PyTuple_GET_SIZE(s->extensions);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *extension = PyTuple_GET_ITEM(s->extensions, i);
+        if (PyBytes_GET_SIZE(extension) != length) continue;
+        const char *wanted = PyBytes_AS_STRING(extension);
+        Py_ssize_t at = 0;
+        for (; at < length; at++) {
+            char c = dot[at + 1];
+            if (c >= 'A' && c <= 'Z') c = (char)(c + ('a' - 'A'));
+            if (c != wanted[at]) break;
+        }
+        if (at == length) return (int)i;
+    }
+    return -1;
+}
+
+/* Take a link to a file with one of the extensions; its text is that of the link. */
+static int add_document(Scan *s, Link *link) {
+    Text url = link->url;
+    if (!url.at) return 0;
+    if (url.escaped && unescape(&s->json, &url)) return -2;
+    int which = extension_of(s, url.at, url.size);
+    if (which < 0) return 0;
+    TRY(append(s->urls, to_str(&s->json, link->url)));
+    TRY(append(s->alts, to_str(&s->json, link->text)));
     return append(s->names, PyLong_FromLong(which));
 }
 
@@ -197,7 +242,9 @@ static int read_links(Scan *s, int in_head) {
         }
         TRY(read_link(s, &link));
         TRY(add_license(s, &link, in_head ? &s->head_licenses : &s->licenses));
-        if (!in_head) TRY(add_image(s, &link));
+        if (in_head) continue;
+        if (PyTuple_GET_SIZE(s->extensions)) TRY(add_document(s, &link));
+        else TRY(add_image(s, &link));
     }
 }
 
@@ -347,19 +394,24 @@ static PyObject *result(Scan *s) {
     return found;
 }
 
+static int is_tuple_of_bytes(PyObject *tuple) {
+    if (!PyTuple_Check(tuple)) return 0;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++)
+        if (!PyBytes_Check(PyTuple_GET_ITEM(tuple, i))) return 0;
+    return 1;
+}
+
 static PyObject *scan(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
-    if (count != 4 || !PyTuple_Check(arguments[3])) {
-        PyErr_SetString(PyExc_TypeError, "scan(record, start, end, attributes: tuple)");
+    if (count != 6 || !is_tuple_of_bytes(arguments[3]) || !is_tuple_of_bytes(arguments[4])) {
+        PyErr_SetString(PyExc_TypeError,
+                        "scan(record, start, end, attributes, extensions, keep_all): attributes "
+                        "and extensions are tuples of bytes");
         return NULL;
     }
     Py_ssize_t start = PyLong_AsSsize_t(arguments[1]), end = PyLong_AsSsize_t(arguments[2]);
     if (PyErr_Occurred()) return NULL;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(arguments[3]); i++) {
-        if (!PyBytes_Check(PyTuple_GET_ITEM(arguments[3], i))) {
-            PyErr_SetString(PyExc_TypeError, "attributes are bytes");
-            return NULL;
-        }
-    }
+    int keep_all = PyObject_IsTrue(arguments[5]);
+    if (keep_all < 0) return NULL;
     Py_buffer view;
     if (PyObject_GetBuffer(arguments[0], &view, PyBUF_SIMPLE)) return NULL;
     if (start < 0 || end > view.len || start > end) {
@@ -372,6 +424,8 @@ static PyObject *scan(PyObject *module, PyObject *const *arguments, Py_ssize_t c
     s.json.p = (const char *)view.buf + start;
     s.json.end = (const char *)view.buf + end;
     s.attributes = arguments[3];
+    s.extensions = arguments[4];
+    s.keep_all = keep_all;
     s.urls = PyList_New(0);
     s.alts = PyList_New(0);
     s.names = PyList_New(0);

@@ -20,6 +20,7 @@ from laion import cli
 from laion.dalle import checkpoint
 from laion.dalle.trainer import Trainer
 from tests.laion.dalle.small_training import typed, write_shapes
+from tests.state import data_names
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,7 @@ def trained(
 
 
 def test_everything_is_written(trained: Path) -> None:
-    names = sorted(path.name for path in trained.iterdir() if path.name != "_img2ds")
-    assert names == [
+    assert sorted(data_names(trained)) == [
         "README.md", "curves.jsonl", "curves.png", "dalle.pt", "samples", "samples.json",
         "samples.png",
     ]  # fmt: skip
@@ -157,4 +157,4 @@ def test_wrong_use_is_one_line_before_any_work(
     assert words in shown.err
     assert shown.err.count("\n") == 1
     assert not shown.out
-    assert not list(tmp_path.glob("out/[!_]*"))
+    assert not list(tmp_path.glob("out/[!.]*"))

@@ -229,7 +229,8 @@ def test_a_second_run_builds_only_what_is_missing(tmp_path: Path) -> None:
     index(source, out, kind="hnsw")
 
     def times() -> dict[Path, int]:
-        files = [p for p in out.rglob("*.*") if "_img2ds" not in p.parts and p.name != "index.json"]
+        state = (".img2ds-manifest", ".img2ds-lock", ".img2ds-laion", "index.json")
+        files = [p for p in out.rglob("*.*") if p.name not in state]
         return {path: path.stat().st_mtime_ns for path in files}
 
     before = times()
@@ -248,7 +249,6 @@ def test_a_second_run_builds_only_what_is_missing(tmp_path: Path) -> None:
 
 def test_the_model_is_the_recorded_one(tmp_path: Path) -> None:
     source = make_embeddings(tmp_path / "in", (30,))
-    (source / "_img2ds").mkdir()
     segment = {
         "fingerprint": {"format": "shards", "max_rows": None, "files": []},
         "options": {"stage": "score", "model": "ViT-B-16", "pretrained": "openai"},
@@ -256,7 +256,7 @@ def test_the_model_is_the_recorded_one(tmp_path: Path) -> None:
         "shard_count": 1,
     }
     manifest = {"version": 1, "segments": [segment]}
-    (source / "_img2ds" / "manifest.json").write_text(json.dumps(manifest))
+    (source / ".img2ds-manifest").write_text(json.dumps(manifest))
     report = index(source, tmp_path / "out")
     described = Searcher(str(tmp_path / "out")).description
     assert (described.model, described.pretrained) == ("ViT-B-16", "openai")
@@ -314,7 +314,7 @@ def test_an_interrupted_build_resumes_from_its_last_step(
             assert (out / name).read_bytes() == (whole / name).read_bytes()
     measured = json.loads((out / "recall.json").read_text())
     assert measured["image"]["measured"][-1]["recall"] > 0.8
-    assert not (out / "_img2ds" / "build").exists()
+    assert not (out / ".img2ds").exists()
 
 
 def test_the_next_run_completes_the_folder_of_a_killed_one(tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_the_next_run_completes_the_folder_of_a_killed_one(tmp_path: Path) -> No
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert index(source, out, kind="hnsw").exit_code == 0
     assert len(Searcher(str(out))) == 6000
-    assert not list((out / "_img2ds" / "tmp").iterdir())
+    assert not (out / ".img2ds").exists()
 
 
 def test_ctrl_c_stops_between_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

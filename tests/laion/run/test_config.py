@@ -54,7 +54,7 @@ def test_crawl_replaces_three_stages(crawl: Any) -> None:
     plan = make_plan({**LEAST, "crawl": crawl})
     assert [step.stage for step in plan.steps] == ["extract", "dedup", "crawl", "release", "index"]
     assert plan.steps[2].options.input == "out/dedup"
-    assert plan.steps[2].options.wat is None
+    assert not plan.steps[2].options.wat
 
 
 def test_flags_of_all_stages_reach_those_that_have_them() -> None:

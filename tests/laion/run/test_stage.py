@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from img2ds.core.state import is_state
 from laion import cli
 from tests.laion.all_stages_folder import Chain
 from tests.laion.shape_web import ShapeWeb
@@ -51,7 +52,7 @@ def released(folder: Path) -> set[tuple[int, str, str]]:
 
 def files(folder: Path) -> dict[str, int]:
     """The files in it, without the report and internal ones."""
-    found = [path for path in folder.rglob("*") if path.is_file() and "_img2ds" not in path.parts]
+    found = [path for path in folder.rglob("*") if path.is_file() and not is_state(path.name)]
     return {
         str(path.relative_to(folder)): path.stat().st_mtime_ns
         for path in found

@@ -88,9 +88,8 @@ def write_shards(folder: Path) -> None:
         "first_shard": 0,
         "shard_count": SHARDS,
     }  # fmt: skip
-    (folder / "_img2ds").mkdir()
     document = {"version": 1, "segments": [segment]}
-    (folder / "_img2ds" / "manifest.json").write_text(json.dumps(document))
+    (folder / ".img2ds-manifest").write_text(json.dumps(document))
 
 
 def write_scored(folder: Path, shards: Path) -> None:
@@ -105,7 +104,7 @@ def write_scored(folder: Path, shards: Path) -> None:
         images[number] = np.stack([vectors[kind(number, index)] for index in indices])
     texts = {number: np.stack([NEUTRAL] * (ROWS - 1)) for number in range(SHARDS)}
     write_tree(folder, parts, images=images, texts=texts)
-    path = folder / "_img2ds" / "manifest.json"
+    path = folder / ".img2ds-manifest"
     document = json.loads(path.read_text())
     document["segments"][0]["fingerprint"]["files"] = [
         {"name": str(tar), "size": tar.stat().st_size, "rows": None, "schema": None, "digest": None}
@@ -211,7 +210,7 @@ def check_purged(source: Path) -> None:
         assert marker["reasons"].get("purged", 0) == lost
         if lost:
             vouched(source / "scored", marker)
-    document = json.loads((source / "scored/_img2ds/manifest.json").read_text())
+    document = json.loads((source / "scored/.img2ds-manifest").read_text())
     for file in document["segments"][0]["fingerprint"]["files"]:
         assert file["size"] == Path(file["name"]).stat().st_size, "scoring can be resumed"
 
@@ -370,7 +369,7 @@ def test_wrong_use_is_refused(source: Path, flags: dict[str, Any], words: str) -
 
 
 def test_embeddings_of_another_model_are_refused(source: Path) -> None:
-    path = source / "scored/_img2ds/manifest.json"
+    path = source / "scored/.img2ds-manifest"
     document = json.loads(path.read_text())
     document["segments"][0]["options"] |= {"model": "ViT-B-32", "pretrained": "openai"}
     path.write_text(json.dumps(document))

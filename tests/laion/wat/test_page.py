@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 
 from laion.wat import page as module
 from laion.wat.archive import read_records
-from laion.wat.page import Page, read_page
+from laion.wat.page import Page, Wanted, read_page
 from laion.wat.page_json import read_json
 from tests.laion.wat.wat_records import dump, image, metadata, response
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
-SOURCE = (b"src",)
-MANY = (b"data-uri", b"src", b"srcset")
+SOURCE = Wanted()
+MANY = Wanted((b"data-uri", b"src", b"srcset"))
+EVERY_IMAGE = Wanted(keep_all=True)
+FILES = Wanted(extensions=(b"mp3", b"pdf", b"md"))
 
 needs_compiler = pytest.mark.skipif(module._scan is None, reason="built without a C compiler")
 
@@ -32,15 +34,17 @@ values = st.recursive(
     max_leaves=6,
 )
 urls = texts | st.sampled_from(
-    ["https://creativecommons.org/licenses/by/4.0/", "xcreativecommons.org/licenses/", "/a.jpg"]
-)
+    ["https://creativecommons.org/licenses/by/4.0/", "xcreativecommons.org/licenses/", "/a.jpg",
+     "a.mp3", " /b/c.PDF?d=e.f#g ", "https://example.md", "//h.md", "//h/r.md", "a//b.mp3", ".pdf",
+     "x.mp3/", "a.b\u212a", "?a.pdf", "\0a.pdf\t"]
+)  # fmt: skip
 paths = st.sampled_from(["IMG@/src", "IMG@/srcset", "IMG@/data-uri", "A@/href", "img@/src"])
 link_values = st.fixed_dictionaries(
     {},
     optional={
         "path": paths | values, "url": urls | values, "alt": texts | values,
         "rel": st.sampled_from(["license", "nofollow license", "x"]) | values,
-        "title": texts, "odd": values,
+        "title": texts, "text": texts | values, "odd": values,
     },
 )  # fmt: skip
 lists = st.lists(link_values | values, max_size=6) | values
@@ -74,11 +78,11 @@ def lists_of(found: Any) -> Any:
     return None if found is None else [list(x) if isinstance(x, tuple) else x for x in found]
 
 
-def agree(text: bytes, attributes: tuple[bytes, ...]) -> None:
+def agree(text: bytes, wanted: Wanted) -> None:
     padded = b"head" + text + b"tail"
     assert module._scan is not None
-    found = module._scan.scan(padded, 4, 4 + len(text), attributes)
-    assert lists_of(found) == lists_of(read_json(text, attributes))
+    found = module._scan.scan(padded, 4, 4 + len(text), *wanted)
+    assert lists_of(found) == lists_of(read_json(text, *wanted))
 
 
 def spelled(document: Any, seed: int) -> bytes:
@@ -106,8 +110,8 @@ def spelled(document: Any, seed: int) -> bytes:
 
 @needs_compiler
 @settings(derandomize=True, deadline=None, max_examples=600)
-@given(documents, st.integers(0, 2**16), st.sampled_from([SOURCE, MANY]))
-def test_the_scan_reads_as_json_does(document: Any, seed: int, wanted: tuple[bytes, ...]) -> None:
+@given(documents, st.integers(0, 2**16), st.sampled_from([SOURCE, MANY, EVERY_IMAGE, FILES]))
+def test_the_scan_reads_as_json_does(document: Any, seed: int, wanted: Wanted) -> None:
     agree(spelled(document, seed), wanted)
 
 
@@ -158,8 +162,9 @@ def mutants(count: int) -> list[bytes]:
 def test_the_scan_and_json_agree_on_mutated_records() -> None:
     refused = 0
     for text in mutants(20_000):
-        agree(text, MANY)
-        refused += read_json(text, MANY) is None
+        for wanted in (MANY, EVERY_IMAGE, FILES):
+            agree(text, wanted)
+        refused += read_json(text, *MANY) is None
     assert 2000 < refused < 19_000
 
 
@@ -224,6 +229,39 @@ def test_an_attribute_of_any_tag_takes_the_alt_of_the_src_behind_it(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("compiled", [pytest.param(True, marks=needs_compiler), False])
+def test_links_to_files_are_found_by_the_path_of_their_url(
+    compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of any tag, whatever the case and the query; a host is no file."""
+    if not compiled:
+        monkeypatch.setattr(module, "_scan", None)
+    found = ["a.mp3", " /b/c.PDF?d=e.jpg ", "//h.example/r.md#top", "http://h.example/x.y.mp3"]
+    others = ["https://example.md", "//example.md", "//example.md?a.pdf", "a.mp3/", "mp3", "b.mp34"]
+    links = [{"path": "A@/href", "url": url, "text": f"text {n}"} for n, url in enumerate(found)]
+    links += [{"path": "EMBED@/src", "url": "d.mp3"}]
+    links += [{"path": "A@/href", "url": url, "text": "no"} for url in others]
+    text = dump(response([*links, image("e.jpg", "an image")]))
+    page = read_page(text, 0, len(text), FILES)
+    assert page is not None
+    assert page.urls == [*found, "d.mp3"]
+    assert page.alts == ["text 0", "text 1", "text 2", "text 3", None]
+    assert page.attributes == [0, 1, 2, 0, 0]
+
+
+@pytest.mark.parametrize("compiled", [pytest.param(True, marks=needs_compiler), False])
+def test_images_without_an_alt_text_can_be_kept(
+    compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(module, "_scan", None)
+    text = dump(response([image("a.jpg", "one"), image("b.jpg"), image("c.jpg", "")]))
+    page = read_page(text, 0, len(text), EVERY_IMAGE)
+    assert page is not None
+    assert (page.urls, page.alts) == (["a.jpg", "b.jpg", "c.jpg"], ["one", None, ""])
+    assert page.without_alt == 0
+
+
 def test_invalid_json_is_not_a_page() -> None:
     assert read_page(b"xx{]", 2, 4, SOURCE) is None
 
@@ -238,7 +276,8 @@ def test_real_files(name: str) -> None:
             data, start, end = found
             if start < end:
                 if module._scan is not None:
-                    agree(bytes(data[start:end]), MANY)
+                    for wanted in (MANY, EVERY_IMAGE, FILES):
+                        agree(bytes(data[start:end]), wanted)
                 page = read_page(data, start, end, SOURCE)
                 assert page is not None
                 pages.append(page)

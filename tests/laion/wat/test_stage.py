@@ -22,6 +22,7 @@ from laion.data.digest import pair_digest
 from laion.data.partition import PARTITION_COUNT, PARTITIONS_KEY, partition_of
 from laion.wat.archive import read_records
 from laion.wat.candidate_file import CandidateWriter
+from laion.wat.options import ExtractOptions
 from laion.wat.rules import Rules
 from laion.wat.stage import Extractor
 from tests.laion.wat.wat_records import image, member, metadata, response, wat
@@ -106,6 +107,58 @@ def test_other_attributes_are_taken_when_asked_for() -> None:
     rows, counts = extract(wat([response(links)]), attributes=("src", "data-uri", "srcset"))
     assert [row.url.rpartition("/")[2] for row in rows] == ["big.jpg", "small.jpg", "l.jpg"]
     assert counts.reasons == {"no_alt": 1}
+
+
+#: Two links of each kind of documents, one of them without a text.
+LINKED: dict[str, list[str]] = {
+    "audio": ["/a.mp3", "/b.FLAC?dl=1"], "video": ["/a.mp4", "/b.webm"],
+    "text": ["/a.pdf", "/b.md"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LINKED)
+def test_documents_of_other_kinds(kind: str) -> None:
+    """The text is that of the link, in any language, or none."""
+    links = [image("/a.jpg", ENGLISH), {"path": "A@/href", "url": "/page", "text": ENGLISH}]
+    for urls in LINKED.values():
+        links += [{"path": "A@/href", "url": urls[0], "text": f" {GERMAN} &amp; x"}]
+        links += [{"path": "SOURCE@/src", "url": urls[1]}]
+    links += [{"path": "A@/href", "url": "mailto:me@example.pdf"}]
+    rows, counts = extract(wat([response(links)]), rules_of(kind))
+    assert [(row.url, row.text, row.language) for row in rows] == [
+        (f"https://www.example.org{LINKED[kind][0]}", f"{GERMAN} & x", "de"),
+        (f"https://www.example.org{LINKED[kind][1]}", "", "un"),
+    ]
+    assert counts.reasons == ({"not_http": 1} if kind == "text" else {})
+    assert counts.metrics["documents"] == counts.count
+    assert "images" not in counts.metrics
+
+
+def rules_of(kind: str) -> Rules:
+    return ExtractOptions(wat=("a",), output_folder="b", document_type=kind).rules
+
+
+def test_every_image_can_be_kept() -> None:
+    links = [image("/a.jpg"), image("/b.jpg", ""), image("/c.jpg", "x"), image("/d.svg", ENGLISH)]
+    rows, counts = extract(wat([response(links)]), rules_of("image_only"))
+    assert [(row.url[-6:], row.text) for row in rows] == [
+        ("/a.jpg", ""), ("/b.jpg", ""), ("/c.jpg", "x"),
+    ]  # fmt: skip
+    assert counts.reasons == {"file_type": 1}
+
+
+def test_defaults_are_those_of_the_kind_unless_given() -> None:
+    assert (rules_of("image").min_text_length, rules_of("image").languages) == (
+        5,
+        frozenset(["en"]),
+    )
+    assert (rules_of("audio").min_text_length, rules_of("audio").languages) == (0, None)
+    given = ExtractOptions(
+        wat=("a",), output_folder="b", document_type="audio", languages=("de",), min_text_length=3
+    ).rules
+    assert (given.min_text_length, given.languages) == (3, frozenset(["de"]))
+    plain = ExtractOptions(wat=("a",), output_folder="b").identity()
+    assert plain == {"attributes": ["src"], "languages": ["en"], "min_text_length": 5}
 
 
 def test_damage_is_counted() -> None:
@@ -210,6 +263,42 @@ def test_a_choice_of_files(wats: Path, tmp_path: Path) -> None:
     assert table(tmp_path / "b").num_rows == 40
 
 
+def test_several_sources_in_their_order(wats: Path, tmp_path: Path) -> None:
+    files = [str(wats / f"{n}.warc.wat.gz") for n in (2, 0)]
+    assert command(",".join(files), tmp_path / "a", "--processes_count", "1") == 0
+    first = pq.read_table(tmp_path / "a" / "00000.parquet")
+    assert set(first["wat"].to_pylist()) == {"2.warc.wat.gz"}
+    assert table(tmp_path / "a").num_rows == 40
+    assert command(files[0], tmp_path / "b", "--processes_count", "1", "--wat=x") == 2
+    out = ["--output_folder", str(tmp_path / "b"), "--processes_count", "1"]
+    assert cli.run(["extract", "--wat", *files, *out]) == 0
+    assert table(tmp_path / "b").equals(table(tmp_path / "a"))
+    assert command(files[0], tmp_path / "a", "--processes_count", "1") == 2  # another input
+
+
+def test_documents_by_the_command(
+    wats: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    links = [{"path": "A@/href", "url": "/a.mp3", "text": "Song"}, image("x.jpg", ENGLISH)]
+    (wats / "3.warc.wat.gz").write_bytes(wat([response(links)]))
+    out = tmp_path / "out"
+    more = ["--document_type", "audio", "--processes_count", "1"]
+    assert command(wats, out, *more) == 0
+    (row,) = table(out).to_pylist()
+    assert (row["url"], row["text"]) == ("https://www.example.org/a.mp3", "Song")
+    capsys.readouterr()
+    assert command(wats, out, "--processes_count", "1") == 2
+    assert "--document_type" in capsys.readouterr().err
+    assert cli.run(["dedup", "--input", str(out), "--output_folder", str(tmp_path / "u")]) == 0
+    for folder in (out, tmp_path / "u"):
+        capsys.readouterr()
+        words = ["--input", str(folder), "--output_folder", str(tmp_path / "images")]
+        assert cli.run(["download", *words]) == 2
+        error = capsys.readouterr().err
+        assert "holds links to audio: img2ds downloads images" in error
+        assert error.count("\n") == 1
+
+
 def test_a_crawl_from_a_busy_bucket(
     wats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +323,8 @@ def test_a_crawl_from_a_busy_bucket(
         (["--attributes", "IMG@/src"], "is not an attribute of img"),
         (["--min_text_length", "-1"], "--min_text_length must be at least 0"),
         (["--langauges", "en"], "--languages"),
+        (["--document_type", "vidoe"], "did you mean video"),
+        (["--document_type", "audio", "--attributes", "src,srcset"], "they do not go with"),
     ],
 )
 def test_wrong_use(

@@ -15,6 +15,7 @@ import pytest
 
 import img2ds
 from img2ds.core.sample import ShardTask
+from img2ds.core.state import WORK
 from img2ds.downloader.open_shards import OpenShards
 from img2ds.downloader.stand_in import Lent, StandIn
 from img2ds.engine.distributors.contract import TaskStream
@@ -64,7 +65,7 @@ def test_shards_are_saved_while_a_decoder_spins(where: str, tmp_path: Path) -> N
         assert process.returncode == 130, errors
         assert "1 partial shard saved" in output
         assert markers(out) == {}
-        (partial,) = (out / "_img2ds" / "partial").glob("*/*_stats.json")
+        (partial,) = (out / WORK / "partial").glob("*/*_stats.json")
         assert json.loads(partial.read_text())["count"] == SPINS
         report = img2ds.download(**arguments)  # whose decoder does not obey
     assert (report.exit_code, report.tally.count, report.tally.successes) == (0, ROWS, ROWS)

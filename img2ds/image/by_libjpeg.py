@@ -45,8 +45,6 @@ def decode_by_libjpeg(
             return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
     if not has_end(body):  # Pillow does not tell
         raise DecodeError(CUT_SHORT, truncated=True)
-    if header.lossless:
-        scale = 1
     return decode_by_pillow(body, header, header.width * header.height, scale)
 
 

@@ -81,6 +81,9 @@ def decode_cost(header: Header, length: int, min_size: tuple[int, int]) -> Cost:
 
 def libjpeg_memory(header: Header, length: int, scale: int) -> int:
     """Return what libjpeg takes: all coefficients of an image of several scans."""
+    if header.lossless:  # Pillow decodes it
+        pixels = header.width * header.height
+        return _PILLOW * pixels + _RESULT * pixels // scale**2 + 5 * length
     result = max(header.channels, _RESULT) * header.width * header.height // scale**2
     stored = _COEFFICIENT * sum(header.planes) if header.passes else 0
     return stored + 5 * length + result

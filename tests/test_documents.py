@@ -41,11 +41,21 @@ CLIP_RETRIEVAL = {
     "--use_arrow", "--use_jit", "--use_mclip", "--wds_caption_key", "--wds_image_key",
     "--wds_number_file_per_input_file", "--write_batch_size",
 }  # fmt: skip
+#: Flags of Slurm, and of Ray's command.
+SLURM = {
+    "--job-name", "--array", "--cpus-per-task", "--mem", "--time", "--requeue", "--ntasks",
+    "--nodes", "--ntasks-per-node", "--nodelist", "--exclude", "--head", "--port", "--num-cpus",
+    "--address", "--block",
+}  # fmt: skip
 #: Flags of pip, of Spark, and those of every command.
 OTHERS = {
     "--help", "--version", "--no-deps", "--master", "--num-executors", "--conf",
     *DOCKER,
+<<<<<<< HEAD
     *CLIP_RETRIEVAL,
+=======
+    *SLURM,
+    "--enable_metadata", "--use_arrow",  # of clip-retrieval
 }  # fmt: skip
 #: Reasons that no row can fail for yet, or that a shard is lost for instead.
 UNDOCUMENTED = {"disallowed_by_robots", "blocklisted", "duplicate_url", "disk_full"}

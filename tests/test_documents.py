@@ -51,11 +51,8 @@ SLURM = {
 OTHERS = {
     "--help", "--version", "--no-deps", "--master", "--num-executors", "--conf",
     *DOCKER,
-<<<<<<< HEAD
-    *CLIP_RETRIEVAL,
-=======
     *SLURM,
-    "--enable_metadata", "--use_arrow",  # of clip-retrieval
+    *CLIP_RETRIEVAL,
 }  # fmt: skip
 #: Reasons that no row can fail for yet, or that a shard is lost for instead.
 UNDOCUMENTED = {"disallowed_by_robots", "blocklisted", "duplicate_url", "disk_full"}

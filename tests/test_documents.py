@@ -27,10 +27,17 @@ DOCKER = {
     "--tag", "--rm", "--user", "--volume", "--ulimit", "--stop-timeout", "--build-arg",
     "--entrypoint", "--cpus", "--tty",
 }  # fmt: skip
+#: Flags of Slurm, and of Ray's command.
+SLURM = {
+    "--job-name", "--array", "--cpus-per-task", "--mem", "--time", "--requeue", "--ntasks",
+    "--nodes", "--ntasks-per-node", "--nodelist", "--exclude", "--head", "--port", "--num-cpus",
+    "--address", "--block",
+}  # fmt: skip
 #: Flags of pip, of Spark, and those of every command.
 OTHERS = {
     "--help", "--version", "--no-deps", "--master", "--num-executors", "--conf",
     *DOCKER,
+    *SLURM,
     "--enable_metadata", "--use_arrow",  # of clip-retrieval
 }  # fmt: skip
 #: Reasons that no row can fail for yet, or that a shard is lost for instead.

@@ -5,6 +5,7 @@ What runs in the parent process.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,10 +13,12 @@ from functools import partial
 from typing import Any
 
 from img2ds.config.image import FIRST_IMAGE_FORMATS
-from img2ds.config.options import Options
+from img2ds.config.options import Options, RankOptions
+from img2ds.config.ranks import slurm_note
 from img2ds.congestion.shared_file import make_run_token, remove_files, remove_stale_files
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS
+from img2ds.core.rank import Rank
 from img2ds.core.state import is_state
 from img2ds.downloader import img2dataset_compat
 from img2ds.downloader.name_server import check_resolver, running_resolver
@@ -88,9 +91,10 @@ def run(
     _check_apart(source, folder)
     if options.run.dry_run:
         assert spec.segment is not None
+        folder = replace(folder, rank=spec.rank)
         report.output_folder = folder.path
         report.shards_before = len(read_manifest(folder, spec.segment).committed_here())
-        print(_description(source, options, report.shards_before), file=sys.stderr)
+        print(_description(source, options, spec.rank, report.shards_before), file=sys.stderr)
         return report
     with open_build(spec, report) as build, running_resolver(options) as options:
         if options.run.enable_wandb:
@@ -144,7 +148,37 @@ def _spec(options: Options, source: Input, provenance: Mapping[str, Any]) -> Bui
         subjob_size=wanted.subjob_size,
         retries=wanted.max_shard_retry,
         max_runtime=wanted.max_runtime,
+        rank=_rank(options),
     )
+
+
+def _rank(options: Options) -> Rank:
+    """Return which of the runs on the folder this is.
+
+    Raises:
+        UsageError: the numbers are wrong, or other options do not go with ranks.
+    """
+    rank = options.ranks.resolve(os.environ)
+    if rank.alone:
+        if options.ranks == RankOptions() and (note := slurm_note(os.environ)):
+            print(note, file=sys.stderr)
+        return rank
+    if options.run.distributor != "multiprocessing":
+        raise UsageError(
+            f"--rank and --distributor {options.run.distributor} exclude each other: the "
+            "distributor uses all machines of its cluster already"
+        )
+    if options.output.incremental_mode == "overwrite":
+        raise UsageError(
+            "--rank and --incremental_mode overwrite exclude each other: "
+            "remove the folder before the ranks start"
+        )
+    if options.output.sizes_json:
+        raise UsageError(
+            "--rank and --sizes_json exclude each other: when all ranks are done, run "
+            f"img2ds status --output_folder {options.output.output_folder} --sizes_json"
+        )
+    return rank
 
 
 def _download(
@@ -164,6 +198,7 @@ def _download(
         options.output.number_sample_per_shard,
         build.first_shard,
         build.committed,
+        build.folder.rank,
         # Nothing is known of standard input before it is read.
         partial(img2dataset_compat.compare, options, build.folder) if source.is_stdin else None,
     )
@@ -171,7 +206,7 @@ def _download(
     retried = _retried_rows(options, build)
 
     def expect() -> tuple[int | None, int | None]:
-        count = plan.shard_count
+        count = plan.own_shards
         return plan.expected_rows(), None if count is None else count - report.shards_before
 
     token = make_run_token()
@@ -226,7 +261,7 @@ def _check_apart(source: Input, folder: OutputFolder) -> None:
             )
 
 
-def _description(source: Input, options: Options, committed: int) -> str:
+def _description(source: Input, options: Options, rank: Rank, committed: int) -> str:
     """Describe what a run would do, for --dry_run."""
     processes = options.run.processes_count or (
         usable_cores()
@@ -240,10 +275,18 @@ def _description(source: Input, options: Options, committed: int) -> str:
         + (f" of {source.size:,} bytes" if source.size else "")
         + (f", {counted(rows, 'row')}, " if rows is not None else "")
         + (counted(count, "shard") if count is not None else "")
+        + (f"; {_share(rank, count)}" if not rank.alone else "")
         + (f", {committed} of them committed" if committed else "")
         + f"; {processes} x {options.network.thread_count} requests in flight; "
         f"{options.output.output_format} into {options.output.output_folder}; nothing was done"
     )
+
+
+def _share(rank: Rank, shards: int | None) -> str:
+    """Say what a rank makes: `rank 1 of 3 makes 12 of them`."""
+    if shards is None:
+        return f"{rank.words} makes every {rank.world_size}th of them"
+    return f"{rank.words} makes {rank.share(range(shards)):,} of them"
 
 
 def describe(report: Report) -> str:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from img2ds.config.options import InputOptions
 from img2ds.core.failure import UsageError
+from img2ds.core.rank import ALONE, Rank
 from img2ds.core.sample import RowRange, ShardTask
 from img2ds.engine.fingerprint import FileFingerprint, fingerprint
 from img2ds.source import (
@@ -181,6 +182,7 @@ class Plan:
     Args:
         first_shard: the number of the input's first shard.
         committed: the shards to leave out.
+        rank: whose shards they are; those of other ranks are left out.
         compare: called with the first and the last task that is left out, where rows show only
             now what they are; raises UsageError when these are others.
     """
@@ -191,6 +193,7 @@ class Plan:
         rows_per_shard: int,
         first_shard: int,
         committed: Collection[int],
+        rank: Rank = ALONE,
         compare: Callable[[ShardTask], None] | None = None,
     ) -> None:
         self._compare = compare
@@ -200,12 +203,24 @@ class Plan:
         self._rows_per_shard = rows_per_shard
         self._first_shard = first_shard
         self._committed = committed
+        self._rank = rank
         self._rows_seen = 0
         self._rows_given = 0
         self._rows_left: int | None = None
         if source.row_count is not None:
             shards = source.shards(rows_per_shard, first_shard)
-            self._rows_left = sum(t.count for t in shards if t.shard_id not in committed)
+            self._rows_left = sum(t.count for t in shards if self._is_due(t.shard_id))
+
+    @property
+    def own_shards(self) -> int | None:
+        """The shards of the input that are this rank's; None while that is not known."""
+        if self.shard_count is None:
+            return None
+        numbers = range(self._first_shard, self._first_shard + self.shard_count)
+        return self._rank.share(numbers)
+
+    def _is_due(self, shard: int) -> bool:
+        return self._rank.owns(shard) and shard not in self._committed
 
     def expected_rows(self) -> int | None:
         """Return the rows to download; an estimate while a stream is read, None before that."""
@@ -215,16 +230,18 @@ class Plan:
         if not size or not read:
             return None
         if self._source.max_rows is not None:
-            return self._source.max_rows - self._rows_seen + self._rows_given
-        return self._rows_given + round(max(size - read, 0) * self._rows_seen / read)
+            left = self._source.max_rows - self._rows_seen
+        else:
+            left = round(max(size - read, 0) * self._rows_seen / read)
+        return self._rows_given + left // self._rank.world_size
 
     def tasks(self) -> Iterator[ShardTask]:
-        """Yield the shards that are not committed, in order."""
+        """Yield the shards of this rank that are not committed, in order."""
         number = self._first_shard
         for task in self._source.shards(self._rows_per_shard, self._first_shard):
             number = task.shard_id + 1
             self._rows_seen += task.count
-            if task.shard_id not in self._committed:
+            if self._is_due(task.shard_id):
                 self._rows_given += task.count
                 yield task
             elif self._compare is not None and task.shard_id in self._compared:

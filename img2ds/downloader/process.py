@@ -64,6 +64,13 @@ def limit_malloc() -> None:
             mallopt(name, value)
 
 
+def release_memory() -> None:
+    """Give freed memory of glibc's heap back to the system; elsewhere do nothing."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def raise_descriptor_limit() -> int:
     """Raise this process' soft limit of open files to its hard one. Returns the limit now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from img2ds.core.failure import UsageError
+from img2ds.core.rank import ALONE, Rank
 from img2ds.engine.distributors.contract import Task, Worker
 from img2ds.engine.distributors.factory import open_distributor
 from img2ds.engine.manifest import Manifest, Segment, SegmentSpec, open_manifest
@@ -50,6 +51,7 @@ class BuildSpec:
         max_runtime: seconds after which no more shards are started, None for no limit.
         gpus: workers use a GPU each where there are any.
         quiet: only shards that fail get a line.
+        rank: the run among those that share the folder.
     """
 
     output_folder: str
@@ -66,6 +68,7 @@ class BuildSpec:
     retries: int = 1
     max_runtime: float | None = None
     quiet: bool = False
+    rank: Rank = ALONE
 
 
 @dataclass(slots=True)
@@ -174,7 +177,9 @@ def open_build(spec: BuildSpec, report: ReportT) -> Iterator[Build[ReportT]]:
     distributor = open_distributor(
         spec.distributor, spec.processes_count, spec.subjob_size, gpus=spec.gpus
     )
-    folder = OutputFolder.open(spec.output_folder, spec.tmp_dir, distributor.spans_machines)
+    folder = OutputFolder.open(
+        spec.output_folder, spec.tmp_dir, distributor.spans_machines, spec.rank
+    )
     report.output_folder = folder.path
     console = Console(sys.stderr, report.labels, spec.quiet)
     with ExitStack() as stack:

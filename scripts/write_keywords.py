@@ -21,7 +21,7 @@ from img2ds.config.stream import STREAM_FLAGS  # noqa: E402
 FILE = ROOT / "img2ds/config/keywords.py"
 
 _TYPES = {
-    "str": "str | PathLike[str]",
+    "str": "str | PathLike[str] | int",
     "int": "int",
     "float": "float",
     "bool": "bool",

@@ -29,11 +29,11 @@ class StreamKeywords(TypedDict, total=False):
         ]
         | None
     )
-    url_col: str | PathLike[str]
-    caption_col: str | PathLike[str] | None
+    url_col: str | PathLike[str] | int
+    caption_col: str | PathLike[str] | int | None
     save_additional_columns: Sequence[str] | str | None
     verify_hash: Sequence[str] | str | None
-    bbox_col: str | PathLike[str] | None
+    bbox_col: str | PathLike[str] | int | None
     max_rows: int | None
     image_size: int | tuple[int, int] | None
     resize_mode: Literal["border", "no", "keep_ratio", "keep_ratio_largest", "center_crop"]
@@ -68,16 +68,16 @@ class StreamKeywords(TypedDict, total=False):
     min_image_bytes: int | str
     per_host_concurrency: int
     per_host_rate: float
-    user_agent: str | PathLike[str] | None
-    user_agent_token: str | PathLike[str] | None
+    user_agent: str | PathLike[str] | int | None
+    user_agent_token: str | PathLike[str] | int | None
     disallowed_header_directives: Sequence[str] | str | None
     headers: Mapping[str, str]
     ignore_ssl_certificate: bool
-    ca_bundle: str | PathLike[str] | None
+    ca_bundle: str | PathLike[str] | int | None
     dns_servers: Sequence[str] | str | None
     resolver: Literal["stub", "unbound"]
     connect_to: Sequence[str] | str | None
-    proxy: str | PathLike[str]
+    proxy: str | PathLike[str] | int
     allow_private_addresses: bool
     fetcher: Literal["trio", "asks"]
     processes_count: int | None
@@ -88,12 +88,12 @@ class StreamKeywords(TypedDict, total=False):
 class DownloadKeywords(StreamKeywords, total=False):
     """The flags of a download; `img2ds --help` explains them."""
 
-    output_folder: str | PathLike[str]
+    output_folder: str | PathLike[str] | int
     output_format: Literal["files", "webdataset", "parquet", "tfrecord", "dummy"]
     number_sample_per_shard: int
     oom_shard_count: int
     incremental_mode: Literal["incremental", "overwrite", "extend"]
-    tmp_dir: str | PathLike[str] | None
+    tmp_dir: str | PathLike[str] | int | None
     force: bool
     sizes_json: bool
     distributor: Literal["multiprocessing", "pyspark", "ray"]
@@ -103,4 +103,6 @@ class DownloadKeywords(StreamKeywords, total=False):
     grace_seconds: float
     dry_run: bool
     enable_wandb: bool
-    wandb_project: str | PathLike[str]
+    wandb_project: str | PathLike[str] | int
+    rank: str | PathLike[str] | int | None
+    world_size: str | PathLike[str] | int | None

@@ -161,7 +161,7 @@ def test_wrong_use_is_refused_before_any_process_starts(tmp_path: Path) -> None:
         ("url_list is a int", 3, {}),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=error):
-            img2ds.stream(values, **more)  # type: ignore[arg-type]
+            img2ds.stream(values, **more)
     assert children() == before
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import pyarrow as pa
@@ -21,16 +23,12 @@ def frames() -> dict[str, Any]:
     found: dict[str, Any] = {
         "rows": ROWS, "table": table, "batch": table.to_batches()[0], "iterator": iter(ROWS),
     }  # fmt: skip
-    for name, make in (
-        ("pandas", lambda package: package.DataFrame(ROWS)),
-        ("polars", lambda package: package.DataFrame(ROWS)),
-        ("datasets", lambda package: package.Dataset.from_list([*ROWS, {}]).select(range(3))),
-    ):
-        try:
-            package = __import__(name)
-        except ImportError:
-            continue
-        found[name] = make(package)
+    for name in ("pandas", "polars"):
+        if find_spec(name) is not None:
+            found[name] = import_module(name).DataFrame(ROWS)
+    if find_spec("datasets") is not None:
+        dataset = import_module("datasets").Dataset.from_list([*ROWS, {}])
+        found["datasets"] = dataset.select(range(3))
     return found
 
 

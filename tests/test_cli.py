@@ -138,7 +138,7 @@ def test_download_has_the_flags_as_its_signature() -> None:
     assert set(parameters) == set(FLAGS)
     assert parameters["image_size"].default == 256
     with pytest.raises(UsageError, match="did you mean --image_size"):
-        img2ds.download("list.txt", imagesize=3)
+        img2ds.download("list.txt", imagesize=3)  # type: ignore[call-arg]
 
 
 def test_values_of_download_by_position(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

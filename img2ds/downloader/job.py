@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -41,7 +41,7 @@ from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
 from img2ds.report.units import counted, duration, share
 from img2ds.report.wandb import Board, load_wandb
-from img2ds.storage import InputFile, OutputFolder
+from img2ds.storage import OutputFolder
 from img2ds.storage.filesystem import as_usage_error
 
 
@@ -67,13 +67,13 @@ def check(options: Options) -> None:
 def run(
     options: Options,
     provenance: Mapping[str, Any] | None = None,
-    files: Sequence[InputFile] = (),
+    source: Input | None = None,
 ) -> Report:
     """Make the dataset. Blocks until it is done or stopped.
 
     Args:
         provenance: what besides its files identifies the input, for the manifest.
-        files: the files of the input, if not those that the options name.
+        source: the input, if not the one that the options name.
 
     Raises:
         UsageError: something about the input, the options or the output folder cannot work;
@@ -83,7 +83,7 @@ def run(
     stop = f"partial shards are saved after {grace} for the rows in flight"
     report = Report(labels=Labels(stop=stop))
     check(options)
-    source = open_input(options.input, files)
+    source = source or open_input(options.input)
     source.check_rows()
     folder = OutputFolder.open(options.output.output_folder)
     options = _as_begun(options, folder)

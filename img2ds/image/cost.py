@@ -26,6 +26,8 @@ _DAV1D = 0.6
 _AVIF_PILLOW = 9
 #: OpenJPEG, a sample; and Pillow, of a tile. And bytes of a code-block.
 _SAMPLE_J2K, _BLOCK_J2K = 5.5, 250
+#: OpenCV's indices of a BMP in runs, twice.
+_RUNS = 2
 #: libjpeg's coefficients, a sample.
 _COEFFICIENT = 2
 #: Bytes that any decoder may need besides for strips, tables and buffers of files: a pixel, and at
@@ -81,10 +83,14 @@ def decode_cost(header: Header, length: int, min_size: tuple[int, int]) -> Cost:
 
 def libjpeg_memory(header: Header, length: int, scale: int) -> int:
     """Return what libjpeg takes: all coefficients of an image of several scans."""
-    if header.lossless:  # Pillow decodes it
-        pixels = header.width * header.height
-        return _PILLOW * pixels + _RESULT * pixels // scale**2 + 5 * length
-    result = max(header.channels, _RESULT) * header.width * header.height // scale**2
+    pixels = header.width * header.height
+    each = max(header.channels, _RESULT)
+    if header.lossless:  # decoded whole; small ones by Pillow, if they are rare
+        shrunk = _RESULT * pixels // scale**2 if scale > 1 else 0
+        if pixels > LARGE:
+            return each * pixels + shrunk + 2 * length
+        return (each + _PILLOW) * pixels + shrunk + 5 * length
+    result = each * pixels // scale**2
     stored = _COEFFICIENT * sum(header.planes) if header.passes else 0
     return stored + 5 * length + result
 
@@ -149,6 +155,9 @@ def _avif(image: _Image) -> tuple[float, float]:
 
 
 def _bmp(image: _Image) -> tuple[float, float]:
+    if image.header.runs:
+        besides = image.length + image.result
+        return _RUNS * image.pixels + besides, _PILLOW * image.pixels + besides
     large = image.pixels > LARGE and not image.header.piece
     held = 0 if large else _PILLOW * image.pixels + image.length
     return held + image.result, held + image.result

@@ -94,8 +94,8 @@ def run(
         folder = replace(folder, rank=spec.rank)
         report.output_folder = folder.path
         report.shards_before = len(read_manifest(folder, spec.segment).committed_here())
-        size = source.count(options.output.number_sample_per_shard)
-        plan = describe_plan(source, options, spec.rank, report.shards_before, size)
+        counted_now = source.count(options.output.number_sample_per_shard)
+        plan = describe_plan(source, options, spec.rank, report.shards_before, counted_now)
         print(f"{plan}; nothing was done", file=sys.stderr)
         return report
     with open_build(spec, report) as build, running_resolver(options) as options:

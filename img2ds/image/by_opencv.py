@@ -13,8 +13,9 @@ from img2ds.image.strips import flatten, narrow, swap_colours
 
 # A worker has one core: its codecs must not start threads.
 cv2.setNumThreads(1)
-# Errors go to the image's row, not to stderr as well.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+# Errors go to the image's row, not to stderr as well: 0 is silent. OpenCV 5 moved the function.
+_set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+_set_log_level(0)
 
 
 def decode_indices(body: bytes) -> Pixels:

@@ -1,6 +1,6 @@
 """Every command on folders of img2dataset and clip-retrieval: it works, or says what is missing.
 
-The folders are made by code, as those programs lay them out; `tests/compat` compares them with
+The folders are made by code, as those programs lay them out; `tests/readers` compares them with
 the programs' own.
 """
 

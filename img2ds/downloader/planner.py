@@ -18,7 +18,16 @@ from img2ds.core.failure import UsageError
 from img2ds.core.rank import ALONE, Rank
 from img2ds.core.sample import RowRange, ShardTask
 from img2ds.engine.fingerprint import FileFingerprint, fingerprint
-from img2ds.source import Source, file_extensions, guess_format, open_source
+from img2ds.source import (
+    IteratorSource,
+    MemoryFile,
+    Source,
+    TableSource,
+    as_table,
+    file_extensions,
+    guess_format,
+    open_source,
+)
 from img2ds.storage import InputFile, find_inputs, stdin_is_empty
 
 #: Files whose footers or headers are read at once: it is waiting, not work, where they are remote.
@@ -29,7 +38,7 @@ PARALLEL_FILES = 16
 class Input:
     """The files of an input, looked at and found readable, in order."""
 
-    files: list[InputFile]
+    files: Sequence[InputFile | MemoryFile]
     sources: list[Source]
     input_format: str
     max_rows: int | None
@@ -47,7 +56,7 @@ class Input:
     @property
     def is_stdin(self) -> bool:
         """Whether it is standard input, which is read once and not looked at before."""
-        return self.files[0].path == "-"
+        return bool(self.files) and self.files[0].path == "-"
 
     @property
     def size(self) -> int | None:
@@ -117,12 +126,29 @@ class Input:
 
     def shard_count(self, rows: int) -> int | None:
         """Return how many shards of `rows` rows there are; None where only reading can tell."""
-        if self.row_count is None:
-            return None
-        return sum(1 for _ in self.shards(rows))
+        known = self.known_count(rows)
+        return None if known is None else known[1]
+
+    def known_count(self, rows: int) -> tuple[int, int] | None:
+        """Return its rows, and its shards of `rows` rows; None where only reading can tell."""
+        return None if self.row_count is None else self.count(rows)
+
+    def count(self, rows: int) -> tuple[int, int]:
+        """Return its rows, and its shards of `rows` rows. Reads the lists that do not tell.
+
+        Raises:
+            UsageError: a list cannot be read to its end.
+        """
+        count = shards = 0
+        try:
+            for task in self.shards(rows):
+                count, shards = count + task.count, shards + 1
+        except OSError as error:
+            raise UsageError(f"cannot read the input: {error}") from None
+        return count, shards
 
 
-def _digest(file: InputFile) -> str | None:
+def _digest(file: InputFile | MemoryFile) -> str | None:
     return None if file.path == "-" else file.digest()
 
 
@@ -147,6 +173,21 @@ def open_input(options: InputOptions, files: Sequence[InputFile] = ()) -> Input:
     with ThreadPoolExecutor(PARALLEL_FILES) as pool:
         sources = list(pool.map(lambda file: open_source(file.path, kind, options), files))
     return Input(files, sources, kind, options.max_rows)
+
+
+def open_memory(values: Any, options: InputOptions) -> Input:
+    """Return an input of rows in memory; `source.memory.as_table` says which these can be.
+
+    Raises:
+        UsageError: it is nothing of these, lacks a column, or has no rows.
+    """
+    table = as_table(values, options.columns)
+    return Input([MemoryFile(table)], [TableSource(table)], "table", options.max_rows)
+
+
+def open_iterator(rows: Iterator[Any], options: InputOptions) -> Input:
+    """Return an input of URLs or mappings that are drawn as they are needed, once."""
+    return Input([], [IteratorSource(rows, options.columns)], "table", options.max_rows)
 
 
 class Plan:

@@ -90,13 +90,25 @@ class ShardWorker:
 
     def __call__(self, tasks: Iterator[ShardTask], emit: Callable[[Any], None]) -> None:
         self.folder.clean_dead_workers()
-        prepare_process()
         opener = self.opener(self.options, self.folder)
-        machine = Machine(self.token)
-        try:
-            trio.run(_Run(self.options, opener, tasks, emit, self.makes, machine).main)
-        finally:
-            machine.close()
+        run_worker(self.options, opener, tasks, emit, self.makes, self.token)
+
+
+def run_worker(
+    options: Options,
+    opener: Opener,
+    tasks: Iterator[Any],
+    emit: Callable[[Any], None],
+    makes: Pass,
+    token: str | None,
+) -> None:
+    """Make the shards of `tasks` in this process. Blocks until they are done."""
+    prepare_process()
+    machine = Machine(token)
+    try:
+        trio.run(_Run(options, opener, tasks, emit, makes, machine).main)
+    finally:
+        machine.close()
 
 
 def _most_open(options: Options, makes: Pass) -> int:

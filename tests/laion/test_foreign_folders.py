@@ -161,6 +161,7 @@ def test_images_of_img2dataset_are_served(
     images = open_shard_images(str(downloaded), searcher, lambda *_: None)
     row = searcher.metadata.row(3)
     name = images.name(row)
+    assert name is not None
     assert name == row["key"]
     with tarfile.open(downloaded / f"{name[:5]}.tar") as tar:
         member = tar.extractfile(f"{name}.jpg")

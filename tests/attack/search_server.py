@@ -11,10 +11,11 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 from math import isqrt
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from img2ds.downloader.process import raise_descriptor_limit
@@ -30,7 +31,7 @@ from tests.laion.web.shape_dataset import make_shapes
 
 #: Texts that are searched by in each case, and seconds that one may take at most.
 TEXTS, PATIENCE = 20, 60.0
-#: Connections of the issue's kind, and those that are more than a server has.
+#: Connections of a client that a server does not let in all, and more than a server has.
 IDLE, TOO_MANY = 520, 1100
 #: Searches of a client, of which a minute allows fewer.
 SEARCHES = 150
@@ -103,23 +104,24 @@ class SearchServer:
 
 def get(address: str, text: str, source: str, **headers: str) -> int:
     """Search by a text. Returns the status; 0 if there is no answer."""
-    with opened(address, source) as connection:
-        connection.request("GET", f"/api/search?text={quote(text)}&k=3", headers=headers)
-        response = connection.getresponse()
-        response.read()
-        return response.status
-    return 0
+    path = f"/api/search?text={quote(text)}&k=3"
+    return ask(address, source, "GET", path, headers=headers)
 
 
-@contextmanager
-def opened(address: str, source: str) -> Iterator[http.client.HTTPConnection]:
-    """Connect; failures end the block."""
+def ask(address: str, source: str, *request: Any, **named: Any) -> int:
+    """Send a request. Returns the status; 0 if there is no answer."""
     place = urlsplit(address)
     connection = http.client.HTTPConnection(
         place.hostname or "", place.port, timeout=PATIENCE, source_address=(source, 0)
     )
-    with suppress(OSError, http.client.HTTPException), closing(connection):
-        yield connection
+    with closing(connection):
+        try:
+            connection.request(*request, **named)
+            response = connection.getresponse()
+            response.read()
+        except (OSError, http.client.HTTPException):
+            return 0
+        return response.status
 
 
 def idle(address: str, held: ExitStack, count: int, clients: int) -> str:
@@ -162,9 +164,7 @@ def uploading(make: Callable[[], bytes]) -> Act:
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
 
         def upload(number: int) -> None:
-            with opened(address, f"127.0.2.{1 + number}") as connection:
-                connection.request("POST", "/api/search?k=1", form, headers)
-                connection.getresponse().read()
+            ask(address, f"127.0.2.{1 + number}", "POST", "/api/search?k=1", form, headers)
 
         threads = [threading.Thread(target=upload, args=(number,)) for number in range(8)]
         for thread in threads:

@@ -6,7 +6,7 @@
 # make quick  lint, types, and the tests that need no server, cluster, browser or training
 # make fuzz   libFuzzer over the compiled extensions for a minute
 # make sanitize  the tests of the compiled extensions under AddressSanitizer and UBSan
-# make attack  hostile images, responses, kills and damage, and what each costs: ten minutes
+# make attack  hostile images, responses, clients, kills and damage, and what each costs: ten minutes
 # make compat  the tests of other programs that read what img2ds and laion write, in an environment of their own
 # make lint   ruff and mypy --strict
 # make bench  the short benchmarks (see benchmark/README.md)

@@ -48,12 +48,16 @@ def run(arguments: Sequence[str]) -> int:
         options = Options.from_flags(read_flags(arguments))
         # Its imports take a second, which a typing mistake need not wait for.
         from img2ds.downloader import job
+        from img2ds.engine.run_report import describe_end
 
         report = job.run(options)
     except UsageError as error:
         print(f"img2ds: error: {error}", file=sys.stderr)
         return 2
-    if not options.run.dry_run:
+    if options.run.quiet:
+        for line in describe_end(report) if report.exit_code else ():
+            print(line, file=sys.stderr)
+    elif not options.run.dry_run:
         print(job.describe(report))
     return report.exit_code
 

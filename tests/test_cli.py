@@ -114,11 +114,11 @@ def test_the_list_may_not_lie_among_the_shards(
 def test_a_dry_run_says_what_would_be_done(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "list.txt").write_text("http://a/1\n")
+    (tmp_path / "list.txt").write_text("http://a/1\nhttp://a/2\n")
     out = tmp_path / "out"
     arguments = ["--url_list", str(tmp_path / "list.txt"), "--output_folder", str(out), *WEBDATASET]
     assert cli.run([*arguments, "--dry_run", "--processes_count", "3"]) == 0
-    assert "1 txt file" in capsys.readouterr().err
+    assert "list.txt (txt, 2 rows, 1 shard); 3 processes x 256 requests" in capsys.readouterr().err
     assert not out.exists()
 
 

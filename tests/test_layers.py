@@ -65,7 +65,7 @@ HOMES = {
     "cv2": ("img2ds/image/",),
     "PIL": ("img2ds/image/", "laion/clip/open_clip_transform.py"),
     "exifread": ("img2ds/image/exif.py",),
-    "tqdm": ("img2ds/report/console.py",),
+    "tqdm": ("img2ds/report/notebook_bar.py",),
     "pycld2": ("laion/wat/language.py",),
     "ftfy": ("laion/wat/text.py",),
     "deflate": ("laion/wat/archive.py",),

@@ -42,6 +42,9 @@ class RunOptions:
         15.0, "float", "seconds that rows in flight have to end when the run is stopped"
     )
     dry_run: bool = _flag(False, "bool", "check everything, print the plan, and download nothing")
+    quiet: bool = _flag(
+        False, "bool", "print warnings and errors only: no progress, and no table at the end"
+    )
     enable_wandb: bool = _flag(False, "bool", "log to Weights & Biases, as img2dataset does")
     wandb_project: str = _flag("img2dataset", "str", "Weights & Biases project to log to")
 

@@ -22,13 +22,13 @@ from img2ds.core.rank import Rank
 from img2ds.core.state import is_state
 from img2ds.downloader import img2dataset_compat
 from img2ds.downloader.name_server import check_resolver, running_resolver
+from img2ds.downloader.plan_words import describe_plan
 from img2ds.downloader.planner import Input, Plan, open_input
 from img2ds.downloader.process import check_descriptors
 from img2ds.downloader.retried_rows import RetriedRows, find_retried_rows, list_name
 from img2ds.downloader.shard_opener import ShardOpener
 from img2ds.downloader.worker import Pass, ShardWorker
 from img2ds.engine.build import Build, BuildSpec, open_build, read_manifest
-from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.factory import check_distributor
 from img2ds.engine.manifest import SegmentSpec, read_segments
 from img2ds.engine.partial import remove_partials
@@ -36,7 +36,7 @@ from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.engine.tar_sizes import write_tar_sizes
 from img2ds.formats.table import check_format
 from img2ds.net.fetcher import check_proxy, open_fetcher
-from img2ds.report.console import Labels
+from img2ds.report.console import Labels, Verbosity
 from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
 from img2ds.report.units import counted, duration, share
@@ -94,9 +94,14 @@ def run(
         folder = replace(folder, rank=spec.rank)
         report.output_folder = folder.path
         report.shards_before = len(read_manifest(folder, spec.segment).committed_here())
-        print(_description(source, options, spec.rank, report.shards_before), file=sys.stderr)
+        counted_now = source.count(options.output.number_sample_per_shard)
+        plan = describe_plan(source, options, spec.rank, report.shards_before, counted_now)
+        print(f"{plan}; nothing was done", file=sys.stderr)
         return report
     with open_build(spec, report) as build, running_resolver(options) as options:
+        size = source.known_count(options.output.number_sample_per_shard)
+        plan = describe_plan(source, options, spec.rank, len(build.committed), size)
+        build.console.note(plan, dated=True)
         if options.run.enable_wandb:
             with Board(options, build.console.note) as board:
                 _download(options, source, build, board)
@@ -149,6 +154,7 @@ def _spec(options: Options, source: Input, provenance: Mapping[str, Any]) -> Bui
         retries=wanted.max_shard_retry,
         max_runtime=wanted.max_runtime,
         rank=_rank(options),
+        verbosity=Verbosity(quiet=wanted.quiet),
     )
 
 
@@ -259,34 +265,6 @@ def _check_apart(source: Input, folder: OutputFolder) -> None:
                 f"{file.path} is in the output folder, whose files are replaced: "
                 "choose another --output_folder"
             )
-
-
-def _description(source: Input, options: Options, rank: Rank, committed: int) -> str:
-    """Describe what a run would do, for --dry_run."""
-    processes = options.run.processes_count or (
-        usable_cores()
-        if options.run.distributor == "multiprocessing"
-        else f"the cores of the {options.run.distributor} cluster"
-    )
-    rows = source.row_count
-    count = source.shard_count(options.output.number_sample_per_shard)
-    return (
-        counted(len(source.files), f"{source.input_format} file")
-        + (f" of {source.size:,} bytes" if source.size else "")
-        + (f", {counted(rows, 'row')}, " if rows is not None else "")
-        + (counted(count, "shard") if count is not None else "")
-        + (f"; {_share(rank, count)}" if not rank.alone else "")
-        + (f", {committed} of them committed" if committed else "")
-        + f"; {processes} x {options.network.thread_count} requests in flight; "
-        f"{options.output.output_format} into {options.output.output_folder}; nothing was done"
-    )
-
-
-def _share(rank: Rank, shards: int | None) -> str:
-    """Say what a rank makes: `rank 1 of 3 makes 12 of them`."""
-    if shards is None:
-        return f"{rank.words} makes every {rank.world_size}th of them"
-    return f"{rank.words} makes {rank.share(range(shards)):,} of them"
 
 
 def describe(report: Report) -> str:

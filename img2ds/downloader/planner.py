@@ -126,9 +126,26 @@ class Input:
 
     def shard_count(self, rows: int) -> int | None:
         """Return how many shards of `rows` rows there are; None where only reading can tell."""
-        if self.row_count is None:
-            return None
-        return sum(1 for _ in self.shards(rows))
+        known = self.known_count(rows)
+        return None if known is None else known[1]
+
+    def known_count(self, rows: int) -> tuple[int, int] | None:
+        """Return its rows, and its shards of `rows` rows; None where only reading can tell."""
+        return None if self.row_count is None else self.count(rows)
+
+    def count(self, rows: int) -> tuple[int, int]:
+        """Return its rows, and its shards of `rows` rows. Reads the lists that do not tell.
+
+        Raises:
+            UsageError: a list cannot be read to its end.
+        """
+        count = shards = 0
+        try:
+            for task in self.shards(rows):
+                count, shards = count + task.count, shards + 1
+        except OSError as error:
+            raise UsageError(f"cannot read the input: {error}") from None
+        return count, shards
 
 
 def _digest(file: InputFile | MemoryFile) -> str | None:

@@ -35,7 +35,8 @@ from img2ds.image.transform import InspectedImage, Transformer
 MAX_WAITING_FOR_THREAD = 2
 #: Bytes of an image that is rendered in the loop whatever the thread has.
 SMALL = 16_000_000
-#: Bytes of an image after which the heap is given back: libraries leave 100 MB and more in it.
+#: Bytes of an image before and after which the heap is given back: bodies that have been processed
+#: leave holes in it, and libraries 100 MB and more.
 _LARGE = 64_000_000
 #: Seconds of CPU that the process may take between two beats besides an image's.
 _BESIDES = 5.0
@@ -92,11 +93,14 @@ class Renderer:
         if hasattr(time, "pthread_getcpuclockid"):  # not on macOS
             clock = time.pthread_getcpuclockid(threading.get_ident())
             self._thread = clock, time.clock_gettime(clock)
+        large = image.memory > _LARGE
+        if large:
+            release_memory()
         try:
             return self._transformer.render(image)
         finally:
             self._thread = None
-            if image.memory > _LARGE:
+            if large:
                 release_memory()
 
     def beat(self) -> None:

@@ -26,6 +26,9 @@ _DAV1D = 0.6
 _AVIF_PILLOW = 9
 #: OpenJPEG, a sample; and Pillow, of a tile. And bytes of a code-block.
 _SAMPLE_J2K, _BLOCK_J2K = 5.5, 250
+#: Groups of Huffman codes that a lossless WebP may have, pixels that share one, and bytes of data
+#: that it has at least (RFC 9649, 6.2.2); and bytes that libwebp takes for it. Encoders have few.
+_MOST_GROUPS, _BLOCK_WEBP, _CODES, _GROUP = 65_536, 16, 2.5, 7_000
 #: OpenCV's indices of a BMP in runs, twice.
 _RUNS = 2
 #: libjpeg's coefficients, a sample.
@@ -132,7 +135,9 @@ def _webp(image: _Image) -> tuple[float, float]:
     copy = image.length if header.frame else 0
     if frame.width * frame.height <= LARGE or not libwebp.is_there():
         general = (_OPENCV + 1) * pixels + 4 * image.length
-        return general, general + image.result
+        codes = _MOST_GROUPS * _GROUP if header.lossless else 0
+        groups = min(codes, _GROUP * pixels // _BLOCK_WEBP, _GROUP * image.length // _CODES)
+        return general, general + image.result + groups
     result = image.result * (2 * _RESULT + 1 if header.transparent else _RESULT) // _RESULT
     whole = int(sum(webp_bands.held(header)) * frame.width * frame.height) + result + copy
     if image.scale > 1:

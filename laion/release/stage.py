@@ -109,7 +109,7 @@ def run(options: ReleaseOptions) -> ReleaseReport:
     contents = ""
     with open_stage(spec) as build:
         if not tagged:
-            build.console.note(f"warning: {scored.path} {NEVER_TAGGED}")
+            build.note(f"warning: {scored.path} {NEVER_TAGGED}")
         tasks = [replace(task, shard_id=build.first_shard + task.number) for task in plan]
         if build.run(SequentialWorker(build.folder, make_shard), tasks):
             contents = _finish(build.folder, options, stages, build.report)

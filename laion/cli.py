@@ -14,11 +14,12 @@ import img2ds
 from img2ds.config.command import Result
 from img2ds.config.command_line import read_arguments
 from img2ds.config.flags import Flags
-from img2ds.config.help import HELP, help_lines
+from img2ds.config.help import HELP, help_lines, summary_lines, wrapped
 from img2ds.core.console_script import run_script
 from img2ds.core.failure import UsageError
 from img2ds.core.native import describe
 from laion.commands import COMMANDS
+from laion.help_examples import EXAMPLES
 
 
 def main() -> None:
@@ -48,8 +49,9 @@ def run(arguments: Sequence[str]) -> int:
         flags = Flags.of(f"laion {name}", options)
         flags = replace(flags, aliases=getattr(options, "ALIASES", {}))
         if any(argument in HELP for argument in arguments[1:]):
-            title = f"laion {name}: {command.summary}"
-            print("\n".join([title, "", *help_lines(flags, flags.fields)]))
+            title = wrapped(f"laion {name}: {command.summary}")
+            example = f"  laion {name} {EXAMPLES[name]}" if name in EXAMPLES else ""
+            print("\n".join([*title, "", example, "", *help_lines(flags, flags.fields)]))
             return 0
         values = flags.read(read_arguments(flags, arguments[1:]))
         result: Result = command.load_run()(options(**values))
@@ -75,13 +77,18 @@ def version() -> str:
 def help_page() -> str:
     """Return all commands, a line each."""
     lines = [
-        "laion: rebuild the LAION-400M pipeline, from Common Crawl to a searchable dataset",
+        *wrapped(
+            "laion: rebuild the LAION-400M pipeline, from Common Crawl to a searchable dataset"
+        ),
         "",
     ]
-    lines += [f"  laion {name:<12} {command.summary}" for name, command in COMMANDS.items()]
+    lines += summary_lines("laion", {name: c.summary for name, c in COMMANDS.items()})
     lines += [
         "",
-        "laion COMMAND --help lists the flags of a command. Run the same command again to resume.",
-        "Exit codes: 0 done, 1 some shards are missing, 2 usage error, 130 interrupted.",
+        *wrapped(
+            "laion COMMAND --help lists the flags of a command. Run the same command again to "
+            "resume. Exit codes: 0 done, 1 some shards are missing, 2 usage error, "
+            "130 interrupted."
+        ),
     ]
     return "\n".join(lines)

@@ -102,6 +102,7 @@ class DownloadKeywords(StreamKeywords, total=False):
     min_success: float
     grace_seconds: float
     dry_run: bool
+    quiet: bool
     enable_wandb: bool
     wandb_project: str | PathLike[str] | int
     rank: str | PathLike[str] | int | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from tests.server.sample_web import links
 IMAGES, PER_SHARD = 12, 5
 
 
-def download(tmp_path: Path, output_format: str) -> list[str]:
+def download(tmp_path: Path, output_format: Literal["webdataset", "tfrecord"]) -> list[str]:
     """Download to `out`. Returns the captions of its samples."""
     listed = list(links(IMAGES))
     rows = {"url": [link.url for link in listed], "caption": [f"text {n}" for n in range(14)]}

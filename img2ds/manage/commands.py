@@ -54,6 +54,13 @@ COMMANDS: dict[str, Command] = {
         "0 all shards are written, 1 some are missing, 2 usage error, 130 interrupted",
         " --output_folder images --to packed",
     ),
+    "report": Command(
+        "write a page about a dataset: outcomes, hosts, samples and throughput, in one HTML file",
+        "img2ds.manage.options:ReportOptions",
+        "img2ds.manage.report.run:run",
+        "0 written, 2 usage error",
+        " --output_folder images --html report.html",
+    ),
     "doctor": Command(
         "check this machine before a run, and say what to do about it",
         "img2ds.manage.options:DoctorOptions",

@@ -6,7 +6,8 @@
 # make quick  lint, types, and the tests that need no server, cluster, browser or training
 # make fuzz   libFuzzer over the compiled extensions for a minute
 # make sanitize  the tests of the compiled extensions under AddressSanitizer and UBSan
-# make attack  hostile images, responses, kills and damage, and what each costs: ten minutes
+# make attack  hostile images, responses, clients, kills and damage, and what each costs: ten minutes
+# make compat  the tests of other programs that read what img2ds and laion write, in an environment of their own
 # make lint   ruff and mypy --strict
 # make bench  the short benchmarks (see benchmark/README.md)
 
@@ -22,7 +23,7 @@ PACKAGING := setup.py requirements.txt $(wildcard img2ds/image/native/*.[ch] lai
 JOBS ?= 2
 PYTEST := $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: setup demo demo-search demo-laion test quick native-off fuzz sanitize attack lint bench clean
+.PHONY: setup demo demo-search demo-laion test quick native-off fuzz compat sanitize attack lint bench clean
 
 setup: $(STAMP)
 
@@ -63,6 +64,13 @@ test: setup
 # The tests of what is compiled once more, without the compiled extensions.
 native-off: setup
 	IMG2DS_NATIVE=0 $(PYTEST) tests/image tests/laion/wat
+
+# Some of these programs need an old numpy; clip-retrieval's page needs a browser.
+compat: setup
+	-scripts/apt-packages.sh chromium
+	scripts/compat-env.sh $(VENV)-compat
+	$(RUN) -m benchmark.peer
+	$(VENV)-compat/bin/python -m pytest -rs tests/readers tests/formats/test_readers.py tests/compat/test_signature.py
 
 fuzz: setup
 	command -v clang || scripts/apt-packages.sh clang

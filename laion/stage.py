@@ -22,10 +22,10 @@ from img2ds.engine.manifest import SegmentSpec
 from img2ds.engine.marker import total_counts
 from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.engine.stop import StopSwitch
-from img2ds.report.console import Labels
+from img2ds.report.console import Labels, Verbosity
 from img2ds.report.counters import Counts
 from img2ds.report.summary import drops_table
-from img2ds.report.units import duration
+from img2ds.report.units import counted, duration
 from img2ds.storage import InputFile, OutputFolder
 from laion.provenance import ModelNames, note_model
 
@@ -152,6 +152,10 @@ class StageBuild:
     def report(self) -> StageReport:
         return self.build.report
 
+    def note(self, text: str) -> None:
+        """Print a line for people."""
+        self.build.console.note(text)
+
     def record_stop(self) -> None:
         """Report that work after the shards ended early, as the stop switch says."""
         self.build.record_stop()
@@ -197,8 +201,16 @@ def open_stage(spec: StageSpec) -> Iterator[StageBuild]:
         processes_count=options.processes_count,
         gpus=spec.gpus,
         retries=options.max_shard_retry,
+        verbosity=Verbosity(logger="laion"),
     )
     with open_build(build_spec, StageReport(labels=spec.labels, stage=spec.stage)) as build:
         if spec.model is not None:
             note_model(build.folder, spec.model)
+        build.console.note(_start_line(spec, len(build.committed), build.folder.path), dated=True)
         yield StageBuild(build)
+
+
+def _start_line(spec: StageSpec, committed: int, folder: str) -> str:
+    shards = counted(spec.shard_count, spec.labels.shard)
+    done = f", {committed:,} of them committed" if committed else ""
+    return f"{spec.stage}: {shards}{done}; into {folder}"

@@ -15,6 +15,7 @@ from img2ds import cli
 from img2ds.config.options import FLAGS, Options
 from img2ds.config.positions import POSITIONS
 from img2ds.core.failure import UsageError
+from img2ds.manage.commands import COMMANDS
 from laion import cli as laion_cli
 
 WEBDATASET = ("--output_format", "webdataset")
@@ -114,15 +115,17 @@ def test_the_list_may_not_lie_among_the_shards(
 def test_a_dry_run_says_what_would_be_done(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "list.txt").write_text("http://a/1\n")
+    (tmp_path / "list.txt").write_text("http://a/1\nhttp://a/2\n")
     out = tmp_path / "out"
     arguments = ["--url_list", str(tmp_path / "list.txt"), "--output_folder", str(out), *WEBDATASET]
     assert cli.run([*arguments, "--dry_run", "--processes_count", "3"]) == 0
-    assert "1 txt file" in capsys.readouterr().err
+    assert "list.txt (txt, 2 rows, 1 shard); 3 processes x 256 requests" in capsys.readouterr().err
     assert not out.exists()
 
 
-def test_help_shows_every_flag_by_subject(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_every_flag_by_subject(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert cli.run(["--help"]) == 0
     page = capsys.readouterr().out
     assert set(re.findall(r"^  --(\w+)", page, re.MULTILINE)) == set(FLAGS)
@@ -130,6 +133,10 @@ def test_help_shows_every_flag_by_subject(capsys: pytest.CaptureFixture[str]) ->
         "Input", "Output", "Images", "Network", "Run",
     ]  # fmt: skip
     assert max(map(len, page.splitlines())) <= 100
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments in ([], *([name] for name in COMMANDS)):
+        assert cli.run([*arguments, "--help"]) == 0
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_download_has_the_flags_as_its_signature() -> None:
@@ -138,7 +145,7 @@ def test_download_has_the_flags_as_its_signature() -> None:
     assert set(parameters) == set(FLAGS)
     assert parameters["image_size"].default == 256
     with pytest.raises(UsageError, match="did you mean --image_size"):
-        img2ds.download("list.txt", imagesize=3)
+        img2ds.download("list.txt", imagesize=3)  # type: ignore[call-arg]
 
 
 def test_values_of_download_by_position(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

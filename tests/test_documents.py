@@ -27,11 +27,32 @@ DOCKER = {
     "--tag", "--rm", "--user", "--volume", "--ulimit", "--stop-timeout", "--build-arg",
     "--entrypoint", "--cpus", "--tty",
 }  # fmt: skip
+#: Flags of clip-retrieval that documents name.
+CLIP_RETRIEVAL = {
+    "--cache_path", "--clip_cache_path", "--clip_model", "--columns_to_return", "--copy_metadata",
+    "--current_memory_available", "--default_backend", "--default_index", "--distribution_strategy",
+    "--embeddings_folder", "--enable_faiss_memory_mapping", "--enable_hdf5",
+    "--enable_mclip_option", "--enable_metadata", "--image_subfolder", "--index_folder",
+    "--indice_folder", "--num_results", "--run_back",
+    "--indices_paths", "--input_dataset", "--max_index_memory_usage", "--mclip_model",
+    "--nb_cores", "--num_prepro_workers", "--output_partition_count",
+    "--provide_aesthetic_embeddings", "--provide_safety_model", "--provide_violence_detector",
+    "--reorder_metadata_by_ivf_index", "--slurm_", "--text_subfolder", "--url_column",
+    "--use_arrow", "--use_jit", "--use_mclip", "--wds_caption_key", "--wds_image_key",
+    "--wds_number_file_per_input_file", "--write_batch_size",
+}  # fmt: skip
+#: Flags of Slurm, and of Ray's command.
+SLURM = {
+    "--job-name", "--array", "--cpus-per-task", "--mem", "--time", "--requeue", "--ntasks",
+    "--nodes", "--ntasks-per-node", "--nodelist", "--exclude", "--head", "--port", "--num-cpus",
+    "--address", "--block",
+}  # fmt: skip
 #: Flags of pip, of Spark, and those of every command.
 OTHERS = {
     "--help", "--version", "--no-deps", "--master", "--num-executors", "--conf",
     *DOCKER,
-    "--enable_metadata", "--use_arrow",  # of clip-retrieval
+    *SLURM,
+    *CLIP_RETRIEVAL,
 }  # fmt: skip
 #: Reasons that no row can fail for yet, or that a shard is lost for instead.
 UNDOCUMENTED = {"disallowed_by_robots", "blocklisted", "duplicate_url", "disk_full"}

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -60,7 +61,7 @@ def downloaded(address: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 def test_examples_are_short() -> None:
-    assert len(SCRIPTS) == 5
+    assert len(SCRIPTS) == 8
     for script in SCRIPTS:
         assert len(script.read_text().splitlines()) <= 40, script.name
 
@@ -87,6 +88,23 @@ def test_retry_and_verify(downloaded: tuple[Path, str], address: str) -> None:
     for command in ("retry", "verify", "status"):
         assert f"$ img2ds {command}" in output
     assert successes(downloaded[0]) == IMAGES
+
+
+def test_stream_to_torch(downloaded: tuple[Path, str], address: str) -> None:
+    pytest.importorskip("torch")
+    output = run(6, downloaded[0].parent / "urls.csv", "--server", address)
+    assert "a batch of shape [16, 3, 64, 64]" in output
+    assert f"a batch of shape [{IMAGES - 16}, 3, 64, 64]" in output
+
+
+@pytest.mark.parametrize(("number", "package"), [(7, "ray.data"), (8, "pyspark.sql")])
+@pytest.mark.slow
+def test_stream_in_a_cluster(address: str, tmp_path: Path, number: int, package: str) -> None:
+    pytest.importorskip(package)
+    names = {"url": [row.url for row in ROWS], "caption": [row.caption for row in ROWS]}
+    pq.write_table(pa.table(names), tmp_path / "urls.parquet")
+    output = run(number, tmp_path / "urls.parquet", "--server", address)
+    assert f"{IMAGES} of {len(ROWS)} images" in output
 
 
 @pytest.mark.slow

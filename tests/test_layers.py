@@ -65,7 +65,7 @@ HOMES = {
     "cv2": ("img2ds/image/",),
     "PIL": ("img2ds/image/", "laion/clip/open_clip_transform.py"),
     "exifread": ("img2ds/image/exif.py",),
-    "tqdm": ("img2ds/report/console.py",),
+    "tqdm": ("img2ds/report/notebook_bar.py",),
     "pycld2": ("laion/wat/language.py",),
     "ftfy": ("laion/wat/text.py",),
     "deflate": ("laion/wat/archive.py",),
@@ -82,7 +82,7 @@ HOMES = {
     "faiss": ("laion/knn/faiss_index.py",),
     "starlette": ("laion/web/",),
     "uvicorn": ("laion/web/guarded_protocol.py",),
-    "yaml": ("laion/run/config.py",),
+    "yaml": ("img2ds/config/config_file.py", "laion/run/config.py"),
     "jinja2": ("laion/run/report.py",),
 }
 

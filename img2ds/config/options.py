@@ -24,6 +24,7 @@ from img2ds.config.input import INPUT_FORMATS, InputOptions
 from img2ds.config.network import NetworkOptions
 from img2ds.config.output import INCREMENTAL_MODES, OutputOptions
 from img2ds.config.positions import POSITIONS
+from img2ds.config.ranks import RankOptions
 from img2ds.config.run import DISTRIBUTORS, RunOptions
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS
@@ -44,6 +45,7 @@ __all__ = [
     "NetworkOptions",
     "Options",
     "OutputOptions",
+    "RankOptions",
     "RunOptions",
 ]
 
@@ -57,6 +59,7 @@ class Options:
     image: ImageOptions
     network: NetworkOptions
     run: RunOptions
+    ranks: RankOptions = RankOptions()
 
     @classmethod
     def from_flags(cls, flags: Mapping[str, Any]) -> Options:
@@ -129,6 +132,7 @@ GROUPS: dict[str, type[Any]] = {
     "image": ImageOptions,
     "network": NetworkOptions,
     "run": RunOptions,
+    "ranks": RankOptions,
 }
 
 #: Every flag by its name, in the order of the groups.

@@ -75,6 +75,11 @@ class Sample:
     caption: str | None
     metadata: dict[str, Any]
 
+    @property
+    def url(self) -> str:
+        """The URL, as the input has it."""
+        return str(self.metadata["url"])
+
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:

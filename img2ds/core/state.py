@@ -16,6 +16,8 @@ WORK = ".img2ds"
 STAGING = f"{WORK}/tmp"
 #: The rights to publish shards.
 CLAIMS = f"{WORK}/claims"
+#: The locks of ranks, a file each while its run lives.
+RANKS = f"{WORK}/ranks"
 
 _PREFIX = f"{WORK}-"
 LOCK = f"{_PREFIX}lock"

@@ -5,27 +5,30 @@ What runs in the parent process.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from img2ds.config.image import FIRST_IMAGE_FORMATS
-from img2ds.config.options import Options
+from img2ds.config.options import Options, RankOptions
+from img2ds.config.ranks import slurm_note
 from img2ds.congestion.shared_file import make_run_token, remove_files, remove_stale_files
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS
+from img2ds.core.rank import Rank
 from img2ds.core.state import is_state
-from img2ds.downloader import img2dataset_compat
+from img2ds.downloader import img2dataset_compat, report_file
 from img2ds.downloader.name_server import check_resolver, running_resolver
+from img2ds.downloader.plan_words import describe_plan
 from img2ds.downloader.planner import Input, Plan, open_input
 from img2ds.downloader.process import check_descriptors
 from img2ds.downloader.retried_rows import RetriedRows, find_retried_rows, list_name
 from img2ds.downloader.shard_opener import ShardOpener
 from img2ds.downloader.worker import Pass, ShardWorker
 from img2ds.engine.build import Build, BuildSpec, open_build, read_manifest
-from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.factory import check_distributor
 from img2ds.engine.manifest import SegmentSpec, read_segments
 from img2ds.engine.partial import remove_partials
@@ -33,12 +36,13 @@ from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.engine.tar_sizes import write_tar_sizes
 from img2ds.formats.table import check_format
 from img2ds.net.fetcher import check_proxy, open_fetcher
-from img2ds.report.console import Labels
+from img2ds.report.console import Labels, Verbosity
+from img2ds.report.metrics import serve_metrics
 from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
 from img2ds.report.units import counted, duration, share
 from img2ds.report.wandb import Board, load_wandb
-from img2ds.storage import InputFile, OutputFolder
+from img2ds.storage import OutputFolder
 from img2ds.storage.filesystem import as_usage_error
 
 
@@ -57,6 +61,7 @@ def check(options: Options) -> None:
     check_resolver(options)
     check_format(options.output.output_format)
     check_distributor(options.run.distributor)
+    report_file.check(options.run.report)
     if options.run.enable_wandb:
         load_wandb()
 
@@ -64,13 +69,13 @@ def check(options: Options) -> None:
 def run(
     options: Options,
     provenance: Mapping[str, Any] | None = None,
-    files: Sequence[InputFile] = (),
+    source: Input | None = None,
 ) -> Report:
     """Make the dataset. Blocks until it is done or stopped.
 
     Args:
         provenance: what besides its files identifies the input, for the manifest.
-        files: the files of the input, if not those that the options name.
+        source: the input, if not the one that the options name.
 
     Raises:
         UsageError: something about the input, the options or the output folder cannot work;
@@ -80,7 +85,7 @@ def run(
     stop = f"partial shards are saved after {grace} for the rows in flight"
     report = Report(labels=Labels(stop=stop))
     check(options)
-    source = open_input(options.input, files)
+    source = source or open_input(options.input)
     source.check_rows()
     folder = OutputFolder.open(options.output.output_folder)
     options = _as_begun(options, folder)
@@ -88,18 +93,36 @@ def run(
     _check_apart(source, folder)
     if options.run.dry_run:
         assert spec.segment is not None
+        folder = replace(folder, rank=spec.rank)
         report.output_folder = folder.path
         report.shards_before = len(read_manifest(folder, spec.segment).committed_here())
-        print(_description(source, options, report.shards_before), file=sys.stderr)
+        counted_now = source.count(options.output.number_sample_per_shard)
+        plan = describe_plan(source, options, spec.rank, report.shards_before, counted_now)
+        print(f"{plan}; nothing was done", file=sys.stderr)
         return report
     with open_build(spec, report) as build, running_resolver(options) as options:
-        if options.run.enable_wandb:
-            with Board(options, build.console.note) as board:
-                _download(options, source, build, board)
-        else:
-            _download(options, source, build)
+        size = source.known_count(options.output.number_sample_per_shard)
+        plan = describe_plan(source, options, spec.rank, len(build.committed), size)
+        build.console.note(plan, dated=True)
+        with serve_metrics(build.console.state, options.run.metrics_port) as url:
+            if url is not None:
+                build.console.note(f"metrics at {url}")
+            if options.run.enable_wandb:
+                with Board(options, build.console.note) as board:
+                    _download(options, source, build, board)
+            else:
+                _download(options, source, build)
     report.shortfall = _shortfall(report.tally, options.run.min_success)
+    _write_report(options, report)
     return report
+
+
+def _write_report(options: Options, report: Report) -> None:
+    try:
+        report_file.write(options.run.report, report)
+    except OSError as error:  # the dataset is there all the same
+        words = (error.strerror or str(error)).lower()
+        report.stopped = report.stopped or f"cannot write {options.run.report}: {words}"
 
 
 def _shortfall(tally: Tally, least: float) -> str | None:
@@ -144,7 +167,38 @@ def _spec(options: Options, source: Input, provenance: Mapping[str, Any]) -> Bui
         subjob_size=wanted.subjob_size,
         retries=wanted.max_shard_retry,
         max_runtime=wanted.max_runtime,
+        rank=_rank(options),
+        verbosity=Verbosity(quiet=wanted.quiet),
     )
+
+
+def _rank(options: Options) -> Rank:
+    """Return which of the runs on the folder this is.
+
+    Raises:
+        UsageError: the numbers are wrong, or other options do not go with ranks.
+    """
+    rank = options.ranks.resolve(os.environ)
+    if rank.alone:
+        if options.ranks == RankOptions() and (note := slurm_note(os.environ)):
+            print(note, file=sys.stderr)
+        return rank
+    if options.run.distributor != "multiprocessing":
+        raise UsageError(
+            f"--rank and --distributor {options.run.distributor} exclude each other: the "
+            "distributor uses all machines of its cluster already"
+        )
+    if options.output.incremental_mode == "overwrite":
+        raise UsageError(
+            "--rank and --incremental_mode overwrite exclude each other: "
+            "remove the folder before the ranks start"
+        )
+    if options.output.sizes_json:
+        raise UsageError(
+            "--rank and --sizes_json exclude each other: when all ranks are done, run "
+            f"img2ds status --output_folder {options.output.output_folder} --sizes_json"
+        )
+    return rank
 
 
 def _download(
@@ -164,6 +218,7 @@ def _download(
         options.output.number_sample_per_shard,
         build.first_shard,
         build.committed,
+        build.folder.rank,
         # Nothing is known of standard input before it is read.
         partial(img2dataset_compat.compare, options, build.folder) if source.is_stdin else None,
     )
@@ -171,7 +226,7 @@ def _download(
     retried = _retried_rows(options, build)
 
     def expect() -> tuple[int | None, int | None]:
-        count = plan.shard_count
+        count = plan.own_shards
         return plan.expected_rows(), None if count is None else count - report.shards_before
 
     token = make_run_token()
@@ -224,26 +279,6 @@ def _check_apart(source: Input, folder: OutputFolder) -> None:
                 f"{file.path} is in the output folder, whose files are replaced: "
                 "choose another --output_folder"
             )
-
-
-def _description(source: Input, options: Options, committed: int) -> str:
-    """Describe what a run would do, for --dry_run."""
-    processes = options.run.processes_count or (
-        usable_cores()
-        if options.run.distributor == "multiprocessing"
-        else f"the cores of the {options.run.distributor} cluster"
-    )
-    rows = source.row_count
-    count = source.shard_count(options.output.number_sample_per_shard)
-    return (
-        counted(len(source.files), f"{source.input_format} file")
-        + (f" of {source.size:,} bytes" if source.size else "")
-        + (f", {counted(rows, 'row')}, " if rows is not None else "")
-        + (counted(count, "shard") if count is not None else "")
-        + (f", {committed} of them committed" if committed else "")
-        + f"; {processes} x {options.network.thread_count} requests in flight; "
-        f"{options.output.output_format} into {options.output.output_folder}; nothing was done"
-    )
 
 
 def describe(report: Report) -> str:

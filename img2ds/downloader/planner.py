@@ -15,9 +15,19 @@ import pyarrow as pa
 
 from img2ds.config.options import InputOptions
 from img2ds.core.failure import UsageError
+from img2ds.core.rank import ALONE, Rank
 from img2ds.core.sample import RowRange, ShardTask
 from img2ds.engine.fingerprint import FileFingerprint, fingerprint
-from img2ds.source import Source, file_extensions, guess_format, open_source
+from img2ds.source import (
+    IteratorSource,
+    MemoryFile,
+    Source,
+    TableSource,
+    as_table,
+    file_extensions,
+    guess_format,
+    open_source,
+)
 from img2ds.storage import InputFile, find_inputs, stdin_is_empty
 
 #: Files whose footers or headers are read at once: it is waiting, not work, where they are remote.
@@ -28,7 +38,7 @@ PARALLEL_FILES = 16
 class Input:
     """The files of an input, looked at and found readable, in order."""
 
-    files: list[InputFile]
+    files: Sequence[InputFile | MemoryFile]
     sources: list[Source]
     input_format: str
     max_rows: int | None
@@ -46,7 +56,7 @@ class Input:
     @property
     def is_stdin(self) -> bool:
         """Whether it is standard input, which is read once and not looked at before."""
-        return self.files[0].path == "-"
+        return bool(self.files) and self.files[0].path == "-"
 
     @property
     def size(self) -> int | None:
@@ -116,12 +126,29 @@ class Input:
 
     def shard_count(self, rows: int) -> int | None:
         """Return how many shards of `rows` rows there are; None where only reading can tell."""
-        if self.row_count is None:
-            return None
-        return sum(1 for _ in self.shards(rows))
+        known = self.known_count(rows)
+        return None if known is None else known[1]
+
+    def known_count(self, rows: int) -> tuple[int, int] | None:
+        """Return its rows, and its shards of `rows` rows; None where only reading can tell."""
+        return None if self.row_count is None else self.count(rows)
+
+    def count(self, rows: int) -> tuple[int, int]:
+        """Return its rows, and its shards of `rows` rows. Reads the lists that do not tell.
+
+        Raises:
+            UsageError: a list cannot be read to its end.
+        """
+        count = shards = 0
+        try:
+            for task in self.shards(rows):
+                count, shards = count + task.count, shards + 1
+        except OSError as error:
+            raise UsageError(f"cannot read the input: {error}") from None
+        return count, shards
 
 
-def _digest(file: InputFile) -> str | None:
+def _digest(file: InputFile | MemoryFile) -> str | None:
     return None if file.path == "-" else file.digest()
 
 
@@ -148,6 +175,21 @@ def open_input(options: InputOptions, files: Sequence[InputFile] = ()) -> Input:
     return Input(files, sources, kind, options.max_rows)
 
 
+def open_memory(values: Any, options: InputOptions) -> Input:
+    """Return an input of rows in memory; `source.memory.as_table` says which these can be.
+
+    Raises:
+        UsageError: it is nothing of these, lacks a column, or has no rows.
+    """
+    table = as_table(values, options.columns)
+    return Input([MemoryFile(table)], [TableSource(table)], "table", options.max_rows)
+
+
+def open_iterator(rows: Iterator[Any], options: InputOptions) -> Input:
+    """Return an input of URLs or mappings that are drawn as they are needed, once."""
+    return Input([], [IteratorSource(rows, options.columns)], "table", options.max_rows)
+
+
 class Plan:
     """The shards of an input that are still to be made.
 
@@ -157,6 +199,7 @@ class Plan:
     Args:
         first_shard: the number of the input's first shard.
         committed: the shards to leave out.
+        rank: whose shards they are; those of other ranks are left out.
         compare: called with the first and the last task that is left out, where rows show only
             now what they are; raises UsageError when these are others.
     """
@@ -167,6 +210,7 @@ class Plan:
         rows_per_shard: int,
         first_shard: int,
         committed: Collection[int],
+        rank: Rank = ALONE,
         compare: Callable[[ShardTask], None] | None = None,
     ) -> None:
         self._compare = compare
@@ -176,12 +220,24 @@ class Plan:
         self._rows_per_shard = rows_per_shard
         self._first_shard = first_shard
         self._committed = committed
+        self._rank = rank
         self._rows_seen = 0
         self._rows_given = 0
         self._rows_left: int | None = None
         if source.row_count is not None:
             shards = source.shards(rows_per_shard, first_shard)
-            self._rows_left = sum(t.count for t in shards if t.shard_id not in committed)
+            self._rows_left = sum(t.count for t in shards if self._is_due(t.shard_id))
+
+    @property
+    def own_shards(self) -> int | None:
+        """The shards of the input that are this rank's; None while that is not known."""
+        if self.shard_count is None:
+            return None
+        numbers = range(self._first_shard, self._first_shard + self.shard_count)
+        return self._rank.share(numbers)
+
+    def _is_due(self, shard: int) -> bool:
+        return self._rank.owns(shard) and shard not in self._committed
 
     def expected_rows(self) -> int | None:
         """Return the rows to download; an estimate while a stream is read, None before that."""
@@ -191,16 +247,18 @@ class Plan:
         if not size or not read:
             return None
         if self._source.max_rows is not None:
-            return self._source.max_rows - self._rows_seen + self._rows_given
-        return self._rows_given + round(max(size - read, 0) * self._rows_seen / read)
+            left = self._source.max_rows - self._rows_seen
+        else:
+            left = round(max(size - read, 0) * self._rows_seen / read)
+        return self._rows_given + left // self._rank.world_size
 
     def tasks(self) -> Iterator[ShardTask]:
-        """Yield the shards that are not committed, in order."""
+        """Yield the shards of this rank that are not committed, in order."""
         number = self._first_shard
         for task in self._source.shards(self._rows_per_shard, self._first_shard):
             number = task.shard_id + 1
             self._rows_seen += task.count
-            if task.shard_id not in self._committed:
+            if self._is_due(task.shard_id):
                 self._rows_given += task.count
                 yield task
             elif self._compare is not None and task.shard_id in self._compared:

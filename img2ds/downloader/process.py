@@ -64,12 +64,24 @@ def limit_malloc() -> None:
             mallopt(name, value)
 
 
+def release_memory() -> None:
+    """Give freed memory of glibc's heap back to the system; elsewhere do nothing."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def raise_descriptor_limit() -> int:
     """Raise this process' soft limit of open files to its hard one. Returns the limit now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return 2**31 if hard == resource.RLIM_INFINITY else hard
+
+
+def descriptors_needed(slots: int) -> int:
+    """Return how many open files a worker process with so many slots may have."""
+    return 2 * slots + max_overflow(slots) + SPARE_DESCRIPTORS
 
 
 def check_descriptors(options: Options) -> None:
@@ -80,7 +92,7 @@ def check_descriptors(options: Options) -> None:
     """
     slots = options.network.thread_count
     available = raise_descriptor_limit()
-    needed = 2 * slots + max_overflow(slots) + SPARE_DESCRIPTORS
+    needed = descriptors_needed(slots)
     if needed > available:
         fitting = max(1, (available - SPARE_DESCRIPTORS) * 2 // 5)
         raise UsageError(

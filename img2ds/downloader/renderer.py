@@ -24,6 +24,8 @@ import trio
 from img2ds.config.options import ImageOptions
 from img2ds.core.failure import Failure, Reason
 from img2ds.core.sample import Body, Encoded
+from img2ds.downloader.process import release_memory
+from img2ds.downloader.stand_in import Lent
 from img2ds.image.boxes import Boxes
 from img2ds.image.isolated import TIME_IS_UP, IsolatedTransformer
 from img2ds.image.transform import InspectedImage, Transformer
@@ -33,6 +35,9 @@ from img2ds.image.transform import InspectedImage, Transformer
 MAX_WAITING_FOR_THREAD = 2
 #: Bytes of an image that is rendered in the loop whatever the thread has.
 SMALL = 16_000_000
+#: Bytes of an image before and after which the heap is given back: bodies that have been processed
+#: leave holes in it, and libraries 100 MB and more.
+_LARGE = 64_000_000
 #: Seconds of CPU that the process may take between two beats besides an image's.
 _BESIDES = 5.0
 #: Reasons of images that ended the process that decoded them.
@@ -41,6 +46,9 @@ KILLED = {Reason.DECODER_CRASH.value, Reason.DECODE_TIMEOUT.value}
 
 class Renderer:
     """Renders images. Time limits are of CPU, which does not pass while the process is suspended.
+
+    Attributes:
+        lent: what the loop lends to its stand-in while it renders.
 
     Args:
         isolated: whether a child process renders.
@@ -54,6 +62,8 @@ class Renderer:
         self._limiter = trio.CapacityLimiter(1)
         self._sent: list[int] = []  # bytes of the images in the thread, and waiting for it
         self._thread: tuple[int, float] | None = None  # its CPU clock, and when it began
+        self._watched = True
+        self.lent = Lent()
 
     def inspect(self, body: Body, boxes: Boxes) -> InspectedImage | Failure:
         """See `Transformer.inspect`."""
@@ -68,10 +78,14 @@ class Renderer:
         ):
             self._sent.append(image.memory)
             try:
-                return await trio.to_thread.run_sync(self._in_thread, image, limiter=self._limiter)
+                # A run that stops does not wait for a decoder.
+                return await trio.to_thread.run_sync(
+                    self._in_thread, image, limiter=self._limiter, abandon_on_cancel=True
+                )
             finally:
                 self._sent.remove(image.memory)
-        return self._transformer.render(image)
+        with self.lent:
+            return self._transformer.render(image)
 
     def _fits(self, memory: int) -> bool:
         """Return whether an image may be rendered now, beside any that the thread may have."""
@@ -81,13 +95,20 @@ class Renderer:
         if hasattr(time, "pthread_getcpuclockid"):  # not on macOS
             clock = time.pthread_getcpuclockid(threading.get_ident())
             self._thread = clock, time.clock_gettime(clock)
+        large = image.memory > _LARGE
+        if large:
+            release_memory()
         try:
             return self._transformer.render(image)
         finally:
             self._thread = None
+            if large:
+                release_memory()
 
     def beat(self) -> None:
         """Note that the event loop runs. Call it every second or so."""
+        if not self._watched:
+            return
         # The system ends the process if the loop itself does not come back.
         signal.setitimer(signal.ITIMER_PROF, self._limit + _BESIDES)
         if self._thread is not None:
@@ -95,7 +116,12 @@ class Renderer:
             if time.clock_gettime(clock) - began > self._limit:
                 os.kill(os.getpid(), TIME_IS_UP)
 
+    def stop_watching(self) -> None:
+        """Let images take any time: the run stops, and waits for none. From any thread."""
+        self._watched = False
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
     def close(self) -> None:
         """End the child, and stop watching."""
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        self.stop_watching()
         self._transformer.close()

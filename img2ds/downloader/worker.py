@@ -28,12 +28,14 @@ from img2ds.congestion.path import NetworkPath
 from img2ds.congestion.silence_table import SilenceTable
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
+from img2ds.downloader.open_shards import OpenShards
 from img2ds.downloader.pipeline import Pipeline
 from img2ds.downloader.process import prepare_process
 from img2ds.downloader.renderer import Renderer
 from img2ds.downloader.shard import Shard
 from img2ds.downloader.shard_opener import ShardOpener
-from img2ds.engine.distributors.contract import is_stopping
+from img2ds.downloader.stand_in import StandIn
+from img2ds.engine.distributors.contract import TaskStream, is_stopping
 from img2ds.net.fetcher import open_fetcher, open_resolver
 from img2ds.net.probe import probe, send_canary
 from img2ds.net.request import accepting
@@ -88,13 +90,25 @@ class ShardWorker:
 
     def __call__(self, tasks: Iterator[ShardTask], emit: Callable[[Any], None]) -> None:
         self.folder.clean_dead_workers()
-        prepare_process()
         opener = self.opener(self.options, self.folder)
-        machine = Machine(self.token)
-        try:
-            trio.run(_Run(self.options, opener, tasks, emit, self.makes, machine).main)
-        finally:
-            machine.close()
+        run_worker(self.options, opener, tasks, emit, self.makes, self.token)
+
+
+def run_worker(
+    options: Options,
+    opener: Opener,
+    tasks: Iterator[Any],
+    emit: Callable[[Any], None],
+    makes: Pass,
+    token: str | None,
+) -> None:
+    """Make the shards of `tasks` in this process. Blocks until they are done."""
+    prepare_process()
+    machine = Machine(token)
+    try:
+        trio.run(_Run(options, opener, tasks, emit, makes, machine).main)
+    finally:
+        machine.close()
 
 
 def _most_open(options: Options, makes: Pass) -> int:
@@ -120,7 +134,8 @@ class _Run:
         machine: Machine,
     ) -> None:
         self._machine = machine
-        self._shards: dict[int, Shard] = {}
+        self._open_shards = OpenShards(emit)
+        self._shards = self._open_shards.shards
         self._options = options
         self._opener = opener
         self._tasks = tasks
@@ -143,6 +158,7 @@ class _Run:
         silences = SilenceTable(self._machine.token)
         self._machine.when_dead.append(table.clear_worker)
         renderer = Renderer(self._options.image, isolated=self._makes is Pass.ISOLATED)
+        stand_in = self._start_stand_in(renderer)
         try:
             async with trio.open_nursery() as progress:
                 progress.start_soon(controller.run)
@@ -170,11 +186,28 @@ class _Run:
             if self._shards:
                 self._give_up(controller)
         finally:
+            stand_in.close()
             renderer.close()
             resolver.close()
             names.close()
             silences.close()
             await fetcher.aclose()
+
+    def _start_stand_in(self, renderer: Renderer) -> StandIn:
+        tasks, shards = self._tasks, self._open_shards
+
+        def stopping() -> bool:
+            if shards.can_be_saved:
+                renderer.stop_watching()
+            return shards.can_be_saved
+
+        leave = getattr(tasks, "leave", None) or (lambda: None)
+        grace = self._options.run.grace_seconds
+        save = partial(shards.save_all, tasks)
+        stand_in = StandIn(renderer.lent, grace, stopping, save, leave)
+        if isinstance(tasks, TaskStream) and tasks.leave is not None:
+            stand_in.watch(tasks.stop_event)
+        return stand_in
 
     def _give_up(self, controller: Controller) -> None:
         """Report the open shards as failed: the outage lasts too long."""
@@ -192,6 +225,7 @@ class _Run:
         self, pipeline: Pipeline, controller: Controller, nursery: trio.Nursery
     ) -> None:
         """Keep the scheduler supplied, one shard ahead."""
+        shards = self._open_shards
         while True:
             await pipeline.scheduler.wait_below(max(self._options.network.thread_count // 4, 1))
             while not self._stopping:
@@ -200,28 +234,28 @@ class _Run:
                     break
                 if self._makes is Pass.FIRST:
                     self._save_late(pipeline, nursery)
-            task = await trio.to_thread.run_sync(next, self._tasks, None, abandon_on_cancel=True)
+            task = await trio.to_thread.run_sync(shards.pull, self._tasks, abandon_on_cancel=True)
             if task is None:
                 break
             if self._stopping:
-                self._emit(ShardReport(task.shard_id, Tally(), 0.0, later=task))
+                shards.put_off(task)
                 continue
             try:
                 shard = await trio.to_thread.run_sync(self._opener, task)
                 if isinstance(shard, ShardReport):
                     self._open.release()
-                    self._emit(shard)
+                    shards.report(shard)
                     continue
             except (OSError, pa.ArrowException, UsageError) as error:
                 self._open.release()
                 message = f"cannot start the shard: {error}"
-                self._emit(ShardReport(task.shard_id, Tally(), 0.0, message))
+                shards.report(ShardReport(task.shard_id, Tally(), 0.0, message))
                 continue
             if pipeline.scheduler.stopped:
                 shard.abandon()
-                self._emit(ShardReport(task.shard_id, Tally(), 0.0, later=task))
+                shards.put_off(task)
                 continue
-            self._shards[shard.id] = shard
+            shards.add(shard)
             if shard.tally.count and self._makes is not Pass.LAST:
                 pipeline.add_progress(shard.tally)
             if shard.left:
@@ -236,7 +270,7 @@ class _Run:
 
     def _stop(self, pipeline: Pipeline) -> None:
         """Start no further row, and give those in flight a grace time."""
-        if not all(shard.can_save_partial for shard in self._shards.values()):
+        if not self._open_shards.can_be_saved:
             return  # they are made to their end
         self._rows.deadline = trio.current_time() + self._options.run.grace_seconds
         pipeline.scheduler.stop()
@@ -249,17 +283,17 @@ class _Run:
                 nursery.start_soon(self._save_partial, shard)
 
     async def _save_partial(self, shard: Shard) -> None:
-        report = await trio.to_thread.run_sync(shard.save_partial, limiter=self._commits)
-        del self._shards[shard.id]
-        self._open.release()
-        self._emit(report)
+        await self._end(shard, shard.save_partial)
 
     async def _commit(self, shard: Shard, controller: Controller) -> None:
         shard.tally.network = controller.figures
-        report = await trio.to_thread.run_sync(shard.commit, limiter=self._commits)
-        del self._shards[shard.id]
+        await self._end(shard, shard.commit)
+
+    async def _end(self, shard: Shard, save: Callable[[], ShardReport[Any]]) -> None:
+        end = self._open_shards.end
+        await trio.to_thread.run_sync(end, shard, save, limiter=self._commits)
+        self._open_shards.remove(shard)
         self._open.release()
-        self._emit(report)
 
     async def _beat(self, renderer: Renderer) -> None:
         while True:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from img2ds.core.failure import UsageError
+from img2ds.core.rank import ALONE, Rank
 from img2ds.engine.distributors.contract import Task, Worker
 from img2ds.engine.distributors.factory import open_distributor
 from img2ds.engine.manifest import Manifest, Segment, SegmentSpec, open_manifest
@@ -25,7 +26,7 @@ from img2ds.engine.run_report import RunReport
 from img2ds.engine.runner import RunContext, Runner, Work
 from img2ds.engine.shard_output import DIGITS, cannot_write
 from img2ds.engine.stop import StopNow, StopSwitch
-from img2ds.report.console import Console
+from img2ds.report.console import Console, Verbosity
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.units import counted
 from img2ds.storage import FolderLock, OutputFolder
@@ -49,7 +50,8 @@ class BuildSpec:
         retries: further attempts at a lost shard.
         max_runtime: seconds after which no more shards are started, None for no limit.
         gpus: workers use a GPU each where there are any.
-        quiet: only shards that fail get a line.
+        verbosity: what the console shows.
+        rank: the run among those that share the folder.
     """
 
     output_folder: str
@@ -65,7 +67,8 @@ class BuildSpec:
     gpus: bool = False
     retries: int = 1
     max_runtime: float | None = None
-    quiet: bool = False
+    verbosity: Verbosity = Verbosity()
+    rank: Rank = ALONE
 
 
 @dataclass(slots=True)
@@ -174,9 +177,11 @@ def open_build(spec: BuildSpec, report: ReportT) -> Iterator[Build[ReportT]]:
     distributor = open_distributor(
         spec.distributor, spec.processes_count, spec.subjob_size, gpus=spec.gpus
     )
-    folder = OutputFolder.open(spec.output_folder, spec.tmp_dir, distributor.spans_machines)
+    folder = OutputFolder.open(
+        spec.output_folder, spec.tmp_dir, distributor.spans_machines, spec.rank
+    )
     report.output_folder = folder.path
-    console = Console(sys.stderr, report.labels, spec.quiet)
+    console = Console(sys.stderr, report.labels, spec.verbosity)
     with ExitStack() as stack:
         locks = _lock_folders(stack, spec, folder)
         manifest = None
@@ -210,9 +215,9 @@ def open_build(spec: BuildSpec, report: ReportT) -> Iterator[Build[ReportT]]:
 def _note_damaged(manifest: Manifest, report: RunReport, console: Console) -> None:
     noun, damaged = report.labels.shard, sorted(manifest.damaged.items())
     for number, why in damaged[:_LISTED]:
-        console.note(f"{noun} {number} is rebuilt: {why}")
+        console.warn(f"{noun} {number} is rebuilt: {why}")
     if len(damaged) > _LISTED:
-        console.note(f"{counted(len(damaged) - _LISTED, f'more {noun}')} are rebuilt")
+        console.warn(f"{counted(len(damaged) - _LISTED, f'more {noun}')} are rebuilt")
 
 
 def read_manifest(folder: OutputFolder, segment: SegmentSpec) -> Manifest:

@@ -122,6 +122,8 @@ class Manifest:
 
     def _keeps_partial(self, shard: int) -> bool:
         """Return whether a partial shard is of an input and options that it can go on with."""
+        if not self.folder.rank.owns(shard):
+            return True
         if shard in self.committed:
             return False
         return any(
@@ -136,8 +138,8 @@ class Manifest:
         return self.segments[self.current]
 
     def committed_here(self) -> set[int]:
-        """Return the committed shards of the current segment."""
-        return _committed_of(self.segment, self.committed)
+        """Return the committed shards of the current segment that are this rank's."""
+        return set(filter(self.folder.rank.owns, _committed_of(self.segment, self.committed)))
 
     def set_shard_count(self, count: int) -> None:
         """Record how many shards the input of the current segment has. Raises OSError."""
@@ -283,14 +285,17 @@ def _check_foreign(folder: OutputFolder, committed: set[int], wanted: SegmentSpe
 def _shard_files(folder: OutputFolder, names: list[str], wanted: SegmentSpec) -> list[str]:
     """Return those of `names` that img2ds may have written as files, or folders, of shards.
 
-    Raises:
+    Those of other ranks are left out. Raises:
         UsageError: a shard would take the place of a folder that img2ds did not write.
         OSError: a folder cannot be read.
     """
     found: list[str] = []
     for name in names:
+        number = shard_of_file(name)
+        if number is not None and not folder.rank.owns(number):
+            continue
         if not is_number(name):
-            if shard_of_file(name) is not None:
+            if number is not None:
                 found.append(name)
             continue
         inside = folder.inside(name)

@@ -7,6 +7,8 @@ goes to the other one of two places, so that nothing is lost if that fails.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -47,17 +49,26 @@ def remove_partial(folder: OutputFolder, name: str, places: tuple[str, ...] = PL
 def remove_partials(folder: OutputFolder, keep: Callable[[int], bool]) -> None:
     """Remove the partial shards but those to `keep`, and the folder if none is left.
 
-    Raises OSError.
+    Those of other ranks are left alone. Raises OSError.
     """
     names = {place: partial_folder(folder, place).names() for place in PLACES}
     kept = {place: set(filter(keep, committed_shards(names[place]))) for place in PLACES}
-    if not any(kept.values()):
+    if not any(kept.values()) and folder.rank.alone:
         folder.remove([PARTIAL] if folder.local or any(names.values()) else [])
         return
     for place in PLACES:
-        gone = [name for name in names[place] if _shard_of(name) not in kept[place]]
+        gone = [
+            name
+            for name in names[place]
+            if (shard := _shard_of(name)) not in kept[place]
+            and (folder.rank.alone or (shard is not None and folder.rank.owns(shard)))
+        ]
         gone.sort(key=lambda name: not name.endswith(STATS_SUFFIX))
         partial_folder(folder, place).remove(gone)
+    if folder.local:
+        for name in (*(f"{PARTIAL}/{place}" for place in PLACES), PARTIAL):
+            with contextlib.suppress(OSError):  # there is something in it
+                os.rmdir(os.path.join(folder.path, name))
 
 
 def _shard_of(name: str) -> int | None:

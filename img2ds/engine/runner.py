@@ -113,6 +113,8 @@ class Runner:
             report.failed.setdefault(number, "it was in flight when the run ended")
         report.stopped = stop.reason
         report.interrupted = stop.interrupted
+        if not report.failed and report.stopped is None:
+            console.complete()
 
     def _passes(self, worker: Worker, tasks: Iterator[Any], retries: int) -> None:
         """Run `tasks`, and those that were lost up to `retries` times more."""
@@ -122,14 +124,14 @@ class Runner:
             if not retries:
                 raise
             # Whatever kills them, isolated workers can live with most of it.
-            self._console.note(f"{error}: going on with one {self._noun} at a time for each")
+            self._console.warn(f"{error}: going on with one {self._noun} at a time for each")
             self._pass(self._work.isolated, self._left(tasks))
         for _ in range(retries):
             if not self._broken or self._stop.reason is not None:
                 break
             again = [task for task, _ in self._broken.values()]
             self._broken.clear()
-            self._console.note(f"retrying {counted(len(again), self._noun)}")
+            self._console.warn(f"retrying {counted(len(again), self._noun)}")
             self._pass(self._work.isolated, iter(again))
 
     def _left(self, tasks: Iterator[Any]) -> Iterator[Any]:
@@ -149,7 +151,7 @@ class Runner:
             for message in reports:
                 if isinstance(message, TaskLost):
                     self._break(message.shard_id, message.why)
-                    self._console.note(f"{self._name(message.shard_id)} was lost: {message.why}")
+                    self._console.warn(f"{self._name(message.shard_id)} was lost: {message.why}")
                 elif isinstance(message, ShardReport):
                     self._end(message)
                 elif isinstance(message, CpuTime):
@@ -230,7 +232,7 @@ class Runner:
                 self._report.labels.stop
                 or f"finishing the {self._noun}s in flight, starting no more"
             )
-            self._console.note(f"stopping: {how}; press Ctrl-C again to stop at once")
+            self._console.warn(f"stopping: {how}; press Ctrl-C again to stop at once")
 
     def _check_locks(self) -> None:
         now = time.monotonic()

@@ -7,7 +7,8 @@ import simplejpeg
 from PIL import Image
 
 from img2ds.image.by_pillow import decode_by_pillow
-from img2ds.image.decode_error import CUT_SHORT, DecodeError
+from img2ds.image.canvas import LARGE, shrink
+from img2ds.image.decode_error import BROKEN, CUT_SHORT, DecodeError
 from img2ds.image.header import Header
 from img2ds.image.headers.jpeg import has_end
 from img2ds.image.icc import cmyk_to_srgb
@@ -30,8 +31,12 @@ def decode_by_libjpeg(
     Raises:
         DecodeError: the body is broken or cut short.
     """
+    if header.lossless:  # without a DCT that is scaled
+        if scale > 1:
+            return shrink(decode_by_libjpeg(body, header, 1, None), scale)
+        buffer = None
     width, height = -(-header.width // scale), -(-header.height // scale)
-    if header.channels in _COLOURS and header.depth == 8 and not header.lossless:
+    if header.channels in _COLOURS and header.depth == 8:
         if buffer is not None and header.channels * width * height > len(buffer):
             buffer = None
         size = (0, 0) if scale == 1 else (width, height)  # zeros ask simplejpeg for all pixels
@@ -43,10 +48,10 @@ def decode_by_libjpeg(
             if header.channels == 4:
                 return _without_black(pixels, header)
             return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    if header.lossless and header.width * header.height > LARGE:
+        raise DecodeError(BROKEN)  # more memory than is charged
     if not has_end(body):  # Pillow does not tell
         raise DecodeError(CUT_SHORT, truncated=True)
-    if header.lossless:
-        scale = 1
     return decode_by_pillow(body, header, header.width * header.height, scale)
 
 

@@ -77,7 +77,7 @@ def _reduce(image: Image.Image, header: Header, scale: int) -> int:
         width, height = (-(-side >> level) << level for side in (header.width, header.height))
         image._size = width, height
         return 1 << level
-    if scale > 1 and isinstance(image, JpegImageFile):
+    if scale > 1 and isinstance(image, JpegImageFile) and not header.lossless:
         image.draft(None, (header.width // scale, header.height // scale))
         return scale
     return 1

@@ -25,7 +25,7 @@ def scale_of(header: Header, min_size: tuple[int, int]) -> int:
     Args:
         min_size: the least width and height wanted; (0, 0) asks for the full size.
     """
-    if header.format == "jpeg":
+    if header.format == "jpeg" and not header.lossless:
         return reduction(header, min_size)
     if min_size != (0, 0) and header.width * header.height > LARGE:
         sides = (header.width, header.height)

@@ -26,6 +26,11 @@ _DAV1D = 0.6
 _AVIF_PILLOW = 9
 #: OpenJPEG, a sample; and Pillow, of a tile. And bytes of a code-block.
 _SAMPLE_J2K, _BLOCK_J2K = 5.5, 250
+#: Groups of Huffman codes that a lossless WebP may have, pixels that share one, and bytes of data
+#: that it has at least (RFC 9649, 6.2.2); and bytes that libwebp takes for it. Encoders have few.
+_MOST_GROUPS, _BLOCK_WEBP, _CODES, _GROUP = 65_536, 16, 2.5, 7_000
+#: OpenCV's indices of a BMP in runs, twice.
+_RUNS = 2
 #: libjpeg's coefficients, a sample.
 _COEFFICIENT = 2
 #: Bytes that any decoder may need besides for strips, tables and buffers of files: a pixel, and at
@@ -81,7 +86,14 @@ def decode_cost(header: Header, length: int, min_size: tuple[int, int]) -> Cost:
 
 def libjpeg_memory(header: Header, length: int, scale: int) -> int:
     """Return what libjpeg takes: all coefficients of an image of several scans."""
-    result = max(header.channels, _RESULT) * header.width * header.height // scale**2
+    pixels = header.width * header.height
+    each = max(header.channels, _RESULT)
+    if header.lossless:  # decoded whole; small ones by Pillow, if they are rare
+        shrunk = _RESULT * pixels // scale**2 if scale > 1 else 0
+        if pixels > LARGE:
+            return each * pixels + shrunk + 2 * length
+        return (each + _PILLOW) * pixels + shrunk + 5 * length
+    result = each * pixels // scale**2
     stored = _COEFFICIENT * sum(header.planes) if header.passes else 0
     return stored + 5 * length + result
 
@@ -123,7 +135,9 @@ def _webp(image: _Image) -> tuple[float, float]:
     copy = image.length if header.frame else 0
     if frame.width * frame.height <= LARGE or not libwebp.is_there():
         general = (_OPENCV + 1) * pixels + 4 * image.length
-        return general, general + image.result
+        codes = _MOST_GROUPS * _GROUP if header.lossless else 0
+        groups = min(codes, _GROUP * pixels // _BLOCK_WEBP, _GROUP * image.length // _CODES)
+        return general, general + image.result + groups
     result = image.result * (2 * _RESULT + 1 if header.transparent else _RESULT) // _RESULT
     whole = int(sum(webp_bands.held(header)) * frame.width * frame.height) + result + copy
     if image.scale > 1:
@@ -146,6 +160,9 @@ def _avif(image: _Image) -> tuple[float, float]:
 
 
 def _bmp(image: _Image) -> tuple[float, float]:
+    if image.header.runs:
+        besides = image.length + image.result
+        return _RUNS * image.pixels + besides, _PILLOW * image.pixels + besides
     large = image.pixels > LARGE and not image.header.piece
     held = 0 if large else _PILLOW * image.pixels + image.length
     return held + image.result, held + image.result

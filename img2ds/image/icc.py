@@ -16,13 +16,15 @@ from img2ds.image.orient import Pixels
 #: Converts uint8 pixels, grey [height, width] or RGB [height, width, 3], to sRGB.
 Conversion = Callable[[Pixels], Pixels]
 
+#: Profiles that are kept, of up to 2 MB each.
+_KEPT = 16
 #: Levels of 255. A profile that changes no colour of a probe by more is taken for sRGB.
 _SAME = 2
 #: The colour space of a profile (ICC.1:2022, 7.2.6), as Pillow names it.
 _MODES = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_KEPT)
 def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
     """Return the transform to sRGB from the profile's space; None if it is broken or unknown."""
     mode = _MODES.get(profile[16:20])
@@ -46,7 +48,7 @@ def _apply(pixels: Pixels, transform: ImageCms.ImageCmsTransform) -> Pixels:
     return np.asarray(image)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_KEPT)
 def conversion(profile: bytes, channels: int) -> Conversion | None:
     """Return the conversion of images with this profile; None if they need none.
 

@@ -88,14 +88,17 @@ def _in_order(
 
 def _interlaced(data: Inflater, kind: _Kind, shape: tuple[int, int, int]) -> Pixels | None:
     pixels = np.empty(shape, np.uint8)
+    # All samples of a pixel at once: NumPy takes a third of the time.
+    whole = pixels.view(f"V{shape[2]}")[:, :, 0]
     for left, top, across, down in ADAM7:
-        part = pixels[top::down, left::across]
+        part = whole[top::down, left::across]
         if not part.size:
             continue
         for rows, strip in _rows(data, part.shape[0], part.shape[1], kind.size, 1):
             if strip is None:
                 return None
-            part[rows] = kind.finished(strip).reshape(*strip.shape[:2], shape[2])
+            finished = np.ascontiguousarray(kind.finished(strip))
+            part[rows] = finished.reshape(-1).view(whole.dtype).reshape(strip.shape[:2])
     return pixels
 
 

@@ -23,6 +23,7 @@ from img2ds.core.naming import (
     shard_name,
     shard_of_file,
 )
+from img2ds.core.rank import Rank
 from img2ds.core.state import STAGING, is_state, name_before
 from img2ds.engine.manifest import Segment, read_segments
 from img2ds.engine.marker import CommitMarker, DamagedMarkerError, read_image_marker
@@ -160,7 +161,11 @@ class Dataset:
         if not self.folder.local:
             return []
         found = set()
-        for run in (*self.folder.names(STAGING), *self.folder.names(name_before(STAGING))):
+        runs = [*self.folder.names(STAGING), *self.folder.names(name_before(STAGING))]
+        for place in list(runs):  # a rank has a folder for its runs
+            if Rank.of_name(place.rpartition("/")[2]) is not None:
+                runs += self.folder.names(place)
+        for run in runs:
             for name in self.folder.names(run):
                 if match := _STAGED_FILE.fullmatch(name):
                     found.add(int(match[1]))

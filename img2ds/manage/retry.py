@@ -17,6 +17,7 @@ from img2ds.core.failure import Retryability, UsageError, retryability
 from img2ds.core.naming import OUTPUT_FORMATS
 from img2ds.core.state import retry_of_file
 from img2ds.downloader import job
+from img2ds.downloader.planner import open_input
 from img2ds.downloader.retried_rows import list_name
 from img2ds.engine.build import hold_folder
 from img2ds.engine.manifest import Segment
@@ -77,7 +78,7 @@ def run(options: RetryOptions) -> RetryReport:
     provenance = {"retry": {"list": found.name, "reasons": list(found.reasons)}}
     with as_usage_error(f"read the list of {own.output_folder}"):
         files = found.inputs(folder)
-    report = job.run(run_options, provenance, files)
+    report = job.run(run_options, provenance, open_input(run_options.input, files))
     report.shortfall = None  # the rows were tried once more, which is all that was asked
     return RetryReport(found.rows, report)
 

@@ -19,7 +19,7 @@ from img2ds.manage.layout import Layout, layout_of, open_stored
 from img2ds.manage.options import VerifyOptions
 from img2ds.manage.status_page import LISTED, numbers
 from img2ds.manage.verdict import Problem
-from img2ds.report.console import Labels
+from img2ds.report.console import Labels, Verbosity
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.report.units import counted, duration
@@ -211,7 +211,7 @@ def run(options: VerifyOptions) -> VerifyReport:
         force=options.force,
         digits=dataset.digits,
         processes_count=options.processes_count,
-        quiet=True,
+        verbosity=Verbosity(shards=False),
     )
     with open_build(spec, report.run) as build:
         report.dataset = dataset = Dataset.open(options.output_folder)

@@ -28,7 +28,7 @@ READ = 65_536
 #: Reads of one row in a row, of 256 kB at most each.
 READS_A_TURN = 32
 #: Bytes allocated at first for a body, whatever its Content-Length claims.
-FIRST_ALLOCATION = 1 << 20
+FIRST_ALLOCATION = 1 << 18
 #: Bytes of chunk sizes and trailers that may come besides a body, and the share of the body:
 #: a chunk of a byte costs as much as one of 64 kB.
 FREE_FRAMING, FRAMING_SHARE = 1 << 20, 2
@@ -177,7 +177,8 @@ class Exchange:
         rate = MinRateCheck(self._deadline)
         while filled < length:
             if filled == len(buffer):
-                buffer.extend(bytes(min(length - filled, len(buffer))))
+                more = max(FIRST_ALLOCATION, len(buffer) // 4)  # is not counted yet
+                buffer.extend(bytes(min(length - filled, more)))
             with memoryview(buffer) as view:
                 while filled < len(view):
                     count = await self._receive(view[filled : filled + 4 * READ])

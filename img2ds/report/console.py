@@ -1,24 +1,30 @@
-"""The progress of a run for people: one updated line in a terminal, a line per shard in a log."""
+"""The progress of a run for people.
+
+In a terminal, one line that is updated; in a notebook, a bar; in a log file, a line per shard and a
+heartbeat with the time.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import threading
 import time
 from dataclasses import dataclass
-from typing import Any, TextIO, cast
-
-from tqdm import tqdm
+from typing import Any, TextIO
 
 from img2ds.report.condition import Condition
 from img2ds.report.counters import Counts
+from img2ds.report.live_line import LiveLine, TerminalLine
+from img2ds.report.log import ForgivingStream, Log
+from img2ds.report.notebook_bar import in_notebook, notebook_line
+from img2ds.report.run_state import RunState
 from img2ds.report.shard_report import ShardReport
-from img2ds.report.units import counted, duration, share
+from img2ds.report.units import clock, counted, duration, share
 
 #: Failure reasons shown during a run.
 TOP_REASONS = 3
-# No bar is drawn: in 80 columns the reasons are worth more. tqdm puts a comma before the postfix.
-_LINE = "{percentage:.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"
-_LINE_WITHOUT_TOTAL = "{n_fmt} rows [{elapsed}]{postfix}"
+#: Seconds between two updates of the live line, and between two heartbeats in a log.
+UPDATE_INTERVAL, HEARTBEAT = 0.3, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,64 +46,61 @@ class Labels:
     stop: str | None = None
 
 
-class _ForgivingStream:
-    """A stream whose errors are ignored: a closed terminal or a full disk ends no run."""
+@dataclass(frozen=True, slots=True)
+class Verbosity:
+    """What a console shows.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    Attributes:
+        shards: whether each shard that is committed gets a line in a log.
+        quiet: only warnings and errors are shown.
+        logger: the name of the logger that lines go to.
+    """
 
-    def write(self, text: str) -> int:
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+    shards: bool = True
+    quiet: bool = False
+    logger: str = "img2ds"
 
 
 class Console:
-    """Writes the progress of a run to a stream, in the form that suits a terminal or a log file.
+    """Writes the progress of a run to a stream, in the form that suits it.
 
-    Call `expect` again whenever a better estimate is known. With `quiet` only shards that fail get
-    a line.
+    Call `expect` again whenever a better estimate is known.
+
+    Attributes:
+        state: how far the run is.
     """
 
-    def __init__(self, stream: TextIO, labels: Labels | None = None, quiet: bool = False) -> None:
-        self._quiet = quiet
-        # tqdm finds the terminal's size by the stream's attributes, which the wrapper passes on.
-        self._stream = cast(TextIO, _ForgivingStream(stream))
+    def __init__(
+        self, stream: TextIO, labels: Labels | None = None, verbosity: Verbosity | None = None
+    ) -> None:
+        verbosity = verbosity or Verbosity()
+        self.state = RunState()
+        self._stream = ForgivingStream(stream)
+        self._log = Log(self._stream, verbosity.logger, verbosity.quiet)
+        self._shards_shown = verbosity.shards
         self._labels = labels or Labels()
+        self._has_line = not verbosity.quiet and (stream.isatty() or in_notebook())
         self._terminal = stream.isatty()
-        self._bar: tqdm[None] | None = None
-        self._live = Counts()
-        self._condition = Condition()
-        self._committed = Counts()
-        self._started = time.monotonic()
-        self._rows: int | None = None
-        self._shards = 0
-        self._expected_shards: int | None = None
+        self._line: LiveLine | None = None
+        self._next_update = 0.0
+        self._ended = threading.Event()
+        self._heart: threading.Thread | None = None
 
-    def start(self) -> None:
+    def start(self, heartbeat: float = HEARTBEAT) -> None:
         """Start the clock: the first task is about to be given out."""
-        self._started = time.monotonic()
-        if self._terminal:
-            self._bar = tqdm(
-                file=self._stream,
-                bar_format=_LINE_WITHOUT_TOTAL,
-                dynamic_ncols=True,
-                mininterval=0.3,
+        self.state.start()
+        if self._has_line:
+            stream: Any = self._stream
+            self._line = TerminalLine(stream) if self._terminal else notebook_line(stream)
+        elif self._heart is None:
+            self._heart = threading.Thread(
+                target=self._beat, args=(heartbeat,), name="heartbeat", daemon=True
             )
+            self._heart.start()
 
     def expect(self, rows: int | None, shards: int | None) -> None:
         """Set how many rows and shards this run has to make; None if unknown."""
-        self._rows, self._expected_shards = rows, shards
-        if self._bar is not None and rows is not None and rows != self._bar.total:
-            self._bar.total = max(rows, self._bar.n)
-            self._bar.bar_format = _LINE
+        self.state.rows_expected, self.state.shards_expected = rows, shards
 
     def progress(self, tally: Counts, condition: Condition | None = None) -> None:
         """Add rows that ended in a worker.
@@ -105,71 +108,140 @@ class Console:
         Args:
             condition: what bounds the run; what stops it gets a line that stays.
         """
-        self._live.merge(tally)
-        if condition is not None and condition != self._condition:
+        state = self.state
+        state.progress(tally)
+        if condition is not None and condition != state.condition:
             if condition.waits:
-                self.note(condition.fact)
-            elif self._condition.waits:
-                self.note(f"over: {self._condition.text.partition(';')[0]}")
-            self._condition = condition
-        if self._bar is None:
-            return
-        seconds = max(time.monotonic() - self._started, 1e-3)
-        live = self._live
-        facts = [
-            f"{live.successes / seconds:.0f} {self._labels.rate}",
-            f"{100 * live.successes / max(live.count, 1):.0f}% {self._labels.good}",
-            f"{live.bytes_received / 1e6 / seconds:.1f} MB/s",
-            *filter(None, (self._condition.fact,)),
-            *(
-                f"{reason} {100 * times / max(live.count, 1):.0f}%"
-                for reason, times in live.reasons.most_common(TOP_REASONS)
-            ),
-        ]
-        self._bar.set_postfix_str(", ".join(facts), refresh=False)
-        self._bar.update(tally.count)
+                self.warn(condition.fact)
+            elif state.condition.waits:
+                self.warn(f"over: {state.condition.text.partition(';')[0]}")
+            state.condition = condition
+        now = time.monotonic()
+        if self._line is not None and now >= self._next_update:
+            self._next_update = now + UPDATE_INTERVAL
+            self._line.draw(self._facts(), state.share_done)
 
     def shard(self, name: str, report: ShardReport[Any]) -> None:
         """Report the end of a shard."""
+        noun = self._labels.shard
         if report.later is not None:
-            if not self._terminal and not self._quiet and report.tally.count:
+            if not self._has_line and self._shards_shown and report.tally.count:
                 done = counted(report.tally.count, "row")
-                self.note(f"{self._labels.shard} {name} saved as a partial shard: {done}")
+                self.note(f"{noun} {name} saved as a partial shard: {done}")
             return
         if report.error is not None:
-            self.note(f"{self._labels.shard} {name} failed: {report.error}")
-        else:
-            self._shards += 1
-            self._committed.merge(report.tally)
-        if self._terminal or self._quiet or report.error is not None:
+            self.state.failed_shards += 1
+            self.warn(f"{noun} {name} failed: {report.error}")
             return
-        tally = report.tally
-        done = counted(self._shards, self._labels.shard)
-        if self._expected_shards is not None:
-            done = f"{self._shards} of {counted(self._expected_shards, self._labels.shard)}"
-        good = share(tally.successes, tally.count)
-        facts = [f"{tally.successes} of {tally.count} {self._labels.rows} ({good})", *_top(tally)]
-        seconds = max(time.monotonic() - self._started, 1e-3)
-        rate = f"{self._committed.successes / seconds:.0f} {self._labels.rate}"
-        line = f"{self._labels.shard} {name}: {', '.join(facts)}; {done}, {rate}"
-        if self._rows:
-            left = seconds * (self._rows / max(self._committed.count, 1) - 1)
-            line += f", {duration(max(left, 0))} left"
-        print(line, file=self._stream, flush=True)
+        self.state.commit(report.tally)
+        if not self._has_line and self._shards_shown:
+            self.note(self._shard_line(name, report.tally))
 
-    def note(self, line: str) -> None:
-        """Print a line that stays."""
-        if self._bar is not None:
-            self._bar.clear()
-        print(line, file=self._stream, flush=True)
-        if self._bar is not None:
-            self._bar.refresh()
+    def note(self, line: str, dated: bool = False) -> None:
+        """Print a line that stays.
+
+        Args:
+            dated: whether it begins with the time in a log.
+        """
+        self._print(line, logging.INFO, dated)
+
+    def warn(self, line: str) -> None:
+        """Print a line that stays, and that is shown even by a quiet console."""
+        self._print(line, logging.WARNING)
+
+    def complete(self) -> None:
+        """All shards are committed: what was estimated is known now."""
+        state = self.state
+        if self._line is None or not state.live.count:
+            return
+        state.rows_expected = state.live.count
+        state.shards_expected = state.shards
+        self._line.draw(self._facts(), 1.0)
 
     def close(self) -> None:
-        """Leave the terminal's line as it is."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        """Leave the live line as it is, and end the heartbeat."""
+        self._ended.set()
+        if self._heart is not None:
+            self._heart.join()
+            self._heart = None
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def _print(self, line: str, level: int, dated: bool = False) -> None:
+        if self._line is not None:
+            self._line.hide()
+        self._log.write(line, level, dated and not self._has_line)
+        if self._line is not None and self.state.live.count:
+            self._line.draw(self._facts(), self.state.share_done)
+
+    def _beat(self, interval: float) -> None:
+        while not self._ended.wait(interval):
+            self._log.write(self._heartbeat_line(), dated=True)
+
+    def _facts(self) -> list[str]:
+        """Return what the live line says, the most important first."""
+        state, labels = self.state, self._labels
+        rows = max(state.live.count, 1)
+        facts = [_progress(state, labels)]
+        if state.shards_expected is not None:
+            facts.append(f"{state.shards:,}/{counted(state.shards_expected, labels.shard)}")
+        left = "" if state.seconds_left is None else f"<{clock(state.seconds_left)}"
+        return [
+            *facts,
+            f"{clock(state.seconds)}{left}",
+            f"{state.recent:,.0f} {labels.rate} (avg {state.average:,.0f})",
+            f"{100 * state.live.successes / rows:.0f}% {labels.good}",
+            f"{state.recent_bytes / 1e6:.1f} MB/s",
+            *filter(None, (state.condition.fact,)),
+            *(
+                f"{reason} {100 * times / rows:.0f}%"
+                for reason, times in state.live.reasons.most_common(TOP_REASONS)
+            ),
+        ]
+
+    def _heartbeat_line(self) -> str:
+        state, labels = self.state, self._labels
+        live = state.live
+        done = f"{live.count:,} rows"
+        if state.share_done is not None:
+            done = f"{100 * state.share_done:.1f} %: {live.count:,} of {state.rows_expected:,} rows"
+        facts = [
+            f"{done}, {self._shards_done()}",
+            f"{state.recent:,.0f} {labels.rate} (average {state.average:,.0f})",
+            f"{share(live.successes, live.count)} {labels.good}",
+            f"{state.recent_bytes / 1e6:.1f} MB/s",
+            *filter(None, (state.condition.fact,)),
+            *_top(live),
+        ]
+        if state.seconds_left is not None:
+            facts.append(f"{duration(state.seconds_left)} left")
+        return "; ".join([facts[0], ", ".join(facts[1:])])
+
+    def _shard_line(self, name: str, tally: Counts) -> str:
+        state, labels = self.state, self._labels
+        good = share(tally.successes, tally.count)
+        facts = [f"{tally.successes:,} of {tally.count:,} {labels.rows} ({good})", *_top(tally)]
+        rate = f"{state.committed.successes / state.seconds:,.0f} {labels.rate}"
+        line = f"{labels.shard} {name}: {', '.join(facts)}; {self._shards_done()}, {rate}"
+        if state.rows_expected:
+            left = state.seconds * (state.rows_expected / max(state.committed.count, 1) - 1)
+            line += f", {duration(max(left, 0))} left"
+        return line
+
+    def _shards_done(self) -> str:
+        state, noun = self.state, self._labels.shard
+        if state.shards_expected is None:
+            return counted(state.shards, noun)
+        return f"{state.shards:,} of {counted(state.shards_expected, noun)}"
+
+
+def _progress(state: RunState, labels: Labels) -> str:
+    if state.share_done is None or state.rows_expected is None:
+        return f"{state.live.count:,} rows"
+    # Never 100 % before the end: the number of rows may be an estimate, and shards be rebuilt.
+    percent = min(100 * state.share_done, 99 if state.live.count < state.rows_expected else 100)
+    return f"{percent:.0f}% {state.live.count:,}/{max(state.rows_expected, state.live.count):,}"
 
 
 def _top(tally: Counts) -> list[str]:

@@ -9,8 +9,9 @@ def share(part: int, whole: int) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number and its noun: `1 shard`, `12,000 shards`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """Return a number and its noun: `1 shard`, `12,000 shards`, `2 processes`."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def duration(seconds: float) -> str:
@@ -19,3 +20,10 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as a clock shows it: `0:07`, `12:34`, `3:04:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

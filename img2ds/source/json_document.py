@@ -142,6 +142,7 @@ def _items(values: Values) -> Iterator[tuple[str | None, Any]]:
     while True:
         label = None
         if labelled:
+            yield from values.plain_members()
             label = values.value()
             values.expect(":")
         yield label, values.value()
@@ -173,10 +174,12 @@ class _Columns:
             values.skip_to(column.position)
         names = [column.name for column in self._columns]
         for row in zip(*map(_items, self._streams), strict=True):
-            if len({label for label, _ in row if label is not None}) > 1:
+            labels, cells = zip(*row, strict=True)
+            # All are the same as a rule, which takes less time to find out.
+            if labels.count(labels[0]) != len(labels) and len({*labels} - {None}) > 1:
                 raise UsageError(
-                    f"{self._path} has its rows in another order in each column ({row[0][0]!r}, "
-                    f'{row[1][0]!r}): write it with pandas\' to_json(orient="records")'
+                    f"{self._path} has its rows in another order in each column ({labels[0]!r}, "
+                    f'{labels[1]!r}): write it with pandas\' to_json(orient="records")'
                 )
             self._given += 1
-            yield dict(zip(names, (value for _, value in row), strict=True))
+            yield dict(zip(names, cells, strict=True))

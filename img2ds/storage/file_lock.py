@@ -11,20 +11,30 @@ import time
 from img2ds.core.failure import UsageError
 from img2ds.storage.folder_lock import FolderLock
 from img2ds.storage.lock_holder import describe_holder, holder_document, in_use, read_holder
+from img2ds.storage.staging import remove_work_folder
 
 #: What `flock` fails with on file systems that cannot lock.
 NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 class FileLock(FolderLock):
-    """A held `flock` on a file that names its holder. The file stays when the lock is released.
+    """A held `flock` on a file that names its holder.
+
+    Args:
+        folder: the output folder.
+        what: what is locked, for messages.
+        keep: whether the file stays when the lock is released.
 
     Raises:
         UsageError: another run holds it.
         OSError: the file system cannot lock, see `NO_FLOCK`, or the file cannot be written.
     """
 
-    def __init__(self, folder: str, path: str, force: bool) -> None:
+    def __init__(
+        self, folder: str, path: str, force: bool, what: str = "", keep: bool = True
+    ) -> None:
+        self._folder = folder
+        self._keep = keep
         self._path = path
         while True:
             # In a shared folder, somebody else may have put a link there.
@@ -36,7 +46,7 @@ class FileLock(FolderLock):
                 holder = read_holder(os.pread(self._fd, 4096, 0))
                 os.close(self._fd)
                 if not force:
-                    raise UsageError(in_use(folder, describe_holder(holder))) from None
+                    raise UsageError(in_use(what or folder, describe_holder(holder))) from None
                 # The holder keeps its lock, on a file that has no name any more.
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
@@ -61,5 +71,9 @@ class FileLock(FolderLock):
         if self._fd >= 0:
             if not self.lost:
                 os.ftruncate(self._fd, 0)
+                if not self._keep:
+                    os.unlink(self._path)
             os.close(self._fd)
             self._fd = -1
+            if not self._keep:
+                remove_work_folder(self._folder)

@@ -16,16 +16,20 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from img2ds.core.failure import UsageError
-from img2ds.core.state import CLAIMS, STAGING, state_file
+from img2ds.core.rank import ALONE, Rank
+from img2ds.core.state import CLAIMS, state_file
 from img2ds.storage.claim import claimed
 from img2ds.storage.filesystem import as_os_error, as_usage_error, local_path, resolve
 from img2ds.storage.folder_lock import FolderLock
 from img2ds.storage.lock import lock_folder
 from img2ds.storage.staging import (
+    ATTEMPTS,
     Staging,
+    clean_other_ranks,
     make_folder,
     remove,
     remove_work_folder,
+    staging_root,
     this_process,
 )
 from img2ds.storage.tree import flush, flush_tree, replace_tree
@@ -41,15 +45,23 @@ class OutputFolder:
         local: whether it is on this machine's file systems.
         staging: this run's files that are not published yet.
         contended: whether two attempts at a shard may be alive, on this machine or on others.
+        rank: the run among those that share the folder.
     """
 
     path: str
     local: bool
     staging: Staging
     contended: bool = False
+    rank: Rank = ALONE
 
     @classmethod
-    def open(cls, path: str, tmp_dir: str | None = None, contended: bool = False) -> OutputFolder:
+    def open(
+        cls,
+        path: str,
+        tmp_dir: str | None = None,
+        contended: bool = False,
+        rank: Rank = ALONE,
+    ) -> OutputFolder:
         """Return the folder at `path`, which need not exist yet; nothing is touched.
 
         Args:
@@ -65,8 +77,8 @@ class OutputFolder:
                 f"the output folder {path} would be in the memory of each worker process and end "
                 "with it: use a folder, or a service's URL"
             )
-        staging = Staging.open(local, tmp_dir)
-        return cls(local or path.rstrip("/"), local is not None, staging, contended)
+        staging = Staging.open(local, tmp_dir, rank)
+        return cls(local or path.rstrip("/"), local is not None, staging, contended, rank)
 
     def check_writable(self) -> None:
         """Create the folder and write a file into it.
@@ -99,7 +111,7 @@ class OutputFolder:
         self.check_writable()
         try:
             with as_usage_error(f"lock the output folder {self.path}"):
-                return lock_folder(self.path, self.local, force)
+                return lock_folder(self.path, self.local, force, self.rank)
         except UsageError:
             self._close_staging()
             raise
@@ -135,19 +147,24 @@ class OutputFolder:
             return
         target = os.path.join(self.path, name)
         folder = os.path.dirname(target)
-        os.makedirs(folder, exist_ok=True)
-        try:
-            self._move(source, target)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            self._copy_and_move(source, target)
+        for attempt in reversed(range(ATTEMPTS)):
+            os.makedirs(folder, exist_ok=True)
+            try:
+                self._move(source, target)
+                break
+            except OSError as error:
+                if error.errno == errno.EXDEV:
+                    self._copy_and_move(source, target)
+                    break
+                # Another rank removes what is empty in `WORK`, as may be `folder`.
+                if error.errno != errno.ENOENT or not os.path.lexists(source) or not attempt:
+                    raise
         flush(folder)
 
     @property
     def _inside(self) -> Staging:
         """A staging folder on the file system of a local output folder."""
-        root = os.path.join(self.path, STAGING)
+        root = staging_root(self.path, self.rank)
         return Staging(root, self.staging.run_id, inside=True)
 
     def _move(self, source: str, target: str) -> None:
@@ -258,6 +275,8 @@ class OutputFolder:
         self.staging.clean()
         if self.local:
             self._inside.clean()
+            if not self.rank.alone:
+                clean_other_ranks(self.path, self.rank)
 
     def clean_dead_workers(self) -> None:
         """Remove the staging files of dead workers of this machine, of any run.
@@ -277,7 +296,7 @@ class OutputFolder:
         self.staging.close()
         if self.local:
             self._inside.close()
-            remove_work_folder(self.path)
+            remove_work_folder(self.path, self.rank)
 
     def _remote(self, name: str) -> tuple[Any, str]:
         fs, path = resolve(self.path)

@@ -15,14 +15,15 @@ import tempfile
 import time
 from dataclasses import dataclass
 
-from img2ds.core.state import STAGING, WORK
+from img2ds.core.rank import ALONE, Rank
+from img2ds.core.state import RANKS, STAGING, WORK
 from img2ds.storage.process import is_dead, process_name
 
 #: Seconds after which an empty folder in a run's staging folder counts as abandoned.
 ABANDONED = 86_400.0
 
 #: Attempts to create a folder while other runs remove those above it.
-_ATTEMPTS = 10
+ATTEMPTS = 10
 
 _names_by_pid: dict[int, str] = {}
 
@@ -37,7 +38,7 @@ def this_process() -> str:
 
 def make_folder(path: str) -> None:
     """Create a folder of this run, and those above it. Raises OSError."""
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         # A run that ends removes the folder above while it is empty.
         with contextlib.suppress(FileNotFoundError, FileExistsError):
             os.makedirs(path, exist_ok=True)
@@ -45,9 +46,28 @@ def make_folder(path: str) -> None:
     os.makedirs(path, exist_ok=True)
 
 
-def remove_work_folder(output_folder: str) -> None:
+def staging_root(output_folder: str, rank: Rank) -> str:
+    """Return the staging folder inside a local output folder: each rank has one of its own."""
+    root = os.path.join(output_folder, STAGING)
+    return root if rank.alone else os.path.join(root, rank.name)
+
+
+def clean_other_ranks(output_folder: str, rank: Rank) -> None:
+    """Remove the staging files of dead runs with another number of ranks, or without ranks.
+
+    Call it while the folder is locked: then none of these is alive.
+    """
+    root = os.path.join(output_folder, STAGING)
+    for name in os.listdir(root) if os.path.isdir(root) else []:
+        other = Rank.of_name(name)
+        if other is None or other.world_size != rank.world_size:
+            shutil.rmtree(os.path.join(root, name), ignore_errors=True)
+
+
+def remove_work_folder(output_folder: str, rank: Rank = ALONE) -> None:
     """Remove the `WORK` of a local output folder, unless something in there is still needed."""
-    for name in (STAGING, WORK):
+    own = () if rank.alone else (f"{STAGING}/{rank.name}",)
+    for name in (*own, STAGING, RANKS, WORK):
         with contextlib.suppress(OSError):
             os.rmdir(os.path.join(output_folder, name))
 
@@ -78,22 +98,23 @@ class Staging:
     shared: bool = False
 
     @classmethod
-    def open(cls, output_folder: str | None, tmp_dir: str | None) -> Staging:
+    def open(cls, output_folder: str | None, tmp_dir: str | None, rank: Rank = ALONE) -> Staging:
         """Return the staging folder of a new run; nothing is created yet.
 
         Args:
             output_folder: the path of a local output folder. Staging inside it by default makes
                 publishing a rename.
             tmp_dir: a local folder to use instead.
+            rank: the run among those that share the output folder.
         """
         if tmp_dir is not None:
             root = os.path.join(os.path.abspath(os.path.expanduser(tmp_dir)), "img2ds")
         elif output_folder is not None:
-            root = os.path.join(output_folder, STAGING)
+            root = staging_root(output_folder, rank)
         else:
             # One per user: others cannot write into the folder of the first.
             root = os.path.join(tempfile.gettempdir(), f"img2ds-{os.getuid()}")
-        inside = output_folder is not None and root == os.path.join(output_folder, STAGING)
+        inside = output_folder is not None and root == staging_root(output_folder, rank)
         return cls(root, process_name(), inside, tmp_dir is None and output_folder is None)
 
     def create(self) -> None:

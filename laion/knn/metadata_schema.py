@@ -107,6 +107,8 @@ def to_schema(batch: pa.RecordBatch, sources: dict[str, str]) -> pa.RecordBatch:
             column = pa.nulls(batch.num_rows, kind)
         # pandas writes a missing size as NaN and makes the others fractions.
         columns[name] = column.cast(kind, safe=False)
+    # Not null: clip-retrieval asks of every row that has the column whether the file exists.
+    columns["image_path"] = pc.fill_null(columns["image_path"], "")
     columns["safe"] = pc.fill_null(pc.equal(pc.utf8_upper(columns["nsfw"]), SAFE_TAG), False).cast(
         pa.uint8()
     )

@@ -32,7 +32,7 @@ from img2ds.engine.manifest import follow_sizes, read_segments
 from img2ds.engine.marker import load_marker, marker_names, record_purge
 from img2ds.engine.run_report import RunReport
 from img2ds.engine.shard_output import DIGITS
-from img2ds.report.console import Labels
+from img2ds.report.console import Labels, Verbosity
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import ShardReport
 from img2ds.storage import OutputFolder, file_record, open_seekable
@@ -163,7 +163,7 @@ def purge(
         distributor=options.distributor,
         processes_count=options.processes,
         retries=options.max_shard_retry,
-        quiet=True,
+        verbosity=Verbosity(shards=False, logger="laion"),
     )
     with open_build(spec, report) as build:
         build.run(Purger(build.folder, shards), tasks)

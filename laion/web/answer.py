@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -11,6 +12,10 @@ import pyarrow.parquet as pq
 
 from laion.data.release_schema import RELEASE_SCHEMA, SAMPLE_ID
 from laion.knn.searcher import Result, SearchResults
+
+#: Bytes of all images in one answer to clients of clip-retrieval, which has no limit. Further rows
+#: come without their images.
+IMAGE_BYTES = 50_000_000
 
 #: Columns of the release, and where a row's values are; `img2ds --url_col URL --caption_col TEXT`
 #: reads such tables.
@@ -44,6 +49,52 @@ def as_json(
             "took_ms": round(1000 * seconds, 1),
         }
     )
+
+
+def as_knn(
+    found: SearchResults, shown: int, read: Callable[[dict[str, Any]], bytes | None]
+) -> bytes:
+    """Build the answer of clip-retrieval's `/knn-service`.
+
+    Args:
+        shown: results that get metadata.
+        read: returns the image of a row, for rows without a URL; None where it is not here.
+    """
+    described = _described([result.row for result in found.results[:shown]], read)
+    described += [{}] * (len(found.results) - len(described))
+    return orjson.dumps(
+        [
+            {**row, "id": result.id, "similarity": result.similarity}
+            for row, result in zip(described, found.results, strict=True)
+        ]
+    )
+
+
+def as_metadata(
+    ids: Sequence[int],
+    rows: Sequence[dict[str, Any]],
+    read: Callable[[dict[str, Any]], bytes | None],
+) -> bytes:
+    """Build the answer of clip-retrieval's `/metadata`; `read` as for `as_knn`."""
+    described = _described(rows, read)
+    return orjson.dumps([{"id": i, "metadata": row} for i, row in zip(ids, described, strict=True)])
+
+
+def _described(
+    rows: Sequence[dict[str, Any]], read: Callable[[dict[str, Any]], bytes | None]
+) -> list[dict[str, Any]]:
+    """What clip-retrieval's clients are told of rows; never a path on this machine."""
+    left = IMAGE_BYTES
+    described = []
+    for row in rows:
+        found = {"url": row["url"], "caption": row["text"], "NSFW": row["nsfw"]}
+        found = {name: value for name, value in found.items() if value is not None}
+        body = read(row) if row["url"] is None and left > 0 else None
+        if body is not None and len(body) <= left:
+            left -= len(body)
+            found["image"] = base64.b64encode(body).decode()
+        described.append(found)
+    return described
 
 
 def as_parquet(found: SearchResults) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -16,6 +16,8 @@ from laion.web.batch_queue import Overloaded
 from laion.web.client_address import TrustedProxies
 from laion.web.client_limits import RateLimit, RequestsAtOnce
 from laion.web.error_response import error_response
+from laion.web.knn_routes import KnnApi
+from laion.web.metrics import Metrics
 from laion.web.middleware import AllowedHosts, ForwardedFor, SameSite, SecurityHeaders
 from laion.web.page_files import PageFiles
 from laion.web.routes import Api
@@ -32,6 +34,7 @@ class AppLimits:
         requests: of each client at once.
         hosts: names of this server, besides addresses and localhost.
         proxies: addresses and networks whose X-Forwarded-For is believed.
+        origins: pages of other servers that may send requests.
     """
 
     max_upload: int
@@ -39,16 +42,28 @@ class AppLimits:
     requests: int = 256
     hosts: Sequence[str] = ()
     proxies: Sequence[str] = ()
+    origins: Sequence[str] = ()
 
 
-def build_app(service: Service, limits: AppLimits) -> ASGIApp:
-    """Build the application. Raises UsageError: `limits.proxies` are not addresses."""
+def build_app(services: Mapping[str, Service], limits: AppLimits) -> ASGIApp:
+    """Build the application.
+
+    Args:
+        services: by the name of their index. The page and its API serve the first one.
+
+    Raises:
+        UsageError: `limits.proxies` are not addresses.
+    """
     page = PageFiles()
+    api = Api(next(iter(services.values())), limits.max_upload)
+    metrics = Metrics({name: len(service.searcher) for name, service in services.items()})
+    knn = KnnApi(services, metrics, limits.max_upload, api.images)
     app = Starlette(
         routes=[
             Route("/", page.index),
             Route("/static/{name}", page.file),
-            *api_routes(Api(service, limits.max_upload)),
+            *api_routes(api),
+            *knn.routes(),
         ],
         exception_handlers={
             HTTPException: _http_error,
@@ -58,7 +73,7 @@ def build_app(service: Service, limits: AppLimits) -> ASGIApp:
     )
     limited = RateLimit(RequestsAtOnce(app, limits.requests), limits.rate_limit)
     known = ForwardedFor(limited, TrustedProxies(limits.proxies))
-    return SecurityHeaders(AllowedHosts(SameSite(known), limits.hosts))
+    return SecurityHeaders(AllowedHosts(SameSite(known, limits.origins), limits.hosts))
 
 
 def api_routes(api: Api) -> list[Route]:

@@ -17,6 +17,9 @@ from laion.web.error_response import error_response
 #: Clients whose use is remembered; the least recently active is forgotten first.
 MAX_CLIENTS = 10_000
 
+#: Paths of searches.
+SEARCHES = ("/api/search", "/knn-service")
+
 #: Cost of a request that is not a search, in searches.
 _OTHER_COST = 0.02
 
@@ -40,7 +43,7 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._capacity:
-            cost = 1.0 if scope["path"] == "/api/search" else _OTHER_COST
+            cost = 1.0 if scope["path"] in SEARCHES else _OTHER_COST
             wait = self.take(client_key(scope), cost)
             if wait:
                 response = error_response(429, f"too many searches: try again in {wait} s", wait)

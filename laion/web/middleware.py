@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from laion.web.client_address import TrustedProxies, parse_address
@@ -93,15 +94,24 @@ class AllowedHosts:
 class SameSite:
     """Rejects requests made by pages of other sites; following a link from there is allowed.
 
-    Browsers tell by Sec-Fetch-Site (W3C Fetch Metadata); other clients do not send it.
+    Browsers tell by Sec-Fetch-Site (W3C Fetch Metadata); other clients do not send it. Pages of
+    allowed origins may send requests and read the responses (CORS).
+
+    Args:
+        origins: allowed ones, as `parse_origin` returns them; `*` allows every origin.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, origins: Iterable[str] = ()) -> None:
         self._app = app
+        self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
+            origin = headers.get("origin")
+            if origin is not None and not self._origins.isdisjoint((origin, "*")):
+                await self._share(origin, scope, receive, send)
+                return
             is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
             is_link = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
             if is_foreign and not is_link:
@@ -109,6 +119,25 @@ class SameSite:
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    async def _share(self, origin: str, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Access-Control-Allow-Origin"] = origin
+                headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+                headers.add_vary_header("Origin")
+            await send(message)
+
+        is_preflight = "access-control-request-method" in Headers(scope=scope)
+        if scope["method"] == "OPTIONS" and is_preflight:
+            allowed = {
+                "Access-Control-Allow-Methods": "GET, POST",
+                "Access-Control-Allow-Headers": "Content-Type",
+            }
+            await Response(status_code=204, headers=allowed)(scope, receive, send_with_headers)
+        else:
+            await self._app(scope, receive, send_with_headers)
 
 
 class ForwardedFor:

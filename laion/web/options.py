@@ -8,6 +8,8 @@ from img2ds.config.flags import at_least, flag, positive
 from img2ds.core.failure import UsageError
 from laion.knn.query_image import MAX_BYTES, MAX_PIXELS
 from laion.web.client_address import TrustedProxies
+from laion.web.named_folders import named_folders
+from laion.web.origin import parse_origin
 
 #: The addresses of a proxy on this machine.
 LOOPBACK = ("127.0.0.0/8", "::1")
@@ -17,12 +19,18 @@ LOOPBACK = ("127.0.0.0/8", "::1")
 class ServeOptions:
     """Flags of `laion serve`."""
 
-    index: str = flag(MISSING, "str", "the folder that `laion index` made")
+    index: tuple[str, ...] = flag(
+        MISSING, "list",
+        "the folder that `laion index` made; several as NAME=FOLDER, of which the page has the "
+        "first",
+    )  # fmt: skip
     port: int = flag(1234, "int", "TCP port; 0 for any that is free")
     host: str = flag("127.0.0.1", "str", "address to listen on; 0.0.0.0 for all networks")
-    shards: str | None = flag(
-        None, "str?", "folder of webdataset tars to show images from (default: load them by URL)"
-    )
+    shards: tuple[str, ...] = flag(
+        (), "list",
+        "folder of webdataset tars or of image files to show images from (default: load them by "
+        "URL); for several indices NAME=FOLDER",
+    )  # fmt: skip
     model: str | None = flag(None, "str?", "CLIP model (default: the one the index names)")
     pretrained: str | None = flag(None, "str?", "weights of the model")
     max_upload_bytes: int = flag(MAX_BYTES, "size", "largest image to search by")
@@ -31,6 +39,11 @@ class ServeOptions:
     allowed_hosts: tuple[str, ...] = flag(
         (), "list",
         "host names of this server, besides localhost and this machine's; * for any",
+    )  # fmt: skip
+    allowed_origins: tuple[str, ...] = flag(
+        (), "list",
+        "pages of other servers that may search, such as http://127.0.0.1:1235 of clip-retrieval's "
+        "front; * for any",
     )  # fmt: skip
     trusted_proxy: tuple[str, ...] = flag(
         (), "list",
@@ -61,6 +74,33 @@ class ServeOptions:
         at_least("max_client_connections", self.max_client_connections, 1)
         positive("max_decode_time", self.max_decode_time)
         TrustedProxies(self.trusted_proxy)
+        self.origins  # noqa: B018 - raises for what is no origin
+        self.image_folders  # noqa: B018 - raises for a wrong name
+
+    @property
+    def indices(self) -> dict[str, str]:
+        """The folders of the indices by name. Raises UsageError."""
+        return named_folders("index", self.index)
+
+    @property
+    def image_folders(self) -> dict[str, str]:
+        """The folders of images by the name of their index. Raises UsageError."""
+        names = list(self.indices)
+        if len(names) == len(self.shards) == 1 and "=" not in self.shards[0]:
+            return {names[0]: self.shards[0]}
+        found = named_folders("shards", self.shards)
+        for name in found:
+            if name not in names:
+                raise UsageError(
+                    f"--shards: there is no index {name!r}; give NAME=FOLDER with one of "
+                    f"{', '.join(names)}"
+                )
+        return found
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Allowed origins. Raises UsageError."""
+        return tuple(map(parse_origin, self.allowed_origins))
 
     @property
     def proxies(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from laion.knn.ann_index import Vectors
 from laion.knn.filters import LICENCES, Filters
 from laion.knn.searcher import SearchParams
 
@@ -123,13 +124,21 @@ RESULT_PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """A parsed request. One of the first three is set; none of them with an uploaded image."""
+    """A parsed request. One of the first three or `vector` is set; none with an uploaded image.
+
+    Attributes:
+        format: `json`, `parquet`, or `knn` for that of clip-retrieval.
+        vector: the unit vector to search by.
+        shown: with `knn`, results that get metadata.
+    """
 
     text: str | None
     image_url: str | None
     id: int | None
     params: SearchParams
     format: str
+    vector: Vectors | None = None
+    shown: int = 0
 
 
 def read_parameters(given: Sequence[tuple[str, str]], upload: bool) -> SearchRequest:

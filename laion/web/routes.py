@@ -36,26 +36,29 @@ class Api:
 
     Args:
         max_upload: bytes of an uploaded image, at most.
+
+    Attributes:
+        images: limits the images that are received and decoded at once.
     """
 
     def __init__(self, service: Service, max_upload: int) -> None:
         self._service = service
         self._max_upload = max_upload
         self._document = orjson.dumps(openapi_document())
-        self._images = ClientSlots(MAX_IMAGES, MAX_CLIENT_IMAGES, "images to search by")
+        self.images = ClientSlots(MAX_IMAGES, MAX_CLIENT_IMAGES, "images to search by")
 
     async def search(self, request: Request) -> Response:
         """GET /api/search"""
         search = _parse(request, upload=False)
         if search.image_url is None:
             return await self._respond(request, search, None)
-        with self._images.hold(client_key(request.scope)):
+        with self.images.hold(client_key(request.scope)):
             return await self._respond(request, search, None)
 
     async def search_by_upload(self, request: Request) -> Response:
         """POST /api/search"""
         search = _parse(request, upload=True)
-        with self._images.hold(client_key(request.scope)):
+        with self.images.hold(client_key(request.scope)):
             try:
                 with anyio.fail_after(UPLOAD_TIME):
                     body = await self._upload(request)

@@ -13,9 +13,13 @@ from img2ds.core.failure import Failure
 from img2ds.core.state import WORK
 from img2ds.image.sniff import sniff
 from laion.knn.ann_index import Vectors
+from laion.knn.filters import Filters
 from laion.knn.searcher import Searcher, SearchParams, SearchResults
-from laion.web.answer import as_json, as_parquet
+from laion.web.answer import as_json, as_knn, as_metadata, as_parquet
 from laion.web.batch_queue import BatchLimits, BatchQueue
+from laion.web.file_images import FileImages
+from laion.web.knn_request import KnnRequest
+from laion.web.metrics import Metrics
 from laion.web.parameters import BadRequest, SearchRequest
 from laion.web.query_vectors import QueryVectors
 from laion.web.shard_images import ShardImages
@@ -54,7 +58,7 @@ class Service:
         self,
         searcher: Searcher,
         vectors: QueryVectors,
-        images: ShardImages | None,
+        images: ShardImages | FileImages | None,
         model: str,
         threads: int = 1,
     ) -> None:
@@ -62,6 +66,7 @@ class Service:
         self._vectors = vectors
         self._images = images
         self._model = model
+        self._sends_images = images is not None and searcher.metadata.row(0)["url"] is None
         self._quick: BatchQueue[_Search, bytes | None] = BatchQueue(
             "search", self._answer_quickly, BatchLimits(threads, _BATCH, _MAX_WAITING)
         )
@@ -70,6 +75,9 @@ class Service:
             "costly-search",
             self._answer,
             BatchLimits(max(1, threads // 2), batch=1, waiting=_MAX_COSTLY),
+        )
+        self._described: BatchQueue[list[int], bytes] = BatchQueue(
+            "describe", self._describe, BatchLimits(1, batch=1, waiting=_MAX_COSTLY)
         )
         self._read: BatchQueue[int, tuple[bytes, str] | None] = BatchQueue(
             "read-image", self._read_images, BatchLimits(_READERS, _READ, waiting=_MAX_WAITING)
@@ -84,12 +92,59 @@ class Service:
             IndexError: there is no such row.
             Overloaded: there are too many requests.
         """
-        kinds = self.searcher.kinds
-        if request.params.index not in kinds:
-            raise BadRequest(f"there is no {request.params.index} index, only {kinds[0]}")
+        self._check_kind(request.params.index)
         started = time.perf_counter()
         search = _Search(request, await self._vector(request, upload, client), started)
-        if not _is_costly(request.params):
+        return await self._search(search, client)
+
+    async def knn(self, wanted: KnnRequest, client: str, metrics: Metrics) -> bytes:
+        """Return the answer to a request of clip-retrieval's API. Raises as `search`."""
+        self._check_kind(wanted.modality)
+        dimension = self.searcher.description.dimension
+        if wanted.embedding is not None and len(wanted.embedding) != dimension:
+            raise BadRequest(f"embedding_input must have {dimension} numbers")
+        filters = Filters(safe=wanted.safe)
+        params = SearchParams(wanted.modality, wanted.ids, 0, filters, wanted.deduplicate)
+        request = SearchRequest(
+            wanted.text, wanted.image_url, None, params, "knn", wanted.embedding, wanted.images
+        )
+        started = time.perf_counter()
+        if wanted.embedding is not None:
+            vector: Vectors | None = wanted.embedding
+        else:
+            kind = "text" if wanted.text is not None else "image"
+            with metrics.timed(f"{kind}_clip_inference_time"):
+                vector = await self._vector(request, wanted.image, client)
+        with metrics.timed("knn_index_time"):
+            return await self._search(_Search(request, vector, started), client)
+
+    async def rows(self, ids: Sequence[int], client: str) -> bytes:
+        """Return the metadata of rows for clip-retrieval's API.
+
+        Raises:
+            IndexError: there is no such row.
+            Overloaded: there are too many requests.
+        """
+        return await self._described.submit(list(ids), client)
+
+    def _describe(self, batches: Sequence[list[int]]) -> list[bytes | Exception]:
+        answers: list[bytes | Exception] = []
+        for ids in batches:
+            try:
+                rows = self.searcher.metadata.rows(ids)
+            except (IndexError, OverflowError):
+                answers.append(IndexError(f"rows are numbered 0 to {len(self.searcher) - 1}"))
+                continue
+            answers.append(as_metadata(ids, rows, self._shown_image))
+        return answers
+
+    def _check_kind(self, index: str) -> None:
+        kinds = self.searcher.kinds
+        if index not in kinds:
+            raise BadRequest(f"there is no {index} index, only {kinds[0]}")
+
+    async def _search(self, search: _Search, client: str) -> bytes:
+        if not self._is_costly(search.request):
             body = await self._quick.submit(search, client)
             if body is not None:
                 return body
@@ -146,11 +201,24 @@ class Service:
             return None
         if search.request.format == "parquet":
             return as_parquet(found)
+        if search.request.format == "knn":
+            return as_knn(found, search.request.shown, self._shown_image)
         safe = search.request.params.filters.safe and self.searcher.description.tagged
         return as_json(found, safe, time.perf_counter() - search.started, self._has_image)
 
     def _has_image(self, row: dict[str, Any]) -> bool:
-        return self._images is not None and _image_name(row) is not None
+        return self._images is not None and self._images.name(row) is not None
+
+    def _shown_image(self, row: dict[str, Any]) -> bytes | None:
+        """Read the image of a row; None when it is not on this machine."""
+        found = None if self._images is None else self._read_image(self._images.name(row))
+        return None if found is None else found[0]
+
+    def _is_costly(self, request: SearchRequest) -> bool:
+        """Whether a search compares, reads or sends many rows, or reads images for its answer."""
+        params = request.params
+        reads = request.format == "knn" and self._sends_images
+        return reads or params.deduplicate or params.offset + params.k > _COSTLY_RESULTS
 
     async def image(self, row_id: int, client: str) -> tuple[bytes, str] | None:
         """Read the image of a row, with its media type.
@@ -167,8 +235,11 @@ class Service:
         return None if self._images is None else await self._read.submit(row_id, client)
 
     def _read_images(self, rows: Sequence[int]) -> list[tuple[bytes, str] | Exception | None]:
-        names = self.searcher.metadata.rows(rows, ("key", "url"))
-        return [self._read_image(_image_name(row)) for row in names]
+        images = self._images
+        if images is None:
+            return [None] * len(rows)
+        found = self.searcher.metadata.rows(rows, images.columns)
+        return [self._read_image(images.name(row)) for row in found]
 
     def _read_image(self, name: str | None) -> tuple[bytes, str] | None:
         if self._images is None or name is None:
@@ -199,28 +270,26 @@ class Service:
         self._quick.close()
         self._costly.close()
         self._read.close()
+        self._described.close()
         self._vectors.close()
-
-
-def _is_costly(params: SearchParams) -> bool:
-    """Whether a search compares, reads or sends many rows."""
-    return params.deduplicate or params.offset + params.k > _COSTLY_RESULTS
-
-
-def _image_name(row: dict[str, Any]) -> str | None:
-    """The key of an image in its shard: see `open_shard_images`."""
-    name: str | None = row["url"] if row["key"] is None else row["key"]
-    return name
 
 
 def open_shard_images(
     folder: str, searcher: Searcher, report: Callable[[int, int], None]
-) -> ShardImages:
-    """Open the shards that hold the images of an index's rows, by key or, without keys, by URL.
+) -> ShardImages | FileImages:
+    """Open the images of an index's rows: in tars by key or, without keys, by URL; else in files.
 
     Raises:
-        UsageError: there are no tars, or they cannot be read.
+        UsageError: there are neither tars nor rows with paths, or the tars cannot be read.
     """
-    by_url = searcher.metadata.row(0)["key"] is None
+    first = searcher.metadata.row(0)
+    has_path = first["image_path"] is not None
+    if (
+        has_path
+        and os.path.isdir(folder)
+        and not any(n.endswith(".tar") for n in os.listdir(folder))
+    ):
+        return FileImages(folder)
+    by_url = first["key"] is None and not has_path
     cache = os.path.join(searcher.folder, WORK, "pictures")
     return ShardImages(folder, cache, by_url, report)

@@ -45,15 +45,21 @@ class ShardImages:
         by_url: find images by the URLs in the `NNNNN.parquet` that img2ds writes next to each tar.
         report: called with the number of tars that are done, and of all.
 
+    Attributes:
+        columns: those of a row that `name` looks at.
+
     Raises:
         UsageError: there are no tars, or one is damaged.
     """
+
+    columns = ("key", "url", "image_path")
 
     def __init__(
         self, folder: str, cache: str, by_url: bool, report: Callable[[int, int], None]
     ) -> None:
         if not os.path.isdir(folder):
             raise UsageError(f"--shards: no such folder '{folder}'")
+        self._by_url = by_url
         tars = sorted(entry.path for entry in os.scandir(folder) if entry.name.endswith(".tar"))
         if not tars:
             require_tars(folder)
@@ -65,6 +71,14 @@ class ShardImages:
             report(number, len(tars))
         self._by_stem = {shard.stem: shard for shard in self._shards}
         self._stem_lengths = sorted({len(stem) for stem in self._by_stem})
+
+    def name(self, row: dict[str, Any]) -> str | None:
+        """Return the name of the image of a row; None where it has none.
+
+        clip-retrieval calls the key of a tar `image_path`.
+        """
+        name: str | None = row["url"] if self._by_url else row["key"] or row["image_path"]
+        return name
 
     def read(self, name: str) -> bytes | None:
         """Read the image with a key (or URL); None when no tar has it. Raises OSError."""

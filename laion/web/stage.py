@@ -6,8 +6,8 @@ import gc
 import resource
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from laion.web.connection_table import ConnectionLimits
 from laion.web.options import ServeOptions
 
 if TYPE_CHECKING:
+    from laion.web.query_vectors import QueryVectors
     from laion.web.service import Service
 
 #: Open files besides connections: the index, shards that are read, images that are received.
@@ -52,15 +53,16 @@ def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Se
             f"laion serve needs the package {error.name}: pip install 'img2ds[laion]'"
         ) from None
     connections = allowed_connections(options.max_connections)
-    searcher = Searcher(options.index)
+    searchers = {name: Searcher(folder) for name, folder in options.indices.items()}
     listener = _listen(options)
-    service = _service(options, searcher)
+    services = _services(options, searchers)
     limits = AppLimits(
         options.max_upload_bytes,
         options.rate_limit,
         options.max_client_connections,
         (options.host, *options.allowed_hosts),
         options.proxies,
+        options.origins,
     )
     guard = ConnectionGuard(
         ConnectionLimits(connections, options.max_client_connections),
@@ -68,30 +70,62 @@ def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Se
     )
     shown = f"[{options.host}]" if ":" in options.host else options.host
     address = f"http://{shown}:{listener.getsockname()[1]}"
-    kinds = " and ".join(searcher.kinds)
-    print(f"{len(searcher):,} rows, {kinds} index: {address} (Ctrl-C to stop)", flush=True)
+    print(f"{_described(searchers)}: {address} (Ctrl-C to stop)", flush=True)
     # What is loaded stays: collecting garbage takes a hundredth of the time without looking at it.
     gc.collect()
     gc.freeze()
-    with listener, closing(service):
-        _serve(build_server(build_app(service, limits), guard), listener, address, ready)
+    with listener, ExitStack() as stack:
+        for service in services.values():
+            stack.callback(service.close)
+        _serve(build_server(build_app(services, limits), guard), listener, address, ready)
     return ServeResult()
 
 
-def _service(options: ServeOptions, searcher: Searcher) -> Service:
-    """Open the images, load the model, and start a process that decodes.
+def _described(searchers: Mapping[str, Searcher]) -> str:
+    if len(searchers) > 1:
+        return ", ".join(f"{name}: {len(each):,} rows" for name, each in searchers.items())
+    (searcher,) = searchers.values()
+    return f"{len(searcher):,} rows, {' and '.join(searcher.kinds)} index"
+
+
+def _services(options: ServeOptions, searchers: Mapping[str, Searcher]) -> dict[str, Service]:
+    """Open the images of each index, load each model once, and start processes that decode.
 
     One core is left to the event loop. Decoders may use half of them: their priority is low.
     """
+    from laion.web.service import Service, open_shard_images
+
+    cores = usable_cores()
+    vectors: dict[tuple[str | None, str | None, int], tuple[QueryVectors, str]] = {}
+    services = {}
+    for name, searcher in searchers.items():
+        images = None
+        if name in options.image_folders:
+            images = open_shard_images(options.image_folders[name], searcher, _report)
+        elif searcher.metadata.row(0)["url"] is None:
+            print(f"laion serve: note: {name} has no URLs: --shards shows images", file=sys.stderr)
+        description = searcher.description
+        model = (
+            (options.model, options.pretrained)
+            if options.model is not None
+            else (description.model, description.pretrained)
+        )
+        key = (*model, description.dimension)
+        if key not in vectors:
+            vectors[key] = _query_vectors(options, searcher, cores)
+        found, used = vectors[key]
+        services[name] = Service(searcher, found, images, used, max(1, cores - 1))
+    return services
+
+
+def _query_vectors(
+    options: ServeOptions, searcher: Searcher, cores: int
+) -> tuple[QueryVectors, str]:
+    """Load the model of an index; return what embeds queries, and the model's name."""
     from laion.web.decoder_pool import DecoderPool
     from laion.web.decoder_process import DecodeLimits
     from laion.web.query_vectors import QueryVectors
-    from laion.web.service import Service, open_shard_images
 
-    images = None
-    if options.shards is not None:
-        images = open_shard_images(options.shards, searcher, _report)
-    cores = usable_cores()
     embedder = QueryEmbedder(
         searcher.description, options.model, options.pretrained, max(1, cores - 1)
     )
@@ -99,8 +133,7 @@ def _service(options: ServeOptions, searcher: Searcher) -> Service:
     decoders = DecoderPool(embedder.preprocess, limits, max(1, cores // 2))
     decoders.start()
     network = query_network(options.max_upload_bytes, options.allow_private_addresses)
-    vectors = QueryVectors(embedder, decoders, network)
-    return Service(searcher, vectors, images, embedder.model, max(1, cores - 1))
+    return QueryVectors(embedder, decoders, network), embedder.model
 
 
 def _serve(

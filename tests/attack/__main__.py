@@ -16,6 +16,7 @@ from tests.attack.kills import Kills
 from tests.attack.mixed import Mixed, some_of
 from tests.attack.one_by_one import OneByOne
 from tests.attack.responses import response_cases
+from tests.attack.search_server import SearchServer
 
 #: What a row may take while it is measured: long enough for bodies to be made and sent.
 _PATIENT = {"timeout": 120, "max_time": 300}
@@ -41,6 +42,10 @@ def parts(words: list[str], seed: int, folder: Path) -> Iterator[tuple[str, list
         yield "Kills", Kills(folder / "kills", seed).run()
     if not words or "damage" in words:
         yield "Damaged shards", Damage(folder / "damage", seed).run()
+    if not words or "serve" in words:
+        cache = Path(".pytest_cache/d/tiny_clip")
+        cache.mkdir(parents=True, exist_ok=True)
+        yield "Search server", SearchServer(folder / "serve", cache).run()
     if not words or "mixed" in words:
         everything = [*image_cases([]), *response_cases([])]
         yield "All at once", Mixed(some_of(everything), folder / "mixed").run()
@@ -49,7 +54,7 @@ def parts(words: list[str], seed: int, folder: Path) -> Iterator[tuple[str, list
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.attack", description=__doc__)
     parser.add_argument("words", nargs="*", help="only kinds that have one of these in their name; "
-                        "kills, damage and mixed are whole parts")  # fmt: skip
+                        "kills, damage, serve and mixed are whole parts")  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="of moments of kills and damaged bits")
     options = parser.parse_args()
     started, missed = time.monotonic(), 0

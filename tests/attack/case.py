@@ -9,12 +9,15 @@ import numpy as np
 
 from tests.attack import boxes, frames, jpegs, pngs, rasters, strangers  # noqa: F401 (fill KINDS)
 from tests.attack.kind import KINDS
+from tests.image.jpeg_parts import lossless
 from tests.server.encodings import ENCODINGS
 from tests.server.photos import photo
 from tests.server.web import Behaviour, Peer, Request, reply
 
 #: Side of the two halves of an honest image: quickly drawn, and large next to what a row takes.
 _HALF = 1000
+#: Encodings that only hostile images are compared with.
+_RARE = {"jpeg_lossless": lossless}
 HONEST_PIXELS = 2 * _HALF * _HALF
 
 
@@ -77,4 +80,5 @@ def make_bodies(name: str) -> list[bytes]:
     if name in KINDS:
         return [KINDS[name].make(number) for number in range(KINDS[name].count)]
     half = photo(3, _HALF, _HALF)
-    return [ENCODINGS[name.removeprefix("honest ")](np.concatenate([half, half], 1))]
+    encode = (ENCODINGS | _RARE)[name.removeprefix("honest ")]
+    return [encode(np.concatenate([half, half], 1))]

@@ -136,6 +136,23 @@ def code_groups() -> bytes:
     return _riff((b"VP8L", _vp8l(1024, groups=True)))
 
 
+@kind("webp, 65,536 groups of a code for 1 Mpx", 1024 * 1024, "webp_lossless")
+def short_code_groups() -> bytes:
+    """Of one symbol each: 0.3 MB, of which libwebp builds as many tables."""
+    bits = _Bits()
+    for value, count in ((0x2F, 8), (1023, 14), (1023, 14), (0, 6), (1, 1), (0, 3), (0, 1)):
+        bits.write(value, count)
+    _flat(bits, green=True)
+    _flat(bits)
+    for _ in range(3):
+        bits.write(0b1, 4)
+    for number in range(65_536):
+        bits.write(number, 16)
+    for _ in range(5 * 65_536):
+        bits.write(0b1, 4)
+    return _riff((b"VP8L", bits.bytes()))
+
+
 @kind("webp, 6M unknown chunks")
 def unknown_chunks() -> bytes:
     first = webp_alpha(photo(5, 48, 32))

@@ -91,7 +91,7 @@ def arithmetic_progressive() -> bytes:
     return image(SIDE, _BOTH, empty(b"\1\2\3", 0, 0), *scans)
 
 
-@kind("jpeg, lossless, 88 Mpx of one colour", _PIXELS, "jpeg_444")
+@kind("jpeg, lossless, 88 Mpx of one colour", _PIXELS, "jpeg_lossless")
 def lossless_bits() -> bytes:
     """A bit a sample."""
     data = bytes(3 * _PIXELS // 8 + 1)

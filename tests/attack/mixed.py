@@ -68,11 +68,13 @@ class Mixed:
 
     Args:
         folder: for lists and outputs.
+        good: rows.
     """
 
-    def __init__(self, cases: Sequence[Case], folder: Path) -> None:
+    def __init__(self, cases: Sequence[Case], folder: Path, good: int = GOOD) -> None:
         self._cases = cases
         self._folder = folder
+        self._rows = good
         self._good = good_images()
 
     def run(self) -> list[Line]:
@@ -89,7 +91,7 @@ class Mixed:
             alone = self._measure("alone", ports, [])
             mixed = self._measure("mixed", ports, self._cases)
         print(
-            f"\n{GOOD} good rows alone: {alone.cpu:.1f} s of CPU, {alone.wall:.1f} s; with "
+            f"\n{self._rows} good rows alone: {alone.cpu:.1f} s of CPU, {alone.wall:.1f} s; with "
             f"{len(self._cases)} hostile ones: {mixed.cpu:.1f} s of CPU, {mixed.wall:.1f} s"
         )
         for name, reason in mixed.reasons.items():
@@ -111,7 +113,7 @@ class Mixed:
         return True
 
     def _measure(self, name: str, ports: tuple[int, int], cases: Sequence[Case]) -> _Spent:
-        urls = [url("http", f"g{number}", "/good.jpg") for number in range(GOOD)]
+        urls = [url("http", f"g{number}", "/good.jpg") for number in range(self._rows)]
         step = len(urls) // (len(cases) + 1)
         for place, case in reversed(list(enumerate(cases))):
             urls.insert((place + 1) * step, url(case.scheme, f"c{place}", case.behaviour.path))
@@ -135,7 +137,7 @@ class Mixed:
         ended.set()
         watching.join()
         found = outcomes(folder)
-        lost = sum(found.get(f"g{number}") != "success" for number in range(GOOD))
+        lost = sum(found.get(f"g{number}") != "success" for number in range(self._rows))
         reasons = {case.name: found.get(f"c{place}", "no row") for place, case in enumerate(cases)}
         cpu = used.ru_utime + used.ru_stime
         return _Spent(cpu, time.monotonic() - started, max(peaks), lost, reasons)

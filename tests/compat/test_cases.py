@@ -1,13 +1,21 @@
 """The cases of img2dataset's own test suite, as img2ds answers them.
 
 Of a module of its suite: `test_main` (whole runs), `test_downloader` (hashes, directives),
-`test_reader`, `test_writer`. `test_resizer` and `test_blurrer` are in `test_alias`, distributors
-in `tests/contract`. What is different on purpose is listed in docs/from-img2dataset.md.
+`test_reader`, `test_writer`. The others are elsewhere:
+
+* `test_resizer`, `test_blurrer`: `test_alias`
+* `test_blur_and_resize`: `tests/downloader/test_boxes`
+* `test_ignore_ssl_certificate` and the like: `test_messages`, `tests/contract`
+* `test_distributors`: `tests/contract`
+* `test_benchmark`: `benchmark/`
+
+What is different on purpose is listed in docs/from-img2dataset.md.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import json
 import os
@@ -48,7 +56,12 @@ def address() -> Iterator[str]:
 
 
 def write_list(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """A list in the format that its name says."""
+    """A list in the format that its name says, compressed if it ends in .gz."""
+    if path.suffix == ".gz":
+        plain = write_list(path.with_suffix(""), rows)
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+        return path
     kind = path.suffix[1:]
     if kind == "txt":
         path.write_text("".join(f"{row['url']}\n" for row in rows))
@@ -84,7 +97,9 @@ def names(folder: Path, pattern: str) -> list[str]:
     ("input_format", "output_format"),
     [
         ("txt", "files"), ("csv", "webdataset"), ("tsv", "files"), ("json", "webdataset"),
-        ("jsonl", "files"), ("parquet", "files"), ("parquet", "webdataset"),
+        ("jsonl", "files"), ("txt.gz", "webdataset"), ("csv.gz", "files"),
+        ("tsv.gz", "webdataset"), ("json.gz", "files"), ("jsonl.gz", "webdataset"),
+        ("parquet", "files"), ("parquet", "webdataset"),
         ("parquet", "parquet"), ("parquet", "tfrecord"), ("parquet", "dummy"),
     ],
 )  # fmt: skip
@@ -104,7 +119,7 @@ def test_formats(tmp_path: Path, address: str, input_format: str, output_format:
     images = ["jpg"] if output_format == "parquet" else []
     assert table.column_names == ["caption", *COLUMNS, *images]
     assert table.column("status").to_pylist() == ["success"] * len(ROWS)
-    expected = [None if input_format == "txt" else row["caption"] for row in ROWS]
+    expected = [None if input_format.startswith("txt") else row["caption"] for row in ROWS]
     assert table.column("caption").to_pylist() == expected
     keys = [f"{n:09d}" for n in range(len(ROWS))]
     if output_format == "files":
@@ -126,7 +141,7 @@ def test_formats(tmp_path: Path, address: str, input_format: str, output_format:
 def test_captions_are_saved_where_they_are_asked_for(
     tmp_path: Path, address: str, output_format: str
 ) -> None:
-    """`test_captions_saving`, without captions; with them it is in `test_formats`."""
+    """`test_captions_saving` without captions; with them it is in `test_formats`."""
     listed = write_list(tmp_path / "list.parquet", ROWS)
     out = download(address, listed, tmp_path / "out", output_format=output_format)
     assert pq.read_table(out / "00000.parquet").column_names[:2] == ["url", "key"]
@@ -138,7 +153,7 @@ def test_captions_are_saved_where_they_are_asked_for(
     assert found == sorted(f"{n:09d}.{kind}" for n in range(len(ROWS)) for kind in ("jpg", "json"))
 
 
-@pytest.mark.parametrize("input_format", ["txt", "parquet"])
+@pytest.mark.parametrize("input_format", ["txt", "csv.gz", "jsonl.gz", "parquet"])
 def test_a_folder_of_lists(tmp_path: Path, address: str, input_format: str) -> None:
     """`test_download_multiple_input_files`: each file has shards of its own."""
     lists = tmp_path / "lists"
@@ -250,12 +265,14 @@ def test_messages_and_their_counts(tmp_path: Path, address: str) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["txt", "csv", "tsv", "json", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    "kind", ["txt", "csv", "tsv", "json", "jsonl", "parquet", "txt.gz", "csv.gz", "json.gz"]
+)
 def test_lists_are_cut_into_shards(tmp_path: Path, kind: str) -> None:
     """`test_reader`: every shard has its rows, in order; the last one has the rest."""
     rows = [{"caption": f"c {n}", "url": f"http://h.example/{n}"} for n in range(1053)]
     listed = write_list(tmp_path / f"list.{kind}", rows)
-    captions = None if kind == "txt" else "caption"
+    captions = None if kind.startswith("txt") else "caption"
     options = Options.from_flags({"url_list": str(listed), "caption_col": captions}).input
     reader, first = RangeReader(), 0
     for task in open_input(options).shards(100):

@@ -13,6 +13,7 @@ import pytest
 from img2ds.config.image import FIRST_IMAGE_FORMATS
 from img2ds.config.options import (
     FLAGS,
+    GROUPS,
     IMAGE_FORMATS,
     ImageOptions,
     InputOptions,
@@ -52,7 +53,7 @@ def options(**flags: Any) -> Options:
 def values(made: Options) -> dict[str, Any]:
     return {
         field.name: getattr(group, field.name)
-        for group in (made.input, made.output, made.image, made.network, made.run)
+        for group in (getattr(made, name) for name in GROUPS)
         for field in dataclasses.fields(group)
     }
 
@@ -92,7 +93,7 @@ def test_flags_are_the_fields_of_the_groups() -> None:
 
 def test_groups_are_frozen() -> None:
     made = options()
-    for group in (made, made.input, made.output, made.image, made.network, made.run):
+    for group in (made, *(getattr(made, name) for name in GROUPS)):
         name = dataclasses.fields(group)[0].name
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(group, name, 1)

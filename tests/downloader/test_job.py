@@ -442,8 +442,9 @@ def test_codecs_do_not_write_on_the_screen(tmp_path: Path) -> None:
         process = start(flags(address, tmp_path / "list.txt", tmp_path / "out"))
         _, errors = process.communicate()
     assert process.returncode == 3
-    assert errors.splitlines()[0].startswith("shard 00000: ")
-    assert len(errors.splitlines()) == 1
+    start_line, shard_line = errors.splitlines()
+    assert " list.txt (txt, 29 bytes); 2 processes x 16 requests in flight; " in start_line
+    assert shard_line.startswith("shard 00000: ")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def times(folder: Path, shard: str) -> dict[str, int]:
     ("output_format", "missing", "kept"), [("webdataset", 2, "00001"), ("files", 1, "00000")]
 )
 def test_it_is_resumed_verified_and_retried(
-    tmp_path: Path, output_format: str, missing: int, kept: str
+    tmp_path: Path, output_format: Any, missing: int, kept: str
 ) -> None:
     out = shutil.copytree(OLD / output_format, tmp_path / "out")
     before = times(out, kept)

@@ -52,7 +52,7 @@ def files_of_pathlib(folder: Path) -> Any:
     return sorted(str(path.relative_to(folder)) for kind in kinds for path in folder.rglob(kind))
 
 
-def make(out: Path, output_format: str) -> None:
+def make(out: Path, output_format: Any) -> None:
     """A folder that was finished, with failed rows that failed again."""
     urls = [link.url for link in links(IMAGES)]
     (out.parent / "list.txt").write_text("\n".join(urls))

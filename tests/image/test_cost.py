@@ -26,6 +26,9 @@ from img2ds.image.cost import decode_cost
 from img2ds.image.header import Header
 from img2ds.image.sniff import sniff
 from img2ds.image.transform import InspectedImage, Transformer
+from tests.attack.jpegs import empty
+from tests.attack.jpegs import image as jpeg_of
+from tests.image.test_formats import bmp_of_runs
 from tests.image.test_png import adam7
 from tests.server.image import png_chunk
 
@@ -87,6 +90,10 @@ def pictures(side: int) -> Iterator[tuple[str, bytes]]:
     yield "jpeg_progressive_444", saved(rgb, "JPEG", progressive=True, subsampling=0)
     yield "jpeg_cmyk", saved(rgb.convert("CMYK"), "JPEG")
     yield "jpeg_progressive_cmyk", saved(rgb.convert("CMYK"), "JPEG", progressive=True)
+    yield (
+        "jpeg_lossless",
+        jpeg_of(side, 0xC3, empty(b"\1\2\3", 1, 0), bytes(3 * side * side // 8 + 1)),
+    )
     yield "png", saved(rgb, "PNG", compress_level=1)
     yield "png_rgba", saved(rgba, "PNG", compress_level=1)
     yield "png_grey_alpha", saved(rgba.convert("LA"), "PNG", compress_level=1)
@@ -104,6 +111,8 @@ def pictures(side: int) -> Iterator[tuple[str, bytes]]:
     yield "avif_alpha", saved(rgba, "AVIF", speed=10)
     yield "bmp", saved(rgb, "BMP")
     yield "bmp_palette", saved(palette, "BMP")
+    runs = bytes([250, 1] * (side // 250) + [side % 250, 2, 0, 0]) * side
+    yield "bmp_runs", bmp_of_runs(8, bytes(1024), side, side, runs + b"\0\1")
     yield "tiff", saved(rgb, "TIFF")
     yield "tiff_alpha", saved(rgba, "TIFF", compression="tiff_adobe_deflate")
     for compression in ("tiff_lzw", "tiff_adobe_deflate"):

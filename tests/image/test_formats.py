@@ -229,16 +229,34 @@ def test_rows_of_a_bmp_from_the_top() -> None:
     assert (shown(bytes(body)) == SOURCE[::-1]).all()
 
 
+def bmp_of_runs(bits: int, colours: bytes, width: int, height: int, runs: bytes) -> bytes:
+    """A BMP of colours [B, G, R, 0] each."""
+    sizes = struct.pack("<IiiHH", 40, width, height, 1, bits)
+    head = sizes + struct.pack("<IIiiII", 2 - bits // 8, len(runs), 0, 0, len(colours) // 4, 0)
+    start = 14 + len(head) + len(colours)
+    return b"BM" + struct.pack("<IHHI", start + len(runs), 0, 0, start) + head + colours + runs
+
+
 def test_a_bmp_of_runs() -> None:
     """Eight bits: two rows of two runs."""
     palette = bytes([1, 2, 3, 0, 9, 8, 7, 0])
-    runs = bytes([2, 0, 3, 1, 0, 0, 1, 1, 4, 0, 0, 1])
-    head = struct.pack("<IiiHHIIiiII", 40, 5, 2, 1, 8, 1, len(runs), 0, 0, 2, 0)
-    start = 14 + len(head) + len(palette)
-    body = b"BM" + struct.pack("<IHHI", start + len(runs), 0, 0, start) + head + palette + runs
+    body = bmp_of_runs(8, palette, 5, 2, bytes([2, 0, 3, 1, 0, 0, 1, 1, 4, 0, 0, 1]))
     rows = [[1, 0, 0, 0, 0], [0, 0, 1, 1, 1]]
     expected = np.array([[3, 2, 1], [7, 8, 9]], np.uint8)[np.array(rows)]
     assert (shown(body) == expected).all()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_every_colour_of_a_bmp_of_runs(bits: int) -> None:
+    """A run of a pixel each; those without a colour are black."""
+    levels = 1 << bits
+    colours = np.random.default_rng(3).integers(0, 256, (levels, 4), np.uint8)
+    colours[:, 3] = 0
+    known = levels - 3
+    runs = bytes(byte for n in range(levels) for byte in (1, n << 4 if bits == 4 else n))
+    body = bmp_of_runs(bits, colours[:known].tobytes(), levels, 1, runs + b"\0\1")
+    colours[known:] = 0
+    assert (shown(body)[0] == colours[:, 2::-1]).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import zlib
 from types import FrameType
 from typing import Any
 
@@ -14,6 +15,7 @@ from img2ds.core.failure import Failure, Reason
 from img2ds.image.header import Header
 from img2ds.image.headers import jpeg
 from img2ds.image.headers.av1 import read_sequence
+from img2ds.image.pnm import decode_pnm
 from img2ds.image.sniff import sniff
 from tests.image.jpeg_parts import ZEROS, assemble, quantisation, scan, segment
 from tests.server.encodings import ENCODINGS
@@ -171,3 +173,34 @@ def test_an_avif_of_many_frames_is_a_bomb(monkeypatch: pytest.MonkeyPatch) -> No
     found = failed(body)
     assert found is not None
     assert found.reason == Reason.IMAGE_BOMB
+
+
+def test_no_more_data_are_inflated_than_pixels_have() -> None:
+    """Empty blocks and what follows the last pixel would be inflated, too."""
+    head = PNG[:8] + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0))
+    data = b"\x78\x01" + b"\0\0\0\xff\xff" * 1_000_000
+    found = failed(head + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b""))
+    assert found == Failure("image_bomb", "PNG of more data than its pixels have")
+    stored = zlib.compress(bytes(4), 0)
+    assert failed(head + png_chunk(b"IDAT", stored) + png_chunk(b"IEND", b"")) is None
+
+
+def test_tags_of_a_tiff_are_bounded() -> None:
+    def page(*more: tuple[int, int, int, int]) -> bytes:
+        tags = [(256, 4, 1, 4), (257, 4, 1, 4), (262, 3, 1, 1), *more]
+        entries = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
+        return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(400_000)
+
+    assert failed(page()) is None
+    found = failed(page((258, 1, 300_000, 100)))
+    assert found is not None
+    assert found.reason == Reason.IMAGE_BOMB
+    found = failed(page((259, 3, 1, 34925)))
+    assert found is not None
+    assert found.message == "not supported: TIFF compressed by LZMA"
+
+
+def test_comments_of_a_pnm_are_bounded() -> None:
+    with pytest.raises(ValueError, match="comments"):
+        decode_pnm(b"P3 16 16 255 " + b"#\n" * 20_000 + b"1 " * 768)
+    assert decode_pnm(b"P3 16 16 255 " + b"#\n" * 20 + b"1 " * 768) is not None

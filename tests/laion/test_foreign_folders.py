@@ -1,6 +1,6 @@
 """Every command on folders of img2dataset and clip-retrieval: it works, or says what is missing.
 
-The folders are made by code, as those programs lay them out; `tests/compat` compares them with
+The folders are made by code, as those programs lay them out; `tests/readers` compares them with
 the programs' own.
 """
 
@@ -122,6 +122,53 @@ def test_img2datasets_tables_need_the_releases_columns(
     assert "has no column URL; it has: score, caption, url" in one_line(capsys)
 
 
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["extract", "--wat"], "has no file that ends in .wat, .wat.gz"),
+        (["tag", "--input"], "has no metadata/metadata_N.parquet"),
+        (["release", "--input"], "has no metadata/metadata_N.parquet"),
+        (["index", "--input"], "is not an embedding folder"),
+        (["search", "--id", 1, "--index"], "has no finished index"),
+        (["serve", "--index"], "has no finished index"),
+    ],
+)
+def test_what_reads_no_folder_of_img2dataset_says_so(
+    downloaded: Path, tmp_path: Path, words: list[object], error: str,
+    tiny_model: tuple[str, str], capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    more: list[object] = []
+    if words[0] not in ("search", "serve"):
+        more += ["--output_folder", tmp_path / "out"]
+    if words[0] in ("tag", "index"):
+        more += flags(tiny_model)
+    assert laion(*words, downloaded, *more) == 2
+    assert error in one_line(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_img2dataset_are_served(
+    downloaded: Path, scored: Path, tmp_path: Path, tiny_model: tuple[str, str]
+) -> None:
+    """By their keys, out of its tars."""
+    pytest.importorskip("faiss")
+    from laion.knn.searcher import Searcher
+    from laion.web.service import open_shard_images
+
+    out = tmp_path / "index"
+    assert laion("index", "--input", scored, "--output_folder", out, *flags(tiny_model)) == 0
+    searcher = Searcher(str(out))
+    images = open_shard_images(str(downloaded), searcher, lambda *_: None)
+    row = searcher.metadata.row(3)
+    name = images.name(row)
+    assert name is not None
+    assert name == row["key"]
+    with tarfile.open(downloaded / f"{name[:5]}.tar") as tar:
+        member = tar.extractfile(f"{name}.jpg")
+        assert member is not None
+        assert images.read(name) == member.read()
+
+
 @pytest.mark.parametrize("command", ["dedup", "download", "crawl"])
 def test_what_reads_candidates_says_so(
     downloaded: Path, tmp_path: Path, command: str, tiny_model: tuple[str, str],
@@ -205,6 +252,31 @@ def test_what_cannot_be_released_says_why(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["extract", "--wat"], "has no file that ends in .wat, .wat.gz"),
+        (["dedup", "--input"], "has no file that ends in .parquet"),
+        (["download", "--input"], "has no file that ends in .parquet"),
+        (["crawl", "--input"], "has no file that ends in .parquet"),
+        (["stats", "--input"], "has no file that ends in .parquet"),
+        (["search", "--id", 1, "--index"], "has no finished index"),
+        (["serve", "--index"], "has no finished index"),
+    ],
+)
+def test_what_reads_no_embeddings_of_clip_retrieval_says_so(
+    embeddings: Path, tmp_path: Path, words: list[object], error: str,
+    tiny_model: tuple[str, str], capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    more: list[object] = []
+    if words[0] not in ("search", "serve", "stats"):
+        more += ["--output_folder", tmp_path / "out"]
+    if words[0] == "crawl":
+        more += flags(tiny_model)
+    assert laion(*words, embeddings, *more) == 2
+    assert error in one_line(capsys)
+
+
 def test_embeddings_are_not_samples(embeddings: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = embeddings.parent / "out"
     for command in ("score", "dalle"):
@@ -276,6 +348,10 @@ def test_an_index_of_clip_retrieval_has_to_be_built_again(
     for words in (["search", "--id", 1], ["serve"]):
         assert laion(words[0], "--index", folder, *words[1:]) == 2
         assert "has no index.json: laion did not make it" in one_line(capsys)
+    out = ["--output_folder", tmp_path / "out"]
+    for command in ("index", "release"):
+        assert laion(command, "--input", folder, *out) == 2
+        assert "img_emb/img_emb_0.npy" in one_line(capsys), command
 
 
 @pytest.mark.parametrize("command", ["status", "verify", "retry", "reshard"])

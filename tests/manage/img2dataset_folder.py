@@ -1,6 +1,6 @@
 """Folders as img2dataset leaves them: rows as they ended, plain stats, tars with pax headers.
 
-Compared with folders of img2dataset 1.47 (`tests/compat`): names, members, fields and types agree.
+Compared with folders of img2dataset 1.47 (`tests/readers`): names, members, fields and types agree.
 """
 
 from __future__ import annotations

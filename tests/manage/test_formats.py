@@ -54,7 +54,7 @@ def made_of(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[str, Path, str]:
     """A format, the folder of a run in it, and the web that it was made from."""
-    kind: str = request.param
+    kind: Any = request.param
     folder = tmp_path_factory.mktemp(kind) / "set"
     report = img2ds.download(
         str(original[0].parent / "list.parquet"), output_folder=str(folder),

@@ -10,10 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from img2ds.config.options import InputOptions
 from img2ds.core.failure import UsageError
 from img2ds.source import Source, json_values, open_source, records
+from img2ds.source.json_document import _items
+from img2ds.source.json_values import Values
 from img2ds.storage import open_stream
 
 URLS = [{"url": f"http://a/{n}"} for n in range(10)]
@@ -70,6 +74,28 @@ def test_lines_as_they_come(tmp_path: Path) -> None:
 def test_a_broken_line_is_a_row_without_its_url(tmp_path: Path, broken: str) -> None:
     text = f'{{"url": "http://a/1"}}\n{broken}\n{{"url": "http://a/3"}}\n'
     assert column(written(tmp_path / "a.jsonl", text)) == ["http://a/1", None, "http://a/3"]
+
+
+texts = st.text() | st.text('a/\\"\n,:', max_size=4)
+
+
+@given(
+    st.dictionaries(texts, texts | st.none() | st.integers() | st.lists(texts)),
+    st.booleans(), st.booleans(), st.integers(1, 30),
+)  # fmt: skip
+@example({"0": "http://a/1", "1": "http://a/2", "2": None}, False, True, 30)
+def test_members_are_those_of_the_standard_library(
+    tmp_path_factory: pytest.TempPathFactory, members: dict[str, Any], spaced: bool,
+    as_pandas: bool, block: int,
+) -> None:  # fmt: skip
+    """As `json` writes them, or pandas, which escapes slashes; read in blocks of any size."""
+    text = json.dumps(members, indent=1 if spaced else None, ensure_ascii=as_pandas)
+    path = tmp_path_factory.getbasetemp() / "members.json"
+    path.write_text(text.replace("/", "\\/") if as_pandas else text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_values, "BLOCK", block)
+        found = list(_items(Values(open_stream(str(path)))))
+    assert found == list(members.items())
 
 
 @pytest.mark.parametrize("rows", [1, 3])

@@ -250,7 +250,7 @@ def test_a_file_is_not_an_output_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("output_format", ["files", "parquet", "tfrecord", "webdataset"])
-def test_a_whole_run_into_s3(s3: str, tmp_path: Path, output_format: str) -> None:
+def test_a_whole_run_into_s3(s3: str, tmp_path: Path, output_format: Any) -> None:
     """Through the job, with the workers' own connections; lists are read from there too."""
     import fsspec
     from fsspec.config import conf

@@ -6,6 +6,7 @@ It knows nothing of what a task is.
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -40,16 +41,24 @@ class TaskStream(Iterator[Any]):
     Args:
         pulling: called before each task but the first is waited for.
         pulled: called for each task that is returned.
+        leave: ends the process of a worker that cannot return, once it has reported all its tasks;
+            None where more runs in the process.
 
     Attributes:
+        stop_event: is set with `stopping`.
         stopping: whether the run is to end soon. Then pulling does not block: it returns the tasks
             that were given already, and ends.
     """
 
     def __init__(
-        self, pulling: Callable[[], None] = _nothing, pulled: Callable[[], None] = _nothing
+        self,
+        pulling: Callable[[], None] = _nothing,
+        pulled: Callable[[], None] = _nothing,
+        leave: Callable[[], None] | None = None,
     ) -> None:
         self.stopping = False
+        self.stop_event = threading.Event()
+        self.leave = leave
         self._pulling, self._pulled = pulling, pulled
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._first = True
@@ -62,6 +71,7 @@ class TaskStream(Iterator[Any]):
     def stop(self) -> None:
         """Set `stopping`, and wake the thread that pulls. From any thread."""
         self.stopping = True
+        self.stop_event.set()
         self._inbox.put(None)
 
     def __next__(self) -> Any:
@@ -71,7 +81,10 @@ class TaskStream(Iterator[Any]):
         while not self._ended:
             if self.stopping and self._inbox.empty():
                 break
-            task = self._inbox.get()
+            try:  # another thread may have taken the last one
+                task = self._inbox.get(block=not self.stopping)
+            except queue.Empty:
+                break
             if task is not None:
                 self._pulled()
                 return task

@@ -136,7 +136,7 @@ def child_main(descriptor: int) -> None:
     connection = Connection(descriptor)
     keep_pandas_out()
     try:
-        work(connection, pickle.loads(connection.recv_bytes()))
+        work(connection, pickle.loads(connection.recv_bytes()), leave=lambda: os._exit(0))
     except (BrokenPipeError, EOFError):
         os._exit(1)
     except BaseException:

@@ -134,10 +134,13 @@ class WorkerHandle(Generic[ChannelT]):
         return message
 
 
-def work(connection: Channel, worker: Worker) -> None:
+def work(connection: Channel, worker: Worker, leave: Callable[[], None] | None = None) -> None:
     """Run `worker` over the tasks that arrive, and send its reports: the worker's end.
 
     A thread listens to the parent: when the parent is gone this process exits at once.
+
+    Args:
+        leave: see `TaskStream`.
     """
     sending = threading.Lock()
     done = threading.Event()
@@ -147,7 +150,7 @@ def work(connection: Channel, worker: Worker) -> None:
             connection.send(report)
 
     # The parent sends the first task without a request.
-    tasks = TaskStream(pulling=lambda: emit(None))
+    tasks = TaskStream(pulling=lambda: emit(None), leave=leave)
 
     def listen() -> None:
         while True:

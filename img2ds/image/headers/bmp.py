@@ -11,6 +11,8 @@ from img2ds.image.header import Header
 _FILE, _CORE = 14, 12
 #: Pixels by masks of bits, of which one may be of alpha; and in runs.
 _PLAIN, _BITFIELDS, _RUNS = 0, 3, (1, 2)
+#: Levels that an index can have, and bytes of a colour in a palette.
+_LEVELS, _COLOUR = 256, 4
 #: Most bytes that may precede the pixels of a file whose rows are read one by one.
 _MAX_START = 65_536
 
@@ -44,14 +46,29 @@ def read_header(body: bytes | bytearray) -> Header:
     width, height, bits, compression = _fields(body)
     header = Header("bmp", width, abs(height), palette=bits <= 8)
     header.transparent = bits == 32 and compression == _BITFIELDS
+    header.runs = compression in _RUNS
     if read_rows(body) is None:
         header.piece = header.width * header.height
     return header
 
 
-def has_runs(body: bytes | bytearray) -> bool:
-    """Return whether the pixels are compressed in runs."""
-    return _fields(body)[3] in _RUNS
+def index_runs(body: bytes | bytearray) -> tuple[bytes, bytes]:
+    """Return a BMP in runs with grey levels for its colours, which are their indices.
+
+    Returns:
+        The file; and its colours, in BGR and a byte each. Indices beyond them are black.
+    """
+    (start,) = struct.unpack_from("<I", body, 10)
+    length, *_, bits = struct.unpack_from("<IiiHH", body, _FILE)
+    stated = int.from_bytes(body[46:50], "little") if length >= 40 else 0
+    palette = _FILE + length
+    colours = min(stated or 1 << bits, 1 << bits, max(0, start - palette) // _COLOUR)
+    head = bytearray(body[:palette])
+    levels = b"".join(bytes([level] * 3 + [0]) for level in range(min(_LEVELS, 1 << bits)))
+    struct.pack_into("<I", head, 10, palette + len(levels))
+    struct.pack_into("<I", head, 46, 0)  # all of them
+    pixels = memoryview(body)[start:]
+    return b"".join([head, levels, pixels]), bytes(body[palette : palette + _COLOUR * colours])
 
 
 def read_rows(body: bytes | bytearray) -> Rows | None:

@@ -17,6 +17,10 @@ _MAX_CHUNKS = 100_000
 #: Most chunks whose CRC is checked: a decoder ignores one that is wrong, and the next may be right.
 _MAX_CHECKED = 100
 
+#: Bytes of the largest pixel; times that data may be as long as pixels and their filters: what does
+#: not shrink is stored; and bytes that they may have besides.
+_PIXEL, _MOST_DATA, _SPARE_DATA = 8, 2, 65_536
+
 _CHECKED = (b"tRNS", b"eXIf", b"iCCP")
 
 # Colour types (11.2.1).
@@ -45,6 +49,7 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
     header: Header | None = None
     colours = colour = 0
     data = profiled = False
+    length = 0
     left = _MAX_CHECKED
     for kind, start, end in chunks(body):
         if kind == b"IHDR" and header is None:
@@ -58,6 +63,7 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
             continue  # a comment that precedes IHDR
         elif kind == b"IDAT":
             data = True
+            length += end - start
         elif kind == b"PLTE" and not colours:
             colours = (end - start) // 3
         elif kind == b"IEND":
@@ -80,6 +86,9 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
                 header.icc = _inflate_icc(packed[1:]) if name else None
     if header is None:
         raise IndexError
+    most = header.width * header.height * _PIXEL + header.height + _SPARE_DATA
+    if length > _MOST_DATA * most:
+        return failure(Reason.IMAGE_BOMB, "PNG of more data than its pixels have")
     if header.palette and data and not colours:
         return failure(Reason.DECODE_ERROR, "PNG without its palette")
     return header

@@ -9,13 +9,15 @@ from img2ds.image.header import Header, plausible_icc
 from img2ds.image.headers.tiff_layout import read_layout
 from img2ds.image.headers.tiff_tags import MAX_TAGS, number_of, read_directory
 
-#: Most strips or tiles. Pillow has an object of 350 bytes for each.
-_MAX_STRIPS = 100_000
+#: Most strips or tiles, and values of another tag. Pillow has an object of 350 bytes for each; a
+#: colour map has three for each of 65,536 levels.
+_MAX_STRIPS, _MAX_VALUES = 100_000, 200_000
 #: Pixels of a tile that may be larger than its page, which a decoder allocates nonetheless.
 _MAX_TILE = 2048 * 2048
 
 # Tags (TIFF 6.0, appendix A; ICC.1, B.4).
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
+_COMPRESSION, _LZMA = 259, 34925
 _STRIPS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _EXTRA, _ICC = 273, 322, 323, 324, 338, 34675
 #: The tags that pixels are decoded by, some of them of compressions; the rest is hidden from
 #: decoders, whose memory they could exhaust.
@@ -25,6 +27,9 @@ DECODED = frozenset({
     *range(512, 522), 529, 530, 531, 532,
 })  # fmt: skip
 
+#: Tags with a value for each strip or tile.
+_LISTS = frozenset({_STRIPS, 279, _TILES, 325})
+_SHORT = DECODED - _LISTS
 _GREY, _CMYK = (0, 1), 5
 
 
@@ -37,17 +42,21 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
     if _WIDTH not in tags or _HEIGHT not in tags:
         return failure(Reason.DECODE_ERROR, "TIFF without a size")
     width, height = number(_WIDTH), number(_HEIGHT)
+    if number(_COMPRESSION) == _LZMA:  # its window can have any size, and nobody uses it
+        return failure(Reason.DECODE_ERROR, "not supported: TIFF compressed by LZMA")
     photometric = number(_PHOTOMETRIC)
     channels = 1 if photometric in _GREY else 4 if photometric == _CMYK else 3
     header = Header("tiff", width, height, channels, number(_BITS, 1))
     header.transparent = number(_EXTRA) in (1, 2)
     decoded = sum(tag.size for tag in directory if tag.number in DECODED)
     pieces = sum(tags[name].count for name in (_STRIPS, _TILES) if name in tags)
+    values = max((t.count for t in directory if t.number in _SHORT), default=0)
     tile = number(_TILE_WIDTH) * number(_TILE_HEIGHT)
     if (
         len(directory) > MAX_TAGS
         or decoded > len(body)
         or pieces > _MAX_STRIPS
+        or values > _MAX_VALUES
         or tile > max(_MAX_TILE, 2 * width * height)
     ):
         return failure(Reason.IMAGE_BOMB, "TIFF of larger parts than its size")

@@ -218,6 +218,7 @@ def test_metadata_of_other_tools_is_read() -> None:
     assert table["rights"] == [0, 0, 0]
     assert table["caption"] == [None, "x", ""], "clip-retrieval's name"
     assert table["NSFW"] == ["unlikely", None, "NSFW"]
+    assert table["image_path"] == ["", "", ""], "clip-retrieval fails where it is null"
     with pytest.raises(UsageError, match="image_path, caption or TEXT; they have: link"):
         source_columns(["link"])
 

@@ -45,6 +45,7 @@ def make_client(shapes: ShapeSet, embedder: QueryEmbedder) -> Iterator[Make]:
         connect_to: tuple[str, ...] = ("::127.0.0.1:9",),
         allow_private: bool = False,
         proxies: tuple[str, ...] = (),
+        origins: tuple[str, ...] = (),
         **client: Any,
     ) -> TestClient:
         searcher = Searcher(str(shapes.index))
@@ -54,8 +55,12 @@ def make_client(shapes: ShapeSet, embedder: QueryEmbedder) -> Iterator[Make]:
         vectors = QueryVectors(embedder, decoders, network)
         service = Service(searcher, vectors, images, embedder.model)
         services.callback(service.close)
-        limits = AppLimits(MAX_UPLOAD, rate_limit, hosts=("search.example",), proxies=proxies)
-        return TestClient(build_app(service, limits), base_url="http://127.0.0.1:1234", **client)
+        limits = AppLimits(
+            MAX_UPLOAD, rate_limit, hosts=("search.example",), proxies=proxies, origins=origins
+        )
+        return TestClient(
+            build_app({"shapes": service}, limits), base_url="http://127.0.0.1:1234", **client
+        )
 
     with ExitStack() as services:
         yield make

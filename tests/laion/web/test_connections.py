@@ -50,7 +50,7 @@ def test_520_idle_connections_lock_nobody_out(address: str, held: ExitStack) -> 
     """By `laion serve` with its defaults."""
     place = urlsplit(address)
     server = (place.hostname or "", place.port or 0)
-    each = ServeOptions(index="x").max_client_connections
+    each = ServeOptions(index=("x",)).max_client_connections
     idle = [held.enter_context(connect(server)) for _ in range(520)]
     other = held.enter_context(connect(server, "127.0.0.2"))
     assert status(other, "/api/health") == 200

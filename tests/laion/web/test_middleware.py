@@ -151,10 +151,37 @@ def test_unknown_paths_and_methods_get_json_errors(
     assert list(answer.json()) == ["error"]
 
 
+def test_pages_of_allowed_origins_may_search(make_client: Make) -> None:
+    client = make_client(rate_limit=1, origins=("http://127.0.0.1:1235",))
+    foreign = {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}
+    allowed = {**foreign, "Origin": "http://127.0.0.1:1235"}
+    for status in (200, 429):
+        answer = client.post("/knn-service", json={"text": "x"}, headers=allowed)
+        assert answer.status_code == status
+        assert answer.headers["access-control-allow-origin"] == "http://127.0.0.1:1235"
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+        assert answer.headers["vary"] == "Origin"
+    asked = {**allowed, "Access-Control-Request-Method": "POST"}
+    answer = client.options("/knn-service", headers=asked)
+    assert (answer.status_code, answer.headers["access-control-allow-headers"]) == (
+        204, "Content-Type",
+    )  # fmt: skip
+    for origin in ("http://127.0.0.1:1236", "http://127.0.0.1", "null"):
+        answer = client.get("/indices-list", headers={**foreign, "Origin": origin})
+        assert answer.status_code == 403
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_any_origin_may_be_allowed(make_client: Make) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Origin": "https://h.example"}
+    answer = make_client(origins=("*",)).get("/indices-list", headers=headers)
+    assert answer.headers["access-control-allow-origin"] == "https://h.example"
+
+
 def test_by_default_only_this_machine_is_served() -> None:
-    assert ServeOptions(index="x").host == "127.0.0.1"
-    assert ServeOptions(index="x").rate_limit > 0
-    assert not ServeOptions(index="x").allow_private_addresses
+    assert ServeOptions(index=("x",)).host == "127.0.0.1"
+    assert ServeOptions(index=("x",)).rate_limit > 0
+    assert not ServeOptions(index=("x",)).allow_private_addresses
 
 
 @pytest.mark.parametrize(
@@ -179,8 +206,8 @@ def test_trusted_proxies() -> None:
     flags = Flags.of("laion serve", ServeOptions)
     given = flags.read({"index": "x", "trusted_proxy": "10.0.0.0/8,192.0.2.1"})
     assert ServeOptions(**given).proxies == ("10.0.0.0/8", "192.0.2.1")
-    assert ServeOptions(index="x").proxies == ()
-    assert ServeOptions(index="x", behind_proxy=True).proxies == ("127.0.0.0/8", "::1")
+    assert ServeOptions(index=("x",)).proxies == ()
+    assert ServeOptions(index=("x",), behind_proxy=True).proxies == ("127.0.0.0/8", "::1")
 
 
 def test_open_files_bound_the_connections(

@@ -13,8 +13,10 @@ from dataclasses import fields
 from typing import Any
 
 import img2ds
+from img2ds.config import completion
 from img2ds.config.command_line import read_arguments
-from img2ds.config.help import HELP, help_lines
+from img2ds.config.config_file import with_config
+from img2ds.config.help import HELP, help_lines, wrapped
 from img2ds.config.options import COMMAND, GROUPS, Options
 from img2ds.core.console_script import run_script
 from img2ds.core.failure import UsageError
@@ -45,7 +47,10 @@ def run(arguments: Sequence[str]) -> int:
         if list(arguments) in (["--version"], ["version"]):
             print(version())
             return 0
-        options = Options.from_flags(read_flags(arguments))
+        if arguments and arguments[0] == "completion":
+            print(completion.run("img2ds", {"": COMMAND, **commands.all_flags()}, arguments[1:]))
+            return 0
+        options = Options.from_flags(with_config(COMMAND, read_flags(arguments)))
         # Its imports take a second, which a typing mistake need not wait for.
         from img2ds.downloader import job
         from img2ds.engine.run_report import describe_end
@@ -110,17 +115,19 @@ def help_page() -> str:
         "",
         "  img2ds --url_list urls.txt --output_folder images",
         "  img2ds urls.txt 256 images",
-        "  img2ds --url_list laion/ --input_format parquet --url_col URL --caption_col TEXT \\",
-        "         --output_folder laion-images --output_format webdataset",
+        "  img2ds --url_list laion/ --input_format parquet --url_col URL \\",
+        "         --caption_col TEXT --output_folder images --output_format webdataset",
         "",
-        "Manage an existing dataset (img2ds COMMAND --help lists the flags of a command):",
+        *wrapped("Other commands (img2ds COMMAND --help lists the flags of a command):"),
         "",
         *summary_lines(),
         "",
-        "Run the same command again to resume. --a-b is the same as --a_b. Flags of img2dataset",
-        "can be given by position, in its order, and by one letter where only one begins with it.",
-        "Exit codes: 0 all shards are written, 1 some are missing, 2 usage error,",
-        "3 too few rows succeeded (--min_success), 130 interrupted.",
+        *wrapped(
+            "Run the same command again to resume. --a-b is the same as --a_b. Flags of "
+            "img2dataset can be given by position, in its order, and by one letter where only one "
+            "begins with it. Exit codes: 0 all shards are written, 1 some are missing, 2 usage "
+            "error, 3 too few rows succeeded (--min_success), 130 interrupted."
+        ),
     ]
     for group in GROUPS.values():
         lines += ["", f"{group.TITLE}:"]

@@ -5,20 +5,24 @@ Every mistake in a command is reported in one line, with exit code 2, before any
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import img2ds
+from img2ds.config import completion
 from img2ds.config.command import Result
 from img2ds.config.command_line import read_arguments
 from img2ds.config.flags import Flags
-from img2ds.config.help import HELP, help_lines
+from img2ds.config.help import HELP, help_lines, summary_lines, wrapped
 from img2ds.core.console_script import run_script
 from img2ds.core.failure import UsageError
 from img2ds.core.native import describe
 from laion.commands import COMMANDS
+from laion.help_examples import EXAMPLES
 
 
 def main() -> None:
@@ -39,17 +43,20 @@ def run(arguments: Sequence[str]) -> int:
         print(version())
         return 0
     try:
+        if name == "completion":
+            print(completion.run("laion", _all_flags(), arguments[1:]))
+            return 0
         if name not in COMMANDS:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {near[0]}?" if near else "laion --help lists the commands"
             raise UsageError(f"unknown command {name!r}; {hint}")
         command = COMMANDS[name]
         options = command.load_options()
-        flags = Flags.of(f"laion {name}", options)
-        flags = replace(flags, aliases=getattr(options, "ALIASES", {}))
+        flags = _flags(name, options)
         if any(argument in HELP for argument in arguments[1:]):
-            title = f"laion {name}: {command.summary}"
-            print("\n".join([title, "", *help_lines(flags, flags.fields)]))
+            title = wrapped(f"laion {name}: {command.summary}")
+            example = f"  laion {name} {EXAMPLES[name]}" if name in EXAMPLES else ""
+            print("\n".join([*title, "", example, "", *help_lines(flags, flags.fields)]))
             return 0
         values = flags.read(read_arguments(flags, arguments[1:]))
         result: Result = command.load_run()(options(**values))
@@ -64,6 +71,20 @@ def run(arguments: Sequence[str]) -> int:
     return result.exit_code
 
 
+def _flags(name: str, options: Any) -> Flags:
+    flags = Flags.of(f"laion {name}", options)
+    return replace(flags, aliases=getattr(options, "ALIASES", {}))
+
+
+def _all_flags() -> dict[str, Flags]:
+    """Return the flags of the commands whose packages are installed."""
+    found = {"": Flags("laion", {}, {})}
+    for name, command in COMMANDS.items():
+        with contextlib.suppress(UsageError):
+            found[name] = _flags(name, command.load_options())
+    return found
+
+
 def version() -> str:
     """Return the version and the compiled extensions in use."""
     from img2ds.image import native as image
@@ -75,13 +96,18 @@ def version() -> str:
 def help_page() -> str:
     """Return all commands, a line each."""
     lines = [
-        "laion: rebuild the LAION-400M pipeline, from Common Crawl to a searchable dataset",
+        *wrapped(
+            "laion: rebuild the LAION-400M pipeline, from Common Crawl to a searchable dataset"
+        ),
         "",
     ]
-    lines += [f"  laion {name:<12} {command.summary}" for name, command in COMMANDS.items()]
+    lines += summary_lines("laion", {name: c.summary for name, c in COMMANDS.items()})
     lines += [
         "",
-        "laion COMMAND --help lists the flags of a command. Run the same command again to resume.",
-        "Exit codes: 0 done, 1 some shards are missing, 2 usage error, 130 interrupted.",
+        *wrapped(
+            "laion COMMAND --help lists the flags of a command. Run the same command again to "
+            "resume. Exit codes: 0 done, 1 some shards are missing, 2 usage error, "
+            "130 interrupted."
+        ),
     ]
     return "\n".join(lines)

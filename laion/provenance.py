@@ -189,6 +189,14 @@ def trace_stages(last: str, others: Sequence[str] = ()) -> list[StageCounts]:
     return [*found.values(), *reversed(chain)]
 
 
+def was_tagged(stages: Sequence[StageCounts]) -> bool:
+    """Return whether pairs came through `laion tag`, or through a crawl that tags."""
+    return any(
+        stage.stage == "tag" or (stage.stage == "crawl" and stage.options.get("tag") is not False)
+        for stage in stages
+    )
+
+
 def document_type(path: str) -> str:
     """Return what `laion extract` took out, for a folder of candidates; `image` if unknown.
 

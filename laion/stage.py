@@ -152,6 +152,10 @@ class StageBuild:
     def report(self) -> StageReport:
         return self.build.report
 
+    def note(self, text: str) -> None:
+        """Print a line for people."""
+        self.build.console.note(text)
+
     def record_stop(self) -> None:
         """Report that work after the shards ended early, as the stop switch says."""
         self.build.record_stop()

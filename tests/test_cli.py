@@ -15,6 +15,7 @@ from img2ds import cli
 from img2ds.config.options import FLAGS, Options
 from img2ds.config.positions import POSITIONS
 from img2ds.core.failure import UsageError
+from img2ds.manage.commands import COMMANDS
 from laion import cli as laion_cli
 
 WEBDATASET = ("--output_format", "webdataset")
@@ -122,7 +123,9 @@ def test_a_dry_run_says_what_would_be_done(
     assert not out.exists()
 
 
-def test_help_shows_every_flag_by_subject(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_every_flag_by_subject(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert cli.run(["--help"]) == 0
     page = capsys.readouterr().out
     assert set(re.findall(r"^  --(\w+)", page, re.MULTILINE)) == set(FLAGS)
@@ -130,6 +133,10 @@ def test_help_shows_every_flag_by_subject(capsys: pytest.CaptureFixture[str]) ->
         "Input", "Output", "Images", "Network", "Run",
     ]  # fmt: skip
     assert max(map(len, page.splitlines())) <= 100
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments in ([], *([name] for name in COMMANDS)):
+        assert cli.run([*arguments, "--help"]) == 0
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_download_has_the_flags_as_its_signature() -> None:

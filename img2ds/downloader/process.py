@@ -79,6 +79,11 @@ def raise_descriptor_limit() -> int:
     return 2**31 if hard == resource.RLIM_INFINITY else hard
 
 
+def descriptors_needed(slots: int) -> int:
+    """Return how many open files a worker process with so many slots may have."""
+    return 2 * slots + max_overflow(slots) + SPARE_DESCRIPTORS
+
+
 def check_descriptors(options: Options) -> None:
     """Check that all slots can have their sockets: else a million rows would fail for want of one.
 
@@ -87,7 +92,7 @@ def check_descriptors(options: Options) -> None:
     """
     slots = options.network.thread_count
     available = raise_descriptor_limit()
-    needed = 2 * slots + max_overflow(slots) + SPARE_DESCRIPTORS
+    needed = descriptors_needed(slots)
     if needed > available:
         fitting = max(1, (available - SPARE_DESCRIPTORS) * 2 // 5)
         raise UsageError(

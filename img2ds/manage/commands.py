@@ -9,7 +9,8 @@ from typing import Any
 from img2ds.config.command import Result, load
 from img2ds.config.command_line import read_arguments
 from img2ds.config.flags import Flags
-from img2ds.config.help import HELP, help_lines
+from img2ds.config.help import HELP, help_lines, wrapped
+from img2ds.config.help import summary_lines as summaries
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Command:
     options: str
     run: str
     exit_codes: str
-    example: str = ""
+    example: str = " --output_folder images"
 
 
 COMMANDS: dict[str, Command] = {
@@ -51,7 +52,21 @@ COMMANDS: dict[str, Command] = {
         "img2ds.manage.options:ReshardOptions",
         "img2ds.manage.reshard:run",
         "0 all shards are written, 1 some are missing, 2 usage error, 130 interrupted",
-        " --to packed",
+        " --output_folder images --to packed",
+    ),
+    "report": Command(
+        "write a page about a dataset: outcomes, hosts, samples and throughput, in one HTML file",
+        "img2ds.manage.options:ReportOptions",
+        "img2ds.manage.report.run:run",
+        "0 written, 2 usage error",
+        " --output_folder images --html report.html",
+    ),
+    "doctor": Command(
+        "check this machine before a run, and say what to do about it",
+        "img2ds.manage.options:DoctorOptions",
+        "img2ds.manage.doctor.run:run",
+        "0 ready, 1 something has to be mended, 2 usage error",
+        " --processes_count 16 --output_folder images",
     ),
 }
 
@@ -65,8 +80,7 @@ def run(arguments: Sequence[str]) -> int:
     name = arguments[0]
     command = COMMANDS[name]
     options = load(command.options, "all")
-    flags = Flags.of(f"img2ds {name}", *options.GROUPS)
-    flags = replace(flags, aliases=getattr(options, "ALIASES", {}))
+    flags = _flags(name, options)
     # As a value, `help` is the name of a folder.
     if arguments[1:2] == ["help"] or any(a in HELP and a != "help" for a in arguments[1:]):
         print(help_page(name, command, flags, options.GROUPS))
@@ -78,14 +92,24 @@ def run(arguments: Sequence[str]) -> int:
     return result.exit_code
 
 
+def all_flags() -> dict[str, Flags]:
+    """Return the flags of every command."""
+    return {name: _flags(name, load(c.options, "all")) for name, c in COMMANDS.items()}
+
+
+def _flags(name: str, options: Any) -> Flags:
+    flags = Flags.of(f"img2ds {name}", *options.GROUPS)
+    return replace(flags, aliases=getattr(options, "ALIASES", {}))
+
+
 def help_page(name: str, command: Command, flags: Flags, groups: Sequence[type[Any]]) -> str:
     """The flags of one command."""
     lines = [
-        f"img2ds {name}: {command.summary}",
+        *wrapped(f"img2ds {name}: {command.summary}"),
         "",
-        f"  img2ds {name} --output_folder images{command.example}",
+        f"  img2ds {name}{command.example}",
         "",
-        f"Exit codes: {command.exit_codes}.",
+        *wrapped(f"Exit codes: {command.exit_codes}."),
     ]
     for group in groups:
         lines += ["", f"{group.TITLE}:"]
@@ -94,5 +118,5 @@ def help_page(name: str, command: Command, flags: Flags, groups: Sequence[type[A
 
 
 def summary_lines() -> list[str]:
-    """All commands, a line each."""
-    return [f"  img2ds {name:<8} {command.summary}" for name, command in COMMANDS.items()]
+    """All commands and what they do."""
+    return summaries("img2ds", {name: c.summary for name, c in COMMANDS.items()})

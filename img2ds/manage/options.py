@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
-from img2ds.config.flags import at_least, flag
+from img2ds.config.flags import at_least, copy_flag, flag
 from img2ds.config.options import COMMAND, NetworkOptions, RunOptions
 from img2ds.core.failure import Reason, UsageError
 from img2ds.core.naming import OUTPUT_FORMATS
@@ -140,6 +140,57 @@ class ReshardOptions(FolderOptions):
         at_least("max_shard_retry", self.max_shard_retry, 0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(FolderOptions):
+    """`img2ds report`."""
+
+    html: str = flag("report.html", "str", "the file to write, outside of the dataset's folder")
+    title: str | None = flag(None, "str?", "title of the page (default: the folder's name)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.html:
+            raise UsageError("--html must not be empty: the file to write")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """`img2ds doctor`: the flags of the run that the machine is checked for."""
+
+    TITLE: ClassVar[str] = "Flags"
+    GROUPS: ClassVar[tuple[type[Any], ...]]
+
+    processes_count: int | None = flag(
+        None, "int?", "worker processes of the run (default: one a core)"
+    )
+    thread_count: int = flag(256, "int", "requests in flight of each process")
+    output_folder: str | None = flag(None, "str?", "where the run will write")
+    proxy: str = copy_flag(COMMAND.fields["proxy"])
+    dns_servers: tuple[str, ...] = copy_flag(COMMAND.fields["dns_servers"])
+    ca_bundle: str | None = copy_flag(COMMAND.fields["ca_bundle"])
+    json: bool = flag(False, "bool", "print JSON instead of text")
+
+    def __post_init__(self) -> None:
+        at_least("processes_count", self.processes_count, 1)
+        self.network()
+
+    def network(self) -> NetworkOptions:
+        """Return the network options of the run. Raises UsageError."""
+        return NetworkOptions(
+            thread_count=self.thread_count,
+            proxy=self.proxy,
+            dns_servers=self.dns_servers,
+            ca_bundle=self.ca_bundle,
+        )
+
+    @classmethod
+    def from_flags(cls, values: Mapping[str, Any]) -> DoctorOptions:
+        """The options from the values of their flags. Raises UsageError."""
+        return cls(**values)
+
+
+DoctorOptions.GROUPS = (DoctorOptions,)
+ReportOptions.GROUPS = (ReportOptions,)
 ReshardOptions.GROUPS = (ReshardOptions,)
 StatusOptions.GROUPS = (StatusOptions,)
 VerifyOptions.GROUPS = (VerifyOptions,)

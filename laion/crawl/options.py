@@ -15,7 +15,7 @@ from laion.tag.options import content_identity
 from laion.wat.options import ExtractOptions
 
 #: Flags of `laion extract` that say which WAT files, and what is taken out of them.
-_WHICH = ("bucket", "first", "sample", "seed")
+_WHICH = ("bucket", "first", "sample", "seed", "allow_damaged")
 _WHAT = ("languages", "min_text_length", "attributes")
 
 #: Rows that a WAT file is taken to have at most, which decides its keys: the largest have some

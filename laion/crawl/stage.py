@@ -116,6 +116,7 @@ def read_wat(task: WatTask, rules: Rules, attributes: Sequence[str], counts: Cou
         for page in extractor.pages(read_records(file, task.path)):
             for candidate in page:
                 found.setdefault(candidate.digest, candidate)
+    extractor.check()
     counts.drop(DUPLICATE, counts.successes - len(found))
     counts.metrics["candidates"] = len(found)
     counts.successes = 0

@@ -17,6 +17,11 @@ _WARNING = (
     "`UNSURE` are included. The images belong to their owners; the release holds only their URLs."
 )
 
+#: What a release says of pairs that did not come through `laion tag`.
+NEVER_TAGGED = (
+    "was never tagged: the filter for illegal content did not run, and NSFW has no values of it"
+)
+
 #: Values of options that the card leaves out.
 _OMITTED: tuple[object, ...] = (None, False, [], "inf")
 
@@ -28,13 +33,19 @@ _ALIGNED = (
 
 @dataclass(frozen=True, slots=True)
 class CardFacts:
-    """The content of a card; `figures` are names of PNG files in the release."""
+    """The content of a card.
+
+    Attributes:
+        figures: names of PNG files in the release.
+        tagged: whether the pairs came through `laion tag`.
+    """
 
     contents: Contents
     stages: Sequence[StageCounts]
     parts: int
     threshold: float
     figures: Sequence[str]
+    tagged: bool = True
 
 
 def dataset_card(facts: CardFacts) -> str:
@@ -52,6 +63,7 @@ def dataset_card(facts: CardFacts) -> str:
         "",
         "# Image-text pairs filtered with CLIP",
         "",
+        *([] if facts.tagged else [f"**Warning: this dataset {NEVER_TAGGED}.**", ""]),
         _introduction(facts),
         "",
         _WARNING,

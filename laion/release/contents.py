@@ -96,9 +96,10 @@ class Contents:
                 self.absent.add(name)
 
     def _add_sizes(self, height: pa.ChunkedArray, width: pa.ChunkedArray) -> None:
-        valid = pc.and_(pc.is_valid(height), pc.is_valid(width))
-        heights = np.asarray(height.filter(valid).cast(pa.int64()))
-        widths = np.asarray(width.filter(valid).cast(pa.int64()))
+        # pandas writes sizes as floats where some are missing, with NaN for these.
+        valid = pc.and_(pc.is_finite(height), pc.is_finite(width))
+        heights = np.asarray(height.filter(valid).cast(pa.int64(), safe=False))
+        widths = np.asarray(width.filter(valid).cast(pa.int64(), safe=False))
         self.sized += len(heights)
         for side in SIDES:
             self.either[side] += int(((heights >= side) | (widths >= side)).sum())

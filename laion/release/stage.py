@@ -24,8 +24,8 @@ from laion.data.embedding_folder import open_embedding_folder
 from laion.data.embedding_layout import FOLDERS, IMAGES, METADATA, TEXTS
 from laion.data.embedding_writer import NpyWriter
 from laion.data.release_schema import RELEASE_SCHEMA, release_rows
-from laion.provenance import StageCounts, trace_stages
-from laion.release.card import CardFacts, dataset_card
+from laion.provenance import StageCounts, trace_stages, was_tagged
+from laion.release.card import NEVER_TAGGED, CardFacts, dataset_card
 from laion.release.figures import check_figures, draw_similarities
 from laion.release.plan import Mask, Piece, ReleaseTask, plan_release
 from laion.release.stats import count_files, describe
@@ -64,6 +64,9 @@ class ReleaseOptions(StageOptions):
         "folders of further stages to list on the card, in addition to those recorded",
         identity=False,
     )  # fmt: skip
+    require_tags: bool = flag(
+        False, "bool", "refuse pairs that did not come through laion tag", identity=False
+    )
 
     def __post_init__(self) -> None:
         StageOptions.__post_init__(self)
@@ -87,6 +90,9 @@ def run(options: ReleaseOptions) -> ReleaseReport:
     """Make the release. Raises UsageError when something about it cannot work."""
     scored = open_embedding_folder(options.input)
     stages = trace_stages(scored.path, options.stages)
+    tagged = was_tagged(stages)
+    if options.require_tags and not tagged:
+        raise UsageError(f"{scored.path} {NEVER_TAGGED}: run laion tag on it first")
     check(options)
     source = scored.fingerprint()
     with scratch_folder(options.tmp_dir) as scratch:
@@ -102,6 +108,8 @@ def run(options: ReleaseOptions) -> ReleaseReport:
     )
     contents = ""
     with open_stage(spec) as build:
+        if not tagged:
+            build.note(f"warning: {scored.path} {NEVER_TAGGED}")
         tasks = [replace(task, shard_id=build.first_shard + task.number) for task in plan]
         if build.run(SequentialWorker(build.folder, make_shard), tasks):
             contents = _finish(build.folder, options, stages, build.report)
@@ -195,6 +203,9 @@ def _finish(
         draw_similarities(folder.staging_path(HISTOGRAM), contents, options.threshold)
         folder.publish(HISTOGRAM)
         figures.append(HISTOGRAM)
-    card = dataset_card(CardFacts(contents, [*stages, own], len(parts), options.threshold, figures))
+    facts = CardFacts(
+        contents, [*stages, own], len(parts), options.threshold, figures, was_tagged(stages)
+    )
+    card = dataset_card(facts)
     folder.write_bytes("README.md", card.encode())
     return describe(contents)

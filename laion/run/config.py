@@ -14,7 +14,7 @@ are parsed and all stages are checked before the first one starts.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -100,15 +100,23 @@ def make_plan(document: Mapping[Any, Any], output_folder: str | None = None) -> 
     for stage in stages:
         given = sections.get(stage)
         own = given if isinstance(given, Mapping) else {}
-        chained = {"output_folder": f"{folder}/{stage}"}
+        chained: dict[str, Any] = {"output_folder": f"{folder}/{stage}"}
         if steps:
             chained["input"] = steps[-1].folder
+        if stage == "release" and "require_tags" not in own and _tags(steps):
+            chained["require_tags"] = True
         try:
             options = _options(stage, {str(k): v for k, v in own.items()}, shared, chained)
         except UsageError as error:
             raise UsageError(f"{stage}: {error}") from None
         steps.append(Step(stage, chained["output_folder"], options))
     return Plan(folder, tuple(steps))
+
+
+def _tags(steps: Sequence[Step]) -> bool:
+    return any(
+        step.stage == "tag" or (step.stage == "crawl" and step.options.tag) for step in steps
+    )
 
 
 def _stages(sections: Mapping[str, Any]) -> list[str]:

@@ -45,6 +45,10 @@ _GZIP = 31
 _trailer = Struct("<II").unpack_from
 
 
+class TruncatedError(OSError):
+    """The end of a file is missing."""
+
+
 class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
@@ -54,21 +58,29 @@ def read_records(file: Readable, name: str = "the file") -> Records:
 
     Raises:
         UsageError: it is neither gzip nor WARC.
+        TruncatedError: it ends within a record; those before have been yielded.
         OSError: it cannot be read.
     """
     first = file.read(CHUNK)
+    truncated = False
     if first.startswith(MAGIC[:2]):
-        yield from _Members(file.read, first).records()
+        members = _Members(file.read, first)
+        yield from members.records()
+        truncated = members.truncated
     elif first.startswith(b"WARC/"):
         splitter = RecordSplitter()
         while first:
             yield from splitter.feed(first)
             first = file.read(CHUNK)
-        yield from splitter.close()
+        for damaged in splitter.close():
+            truncated = True
+            yield damaged
     elif first:
         raise UsageError(f"{name} is not a WAT file: it starts with {first[:16]!r}")
     else:
         raise UsageError(f"{name} is empty")
+    if truncated:
+        raise TruncatedError(f"{name} is truncated: its end is missing")
 
 
 def _search(buffer: bytes, start: int) -> int:
@@ -110,13 +122,18 @@ def _inflate(member: bytes) -> bytes | bytearray | None:
 
 
 class _Members:
-    """The members of a gzip file. `_buffer[_at:]` is read, but not yet inflated."""
+    """The members of a gzip file. `_buffer[_at:]` is read, but not yet inflated.
+
+    Attributes:
+        truncated: whether the file ended within a member, and no whole one came after it.
+    """
 
     def __init__(self, read: Callable[[int], bytes], first: bytes) -> None:
         self._read = read
         self._buffer = first
         self._at = 0
         self._ended = False
+        self.truncated = False
 
     def records(self) -> Records:
         while True:
@@ -130,6 +147,7 @@ class _Members:
                 yield from self._stream()
                 continue
             self._at = end
+            self.truncated = False
             record = _cut(data) or only_record(data)
             if record is not None:
                 yield record
@@ -172,6 +190,7 @@ class _Members:
                 if fed > _MAX_WHOLE:
                     self._at, fed = len(self._buffer), 0
                 if not self._fill():
+                    self.truncated = True
                     break
             piece = self._buffer[self._at + fed : self._at + fed + _STEP]
             fed += len(piece)
@@ -197,6 +216,8 @@ class _Members:
         self._at += fed - len(decoder.unused_data)
         while len(self._buffer) - self._at < len(MAGIC) and self._fill():
             pass
+        rest = self._buffer[self._at : self._at + len(MAGIC)]
+        self.truncated = 0 < len(rest) < len(MAGIC) and MAGIC.startswith(rest)
         # Some files are padded with zeros. Anything else was the start of a member.
         if not self._buffer.startswith(MAGIC, self._at) and self._resume(self._at):
             yield None

@@ -48,4 +48,4 @@ def page_language(languages: str | None) -> str:
 
 def known_codes() -> frozenset[str]:
     """Return all codes that `detect` can return."""
-    return frozenset(code for _, code in pycld2.LANGUAGES)
+    return frozenset(code for _, code in pycld2.LANGUAGES) | {UNKNOWN}

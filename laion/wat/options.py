@@ -49,6 +49,11 @@ class ExtractOptions(StageOptions):
         ("src",), "list",
         "attributes of img with image URLs, as src,data-src,srcset, if the WAT files have them",
     )  # fmt: skip
+    allow_damaged: bool = flag(
+        False, "bool",
+        "commit WAT files whose end is missing, and files without a WAT record; they are counted",
+        identity=False,
+    )  # fmt: skip
     first: int | None = flag(None, "int?", "read only the first N WAT files", identity=False)
     sample: int | None = flag(None, "int?", "read N WAT files chosen at random", identity=False)
     seed: int = flag(0, "int", "seed of --sample", identity=False)
@@ -94,6 +99,7 @@ class ExtractOptions(StageOptions):
             document.min_text_length if least is None else least,
             None if ALL in codes else frozenset(codes),
             document,
+            self.allow_damaged,
         )
 
     def identity(self) -> dict[str, Any]:

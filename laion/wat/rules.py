@@ -84,8 +84,10 @@ class Rules:
     Attributes:
         languages: codes of the languages that are kept, None for all.
         document: the kind of documents.
+        allow_damaged: whether a file without its end, or without a WAT record, is taken.
     """
 
     min_text_length: int = MIN_TEXT_LENGTH
     languages: frozenset[str] | None = frozenset({"en"})
     document: DocumentType = DOCUMENT_TYPES["image"]
+    allow_damaged: bool = False

@@ -17,7 +17,7 @@ from img2ds.storage import InputFile, RetryingFile
 from laion.data.candidate import Candidate
 from laion.data.digest import pair_digest
 from laion.stage import StageReport, StageSpec, file_fingerprint, open_stage
-from laion.wat.archive import read_records
+from laion.wat.archive import TruncatedError, read_records
 from laion.wat.candidate_file import CandidateWriter
 from laion.wat.catalog import choose, digest, find_all_wats
 from laion.wat.language import UNKNOWN, detect, known_codes, page_language
@@ -52,6 +52,8 @@ class Extractor:
     def __init__(self, wat: str, rules: Rules, attributes: Sequence[str], counts: Counts) -> None:
         self._wat = wat
         self._rules = rules
+        self._is_truncated = False
+        self._has_records = False
         document = rules.document
         self._wanted = Wanted(
             tuple(name.encode() for name in attributes),
@@ -75,7 +77,7 @@ class Extractor:
         """
         metrics = self._counts.metrics
         waiting: Page | None = None
-        for record in records:
+        for record in self._whole(records):
             metrics["records"] += 1
             if record is None:
                 metrics["records"] -= 1
@@ -87,7 +89,9 @@ class Extractor:
             page = read_page(data, start, end, self._wanted)
             if page is None:
                 metrics["bad_records"] += 1
-            elif page.is_response:
+                continue
+            self._has_records = True
+            if page.is_response:
                 if waiting is not None:
                     yield self.judge(waiting, "")
                 waiting = page
@@ -96,6 +100,30 @@ class Extractor:
                 waiting = None
         if waiting is not None:
             yield self.judge(waiting, "")
+
+    def _whole(self, records: Records) -> Records:
+        try:
+            yield from records
+        except TruncatedError:
+            self._is_truncated = True
+
+    def check(self) -> None:
+        """Check the file, once its pages were taken. What is allowed is counted.
+
+        Raises:
+            OSError: its end is missing, or it has no WAT record, as another file under its name.
+        """
+        problems = {
+            "truncated_files": (self._is_truncated, "its end is missing"),
+            "files_without_records": (not self._has_records, "it has no WAT record"),
+        }
+        for metric, (is_so, words) in problems.items():
+            if is_so and not self._rules.allow_damaged:
+                raise OSError(
+                    f"{self._wat}: {words}: fetch it again, or pass --allow_damaged to take it so"
+                )
+            if is_so:
+                self._counts.metrics[metric] += 1
 
     def judge(self, page: Page, page_code: str) -> list[Candidate]:
         """The candidates of one page; its images are counted, each once."""
@@ -182,6 +210,7 @@ class Extraction:
                     shard.counts.bytes_received = file.bytes_read
                     shard.report_progress()
             shard.counts.bytes_received = file.bytes_read
+            extractor.check()
             writer.finish()
         damaged = shard.counts.metrics["damaged_members"]
         if damaged:

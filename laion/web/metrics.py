@@ -15,11 +15,11 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0,
 
 #: Histograms by name, which is clip-retrieval's where it has one. Times include waiting.
 HISTOGRAMS = {
-    "full_knn_request_time": "Time spent processing knn request",
-    "text_clip_inference_time": "Time spent doing a text clip inference",
-    "image_clip_inference_time": "Time spent getting, decoding and embedding an image",
-    "knn_index_time": "Time spent doing a knn on the index, with the metadata",
-    "metadata_get_time": "Time spent retrieving metadata",
+    "full_knn_request_time": "Seconds from a search request to its answer",
+    "text_clip_inference_time": "Seconds to embed a text",
+    "image_clip_inference_time": "Seconds to get, decode and embed an image",
+    "knn_index_time": "Seconds to search the index and to read the rows that were found",
+    "metadata_get_time": "Seconds from a request for metadata to its answer",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from img2ds.config.flags import flag
+from img2ds.config.command_line import read_arguments
+from img2ds.config.flags import Flags, flag
 from img2ds.core.failure import UsageError
 from img2ds.engine.marker import counts_document
 from img2ds.engine.sequential import SequentialWorker
@@ -202,8 +204,27 @@ def test_commands_and_their_flags_have_help(
     command = Command("count numbers", f"{__name__}:CountOptions", f"{__name__}:run")
     monkeypatch.setitem(COMMANDS, "count", command)
     assert cli.run(["--help"]) == 0
-    assert "laion count        count numbers" in capsys.readouterr().out
+    assert "laion count      count numbers" in capsys.readouterr().out
     assert cli.run(["count", "--help"]) == 0
     page = capsys.readouterr().out
     assert "--output_folder (required)" in page
     assert "--step (2)" in page
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_an_example_with_flags_that_exist(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.run([name, "--help"]) == 0
+    page = capsys.readouterr().out.splitlines()
+    example = next(line for line in page if line.startswith(f"  laion {name} --"))
+    options = COMMANDS[name].load_options()
+    flags = Flags.of("", options)
+    given = read_arguments(flags, shlex.split(example)[2:])
+    flags.read(given)  # no required one is missing
+    assert max(len(line) for line in page if line != example) <= 80
+    firsts = [line for line in page if line.startswith("  --")]
+    assert [" (required)" in line for line in firsts] == sorted(
+        (" (required)" in line for line in firsts), reverse=True
+    )

@@ -65,6 +65,31 @@ def test_each_pair_above_the_threshold_is_in_once(tmp_path: Path, stage: str | N
     assert marker["reasons"] == {"low_similarity": 2, "duplicate": 2, "no_similarity": 1}
 
 
+@pytest.mark.parametrize("stage", ["score", None])
+def test_pairs_that_were_never_tagged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stage: str | None
+) -> None:
+    """It is said on stderr and at the top of the card, and can be refused."""
+    write_tree(tmp_path / "scored", planted(), stage=stage)
+    with pytest.raises(UsageError, match=r"was never tagged.*run laion tag"):
+        release(tmp_path / "out", tmp_path / "scored", require_tags=True)
+    assert not (tmp_path / "out").exists()
+    assert release(tmp_path / "out", tmp_path / "scored").exit_code == 0
+    assert "the filter for illegal content did not run" in capsys.readouterr().err
+    top = (tmp_path / "out" / "README.md").read_text().partition("# Image-text pairs")[2]
+    assert "was never tagged" in top[:200]
+
+
+def test_a_tagged_folder_is_released_without_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tree(tmp_path / "tagged", planted(), stage="tag")
+    report = release(tmp_path / "out", tmp_path / "tagged", require_tags=True)
+    assert report.exit_code == 0
+    assert "never tagged" not in capsys.readouterr().err
+    assert "never tagged" not in (tmp_path / "out" / "README.md").read_text()
+
+
 def pairs(table: pa.Table) -> list[tuple[str, str]]:
     return list(zip(table["URL"].to_pylist(), table["TEXT"].to_pylist(), strict=True))
 

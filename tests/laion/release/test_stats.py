@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from img2ds.storage import find_inputs
 from laion import cli
 from laion.data.release_schema import RELEASE_SCHEMA
 from laion.release import stats
@@ -166,6 +167,16 @@ def test_wrong_use_is_one_line(
     output = capsys.readouterr().err
     assert words in output
     assert len(output.splitlines()) == 1
+
+
+def test_sizes_of_pandas_with_missing_values(tmp_path: Path) -> None:
+    """They are floats, and NaN where there is none."""
+    sizes = {"HEIGHT": [600.0, float("nan"), 300.0, None], "WIDTH": [500.0, 900.0, 300.0, 5.0]}
+    path = tmp_path / "pairs.parquet"
+    pq.write_table(pa.table({"URL": ["a", "b", "c", "d"], **sizes}), path)
+    contents = stats.count_files(find_inputs(str(path), (".parquet",)))
+    assert (contents.rows, contents.sized) == (4, 2)
+    assert (contents.either[512], contents.both[256]) == (1, 2)
 
 
 def test_rows_that_lack_one_size_are_not_sized() -> None:

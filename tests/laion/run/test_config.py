@@ -40,6 +40,18 @@ def test_stages_may_be_skipped() -> None:
     ]  # fmt: skip
 
 
+def test_a_release_requires_the_tags_that_the_run_makes() -> None:
+    def required(**sections: Any) -> bool:
+        plan = make_plan({**LEAST, **sections})
+        return bool(next(s for s in plan.steps if s.stage == "release").options.require_tags)
+
+    assert required()
+    assert not required(tag=False)
+    assert not required(release={"require_tags": False})
+    assert required(crawl=True)
+    assert not required(crawl={"tag": False})
+
+
 def test_crawl_may_be_turned_off() -> None:
     assert make_plan({**LEAST, "crawl": False}) == make_plan(LEAST)
 

@@ -10,7 +10,7 @@ import pytest
 
 from img2ds.core.failure import UsageError
 from laion.wat import archive
-from laion.wat.archive import read_records
+from laion.wat.archive import TruncatedError, read_records
 from laion.wat.warc import RecordSplitter
 from tests.laion.wat.wat_records import record
 
@@ -39,8 +39,24 @@ def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def read(data: bytes) -> list[bytes | None]:
-    found = read_records(io.BytesIO(data))
-    return [None if one is None else bytes(one[0][one[1] : one[2]]) for one in found]
+    return [
+        None if one is None else bytes(one[0][one[1] : one[2]])
+        for one in read_records(io.BytesIO(data))
+    ]
+
+
+def read_truncated(data: bytes) -> list[bytes | None]:
+    """The records before the missing end."""
+    records = read_records(io.BytesIO(data))
+    found: list[bytes | None] = []
+
+    def read_on() -> None:
+        for one in records:
+            found.append(None if one is None else bytes(one[0][one[1] : one[2]]))  # noqa: PERF401
+
+    with pytest.raises(TruncatedError):
+        read_on()
+    return found
 
 
 @pytest.mark.usefixtures("compiled")
@@ -77,7 +93,18 @@ def test_a_damaged_member_costs_itself(way: str, at: int) -> None:
         pytest.skip("then it is no gzip file")
     members = [*MEMBERS]
     members[at] = changed(members[at], way)
-    assert read(b"".join(members)) == [*BLOCKS[:at], None, *BLOCKS[at + 1 :]]
+    is_last = at == COUNT - 1
+    taken = (read_truncated if way == "cut" and is_last else read)(b"".join(members))
+    assert taken == [*BLOCKS[:at], None, *BLOCKS[at + 1 :]]
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("left", [1, 2, 3, 10, 17, 18, 60, -1])
+def test_a_file_without_its_end(left: int) -> None:
+    """Wherever the last member is cut, also within its magic number."""
+    data = b"".join(MEMBERS[:-1])
+    assert read_truncated(data + MEMBERS[-1][:left]) == [*BLOCKS[:-1], None]
+    assert read(data) == BLOCKS[:-1], "nothing tells that a whole member is missing"
 
 
 def test_damage_anywhere_loses_no_other_record() -> None:
@@ -112,7 +139,7 @@ def test_plain_damage_costs_its_record() -> None:
     records = [*RECORDS]
     records[5] = records[5].replace(b"Content-Length: ", b"Content-Length: x")
     assert read(b"".join(records)) == [*BLOCKS[:5], None, *BLOCKS[6:]]
-    assert read(b"".join(RECORDS)[:-30]) == [*BLOCKS[:-1], None]
+    assert read_truncated(b"".join(RECORDS)[:-30]) == [*BLOCKS[:-1], None]
 
 
 @pytest.mark.parametrize(("data", "words"), [(b"", "empty"), (b"<html>", "not a WAT file")])

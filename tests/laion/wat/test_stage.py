@@ -255,6 +255,43 @@ def test_the_command_and_going_on(wats: Path, tmp_path: Path) -> None:
     assert command(wats, out, "--first", "2") == 2
 
 
+def test_texts_of_unknown_languages_can_be_kept(wats: Path, tmp_path: Path) -> None:
+    more = ["--processes_count", "1", "--languages"]
+    short = wat([response([image("a.jpg", "IMG 2019"), image("b.jpg", ENGLISH)])])
+    (wats / "0.warc.wat.gz").write_bytes(short)
+    for codes, kept in (("en", 1), ("en,un", 2), ("un", 1)):
+        assert command(wats / "0.warc.wat.gz", tmp_path / codes, *more, codes) == 0
+        assert table(tmp_path / codes).num_rows == kept
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "kept"),
+    [
+        ("cut", "its end is missing", 20),
+        (b"<html>not found</html>", "is not a WAT file", None),
+        (gzip.compress(b"<html>not found</html>"), "it has no WAT record", 0),
+        (gzip.compress(b"WARC/1.0\r\nContent-Length: 2\r\n\r\n{}"), "it has no WAT record", 0),
+    ],
+    ids=["cut", "page", "packed page", "other record"],
+)  # fmt: skip
+def test_a_file_that_is_not_whole(
+    wats: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], data: Any, words: str, kept: Any
+) -> None:
+    """Its shard is not committed, and the others are; a whole file mends it."""
+    out, one = tmp_path / "out", ["--processes_count", "1"]
+    whole = (wats / "1.warc.wat.gz").read_bytes()
+    bad = whole + whole[: len(whole) // 2] if data == "cut" else data
+    (wats / "1.warc.wat.gz").write_bytes(bad)
+    assert command(wats, out, *one) == 1
+    assert words in capfd.readouterr().err
+    assert sorted(path.name[:5] for path in out.glob("*_stats.json")) == ["00000", "00002"]
+    if kept is not None:
+        assert command(wats, out, *one, "--allow_damaged") == 0
+        marker = json.loads((out / "00001_stats.json").read_text())
+        metric = "truncated_files" if data == "cut" else "files_without_records"
+        assert (marker["successes"], marker[metric]) == (kept, 1)
+
+
 def test_a_choice_of_files(wats: Path, tmp_path: Path) -> None:
     assert command(wats, tmp_path / "a", "--first", "2", "--processes_count", "1") == 0
     assert table(tmp_path / "a").num_rows == 40

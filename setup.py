@@ -30,6 +30,7 @@ CORE = [
     "fsspec>=2023.9",
     "fire>=0.5",  # reads lists as img2dataset's command line does
     "tqdm>=4.65",
+    "pyyaml>=6",  # --config, and the file that says what `laion run` runs
 ]
 
 # The paper's HTTP client declares anyio 3, which breaks on today's trio, and works with anyio 4:
@@ -54,7 +55,6 @@ SEARCH = [
 
 # What `laion run` needs besides its stages.
 RUN = [
-    "pyyaml>=6",  # the file that says what to run
     "jinja2>=3.1",  # the report
 ]
 

@@ -107,10 +107,10 @@ def _nat(world: World, rows: Rows) -> float:
         return 0.0
     if nat.linger:
         return (_connections(world, rows) - 1) // nat.entries * nat.linger
-    # A connection, a response and the two FINs are three round trips; kept-alive connections save
-    # the first and the last, but their entries stay.
-    held = len(rows.urls) * (world.path.rtt + _ANSWER)
-    held += _connections(world, rows) * 2 * world.path.rtt
+    # A connection, a response and the two FINs are three round trips. A connection that is kept
+    # saves the first and the last, but holds its entry until the next row of its host comes in the
+    # list, which takes many times longer.
+    held = len(rows.urls) * (3 * world.path.rtt + _ANSWER)
     dead = rows.names * world.hosts.dead * UNANSWERED
     return (held + dead) / nat.entries
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any
 
+from img2ds.config.config_file import with_config
 from img2ds.config.flags import default_of
-from img2ds.config.options import FLAGS, Options
+from img2ds.config.options import COMMAND, FLAGS, Options
 from img2ds.config.positions import POSITIONS
 from img2ds.config.stream import STREAM_FLAGS, stream_options
 from img2ds.core.failure import UsageError
@@ -54,7 +55,8 @@ def download(url_list: Any, *values: Any, **flags: Unpack[DownloadKeywords]) -> 
         if name in flags:
             raise UsageError(f"--{name} is given twice")
     path, rows = _path_or_rows(url_list)
-    options = Options.from_flags({"url_list": path, **placed, **flags})
+    given = with_config(COMMAND, {"url_list": path, **placed, **flags})
+    options = Options.from_flags(given)
     return job.run(options, source=None if rows is None else open_memory(rows, options.input))
 
 

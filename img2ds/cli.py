@@ -13,7 +13,9 @@ from dataclasses import fields
 from typing import Any
 
 import img2ds
+from img2ds.config import completion
 from img2ds.config.command_line import read_arguments
+from img2ds.config.config_file import with_config
 from img2ds.config.help import HELP, help_lines, wrapped
 from img2ds.config.options import COMMAND, GROUPS, Options
 from img2ds.core.console_script import run_script
@@ -45,7 +47,10 @@ def run(arguments: Sequence[str]) -> int:
         if list(arguments) in (["--version"], ["version"]):
             print(version())
             return 0
-        options = Options.from_flags(read_flags(arguments))
+        if arguments and arguments[0] == "completion":
+            print(completion.run("img2ds", {"": COMMAND, **commands.all_flags()}, arguments[1:]))
+            return 0
+        options = Options.from_flags(with_config(COMMAND, read_flags(arguments)))
         # Its imports take a second, which a typing mistake need not wait for.
         from img2ds.downloader import job
         from img2ds.engine.run_report import describe_end

@@ -5,12 +5,15 @@ Every mistake in a command is reported in one line, with exit code 2, before any
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import img2ds
+from img2ds.config import completion
 from img2ds.config.command import Result
 from img2ds.config.command_line import read_arguments
 from img2ds.config.flags import Flags
@@ -40,14 +43,16 @@ def run(arguments: Sequence[str]) -> int:
         print(version())
         return 0
     try:
+        if name == "completion":
+            print(completion.run("laion", _all_flags(), arguments[1:]))
+            return 0
         if name not in COMMANDS:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {near[0]}?" if near else "laion --help lists the commands"
             raise UsageError(f"unknown command {name!r}; {hint}")
         command = COMMANDS[name]
         options = command.load_options()
-        flags = Flags.of(f"laion {name}", options)
-        flags = replace(flags, aliases=getattr(options, "ALIASES", {}))
+        flags = _flags(name, options)
         if any(argument in HELP for argument in arguments[1:]):
             title = wrapped(f"laion {name}: {command.summary}")
             example = f"  laion {name} {EXAMPLES[name]}" if name in EXAMPLES else ""
@@ -64,6 +69,20 @@ def run(arguments: Sequence[str]) -> int:
     if result.text:
         print(result.text)
     return result.exit_code
+
+
+def _flags(name: str, options: Any) -> Flags:
+    flags = Flags.of(f"laion {name}", options)
+    return replace(flags, aliases=getattr(options, "ALIASES", {}))
+
+
+def _all_flags() -> dict[str, Flags]:
+    """Return the flags of the commands whose packages are installed."""
+    found = {"": Flags("laion", {}, {})}
+    for name, command in COMMANDS.items():
+        with contextlib.suppress(UsageError):
+            found[name] = _flags(name, command.load_options())
+    return found
 
 
 def version() -> str:

@@ -9,6 +9,8 @@ folder=$1
 [ -x "$folder/bin/python" ] || .venv/bin/python -m venv "$folder"
 site=$("$folder/bin/python" -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 .venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$site/zz_venv.pth"
+# autofaiss needs numpy 1, and that an older pyarrow than datasets of .venv asks for: pip says so, and
+# what is tested here works with it.
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
     "numpy<2" "pyarrow<22" "opencv-python-headless<4.12" "pandas<3" autofaiss embedding-reader wids \
     "webdataset<=0.2.86" tensorflow-cpu flask flask_restful flask_cors h5py prometheus_client requests

@@ -82,7 +82,7 @@ HOMES = {
     "faiss": ("laion/knn/faiss_index.py",),
     "starlette": ("laion/web/",),
     "uvicorn": ("laion/web/guarded_protocol.py",),
-    "yaml": ("laion/run/config.py",),
+    "yaml": ("img2ds/config/config_file.py", "laion/run/config.py"),
     "jinja2": ("laion/run/report.py",),
 }
 

@@ -50,6 +50,10 @@ class InputOptions:
         "column of boxes to blur: [[left, top, right, bottom], ...], each number from 0 to 1",
         identity=False,
     )  # fmt: skip
+    config: str | None = flag(
+        None, "str?", "YAML file with flags, NAME: VALUE; those of the command line count more",
+        identity=False,
+    )  # fmt: skip
     max_rows: int | None = flag(
         None, "int?", "read at most this many rows of the input", identity=False
     )

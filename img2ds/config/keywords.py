@@ -34,6 +34,7 @@ class StreamKeywords(TypedDict, total=False):
     save_additional_columns: Sequence[str] | str | None
     verify_hash: Sequence[str] | str | None
     bbox_col: str | PathLike[str] | int | None
+    config: str | PathLike[str] | int | None
     max_rows: int | None
     image_size: int | tuple[int, int] | None
     resize_mode: Literal["border", "no", "keep_ratio", "keep_ratio_largest", "center_crop"]
@@ -103,6 +104,8 @@ class DownloadKeywords(StreamKeywords, total=False):
     grace_seconds: float
     dry_run: bool
     quiet: bool
+    report: str | PathLike[str] | int | None
+    metrics_port: int | None
     enable_wandb: bool
     wandb_project: str | PathLike[str] | int
     rank: str | PathLike[str] | int | None

@@ -45,6 +45,10 @@ class RunOptions:
     quiet: bool = _flag(
         False, "bool", "print warnings and errors only: no progress, and no table at the end"
     )
+    report: str | None = _flag(None, "str?", "JSON file for the result of the run")
+    metrics_port: int | None = _flag(
+        None, "int?", "port that serves the state of the run as Prometheus text (0: a free one)"
+    )
     enable_wandb: bool = _flag(False, "bool", "log to Weights & Biases, as img2dataset does")
     wandb_project: str = _flag("img2dataset", "str", "Weights & Biases project to log to")
 
@@ -58,5 +62,7 @@ class RunOptions:
             raise UsageError(f"--min_success is a share from 0 to 1, got {self.min_success:g}")
         if self.max_runtime is not None:
             positive("max_runtime", self.max_runtime)
+        if self.metrics_port is not None and not 0 <= self.metrics_port < 65536:
+            raise UsageError(f"--metrics_port is a number from 0 to 65535, got {self.metrics_port}")
         if not self.wandb_project:
             raise UsageError("--wandb_project must not be empty")

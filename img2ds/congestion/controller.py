@@ -68,7 +68,9 @@ class Controller:
         self._dns = DnsControl()
         self._outage = OutageControl()
         self._patience = Patience()
+        self._led = False
         if self._machine.leads():
+            self._take_over()
             self._write()
 
     @property
@@ -147,6 +149,7 @@ class Controller:
         self._history.add(now, totals)
         if not machine.leads():
             return
+        self._take_over()
         ceiling = float(self._requests * machine.count_alive())
         self._connections.ceiling = 2 * ceiling
         self._link.ceiling = ceiling
@@ -168,6 +171,19 @@ class Controller:
             totals, self._connections, self._link, self._dns, self._outage.outage
         )
         machine.limits[Limit.BOUND_BY], machine.limits[Limit.BOUND_AT] = bound, figure
+
+    def _take_over(self) -> None:
+        """Begin with the limits that another worker has found, if one led before."""
+        limits = self._machine.limits
+        if not self._led and limits[Limit.DNS]:
+            window = limits[Limit.CONNECTIONS] or math.inf
+            rate = limits[Limit.CONNECT_RATE] or math.inf
+            limited = limits[Limit.DROPS] > 0
+            self._connections.adopt(window, rate, limits[Limit.EPOCH], limited=limited)
+            if limits[Limit.REQUESTS] >= 0:
+                self._link.adopt(limits[Limit.REQUESTS] or math.inf)
+            self._dns.adopt(limits[Limit.DNS], limits[Limit.DNS_RATE])
+        self._led = True
 
     def _send_canary(self, now: float, totals: Floats, nursery: trio.Nursery) -> None:
         """Compare with a known host while the path drops SYNs and some are not answered."""

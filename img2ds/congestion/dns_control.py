@@ -96,6 +96,10 @@ class DnsControl:
         self._before_out = 0.0
         self._best_level = 0.0
 
+    def adopt(self, window: float, rate: float) -> None:
+        """Begin with what another worker has found."""
+        self.window, self.rate, self._limited = window, rate, rate > 0
+
     @property
     def answered_rate(self) -> float:
         """Answers a second lately."""

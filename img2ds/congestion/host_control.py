@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 
+from img2ds.congestion.host_growth import grow, hold
 from img2ds.congestion.host_refusal import Refusal, Refused
 from img2ds.congestion.host_responses import HostResponses
 from img2ds.congestion.host_table import Field, HostTable
@@ -34,13 +35,8 @@ MAX_VAGUE_STREAK = 4
 MAX_RETRY_AFTER = 600.0
 #: Seconds after a 429 in which a 403 or a reset may be a ban.
 BAN_AFTER = 20.0
-#: Share of what was accepted that a cut leaves, and of a refused level that is safe.
-CUT, SAFE = 0.9, 0.97
-#: Factor a second by which a rate grows up to a level that was refused, beyond it, and so far
-#: beyond it that something else must have slowed the rows down, a full link for instance.
-FAST_GROWTH, SLOW_GROWTH, FREE_GROWTH, FAR_BEYOND = 2.0, 1.02, 1.2, 1.3
-#: Seconds below a level that was refused, at first and at most; at least so many pauses.
-MIN_HOLD, MAX_HOLD, HOLD_PAUSES = 8.0, 120.0, 5.0
+#: Share of what was accepted that a cut leaves.
+CUT = 0.9
 #: Shares of 503 and of resets among the responses below which they may be the URLs'.
 BUSY_SHARE, RESET_SHARE = 0.2, 0.1
 #: Rows in a row that meet 403 when that is a ban.
@@ -55,8 +51,6 @@ SLOW_ROWS = 2.0
 BURST = 0.02
 #: Seconds until a row looks again for room that another worker may have left.
 POLL_INTERVAL = 0.05
-#: Seconds between two steps of growth: of a rate, and of a window beyond the level refused.
-_GROWTH_INTERVAL, _WINDOW_STEP = 0.25, 2.0
 
 
 class HostControl:
@@ -114,11 +108,14 @@ class HostControl:
             # What the host took of the first wave counts as a second's.
             if fields[at + Field.RATE] and not fields[at + Field.REFUSED_RATE]:
                 fields[at + Field.RATE] += 1.0
+            if fields[at + Field.WINDOW]:
+                fields[at + Field.BORNE] += 1.0
+                self._set_window(at, max(fields[at + Field.WINDOW], fields[at + Field.BORNE]))
             return
         if fields[at + Field.STREAK] >= 2:
             fields[at + Field.WINDOW] = 1.0  # the host is back: open step by step
         fields[at + Field.STREAK] = 0.0
-        self._grow(place, now)
+        grow(fields, at, now, self._limit)
 
     def may_keep(self, place: int, waiting: bool) -> bool:
         """Return whether a row's connection may be kept, given whether more rows wait here.
@@ -192,13 +189,15 @@ class HostControl:
 
     def _cut(self, place: int, refused: Refused, now: float) -> None:
         fields, at = self.table.fields, self.table.at(place)
+        reset = refused.refusal is Refusal.RESET
+        ban = refused.refusal is Refusal.FORBIDDEN or (reset and self._is_limited(at, now))
+        if reset and not ban and fields[at + Field.ACCEPTED_AT] > fields[at + Field.CUT_AT]:
+            fields[at + Field.STREAK] = 0.0  # it accepts those that were on their way
         streak = fields[at + Field.STREAK] = fields[at + Field.STREAK] + 1
         most = MAX_STREAK if fields[at + Field.ACCEPTED_AT] else MAX_FIRST_STREAK
         if streak >= (MAX_VAGUE_STREAK if refused.is_vague else most):
             self._give_up(at)
             return
-        reset = refused.refusal is Refusal.RESET
-        ban = refused.refusal is Refusal.FORBIDDEN or (reset and self._is_limited(at, now))
         if streak == 1 and not ban:
             if reset:
                 self._cut_window(place)
@@ -209,19 +208,10 @@ class HostControl:
         if refused.retry_after is not None:
             # A host that refuses again after the time it asked for is not believed twice.
             pause = max(refused.retry_after, pause if streak > 2 else PAUSES[0])
-        self._hold(at, pause, now)
+        hold(fields, at, pause, now)
         self._pause(at, pause, now)
         fields[at + Field.CUT_AT], fields[at + Field.GROWN_AT] = now, now + pause
-
-    def _hold(self, at: int, pause: float, now: float) -> None:
-        """Keep the limits below the level that was refused: longer where that was known before."""
-        fields = self.table.fields
-        known = fields[at + Field.REFUSED_RATE] or fields[at + Field.REFUSED_WINDOW]
-        repeated = known and fields[at + Field.HOLD_UNTIL] < now
-        hold = min(fields[at + Field.HOLD] * 2, MAX_HOLD) if repeated else 0.0
-        hold = hold or MIN_HOLD
-        fields[at + Field.HOLD] = hold = max(hold, HOLD_PAUSES * pause)
-        fields[at + Field.HOLD_UNTIL] = now + pause + hold
+        fields[at + Field.BORNE] = 0.0
 
     def _cut_rate(self, place: int, now: float) -> None:
         fields, at = self.table.fields, self.table.at(place)
@@ -245,6 +235,10 @@ class HostControl:
         window = max(self.table.active(place) - 1, 1)
         if fields[at + Field.WINDOW]:
             window = min(window, int(fields[at + Field.WINDOW]))
+        self._set_window(at, max(window, int(fields[at + Field.BORNE])))
+
+    def _set_window(self, at: int, window: float) -> None:
+        fields = self.table.fields
         fields[at + Field.WINDOW] = window
         fields[at + Field.REFUSED_WINDOW] = window + 1
 
@@ -259,35 +253,6 @@ class HostControl:
         for field in range(Field.NEXT_START, Field.STREAK + 1):
             fields[at + field] = 0.0
         fields[at + Field.HOPELESS] = 1.0
-
-    def _grow(self, place: int, now: float) -> None:
-        fields, at = self.table.fields, self.table.at(place)
-        passed = now - fields[at + Field.GROWN_AT]
-        holds = now < fields[at + Field.HOLD_UNTIL]
-        window = fields[at + Field.WINDOW]
-        if window:
-            refused = fields[at + Field.REFUSED_WINDOW] or math.inf
-            if window < refused - 1:
-                # After a ban it doubles with each round of responses.
-                fields[at + Field.WINDOW] = window = window + 1.0
-            elif not holds:
-                fields[at + Field.WINDOW] = window = window + 1.0
-                fields[at + Field.HOLD_UNTIL] = now + _WINDOW_STEP
-            if window >= self._limit:
-                fields[at + Field.WINDOW] = 0.0
-        if passed < _GROWTH_INTERVAL:
-            return
-        fields[at + Field.GROWN_AT] = now
-        rate = fields[at + Field.RATE]
-        if rate:
-            level = fields[at + Field.REFUSED_RATE] * SAFE or math.inf
-            passed = min(passed, 1.0)
-            if rate < level:
-                rate = min(rate * FAST_GROWTH**passed, level)
-            elif not holds:
-                far = rate > FAR_BEYOND * fields[at + Field.REFUSED_RATE]
-                rate *= (FREE_GROWTH if far else SLOW_GROWTH) ** passed
-            fields[at + Field.RATE] = rate
 
     def _window(self, at: int) -> float:
         fields = self.table.fields

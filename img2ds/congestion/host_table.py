@@ -41,6 +41,7 @@ class Field(IntEnum):
     REFUSED_RATE = auto()  #: rows a second that the host took when it refused others
     WINDOW = auto()  #: rows that may be in progress
     REFUSED_WINDOW = auto()  #: rows in progress when it refused one
+    BORNE = auto()  #: rows in progress at the last cut of the window that were accepted
     CUT_AT = auto()  #: when rate or window were last cut
     GROWN_AT = auto()  #: when they last grew
     HOLD = auto()  #: seconds that they stay below the level that was refused
@@ -51,10 +52,12 @@ class Field(IntEnum):
     LIMITED_AT = auto()  #: when it last said that there were too many requests
     FORBIDDEN = auto()  #: rows that met 403 since it last accepted one
     HOPELESS = auto()  #: 1 for a host that refuses everything, however long one waits
-    BUCKET_TIMES = 17  #: from here: numbers of the `BUCKET`s that are counted
+    BUCKET_TIMES = 18  #: from here: numbers of the `BUCKET`s that are counted
     ACCEPTED = BUCKET_TIMES + BUCKETS  #: from here: rows accepted in it
     REFUSED = ACCEPTED + BUCKETS  #: from here: rows refused in it
     STARTED = REFUSED + BUCKETS  #: from here: rows that started in it
+    ANSWERED = STARTED + BUCKETS  #: 1 for a host that has answered a worker, with whatever
+    ASKER = auto()  #: index, from 1, of the worker that asks it for the first time
 
 
 class HostTable:
@@ -96,7 +99,7 @@ class HostTable:
 
     def find(self, host: str, now: float) -> int:
         """Return the place of a host, which may have to share it."""
-        tag = int.from_bytes(blake2b(host.encode(), digest_size=8).digest(), "little") or 1
+        tag = _tag(host)
         place = tag % PLACES
         if self._tags[place * _ROW + Field.TAG] != tag and self._is_free(place, now):
             start = place * _ROW
@@ -104,6 +107,10 @@ class HostTable:
                 self.fields[number] = 0.0
             self._tags[start + Field.TAG] = tag
         return place
+
+    def belongs_to(self, place: int, host: str) -> bool:
+        """Return whether a place is that of `host`, which need not share it."""
+        return self._tags[place * _ROW + Field.TAG] == _tag(host)
 
     def start(self, place: int) -> None:
         """Count a row of this worker that starts."""
@@ -113,6 +120,15 @@ class HostTable:
         """Count the end of a row of this worker."""
         if self._active[self._own + place]:  # not after a clearing
             self._active[self._own + place] -= 1
+
+    @property
+    def worker(self) -> int:
+        """This worker's index."""
+        return self._worker
+
+    def has_rows(self, worker: int, place: int) -> bool:
+        """Return whether a worker has rows in progress."""
+        return self._active[worker * PLACES + place] > 0
 
     def own(self, place: int) -> int:
         """Return this worker's rows in progress."""
@@ -172,3 +188,7 @@ class HostTable:
         learned = fields[start + Field.RATE] or fields[start + Field.WINDOW]
         forget_after = FORGET_AFTER if learned or fields[start + Field.STREAK] else 0.0
         return fields[start + Field.USED_AT] + forget_after <= now
+
+
+def _tag(host: str) -> int:
+    return int.from_bytes(blake2b(host.encode(), digest_size=8).digest(), "little") or 1

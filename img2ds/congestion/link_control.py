@@ -90,6 +90,7 @@ class LinkControl:
         """Take the machine's totals of now."""
         seconds = 0.0 if self._now is None else now - self._now
         self._now = now
+        self.window = min(self.window, self.ceiling)
         self._recent.add(now, totals)
         self._trip.add(totals)
         growth = self._recent.growth()
@@ -105,6 +106,12 @@ class LinkControl:
         else:
             self._cut = None
             self._grow(seconds, slow, fast, quick=quick)
+
+    def adopt(self, window: float) -> None:
+        """Begin with what another worker has found."""
+        self.window = window
+        if math.isfinite(window):
+            self._full_window = window
 
     def restart(self) -> None:
         """Begin anew, after an outage."""

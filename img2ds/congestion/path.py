@@ -13,6 +13,7 @@ import trio
 
 from img2ds.congestion.gate import Gate, Numbers
 from img2ds.congestion.machine import Machine
+from img2ds.congestion.rounds import LONG_TRIP
 from img2ds.congestion.signals import LATE_CONNECT, SLOW_BODY, Limit, Signal
 
 #: Addresses remembered that have answered, about 150 bytes each.
@@ -40,7 +41,7 @@ class Attempt:
 
     Attributes:
         started: on trio's clock.
-        epoch: after which cut of the window.
+        epoch: after which cut of the window its first SYN was sent.
         again: whether an attempt before it was given up.
     """
 
@@ -106,10 +107,27 @@ class NetworkPath:
             return math.inf
         return RETRANSMITTED_AFTER + max(MIN_ANSWER, OVERDUE_FACTOR * self._connect_seconds)
 
-    def connect_started(self, *, again: bool = False) -> Attempt:
-        """Note a SYN. Returns what the other methods take."""
+    @property
+    def is_long(self) -> bool:
+        """Whether round trips are as long as a satellite's."""
+        return self._connect_seconds is not None and self._connect_seconds >= LONG_TRIP
+
+    @property
+    def overdue_after(self) -> float:
+        """Seconds after which a connection attempt takes much longer than others did."""
+        if self._connect_seconds is None:
+            return FIRST_OVERDUE
+        return max(OVERDUE_CONNECT, OVERDUE_FACTOR * self._connect_seconds)
+
+    def connect_started(self, before: Attempt | None = None) -> Attempt:
+        """Note a SYN. Returns what the other methods take.
+
+        Args:
+            before: the attempt that was given up for this one.
+        """
         self.machine.cell[Signal.CONNECTING] += 1
-        attempt = Attempt(trio.current_time(), self.machine.limits[Limit.EPOCH], again)
+        epoch = self.machine.limits[Limit.EPOCH] if before is None else before.epoch
+        attempt = Attempt(trio.current_time(), epoch, before is not None)
         self._connecting[attempt] = attempt.started
         return attempt
 
@@ -225,10 +243,7 @@ class NetworkPath:
         self._yield_idle()
         now, cell = trio.current_time(), self.machine.cell
         cell[Signal.SLOW_BODIES] += _drop_older(self._bodies, now - SLOW_BODY)
-        overdue = FIRST_OVERDUE
-        if self._connect_seconds is not None:
-            overdue = max(OVERDUE_CONNECT, OVERDUE_FACTOR * self._connect_seconds)
-        count = _drop_older(self._connecting, now - overdue)
+        count = _drop_older(self._connecting, now - self.overdue_after)
         cell[Signal.OVERDUE_CONNECTS] += count
         cell[Signal.OVERDUE] += count
 

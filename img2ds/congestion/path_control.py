@@ -30,9 +30,13 @@ TOLERATED, MIN_RETRANSMITTED = 0.04, 3
 #: Part of the window that must be in use: what few connections lose is not of our making.
 LOADED = 0.4
 #: Seconds after a cut until its effect is judged, and connections that takes.
-JUDGED_AFTER, JUDGED_BY = 2.5, 12
+JUDGED_AFTER, JUDGED_BY = 1.5, 12
+#: Seconds after a cut at most until what was open beyond the window has been closed.
+DRAINED_AFTER = 1.0
 #: Seconds after which a SYN is sent again (RFC 6298 2.1), and its answer's way.
 RETRANSMITTED_AFTER = 1.1
+#: Where less than this part of the window was established at once, the path bears less than before.
+FAR_BELOW = 0.75
 #: A cut that leaves more than this share of the loss had no effect.
 REMAINING = 0.6
 #: Share of overdue attempts above which the window does not grow and idle connections are given
@@ -103,6 +107,7 @@ class PathControl:
         """Take the machine's totals of now."""
         seconds = 0.0 if self._now is None else now - self._now
         self._now = now
+        self.window = min(self.window, self.ceiling)
         self._recent.add(now, totals)
         self._trip.add(totals)
         growth = self._recent.growth()
@@ -119,7 +124,8 @@ class PathControl:
         cut = self._cut
         if cut is not None:
             if not cut.drained:
-                if totals[Signal.OPEN] - totals[Signal.OVERDUE] <= self.window + 1:
+                taken = totals[Signal.OPEN] - totals[Signal.OVERDUE]
+                if taken <= self.window + 1 or now >= cut.when + DRAINED_AFTER:
                     self._begin_epoch()
                     self._cut = replace(cut, when=now, drained=True)
                 return
@@ -139,6 +145,15 @@ class PathControl:
         self._ambient = min(self._ambient, max(loss, self._ambient * 0.9**seconds))
         self._grow(seconds)
 
+    def adopt(self, window: float, rate: float, epoch: float, *, limited: bool) -> None:
+        """Begin with what another worker has found."""
+        self.window, self.rate, self.epoch = window, rate, int(epoch)
+        if limited:
+            self._refused_window = window
+        if math.isfinite(rate):
+            self._refused_rate = rate
+        self._begin_epoch()
+
     def restart(self) -> None:
         """Begin anew, after an outage: the path may be another one.
 
@@ -154,7 +169,9 @@ class PathControl:
     def _without_effect(self, now: float, cut: _Cut, loss: float) -> None:
         """Cut harder; when nothing has an effect, the loss is the line's own."""
         if cut.step is not _Step.HALF:
-            step = _Step(cut.step + 1)
+            # Hosts that do not answer take more and more of a router's table.
+            less = self._established() < FAR_BELOW * self.window
+            step = _Step.ESTABLISHED if less else _Step(cut.step + 1)
             self._cut = replace(cut, when=now, step=step, drained=False)
             self._reduce(step, loss)
             return
@@ -168,7 +185,7 @@ class PathControl:
         growth = self._recent.growth()
         made = float(growth[Signal.CLEAN_CONNECTS] + growth[Signal.ALL_RETRANSMITTED])
         rate = made / max(self._recent.seconds, 0.1)
-        established = self._recent.highest(Signal.ESTABLISHED)
+        established = self._established()
         if step is _Step.HALF:
             established, rate = 0.5 * established, 0.5 * rate
         if step is _Step.LESS:
@@ -178,6 +195,12 @@ class PathControl:
         if step >= _Step.RATE or math.isfinite(self.rate):
             self.rate = self._refused_rate = min(self.rate, max(rate, 1.0))
         self._begin_epoch()
+
+    def _established(self) -> float:
+        """Return how many connections were established at once lately, or were about to be."""
+        # By Little's law.
+        connecting = self._recent.growth()[Signal.CONNECT_SECONDS] / max(self._recent.seconds, 0.1)
+        return self._recent.highest(Signal.ESTABLISHED) + float(connecting)
 
     def _begin_epoch(self) -> None:
         self.epoch += 1
@@ -191,7 +214,7 @@ class PathControl:
                 first = min(FIRST_WINDOW * self._trip.stretch, self.ceiling)
                 self.window = max(self.window, first)
             return
-        if not float(step[Signal.CLEAN_CONNECTS]):
+        if not float(self._recent.lately(1.0)[Signal.CLEAN_CONNECTS]):
             return  # nothing was tried
         factor = FAST_GROWTH if self.window < self._refused_window else SLOW_GROWTH
         grown = max(self.window * factor**seconds, self.window + seconds)

@@ -60,7 +60,10 @@ class Reason(str, Enum):
         """Return the reason called `name`. Raises KeyError."""
         return _BY_NAME[name]
 
-    BAD_URL = "bad_url", _DOWNLOAD, _PERMANENT
+    BAD_URL = (
+        "bad_url", _DOWNLOAD, _PERMANENT,
+        "the values are no URLs: check --url_col and --input_format",
+    )  # fmt: skip
     UNSUPPORTED_SCHEME = "unsupported_scheme", _DOWNLOAD, _PERMANENT
     BLOCKED_ADDRESS = (
         "blocked_address", _DOWNLOAD, _PERMANENT,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from img2ds.congestion.portal import Page, PortalWatch
 from img2ds.core.failure import Failure
-from img2ds.downloader.scheduler import Row
+from img2ds.downloader.row import Row
 
 #: Seconds that a row is held, and rows that are held at most.
 HELD_FOR, MAX_HELD = 1.5, 2000

@@ -11,12 +11,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Generic
 
+from img2ds.congestion.first_row import FirstRow
 from img2ds.congestion.host_control import POLL_INTERVAL, HostControl
 from img2ds.congestion.host_refusal import (
-    FEW_ROWS,
     MAX_LAST_REFUSALS,
     MAX_REFUSALS,
     Refused,
@@ -25,36 +24,10 @@ from img2ds.congestion.host_refusal import (
 )
 from img2ds.congestion.silence_table import SilenceTable
 from img2ds.core.failure import Failure, Reason
+from img2ds.downloader.host import Host
 from img2ds.downloader.host_agenda import Agenda
 from img2ds.downloader.host_row import RowT
-from img2ds.downloader.silence import MANY_ROWS, Silences, Silent, sharing
-
-
-@dataclass(slots=True)
-class _Host(Generic[RowT]):
-    """A host with rows here.
-
-    Attributes:
-        place: its place in the host table.
-        open: whether it has responded: then only `HostControl` limits it.
-        counted: whether its rows count as waiting for a first response.
-        active: rows that were admitted and have not left.
-        waiting: rows that have not.
-        silences: the number of its last silence whose failure rows here could share.
-        sharing: rows that share it and are waiting still.
-        listed, wakes_at: see `Agenda`.
-    """
-
-    name: str
-    place: int
-    open: bool
-    counted: bool
-    active: int = 0
-    waiting: deque[RowT] = field(default_factory=deque)
-    silences: int = 0
-    sharing: int = 0
-    listed: bool = False
-    wakes_at: float = math.inf
+from img2ds.downloader.silence import MANY_ROWS, Silences, Silent
 
 
 class Hosts(Generic[RowT]):
@@ -66,6 +39,9 @@ class Hosts(Generic[RowT]):
         max_waiting: rows in all that may wait because of `first_limit`: rows that wait keep their
             shards open. When more wait, only `control` limits.
         silences: the silent hosts of this machine; None for a worker alone.
+
+    Attributes:
+        asks_alone: returns whether not to wait for other workers' first rows.
     """
 
     def __init__(
@@ -80,9 +56,10 @@ class Hosts(Generic[RowT]):
         self._first_limit = first_limit or math.inf
         self._max_waiting = max_waiting
         self._waiting_first = 0  # rows of hosts that are `counted`
-        self._hosts: dict[str, _Host[RowT]] = {}
+        self._hosts: dict[str, Host[RowT]] = {}
         self._silences = Silences(SilenceTable() if silences is None else silences)
-        self._agenda: Agenda[_Host[RowT]] = Agenda()
+        self._agenda: Agenda[Host[RowT]] = Agenda()
+        self.asks_alone: Callable[[], bool] = lambda: False
 
     def admit(self, row: RowT) -> bool:
         """Make `row` active and return True; or keep it until its host has room."""
@@ -163,14 +140,20 @@ class Hosts(Generic[RowT]):
         elif not host.active:
             del self._hosts[row.host]
 
+    def record_connection(self, row: RowT) -> None:
+        """Note that the host of an active row has accepted a connection: it is there."""
+        host = self._hosts[row.host]
+        if not host.open:
+            host.first_row.end(answered=True)
+
     def record_response(self, row: RowT) -> None:
         """Note that the host of an active row has responded, with whatever."""
         host = self._hosts[row.host]
         if self._silences:
             self._silences.clear(row.host)
         if not host.open:
-            self._stop_counting(host)
-            host.open = True
+            host.first_row.end(answered=True)
+            self._open(host)
             self._look_at(host)
 
     def may_keep(self, row: RowT) -> bool:
@@ -194,8 +177,7 @@ class Hosts(Generic[RowT]):
             if outcome is None or is_answer(outcome):
                 self._control.accept(host.place, row.started, now)
             return False
-        few = host.active + len(host.waiting) < FEW_ROWS
-        few = few and not self._table.others_wait(host.place)
+        few = host.has_few_rows and not self._table.others_wait(host.place)
         if row.refusals + 1 >= (MAX_LAST_REFUSALS if few else MAX_REFUSALS):
             return False  # it is the URL
         again = row.refusals > 0 and (few or self._control.accepted_since(host.place, row.started))
@@ -224,6 +206,7 @@ class Hosts(Generic[RowT]):
         row.silences += 1
         self._stop_counting(host)
         host.open = False
+        host.first_row.end(answered=False)
         before = self._silences.count(row.host)
         started = max(row.started, now - clear_for)
         many = len(host.waiting) >= MANY_ROWS
@@ -237,24 +220,31 @@ class Hosts(Generic[RowT]):
         """Return how often in a row the host of `row` has not answered lately."""
         return self._silences.count(row.host)
 
-    def _add(self, row: RowT, now: float) -> _Host[RowT]:
+    def _add(self, row: RowT, now: float) -> Host[RowT]:
         name = row.host
         if self._silences:
             self._silences.forget_old(name, now)
         first = not self._silences.count(name)
         # A row that comes back has learned what there is to learn from a first one.
         opened = first and (self._first_limit == math.inf or row.started >= 0)
-        host = _Host[RowT](name, self._table.find(name, now), opened, first and not opened)
+        place = self._table.find(name, now)
+        first_row = FirstRow(self._table, place, name)
+        opened = opened or (first and first_row.has_answered)
+        host = Host[RowT](name, place, first_row, opened, first and not opened)
         host.silences = self._silences.count(name)
         self._hosts[name] = host
         return host
 
-    def _stop_counting(self, host: _Host[RowT]) -> None:
+    def _open(self, host: Host[RowT]) -> None:
+        self._stop_counting(host)
+        host.open = True
+
+    def _stop_counting(self, host: Host[RowT]) -> None:
         if host.counted:
             host.counted = False
             self._waiting_first -= len(host.waiting)
 
-    def _due(self, host: _Host[RowT], now: float, crowded: bool = False) -> float:
+    def _due(self, host: Host[RowT], now: float, crowded: bool = False) -> float:
         """Return when a row of a host may start, on the table's clock; infinity: not yet known."""
         if not host.open:
             silent_until = self._silences.ask_at(host.name, now) if self._silences else 0.0
@@ -263,21 +253,21 @@ class Hosts(Generic[RowT]):
                 return math.inf
             if silent_until > now:
                 return silent_until
+            if not silent_until and host.first_row.has_answered:
+                self._open(host)
+            elif not crowded and host.first_row.is_others and not self.asks_alone():
+                return now + POLL_INTERVAL
         due = self._control.due(host.place, now)
         # Without a row in progress here, nothing tells when another host of its place has room.
         return now + POLL_INTERVAL if due == math.inf and not host.active else due
 
-    def _shares(self, host: _Host[RowT]) -> bool:
-        """Return whether the next row that waits shares a silence: of any worker's row."""
+    def _shares(self, host: Host[RowT]) -> bool:
+        """Return whether the next row that waits fails with others."""
         if host.open or not self._silences:
             return False
-        number = self._silences.count(host.name)
-        if number != host.silences and not host.active:  # nobody may be answered yet
-            host.silences = number
-            host.sharing = min(len(host.waiting), sharing(number) - 1)
-        return host.sharing > 0
+        return host.shares(self._silences.count(host.name))
 
-    def _share(self, host: _Host[RowT], row: RowT, now: float) -> None:
+    def _share(self, host: Host[RowT], row: RowT, now: float) -> None:
         """Make a row active that fails without being tried."""
         host.sharing -= 1
         host.active += 1
@@ -285,15 +275,17 @@ class Hosts(Generic[RowT]):
         self._table.set_waiting(host.place, bool(host.waiting))
         row.started, row.shares = now, host.silences
 
-    def _start(self, host: _Host[RowT], row: RowT, now: float) -> None:
-        if not host.open and self._silences:
-            self._silences.ask(host.name, now)
+    def _start(self, host: Host[RowT], row: RowT, now: float) -> None:
+        if not host.open:
+            host.first_row.ask()
+            if self._silences:
+                self._silences.ask(host.name, now)
         host.active += 1
         row.started = now
         self._control.start(host.place, now)
         self._table.set_waiting(host.place, bool(host.waiting))
 
-    def _wait(self, host: _Host[RowT], row: RowT, first: bool = False) -> None:
+    def _wait(self, host: Host[RowT], row: RowT, first: bool = False) -> None:
         self._waiting_first += host.counted
         if first:
             host.waiting.appendleft(row)
@@ -301,13 +293,13 @@ class Hosts(Generic[RowT]):
             host.waiting.append(row)
         self._table.set_waiting(host.place, True)
 
-    def _give_back(self, host: _Host[RowT], row: RowT, first: bool) -> None:
+    def _give_back(self, host: Host[RowT], row: RowT, first: bool) -> None:
         """Let an active row wait again."""
         host.active -= 1
         self._table.leave(host.place)
         self._wait(host, row, first)
         self._look_at(host)
 
-    def _look_at(self, host: _Host[RowT]) -> None:
+    def _look_at(self, host: Host[RowT]) -> None:
         if host.waiting:
             self._agenda.add(host)

@@ -20,7 +20,7 @@ from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS
 from img2ds.core.rank import Rank
 from img2ds.core.state import is_state
-from img2ds.downloader import img2dataset_compat
+from img2ds.downloader import img2dataset_compat, report_file
 from img2ds.downloader.name_server import check_resolver, running_resolver
 from img2ds.downloader.plan_words import describe_plan
 from img2ds.downloader.planner import Input, Plan, open_input
@@ -37,6 +37,7 @@ from img2ds.engine.tar_sizes import write_tar_sizes
 from img2ds.formats.table import check_format
 from img2ds.net.fetcher import check_proxy, open_fetcher
 from img2ds.report.console import Labels, Verbosity
+from img2ds.report.metrics import serve_metrics
 from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
 from img2ds.report.units import counted, duration, share
@@ -60,6 +61,7 @@ def check(options: Options) -> None:
     check_resolver(options)
     check_format(options.output.output_format)
     check_distributor(options.run.distributor)
+    report_file.check(options.run.report)
     if options.run.enable_wandb:
         load_wandb()
 
@@ -102,13 +104,25 @@ def run(
         size = source.known_count(options.output.number_sample_per_shard)
         plan = describe_plan(source, options, spec.rank, len(build.committed), size)
         build.console.note(plan, dated=True)
-        if options.run.enable_wandb:
-            with Board(options, build.console.note) as board:
-                _download(options, source, build, board)
-        else:
-            _download(options, source, build)
+        with serve_metrics(build.console.state, options.run.metrics_port) as url:
+            if url is not None:
+                build.console.note(f"metrics at {url}")
+            if options.run.enable_wandb:
+                with Board(options, build.console.note) as board:
+                    _download(options, source, build, board)
+            else:
+                _download(options, source, build)
     report.shortfall = _shortfall(report.tally, options.run.min_success)
+    _write_report(options, report)
     return report
+
+
+def _write_report(options: Options, report: Report) -> None:
+    try:
+        report_file.write(options.run.report, report)
+    except OSError as error:  # the dataset is there all the same
+        words = (error.strerror or str(error)).lower()
+        report.stopped = report.stopped or f"cannot write {options.run.report}: {words}"
 
 
 def _shortfall(tally: Tally, least: float) -> str | None:

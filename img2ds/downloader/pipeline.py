@@ -13,15 +13,7 @@ from time import perf_counter
 import trio
 
 from img2ds.config.options import Options
-from img2ds.congestion.attribution import (
-    BY_CHANCE,
-    CONNECTING,
-    OF_THE_NETWORK,
-    RESOLVING,
-    Fault,
-    all_lost,
-    attribute,
-)
+from img2ds.congestion.attribution import CONNECTING, RESOLVING, Fault
 from img2ds.congestion.controller import Controller
 from img2ds.congestion.host_control import HostControl
 from img2ds.congestion.host_table import HostTable
@@ -31,10 +23,12 @@ from img2ds.congestion.silence_table import SilenceTable
 from img2ds.core.failure import Failure, Reason, Retryability, failure, retryability
 from img2ds.core.img2dataset_messages import HASH_MISMATCH
 from img2ds.core.sample import Body
+from img2ds.downloader.blame import fault_of
 from img2ds.downloader.held_pages import HeldPages
 from img2ds.downloader.hosts import Hosts
-from img2ds.downloader.renderer import Renderer
-from img2ds.downloader.scheduler import Row, RowEnd, Scheduler
+from img2ds.downloader.renderer import KILLED, Renderer
+from img2ds.downloader.row import Row, RowEnd
+from img2ds.downloader.scheduler import Scheduler
 from img2ds.downloader.shard import Shard
 from img2ds.downloader.short_connect import ShortConnect
 from img2ds.downloader.silence import SHORT, silence_failure
@@ -54,15 +48,11 @@ LOCAL_RETRIES, LOCAL_RETRY_DELAY, MAX_LOCAL_RETRY_DELAY = 20, 1.0, 15.0
 #: Times that a row is retried when nobody can tell whose fault its failure is, and the seconds
 #: before the first retry.
 UNCLEAR_RETRIES, UNCLEAR_RETRY_DELAY = 2, 1.0
-#: Seconds before a failure that are evidence, too: some attempts fail at once.
-MIN_EVIDENCE = 3.0
 #: Rows active at once at a host that has not responded yet. The next row gains by the wait, too: it
 #: finds an open connection.
 FIRST_LIMIT = 1
 #: Rows a slot that may wait for hosts that have not responded yet.
 MAX_WAITING_PER_SLOT = 4
-#: Reasons of images that ended the process that decoded them.
-KILLED = {Reason.DECODER_CRASH.value, Reason.DECODE_TIMEOUT.value}
 #: Tracebacks kept a shard: one shows the fault, a thousand hide it.
 MAX_NOTES = 3
 
@@ -96,6 +86,7 @@ class Pipeline:
             table or HostTable(), network.per_host_concurrency, network.per_host_rate
         )
         hosts: Hosts[Row] = Hosts(control, FIRST_LIMIT, MAX_WAITING_PER_SLOT * slots, silences)
+        hosts.asks_alone = lambda: controller.path.is_long
         self.scheduler = Scheduler(hosts)
         self._slots = Slots(slots, self.scheduler.next, self._work, controller.path.requests)
         self._network = network
@@ -152,6 +143,7 @@ class Pipeline:
             on_response = partial(self.scheduler.record_response, row)
             may_keep = partial(self.scheduler.may_keep, row)
             context = FetchContext(lease, deadline, slot, slot.waiting, on_response, may_keep)
+            context.on_connected = partial(self.scheduler.record_connection, row)
             if self.scheduler.silences(row):
                 seconds = min(SHORT, self._controller.path.two_syns)
                 context.connecting = ShortConnect(slot, deadline, seconds)
@@ -165,7 +157,7 @@ class Pipeline:
         else:
             if isinstance(outcome, Failure) and outcome.reason in CONNECTING:
                 started = slot.since  # before that, it waited until it might connect
-            self._settle(row, outcome, self._attribute(row, outcome, started))
+            self._settle(row, outcome, fault_of(row, outcome, started, self._controller))
         self._pages.release(now, idle=not self._busy and not self._slots.waits)
 
     def _asks_again(self, row: Row) -> bool:
@@ -188,25 +180,6 @@ class Pipeline:
         # Another worker may have noticed it.
         shared = portal or self._controller.outage is Outage.PORTAL
         self._settle(row, outcome, Fault.SHARED if shared else Fault.ROW)
-
-    def _attribute(self, row: Row, outcome: Failure | RowEnd, started: float) -> Fault:
-        """Return whose fault the outcome of an attempt is."""
-        if not isinstance(outcome, Failure) or outcome.reason not in OF_THE_NETWORK:
-            return Fault.ROW
-        now = trio.current_time()
-        started = min(started, now - MIN_EVIDENCE)
-        row.clear_for = 0.0
-        controller = self._controller
-        growth, outage = controller.growth_since(started), controller.was_out(started)
-        fault = attribute(outcome, growth, now - started, outage)
-        if fault is Fault.SHARED and not outage and outcome.reason in CONNECTING:
-            row.clear_for = controller.clear_for(now - started)
-            if row.clear_for:
-                return Fault.ROW
-            row.silent_by_chance *= all_lost(growth)
-            if row.silent_by_chance < BY_CHANCE:
-                return Fault.ROW
-        return fault
 
     def _give_back(self, row: Row, outcome: Failure, fault: Fault) -> None:
         """Try a row again that failed for no fault of its own; that takes none of its attempts."""

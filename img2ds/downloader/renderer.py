@@ -22,7 +22,7 @@ import time
 import trio
 
 from img2ds.config.options import ImageOptions
-from img2ds.core.failure import Failure
+from img2ds.core.failure import Failure, Reason
 from img2ds.core.sample import Body, Encoded
 from img2ds.downloader.process import release_memory
 from img2ds.downloader.stand_in import Lent
@@ -40,6 +40,8 @@ SMALL = 16_000_000
 _LARGE = 64_000_000
 #: Seconds of CPU that the process may take between two beats besides an image's.
 _BESIDES = 5.0
+#: Reasons of images that ended the process that decoded them.
+KILLED = {Reason.DECODER_CRASH.value, Reason.DECODE_TIMEOUT.value}
 
 
 class Renderer:

@@ -1,6 +1,6 @@
 """Hands rows to slots: shard after shard without a gap, no host above its limit, retries in time.
 
-A row is in exactly one state, and each state has one holder:
+A row is in exactly one state (see `row`), and each state has one holder:
 
     state     holder        what moves a row on
     --------  ------------  --------------------------------------------------------------------
@@ -24,125 +24,16 @@ An ended row has one of three ends: its sample was stored (`RowEnd.STORED`), it 
 from __future__ import annotations
 
 import math
-from collections import deque
-from dataclasses import dataclass
-from enum import Enum, IntEnum
 
 import trio
 
 from img2ds.core.failure import Failure
+from img2ds.downloader.backlog import Backlog
 from img2ds.downloader.hosts import Hosts
 from img2ds.downloader.retry_queue import RetryQueue
+from img2ds.downloader.row import Row, RowState
 from img2ds.downloader.shard import Shard
 from img2ds.downloader.silence import Silent
-
-
-class RowState(IntEnum):
-    """Who holds a row: see the table above."""
-
-    NEW = 0
-    WAITING = 1
-    ACTIVE = 2
-    DELAYED = 3
-    ENDED = 4
-
-
-#: The states that may follow each state.
-MOVES: dict[RowState, tuple[RowState, ...]] = {
-    RowState.NEW: (RowState.ACTIVE, RowState.WAITING),
-    RowState.WAITING: (RowState.ACTIVE,),
-    RowState.ACTIVE: (RowState.ENDED, RowState.DELAYED, RowState.WAITING),
-    RowState.DELAYED: (RowState.ACTIVE, RowState.WAITING),
-    RowState.ENDED: (),
-}
-
-
-class RowEnd(Enum):
-    """How a row ended that did not fail."""
-
-    STORED = "stored"
-    SHARD_LOST = "shard lost"
-
-
-@dataclass(slots=True)
-class Row:
-    """One row of a shard on its way.
-
-    Attributes:
-        attempts: attempts made, without those that failed for a local reason.
-        local_failures: attempts that failed for a local reason, or one that all rows share.
-        silent_by_chance: how likely it is that its host is there, and all SYNs were lost.
-        clear_for: for how many seconds its last attempt surely met no trouble but its host's; 0
-            where that holds for all of it.
-        asked_again: whether an attempt was given up early, because its response was lost.
-        unclear_failures: attempts of which nobody can tell whose fault their failure was.
-        started, refusals, silences, shares: see `HostRow`.
-    """
-
-    shard: Shard
-    index: int
-    host: str
-    attempts: int = 0
-    local_failures: int = 0
-    unclear_failures: int = 0
-    silent_by_chance: float = 1.0
-    clear_for: float = 0.0
-    asked_again: bool = False
-    state: RowState = RowState.NEW
-    started: float = -1.0
-    refusals: int = 0
-    silences: int = 0
-    shares: int = 0
-
-    def move_to(self, state: RowState) -> None:
-        """Change the state, as `MOVES` allows it."""
-        assert state in MOVES[self.state], f"row {self.index}: {self.state.name} to {state.name}"
-        self.state = state
-
-
-class Backlog:
-    """The rows of the added shards that have not been taken yet, in order."""
-
-    def __init__(self) -> None:
-        self._shards: deque[Shard] = deque()
-        self._index = 0  # of the first shard's next row
-        self._count = 0
-        self._low_water = 0
-        self._low = trio.Event()
-
-    def add(self, shard: Shard) -> None:
-        """Add a shard, which has at least one row."""
-        self._shards.append(shard)
-        self._count += shard.left
-
-    def pop(self) -> Row | None:
-        """Return the next row, None without one."""
-        while self._shards:
-            shard, index = self._shards[0], self._index
-            self._index += 1
-            if self._index == shard.count:
-                self._shards.popleft()
-                self._index = 0
-            if shard.has_ended(index):  # in its partial shard
-                continue
-            self._count -= 1
-            if self._count < self._low_water:
-                self._low.set()
-            return Row(shard, index, _host(shard.urls[index]))
-        return None
-
-    def clear(self) -> None:
-        """Drop all rows."""
-        self._shards.clear()
-        self._count = 0
-        self._low.set()
-
-    async def wait_below(self, rows: int) -> None:
-        """Sleep until fewer than `rows` rows are left."""
-        if self._count >= rows:
-            self._low_water = rows
-            self._low = trio.Event()
-            await self._low.wait()
 
 
 class Scheduler:
@@ -259,6 +150,10 @@ class Scheduler:
         self._hosts.leave(row)
         self._wake()
 
+    def record_connection(self, row: Row) -> None:
+        """Note that the host of an active row has accepted a connection."""
+        self._hosts.record_connection(row)
+
     def record_response(self, row: Row) -> None:
         """Note that the host of an active row has responded, with whatever."""
         self._hosts.record_response(row)
@@ -299,9 +194,3 @@ class Scheduler:
     def silences(self, row: Row) -> int:
         """Return how often in a row the host of `row` has not answered lately."""
         return self._hosts.silences(row)
-
-
-def _host(url: str | None) -> str:
-    """Return what rows are grouped by as their host: cheap, and close enough to it."""
-    parts = (url or "").split("/", 3)
-    return parts[2] if len(parts) > 2 else ""

@@ -48,6 +48,7 @@ class CommitMarker:
         files_before_purge: what it vouched for before rows were purged; None without a purge.
         duration: seconds from the shard's first row to its commit.
         by_img2dataset: whether img2dataset made the shard; rows may have been purged since.
+        start, end: of `duration`, in seconds since 1970; 0 where it is not known.
     """
 
     count: int
@@ -56,6 +57,8 @@ class CommitMarker:
     files_before_purge: tuple[FileRecord, ...] | None = None
     duration: float = 0.0
     by_img2dataset: bool = False
+    start: float = 0.0
+    end: float = 0.0
 
     @property
     def tally(self) -> Tally:
@@ -116,6 +119,8 @@ def read_marker(data: bytes) -> CommitMarker:
             _records(document.get("files_before_purge")),
             float(document.get("duration", 0.0)),
             "reasons" not in document,
+            float(document.get("start_time", 0.0)),
+            float(document.get("end_time", 0.0)),
         )
     except orjson.JSONDecodeError:
         problem = "it is not JSON, or is cut off" if data.strip() else "it is empty"

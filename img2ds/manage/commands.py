@@ -54,6 +54,13 @@ COMMANDS: dict[str, Command] = {
         "0 all shards are written, 1 some are missing, 2 usage error, 130 interrupted",
         " --output_folder images --to packed",
     ),
+    "report": Command(
+        "write a page about a dataset: outcomes, hosts, samples and throughput, in one HTML file",
+        "img2ds.manage.options:ReportOptions",
+        "img2ds.manage.report.run:run",
+        "0 written, 2 usage error",
+        " --output_folder images --html report.html",
+    ),
     "doctor": Command(
         "check this machine before a run, and say what to do about it",
         "img2ds.manage.options:DoctorOptions",
@@ -73,8 +80,7 @@ def run(arguments: Sequence[str]) -> int:
     name = arguments[0]
     command = COMMANDS[name]
     options = load(command.options, "all")
-    flags = Flags.of(f"img2ds {name}", *options.GROUPS)
-    flags = replace(flags, aliases=getattr(options, "ALIASES", {}))
+    flags = _flags(name, options)
     # As a value, `help` is the name of a folder.
     if arguments[1:2] == ["help"] or any(a in HELP and a != "help" for a in arguments[1:]):
         print(help_page(name, command, flags, options.GROUPS))
@@ -84,6 +90,16 @@ def run(arguments: Sequence[str]) -> int:
     if result.text:
         print(result.text)
     return result.exit_code
+
+
+def all_flags() -> dict[str, Flags]:
+    """Return the flags of every command."""
+    return {name: _flags(name, load(c.options, "all")) for name, c in COMMANDS.items()}
+
+
+def _flags(name: str, options: Any) -> Flags:
+    flags = Flags.of(f"img2ds {name}", *options.GROUPS)
+    return replace(flags, aliases=getattr(options, "ALIASES", {}))
 
 
 def help_page(name: str, command: Command, flags: Flags, groups: Sequence[type[Any]]) -> str:

@@ -141,6 +141,19 @@ class ReshardOptions(FolderOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportOptions(FolderOptions):
+    """`img2ds report`."""
+
+    html: str = flag("report.html", "str", "the file to write, outside of the dataset's folder")
+    title: str | None = flag(None, "str?", "title of the page (default: the folder's name)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.html:
+            raise UsageError("--html must not be empty: the file to write")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DoctorOptions:
     """`img2ds doctor`: the flags of the run that the machine is checked for."""
 
@@ -177,6 +190,7 @@ class DoctorOptions:
 
 
 DoctorOptions.GROUPS = (DoctorOptions,)
+ReportOptions.GROUPS = (ReportOptions,)
 ReshardOptions.GROUPS = (ReshardOptions,)
 StatusOptions.GROUPS = (StatusOptions,)
 VerifyOptions.GROUPS = (VerifyOptions,)

@@ -162,6 +162,7 @@ class Connector:
         url, proxy, deadline = request.url, request.proxy, context.deadline
         if proxy is None:
             stream = await self._dial(addresses, port, deadline)
+            context.on_connected()
         else:
             stream = await self._open_proxy(proxy, addresses, deadline)
         if url.scheme == "http":

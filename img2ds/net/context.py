@@ -35,6 +35,7 @@ class FetchContext:
         on_response: called when the head of a response has arrived, once for each request.
         final_host: where redirects to another host have led; empty without them.
         page: tells a response that is no image from others.
+        on_connected: called when a host without a proxy has accepted a connection.
         may_keep: called after a response: whether its connection may be kept for later requests.
     """
 
@@ -46,6 +47,7 @@ class FetchContext:
     may_keep: Callable[[], bool] = _always
     final_host: str = ""
     page: Page | None = None
+    on_connected: Callable[[], None] = _ignore
 
     @classmethod
     def start(cls, options: NetworkOptions, lease: Lease) -> FetchContext:

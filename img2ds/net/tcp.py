@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import trio
 
-from img2ds.congestion.path import NetworkPath
+from img2ds.congestion.path import Attempt, NetworkPath
 from img2ds.core.failure import Reason, failure
 from img2ds.core.img2dataset_messages import CONNECT_TIMED_OUT, not_connected, system_error
 from img2ds.net.deadline import TOLERATED_LATENESS, Deadline
@@ -62,13 +62,17 @@ async def _dial(address: tuple[str, int], deadline: Deadline, path: NetworkPath)
     gives_up_at = trio.current_time() + deadline.timeout
     attempt = _Attempt(*address, path, port=path.take_port(address))
     try:
+        # A SYN that is late is given up soon, but later each time: a host may be a slow one.
+        redial_after = min(path.overdue_after, REDIAL_AFTER)
         while gives_up_at - trio.current_time() > REDIAL_AFTER:
-            with trio.move_on_after(REDIAL_AFTER) as scope:
+            with trio.move_on_after(redial_after) as scope:
                 return await attempt.finish(deadline)
             late = trio.current_time() - scope.deadline
             if late > TOLERATED_LATENESS:  # this process was not running
                 gives_up_at += late
             if path.drops_syns:
+                if redial_after < REDIAL_AFTER:
+                    path.make_room()  # an idle connection may have its place in the router's table
                 attempt.abandon()
                 path.connections.leave()
                 started = trio.current_time()
@@ -76,7 +80,8 @@ async def _dial(address: tuple[str, int], deadline: Deadline, path: NetworkPath)
                 waited = trio.current_time() - started
                 deadline.extend(waited)
                 gives_up_at += waited
-                attempt = _Attempt(*address, path, port=attempt.port, again=True)
+                attempt = _Attempt(*address, path, port=attempt.port, before=attempt.noted)
+            redial_after = min(2 * redial_after, REDIAL_AFTER)
         return await attempt.finish(deadline, gives_up_at - trio.current_time())
     except BaseException:
         attempt.abandon()
@@ -90,14 +95,21 @@ class _Attempt:
         host, remote: address and port to connect to.
         port: local port of an attempt before it that was given up; 0 without one. The same port
             takes no further place in a router's table.
-        again: whether it is the same attempt, sent again.
+        before: what the path has noted of that attempt.
 
     Attributes:
+        noted: what the path has noted of this one.
         port: local port.
     """
 
     def __init__(
-        self, host: str, remote: int, path: NetworkPath, *, port: int = 0, again: bool = False
+        self,
+        host: str,
+        remote: int,
+        path: NetworkPath,
+        *,
+        port: int = 0,
+        before: Attempt | None = None,
     ) -> None:
         self._address = (host, remote)
         self._path = path
@@ -113,7 +125,7 @@ class _Attempt:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 with contextlib.suppress(OSError):  # somebody else has it now
                     self.sock.bind(("", port))
-            self._attempt = path.connect_started(again=again)
+            self.noted = path.connect_started(before)
             self._code = self.sock.connect_ex(self._address)
             self.port: int = self.sock.getsockname()[1]
         except BaseException:
@@ -136,7 +148,7 @@ class _Attempt:
             self._note(error)
             raise
         self._end()
-        self._path.connected(self.sock, self._address, self._attempt)
+        self._path.connected(self.sock, self._address, self.noted)
         return self.sock
 
     def abandon(self) -> None:
@@ -147,7 +159,7 @@ class _Attempt:
     def _end(self) -> None:
         if not self._ended:
             self._ended = True
-            self._path.connect_ended(self._attempt)
+            self._path.connect_ended(self.noted)
 
     def _note(self, error: FetchError) -> None:
         reason = error.failure.reason

@@ -66,6 +66,10 @@ def _text_columns(options: InputOptions) -> list[str]:
     return columns
 
 
+#: Types of columns that hold no URLs.
+_NO_TEXT = ("int", "uint", "float", "double", "halffloat", "bool", "timestamp", "date", "decimal")
+
+
 @dataclass(frozen=True, slots=True)
 class InputFormat:
     """How files of one input format are opened.
@@ -114,7 +118,7 @@ def guess_format(names: Sequence[str]) -> str:
     """
     found = {
         next((kind for kind in INPUT_FORMATS if name.endswith(tuple(file_extensions(kind)))), "txt")
-        for name in names
+        for name in map(str.lower, names)
     }
     if len(found) > 1:
         raise UsageError(
@@ -130,4 +134,11 @@ def open_source(path: str, input_format: str, options: InputOptions) -> Source:
     Raises:
         UsageError: it is not of this format, or lacks a column that `options` name.
     """
-    return _FORMATS[input_format].open(path, options)
+    source = _FORMATS[input_format].open(path, options)
+    kind = source.schema.get(options.url_col, "string")
+    if kind.startswith(_NO_TEXT):
+        raise UsageError(
+            f"{path} has {kind} in the column {options.url_col!r}, not URLs: choose another "
+            "with --url_col"
+        )
+    return source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,6 +15,8 @@ from img2ds.storage.input_stream import STDIN, open_raw
 
 #: Bytes at each end of a file that its digest covers.
 DIGEST_BYTES = 64 * 1024
+#: Seconds that a service has to say whether it has a list.
+CONTACT_TIME = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
         return [InputFile(STDIN, None)]
     with as_usage_error(f"read {url_list}"):
         fs, path = resolve(local_path(url_list) or url_list)
-        if fs.isfile(path):
+        if _answers(fs, path, url_list):
             # As typed: the parts of a chained URL cannot be joined again.
             return [InputFile(local_path(url_list) or url_list, fs.size(path))]
         if "::" in url_list:
@@ -96,12 +99,50 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
     return sorted(files, key=lambda file: file.path)
 
 
+def _answers(fs: Any, path: str, url_list: str) -> bool:
+    """Return whether `path` is a file. The first contact with a service has a time limit.
+
+    Raises:
+        UsageError: the service does not answer in time.
+        Exception: it cannot be reached, or refuses; fsspec's own `isfile` is False then over HTTP.
+    """
+    if local_path(url_list) is not None:
+        return bool(fs.isfile(path))
+    outcome: list[Any] = []
+
+    def ask() -> None:
+        try:
+            found = fs.isfile(path)
+            if not found and url_list.startswith(("http://", "https://")) and "::" not in url_list:
+                fs.info(path)
+            outcome.append(found)
+        except FileNotFoundError as error:  # of fsspec for HTTP, whatever went wrong
+            cause = error.__cause__
+            gone = cause is None or getattr(cause, "status", None) in (404, 410)
+            outcome.append(error if gone else cause)
+        except BaseException as error:
+            outcome.append(error)
+
+    # Nothing can cancel a call into fsspec: the thread is left behind when the process ends.
+    thread = threading.Thread(target=ask, name="first-contact", daemon=True)
+    thread.start()
+    thread.join(CONTACT_TIME)
+    if not outcome:
+        raise UsageError(
+            f"cannot read {url_list}: no answer within {CONTACT_TIME:.0f} s; check the address, "
+            "the network and the proxy"
+        )
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return bool(outcome[0])
+
+
 def _is_list(path: str, extensions: Sequence[str]) -> bool:
     name = path.rpartition("/")[2]
     return (
         not name.startswith((".", "_"))
         and not name.endswith(STATS_SUFFIX)
-        and name.endswith(tuple(extensions))
+        and name.lower().endswith(tuple(extensions))
     )
 
 

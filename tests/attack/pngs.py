@@ -95,7 +95,7 @@ def column() -> bytes:
     return image(1, _PIXELS, 8, _RGB)
 
 
-@kind("png, an interlaced column of 88 Mpx", _PIXELS, "png")
+@kind("png, an interlaced column of 88 Mpx", _PIXELS, "png_interlaced")
 def interlaced_column() -> bytes:
     return image(1, _PIXELS, 8, _RGB, interlaced=True)
 

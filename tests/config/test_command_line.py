@@ -123,7 +123,9 @@ def test_positions_can_be_checked() -> None:
     assert seen == {"notes": "y", "k": "3"}
 
 
-def test_help_lines_are_aligned_and_wrapped() -> None:
+def test_help_lines_are_aligned_and_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+
     @dataclass
     class Wide:
         short: int = flag(1, "int", "text " * 20)

@@ -9,7 +9,7 @@ from img2ds.congestion.attribution import MIN_CLEAN, MIN_CLEAR
 from img2ds.congestion.controller import CANARY_INTERVAL, Controller
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.path import NetworkPath
-from img2ds.congestion.signals import Signal
+from img2ds.congestion.signals import Limit, Signal
 from tests.run_on_virtual_clock import run
 
 #: Seconds after which it is known that the path drops SYNs.
@@ -64,6 +64,24 @@ def test_canaries_tell_since_when_a_path_is_clear() -> None:
     assert watch(network, overdue=5, seconds=8.0) == pytest.approx(8.0, abs=1.0)
     pauses = [b - a for a, b in zip(network.canaries, network.canaries[1:], strict=False)]
     assert min(pauses) >= CANARY_INTERVAL
+
+
+def test_the_next_leader_goes_on_with_the_limits() -> None:
+    """The worker that leads may end first."""
+    network = Network()
+    limits = network.path.machine.limits
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(network.controller.run)
+            await network.drop()
+            nursery.cancel_scope.cancel()
+        found = {limit: limits[limit] for limit in (Limit.CONNECTIONS, Limit.DNS, Limit.DROPS)}
+        assert 0 < found[Limit.CONNECTIONS] < 512
+        Controller(network.path, 256, network.probe)
+        assert {limit: limits[limit] for limit in found} == found
+
+    run(main)
 
 
 def test_a_path_that_drops_canaries_is_not_clear() -> None:

@@ -13,10 +13,10 @@ from img2ds.congestion.host_control import (
     MAX_FIRST_STREAK,
     MAX_RETRY_AFTER,
     MAX_VAGUE_STREAK,
-    MIN_HOLD,
     PAUSES,
     HostControl,
 )
+from img2ds.congestion.host_growth import MIN_HOLD
 from img2ds.congestion.host_refusal import Refusal, Refused
 from img2ds.congestion.host_table import Field, HostTable
 from img2ds.congestion.shared_file import make_run_token, remove_files
@@ -67,6 +67,40 @@ def test_no_row_is_lost_to_a_limit_and_the_limit_is_used(name: str, workers: int
     assert (outcome.accepted, outcome.lost) == (rows, 0)
     assert rows / outcome.seconds > 0.8 * most
     assert outcome.refused < 0.25 * rows
+
+
+def test_resets_are_no_ban_while_others_are_accepted() -> None:
+    """The window shrinks to what the host accepts; there is no pause."""
+    table = HostTable()
+    control, fields = HostControl(table), table.fields
+    place = table.find("host", 0.0)
+    at = table.at(place)
+    for _ in range(20):
+        control.start(place, 1.0)
+    for number in range(4):
+        table.leave(place)
+        control.accept(place, 1.0, 1.05 + number)
+        assert control.refuse(place, Refused(Refusal.RESET, None, 1.01 + number), 1.1 + number)
+        table.leave(place)
+        control.start(place, 1.11 + number)
+    assert fields[at + Field.PAUSED_UNTIL] <= 4.1
+    assert 10 <= fields[at + Field.WINDOW] <= 15
+
+
+def test_what_was_accepted_of_the_first_wave_fits_at_once() -> None:
+    table = HostTable()
+    control = HostControl(table)
+    place = table.find("host", 0.0)
+    for _ in range(30):
+        control.start(place, 1.0)
+    for number in range(20):
+        control.refuse(place, Refused(Refusal.RESET, None, 1.0), 1.1 + number / 1000)
+        table.leave(place)
+    for _ in range(10):
+        control.accept(place, 1.0, 1.2)
+        table.leave(place)
+    control.refuse(place, Refused(Refusal.RESET, None, 1.0), 1.3)
+    assert table.fields[table.at(place) + Field.WINDOW] == 10
 
 
 class Banning:

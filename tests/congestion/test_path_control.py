@@ -60,6 +60,54 @@ def test_dead_hosts_are_no_sign_of_a_full_path(dead: float) -> None:
     assert client.control.epoch == 0
 
 
+def test_a_table_that_dead_hosts_fill_bears_less_and_less() -> None:
+    """That is no limit of new connections a second."""
+    control, totals = PathControl(512.0), np.zeros(CELL)
+    control.update(0.0, totals.copy())
+    for tick in range(1, 60):
+        totals[Signal.ESTABLISHED] = 60 if tick < 20 else 25
+        totals[Signal.OPEN] = 64 if tick < 20 else min(control.window, 60)
+        totals[Signal.CLEAN_CONNECTS] += 4
+        totals[Signal.RETRANSMITTED_CONNECTS] += 1
+        totals[Signal.ALL_RETRANSMITTED] += 1
+        control.update(tick / 10, totals.copy())
+        if control.window < 40:
+            break
+    assert 20 < control.window < 40
+    assert math.isinf(control.rate)
+
+
+def test_a_worker_that_takes_over_knows_the_limits() -> None:
+    control, totals = PathControl(512.0), np.zeros(CELL)
+    control.adopt(90.0, math.inf, 3, limited=True)
+    control.update(0.0, totals.copy())
+    assert (control.window, control.epoch) == (90.0, 4)
+    for tick in range(1, 20):
+        totals[Signal.CLEAN_CONNECTS] += 40
+        control.update(tick / 10, totals.copy())
+    assert 90.0 < control.window < 120.0
+    control.adopt(math.inf, math.inf, 0, limited=False)
+    control.update(2.0, totals.copy())
+    assert control.window == 512.0
+
+
+def test_a_cut_is_judged_although_more_is_open_than_it_allows() -> None:
+    """Rows that have entered go on: hosts that do not answer are sent further SYNs."""
+    control, totals = PathControl(512.0), np.zeros(CELL)
+    control.update(0.0, totals.copy())
+    totals[Signal.OPEN] = 60
+    for tick in range(1, 60):
+        totals[Signal.CLEAN_CONNECTS] += 2
+        if tick < 20:
+            totals[Signal.RETRANSMITTED_CONNECTS] += 1
+            totals[Signal.ALL_RETRANSMITTED] += 1
+        control.update(tick / 10, totals.copy())
+    assert control.limited
+    before = control.window
+    control.update(6.1, totals + 1)
+    assert control.window > before
+
+
 def test_a_good_path_is_full_within_a_second() -> None:
     client = Client(Path(), 5000)
     client.run()

@@ -70,7 +70,7 @@ def test_hints_say_what_to_do() -> None:
     assert set(hints) == {
         "blocked_address", "dns_timeout", "dns_failure", "proxy_error", "tls_error", "stalled",
         "max_time", "decoder_crash", "decode_timeout", "bad_boxes", "no_descriptors",
-        "internal_error", "image_bomb",
+        "internal_error", "image_bomb", "bad_url",
     }  # fmt: skip
     for hint in hints.values():
         assert "--" in hint or "report" in hint

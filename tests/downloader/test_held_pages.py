@@ -7,7 +7,7 @@ from typing import cast
 from img2ds.congestion.portal import page_of
 from img2ds.core.failure import Reason, failure
 from img2ds.downloader.held_pages import HELD_FOR, HeldPages
-from img2ds.downloader.scheduler import Row
+from img2ds.downloader.row import Row
 from img2ds.downloader.shard import Shard
 
 OUTCOME = failure(Reason.NOT_AN_IMAGE)

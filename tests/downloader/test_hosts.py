@@ -506,6 +506,48 @@ def workers(count: int) -> Iterator[list[Hosts[Row]]]:
         remove_files(token)
 
 
+def answered(one: Hosts[Row]) -> list[Row]:
+    """Return rows of a host that has answered."""
+    first, *left = rows(3)
+    assert one.admit(first)
+    one.record_response(first)
+    one.leave(first)
+    return left
+
+
+def test_a_new_host_is_asked_by_one_row_of_the_machine() -> None:
+    """Else a dead host takes an entry of a router's table for each worker."""
+
+    async def main() -> None:
+        with workers(2) as (one, other):
+            first, second, third = rows(3)
+            assert one.admit(first)
+            assert not other.admit(second)
+            assert take_all(other) == []
+            one.record_connection(first)
+            await trio.sleep_until(other.next_due)
+            assert take_all(other) == [second]
+            assert not one.admit(third)  # it finds an open connection soon
+
+    run(main)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_row_that_has_learned_nothing_is_waited_for_no_longer(alone: bool) -> None:
+    async def main() -> None:
+        with workers(2) as (one, other):
+            first, second = rows(2)
+            assert one.admit(first)
+            other.asks_alone = lambda: alone
+            assert other.admit(second) == alone
+            one.leave(first)
+            if not alone:
+                await trio.sleep_until(other.next_due)
+                assert take_all(other) == [second]
+
+    run(main)
+
+
 def test_a_silent_host_is_asked_by_one_row_of_the_machine() -> None:
     """What one worker's row finds out holds for the rows of all workers."""
 
@@ -539,7 +581,7 @@ def test_a_silent_host_is_asked_by_one_row_of_the_machine() -> None:
 def test_attempts_at_the_same_time_are_one_silence() -> None:
     async def main() -> None:
         with workers(2) as (one, other):
-            first, second = rows(2)
+            first, second = answered(one)
             assert one.admit(first)
             await trio.sleep(1)
             assert other.admit(second)
@@ -555,10 +597,9 @@ def test_attempts_at_the_same_time_are_one_silence() -> None:
 def test_a_host_that_answers_a_worker_is_silent_for_none() -> None:
     async def main() -> None:
         with workers(2) as (one, other):
-            first, second = rows(2)
+            first, second = answered(one)
             assert one.admit(first)
             assert other.admit(second)
-            other.record_response(second)
             one.record_silence(first)
             assert one.silences(first) == 1
             other.record_response(second)

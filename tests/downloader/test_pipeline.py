@@ -16,7 +16,8 @@ from img2ds.congestion.machine import Machine
 from img2ds.congestion.path import NetworkPath
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.core.sample import Fetched
-from img2ds.downloader.pipeline import MIN_EVIDENCE, Pipeline
+from img2ds.downloader.blame import MIN_EVIDENCE
+from img2ds.downloader.pipeline import Pipeline
 from img2ds.downloader.renderer import Renderer
 from img2ds.downloader.shard import Shard
 from img2ds.downloader.silence import SHORT

@@ -15,7 +15,8 @@ from img2ds.congestion.host_control import HostControl
 from img2ds.congestion.host_table import HostTable
 from img2ds.core.failure import Failure
 from img2ds.downloader.hosts import Hosts
-from img2ds.downloader.scheduler import MOVES, Row, RowState, Scheduler
+from img2ds.downloader.row import MOVES, Row, RowState
+from img2ds.downloader.scheduler import Scheduler
 from img2ds.downloader.shard import Shard
 
 GONE = Failure("http_404", "")

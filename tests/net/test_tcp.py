@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
 import trio
 
 from img2ds.congestion.machine import Machine
-from img2ds.congestion.path import Attempt, NetworkPath
+from img2ds.congestion.path import FIRST_OVERDUE, OVERDUE_CONNECT, Attempt, NetworkPath
 from img2ds.congestion.signals import Limit, Signal
 from img2ds.core.failure import Reason
 from img2ds.net import tcp
@@ -29,10 +30,10 @@ class Path(NetworkPath):
         self.sent: list[float] = []
         self.machine.limits[Limit.DROPS] = drops
 
-    def connect_started(self, *, again: bool = False) -> Attempt:
-        assert again == bool(self.sent)
+    def connect_started(self, before: Attempt | None = None) -> Attempt:
+        assert (before is not None) == bool(self.sent)
         self.sent.append(trio.current_time())
-        return super().connect_started(again=again)
+        return super().connect_started(before)
 
 
 async def dial(path: Path, address: tuple[str, int]) -> float:
@@ -67,7 +68,8 @@ def test_a_syn_is_sent_again_only_where_the_path_drops_them(drops: bool, ports: 
         with full("127.0.0.1") as listener:
             began = trio.current_time()
             assert await dial(path, listener.getsockname()) == pytest.approx(TIMEOUT)
-        times = [began + number * REDIAL_AFTER for number in range(7 if drops else 1)]
+        first = began + FIRST_OVERDUE
+        times = [began, *(first + number * REDIAL_AFTER for number in range(6 if drops else 0))]
         assert path.sent == pytest.approx(times)
         assert len(ports) == len(times)
         assert len(set(ports)) == 1  # one place in a router's table
@@ -116,7 +118,7 @@ def test_a_syn_that_was_sent_again_is_a_retransmission() -> None:
                 host, port = listener.getsockname()
                 sock = await connect_tcp([host], port, Deadline(TIMEOUT, 60.0), path)
             sock.close()
-            assert trio.current_time() == pytest.approx(began + REDIAL_AFTER)
+            assert trio.current_time() == pytest.approx(began + FIRST_OVERDUE)
         cell = path.machine.cell
         assert (cell[Signal.CLEAN_CONNECTS], cell[Signal.ALL_RETRANSMITTED]) == (0, 1)
         assert cell[Signal.CONNECTING] == cell[Signal.OVERDUE] == 0
@@ -144,6 +146,49 @@ def test_the_wait_for_room_takes_no_time_from_the_attempt() -> None:
                 began = trio.current_time()
                 took = await dial(path, listener.getsockname())
         assert took == pytest.approx(TIMEOUT + wait)
-        assert path.sent[:2] == pytest.approx([began, began + REDIAL_AFTER + wait])
+        assert path.sent[:2] == pytest.approx([began, began + FIRST_OVERDUE + wait])
+
+    run(main)
+
+
+def test_a_syn_is_sent_again_sooner_where_connecting_is_quick() -> None:
+    """But later each time, for the host may be a slow one. An idle connection makes room."""
+    closed: list[float] = []
+
+    async def main() -> None:
+        path = Path(drops=True)
+
+        def make_room() -> bool:
+            closed.append(trio.current_time())
+            return True
+
+        path.make_room = make_room
+        with full("127.0.0.1") as listener, socket.socket() as sock:
+            path.connected(sock, ("127.0.0.2", 80), Attempt(trio.current_time(), 0.0, False))
+            began = trio.current_time()
+            await dial(path, listener.getsockname())
+        assert path.sent[1] == pytest.approx(began + OVERDUE_CONNECT)
+        assert path.sent[2] == pytest.approx(began + 3 * OVERDUE_CONNECT)
+        assert path.sent[-1] - path.sent[-2] == pytest.approx(REDIAL_AFTER)
+        assert closed[0] == pytest.approx(began + OVERDUE_CONNECT)
+
+    run(main)
+
+
+def test_what_was_lost_before_a_cut_says_nothing_of_its_effect() -> None:
+    path = NetworkPath(Machine())
+    cell, limits = path.machine.cell, path.machine.limits
+
+    async def main() -> None:
+        with socket.socket() as sock:
+            first = path.connect_started()
+            limits[Limit.EPOCH] = 1
+            path.connect_ended(first)
+            path.connected(sock, ("127.0.0.2", 80), path.connect_started(first))
+            assert (cell[Signal.RETRANSMITTED_CONNECTS], cell[Signal.ALL_RETRANSMITTED]) == (0, 1)
+            lost = path.connect_started()
+            path.connect_ended(lost)
+            path.connected(sock, ("127.0.0.2", 80), path.connect_started(lost))
+            assert (cell[Signal.RETRANSMITTED_CONNECTS], cell[Signal.ALL_RETRANSMITTED]) == (1, 2)
 
     run(main)

@@ -52,6 +52,10 @@ def test_the_client_finds_texts_images_and_embeddings(
     assert loose.query(image=str(tmp_path / "image.jpg"))[0]["id"] == 20
     with BackgroundWeb([shapes.bodies[20]]) as web:
         assert loose.query(image=f"http://{web}/photo/0.jpg")[0]["id"] == 20
+    texts = module.ClipClient(
+        url=f"{address}/knn-service", indice_name="first", modality=module.Modality.TEXT
+    )
+    assert {"red", "star"} <= set(texts.query(text="a red star")[0]["caption"].split())
     import numpy as np
 
     vector = np.load(sorted((shapes.index / "img_emb").glob("*.npy"))[0])[20]

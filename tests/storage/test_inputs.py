@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from img2ds.core.failure import UsageError
-from img2ds.storage import find_inputs
+from img2ds.source import guess_format
+from img2ds.storage import find_inputs, inputs
 
 
 @pytest.fixture
@@ -44,3 +46,31 @@ def test_a_dangling_link_is_reported(lists: Path, ending: str) -> None:
     (lists / "d.csv").symlink_to(lists / "gone.csv")
     with pytest.raises(UsageError, match=r"d\.csv is a broken link"):
         find_inputs(f"{lists}{ending}", [".csv"])
+
+
+@pytest.mark.parametrize("scheme", ["http", "s3"])
+def test_a_service_that_does_not_answer(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "CONTACT_TIME", 0.05)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{address}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+        with pytest.raises(UsageError, match="no answer within 0 s; check the address"):
+            find_inputs(f"{scheme}://{address if scheme == 'http' else 'bucket'}/u.csv", [".csv"])
+
+
+def test_a_server_that_cannot_be_reached() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(UsageError, match=r"cannot read http://.*onnect"):
+        find_inputs(f"http://{address}/u.csv", [".csv"])
+
+
+def test_names_in_capitals(lists: Path) -> None:
+    (lists / "UP.CSV").write_text("url\nhttp://a/\n")
+    assert f"{lists}/UP.CSV" in [file.path for file in find_inputs(str(lists), [".csv"])]
+    assert guess_format(["UP.CSV"]) == "csv"

@@ -1,0 +1,1 @@
+"""`img2ds report`: a dataset as one page of HTML."""

@@ -43,9 +43,7 @@ def parts(words: list[str], seed: int, folder: Path) -> Iterator[tuple[str, list
     if not words or "damage" in words:
         yield "Damaged shards", Damage(folder / "damage", seed).run()
     if not words or "serve" in words:
-        cache = Path(".pytest_cache/d/tiny_clip")
-        cache.mkdir(parents=True, exist_ok=True)
-        yield "Search server", SearchServer(folder / "serve", cache).run()
+        yield "Search server", SearchServer(folder / "serve").run()
     if not words or "mixed" in words:
         everything = [*image_cases([]), *response_cases([])]
         yield "All at once", Mixed(some_of(everything), folder / "mixed").run()

@@ -19,12 +19,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from img2ds.downloader.process import raise_descriptor_limit
+from laion.clip.tiny import write
 from laion.knn.query_image import MAX_PIXELS
 from tests.attack.bars import MOST_CPU, MOST_MEMORY, Line
 from tests.attack.case import make_bodies
 from tests.attack.pngs import image
 from tests.attack.process_tree import ProcessTree
-from tests.laion.clip.trained_model import trained_once
 from tests.laion.web.browser import serve_process
 from tests.laion.web.guarded_server import connect
 from tests.laion.web.shape_dataset import make_shapes
@@ -33,6 +33,8 @@ from tests.laion.web.shape_dataset import make_shapes
 TEXTS, PATIENCE = 20, 60.0
 #: Connections of a client that a server does not let in all, and more than a server has.
 IDLE, TOO_MANY = 520, 1100
+#: Training of the model, which need not find anything.
+_STEPS, _IMAGES = 1, 64
 #: Searches of a client, of which a minute allows fewer.
 SEARCHES = 150
 #: CPU seconds of a connection or a request besides decoding.
@@ -46,14 +48,14 @@ class SearchServer:
 
     Args:
         folder: for its index.
-        cache: folder of a model that was trained before.
     """
 
-    def __init__(self, folder: Path, cache: Path | None) -> None:
+    def __init__(self, folder: Path) -> None:
         model = folder / "model"
         model.mkdir(parents=True)
         raise_descriptor_limit()
-        self._index = make_shapes(folder / "shapes", trained_once(model, cache)).index
+        weights = write(str(model), seed=0, steps=_STEPS, count=_IMAGES)
+        self._index = make_shapes(folder / "shapes", weights).index
         self._tree = ProcessTree(os.getpid())
         self._clients = iter(range(2, 250))
         self._texts = 0

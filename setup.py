@@ -77,6 +77,8 @@ EXTRAS = {
     "asks": ASKS,
 }
 EXTRAS["all"] = sorted({package for packages in EXTRAS.values() for package in packages})
+# Not in `all`: open_clip imports it wherever it is installed, which takes seconds a process.
+EXTRAS["transformers"] = ["transformers>=4.40"]  # tokenizers of SigLIP and others of open_clip
 EXTRAS["dev"] = [
     "pytest>=7.4",
     "pytest-xdist>=3.5",  # tests in several processes

@@ -53,17 +53,14 @@ def run(arguments: Sequence[str]) -> int:
         options = Options.from_flags(with_config(COMMAND, read_flags(arguments)))
         # Its imports take a second, which a typing mistake need not wait for.
         from img2ds.downloader import job
-        from img2ds.engine.run_report import describe_end
 
         report = job.run(options)
     except UsageError as error:
         print(f"img2ds: error: {error}", file=sys.stderr)
         return 2
-    if options.run.quiet:
-        for line in describe_end(report) if report.exit_code else ():
-            print(line, file=sys.stderr)
-    elif not options.run.dry_run:
-        print(job.describe(report))
+    text = "" if options.run.dry_run else job.describe(report)
+    if text:
+        print(text, file=sys.stderr if report.quiet else sys.stdout)
     return report.exit_code
 
 

@@ -54,7 +54,7 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 #: Flags that make no sense for candidates.
-_LEFT_OUT = {"bbox_col", "verify_hash", "url_list"}
+_LEFT_OUT = {"bbox_col", "verify_hash", "url_list", "config"}
 
 
 def taken_over(names: Iterable[str]) -> list[tuple[str, Any, Any]]:

@@ -26,10 +26,14 @@ NOTE = state_file("laion")
 
 
 class ModelNames(NamedTuple):
-    """A CLIP model and its weights as users name them, files by their path; None if unknown."""
+    """A CLIP model and its weights as users name them, files by their path; None if unknown.
+
+    `prepared` says how images are prepared for a file of weights, see `clip.weights_file`.
+    """
 
     model: str | None = None
     pretrained: str | None = None
+    prepared: str | None = None
 
 
 def segments_of(folder: OutputFolder) -> list[Segment]:
@@ -80,7 +84,7 @@ def read_model(folder: OutputFolder) -> ModelNames:
     model, pretrained = noted.get("model"), noted.get("pretrained")
     if not isinstance(model, str):
         return ModelNames()
-    return ModelNames(named(model), named(pretrained))
+    return ModelNames(named(model), named(pretrained), noted.get("prepared"))
 
 
 def named(model: str | None) -> str | None:

@@ -25,7 +25,7 @@ from img2ds.engine.stop import StopSwitch
 from img2ds.report.console import Labels, Verbosity
 from img2ds.report.counters import Counts
 from img2ds.report.summary import drops_table
-from img2ds.report.units import counted, duration
+from img2ds.report.units import counted, duration, effort
 from img2ds.storage import InputFile, OutputFolder
 from laion.provenance import ModelNames, note_model
 
@@ -92,11 +92,9 @@ class StageReport(RunReport):
         if self.tally.count:
             lines += [drops_table(self.tally, f"kept {self.labels.rows}"), ""]
             rate = self.tally.count / max(self.wall_time, 1e-3)
-            per_row = 1e6 * self.cpu_time / self.tally.count
-            digits = ",.0f" if per_row >= 100 else ".3g"
             lines.append(
                 f"{self.stage}: {duration(self.wall_time)}, {rate:,.0f} rows/s, "
-                f"{per_row:{digits}} µs CPU per row"
+                f"{effort(self.cpu_time / self.tally.count)} CPU per row"
             )
         return "\n".join([*lines, *describe_end(self)])
 

@@ -48,9 +48,14 @@ from img2ds.storage.filesystem import as_usage_error
 
 @dataclass(slots=True)
 class Report(RunReport):
-    """What a run did; `tally` has the statuses of its rows."""
+    """What a run did; `tally` has the statuses of its rows.
+
+    Attributes:
+        quiet: whether people read nothing of it unless something is missing.
+    """
 
     tally: Tally = field(default_factory=Tally)
+    quiet: bool = False
 
 
 def check(options: Options) -> None:
@@ -83,7 +88,7 @@ def run(
     """
     grace = duration(options.run.grace_seconds)
     stop = f"partial shards are saved after {grace} for the rows in flight"
-    report = Report(labels=Labels(stop=stop))
+    report = Report(labels=Labels(stop=stop), quiet=options.run.quiet)
     check(options)
     source = source or open_input(options.input)
     source.check_rows()
@@ -282,7 +287,9 @@ def _check_apart(source: Input, folder: OutputFolder) -> None:
 
 
 def describe(report: Report) -> str:
-    """Return what people read at the end of a run."""
+    """Return what people read at the end of a run; of a quiet one only what is wrong."""
+    if report.quiet:
+        return "\n".join(describe_end(report)) if report.exit_code else ""
     parts = []
     if report.tally.count:
         parts += [table(report.tally), ""]

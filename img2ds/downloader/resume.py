@@ -14,6 +14,7 @@ from img2ds.downloader.shard import Shard
 from img2ds.engine.marker import CommitMarker
 from img2ds.formats.contract import DamagedShardError, ShardReader
 from img2ds.formats.table import open_reader
+from img2ds.report.units import counted
 from img2ds.storage import OutputFolder
 from img2ds.storage.parquet import open_parquet
 
@@ -51,7 +52,7 @@ def restore(
     if shard.error is None:
         _check(reader, marker)
         if OUTPUT_FORMATS[output_format].suffix is not None and stored != tally.successes:
-            raise DamagedShardError(f"it has {stored} of {tally.successes} samples")
+            raise DamagedShardError(f"it has {stored:,} of {counted(tally.successes, 'sample')}")
 
 
 def _check(reader: ShardReader, marker: CommitMarker) -> None:

@@ -39,33 +39,61 @@ def fingerprint(
     }
 
 
+#: What manifests record that is no flag of its own, with the flag that decides it.
+_FLAGS = {"captions": "caption_col", "format": "input_format"}
+
+
 def difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:
-    """Describe the values that differ; `prefix` stands before their names."""
+    """Describe the values that differ, as they are typed; `prefix` stands before their names."""
     changes = [
-        f"{prefix}{name} {new.get(name)!r}, there {old.get(name)!r}"
+        f"{prefix}{_FLAGS.get(name, name)} {_typed(new.get(name))}, there {_typed(old.get(name))}"
         for name in {**old, **new}
         if old.get(name) != new.get(name)
     ]
     return "; ".join(changes)
 
 
+def _typed(value: Any) -> str:
+    """Return a value as on a command line; whether it is given for what is recorded as that."""
+    if value is None or value is False or value == []:
+        return "not given"
+    if value is True:
+        return "given"
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def input_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     """Describe in a few words how two fingerprints differ."""
     if old["format"] != new["format"] or old["max_rows"] != new["max_rows"]:
         own = ("format", "max_rows")
-        return difference({k: old[k] for k in own}, {k: new[k] for k in own})
+        return difference({k: old[k] for k in own}, {k: new[k] for k in own}, "--")
     before = {file["name"]: file for file in old["files"]}
     after = {file["name"]: file for file in new["files"]}
     for name, file in after.items():
         if name not in before:
             return f"{name} is new" if set(before) & set(after) else f"there {min(before)}"
         if file != before[name]:
-            for what in ("size", "rows", "schema"):
-                if file[what] != before[name][what]:
-                    return f"{what} of {name} {file[what]}, there {before[name][what]}"
+            for what, noun in (("size", "bytes"), ("rows", "rows")):
+                now, then = file[what], before[name][what]
+                if now != then:
+                    return f"{name} has {_number(now)} {noun}, there {_number(then)}"
+            if file["schema"] != before[name]["schema"]:
+                columns, there = (_columns(f["schema"]) for f in (file, before[name]))
+                return (
+                    f"columns of {name} {columns}, there {there}; see --url_col, --caption_col, "
+                    "--save_additional_columns"
+                )
             return f"the content of {name} changed"
     for name in before:
         if name not in after:
             return f"{name} is missing"
     rest = [key for key in {**old, **new} if key != "files"]
     return difference({k: old.get(k) for k in rest}, {k: new.get(k) for k in rest})
+
+
+def _number(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
+
+
+def _columns(schema: dict[str, str] | None) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in (schema or {}).items()) or "none"

@@ -72,9 +72,9 @@ def describe_end(report: RunReport) -> list[str]:
     missing = len(report.failed)
     lines = [
         f"{counted(report.shards_committed, noun)} written"
-        + (f" ({total} in total)" if report.shards_before else "")
+        + (f" ({total:,} in total)" if report.shards_before else "")
         + (f", {counted(report.partial, f'partial {noun}')} saved," if report.partial else "")
-        + (f", {missing} not finished," if missing else "")
+        + (f", {missing:,} not finished," if missing else "")
         + f" in {report.output_folder}"
     ]
     if report.stopped is not None:

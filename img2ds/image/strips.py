@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from img2ds.image.icc import Conversion
 from img2ds.image.orient import Pixels
@@ -19,6 +20,8 @@ from img2ds.image.orient import Pixels
 _STRIP, _BAND = 1 << 15, 1 << 20
 
 _WHITE = 255
+#: White at full opacity, and what rounds.
+_MOST = np.uint16(_WHITE * _WHITE + 127)
 
 
 def strips(height: int, width: int, grain: int = 1) -> Iterator[slice]:
@@ -47,13 +50,21 @@ def on_white(pixels: Pixels, convert: Conversion | None = None) -> Pixels:
     Args:
         convert: converts the colours before.
     """
-    alpha = pixels[:, :, -1:]
-    colours = pixels[:, :, :-1] if convert is None else convert(pixels[:, :, :-1])
-    if alpha.min() == _WHITE:
-        return np.ascontiguousarray(colours)
-    mixed = colours.astype(np.uint16)
+    height, width, channels = pixels.shape
+    # Plane by plane, which vectorizes: white less what is missing of it.
+    *planes, alpha = cv2.split(pixels)
+    if convert is not None:
+        planes = list(cv2.split(convert(pixels[:, :, :-1])))
+    if alpha.min() < _WHITE:
+        wide = alpha.astype(np.uint16)
+        planes = [_blend(plane, wide) for plane in planes]
+    return cv2.merge(planes).reshape(height, width, channels - 1)
+
+
+def _blend(plane: Pixels, alpha: npt.NDArray[np.uint16]) -> Pixels:
+    mixed: npt.NDArray[np.uint16] = np.bitwise_not(plane).astype(np.uint16)
     mixed *= alpha
-    mixed += np.uint16(_WHITE) * (_WHITE - alpha.astype(np.uint16)) + np.uint16(127)
+    np.subtract(_MOST, mixed, out=mixed)
     mixed //= np.uint16(_WHITE)
     return mixed.astype(np.uint8)
 

@@ -23,6 +23,7 @@ from img2ds.formats.metadata_table import write_metadata
 from img2ds.formats.table import open_writer
 from img2ds.manage.layout import Layout, open_stored
 from img2ds.report.tally import Tally
+from img2ds.report.units import counted
 from img2ds.storage import OutputFolder
 from img2ds.storage.parquet import open_parquet
 
@@ -99,7 +100,9 @@ class Packer:
             words = str(error).splitlines()[0]
             raise DamagedShardError(f"cannot read shard {piece.shard}: {words}{advice}") from None
         if count < piece.stop:
-            words = f"shard {piece.shard} has {count} samples, its commit marker counts more"
+            words = (
+                f"shard {piece.shard} has {counted(count, 'sample')}, its commit marker counts more"
+            )
             raise DamagedShardError(words + advice)
 
     def _table(self, shard: str) -> tuple[pa.Table, dict[str, int]]:

@@ -28,7 +28,7 @@ from img2ds.manage.options import ReshardOptions
 from img2ds.manage.pack import Packer, PackTask, Piece
 from img2ds.report.console import Labels
 from img2ds.report.tally import Tally
-from img2ds.report.units import counted, duration
+from img2ds.report.units import counted, duration, effort
 from img2ds.storage import OutputFolder, lock_holder
 from img2ds.storage.filesystem import as_usage_error
 
@@ -51,7 +51,7 @@ class ReshardReport(RunReport):
         if packed:
             lines.append(
                 f"{counted(packed, 'sample')} in {duration(self.wall_time)}, "
-                f"{1e3 * self.cpu_time / packed:.2f} ms CPU each"
+                f"{effort(self.cpu_time / packed)} CPU each"
             )
         return "\n".join([*lines, *describe_end(self)])
 

@@ -19,6 +19,7 @@ from img2ds.manage.options import StatusOptions
 from img2ds.manage.retried import RetryList, take_back
 from img2ds.manage.status_page import page
 from img2ds.report.tally import Tally
+from img2ds.report.units import counted
 from img2ds.storage import lock_holder
 from img2ds.storage.filesystem import as_usage_error
 
@@ -259,4 +260,8 @@ def input_words(segment: Segment) -> str:
     if names == "-":
         names = "standard input"
     limit = read_from.get("max_rows")
-    return f"{names} ({read_from['format']}{f', first {limit} rows' if limit else ''})"
+    return f"{names} ({read_from['format']}{_first(limit)})"
+
+
+def _first(limit: int | None) -> str:
+    return f", first {counted(limit, 'row')}" if limit else ""

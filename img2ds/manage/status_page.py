@@ -61,14 +61,14 @@ def _verdict(status: Status) -> str:
             total += segment.shard_count
     if status.complete:
         return f"complete, {counted(status.committed, 'shard')}"
-    of = f"{status.committed} of {counted(total, 'shard')}" if total else (
+    of = f"{status.committed:,} of {counted(total, 'shard')}" if total else (
         f"{counted(status.committed, 'shard')}; the total is not known yet"
     )  # fmt: skip
     return f"incomplete, {of}"
 
 
 def _segment(segment: SegmentStatus) -> str:
-    line = f"  from shard {segment.first_shard} on: {segment.input}; {segment.committed}"
+    line = f"  from shard {segment.first_shard} on: {segment.input}; {segment.committed:,}"
     if segment.shard_count is None:
         line += " committed, more to come: the input was not read to its end"
     else:
@@ -78,7 +78,7 @@ def _segment(segment: SegmentStatus) -> str:
     if segment.retry_of is not None and segment.rows:
         good = segment.tally.successes
         line += (
-            f"; {good} of {counted(segment.rows, 'row')} downloaded ({share(good, segment.rows)})"
+            f"; {good:,} of {counted(segment.rows, 'row')} downloaded ({share(good, segment.rows)})"
         )
     return line
 
@@ -117,7 +117,7 @@ def numbers(found: Sequence[int]) -> str:
             ranges.append([number, number])
     words = [str(a) if a == b else f"{a}-{b}" for a, b in ranges[:LISTED]]
     rest = sum(b - a + 1 for a, b in ranges[LISTED:])
-    return ", ".join(words) + (f" and {rest} more" if rest else "")
+    return ", ".join(words) + (f" and {rest:,} more" if rest else "")
 
 
 def in_bytes(size: int) -> str:

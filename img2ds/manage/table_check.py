@@ -11,6 +11,7 @@ from img2ds.core.naming import TABLE_SUFFIX, sample_keys
 from img2ds.engine.marker import CommitMarker
 from img2ds.manage.layout import Layout
 from img2ds.manage.verdict import KeyProblems, Verdict
+from img2ds.report.units import counted
 from img2ds.storage.parquet import open_parquet
 
 #: The columns that are checked; `width` and `height` are compared with the images.
@@ -42,7 +43,9 @@ class TableCheck:
             with open_parquet(f"{folder}/{name}") as file:
                 rows = file.metadata.num_rows
                 if rows != marker.count:
-                    message = f"{name} has {rows} rows, its commit marker has {marker.count}"
+                    message = (
+                        f"{name} has {counted(rows, 'row')}, its commit marker has {marker.count:,}"
+                    )
                     if marker.by_img2dataset and rows < marker.count:
                         message += ": img2dataset lost the others"
                     verdict.add("wrong_rows", message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from img2ds.core.failure import Reason, Status, status_of
 from img2ds.report.counters import Counts
 from img2ds.report.tally import Tally
-from img2ds.report.units import duration, share
+from img2ds.report.units import duration, effort, share
 
 #: Share of all rows above which a reason is worth a hint.
 HINT_SHARE = 0.05
@@ -45,10 +45,10 @@ def _aligned(rows: list[tuple[str, int]], total: int) -> str:
 
 def speed(tally: Tally, wall: float, cpu: float) -> str:
     """Return a line of rates. Times are in seconds; `cpu` is the CPU time of all processes."""
-    per_image = f"{1000 * cpu / tally.successes:.1f}" if tally.successes else "-"
+    per_image = effort(cpu / tally.successes) if tally.successes else "- ms"
     return (
         f"{tally.successes:,} images in {duration(wall)}: "
-        f"{tally.successes / max(wall, 1e-3):.0f} img/s, {per_image} ms CPU per image; "
+        f"{tally.successes / max(wall, 1e-3):,.0f} img/s, {per_image} CPU per image; "
         f"{tally.bytes_received / 1e6:.1f} MB received "
         f"({tally.bytes_received / 1e6 / max(wall, 1e-3):.1f} MB/s), "
         f"{tally.bytes_written / 1e6:.1f} MB of images written"

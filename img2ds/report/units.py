@@ -27,3 +27,12 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def effort(seconds: float) -> str:
+    """Return a short time with three digits, in the unit that fits: `29.3 µs`, `1.52 ms`, `4 s`."""
+    for size, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if seconds >= size or unit == "µs":
+            break
+    digits = f"{seconds / size:,.0f}" if seconds / size >= 100 else f"{seconds / size:.3g}"
+    return f"{digits} {unit}"

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,13 @@ import numpy.typing as npt
 from img2ds.core.failure import UsageError
 from laion.clip.geometry import PreprocessConfig
 from laion.clip.network import reach_weights
-from laion.clip.open_clip_library import one_line_errors, quiet, require_open_clip
+from laion.clip.open_clip_library import (
+    check_tokenizer,
+    one_line_errors,
+    quiet,
+    require_open_clip,
+)
+from laion.clip.weights_file import WeightsFile, describe_weights
 
 Tokens = npt.NDArray[np.int64]
 
@@ -39,10 +45,14 @@ class ModelSpec:
             file.
         pretrained: a tag of the registry or a checkpoint file; not needed for hub names and
             folders, which bring their weights.
+        tag: the tag that a checkpoint file is like, if the user says so; see `weights_file`.
+        prepared: what is known of a checkpoint file, `WeightsFile.text`; None: found when loaded.
     """
 
     model: str
     pretrained: str | None = None
+    tag: str | None = None
+    prepared: str | None = None
 
     @property
     def brings_weights(self) -> bool:
@@ -83,7 +93,6 @@ def fetch(spec: ModelSpec) -> ModelSpec:
     model = spec.model
     if os.path.isfile(model):
         model = os.path.abspath(model)
-        _read_config(model)
     elif model.endswith(".json"):
         raise UsageError(f"--model {model}: there is no such file")
     elif _registered(model) not in library.list_models():
@@ -92,20 +101,24 @@ def fetch(spec: ModelSpec) -> ModelSpec:
         raise UsageError(
             f"--model {model} is not a model of open_clip, a hf-hub: name or a file{hint}"
         )
+    config = _read_config(model) if os.path.isfile(model) else None
+    check_tokenizer(spec.model, config or library.get_model_config(_registered(model)) or {})
     pretrained = spec.pretrained
     if not pretrained:
         raise UsageError("--pretrained is required: a checkpoint file, or a tag such as openai")
     tags = library.list_pretrained_tags_by_model(_registered(model))
+    prepared = None
     if library.pretrained.is_pretrained_cfg(_registered(model), pretrained):
-        config = library.get_pretrained_cfg(_registered(model), pretrained)
-        with _download(f"--pretrained {pretrained}", config):
-            library.download_pretrained(config)
+        weights = library.get_pretrained_cfg(_registered(model), pretrained)
+        with _download(f"--pretrained {pretrained}", weights):
+            library.download_pretrained(weights)
     elif os.path.isfile(pretrained):
         pretrained = os.path.abspath(pretrained)
+        prepared = _describe(library, replace(spec, model=model, pretrained=pretrained)).text
     else:
         known = f" or a tag of {model} (tags: {', '.join(tags)})" if tags else ""
         raise UsageError(f"--pretrained {pretrained} is not a file{known}")
-    return ModelSpec(model, pretrained)
+    return ModelSpec(model, pretrained, prepared=prepared)
 
 
 def check_files(spec: ModelSpec) -> None:
@@ -123,6 +136,9 @@ def load(spec: ModelSpec) -> ClipModel:
     library = require_open_clip()
     name = _name(library, spec)
     tag = {} if spec.brings_weights else library.get_pretrained_cfg(name, spec.pretrained or "")
+    weights = WeightsFile(quick_gelu=bool(tag.get("quick_gelu", False)))
+    if os.path.isfile(spec.pretrained or "") and not tag:
+        weights = _describe(library, spec)
     flags = f"--model {spec.model}"
     if spec.pretrained and not spec.brings_weights:
         flags += f" --pretrained {spec.pretrained}"
@@ -131,10 +147,24 @@ def load(spec: ModelSpec) -> ClipModel:
             name,
             None if spec.brings_weights else spec.pretrained,
             # Weights trained with QuickGELU need it, whatever name the model is given by.
-            force_quick_gelu=bool(tag.get("quick_gelu", False)),
+            force_quick_gelu=weights.quick_gelu,
+            force_preprocess_cfg=weights.preprocess or None,
             pretrained_text=False,
         )
         return _frozen(module, library.get_tokenizer(name))
+
+
+def _describe(library: Any, spec: ModelSpec) -> WeightsFile:
+    """Return what is known of weights in a file. Raises UsageError, see `describe_weights`."""
+    if spec.prepared is not None:
+        return WeightsFile(**json.loads(spec.prepared))
+    name = os.path.basename(spec.model) if os.path.isfile(spec.model) else _registered(spec.model)
+    name = name.removesuffix(".json")
+    tags = {
+        tag: library.get_pretrained_cfg(name, tag)
+        for tag in library.list_pretrained_tags_by_model(name)
+    }
+    return describe_weights(name, str(spec.pretrained), spec.tag, tags)
 
 
 def random_model(name: str) -> ClipModel:
@@ -186,8 +216,8 @@ def _preprocess_config(config: dict[str, Any]) -> PreprocessConfig:
     )
 
 
-def _read_config(path: str) -> None:
-    """Raises UsageError unless the file describes a model."""
+def _read_config(path: str) -> dict[str, Any]:
+    """Return the content of a model's file. Raises UsageError unless it describes a model."""
     try:
         with open(path, encoding="utf-8") as file:
             config = json.load(file)
@@ -200,6 +230,8 @@ def _read_config(path: str) -> None:
         raise UsageError(
             f"--model {path} does not describe a model of open_clip: it has no {', '.join(missing)}"
         )
+    found: dict[str, Any] = config
+    return found
 
 
 def _check_folder(folder: str) -> None:

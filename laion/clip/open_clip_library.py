@@ -7,9 +7,12 @@ import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from img2ds.core.failure import UsageError
+
+NEEDS_TRANSFORMERS = "its texts need the package transformers: pip install 'img2ds[transformers]'"
 
 
 def require_open_clip() -> Any:
@@ -39,6 +42,18 @@ def new_tokenizer(context_length: int) -> Callable[[list[str]], Any]:
     return tokenizer
 
 
+def check_tokenizer(model: str, config: dict[str, Any]) -> None:
+    """Raise UsageError for a model whose texts need a package that is not installed.
+
+    Args:
+        config: the content of a model's JSON file.
+    """
+    text = config.get("text_cfg") or {}
+    needs = any(text.get(key) for key in ("hf_model_name", "hf_tokenizer_name"))
+    if needs and find_spec("transformers") is None:
+        raise UsageError(f"--model {model}: {NEEDS_TRANSFORMERS}")
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence open_clip, which logs what it raises as well, and warns of nothing new to users."""
@@ -61,6 +76,8 @@ def one_line_errors(prefix: str) -> Iterator[None]:
         raise
     except (RuntimeError, OSError, ValueError, KeyError, EOFError, AssertionError,
             ImportError, pickle.UnpicklingError) as error:  # fmt: skip
+        if "transformers" in str(error) and find_spec("transformers") is None:
+            raise UsageError(f"{prefix}: {NEEDS_TRANSFORMERS}") from None
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         first = lines[0] if lines else type(error).__name__
         if "Error(s) in loading state_dict" in first and len(lines) > 1:

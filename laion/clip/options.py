@@ -12,6 +12,10 @@ from laion.stage import StageOptions
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 PREPROCESS = ("fast", "open_clip")
+PRETRAINED_TAG = (
+    "for a checkpoint file: the tag whose way of preparing images it needs (default: what lies "
+    "beside the file, or all tags of the model)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,7 @@ class ModelOptions:
     pretrained: str | None = flag(
         "laion400m_e32", "str?", "a tag of open_clip's registry, or a checkpoint file"
     )
+    pretrained_tag: str | None = flag(None, "str?", PRETRAINED_TAG, identity=False)
     precision: str = flag(
         "auto", "choice", "precision of the model: auto is fp32 on a CPU, bf16 or fp16 on CUDA",
         *PRECISIONS,
@@ -105,4 +110,6 @@ class ScoreOptions(ModelOptions, StageOptions):
         for name in ("enable_image", "enable_text"):
             if getattr(self, name) is False:
                 identity[name] = False
+        if self.pretrained_tag is not None:
+            identity["pretrained_tag"] = self.pretrained_tag
         return identity | {name: file_name(identity[name]) for name in ("model", "pretrained")}

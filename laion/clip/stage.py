@@ -56,7 +56,7 @@ class ScoreTask:
 def check(options: ScoreOptions) -> ModelSpec:
     """The model, its weights fetched. Raises UsageError when it or a device cannot be had."""
     check_devices(options.devices)
-    spec = fetch(ModelSpec(options.model, options.pretrained))
+    spec = fetch(ModelSpec(options.model, options.pretrained, options.pretrained_tag))
     check_files(spec)
     return spec
 
@@ -84,7 +84,7 @@ def run(options: ScoreOptions) -> StageReport:
         shard_count=len(source.shards),
         labels=PAIRS if options.makes_pairs else SAMPLES,
         subfolders=FOLDERS,
-        model=ModelNames(spec.model, spec.pretrained),
+        model=ModelNames(spec.model, spec.pretrained, spec.prepared),
         gpus=list(options.devices) != ["cpu"],
     )
     with open_stage(stage) as build:

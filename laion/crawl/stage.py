@@ -136,7 +136,7 @@ def check(options: Any) -> ModelSpec:
     check_devices(options.devices)
     if options.on_this_machine:
         pick_devices(options.devices)  # raises for missing ones
-    return fetch(ModelSpec(options.model, options.pretrained))
+    return fetch(ModelSpec(options.model, options.pretrained, options.pretrained_tag))
 
 
 def run(options: Any) -> StageReport:
@@ -175,7 +175,7 @@ def run(options: Any) -> StageReport:
         shard_count=len(source.tasks(0)),
         labels=LABELS,
         subfolders=FOLDERS,
-        model=ModelNames(spec.model, spec.pretrained),
+        model=ModelNames(spec.model, spec.pretrained, spec.prepared),
         gpus=list(options.devices) != ["cpu"],
     )
     with (

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from img2ds.config.flags import at_least, flag, positive
 from img2ds.core.failure import UsageError
+from laion.clip.options import PRETRAINED_TAG
 
 #: Sizes for a real dataset on one GPU, and for drawn shapes on two CPU cores in two minutes.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -103,6 +104,7 @@ class DalleOptions:
         None, "str?", "CLIP model to rank the samples by, named as in laion score"
     )
     pretrained: str | None = flag(None, "str?", "weights of the model: a tag or a checkpoint file")
+    pretrained_tag: str | None = flag(None, "str?", PRETRAINED_TAG, identity=False)
     devices: tuple[str, ...] = flag(
         (), "list", "cpu, cuda or cuda:N (default: a CUDA device if there is one)"
     )
@@ -122,8 +124,8 @@ class DalleOptions:
     #: Flags that may change when a training is resumed.
     RESUMABLE: ClassVar[tuple[str, ...]] = (
         "input", "output_folder", "preset", "save_every", "prompts", "samples", "shown",
-        "temperature", "top_k", "model", "pretrained", "devices", "decoders", "incremental_mode",
-        "tmp_dir", "force",
+        "temperature", "top_k", "model", "pretrained", "pretrained_tag", "devices", "decoders",
+        "incremental_mode", "tmp_dir", "force",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

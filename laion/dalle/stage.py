@@ -72,7 +72,7 @@ def check(options: DalleOptions) -> Resources:
     prompts = _read_prompts(options.prompts) if options.prompts is not None else []
     spec = None
     if options.model and options.samples:
-        spec = fetch(ModelSpec(options.model, options.pretrained))
+        spec = fetch(ModelSpec(options.model, options.pretrained, options.pretrained_tag))
         check_files(spec)
     return Resources(pick_devices(options.devices)[0], spec, prompts)
 

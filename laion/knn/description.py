@@ -45,7 +45,8 @@ class Description:
         rows: rows of every index, which number them from 0.
         parts: numbers of the shards, in the order of their rows.
         indices: by `image` and `text`.
-        model: the CLIP model that embeds queries, with its weights; None if unknown.
+        model: the CLIP model that embeds queries, with its weights, and how images are
+            prepared for a file of weights; None if unknown.
         embedding: how the embeddings were made, as recorded by the stage that made them.
         tagged: whether any row has an NSFW tag.
         build: what the indices depend on, to tell whether they are up to date.
@@ -58,6 +59,7 @@ class Description:
     model: str | None
     pretrained: str | None
     tagged: bool
+    prepared: str | None = None
     embedding: dict[str, Any] = field(default_factory=dict)
     build: dict[str, Any] = field(default_factory=dict)
 

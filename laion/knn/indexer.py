@@ -137,10 +137,11 @@ class Indexer:
         """Write `index.json`. Its model is the one given, else the one the input records."""
         options = self._options
         source = OutputFolder.open(options.input)
-        model, pretrained = read_model(source)
+        model, pretrained, prepared = read_model(source)
         embedding = options_of(source) if model is not None else {}
         if options.model is not None:
             model, pretrained = named(options.model), named(options.pretrained)
+            prepared = None
         Description(
             rows=len(self._rows),
             dimension=self._rows.dimension,
@@ -148,6 +149,7 @@ class Indexer:
             indices=indices,
             model=model,
             pretrained=pretrained,
+            prepared=prepared,
             tagged=self._stage.report.total.metrics["tagged"] > 0,
             embedding=embedding,
             build=build,

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from img2ds.config.flags import at_least, flag, positive
 from img2ds.core.failure import UsageError
+from laion.clip.options import PRETRAINED_TAG
 from laion.knn.filters import LICENCES
 from laion.stage import StageOptions
 
@@ -83,6 +84,7 @@ class SearchOptions:
     json: bool = flag(False, "bool", "print JSON instead of a table")
     model: str | None = flag(None, "str?", "CLIP model (default: the one the index names)")
     pretrained: str | None = flag(None, "str?", "weights of the model")
+    pretrained_tag: str | None = flag(None, "str?", PRETRAINED_TAG, identity=False)
     allow_private_addresses: bool = flag(
         False, "bool", "let --url reach loopback, private and link-local addresses"
     )

@@ -27,7 +27,7 @@ class QueryEmbedder:
     """A CLIP model that embeds queries. Thread-safe; texts do not wait for images.
 
     Args:
-        model, pretrained: replace what the index names.
+        model, pretrained, pretrained_tag: replace what the index names.
         threads: CPU threads of the model; None keeps torch's setting.
 
     Raises:
@@ -40,9 +40,12 @@ class QueryEmbedder:
         model: str | None = None,
         pretrained: str | None = None,
         threads: int | None = None,
+        pretrained_tag: str | None = None,
     ) -> None:
+        prepared = None
         if model is None:
             model, pretrained = description.model, description.pretrained
+            prepared = description.prepared
         if model is None:
             raise UsageError(
                 "the index does not record the CLIP model of its embeddings: give --model and "
@@ -52,7 +55,15 @@ class QueryEmbedder:
         from laion.clip.model import ModelSpec, fetch
 
         self.model = model
-        self._embedder = Embedder(fetch(ModelSpec(model, pretrained)), threads=threads)
+        spec = fetch(ModelSpec(model, pretrained, pretrained_tag, prepared))
+        there = description.prepared or spec.prepared
+        if spec.prepared is not None and spec.prepared != there:
+            raise UsageError(
+                f"--pretrained {pretrained}: images of the index were prepared in another way "
+                f"({there}) than these weights need ({spec.prepared}): "
+                "leave --model out, or give --pretrained_tag"
+            )
+        self._embedder = Embedder(spec, threads=threads)
         self._text_lock, self._image_lock = Lock(), Lock()
         words = getattr(self._embedder.model.tokenize, "cache", None)
         self._words: dict[str, str] = words if isinstance(words, dict) else {}

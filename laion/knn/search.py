@@ -61,7 +61,12 @@ def _vector(searcher: Searcher, options: SearchOptions) -> Vectors:
         body = _image(options)
         if body is not None:
             check_image(body)
-        embedder = QueryEmbedder(searcher.description, options.model, options.pretrained)
+        embedder = QueryEmbedder(
+            searcher.description,
+            options.model,
+            options.pretrained,
+            pretrained_tag=options.pretrained_tag,
+        )
         if body is not None:
             return embedder.embed_image(body)
     except QueryImageError as error:

@@ -94,14 +94,16 @@ def dataset_card(facts: CardFacts) -> str:
     ]
     if contents.tags():
         lines += ["", "## NSFW tags", "", "| tag | pairs | share |", "|---|--:|--:|"]
-        lines += [f"| {t} | {n} | {share(n, contents.rows)} |" for t, n in contents.tags().items()]
+        lines += [
+            f"| {t} | {n:,} | {share(n, contents.rows)} |" for t, n in contents.tags().items()
+        ]
     lines += ["", "## Similarity", ""]
     if contents.mean_similarity is not None:
-        lines.append(f"Mean {contents.mean_similarity:.4f} over {contents.scored} pairs.")
+        lines.append(f"Mean {contents.mean_similarity:.4f} over {contents.scored:,} pairs.")
     lines += [f"\n![histogram of similarities]({name})" for name in facts.figures]
     lines += ["", "## Licences", "", "| LICENSE | pairs | share |", "|---|--:|--:|"]
     lines += [
-        f"| {name.replace('|', '%7C')} | {n} | {share(n, contents.rows)} |"
+        f"| {name.replace('|', '%7C')} | {n:,} | {share(n, contents.rows)} |"
         for name, n in contents.named_licenses().items()
     ]
     lines += ["", "## Stages", ""]
@@ -111,8 +113,8 @@ def dataset_card(facts: CardFacts) -> str:
 
 def _introduction(facts: CardFacts) -> str:
     return (
-        f"{facts.contents.rows} pairs of image URL and alt text in {facts.parts} parquet parts, "
-        f"made with laion (img2ds {img2ds.__version__}) by the method of LAION-400M "
+        f"{facts.contents.rows:,} pairs of image URL and alt text in {facts.parts:,} parquet "
+        f"parts, made with laion (img2ds {img2ds.__version__}) by the method of LAION-400M "
         "([arXiv:2111.02114](https://arxiv.org/abs/2111.02114)). It holds the pairs "
         f"whose CLIP embeddings have a similarity of at least {facts.threshold:g}; every pair of "
         "URL and text occurs once."

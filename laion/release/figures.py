@@ -47,6 +47,6 @@ def draw_similarities(path: str, contents: Contents, threshold: float | None) ->
     axes.margins(y=0.1)  # room for the label of the threshold
     axes.set_xlabel("cosine similarity of image and text")
     axes.set_ylabel("pairs")
-    axes.set_title(f"{contents.scored} pairs, bins of 0.01")
+    axes.set_title(f"{contents.scored:,} pairs, bins of 0.01")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, format="png")

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from img2ds.config.flags import flag
 from img2ds.core.failure import UsageError
+from laion.clip.options import PRETRAINED_TAG
 from laion.provenance import file_name
 from laion.stage import StageOptions
 from laion.tag.classifier import load_classifier
@@ -22,6 +23,7 @@ class TagOptions(StageOptions):
         None, "str?", "the model that scored the pairs (default: as recorded in the input)"
     )
     pretrained: str | None = flag(None, "str?", "its weights (default: as recorded in the input)")
+    pretrained_tag: str | None = flag(None, "str?", PRETRAINED_TAG, identity=False)
     prompts: str | None = flag(
         None, "str?", "JSON file of prompts and caption words (default: built in)"
     )

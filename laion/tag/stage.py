@@ -84,13 +84,15 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
     scored = open_embedding_folder(options.input, ("caption",))
     prompts = load_prompts(options.prompts)
     model, pretrained = _model(options, scored)
+    prepared = scored.model.prepared
     options = replace(options, model=model, pretrained=pretrained)
     shards = _shards(options, scored) if options.purge else None
     if embed is None:
         from laion.clip.embed import Embedder
         from laion.clip.model import ModelSpec, fetch
 
-        embed = Embedder(fetch(ModelSpec(model, pretrained)), device="cpu").texts
+        model_spec = ModelSpec(model, pretrained, options.pretrained_tag, prepared)
+        embed = Embedder(fetch(model_spec), device="cpu").texts
     rules = make_rules(prompts, embed, options.classifier)
     _check_dim(rules, scored.shards)
     spec = StageSpec(
@@ -100,7 +102,7 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
         shard_count=len(scored.shards),
         labels=LABELS,
         subfolders=FOLDERS,
-        model=ModelNames(named(model), named(pretrained)),
+        model=ModelNames(named(model), named(pretrained), prepared),
     )
     purged = None
     with open_stage(spec) as build:
@@ -133,7 +135,7 @@ def _model(options: TagOptions, scored: EmbeddingFolder) -> tuple[str, str | Non
             f"--model and --pretrained are required: {options.input} does not record the model "
             "that scored it"
         )
-    for name, mine, theirs in zip(("model", "pretrained"), given, there, strict=True):
+    for name, mine, theirs in zip(("model", "pretrained"), given, there[:2], strict=True):
         if mine and theirs and os.path.basename(mine) != os.path.basename(theirs):
             raise UsageError(
                 f"--{name} {mine} is not what {options.input} was scored with, {theirs}: "

@@ -6,6 +6,7 @@ from dataclasses import MISSING, dataclass
 
 from img2ds.config.flags import at_least, flag, positive
 from img2ds.core.failure import UsageError
+from laion.clip.options import PRETRAINED_TAG
 from laion.knn.query_image import MAX_BYTES, MAX_PIXELS
 from laion.web.client_address import TrustedProxies
 from laion.web.named_folders import named_folders
@@ -33,6 +34,7 @@ class ServeOptions:
     )  # fmt: skip
     model: str | None = flag(None, "str?", "CLIP model (default: the one the index names)")
     pretrained: str | None = flag(None, "str?", "weights of the model")
+    pretrained_tag: str | None = flag(None, "str?", PRETRAINED_TAG, identity=False)
     max_upload_bytes: int = flag(MAX_BYTES, "size", "largest image to search by")
     max_pixels: int = flag(MAX_PIXELS, "int", "most pixels of an image to search by")
     rate_limit: int = flag(120, "int", "searches a minute for each client; 0 for no limit")

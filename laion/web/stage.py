@@ -127,7 +127,11 @@ def _query_vectors(
     from laion.web.query_vectors import QueryVectors
 
     embedder = QueryEmbedder(
-        searcher.description, options.model, options.pretrained, max(1, cores - 1)
+        searcher.description,
+        options.model,
+        options.pretrained,
+        max(1, cores - 1),
+        options.pretrained_tag,
     )
     limits = DecodeLimits(options.max_pixels, options.max_decode_time)
     decoders = DecoderPool(embedder.preprocess, limits, max(1, cores // 2))

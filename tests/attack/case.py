@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.attack import boxes, frames, jpegs, pngs, rasters, strangers  # noqa: F401 (fill KINDS)
 from tests.attack.kind import KINDS
+from tests.attack.pngs import interlaced
 from tests.image.jpeg_parts import lossless
 from tests.server.encodings import ENCODINGS
 from tests.server.photos import photo
@@ -17,7 +18,7 @@ from tests.server.web import Behaviour, Peer, Request, reply
 #: Side of the two halves of an honest image: quickly drawn, and large next to what a row takes.
 _HALF = 1000
 #: Encodings that only hostile images are compared with.
-_RARE = {"jpeg_lossless": lossless}
+_RARE = {"jpeg_lossless": lossless, "png_interlaced": interlaced}
 HONEST_PIXELS = 2 * _HALF * _HALF
 
 

@@ -19,12 +19,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from img2ds.downloader.process import raise_descriptor_limit
+from laion.clip.tiny import write
 from laion.knn.query_image import MAX_PIXELS
 from tests.attack.bars import MOST_CPU, MOST_MEMORY, Line
 from tests.attack.case import make_bodies
 from tests.attack.pngs import image
 from tests.attack.process_tree import ProcessTree
-from tests.laion.clip.trained_model import trained_once
 from tests.laion.web.browser import serve_process
 from tests.laion.web.guarded_server import connect
 from tests.laion.web.shape_dataset import make_shapes
@@ -33,6 +33,8 @@ from tests.laion.web.shape_dataset import make_shapes
 TEXTS, PATIENCE = 20, 60.0
 #: Connections of a client that a server does not let in all, and more than a server has.
 IDLE, TOO_MANY = 520, 1100
+#: Training of the model, which need not find anything.
+_STEPS, _IMAGES = 1, 64
 #: Searches of a client, of which a minute allows fewer.
 SEARCHES = 150
 #: CPU seconds of a connection or a request besides decoding.
@@ -46,14 +48,14 @@ class SearchServer:
 
     Args:
         folder: for its index.
-        cache: folder of a model that was trained before.
     """
 
-    def __init__(self, folder: Path, cache: Path | None) -> None:
+    def __init__(self, folder: Path) -> None:
         model = folder / "model"
         model.mkdir(parents=True)
         raise_descriptor_limit()
-        self._index = make_shapes(folder / "shapes", trained_once(model, cache)).index
+        weights = write(str(model), seed=0, steps=_STEPS, count=_IMAGES)
+        self._index = make_shapes(folder / "shapes", weights).index
         self._tree = ProcessTree(os.getpid())
         self._clients = iter(range(2, 250))
         self._texts = 0
@@ -65,8 +67,8 @@ class SearchServer:
             (f"{IDLE} idle connections of a client", lambda a, h: idle(a, h, IDLE, 1), IDLE),
             (f"{TOO_MANY} idle connections of 55", lambda a, h: idle(a, h, TOO_MANY, 55), TOO_MANY),
             ("255 heads of a byte a moment", slow_heads, 255),
-            *((f"8 uploads: {name}", uploading(make), 8 / _CPU_EACH)
-              for name, make in UPLOADS.items()),
+            *((f"8 uploads: {name}", uploading(make), 8 * seconds / _CPU_EACH)
+              for name, (make, seconds) in UPLOADS.items()),
             (f"{SEARCHES} searches with X-Forwarded-For", forwarded, SEARCHES),
         ]  # fmt: skip
         with serve_process(self._index, "--rate_limit", "120") as (address, _):
@@ -185,12 +187,16 @@ def forwarded(address: str, _: ExitStack) -> str:
     return f"{refused} refused; " if refused else "all answered; "
 
 
+def _kind(name: str) -> Callable[[], bytes]:
+    return lambda: make_bodies(name)[0]
+
+
 _SIDE = isqrt(MAX_PIXELS)
-#: Images of as many pixels as an upload may have.
-UPLOADS: dict[str, Callable[[], bytes]] = {
-    "JPEGs of 100 scans": lambda: make_bodies("jpeg, progressive, 100 scans of 4 Mpx")[0],
-    "RGBA of 16 bits": lambda: image(_SIDE, _SIDE, 16, 6),
-    "bits": lambda: image(_SIDE, _SIDE, 1, 0),
-    "WebPs of 65,536 groups": lambda: make_bodies("webp, 65,536 groups of a code for 1 Mpx")[0],
-    "JPEG 2000 of 65,535 layers": lambda: make_bodies("jpeg 2000, 65,535 layers of 1 Mpx")[0],
+#: Images, and seconds of CPU that each may take: those of 40 megapixels as long as two honest ones.
+UPLOADS: dict[str, tuple[Callable[[], bytes], float]] = {
+    "JPEGs of 100 scans": (_kind("jpeg, progressive, 100 scans of 4 Mpx"), MOST_CPU),
+    "RGBA of 16 bits": (lambda: image(_SIDE, _SIDE, 16, 6), 2 * MOST_CPU),
+    "bits": (lambda: image(_SIDE, _SIDE, 1, 0), MOST_CPU),
+    "WebPs of 65,536 groups": (_kind("webp, 65,536 groups of a code for 1 Mpx"), MOST_CPU),
+    "JPEG 2000 of 65,535 layers": (_kind("jpeg 2000, 65,535 layers of 1 Mpx"), MOST_CPU),
 }

@@ -13,7 +13,7 @@ from tests.attack.mixed import MOST_MEMORY, Mixed
 from tests.attack.responses import response_cases
 
 #: One kind of each: of memory, of work, of a coding without an end, and of records of a byte.
-KINDS = ("65,536 groups", "bmp, 25M runs", "2.5M members", "head, 65 kB in records")
+KINDS = ("65,536 groups of codes", "bmp, 25M runs", "2.5M members", "head, 65 kB in records")
 GOOD = 76
 #: CPU seconds of each hostile row: those without pixels may take one, the others more.
 MOST_CPU = 1.5

@@ -11,6 +11,7 @@ import pytest
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import FileRecord
 from img2ds.core.state import MANIFEST
+from img2ds.engine.fingerprint import difference
 from img2ds.engine.manifest import (
     Manifest,
     SegmentSpec,
@@ -120,10 +121,10 @@ def test_other_options_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (fingerprint(size=200), "size of a.txt 200, there 100"),
+        (fingerprint(size=200), "a.txt has 200 bytes, there 100"),
         (fingerprint("b.txt"), "there a.txt"),
-        ({**fingerprint(), "max_rows": 5}, "max_rows 5, there None"),
-        ({**fingerprint(), "format": "csv"}, "format 'csv', there 'txt'"),
+        ({**fingerprint(), "max_rows": 5}, "--max_rows 5, there not given"),
+        ({**fingerprint(), "format": "csv"}, "--input_format csv, there txt"),
     ],
 )
 def test_another_input_is_refused(tmp_path: Path, other: dict[str, Any], words: str) -> None:
@@ -300,3 +301,19 @@ def test_markers_are_removed_before_the_files_they_stand_for(
     monkeypatch.setattr(OutputFolder, "remove", lambda folder, names: removed.extend(names))
     open_(tmp_path, "overwrite")
     assert removed[:2] == ["00000_stats.json", "00001_stats.json"]
+
+
+@pytest.mark.parametrize(
+    ("there", "now", "words"),
+    [
+        ({"captions": True}, {"captions": False}, "--caption_col not given, there given"),
+        ({"image_size": 256}, {"image_size": 64}, "--image_size 64, there 256"),
+        ({"columns": []}, {"columns": ["a", "b"]}, "--columns a,b, there not given"),
+        ({"mode": "no"}, {"mode": "border"}, "--mode border, there no"),
+        ({}, {"bbox_col": "b"}, "--bbox_col b, there not given"),
+    ],
+)
+def test_options_that_differ_are_named_as_they_are_typed(
+    there: dict[str, Any], now: dict[str, Any], words: str
+) -> None:
+    assert difference(there, now, "--") == words

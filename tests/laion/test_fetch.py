@@ -19,7 +19,7 @@ from laion.fetch import FIXED, DownloadOptions, img2ds_options
 
 def test_every_flag_of_img2ds_is_taken_over_or_decided() -> None:
     ours = {f.name for f in fields(DownloadOptions)}
-    assert set(FLAGS) - ours - set(FIXED) == {"url_list", "verify_hash", "bbox_col"}
+    assert set(FLAGS) - ours - set(FIXED) == {"config", "url_list", "verify_hash", "bbox_col"}
     assert ours - set(FLAGS) == {"input"}
 
 
@@ -119,3 +119,10 @@ def test_how_a_crawl_fetches_does_not_decide_what_its_parts_are() -> None:
 def test_an_unreadable_classifier_is_reported() -> None:
     with pytest.raises(UsageError, match="--classifier nowhere"):
         crawl(wat="w", classifier="nowhere").identity()
+
+
+def test_flags_that_the_pipeline_does_not_read_are_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.run(["download", "--input", "x", "--output_folder", "y", "--config", "z"]) == 2
+    assert "unknown flag --config" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from img2ds.report.console import Console
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
-from img2ds.report.units import counted, duration, share
+from img2ds.report.units import clock, counted, duration, effort, share
 
 
 class Terminal(io.StringIO):
@@ -119,6 +119,11 @@ def test_every_reason_has_its_place_in_the_table(reason: Reason) -> None:
 def test_formatting() -> None:
     assert [share(1, 3), share(0, 0)] == ["33.3 %", "- %"]
     assert [counted(1, "shard"), counted(12000, "shard")] == ["1 shard", "12,000 shards"]
+    assert counted(2, "process") == "2 processes"
+    assert [clock(7), clock(754), clock(11045)] == ["0:07", "12:34", "3:04:05"]
+    assert [effort(value) for value in (29.34e-6, 1.5e-3, 0.1234, 1.5, 1234.0, 0.0)] == [
+        "29.3 µs", "1.5 ms", "123 ms", "1.5 s", "1,234 s", "0 µs",
+    ]  # fmt: skip
     assert [duration(4.4), duration(200), duration(7800)] == ["4 s", "3 min", "2 h 10 min"]
 
 

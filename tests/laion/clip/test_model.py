@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,32 @@ def test_wrong_models_are_one_line(
         load(fetch(spec))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(find_spec("transformers") is not None, reason="transformers is installed")
+def test_models_that_need_transformers_say_so_before_a_download() -> None:
+    with pytest.raises(UsageError, match=r"pip install 'img2ds\[transformers\]'"):
+        fetch(ModelSpec("ViT-B-16-SigLIP", "webli"))
+
+
+def test_weights_in_a_file_are_prepared_for_as_their_tag(
+    untrained: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry's tags of the model count, and what was found goes along with the spec."""
+    import open_clip
+
+    entry = {"mean": (0.5, 0.4, 0.3), "std": (0.5, 0.5, 0.5), "interpolation": "bilinear",
+             "resize_mode": "squash"}  # fmt: skip
+    name = Path(untrained[0]).stem
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, name, {"one": entry, "two": {}})
+    with pytest.raises(UsageError, match=r"--pretrained_tag \(tags: one, two\)"):
+        fetch(ModelSpec(*untrained))
+    spec = fetch(ModelSpec(*untrained, tag="one"))
+    monkeypatch.undo()  # elsewhere nothing has to be found again
+    config = load(spec).config
+    assert (config.mean, config.interpolation, config.resize) == (
+        (0.5, 0.4, 0.3), "bilinear", "squash",
+    )  # fmt: skip
 
 
 def test_a_missing_library_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,7 +181,7 @@ def test_files_of_a_model_are_found_from_any_folder(
     monkeypatch.chdir(folder)
     assert score(("tiny.json", "tiny.pt"), shards, tmp_path / "out") == 0
     monkeypatch.chdir(tmp_path)
-    assert list(read_model(OutputFolder.open("out"))) == list(tiny_model)
+    assert list(read_model(OutputFolder.open("out"))[:2]) == list(tiny_model)
     made = marker(tmp_path / "out", 0)
     assert score(tiny_model, shards, tmp_path / "out") == 0
     assert marker(tmp_path / "out", 0) == made

@@ -57,6 +57,10 @@ class Report(RunReport):
     tally: Tally = field(default_factory=Tally)
     quiet: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON types, as `--report` writes it. Times in seconds."""
+        return report_file.document(self)
+
 
 def check(options: Options) -> None:
     """Raise UsageError for what workers could only fail at."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import img2ds
 from img2ds.core.failure import UsageError
 from img2ds.downloader import report_file
 from tests.downloader.test_job import ROOT, Background, command, flags, write_list
@@ -26,6 +27,17 @@ def test_a_quiet_run_with_a_report(tmp_path: Path) -> None:
     assert found["shards"] == {"committed": 6, "committed_before": 0, "partial": 0, "failed": {}}
     assert found["output_folder"] == str(tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir() if "report" in path.name] == ["report.json"]
+
+
+def test_the_report_of_a_call_is_what_the_file_has(tmp_path: Path) -> None:
+    with Background() as address:
+        arguments = flags(
+            address, write_list(tmp_path / "list.txt"), tmp_path / "out",
+            report=tmp_path / "report.json",
+        )  # fmt: skip
+        report = img2ds.download(**arguments)
+    assert json.loads((tmp_path / "report.json").read_text()) == report.to_dict()
+    assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
 
 
 def test_a_quiet_run_that_fails_says_so(tmp_path: Path) -> None:

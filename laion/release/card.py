@@ -31,6 +31,19 @@ _ALIGNED = (
 )
 
 
+_USE = (
+    "## Use",
+    "",
+    "```python",
+    "from datasets import load_dataset",
+    'pairs = load_dataset("this/folder", split="train")',
+    "```",
+    "",
+    "    img2ds --url_list this/folder --input_format parquet --url_col URL \\",
+    "           --caption_col TEXT --output_folder images --output_format webdataset",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class CardFacts:
     """The content of a card.
@@ -76,15 +89,7 @@ def dataset_card(facts: CardFacts) -> str:
         "",
         _ALIGNED,
         "",
-        "## Use",
-        "",
-        "```python",
-        "from datasets import load_dataset",
-        'pairs = load_dataset("this/folder", split="train")',
-        "```",
-        "",
-        "    img2ds --url_list this/folder --input_format parquet --url_col URL \\",
-        "           --caption_col TEXT --output_folder images --output_format webdataset",
+        *_USE,
         "",
         "## Sizes",
         "",

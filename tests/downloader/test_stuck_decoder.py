@@ -23,6 +23,7 @@ from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
 from tests.conftest import worker_path
 from tests.downloader.test_job import (
+    ROOT,
     Background,
     flags,
     markers,
@@ -45,7 +46,9 @@ def costly_image() -> bytes:
 
 
 @pytest.mark.parametrize("where", ["loop", "thread"])
-def test_shards_are_saved_while_a_decoder_spins(where: str, tmp_path: Path) -> None:
+def test_shards_are_saved_while_a_decoder_spins(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     marks, out = tmp_path / "spinning", tmp_path / "out"
     os.mkfifo(marks)
     data = None if where == "loop" else costly_image()
@@ -67,7 +70,8 @@ def test_shards_are_saved_while_a_decoder_spins(where: str, tmp_path: Path) -> N
         assert markers(out) == {}
         (partial,) = (out / WORK / "partial").glob("*/*_stats.json")
         assert json.loads(partial.read_text())["count"] == SPINS
-        report = img2ds.download(**arguments)  # whose decoder does not obey
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))  # whose decoder does not obey
+        report = img2ds.download(**arguments)
     assert (report.exit_code, report.tally.count, report.tally.successes) == (0, ROWS, ROWS)
     assert len({name.partition(".")[0] for name in samples(out)}) == ROWS
 

@@ -229,7 +229,6 @@ class Hosts(Generic[RowT]):
         opened = first and (self._first_limit == math.inf or row.started >= 0)
         place = self._table.find(name, now)
         first_row = FirstRow(self._table, place, name)
-        opened = opened or (first and first_row.has_answered)
         host = Host[RowT](name, place, first_row, opened, first and not opened)
         host.silences = self._silences.count(name)
         self._hosts[name] = host
@@ -253,9 +252,10 @@ class Hosts(Generic[RowT]):
                 return math.inf
             if silent_until > now:
                 return silent_until
-            if not silent_until and host.first_row.has_answered:
-                self._open(host)
-            elif not crowded and host.first_row.is_others and not self.asks_alone():
+            # One that others know to answer is limited all the same: the next row here finds the
+            # first one's connection open, and saves a handshake.
+            known = not silent_until and host.first_row.has_answered
+            if not known and not crowded and host.first_row.is_others and not self.asks_alone():
                 return now + POLL_INTERVAL
         due = self._control.due(host.place, now)
         # Without a row in progress here, nothing tells when another host of its place has room.

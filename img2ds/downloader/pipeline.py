@@ -86,9 +86,11 @@ class Pipeline:
             table or HostTable(), network.per_host_concurrency, network.per_host_rate
         )
         hosts: Hosts[Row] = Hosts(control, FIRST_LIMIT, MAX_WAITING_PER_SLOT * slots, silences)
-        hosts.asks_alone = lambda: controller.path.is_long
+        # Where no SYN is lost, waiting for another worker's row saves nothing and costs handshakes.
+        path = controller.path
+        hosts.asks_alone = lambda: path.is_long or not path.drops_syns
         self.scheduler = Scheduler(hosts)
-        self._slots = Slots(slots, self.scheduler.next, self._work, controller.path.requests)
+        self._slots = Slots(slots, self.scheduler.next, self._work, path.requests)
         self._network = network
         self._fetcher = fetcher
         self._progress = Tally()

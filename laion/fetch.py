@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from img2ds.config.flags import KEEP_DEFAULT, copy_flag, flag
 from img2ds.config.options import FLAGS, GROUPS, Options
-from img2ds.congestion.shared_file import make_run_token, remove_files, remove_stale_files
+from img2ds.congestion.shared_file import run_files
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
 from img2ds.downloader import job
@@ -162,16 +162,11 @@ def crawling_workers(
         UsageError: the name server that the options ask for does not start.
     """
     check_resolver(options)
-    token = make_run_token()
-    remove_stale_files()
-    try:
-        with running_resolver(options) as options:
-            yield (
-                ShardWorker(options, folder, opener=opener, token=token),
-                ShardWorker(options, folder, Pass.ISOLATED, opener, token),
-            )
-    finally:
-        remove_files(token)
+    with run_files() as token, running_resolver(options) as options:
+        yield (
+            ShardWorker(options, folder, opener=opener, token=token),
+            ShardWorker(options, folder, Pass.ISOLATED, opener, token),
+        )
 
 
 def open_shard(task: ShardTask, table: pa.Table, options: Options, sink: ShardSink) -> Shard:

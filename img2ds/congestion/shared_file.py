@@ -12,6 +12,8 @@ import mmap
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 #: The byte of every file that is locked as long as any worker has the file open.
@@ -64,6 +66,20 @@ class SharedFile:
                 self._path.unlink(missing_ok=True)
             os.close(self.descriptor)
             self.descriptor = None
+
+
+@contextmanager
+def run_files() -> Iterator[str]:
+    """Give the token of a run's files, which are removed when the context ends, as stale ones are.
+
+    For the parent of the workers.
+    """
+    token = make_run_token()
+    remove_stale_files()
+    try:
+        yield token
+    finally:
+        remove_files(token)
 
 
 def remove_files(token: str) -> None:

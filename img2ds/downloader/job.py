@@ -15,7 +15,7 @@ from typing import Any
 from img2ds.config.image import FIRST_IMAGE_FORMATS
 from img2ds.config.options import Options, RankOptions
 from img2ds.config.ranks import slurm_note
-from img2ds.congestion.shared_file import make_run_token, remove_files, remove_stale_files
+from img2ds.congestion.shared_file import run_files
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS
 from img2ds.core.rank import Rank
@@ -238,24 +238,19 @@ def _download(
         count = plan.own_shards
         return plan.expected_rows(), None if count is None else count - report.shards_before
 
-    token = make_run_token()
-    remove_stale_files()
-
-    def worker(makes: Pass) -> ShardWorker:
+    def worker(makes: Pass, token: str) -> ShardWorker:
         opener = partial(ShardOpener, retried=retried)
         return ShardWorker(options, build.folder, makes, opener, token)
 
-    try:
+    with run_files() as token:
         build.run(
-            worker(Pass.FIRST),
+            worker(Pass.FIRST, token),
             plan.tasks(),
             expect=expect,
-            isolated=worker(Pass.ISOLATED),
-            last=worker(Pass.LAST),
+            isolated=worker(Pass.ISOLATED, token),
+            last=worker(Pass.LAST, token),
             on_commit=None if board is None else partial(board.shard, total=report.tally),
         )
-    finally:
-        remove_files(token)
     remove_partials(build.folder, keep=lambda shard: True)  # and their folder if there are none
     if not plan.shard_count and report.stopped is None:
         raise UsageError("standard input has no rows: nothing to download")

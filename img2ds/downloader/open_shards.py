@@ -15,7 +15,7 @@ from img2ds.report.shard_report import ShardReport
 from img2ds.report.tally import Tally
 
 #: Seconds that shards which other threads are ending may take.
-_PATIENCE = 60.0
+_MAX_WAIT = 60.0
 
 
 class OpenShards:
@@ -94,4 +94,4 @@ class OpenShards:
             for task in list(self._tasks.values()):
                 self.put_off(task)
         with self._changed:
-            self._changed.wait_for(lambda: self._taken <= self._ended, _PATIENCE)
+            self._changed.wait_for(lambda: self._taken <= self._ended, _MAX_WAIT)

@@ -41,11 +41,24 @@ class SampleBatch:
 
 @dataclass(frozen=True, slots=True)
 class PieceRows:
-    """The metadata of all rows of the piece `number`, which has ended."""
+    """The metadata of all rows of the piece `number`, which has ended.
+
+    Attributes:
+        delivered: keys of the samples that the caller has had, of attempts before as well.
+    """
 
     number: int
     rows: pa.Table
+    delivered: frozenset[str] = frozenset()
     shard_id: None = None
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Return the rows without a sample."""
+        return [
+            row
+            for row in self.rows.to_pylist()
+            if row["status"] != Status.SUCCESS.value and row["key"] not in self.delivered
+        ]
 
 
 class Outbox:
@@ -171,11 +184,3 @@ def _paced(tasks: Iterator[ShardTask], outbox: Outbox) -> Iterator[ShardTask]:
         if task is None:
             return
         yield task
-
-
-def failures(rows: pa.Table) -> list[dict[str, Any]]:
-    """Return the rows without a sample."""
-    failed: list[dict[str, Any]] = [
-        row for row in rows.to_pylist() if row["status"] != Status.SUCCESS.value
-    ]
-    return failed

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 #: Seconds that the loop has to be in the same decoder, after all time that it was given.
-PATIENCE = 2.0
+STUCK_AFTER = 2.0
 
 
 class Lent:
@@ -40,7 +40,7 @@ class Lent:
         """
         while True:
             number = self._number
-            if ended.wait(PATIENCE):
+            if ended.wait(STUCK_AFTER):
                 return False
             if self._inside and self._number == number and self._lock.acquire(blocking=False):
                 if self._number == number:

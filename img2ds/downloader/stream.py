@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -20,11 +20,12 @@ import sniffio
 import trio
 
 from img2ds.config.options import Options
-from img2ds.congestion.shared_file import make_run_token, remove_files, remove_stale_files
+from img2ds.congestion.shared_file import run_files
+from img2ds.core.failure import Status
 from img2ds.core.sample import Sample, ShardTask
 from img2ds.core.schema import metadata_schema
 from img2ds.downloader.name_server import running_resolver
-from img2ds.downloader.outbox import PieceRows, SampleBatch, StreamWorker, failures
+from img2ds.downloader.outbox import PieceRows, SampleBatch, StreamWorker
 from img2ds.downloader.worker import Pass
 from img2ds.engine.distributors.contract import TaskLost, WorkersDieError
 from img2ds.engine.distributors.local import LocalDistributor
@@ -120,7 +121,7 @@ class Stream(Iterator[Sample], AsyncIterator[Sample]):
         if isinstance(message, SampleBatch):
             self._samples.extend(message.samples)
         elif self._on_failure is not None:
-            for row in failures(message.rows):
+            for row in message.failures():
                 self._on_failure(row)
 
     def read_all(self) -> pa.Table:
@@ -136,9 +137,11 @@ class Stream(Iterator[Sample], AsyncIterator[Sample]):
                 images.update((sample.key, sample.image) for sample in message.samples)
             else:
                 rows = message.rows
-                column = [images.pop(key, None) for key in rows.column("key").to_pylist()]
-                image = pa.array(column, pa.binary())
-                tables[message.number] = rows.append_column("image", image)
+                column = []
+                for key, end in zip(*(rows[n].to_pylist() for n in ("key", "status")), strict=True):
+                    image = images.pop(key, None)
+                    column.append(image if end == Status.SUCCESS.value else None)
+                tables[message.number] = rows.append_column("image", pa.array(column, pa.binary()))
         if not tables:
             return self._empty
         return pa.concat_tables(tables[number] for number in sorted(tables))
@@ -171,10 +174,8 @@ def _messages(
     options: Options, tasks: Iterator[ShardTask], state: _State
 ) -> Generator[SampleBatch | PieceRows, None, None]:
     """Yield what workers send of all pieces; each row once."""
-    token = make_run_token()
-    remove_stale_files()
     try:
-        with running_resolver(options) as options:
+        with run_files() as token, running_resolver(options) as options:
             made = _Pass(state, {})
             try:
                 yield from made.run(options, StreamWorker(options, Pass.FIRST, token), tasks)
@@ -188,13 +189,10 @@ def _messages(
                 yield from made.run(options, StreamWorker(options, Pass.ISOLATED, token), left)
                 left = iter(made.left)
             if made.left:
-                raise RuntimeError(
-                    f"{counted(sum(task.count for task in made.left), 'row')} lost: {made.why}"
-                )
+                rows = counted(sum(task.count for task in made.left), "row")
+                raise RuntimeError(f"{rows} lost: {made.why}")
     except _Closed:
         return
-    finally:
-        remove_files(token)
 
 
 class _Pass:
@@ -230,7 +228,8 @@ class _Pass:
                     seen.update(sample.key for sample in fresh)
                     yield SampleBatch(message.number, fresh)
                 elif isinstance(message, PieceRows):
-                    yield message
+                    seen = self.seen.get(message.number, set())
+                    yield replace(message, delivered=frozenset(seen))
                 elif isinstance(message, TaskLost):
                     self.why = message.why
                 elif isinstance(message, ShardReport):

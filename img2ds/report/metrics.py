@@ -12,8 +12,8 @@ from img2ds.core.failure import UsageError
 from img2ds.report.run_state import RunState
 
 #: Seconds that a client has for its request; there is one at a time.
-_PATIENCE = 5.0
-_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_REQUEST_TIMEOUT = 5.0
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def text(state: RunState) -> str:
@@ -68,7 +68,7 @@ def serve_metrics(state: RunState, port: int | None) -> Iterator[str | None]:
         return
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = _PATIENCE
+        timeout = _REQUEST_TIMEOUT
 
         def do_GET(self) -> None:
             if self.path.partition("?")[0] not in ("/metrics", "/"):
@@ -76,7 +76,7 @@ def serve_metrics(state: RunState, port: int | None) -> Iterator[str | None]:
                 return
             body = text(state).encode()
             self.send_response(200)
-            self.send_header("Content-Type", _TYPE)
+            self.send_header("Content-Type", CONTENT_TYPE)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -158,8 +158,7 @@ def _describe(library: Any, spec: ModelSpec) -> WeightsFile:
     """Return what is known of weights in a file. Raises UsageError, see `describe_weights`."""
     if spec.prepared is not None:
         return WeightsFile(**json.loads(spec.prepared))
-    name = os.path.basename(spec.model) if os.path.isfile(spec.model) else _registered(spec.model)
-    name = name.removesuffix(".json")
+    name = _own_name(spec.model)
     tags = {
         tag: library.get_pretrained_cfg(name, tag)
         for tag in library.list_pretrained_tags_by_model(name)
@@ -195,8 +194,14 @@ def _name(library: Any, spec: ModelSpec) -> str:
     if os.path.isfile(spec.model):
         _read_config(spec.model)
         library.add_model_config(spec.model)
-        return os.path.basename(spec.model).removesuffix(".json")
-    return _registered(spec.model)
+    return _own_name(spec.model)
+
+
+def _own_name(model: str) -> str:
+    """Return the name of a model of the registry, or of the one in a file."""
+    if os.path.isfile(model):
+        return os.path.basename(model).removesuffix(".json")
+    return _registered(model)
 
 
 def _registered(model: str) -> str:

@@ -56,13 +56,14 @@ def describe_weights(
             raise UsageError(f"--pretrained_tag {tag} is not a tag of {model} (tags: {known})")
         return _of(tags[tag])
     beside = _read_beside(path)
-    found = _by_name(path, tags)
-    if found is not None:
-        return WeightsFile({**_of(found).preprocess, **beside}, _of(found).quick_gelu)
-    quick_gelu = bool(tags) and all(entry.get("quick_gelu") for entry in tags.values())
+    entry = _by_name(path, tags)
+    if entry is not None:
+        found = _of(entry)
+        return WeightsFile({**found.preprocess, **beside}, found.quick_gelu)
+    quick_gelu = bool(tags) and all(one.get("quick_gelu") for one in tags.values())
     if beside:
         return WeightsFile(beside, quick_gelu)
-    ways = {WeightsFile(_of(entry).preprocess, quick_gelu).text for entry in tags.values()}
+    ways = {WeightsFile(_of(one).preprocess, quick_gelu).text for one in tags.values()}
     if len(ways) > 1:
         raise UsageError(
             f"--pretrained {path}: weights of {model} differ in how images are prepared: "

@@ -1,4 +1,4 @@
-"""Decodes images from strangers in a few processes of their own, apart from searches."""
+"""Decodes images of clients in a few processes of their own, apart from searches."""
 
 from __future__ import annotations
 

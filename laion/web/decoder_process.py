@@ -1,4 +1,4 @@
-"""A process that decodes images from strangers: one that exhausts its decoder costs itself alone.
+"""A process that decodes images of clients: one that exhausts its decoder costs itself alone.
 
 A child lives until an image crashes it, takes too much CPU time, or hangs. It is refused memory
 beyond a limit, and runs at low priority: searches come first.

@@ -73,7 +73,7 @@ def build_server(app: ASGIApp, guard: ConnectionGuard) -> uvicorn.Server:
         app,
         http=cast(Any, guard),  # it is called as the class would be
         ws="none",
-        log_level="error",  # strangers must not fill the log
+        log_level="error",  # clients must not fill the log
         access_log=False,
         server_header=False,
         proxy_headers=False,  # see `ForwardedFor`

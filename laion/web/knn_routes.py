@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from img2ds.report.metrics import CONTENT_TYPE
 from laion.knn.query_image import QueryImageError
 from laion.web.client_address import client_key
 from laion.web.client_limits import ClientSlots
@@ -21,7 +22,7 @@ from laion.web.knn_request import (
     read_metadata_request,
     read_object,
 )
-from laion.web.metrics import CONTENT_TYPE, Metrics
+from laion.web.metrics import Metrics
 from laion.web.parameters import BadRequest
 from laion.web.routes import UPLOAD_TIME
 from laion.web.service import Service

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 #: Upper limits of the buckets, in seconds: those of Prometheus' Python client.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 

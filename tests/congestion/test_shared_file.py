@@ -17,6 +17,7 @@ from img2ds.congestion.shared_file import (
     make_run_token,
     remove_files,
     remove_stale_files,
+    run_files,
 )
 from img2ds.congestion.signals import Signal
 
@@ -99,6 +100,15 @@ def test_files_of_living_processes_are_not_stale(token: str) -> None:
     other.kill()
     remove_stale_files()
     assert not path.exists()
+
+
+def test_files_of_a_run_go_with_it() -> None:
+    with run_files() as token:
+        path = shared_file._path(token, "machine")
+        machine = Machine(token)
+        assert path.exists()
+    assert not path.exists()
+    machine.close()
 
 
 def test_without_a_place_for_files_a_worker_is_alone(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from img2ds.core.sample import Sample
 from img2ds.downloader import outbox
-from img2ds.downloader.outbox import Outbox, SampleBatch, _paced
+from img2ds.downloader.outbox import Outbox, PieceRows, SampleBatch, _paced
 from img2ds.report.shard_report import Progress
 from img2ds.report.tally import Tally
 
@@ -49,6 +50,12 @@ def test_tasks_wait_while_much_is_unsent(monkeypatch: pytest.MonkeyPatch) -> Non
     thread.join()
     box.close()
     assert [s.key for batch in reader.messages for s in batch.samples] == ["0", "1", "2"]
+
+
+def test_a_row_that_was_delivered_before_its_worker_died_has_not_failed() -> None:
+    rows = pa.table({"key": ["0", "1", "2"], "status": ["success", *["failed_to_download"] * 2]})
+    assert [row["key"] for row in PieceRows(0, rows).failures()] == ["1", "2"]
+    assert [row["key"] for row in PieceRows(0, rows, frozenset("2")).failures()] == ["1"]
 
 
 def test_messages_keep_their_order_and_old_progress_is_dropped() -> None:

@@ -79,7 +79,7 @@ def test_shards_are_saved_while_a_decoder_spins(
 def test_the_stand_in_takes_the_place_of_a_stuck_loop_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("img2ds.downloader.stand_in.PATIENCE", 0.001)
+    monkeypatch.setattr("img2ds.downloader.stand_in.STUCK_AFTER", 0.001)
     for stuck in (True, False):
         lent, done = Lent(), threading.Event()
         calls: queue.SimpleQueue[str] = queue.SimpleQueue()

@@ -122,6 +122,16 @@ def test_img2datasets_tables_need_the_releases_columns(
     assert "has no column URL; it has: score, caption, url" in one_line(capsys)
 
 
+def refused(words: list[object], folder: Path, out: Path, model: tuple[str, str]) -> bool:
+    """Whether the command refuses the folder and writes nothing."""
+    more: list[object] = []
+    if words[0] not in ("search", "serve", "stats"):
+        more += ["--output_folder", out]
+    if words[0] in ("tag", "index", "crawl"):
+        more += flags(model)
+    return laion(*words, folder, *more) == 2 and not out.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
@@ -137,14 +147,8 @@ def test_what_reads_no_folder_of_img2dataset_says_so(
     downloaded: Path, tmp_path: Path, words: list[object], error: str,
     tiny_model: tuple[str, str], capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    more: list[object] = []
-    if words[0] not in ("search", "serve"):
-        more += ["--output_folder", tmp_path / "out"]
-    if words[0] in ("tag", "index"):
-        more += flags(tiny_model)
-    assert laion(*words, downloaded, *more) == 2
+    assert refused(words, downloaded, tmp_path / "out", tiny_model)
     assert error in one_line(capsys)
-    assert not (tmp_path / "out").exists()
 
 
 def test_images_of_img2dataset_are_served(
@@ -268,12 +272,7 @@ def test_what_reads_no_embeddings_of_clip_retrieval_says_so(
     embeddings: Path, tmp_path: Path, words: list[object], error: str,
     tiny_model: tuple[str, str], capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    more: list[object] = []
-    if words[0] not in ("search", "serve", "stats"):
-        more += ["--output_folder", tmp_path / "out"]
-    if words[0] == "crawl":
-        more += flags(tiny_model)
-    assert laion(*words, embeddings, *more) == 2
+    assert refused(words, embeddings, tmp_path / "out", tiny_model)
     assert error in one_line(capsys)
 
 

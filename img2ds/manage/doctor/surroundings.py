@@ -31,7 +31,7 @@ EXTRAS = {
     "laion": ("open_clip", "the stages of laion"),
 }
 #: The name that servers are asked for, and the seconds that they have.
-NAME, PATIENCE = "example.com", 3.0
+NAME, TIMEOUT = "example.com", 3.0
 #: Free bytes below which a disk is worth a note: a shard of 10,000 images takes 200 MB.
 LITTLE = 10e9
 
@@ -100,12 +100,12 @@ def _ask(server: tuple[str, int], name: str) -> str | None:
     assert family is not None
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sender:
-            sender.settimeout(PATIENCE)
+            sender.settimeout(TIMEOUT)
             sender.connect(server)
             sender.send(query)
             answer = decode_answer(sender.recv(4096), query)
     except TimeoutError:
-        return f"no answer within {PATIENCE:.0f} s"
+        return f"no answer within {TIMEOUT:.0f} s"
     except BadMessage as error:
         return f"bad answer ({error})"
     except OSError as error:

@@ -14,7 +14,7 @@ from laion.web.connection_table import ConnectionLimits, ConnectionTable
 from laion.web.guarded_protocol import ConnectionGuard, build_server
 
 #: Seconds after which a test that waits has failed.
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 class SteeredApp:
@@ -78,7 +78,7 @@ def guarded(
 
 def connect(address: tuple[str, int], source: str = "127.0.0.1") -> socket.socket:
     """Connect from an address of this machine."""
-    return socket.create_connection(address, PATIENCE, (source, 0))
+    return socket.create_connection(address, TIMEOUT, (source, 0))
 
 
 def ask(connection: socket.socket, path: str = "/") -> None:

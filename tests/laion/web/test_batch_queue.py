@@ -13,7 +13,7 @@ from laion.web.batch_queue import BatchLimits, BatchQueue, Overloaded
 from laion.web.fair_queue import FairQueue
 
 #: Seconds after which a test that waits has failed.
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 class Work:
@@ -27,7 +27,7 @@ class Work:
     def __call__(self, batch: list[Any]) -> Sequence[Any]:
         self.batches.append(batch)
         self.started.release()
-        self.go.acquire(timeout=PATIENCE)
+        self.go.acquire(timeout=TIMEOUT)
         return [ValueError("odd") if item == "odd" else f"{item} done" for item in batch]
 
     async def wait(self) -> None:

@@ -13,7 +13,7 @@ from laion.web import guarded_protocol
 from laion.web.connection_table import ConnectionLimits
 from laion.web.options import ServeOptions
 from tests.laion.web.guarded_server import (
-    PATIENCE,
+    TIMEOUT,
     SteeredApp,
     answer,
     ask,
@@ -71,7 +71,7 @@ def test_where_all_connections_of_a_client_are_busy_it_gets_503(
         busy = [held.enter_context(connect(server)) for _ in range(2)]
         for connection in busy:
             ask(connection, "/wait")
-            assert app.entered.acquire(timeout=PATIENCE)
+            assert app.entered.acquire(timeout=TIMEOUT)
         third = held.enter_context(connect(server))
         ask(third)
         refused = answer(third)
@@ -132,7 +132,7 @@ def test_a_response_that_is_not_taken_is_given_up(
     with guarded(app, limits(write_seconds=SHORT)) as (server, table):
         connection = held.enter_context(connect(server))
         ask(connection, "/endless")
-        assert app.ended.wait(PATIENCE)
+        assert app.ended.wait(TIMEOUT)
         assert table.expired == 1
         assert status(held.enter_context(connect(server))) == 200
 
@@ -145,7 +145,7 @@ def test_a_request_may_take_its_time(
     with guarded(app, limits()) as (server, table):
         slow = held.enter_context(connect(server))
         ask(slow, "/wait")
-        assert app.entered.acquire(timeout=PATIENCE)
+        assert app.entered.acquire(timeout=TIMEOUT)
         table.limits = limits(head_seconds=SHORT)
         assert is_closed(held.enter_context(connect(server)))
         app.go.set()

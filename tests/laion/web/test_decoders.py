@@ -1,4 +1,4 @@
-"""Images from strangers: decoded apart, in bounded time and memory, by processes that may die."""
+"""Images of clients: decoded apart, in bounded time and memory, by processes that may die."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from tests.laion.web.shape_dataset import ShapeSet
 from tests.server.fatal_decoder.images import fatal
 
 #: Seconds after which a test that waits has failed.
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 def get(address: str, path: str, source: str = "127.0.0.1", **headers: str) -> tuple[int, Any]:
@@ -41,7 +41,7 @@ def upload(address: str, image: bytes, source: str = "127.0.0.1") -> tuple[int, 
 def _request(address: str, source: str, *request: Any, **named: Any) -> tuple[int, Any]:
     place = urlsplit(address)
     connection = http.client.HTTPConnection(
-        place.hostname or "", place.port, timeout=PATIENCE, source_address=(source, 0)
+        place.hostname or "", place.port, timeout=TIMEOUT, source_address=(source, 0)
     )
     with closing(connection):
         connection.request(*request, **named)
@@ -80,13 +80,13 @@ def test_while_uploads_spin_texts_are_answered(shapes: ShapeSet, tmp_path: Path)
             thread.start()
         mark.open().close()  # returns when a decoder spins
         busy = "the server is busy: too many images to search by at once"
-        assert ends.get(timeout=PATIENCE) == (503, {"error": busy})
+        assert ends.get(timeout=TIMEOUT) == (503, {"error": busy})
         for text in ("a red circle", "a blue star"):
             status, answer = get(address, f"/api/search?text={text.replace(' ', '+')}&k=3")
             assert (status, len(answer["results"])) == (200, 3)
         assert ends.empty()
     for thread in spinning:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert decoders(process.pid) == []
 
 

@@ -129,11 +129,11 @@ COMPILED += [
     Extension(
         f"laion.wat.native.{name}",
         [f"laion/wat/native/{name}.c"],
-        depends=["laion/wat/native/_json.h"],
+        depends=["laion/wat/native/_json.h", "laion/wat/native/_urls.h"],
         extra_compile_args=["-O3"],
         optional=True,
     )
-    for name in ("_scan", "_members", "_join")
+    for name in ("_scan", "_members", "_join", "_sift")
 ]
 
 setup(

@@ -133,7 +133,7 @@ COMPILED += [
         extra_compile_args=["-O3"],
         optional=True,
     )
-    for name in ("_scan", "_members", "_join")
+    for name in ("_scan", "_members", "_join", "_english")
 ]
 
 setup(
@@ -152,6 +152,7 @@ setup(
             "py.typed",
             "run/*.html",
             "tag/*.json",
+            "wat/*.npz",
             "wat/native/*.c",
             "wat/native/*.h",
             "web/static/*",

@@ -74,6 +74,7 @@ EXTRAS = {
     "tfrecord": ["crc32c>=2.3"],  # the checksums of --output_format tfrecord
     "wandb": ["wandb>=0.31"],  # bounds how long the end waits; 0.19 wants a network when offline
     "s3": ["s3fs>=2023.9"],
+    "http": ["aiohttp>=3.8", "requests>=2.28"],  # fsspec's, for lists on web servers
     "asks": ASKS,
 }
 EXTRAS["all"] = sorted({package for packages in EXTRAS.values() for package in packages})
@@ -96,6 +97,7 @@ EXTRAS["dev"] = [
     "rbloom>=1.5",  # a bloom filter in Rust, for the benchmark
     "matplotlib>=3.7",  # the pictures of the benchmarks
     "tfrecord>=1.14",  # reads with protobuf what the writer has written without
+    "polars>=1",  # its data frames are lists of URLs, too
     "datasets>=2.14",  # a release has to open with it; 2.14 reads a card's list of parts
 ]
 

@@ -32,4 +32,5 @@ def install(folder: Path) -> Path:
 def environment(installed: Path) -> dict[str, str]:
     """The environment of a command that finds the package."""
     path = os.pathsep.join([str(installed), str(ROOT)])
-    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
+    # A Ray of its own: one that runs here already does not know the folder.
+    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", "RAY_ADDRESS": "local"}

@@ -116,7 +116,9 @@ class Transformer:
         # The decoded pixels, resized, final, and encoded ones.
         geometry = image.geometry
         rendered = cost.result + _RGB * (prod(geometry.resized) + 2 * prod(geometry.final))
-        return min(limit, max(cost.most, rendered))
+        # The EXIF data of a TIFF are the file, of which a copy is read.
+        copied = len(image.body) if image.header.exif is image.body else 0
+        return min(limit, max(cost.most, rendered, copied))
 
     def _filter(self, image: InspectedImage) -> str:
         """Return the name of the filter that an image is resized by."""

@@ -137,7 +137,7 @@ def test_only_static_files_are_served(client: TestClient, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("PUT", "/api/search", 405), ("POST", "/", 405), ("DELETE", "/api/health", 405),
-     ("GET", "/api/", 404), ("GET", "/.env", 404)],
+     ("GET", "/apis", 404), ("GET", "/.env", 404)],
 )  # fmt: skip
 def test_unknown_paths_and_methods_get_json_errors(
     client: TestClient, method: str, path: str, status: int

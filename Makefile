@@ -73,7 +73,10 @@ compat: setup
 	$(VENV)-compat/bin/python -m pytest -rs tests/readers tests/formats/test_readers.py tests/compat/test_signature.py
 
 fuzz: setup
-	command -v clang || scripts/apt-packages.sh clang
+	# Debian's clang comes without the runtime of libFuzzer.
+	echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' \
+	  | clang -fsanitize=fuzzer,address -x c -o /dev/null - 2>/dev/null \
+	  || scripts/apt-packages.sh clang libclang-rt-dev
 	$(RUN) -m fuzz --seconds 60
 
 sanitize: setup

@@ -30,6 +30,7 @@ CORE = [
     "fsspec>=2023.9",
     "fire>=0.5",  # reads lists as img2dataset's command line does
     "tqdm>=4.65",
+    "cloudpickle>=3",  # filters and transforms of scripts and notebooks, in worker processes
     "pyyaml>=6",  # --config, and the file that says what `laion run` runs
 ]
 
@@ -84,6 +85,7 @@ EXTRAS["dev"] = [
     "pytest>=7.4",
     "pytest-xdist>=3.5",  # tests in several processes
     "hypothesis>=6.80",
+    "setuptools>=64",  # builds the package of docs/plugins.md
     "cryptography>=42",  # certificates of the test servers
     "moto[s3,server]>=5",
     "httpx>=0.27",  # starlette's test client

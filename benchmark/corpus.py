@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import shutil
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,15 +77,17 @@ def open_corpus(count: int = COUNT) -> Corpus:
 
 
 def _make(folder: Path, count: int) -> None:
-    staging_path = folder.with_name(f"{folder.name}.{os.getpid()}")
-    (staging_path / "picture").mkdir(parents=True)
-    (staging_path / "cut").mkdir()
-    plans = _plans(count)
-    with ProcessPoolExecutor() as pool:
-        images = list(pool.map(_draw, plans, [staging_path] * count, chunksize=10))
-    (staging_path / "index.json").write_text(json.dumps([asdict(image) for image in images]))
-    shutil.rmtree(folder, ignore_errors=True)
-    staging_path.rename(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as name:
+        staging_path = Path(name, "corpus")
+        (staging_path / "picture").mkdir(parents=True)
+        (staging_path / "cut").mkdir()
+        plans = _plans(count)
+        with ProcessPoolExecutor() as pool:
+            images = list(pool.map(_draw, plans, [staging_path] * count, chunksize=10))
+        (staging_path / "index.json").write_text(json.dumps([asdict(image) for image in images]))
+        shutil.rmtree(folder, ignore_errors=True)
+        staging_path.rename(folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from benchmark import hostile_web, measure, peer, tools, web, world
 from benchmark.answers import Ports, Rule
 from benchmark.certificates import Authority
+from benchmark.corpus import open_corpus
 from benchmark.end_to_end import write_list
 from benchmark.measure import Usage
 from benchmark.tools import Tool
@@ -179,6 +180,7 @@ def main() -> None:
     peer_slots = [int(word) for word in options.peer_slots.split(",") if word]
     if peer_slots:
         peer.program(options.peer_venv)
+    open_corpus()  # drawing it takes longer than the servers may take to start
     world.enter()
     measure.warn_when_busy()
     urls = hostile_web.make_urls(options.rows, options.hosts)

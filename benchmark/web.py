@@ -33,7 +33,7 @@ from benchmark.world import NAME_SERVER, SERVER, add_addresses, check_names, nee
 #: The hosts of this domain share one certificate: a list may have a million of them.
 MANY = "many.example"
 #: Seconds for a server to come up.
-_PATIENCE = 20.0
+_START_TIMEOUT = 20.0
 
 _NGINX = """\
 daemon off;
@@ -241,7 +241,7 @@ def running(command: list[str], log: Path, ready: Callable[[], bool]) -> Iterato
     with log.open("ab") as words:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
     try:
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _START_TIMEOUT
         while not ready():
             if process.poll() is not None or time.monotonic() > end:
                 last = log.read_text(errors="replace").splitlines()[-1:]

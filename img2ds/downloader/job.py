@@ -17,7 +17,7 @@ from img2ds.config.options import Options, RankOptions
 from img2ds.config.ranks import slurm_note
 from img2ds.congestion.shared_file import run_files
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import OUTPUT_FORMATS
+from img2ds.core.naming import format_names
 from img2ds.core.rank import Rank
 from img2ds.core.state import is_state
 from img2ds.downloader import img2dataset_compat, report_file
@@ -166,7 +166,7 @@ def _as_begun(options: Options, folder: OutputFolder) -> Options:
 
 def _spec(options: Options, source: Input, provenance: Mapping[str, Any]) -> BuildSpec:
     wanted, output = options.run, options.output
-    folders = OUTPUT_FORMATS[output.output_format].suffix == ""
+    folders = format_names(output.output_format).suffix == ""
     return BuildSpec(
         output_folder=output.output_folder,
         segment=SegmentSpec(

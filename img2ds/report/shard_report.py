@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from img2ds.report.condition import Condition
 from img2ds.report.counters import Counts
+from img2ds.storage import StoredMarker
 
 CountsT = TypeVar("CountsT", bound=Counts)
 
@@ -36,6 +37,7 @@ class ShardReport(Generic[CountsT]):
         fatal: whether no other shard can be made either.
         notes: lines for the log.
         later: the task that completes the shard, which is partial; else None.
+        marker: the commit marker that this attempt wrote; None without.
     """
 
     shard_id: int
@@ -45,3 +47,4 @@ class ShardReport(Generic[CountsT]):
     fatal: bool = False
     notes: tuple[str, ...] = ()
     later: Any = None
+    marker: StoredMarker | None = None

@@ -5,7 +5,7 @@ The only user of fsspec. Local paths use the operating system directly.
 
 from __future__ import annotations
 
-from img2ds.storage.commit import commit
+from img2ds.storage.commit import StoredMarker, commit
 from img2ds.storage.folder_lock import FolderLock
 from img2ds.storage.input_stream import (
     STDIN,
@@ -16,7 +16,8 @@ from img2ds.storage.input_stream import (
 )
 from img2ds.storage.input_tree import InputTree, find_tree
 from img2ds.storage.inputs import InputFile, find_inputs
-from img2ds.storage.listing import read_many, sizes
+from img2ds.storage.listed import Listing
+from img2ds.storage.listing import add_sizes, read_many, sizes
 from img2ds.storage.lock import lock_holder
 from img2ds.storage.output import OutputFolder
 from img2ds.storage.record import file_record
@@ -29,8 +30,11 @@ __all__ = [
     "InputFile",
     "InputStream",
     "InputTree",
+    "Listing",
     "OutputFolder",
     "RetryingFile",
+    "StoredMarker",
+    "add_sizes",
     "commit",
     "file_record",
     "find_inputs",

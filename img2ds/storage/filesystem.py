@@ -40,6 +40,17 @@ def resolve(url: str) -> tuple[Any, str]:
     return fs, path
 
 
+def with_connections(fs: Any, count: int) -> Any:
+    """Return a filesystem like `fs` whose client has up to `count` connections.
+
+    S3's has 10 by default, however many requests are in flight; others have no such limit.
+    """
+    if not hasattr(fs, "config_kwargs"):
+        return fs
+    settings = {"max_pool_connections": count, **fs.config_kwargs}
+    return type(fs)(*fs.storage_args, **{**fs.storage_options, "config_kwargs": settings})
+
+
 def local_path(url: str) -> str | None:
     """Return the absolute path of a URL on this machine; None if it is remote."""
     if "::" not in url and "://" not in url:
@@ -92,7 +103,14 @@ def as_os_error(action: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        raise OSError(errno.EIO, f"cannot {action}: {_describe(error)}") from error
+        raise error_of(action, error) from error
+
+
+def error_of(action: str, error: Exception) -> OSError:
+    """Return the error of a storage service as an OSError, see `as_os_error`."""
+    if isinstance(error, OSError):
+        return error
+    return OSError(errno.EIO, f"cannot {action}: {_describe(error)}")
 
 
 def _describe(error: Exception) -> str:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from img2ds.core.failure import UsageError
@@ -22,6 +23,7 @@ from img2ds.core.rank import ALONE, Rank
 from img2ds.engine.distributors.contract import Task, Worker
 from img2ds.engine.distributors.factory import open_distributor
 from img2ds.engine.manifest import Manifest, Segment, SegmentSpec, open_manifest
+from img2ds.engine.marker_cache import MarkerCache
 from img2ds.engine.run_report import RunReport
 from img2ds.engine.runner import RunContext, Runner, Work
 from img2ds.engine.shard_output import DIGITS, cannot_write
@@ -29,7 +31,7 @@ from img2ds.engine.stop import StopNow, StopSwitch
 from img2ds.report.console import Console, Verbosity
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.units import counted
-from img2ds.storage import FolderLock, OutputFolder
+from img2ds.storage import FolderLock, Listing, OutputFolder
 
 #: Damaged shards that are named.
 _LISTED = 5
@@ -136,9 +138,27 @@ class Build(Generic[ReportT]):
         if expect is None:
             known = list(missing)
             missing, expect = (task for task in known), self._estimate(known)
-        work = Work(worker, expect, isolated or worker, last or worker, on_commit)
+        cache = None if self._manifest is None else MarkerCache(self.folder, Listing())
+
+        def committed(ended: ShardReport[Any]) -> None:
+            if cache is not None and ended.marker is not None:
+                self._cached(partial(cache.add, ended.marker))
+            if on_commit is not None:
+                on_commit(ended)
+
+        work = Work(worker, expect, isolated or worker, last or worker, committed)
         Runner(self._context, work).run(missing, self._retries)
+        if cache is not None and not self.lost:
+            self._cached(cache.close)
         return self.report
+
+    def _cached(self, write: Callable[[], None]) -> None:
+        """Write to the marker cache: without it the next run takes longer, which is no failure."""
+        try:
+            write()
+        except OSError as error:
+            words = (error.strerror or str(error)).lower()
+            self.console.warn(f"cannot write the cache of commit markers: {words}")
 
     def _estimate(self, missing: Sequence[Task]) -> Callable[[], tuple[int | None, int | None]]:
         """Estimate rows from the shards that were made so far."""

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from img2ds.core.naming import shard_of_file
-from img2ds.engine.marker import CommitMarker, DamagedMarkerError, marker_names, read_marker
-from img2ds.storage import OutputFolder, read_many, sizes
+from img2ds.engine.marker import CommitMarker, DamagedMarkerError, read_marker
+from img2ds.engine.marker_cache import MarkerCache
+from img2ds.storage import Listing, OutputFolder, add_sizes
 
 
 @dataclass(slots=True)
@@ -19,11 +20,13 @@ class Committed:
 
     Attributes:
         names: its files and folders.
+        cache: through which its markers were read.
         shards: the numbers of committed shards.
         damaged: shards that have a marker and are not committed all the same, and why.
     """
 
-    names: list[str]
+    names: Listing
+    cache: MarkerCache
     shards: set[int] = field(default_factory=set)
     damaged: dict[int, str] = field(default_factory=dict)
 
@@ -37,11 +40,12 @@ def find_committed(
         places: folders in it that hold files of shards as well.
         check_files: whether a marker's files have to be there at their sizes.
     """
-    there = sizes(folder)
-    for place in places:
-        there.update(sizes(folder, place))
-    found = Committed(list(there))
-    for name, data in read_many(folder, marker_names(there)):
+    there = Listing()
+    for place in ("", *places):
+        add_sizes(there, folder, place)
+    cache = MarkerCache(folder, there.sort(), collects=True)
+    found = Committed(there, cache)
+    for name, data in cache.read():
         if isinstance(data, OSError):
             raise data
         number = shard_of_file(name)

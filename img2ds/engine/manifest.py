@@ -8,7 +8,7 @@ the JSON.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from img2ds.core.naming import (
 from img2ds.core.state import MANIFEST, name_before
 from img2ds.engine.committed import find_committed
 from img2ds.engine.fingerprint import difference, input_difference
+from img2ds.engine.marker_cache import MarkerCache
 from img2ds.engine.partial import partial_shards, remove_partials
 from img2ds.storage import OutputFolder, move_state, read_state, write_state
 
@@ -95,6 +96,7 @@ class Manifest:
         leftovers: files to remove before shards are made.
         damaged: shards with a commit marker that are rebuilt, and why.
         before: the segments that the folder had, whose partial shards are kept.
+        cache: of its commit markers; None if it begins anew.
         from_img2dataset: whether the committed shards are img2dataset's.
     """
 
@@ -105,6 +107,7 @@ class Manifest:
     leftovers: list[str] = field(default_factory=list)
     damaged: dict[int, str] = field(default_factory=dict)
     before: list[Segment] = field(default_factory=list)
+    cache: MarkerCache | None = None
     from_img2dataset: bool = False
 
     def begin(self) -> None:
@@ -117,6 +120,8 @@ class Manifest:
         # Markers go first: if this is cut off, what is left counts as missing, not as done.
         self.folder.remove(name for name in self.leftovers if name.endswith(STATS_SUFFIX))
         self.folder.remove(self.leftovers)
+        if self.cache is not None:
+            self.cache.write()
         remove_partials(self.folder, self._keeps_partial)
         self.save()
 
@@ -168,17 +173,21 @@ def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
     names, committed = there.names, there.shards
     new = Segment(wanted.fingerprint, wanted.options, 0, wanted.shard_count)
     if wanted.mode == "overwrite":
-        return Manifest(folder, [new], set(), leftovers=_shard_files(folder, names, wanted))
+        leftovers = [*there.cache.pieces, *_shard_files(folder, names, wanted)]
+        return Manifest(folder, [new], set(), leftovers=leftovers)
     begun = committed | partial_shards(folder)
     while segments and not _committed_of(segments[-1], begun):
         segments.pop()  # nothing came of it: it is not resumed
-    manifest = Manifest(folder, segments or [new], committed, before=before, damaged=there.damaged)
+    manifest = Manifest(
+        folder, segments or [new], committed,
+        before=before, damaged=there.damaged, cache=there.cache,
+    )  # fmt: skip
     if segments:
         manifest.current = _choose(manifest, new, wanted.mode)
     elif committed:
         _check_foreign(folder, committed, wanted)
         manifest.from_img2dataset = True
-    missing = [name for name in names if shard_of_file(name) not in committed]
+    missing = (name for name in names if shard_of_file(name) not in committed)
     manifest.leftovers = _shard_files(folder, missing, wanted)
     if manifest.leftovers and not before and not committed:
         raise UsageError(
@@ -186,6 +195,8 @@ def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
             "record of what made it: choose another --output_folder, or replace all files of that "
             "kind with --incremental_mode overwrite"
         )
+    if folder.rank.alone:  # others may have written pieces that the listing does not show whole
+        manifest.leftovers += there.cache.unused
     return manifest
 
 
@@ -282,7 +293,7 @@ def _check_foreign(folder: OutputFolder, committed: set[int], wanted: SegmentSpe
         )
 
 
-def _shard_files(folder: OutputFolder, names: list[str], wanted: SegmentSpec) -> list[str]:
+def _shard_files(folder: OutputFolder, names: Iterable[str], wanted: SegmentSpec) -> list[str]:
     """Return those of `names` that img2ds may have written as files, or folders, of shards.
 
     Those of other ranks are left out. Raises:

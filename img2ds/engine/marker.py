@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,10 @@ from img2ds.core.failure import UsageError
 from img2ds.core.img2dataset import reason_of
 from img2ds.core.naming import STATS_SUFFIX, committed_shards
 from img2ds.core.sample import FileRecord
+from img2ds.engine.marker_cache import MarkerCache
 from img2ds.report.counters import Counts
 from img2ds.report.tally import Tally
-from img2ds.storage import OutputFolder, read_many
+from img2ds.storage import OutputFolder
 
 #: The reason of rows that a purge removed, in the marker of a stage's shard.
 PURGED = "purged"
@@ -161,13 +162,24 @@ def load_marker(folder: OutputFolder, name: str) -> CommitMarker:
     return _parsed(folder, name, folder.read_bytes(name))
 
 
+def load_markers(
+    folder: OutputFolder, names: Iterable[str] | None = None
+) -> Iterator[tuple[str, CommitMarker]]:
+    """Read many markers of a folder at once, all by default. Yields each with its name, in order.
+
+    Raises as `load_marker`.
+    """
+    for name, data in MarkerCache(folder).read(names):
+        if isinstance(data, OSError):
+            raise data
+        yield name, _parsed(folder, name, data)
+
+
 def total_counts(folder: OutputFolder) -> Counts:
     """Return the sum of the counts of all committed shards. Raises as `load_marker`."""
     total = Counts()
-    for name, data in read_many(folder, marker_names(folder.names())):
-        if isinstance(data, OSError):
-            raise data
-        total.merge(_parsed(folder, name, data).counts)
+    for _, marker in load_markers(folder):
+        total.merge(marker.counts)
     return total
 
 

@@ -22,7 +22,7 @@ from img2ds.engine.marker import CommitMarker, load_marker, marker_json
 from img2ds.engine.partial import PLACES, partial_folder, remove_partial
 from img2ds.report.counters import Counts
 from img2ds.report.shard_report import Progress, ShardReport
-from img2ds.storage import OutputFolder, commit, file_record
+from img2ds.storage import OutputFolder, StoredMarker, commit, file_record
 
 #: Digits of a shard's name where no option decides; img2dataset's default.
 DIGITS = 5
@@ -158,7 +158,8 @@ class ShardOutput:
                 for name, record in self._published.items()
             ]
             content = marker_json(self.counts, self._started, time.time(), records)
-            if not commit(self._folder, self._published, self._marker, content):
+            marker = commit(self._folder, self._published, self._marker, content)
+            if marker is None:
                 self.abort()
                 report = self.committed_report()
                 assert report is not None
@@ -169,7 +170,7 @@ class ShardOutput:
             with contextlib.suppress(OSError):  # the next run removes it
                 self.remove_partial()
         self.report_progress()
-        return self._report(None)
+        return self._report(None, marker=marker)
 
     def fail(self, why: str, fatal: bool = False) -> ShardReport[Any]:
         """Give the shard up. `fatal` when no other shard can be made either."""
@@ -195,9 +196,11 @@ class ShardOutput:
             elif os.path.lexists(path):
                 os.unlink(path)
 
-    def _report(self, error: str | None, fatal: bool = False) -> ShardReport[Any]:
-        seconds = time.time() - self._started
-        return ShardReport(self.number, self.counts, seconds, error, fatal, tuple(self.notes))
+    def _report(
+        self, error: str | None, fatal: bool = False, marker: StoredMarker | None = None
+    ) -> ShardReport[Any]:
+        seconds, notes = time.time() - self._started, tuple(self.notes)
+        return ShardReport(self.number, self.counts, seconds, error, fatal, notes, marker=marker)
 
 
 def cannot_write(error: OSError) -> str:

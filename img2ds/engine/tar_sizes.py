@@ -11,8 +11,9 @@ from collections.abc import Collection
 import orjson
 
 from img2ds.core.naming import STATS_SUFFIX, TAR_SIZES, data_name
-from img2ds.engine.marker import DamagedMarkerError, marker_names, read_image_marker
-from img2ds.storage import OutputFolder, read_many
+from img2ds.engine.marker import DamagedMarkerError, read_image_marker
+from img2ds.engine.marker_cache import MarkerCache
+from img2ds.storage import OutputFolder, sizes
 
 
 def count_samples(folder: OutputFolder) -> dict[str, int]:
@@ -21,9 +22,9 @@ def count_samples(folder: OutputFolder) -> dict[str, int]:
     Raises:
         OSError: a commit marker cannot be read.
     """
-    names = set(folder.names())
+    names = sizes(folder)
     found: dict[str, int] = {}
-    for marker, data in read_many(folder, marker_names(names)):
+    for marker, data in MarkerCache(folder, names).read():
         if isinstance(data, OSError):
             raise data
         tar = data_name(marker.removesuffix(STATS_SUFFIX), "webdataset")

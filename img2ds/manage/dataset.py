@@ -9,16 +9,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import (
-    OUTPUT_FORMATS,
     STATS_SUFFIX,
     TABLE_SUFFIX,
     TAR_SIZES,
-    committed_shards,
+    format_names,
     format_of,
     shard_name,
     shard_of_file,
@@ -27,7 +26,8 @@ from img2ds.core.rank import Rank
 from img2ds.core.state import STAGING, is_state, name_before
 from img2ds.engine.manifest import Segment, read_segments
 from img2ds.engine.marker import CommitMarker, DamagedMarkerError, read_image_marker
-from img2ds.storage import OutputFolder, read_many, sizes
+from img2ds.engine.marker_cache import MarkerCache
+from img2ds.storage import Listing, OutputFolder, sizes
 from img2ds.storage.filesystem import as_usage_error
 
 #: The format of an input that is a dataset itself, in the fingerprints of manifests.
@@ -47,10 +47,9 @@ class Dataset:
     """
 
     folder: OutputFolder
-    sizes: dict[str, int | None]
+    sizes: Listing
     segments: list[Segment]
     committed: dict[int, str]
-    _by_shard: dict[int, list[str]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: str) -> Dataset:
@@ -71,18 +70,19 @@ class Dataset:
                 f"{path} was made by laion {stage}: this command is for image datasets"
             )
         for segment in segments:
-            if (made := segment.options.get("output_format")) not in OUTPUT_FORMATS:
-                raise UsageError(f"{path} has shards of an unknown format ({made}): update img2ds")
-        names = {
-            number: name.removesuffix(STATS_SUFFIX)
-            for name in found
-            for number in committed_shards([name])
-        }
-        dataset = cls(folder, found, segments, dict(sorted(names.items())))
-        for name in found:
-            number = shard_of_file(name)
-            if number is not None:
-                dataset._by_shard.setdefault(number, []).append(name)
+            made = segment.options.get("output_format")
+            try:
+                format_names(str(made))
+            except UsageError:
+                raise UsageError(
+                    f"{path} has shards of an unknown format ({made}): install the plug-in that "
+                    "made them, or update img2ds"
+                ) from None
+        shards = (marker.removesuffix(STATS_SUFFIX) for marker in found.ending(STATS_SUFFIX))
+        names = {int(shard): shard for shard in shards}
+        if len(set(map(len, names.values()))) > 1:  # else the order of names is that of numbers
+            names = dict(sorted(names.items()))
+        dataset = cls(folder, found, segments, names)
         if not segments and not names:
             raise UsageError(
                 f"{path} holds no dataset: no complete shard of img2ds or img2dataset, and no "
@@ -109,9 +109,7 @@ class Dataset:
         if not found:
             return "dummy"
         # A shard that lost its data looks like one of the format whose data are the table.
-        return max(
-            found, key=lambda kind: (found[kind], OUTPUT_FORMATS[kind].suffix != TABLE_SUFFIX)
-        )
+        return max(found, key=lambda kind: (found[kind], format_names(kind).suffix != TABLE_SUFFIX))
 
     @property
     def digits(self) -> int:
@@ -126,13 +124,13 @@ class Dataset:
 
     def files_of(self, number: int) -> list[str]:
         """Return the files and folders with the number of this shard, its commit marker too."""
-        return self._by_shard.get(number, [])
+        return [name for name in self.sizes.numbered(number) if shard_of_file(name) == number]
 
     def markers(self) -> Iterator[tuple[int, CommitMarker | DamagedMarkerError]]:
         """Yield the marker of every committed shard, in order; an error for one that is damaged."""
-        numbers = list(self.committed)
-        names = [shard + STATS_SUFFIX for shard in self.committed.values()]
-        for number, (_, data) in zip(numbers, read_many(self.folder, names), strict=True):
+        names = (shard + STATS_SUFFIX for shard in self.committed.values())
+        contents = MarkerCache(self.folder, self.sizes).read(names)
+        for number, (_, data) in zip(self.committed, contents, strict=True):
             if isinstance(data, OSError):
                 yield number, DamagedMarkerError(f"cannot be read: {data.strerror or data}")
                 continue
@@ -149,11 +147,15 @@ class Dataset:
     def leftovers(self) -> list[int]:
         """Return the numbers of shards that have files but no commit marker."""
         # A folder called 2014 may be the user's, unless shards are folders.
-        folders = OUTPUT_FORMATS[self.output_format].suffix == ""
+        folders = format_names(self.output_format).suffix == ""
         return sorted(
-            number
-            for number, names in self._by_shard.items()
-            if number not in self.committed and (folders or any("." in name for name in names))
+            {
+                number
+                for name in self.sizes
+                if (number := shard_of_file(name)) is not None
+                and number not in self.committed
+                and (folders or "." in name)
+            }
         )
 
     def in_progress(self) -> list[int]:

@@ -192,23 +192,21 @@ def look(dataset: Dataset) -> Status:
     status.partial = sorted(partial_shards(folder).difference(dataset.committed))
     last = dataset.last_shard()
     lists: list[RetryList | None] = []
-    places: dict[int, tuple[SegmentStatus, RetryList | None]] = {}
+    places: list[tuple[range, SegmentStatus, RetryList | None]] = []
     for segment in dataset.segments:
         name = list_name(segment)
         lists.append(None if name is None else RetryList.read(folder, name))
         of = SegmentStatus(input_words(segment), segment.first_shard, segment.shard_count)
         status.segments.append(of)
-        for number in segment.numbers(last):
-            places[number] = of, lists[-1]
-            if number not in dataset.committed:
-                of.missing.append(number)
+        places.append((segment.numbers(last), of, lists[-1]))
+        of.missing = [n for n in segment.numbers(last) if n not in dataset.committed]
         if lists[-1] is not None:
             of.retry_of = Counter()
     if not dataset.segments:
         of = SegmentStatus("unknown input", 0, last + 1)
         of.missing = [n for n in range(last + 1) if n not in dataset.committed]
         status.segments.append(of)
-        places = dict.fromkeys(range(last + 1), (of, None))
+        places = [(range(last + 1), of, None)]
     for number, marker in dataset.markers():
         names = dataset.files_of(number)
         status.files += len(names)
@@ -219,9 +217,11 @@ def look(dataset: Dataset) -> Status:
         status.size += sum(dataset.sizes[n] or records.get(n, 0) for n in names)
         if isinstance(marker, ValueError):
             status.damaged[number] = str(marker)
-        elif number in places:
-            of, retried = places[number]
-            _add(status, of, number, marker, retried)
+            continue
+        for numbers, of, retried in reversed(places):
+            if number in numbers:
+                _add(status, of, number, marker, retried)
+                break
     # A row that a rebuilt shard has now may be in a retry's shard as well.
     tally = status.tally
     failed = tally.failed_to_download + tally.failed_to_resize

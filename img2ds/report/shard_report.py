@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from img2ds.report.condition import Condition
 from img2ds.report.counters import Counts
+from img2ds.storage import StoredMarker
 
 CountsT = TypeVar("CountsT", bound=Counts)
 
@@ -17,10 +18,12 @@ class Progress(Generic[CountsT]):
 
     Attributes:
         condition: what bounds the run on the worker's machine; None from workers that do not know.
+        resumed: whether the rows ended in an earlier run, which left them in a partial shard.
     """
 
     tally: CountsT
     condition: Condition | None = None
+    resumed: bool = False
     shard_id: None = None
 
 
@@ -34,6 +37,7 @@ class ShardReport(Generic[CountsT]):
         fatal: whether no other shard can be made either.
         notes: lines for the log.
         later: the task that completes the shard, which is partial; else None.
+        marker: the commit marker that this attempt wrote; None without.
     """
 
     shard_id: int
@@ -43,3 +47,4 @@ class ShardReport(Generic[CountsT]):
     fatal: bool = False
     notes: tuple[str, ...] = ()
     later: Any = None
+    marker: StoredMarker | None = None

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from img2ds.storage.output import OutputFolder
 
 
-def commit(folder: OutputFolder, names: Iterable[str], marker: str, content: bytes) -> bool:
+@dataclass(frozen=True, slots=True)
+class StoredMarker:
+    """A commit marker as it is in the folder.
+
+    Attributes:
+        version: tells this file from others of its name and size, as a listing does.
+    """
+
+    name: str
+    content: bytes
+    version: int
+
+
+def commit(
+    folder: OutputFolder, names: Iterable[str], marker: str, content: bytes
+) -> StoredMarker | None:
     """Publish the files staged as `names`, in that order, then `content` as `marker`.
 
     Returns:
-        False when another attempt at the shard has committed it: then nothing was published.
+        None when another attempt at the shard has committed it: then nothing was published.
 
     Raises:
         OSError: the folder cannot be written to; what was published is removed again.
@@ -19,13 +35,12 @@ def commit(folder: OutputFolder, names: Iterable[str], marker: str, content: byt
     published: list[str] = []
     with folder.claim(marker) as free:
         if not free:
-            return False
+            return None
         try:
             for name in names:
                 folder.publish(name)
                 published.append(name)
-            folder.write_bytes(marker, content)
+            return StoredMarker(marker, content, folder.write_bytes(marker, content))
         except OSError:
             folder.remove(published)
             raise
-    return True

@@ -14,6 +14,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from img2ds.core.failure import UsageError
 
+#: The extras of protocols whose packages are optional.
+_EXTRAS = {"http": "http", "https": "http", "s3": "s3", "s3a": "s3"}
+
 
 def resolve(url: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a URL and the path on it.
@@ -26,13 +29,26 @@ def resolve(url: str) -> tuple[Any, str]:
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        hint = ": pip install 'img2ds[s3]'" if "s3fs" in str(error) else ""
-        raise UsageError(f"{url}: {error}{hint}") from None
+        protocols = (part.partition("://")[0] for part in url.split("::"))
+        extra = next((_EXTRAS[name] for name in protocols if name in _EXTRAS), None)
+        words = str(error) if extra is None else f"needs a package: pip install 'img2ds[{extra}]'"
+        raise UsageError(f"{url}: {words}") from None
     except ValueError as error:
         if "protocol" not in str(error).lower():  # of an archive that a chained URL names
             raise UsageError(f"cannot open {url}: {_describe(error)}") from None
         raise UsageError(f"{url}: {str(error).lower()}; check the part before ://") from None
     return fs, path
+
+
+def with_connections(fs: Any, count: int) -> Any:
+    """Return a filesystem like `fs` whose client has up to `count` connections.
+
+    S3's has 10 by default, however many requests are in flight; others have no such limit.
+    """
+    if not hasattr(fs, "config_kwargs"):
+        return fs
+    settings = {"max_pool_connections": count, **fs.config_kwargs}
+    return type(fs)(*fs.storage_args, **{**fs.storage_options, "config_kwargs": settings})
 
 
 def local_path(url: str) -> str | None:
@@ -87,7 +103,14 @@ def as_os_error(action: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        raise OSError(errno.EIO, f"cannot {action}: {_describe(error)}") from error
+        raise error_of(action, error) from error
+
+
+def error_of(action: str, error: Exception) -> OSError:
+    """Return the error of a storage service as an OSError, see `as_os_error`."""
+    if isinstance(error, OSError):
+        return error
+    return OSError(errno.EIO, f"cannot {action}: {_describe(error)}")
 
 
 def _describe(error: Exception) -> str:

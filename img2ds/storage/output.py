@@ -22,6 +22,7 @@ from img2ds.storage.claim import claimed
 from img2ds.storage.filesystem import as_os_error, as_usage_error, local_path, resolve
 from img2ds.storage.folder_lock import FolderLock
 from img2ds.storage.lock import lock_folder
+from img2ds.storage.remote_listing import list_remote
 from img2ds.storage.staging import (
     ATTEMPTS,
     Staging,
@@ -132,19 +133,22 @@ class OutputFolder:
         with claimed(self.path, self.local, marker):
             yield not self.exists(marker)
 
-    def publish(self, name: str) -> None:
+    def publish(self, name: str) -> int:
         """Flush the file or folder at `staging_path(name)` and move it to its name.
 
         A folder that is there already is replaced with its contents.
+
+        Returns:
+            The version of a file as a listing tells it, 0 if it is unknown.
 
         Raises:
             OSError: the disk is full, or the upload failed; nothing is published then.
         """
         source = self.staging_path(name)
         if not self.local:
-            upload(*self._remote(name), source, name)
+            version = upload(*self._remote(name), source, name)
             remove(source)
-            return
+            return version
         target = os.path.join(self.path, name)
         folder = os.path.dirname(target)
         for attempt in reversed(range(ATTEMPTS)):
@@ -160,6 +164,7 @@ class OutputFolder:
                 if error.errno != errno.ENOENT or not os.path.lexists(source) or not attempt:
                     raise
         flush(folder)
+        return os.stat(target).st_mtime_ns
 
     @property
     def _inside(self) -> Staging:
@@ -211,14 +216,13 @@ class OutputFolder:
                 return sorted(prefix + name for name in os.listdir(os.path.join(self.path, inside)))
             except (FileNotFoundError, NotADirectoryError):
                 return []
-        fs, target = self._remote(inside)
-        fs.invalidate_cache(target)
+        found: set[str] = set()
         try:
             with as_os_error(f"list {self.path}"):
-                found = fs.ls(target, detail=False)
+                list_remote(*self._remote(inside), lambda name, _: found.add(prefix + name))
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted({prefix + path.rstrip("/").rpartition("/")[2] for path in found})
+        return sorted(found)
 
     def inside(self, name: str) -> list[str] | None:
         """Return the names in a folder of it; None if there is no such folder. Raises OSError."""
@@ -252,11 +256,15 @@ class OutputFolder:
         with as_os_error(f"read {name}"):
             return cast(bytes, fs.cat_file(target))
 
-    def write_bytes(self, name: str, data: bytes) -> None:
-        """Publish `data` as `name`, whole or not at all. Raises OSError."""
+    def write_bytes(self, name: str, data: bytes) -> int:
+        """Publish `data` as `name`, whole or not at all. Raises OSError.
+
+        Returns:
+            The version of the file, see `publish`.
+        """
         with open(self.staging_path(name), "wb") as file:
             file.write(data)
-        self.publish(name)
+        return self.publish(name)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, and folders with their contents; names that do not exist are ignored."""

@@ -7,28 +7,33 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from img2ds.storage.filesystem import as_os_error
+from img2ds.storage.remote_listing import entry_version
 
 #: Seconds before further attempts at a failed upload: a service that is down for a minute must not
 #: end a run of a week.
 UPLOAD_PAUSES = (1.0, 5.0, 20.0, 40.0)
 
+T = TypeVar("T")
 
-def upload(fs: Any, target: str, source: str, name: str) -> None:
+
+def upload(fs: Any, target: str, source: str, name: str) -> int:
     """Upload the local file or folder `source`, whole or not at all.
 
     Args:
         name: what is uploaded, for messages.
+
+    Returns:
+        The version of a file, as a listing tells it; 0 for a folder.
 
     Raises:
         OSError: all attempts failed, or one that cannot succeed.
     """
     if not os.path.isdir(source):
         size = os.path.getsize(source)
-        _with_retries(name, lambda: _upload_file(fs, source, target, size))
-        return
+        return _with_retries(name, lambda: _upload_file(fs, source, target, size))
     folder = _FolderUpload(fs, source, target)
     try:
         _with_retries(name, folder.upload_missing)
@@ -36,31 +41,35 @@ def upload(fs: Any, target: str, source: str, name: str) -> None:
         with contextlib.suppress(OSError):  # the service may still be down
             remove_remote(fs, target)
         raise
+    return 0
 
 
-def _with_retries(name: str, attempt: Callable[[], None]) -> None:
+def _with_retries(name: str, attempt: Callable[[], T]) -> T:
     for pause in (*UPLOAD_PAUSES, None):
         try:
             with as_os_error(f"upload {name}"):
-                attempt()
-            return
+                return attempt()
         except PermissionError:
             raise
         except OSError:
             if pause is None:
                 raise
         time.sleep(pause)
+    raise AssertionError("unreachable")
 
 
-def _upload_file(fs: Any, source: str, target: str, size: int) -> None:
+def _upload_file(fs: Any, source: str, target: str, size: int) -> int:
     parent = target.rpartition("/")[0]
     fs.makedirs(parent, exist_ok=True)
     fs.put_file(source, target)
     fs.invalidate_cache(parent)
-    stored = fs.size(target)
-    if stored != size:
+    stored = fs.info(target)
+    if stored["size"] != size:
         fs.rm_file(target)
-        raise OSError(errno.EIO, f"{target} has {stored} bytes after the upload, expected {size}")
+        raise OSError(
+            errno.EIO, f"{target} has {stored['size']} bytes after the upload, expected {size}"
+        )
+    return entry_version(stored)
 
 
 class _FolderUpload:

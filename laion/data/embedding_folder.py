@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards, stats_name
 from img2ds.engine.fingerprint import FileFingerprint, fingerprint
-from img2ds.engine.marker import load_marker
+from img2ds.engine.marker import load_markers
 from img2ds.engine.shard_output import DIGITS
 from img2ds.storage import OutputFolder, find_inputs, open_seekable
 from laion.data.embedding_layout import IMAGES, METADATA, TEXTS, shard_number
@@ -161,11 +161,13 @@ class EmbeddingFolder:
         """
         folder = OutputFolder.open(self.path)
         committed = committed_shards(folder.names())
+        own = [stats_name(s.number, DIGITS) for s in self.shards if s.number in committed]
+        markers = load_markers(folder, own)
         files = []
         for shard in self.shards:
             name, size = METADATA.format(shard.name), shard.size
             if shard.number in committed:
-                marker = load_marker(folder, stats_name(shard.number, DIGITS))
+                _, marker = next(markers)
                 records = marker.files_before_purge or marker.files or ()
                 size = next((r.size for r in records if r.name == name), size)
             files.append(FileFingerprint(f"{self.path}/{name}", size))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tarfile
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ from img2ds.core.naming import (
 from img2ds.core.sample import FileRecord
 from img2ds.engine.build import BuildSpec, open_build
 from img2ds.engine.manifest import follow_sizes, read_segments
-from img2ds.engine.marker import load_marker, marker_names, record_purge
+from img2ds.engine.marker import load_markers, marker_names, record_purge
 from img2ds.engine.run_report import RunReport
 from img2ds.engine.shard_output import DIGITS
 from img2ds.report.console import Labels, Verbosity
@@ -127,18 +127,23 @@ def pending(shards: Sequence[EmbeddingShard], tagged: OutputFolder) -> list[Purg
     tasks = []
     scored = OutputFolder.open(shards[0].folder)
     committed = committed_shards(scored.names())
-    for place, shard in enumerate(shards):
-        kept = _successes(tagged, place)
+    own = [shard.number for shard in shards if shard.number in committed]
+    left = _successes(scored, own)
+    for place, (shard, kept) in enumerate(
+        zip(shards, _successes(tagged, range(len(shards))), strict=True)
+    ):
         # A folder that clip-retrieval wrote has no commit markers.
-        there = _successes(scored, shard.number) if shard.number in committed else shard.rows()
+        there = next(left) if shard.number in committed else shard.rows()
         if there != kept:
             source = EmbeddingShard(tagged.path, shard_name(place, DIGITS))
             tasks.append(PurgeTask(shard.number, shard, source, kept))
     return tasks
 
 
-def _successes(folder: OutputFolder, number: int) -> int:
-    return load_marker(folder, stats_name(number, DIGITS)).counts.successes
+def _successes(folder: OutputFolder, numbers: Iterable[int]) -> Iterator[int]:
+    """Yield the rows that each of these shards has. Raises OSError, UsageError."""
+    names = (stats_name(number, DIGITS) for number in numbers)
+    return (marker.counts.successes for _, marker in load_markers(folder, names))
 
 
 def purge(
@@ -260,13 +265,19 @@ def _follow_sizes(scored: OutputFolder, shards: OutputFolder) -> None:
 
     They are the same input still, so that scoring can be resumed and extended.
     """
-    sizes: dict[str, int] = {}
-    for segment in read_segments(scored):
-        for path in segment.file_names:
-            folder, _, name = path.rpartition("/")
-            if folder == shards.path and name.endswith(".tar"):
-                marker = load_marker(shards, name.removesuffix(".tar") + STATS_SUFFIX)
-                sizes.update((path, r.size) for r in marker.files or () if r.name == name)
+    start = f"{shards.path}/"
+    paths = {
+        path.removeprefix(start).removesuffix(".tar") + STATS_SUFFIX: path
+        for segment in read_segments(scored)
+        for path in segment.file_names
+        if path.startswith(start) and path.endswith(".tar") and "/" not in path[len(start) :]
+    }
+    sizes = {
+        paths[name]: record.size
+        for name, marker in load_markers(shards, paths)
+        for record in marker.files or ()
+        if f"{start}{record.name}" == paths[name]
+    }
     follow_sizes(scored, sizes)
 
 

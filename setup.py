@@ -138,7 +138,7 @@ COMPILED += [
         extra_compile_args=["-O3"],
         optional=True,
     )
-    for name in ("_scan", "_members", "_join")
+    for name in ("_scan", "_members", "_join", "_english")
 ]
 
 setup(
@@ -157,6 +157,7 @@ setup(
             "py.typed",
             "run/*.html",
             "tag/*.json",
+            "wat/*.npz",
             "wat/native/*.c",
             "wat/native/*.h",
             "web/static/*",

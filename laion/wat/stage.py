@@ -20,7 +20,7 @@ from laion.stage import StageReport, StageSpec, file_fingerprint, open_stage
 from laion.wat.archive import TruncatedError, read_records
 from laion.wat.candidate_file import CandidateWriter
 from laion.wat.catalog import choose, digest, find_all_wats
-from laion.wat.language import UNKNOWN, detect, known_codes, page_language
+from laion.wat.language import DETECTORS, UNKNOWN, known_codes, page_language
 from laion.wat.license import license_kind, page_license
 from laion.wat.options import ALL, ExtractOptions
 from laion.wat.page import Page, Wanted, read_page
@@ -135,6 +135,7 @@ class Extractor:
         joiner = Joiner(page_url, page.base)
         license_url = page_license(page.head_licenses, page.licenses, page_url)
         least, wanted = rules.min_text_length, rules.languages
+        detect = DETECTORS[rules.language_rule]
         needs_text, is_image = rules.document.needs_text, rules.document.is_image
         urls = page.urls
         if self._srcsets:

@@ -69,10 +69,15 @@ def _wats() -> list[bytes]:
     ]
 
 
+def _texts() -> list[bytes]:
+    return ["Red car \u2013 caf\u00e9".encode(), "\u8d64\u3044\u3000\U0001f600 \U00020000".encode()]
+
+
 SEEDS = {
     "jpeg": _jpegs,
     "png": _rows,
     "planes": _numbers,
     "resample": _numbers,
     "wat": _wats,
+    "english": _texts,
 }

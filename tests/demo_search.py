@@ -102,7 +102,8 @@ def serve(folder: Path, port: str, check_only: bool) -> int:
     """Start the page, check its results, and keep it running until Ctrl-C."""
     arguments = [
         "serve", "--index", str(folder / "index"), "--shards", str(folder / "shards"),
-        "--port", port, "--rate_limit", "1000",
+        "--port", port, "--rate_limit", "1000", "--title", "Shapes and colours",
+        "--examples", "a red circle,a blue star,a green triangle,a yellow square",
     ]  # fmt: skip
     say("\n$ laion " + " ".join(arguments))
     server = subprocess.Popen([*LAION, *arguments], stdout=subprocess.PIPE, text=True)

@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"engine"},
     {"congestion"},
     {"source", "net", "image", "formats"},
-    {"downloader"},
+    {"downloader", "plugin"},
     {"manage"},
     {"api"},
     {"cli"},
@@ -82,6 +82,7 @@ HOMES = {
     "faiss": ("laion/knn/faiss_index.py",),
     "starlette": ("laion/web/",),
     "uvicorn": ("laion/web/guarded_protocol.py",),
+    "cloudpickle": ("img2ds/core/plugin_object.py",),
     "yaml": ("img2ds/config/config_file.py", "laion/run/config.py"),
     "jinja2": ("laion/run/report.py",),
 }

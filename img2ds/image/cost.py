@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from img2ds.image import jpeg, libavif, libwebp, webp_bands
+from img2ds.image import jpeg, libavif, libtiff, libwebp, webp_bands
 from img2ds.image.canvas import LARGE, scale_of
 from img2ds.image.header import Header
 from img2ds.image.png_strips import is_there
@@ -172,9 +172,13 @@ def _tiff(image: _Image) -> tuple[float, float]:
     header = image.header
     # Pillow's pixels beside a decoded strip or tile, which is converted.
     each = _PILLOW + 4 * max(1, header.depth / 8)
-    large = image.pixels > LARGE and header.piece < image.pixels
-    held = each * header.piece if large else each * image.pixels + 3 * image.length
-    return held + image.result, held + image.result
+    piece, copies = header.piece, 0
+    if header.part and libtiff.is_there():
+        piece, copies = header.part, image.length
+    large = image.pixels > LARGE and piece < image.pixels
+    held = each * piece + copies if large else each * image.pixels + 3 * image.length
+    cost = held + header.codec + image.result
+    return cost, cost
 
 
 def _jpeg2000(image: _Image) -> tuple[float, float]:

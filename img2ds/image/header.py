@@ -55,6 +55,8 @@ class Header:
         blocks: of a JPEG 2000 the code-blocks.
         alpha: of a lossy WebP the bytes a pixel that its alpha takes while it is decoded.
         piece: of a TIFF, BMP or JPEG 2000 the pixels that can be decoded only together.
+        part: of a TIFF the same if its large strips or tiles can be decoded row by row; else 0.
+        codec: of a TIFF the bytes that its decompressors have besides rows, and copies of data.
         levels: of a JPEG 2000 how often its sides can be halved.
         orientation: of formats that state it outside of EXIF data; None if EXIF decides.
         exif: the TIFF block of the EXIF data.
@@ -77,6 +79,8 @@ class Header:
     blocks: int = 0
     alpha: int = 0
     piece: int = 0
+    part: int = 0
+    codec: int = 0
     levels: int = 0
     orientation: int | None = None
     exif: bytes | bytearray | None = None

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from img2ds.config.flags import at_least, flag, positive
 from img2ds.core.failure import UsageError
 from laion.clip.options import PRETRAINED_TAG
+from laion.knn.combined_query import IMAGE_WEIGHT, MAX_WEIGHT, NEGATIVE_WEIGHT
 from laion.knn.filters import LICENCES
 from laion.stage import StageOptions
 
@@ -75,6 +76,12 @@ class SearchOptions:
     image: str | None = flag(None, "str?", "search by the image in this file")
     url: str | None = flag(None, "str?", "search by the image at this URL")
     id: int | None = flag(None, "int?", "search by this row of the index")
+    negative_text: str | None = flag(None, "str?", "prefer results that are unlike this text")
+    image_weight: float = flag(
+        IMAGE_WEIGHT, "float", "weight of images in the query; a text has weight 1"
+    )
+    negative_weight: float = flag(NEGATIVE_WEIGHT, "float", "weight of --negative_text")
+    min_similarity: float | None = flag(None, "float?", "least similarity of a result")
     k: int = flag(20, "int", "number of results")
     by: str = flag("image", "choice", "search the images or the texts", "image", "text")
     safe: bool = flag(True, "bool", "only rows whose NSFW tag is UNLIKELY")
@@ -92,9 +99,12 @@ class SearchOptions:
     def __post_init__(self) -> None:
         if not self.index:
             raise UsageError("--index is required: the folder that `laion index` made")
-        given = [f"--{name}" for name in self.SOURCES if getattr(self, name) is not None]
-        if len(given) != 1:
-            got = f", got {' and '.join(given)}" if given else ""
-            raise UsageError(f"give one of --text, --image, --url and --id{got}")
+        if all(getattr(self, name) is None for name in self.SOURCES):
+            raise UsageError("give at least one of --text, --image, --url and --id")
+        for name in ("image_weight", "negative_weight"):
+            if not 0 <= getattr(self, name) <= MAX_WEIGHT:
+                raise UsageError(f"--{name} must be from 0 to {MAX_WEIGHT:g}")
+        if self.min_similarity is not None and not -1 <= self.min_similarity <= 1:
+            raise UsageError("--min_similarity must be from -1 to 1")
         at_least("k", self.k, 1)
         at_least("min_size", self.min_size, 0)

@@ -11,7 +11,15 @@ MAX_PIXELS = 40_000_000
 
 
 class QueryImageError(ValueError):
-    """The image to search by cannot be used; the message states the reason."""
+    """The image to search by cannot be used; the message states the reason.
+
+    Attributes:
+        reason: its name among the reasons of img2ds, if it has one.
+    """
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def check_image(body: bytes, max_pixels: int = MAX_PIXELS) -> None:

@@ -48,7 +48,7 @@ def fetch_image(url: str, options: NetworkOptions) -> bytes:
         finally:
             await fetcher.aclose()
         if isinstance(got, Failure):
-            raise QueryImageError(f"{got.message} ({got.reason})")
+            raise QueryImageError(f"{got.message} ({got.reason})", got.reason)
         return bytes(got.body)
 
     return trio.run(fetch)

@@ -9,6 +9,7 @@ from typing import Any
 
 from img2ds.core.failure import UsageError
 from laion.knn.ann_index import Vectors
+from laion.knn.combined_query import EmptyQueryError, combine
 from laion.knn.filters import Filters
 from laion.knn.options import SearchOptions
 from laion.knn.query_embedder import QueryEmbedder
@@ -34,7 +35,15 @@ def run(options: SearchOptions) -> SearchOutput:
     if options.by not in searcher.kinds:
         raise UsageError(f"--by {options.by}: the folder has only an index of {searcher.kinds[0]}")
     filters = Filters(options.safe, options.min_size, options.license)
-    params = SearchParams(options.by, options.k, 0, filters, options.deduplicate)
+    params = SearchParams(
+        options.by,
+        options.k,
+        0,
+        filters,
+        options.deduplicate,
+        options.min_similarity,
+        excluded=options.id,
+    )
     found = searcher.search(_vector(searcher, options), params)
     if options.json:
         results = [_as_dict(result) for result in found.results]
@@ -52,40 +61,56 @@ def _as_dict(result: Result) -> dict[str, Any]:
 
 
 def _vector(searcher: Searcher, options: SearchOptions) -> Vectors:
+    parts: list[tuple[Vectors, float]] = []
     if options.id is not None:
         try:
-            return searcher.vector(options.id)
+            parts.append((searcher.vector(options.id), options.image_weight))
         except IndexError as error:
             raise UsageError(f"--id: {error}") from None
-    try:
-        body = _image(options)
-        if body is not None:
-            check_image(body)
+    images = _images(options)
+    if images or options.text is not None or options.negative_text is not None:
         embedder = QueryEmbedder(
             searcher.description,
             options.model,
             options.pretrained,
             pretrained_tag=options.pretrained_tag,
         )
-        if body is not None:
-            return embedder.embed_image(body)
-    except QueryImageError as error:
-        raise UsageError(f"{options.image or options.url}: {error}") from None
-    return embedder.embed_text(options.text or "")
-
-
-def _image(options: SearchOptions) -> bytes | None:
-    """The encoded image to search by; None when the query is a text."""
-    if options.url is not None:
-        network = query_network(allow_private=options.allow_private_addresses)
-        return fetch_image(options.url, network)
-    if options.image is None:
-        return None
+        for name, body in images:
+            try:
+                parts.append((embedder.embed_image(body), options.image_weight))
+            except QueryImageError as error:
+                raise UsageError(f"{name}: {error}") from None
+        if options.text is not None:
+            parts.append((embedder.embed_text(options.text), 1.0))
+        if options.negative_text is not None:
+            parts.append((embedder.embed_text(options.negative_text), -options.negative_weight))
     try:
-        with open(options.image, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise UsageError(f"--image {options.image}: {(error.strerror or '').lower()}") from None
+        return combine(parts)
+    except EmptyQueryError as error:
+        raise UsageError(str(error)) from None
+
+
+def _images(options: SearchOptions) -> list[tuple[str, bytes]]:
+    """Return the encoded images to search by, with their names."""
+    found = []
+    if options.image is not None:
+        try:
+            with open(options.image, "rb") as file:
+                found.append((options.image, file.read()))
+        except OSError as error:
+            raise UsageError(f"--image {options.image}: {(error.strerror or '').lower()}") from None
+    try:
+        if options.url is not None:
+            network = query_network(allow_private=options.allow_private_addresses)
+            found.append((options.url, fetch_image(options.url, network)))
+    except QueryImageError as error:
+        raise UsageError(f"{options.url}: {error}") from None
+    for name, body in found:
+        try:
+            check_image(body)
+        except QueryImageError as error:
+            raise UsageError(f"{name}: {error}") from None
+    return found
 
 
 def _table(found: SearchResults) -> str:

@@ -40,13 +40,25 @@ _COMPARED_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True)
 class SearchParams:
-    """What to find: `k` results after the first `offset`, among `image` or `text` embeddings."""
+    """What to find: `k` results after the first `offset`, among `image` or `text` embeddings.
+
+    Attributes:
+        min_similarity: cosine of a result, at least; None for any.
+        excluded: a row that is no result: the one that is searched by.
+    """
 
     index: str = "image"
     k: int = 20
     offset: int = 0
     filters: Filters = Filters()
     deduplicate: bool = False
+    min_similarity: float | None = None
+    excluded: int | None = None
+
+    @property
+    def candidates(self) -> int:
+        """Rows to look at, at least: one more tells whether there is another page."""
+        return self.offset + self.k + 1 + (self.excluded is not None)
 
 
 class Result(NamedTuple):
@@ -192,7 +204,7 @@ class Searcher:
         if params.index not in self.kinds:
             raise UsageError(f"there is no {params.index} index, only {self.kinds[0]}")
         count = _MIN_CANDIDATES
-        while count < params.offset + params.k + 1:
+        while count < params.candidates:
             count *= _GROWTH
         setting = self.description.indices[params.index].setting
         return _Search(vector, params, count, setting)
@@ -215,6 +227,7 @@ class Searcher:
                 len(search.places) >= params.offset + params.k + 1
                 or count == len(self)
                 or count >= MAX_CANDIDATES
+                or _is_below(search)
             )
             search.count = min(count * _GROWTH, MAX_CANDIDATES)
             search.setting = self._harder(index, setting)
@@ -258,7 +271,12 @@ class Searcher:
     ) -> npt.NDArray[np.int64]:
         """Positions in `search.ids` of the rows that may be shown."""
         params, ids = search.params, search.ids
-        places = np.flatnonzero(self._filters(params).passed(columns, len(ids)))
+        mask = self._filters(params).passed(columns, len(ids))
+        if params.min_similarity is not None:
+            mask &= search.scores >= params.min_similarity
+        if params.excluded is not None:
+            mask &= ids != params.excluded
+        places = np.flatnonzero(mask)
         if params.deduplicate:
             vectors = self._vectors[self._main_kind]
             blocks = (
@@ -267,6 +285,12 @@ class Searcher:
             )
             places = places[without_near_duplicates(blocks, params.offset + params.k + 1)]
         return places
+
+
+def _is_below(search: _Search) -> bool:
+    """Whether all rows that were not looked at are below the least similarity."""
+    least = search.params.min_similarity
+    return least is not None and bool(len(search.scores)) and bool(search.scores[-1] < least)
 
 
 def _open_error(folder: str, error: Exception) -> str:

@@ -20,7 +20,7 @@ from laion.stage import StageReport, StageSpec, file_fingerprint, open_stage
 from laion.wat.archive import TruncatedError, read_records
 from laion.wat.candidate_file import CandidateWriter
 from laion.wat.catalog import choose, digest, find_all_wats
-from laion.wat.language import UNKNOWN, detect, known_codes, page_language
+from laion.wat.language import DETECTORS, UNKNOWN, known_codes, page_language
 from laion.wat.license import license_kind, page_license
 from laion.wat.options import ALL, ExtractOptions
 from laion.wat.page import Page, Wanted, read_page
@@ -128,6 +128,7 @@ class Extractor:
         counts, rules = self._counts, self._rules
         page_url = page.url or ""
         license_url = page_license(page.head_licenses, page.licenses, page_url)
+        detect = DETECTORS[rules.language_rule]
         urls = page.urls
         if self._srcsets:
             urls = [

@@ -36,19 +36,27 @@ def as_json(
         has_image: whether the image of a row is on this machine.
     """
 
-    def shown(result: Result) -> dict[str, Any]:
-        body = result.as_dict()
-        body["picture"] = f"/api/picture/{result.id}" if has_image(result.row) else None
-        return body
-
     return orjson.dumps(
         {
-            "results": [shown(result) for result in found.results],
+            "results": [_shown(result, has_image) for result in found.results],
             "next_offset": found.next_offset,
             "safe": safe,
             "took_ms": round(1000 * seconds, 1),
         }
     )
+
+
+def as_row(row_id: int, row: dict[str, Any], has_image: Callable[[dict[str, Any]], bool]) -> bytes:
+    """Build the body for a row that was not searched for: it has no similarity."""
+    body = _shown(Result(row_id, 0.0, row), has_image)
+    del body["similarity"]
+    return orjson.dumps(body)
+
+
+def _shown(result: Result, has_image: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    body = result.as_dict()
+    body["picture"] = f"/api/picture/{result.id}" if has_image(result.row) else None
+    return body
 
 
 def as_knn(

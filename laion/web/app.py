@@ -45,22 +45,35 @@ class AppLimits:
     origins: Sequence[str] = ()
 
 
-def build_app(services: Mapping[str, Service], limits: AppLimits) -> ASGIApp:
+@dataclass(frozen=True, slots=True)
+class PageText:
+    """What the operator says on the page: its name, and example queries; empty to choose some."""
+
+    title: str = "laion search"
+    examples: Sequence[str] = ()
+
+
+def build_app(
+    services: Mapping[str, Service], limits: AppLimits, text: PageText = PageText()
+) -> ASGIApp:
     """Build the application.
 
     Args:
         services: by the name of their index. The page and its API serve the first one.
+        text: of the page.
 
     Raises:
         UsageError: `limits.proxies` are not addresses.
     """
-    page = PageFiles()
-    api = Api(next(iter(services.values())), limits.max_upload)
+    page = PageFiles(text.title)
+    first = next(iter(services.values()))
+    api = Api(first, limits.max_upload, text.title, text.examples)
     metrics = Metrics({name: len(service.searcher) for name, service in services.items()})
     knn = KnnApi(services, metrics, limits.max_upload, api.images)
     app = Starlette(
         routes=[
             Route("/", page.index),
+            Route("/api", page.api),
             Route("/static/{name}", page.file),
             *api_routes(api),
             *knn.routes(),
@@ -84,6 +97,8 @@ def api_routes(api: Api) -> list[Route]:
         Route("/api/search", api.search, methods=["GET"]),
         Route("/api/search", api.search_by_upload, methods=["POST"]),
         Route("/api/picture/{id}", api.image),
+        Route("/api/row/{id}", api.row),
+        Route("/api/examples", api.examples),
     ]
 
 

@@ -88,8 +88,9 @@ class DecoderPool:
             self._give_back(process, is_alive)
         if not isinstance(decoded, Failure):
             return decoded
-        is_ours = decoded.reason == Reason.INTERNAL_ERROR
-        return (RuntimeError if is_ours else QueryImageError)(decoded.message)
+        if decoded.reason == Reason.INTERNAL_ERROR:
+            return RuntimeError(decoded.message)
+        return QueryImageError(decoded.message, decoded.reason)
 
     def _take(self) -> DecoderProcess | None:
         with self._lock:

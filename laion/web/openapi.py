@@ -10,7 +10,7 @@ from laion.web.parameters import QUERY_PARAMETERS, RESULT_PARAMETERS
 _NULLABLE_TEXT = {"type": ["string", "null"]}
 _NULLABLE_NUMBER = {"type": ["integer", "null"]}
 
-_RESULT = {
+_RESULT: dict[str, Any] = {
     "type": "object",
     "description": "One row of the index.",
     "required": [
@@ -32,6 +32,26 @@ _RESULT = {
         },
     },
 }  # fmt: skip
+
+_ROW = {
+    **_RESULT,
+    "required": [name for name in _RESULT["required"] if name != "similarity"],
+    "properties": {k: v for k, v in _RESULT["properties"].items() if k != "similarity"},
+}
+
+_EXAMPLES = {
+    "type": "object",
+    "required": ["texts", "results"],
+    "additionalProperties": False,
+    "properties": {
+        "texts": {"type": "array", "items": {"type": "string"}, "description": "Queries to try."},
+        "results": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/Result"},
+            "description": "Results of the first of them.",
+        },
+    },
+}
 
 _ANSWER = {
     "type": "object",
@@ -68,7 +88,14 @@ _ERROR = {
     "type": "object",
     "required": ["error"],
     "additionalProperties": False,
-    "properties": {"error": {"type": "string", "description": "The reason, and what to change."}},
+    "properties": {
+        "error": {"type": "string", "description": "What is wrong, and what to change."},
+        "reason": {
+            "type": "string",
+            "description": "Why an image to search by cannot be used, such as dns_not_found: "
+            "one of the failure reasons of img2ds.",
+        },
+    },
 }
 
 
@@ -85,18 +112,26 @@ _ERRORS = {
 }
 _NOT_FOUND = {"404": _json("Error", "There is no such row, or its image is not stored here.")}
 
+_ROW_ID = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "Number of the row.",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1},
+}
+
 _FOUND = _json("Answer", "Rows, most similar first.")
 _FOUND["content"]["application/vnd.apache.parquet"] = {
     "schema": {"type": "string", "contentMediaType": "application/vnd.apache.parquet"}
 }
 
 
-def openapi_document() -> dict[str, Any]:
+def openapi_document(title: str) -> dict[str, Any]:
     """Build the document, OpenAPI 3.1."""
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "laion search",
+            "title": title,
             "version": img2ds.__version__,
             "description": "Search an image-text dataset by its CLIP embeddings.",
         },
@@ -106,14 +141,7 @@ def openapi_document() -> dict[str, Any]:
                 "get": {
                     "operationId": "picture",
                     "summary": "Get the image of a row, if the server has its shard.",
-                    "parameters": [
-                        {
-                            "name": "id",
-                            "in": "path",
-                            "required": True,
-                            "schema": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1},
-                        }
-                    ],
+                    "parameters": [_ROW_ID],
                     "responses": {
                         "200": {
                             "description": "JPEG, PNG, WebP or GIF.",
@@ -122,6 +150,21 @@ def openapi_document() -> dict[str, Any]:
                         **_ERRORS,
                         **_NOT_FOUND,
                     },
+                }
+            },
+            "/api/row/{id}": {
+                "get": {
+                    "operationId": "row",
+                    "summary": "Get the metadata of a row.",
+                    "parameters": [_ROW_ID],
+                    "responses": {"200": _json("Row", "The row."), **_ERRORS, **_NOT_FOUND},
+                }
+            },
+            "/api/examples": {
+                "get": {
+                    "operationId": "examples",
+                    "summary": "Get example queries, with results of the first.",
+                    "responses": {"200": _json("Examples", "May be empty."), **_ERRORS},
                 }
             },
             "/api/health": {
@@ -133,7 +176,14 @@ def openapi_document() -> dict[str, Any]:
             },
         },
         "components": {
-            "schemas": {"Result": _RESULT, "Answer": _ANSWER, "Health": _HEALTH, "Error": _ERROR}
+            "schemas": {
+                "Result": _RESULT,
+                "Row": _ROW,
+                "Answer": _ANSWER,
+                "Examples": _EXAMPLES,
+                "Health": _HEALTH,
+                "Error": _ERROR,
+            }
         },
     }
 
@@ -142,14 +192,17 @@ def _search_path() -> dict[str, Any]:
     return {
         "get": {
             "operationId": "search",
-            "summary": "Search by exactly one of a text, an image URL and a row.",
+            "summary": "Search by a text, the image at a URL, a row, or several of them.",
+            "description": "Give at least one of text, image_url and id. Each part of the query "
+            "is embedded and normalized; the search is by the direction of text + image_weight × "
+            "images - negative_weight × negative_text.",
             "parameters": [p.document() for p in (*QUERY_PARAMETERS, *RESULT_PARAMETERS)],
             "responses": {"200": _FOUND, **_ERRORS, **_NOT_FOUND},
         },
         "post": {
             "operationId": "searchByUpload",
-            "summary": "Search by an uploaded image.",
-            "parameters": [p.document() for p in RESULT_PARAMETERS],
+            "summary": "Search by an uploaded image, alone or with the other parts of a query.",
+            "parameters": [p.document() for p in (*QUERY_PARAMETERS, *RESULT_PARAMETERS)],
             "requestBody": {
                 "required": True,
                 "content": {"multipart/form-data": {"schema": _upload()}},

@@ -11,6 +11,10 @@ from laion.knn.query_image import MAX_BYTES, MAX_PIXELS
 from laion.web.client_address import TrustedProxies
 from laion.web.named_folders import named_folders
 from laion.web.origin import parse_origin
+from laion.web.parameters import MAX_TEXT
+
+#: Characters of the page's name: more do not fit the top of a phone.
+MAX_TITLE = 60
 
 #: The addresses of a proxy on this machine.
 LOOPBACK = ("127.0.0.0/8", "::1")
@@ -31,6 +35,12 @@ class ServeOptions:
         (), "list",
         "folder of webdataset tars or of image files to show images from (default: load them by "
         "URL); for several indices NAME=FOLDER",
+    )  # fmt: skip
+    title: str = flag("laion search", "str", "name of the page")
+    examples: tuple[str, ...] = flag(
+        (), "list",
+        "texts to offer on the start page, with results of the first (default: captions of rows "
+        "that are tagged safe)",
     )  # fmt: skip
     model: str | None = flag(None, "str?", "CLIP model (default: the one the index names)")
     pretrained: str | None = flag(None, "str?", "weights of the model")
@@ -69,6 +79,11 @@ class ServeOptions:
             raise UsageError("--index is required: the folder that `laion index` made")
         if not 0 <= self.port < 65536:
             raise UsageError(f"--port must be from 0 to 65535, got {self.port}")
+        if not self.title.strip() or len(self.title) > MAX_TITLE:
+            raise UsageError(f"--title must have 1 to {MAX_TITLE} characters")
+        for text in self.examples:
+            if not text.strip() or len(text) > MAX_TEXT:
+                raise UsageError(f"--examples: each text must have 1 to {MAX_TEXT} characters")
         at_least("rate_limit", self.rate_limit, 0)
         at_least("max_upload_bytes", self.max_upload_bytes, 1)
         at_least("max_pixels", self.max_pixels, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import html
 import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from starlette.responses import Response
 
 STATIC = Path(__file__).parent / "static"
 
+#: What stands for the title in HTML files.
+_TITLE = "{{ title }}"
+
 
 @dataclass(frozen=True, slots=True)
 class _File:
@@ -23,18 +27,30 @@ class _File:
 
 
 class PageFiles:
-    """Responds with the files of a folder, compressed for clients that take it."""
+    """Responds with the files of a folder, compressed for clients that take it.
 
-    def __init__(self, folder: Path = STATIC) -> None:
-        self._files = {path.name: _read(path) for path in folder.iterdir() if path.is_file()}
+    Args:
+        title: name of the page, as plain text.
+    """
+
+    def __init__(self, title: str, folder: Path = STATIC) -> None:
+        self._files = {p.name: _read(p, title) for p in folder.iterdir() if p.is_file()}
 
     async def index(self, request: Request) -> Response:
         """GET /"""
         return self._respond(request, "index.html")
 
+    async def api(self, request: Request) -> Response:
+        """GET /api"""
+        return self._respond(request, "api.html")
+
     async def file(self, request: Request) -> Response:
         """GET /static/{name}"""
         return self._respond(request, request.path_params["name"])
+
+    def body(self, name: str) -> bytes:
+        """Return the content of a file. Raises KeyError."""
+        return self._files[name].body
 
     def _respond(self, request: Request, name: str) -> Response:
         file = self._files.get(name)
@@ -47,8 +63,10 @@ class PageFiles:
         return Response(file.body, headers=file.headers)
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path, title: str) -> _File:
     body = path.read_bytes()
+    if path.suffix == ".html":
+        body = body.replace(_TITLE.encode(), html.escape(title).encode())
     media, _ = mimetypes.guess_type(path.name)
     kind = media or "application/octet-stream"
     headers = {

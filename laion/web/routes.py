@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 import orjson
 from python_multipart.exceptions import FormParserError
@@ -15,6 +17,8 @@ from starlette.types import Message, Receive
 from laion.knn.query_image import QueryImageError
 from laion.web.client_address import client_key
 from laion.web.client_limits import ClientSlots
+from laion.web.error_response import error_response
+from laion.web.examples import Examples
 from laion.web.openapi import openapi_document
 from laion.web.parameters import BadRequest, SearchRequest, read_parameters
 from laion.web.service import Service
@@ -36,21 +40,26 @@ class Api:
 
     Args:
         max_upload: bytes of an uploaded image, at most.
+        title: name of the page.
+        examples: example queries for the landing page; empty to choose some.
 
     Attributes:
         images: limits the images that are received and decoded at once.
     """
 
-    def __init__(self, service: Service, max_upload: int) -> None:
+    def __init__(
+        self, service: Service, max_upload: int, title: str, examples: Sequence[str] = ()
+    ) -> None:
         self._service = service
         self._max_upload = max_upload
-        self._document = orjson.dumps(openapi_document())
+        self._examples = Examples(service, examples)
+        self._document = orjson.dumps(openapi_document(title))
         self.images = ClientSlots(MAX_IMAGES, MAX_CLIENT_IMAGES, "images to search by")
 
     async def search(self, request: Request) -> Response:
         """GET /api/search"""
         search = _parse(request, upload=False)
-        if search.image_url is None:
+        if search.query.image_url is None:
             return await self._respond(request, search, None)
         with self.images.hold(client_key(request.scope)):
             return await self._respond(request, search, None)
@@ -95,8 +104,9 @@ class Api:
         except BadRequest as error:
             raise HTTPException(400, str(error)) from None
         except QueryImageError as error:
-            field = "image" if upload is not None else "image_url"
-            raise HTTPException(400, f"{field}: {error}") from None
+            given = {"image": upload, "image_url": search.query.image_url}
+            fields = " or ".join(name for name, value in given.items() if value is not None)
+            return error_response(400, f"{fields}: {error}", reason=error.reason)
         except IndexError as error:
             raise HTTPException(404, str(error)) from None
         if search.format == "parquet":
@@ -106,15 +116,13 @@ class Api:
 
     async def image(self, request: Request) -> Response:
         """GET /api/picture/{id}"""
-        text = request.path_params["id"]
-        if not (text.isascii() and text.isdigit() and len(text) < 20):
-            raise HTTPException(400, "the id of a row must be a whole number")
+        row = _row_id(request)
         try:
-            found = await self._service.image(int(text), client_key(request.scope))
+            found = await self._service.image(row, client_key(request.scope))
         except IndexError:
             found = None
         if found is None:
-            raise HTTPException(404, f"there is no image of row {text} on this server")
+            raise HTTPException(404, f"there is no image of row {row} on this server")
         body, media = found
         headers = {
             "Cache-Control": "private, max-age=3600",
@@ -123,6 +131,19 @@ class Api:
         }
         return Response(body, media_type=media, headers=headers)
 
+    async def row(self, request: Request) -> Response:
+        """GET /api/row/{id}"""
+        try:
+            body = await self._service.row(_row_id(request), client_key(request.scope))
+        except IndexError as error:
+            raise HTTPException(404, str(error)) from None
+        return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    async def examples(self, request: Request) -> Response:
+        """GET /api/examples"""
+        body = await self._examples.body(client_key(request.scope))
+        return Response(body, media_type="application/json")
+
     async def health(self, request: Request) -> Response:
         """GET /api/health"""
         return JSONResponse(self._service.health())
@@ -130,6 +151,13 @@ class Api:
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json"""
         return Response(self._document, media_type="application/json")
+
+
+def _row_id(request: Request) -> int:
+    text = request.path_params["id"]
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise HTTPException(400, "the id of a row must be a whole number")
+    return int(text)
 
 
 def _parse(request: Request, upload: bool) -> SearchRequest:

@@ -13,14 +13,15 @@ from img2ds.core.failure import Failure
 from img2ds.core.state import WORK
 from img2ds.image.sniff import sniff
 from laion.knn.ann_index import Vectors
+from laion.knn.combined_query import EmptyQueryError, combine
 from laion.knn.filters import Filters
 from laion.knn.searcher import Searcher, SearchParams, SearchResults
-from laion.web.answer import as_json, as_knn, as_metadata, as_parquet
+from laion.web.answer import as_json, as_knn, as_metadata, as_parquet, as_row
 from laion.web.batch_queue import BatchLimits, BatchQueue
 from laion.web.file_images import FileImages
 from laion.web.knn_request import KnnRequest
 from laion.web.metrics import Metrics
-from laion.web.parameters import BadRequest, SearchRequest
+from laion.web.parameters import BadRequest, Query, SearchRequest
 from laion.web.query_vectors import QueryVectors
 from laion.web.shard_images import ShardImages
 
@@ -39,11 +40,24 @@ _COSTLY_RESULTS = 500
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """A search for a vector or, without one, for the vector of the row `request.id`."""
+    """A search. The vector of the row `request.query.id` is added to `parts` by the thread that
+    searches: it is read from disk.
+
+    Attributes:
+        parts: vectors of the query with their weights.
+    """
 
     request: SearchRequest
-    vector: Vectors | None
+    parts: Sequence[tuple[Vectors, float]]
     started: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """Rows whose metadata is wanted, and what makes the answer of it."""
+
+    ids: Sequence[int]
+    body: Callable[[Sequence[dict[str, Any]]], bytes]
 
 
 class Service:
@@ -76,7 +90,7 @@ class Service:
             self._answer,
             BatchLimits(max(1, threads // 2), batch=1, waiting=_MAX_COSTLY),
         )
-        self._described: BatchQueue[list[int], bytes] = BatchQueue(
+        self._described: BatchQueue[_Described, bytes] = BatchQueue(
             "describe", self._describe, BatchLimits(1, batch=1, waiting=_MAX_COSTLY)
         )
         self._read: BatchQueue[int, tuple[bytes, str] | None] = BatchQueue(
@@ -87,14 +101,14 @@ class Service:
         """Return the body of an answer, in the format that is asked for.
 
         Raises:
-            BadRequest: there is no such index.
+            BadRequest: there is no such index, or the parts of the query cancel out.
             QueryImageError: the image to search by cannot be used.
             IndexError: there is no such row.
             Overloaded: there are too many requests.
         """
         self._check_kind(request.params.index)
         started = time.perf_counter()
-        search = _Search(request, await self._vector(request, upload, client), started)
+        search = _Search(request, await self._parts(request.query, upload, client), started)
         return await self._search(search, client)
 
     async def knn(self, wanted: KnnRequest, client: str, metrics: Metrics) -> bytes:
@@ -105,18 +119,17 @@ class Service:
             raise BadRequest(f"embedding_input must have {dimension} numbers")
         filters = Filters(safe=wanted.safe)
         params = SearchParams(wanted.modality, wanted.ids, 0, filters, wanted.deduplicate)
-        request = SearchRequest(
-            wanted.text, wanted.image_url, None, params, "knn", wanted.embedding, wanted.images
-        )
+        query = Query(wanted.text, wanted.image_url)
+        request = SearchRequest(query, params, "knn", wanted.images)
         started = time.perf_counter()
         if wanted.embedding is not None:
-            vector: Vectors | None = wanted.embedding
+            parts = [(wanted.embedding, 1.0)]
         else:
             kind = "text" if wanted.text is not None else "image"
             with metrics.timed(f"{kind}_clip_inference_time"):
-                vector = await self._vector(request, wanted.image, client)
+                parts = await self._parts(query, wanted.image, client)
         with metrics.timed("knn_index_time"):
-            return await self._search(_Search(request, vector, started), client)
+            return await self._search(_Search(request, parts, started), client)
 
     async def rows(self, ids: Sequence[int], client: str) -> bytes:
         """Return the metadata of rows for clip-retrieval's API.
@@ -125,17 +138,23 @@ class Service:
             IndexError: there is no such row.
             Overloaded: there are too many requests.
         """
-        return await self._described.submit(list(ids), client)
+        wanted = _Described(list(ids), lambda rows: as_metadata(ids, rows, self._shown_image))
+        return await self._described.submit(wanted, client)
 
-    def _describe(self, batches: Sequence[list[int]]) -> list[bytes | Exception]:
+    async def row(self, row_id: int, client: str) -> bytes:
+        """Return a row as `search` does, without a similarity. Raises as `rows`."""
+        wanted = _Described([row_id], lambda rows: as_row(row_id, rows[0], self._has_image))
+        return await self._described.submit(wanted, client)
+
+    def _describe(self, batch: Sequence[_Described]) -> list[bytes | Exception]:
         answers: list[bytes | Exception] = []
-        for ids in batches:
+        for wanted in batch:
             try:
-                rows = self.searcher.metadata.rows(ids)
+                rows = self.searcher.metadata.rows(wanted.ids)
             except (IndexError, OverflowError):
                 answers.append(IndexError(f"rows are numbered 0 to {len(self.searcher) - 1}"))
                 continue
-            answers.append(as_metadata(ids, rows, self._shown_image))
+            answers.append(wanted.body(rows))
         return answers
 
     def _check_kind(self, index: str) -> None:
@@ -150,16 +169,20 @@ class Service:
                 return body
         return await self._costly.submit(search, client)
 
-    async def _vector(
-        self, request: SearchRequest, upload: bytes | None, client: str
-    ) -> Vectors | None:
+    async def _parts(
+        self, query: Query, upload: bytes | None, client: str
+    ) -> list[tuple[Vectors, float]]:
+        parts = []
         if upload is not None:
-            return await self._vectors.image(upload, client)
-        if request.text is not None:
-            return await self._vectors.text(request.text, client)
-        if request.image_url is not None:
-            return await self._vectors.url(request.image_url, client)
-        return None  # of a row, which is read from disk: not in the event loop
+            parts.append((await self._vectors.image(upload, client), query.image_weight))
+        if query.text is not None:
+            parts.append((await self._vectors.text(query.text, client), 1.0))
+        if query.image_url is not None:
+            parts.append((await self._vectors.url(query.image_url, client), query.image_weight))
+        if query.negative_text is not None:
+            negative = await self._vectors.text(query.negative_text, client)
+            parts.append((negative, -query.negative_weight))
+        return parts
 
     def _answer(self, searches: Sequence[_Search]) -> list[bytes | Exception]:
         return self._answers(searches, lambda queries: self.searcher.search_many(queries))
@@ -175,24 +198,27 @@ class Service:
         searches: Sequence[_Search],
         search_many: Callable[[list[tuple[Vectors, SearchParams]]], list[Any]],
     ) -> list[Any]:
-        vectors = [self._row_vector(search) for search in searches]
+        vectors = [self._vector(search) for search in searches]
         queries = [
             (vector, search.request.params)
             for vector, search in zip(vectors, searches, strict=True)
-            if not isinstance(vector, IndexError)
+            if not isinstance(vector, Exception)
         ]
         found = iter(search_many(queries))
         return [
-            vector if isinstance(vector, IndexError) else self._body(search, next(found))
+            vector if isinstance(vector, Exception) else self._body(search, next(found))
             for vector, search in zip(vectors, searches, strict=True)
         ]
 
-    def _row_vector(self, search: _Search) -> Vectors | IndexError:
-        if search.vector is not None:
-            return search.vector
-        assert search.request.id is not None
+    def _vector(self, search: _Search) -> Vectors | Exception:
+        query = search.request.query
         try:
-            return self.searcher.vector(search.request.id)
+            if query.id is None:
+                return combine(search.parts)
+            row = (self.searcher.vector(query.id), query.image_weight)
+            return combine((*search.parts, row))
+        except EmptyQueryError as error:
+            return BadRequest(str(error))
         except IndexError as error:
             return error
 

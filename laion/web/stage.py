@@ -46,7 +46,7 @@ def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Se
         UsageError: the index, the model, the shards or the port cannot be used.
     """
     try:
-        from laion.web.app import AppLimits, build_app
+        from laion.web.app import AppLimits, PageText, build_app
         from laion.web.guarded_protocol import ConnectionGuard, build_server
     except ModuleNotFoundError as error:
         raise UsageError(
@@ -77,7 +77,8 @@ def run(options: ServeOptions, ready: Callable[[str], None] | None = None) -> Se
     with listener, ExitStack() as stack:
         for service in services.values():
             stack.callback(service.close)
-        _serve(build_server(build_app(services, limits), guard), listener, address, ready)
+        app = build_app(services, limits, PageText(options.title, options.examples))
+        _serve(build_server(app, guard), listener, address, ready)
     return ServeResult()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from typing import Any
 
 import cv2
@@ -10,14 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from img2ds.core.failure import Failure
+from img2ds.core.failure import Failure, Reason
 from img2ds.image import canvas, cost, decode, native, webp, webp_bands
 from img2ds.image.canvas import Canvas, scale_of
 from img2ds.image.decode_error import DecodeError
 from img2ds.image.header import Frame, Header
 from img2ds.image.orient import Pixels
 from img2ds.image.sniff import sniff
+from img2ds.image.tiff_page import read_page
 from img2ds.image.tiff_pieces import pieces
+from tests.image import tiff_files
+from tests.image.test_formats import tiff
 from tests.image.test_png import adam7
 from tests.server.encodings import ENCODINGS, alpha
 from tests.server.photos import photo
@@ -54,8 +58,41 @@ def more_kinds() -> dict[str, bytes]:
         "tiff_big": saved(SOURCE, "TIFF", big_tiff=True),
         "tiff_g4": saved(SOURCE, "TIFF", "1", compression="group4"),
         "tiff_cmyk": saved(SOURCE, "TIFF", "CMYK"),
+        **strips_and_tiles(),
         "pnm_bits": saved(SOURCE, "PPM", "1"),
         "jpeg2000_tiles": saved(SOURCE, "JPEG2000", tile_size=(64, 64)),
+    }
+
+
+def strips_and_tiles() -> dict[str, bytes]:
+    """TIFFs whose strips or tiles are large, in all compressions that are decoded row by row."""
+    rgb = Image.fromarray(SOURCE)
+    grey, bits = rgb.convert("L"), rgb.convert("1")
+    wide = np.asarray(grey).astype(np.uint16) * 256  # bytes that differ
+    page = {256: WIDTH, 257: HEIGHT, 258: 16, 259: 8, 262: 1, 273: 0, 277: 1, 278: HEIGHT}
+    swapped = zlib.compress(wide.astype(">u2").tobytes())
+    predicted = {"compression": "tiff_lzw", "tiffinfo": {317: 2}}
+    named = {f"tiff_{name}": tiff_files.strip(rgb, compression=name)
+             for name in ("packbits", "zstd", "jpeg")}  # fmt: skip
+    return named | {
+        "tiff_lzw_predicted": tiff_files.strip(rgb, **predicted),
+        "tiff_lzw_palette": tiff_files.strip(rgb.quantize(64), compression="tiff_lzw"),
+        "tiff_lzw_cmyk": tiff_files.strip(rgb.convert("CMYK"), compression="tiff_lzw"),
+        "tiff_lzw_alpha": tiff_files.strip(Image.fromarray(alpha(SOURCE)), compression="tiff_lzw"),
+        "tiff_lzw_16bit": tiff_files.strip(Image.fromarray(wide), **predicted),
+        "tiff_16bit_big_endian": tiff(page | {279: len(swapped)}, swapped, ">"),
+        "tiff_jpeg_grey": tiff_files.strip(grey, compression="jpeg"),
+        "tiff_group3": tiff_files.strip(bits, compression="group3"),
+        "tiff_group4": tiff_files.strip(bits, compression="group4"),
+        "tiff_fill_order": tiff_files.bits_reversed(tiff_files.strip(rgb, compression="packbits")),
+        "tiff_two_strips": saved(SOURCE, "TIFF", compression="tiff_lzw", tiffinfo={278: 131}),
+        "tiff_tile": tiff_files.tiled(rgb, 336, 256, compression="tiff_lzw"),
+        "tiff_tile_jpeg": tiff_files.tiled(rgb, 336, 256, compression="jpeg"),
+        "tiff_tile_group4": tiff_files.tiled(bits, 336, 256, compression="group4"),
+        "tiff_tiles": tiff_files.tiled(rgb, 176, 144, compression="tiff_adobe_deflate"),
+        "tiff_tiles_raw": tiff_files.tiled(rgb, 176, 144),
+        "tiff_planes": tiff_files.planes_apart(rgb, compression="packbits"),
+        "tiff_planes_deflate": tiff_files.planes_apart(rgb, compression="tiff_adobe_deflate"),
     }
 
 
@@ -79,6 +116,7 @@ def all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("img2ds.image.strips._BAND", 5000)
     monkeypatch.setattr("img2ds.image.tiff_pieces._PIECE", 5000)
     monkeypatch.setattr("img2ds.image.headers.tiff_layout._PART", 5000)
+    monkeypatch.setattr("img2ds.image.headers.tiff_layout._UNDIVIDED", 5000)
 
 
 NORMAL = {name: decoded(body) for name, body in BODIES.items()}
@@ -195,10 +233,65 @@ def test_webps_in_several_bands_and_at_a_place(monkeypatch: pytest.MonkeyPatch) 
     assert np.abs(small[6:, 10:].astype(int) - averages).max() <= 2
 
 
+@pytest.mark.usefixtures("all_are_large")
+@pytest.mark.parametrize("name", strips_and_tiles())
+def test_large_strips_and_tiles_are_divided(name: str) -> None:
+    header = read(BODIES[name])
+    assert 0 < header.part < 6000 < header.piece
+    found = pieces(BODIES[name], 8)
+    assert found is not None
+    heights = [rows.stop - rows.start for rows, _ in found]
+    assert set(heights[:-1]) == {8}
+    assert sum(heights) == HEIGHT
+
+
+@pytest.mark.usefixtures("all_are_large")
+@pytest.mark.parametrize("name", ["tiff_packbits", "tiff_jpeg", "tiff_tiles", "tiff_planes"])
+def test_broken_strips_are_noticed(name: str) -> None:
+    body = bytearray(BODIES[name])
+    page = read_page(body)
+    assert page is not None
+    start, size = page.offsets[-1], page.sizes[-1]
+    body[start : start + size] = bytes(size)
+    with pytest.raises(DecodeError):
+        decoded(bytes(body))
+
+
+@pytest.mark.usefixtures("all_are_large")
+def test_without_libtiff_large_strips_are_charged_and_decoded_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    body = BODIES["tiff_packbits"]
+    header = read(body)
+    divided = cost.decode_cost(header, len(body), (20, 20)).least
+    monkeypatch.setattr("img2ds.image.libtiff._library", lambda: None)
+    assert cost.decode_cost(header, len(body), (20, 20)).least > divided + 5 * WIDTH * HEIGHT
+    assert (decoded(body) == NORMAL["tiff_packbits"]).all()
+
+
 def test_a_page_that_cannot_be_divided_is_decoded_as_a_whole() -> None:
     body = saved(SOURCE, "TIFF", compression="tiff_lzw", tiffinfo={278: HEIGHT})
     found = pieces(body, 8)
     assert found is None or [rows for rows, _ in found] == [slice(0, HEIGHT)]
+
+
+def test_what_decompressors_have_is_charged() -> None:
+    """The coefficients of a progressive JPEG, the window of Zstandard, and data that are turned."""
+    rgb = Image.fromarray(photo(4, 1024, 512))
+    samples = 3 * 1024 * 512
+    data = saved(np.asarray(rgb), "JPEG", progressive=True, subsampling=0)
+    page = {256: 1024, 257: 512, 258: 8, 259: 7, 262: 6, 273: 0, 277: 3, 278: 512, 279: len(data)}
+    assert read(tiff(page, data)).codec == 2 * samples
+    assert read(tiff_files.strip(rgb, compression="jpeg")).codec == 0
+    assert read(tiff_files.strip(rgb, compression="zstd")).codec == samples
+    packed = tiff_files.strip(rgb, compression="packbits")
+    assert read(packed).codec == 0
+    assert read(tiff_files.bits_reversed(packed)).codec == pytest.approx(len(packed), abs=100)
+    scan = b"\xff\xda\0\x08\1\1\0\1\x3f\0"
+    body = tiff(page | {279: len(data) + 1000}, data[:-2] + scan * 100 + data[-2:])
+    found = sniff(body)
+    assert isinstance(found, Failure)
+    assert found.reason == Reason.IMAGE_BOMB
 
 
 @pytest.mark.skipif(native.load("png") is None, reason="built without it")

@@ -6,8 +6,9 @@ from functools import partial
 
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.image.header import Header, plausible_icc
+from img2ds.image.headers.tiff_codecs import codec_memory
 from img2ds.image.headers.tiff_layout import read_layout
-from img2ds.image.headers.tiff_tags import MAX_TAGS, number_of, read_directory
+from img2ds.image.headers.tiff_tags import MAX_TAGS, number_of, numbers_of, read_directory
 
 #: Most strips or tiles, and values of another tag. Pillow has an object of 350 bytes for each; a
 #: colour map has three for each of 65,536 levels.
@@ -17,7 +18,7 @@ _MAX_TILE = 2048 * 2048
 
 # Tags (TIFF 6.0, appendix A; ICC.1, B.4).
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
-_COMPRESSION, _LZMA = 259, 34925
+_COMPRESSION, _LZMA, _FILL_ORDER = 259, 34925, 266
 _STRIPS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _EXTRA, _ICC = 273, 322, 323, 324, 338, 34675
 #: The tags that pixels are decoded by, some of them of compressions; the rest is hidden from
 #: decoders, whose memory they could exhaust.
@@ -61,7 +62,16 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
     ):
         return failure(Reason.IMAGE_BOMB, "TIFF of larger parts than its size")
     layout = read_layout(body, tags)
-    header.piece = width * (height if layout is None else layout.part)
+    header.piece = width * height
+    if layout is not None:
+        header.piece = width * layout.part(divided=bool(layout.row_bytes))
+        header.part = width * layout.part(divided=True) if layout.by_rows else 0
+        offsets, sizes = (numbers_of(body, tags[name]) for name in layout.places)
+        codec = codec_memory(body, number(_COMPRESSION), layout, (offsets, sizes))
+        if isinstance(codec, Failure):
+            return codec
+        # A copy whose bits are in the usual order.
+        header.codec = codec + (len(body) if number(_FILL_ORDER) == 2 else 0)
     header.exif = body
     orientation = number(_ORIENTATION)
     header.orientation = orientation if 1 <= orientation <= 8 else 1

@@ -1,5 +1,7 @@
 // The results: cards in rows, without gaps where images fail to load, and keyboard navigation.
 
+import { licenceName, loadImage, make, outside, webAddress } from "/static/elements.js";
+
 // Aspect ratios beyond these are cropped: a banner would take a whole row.
 const NARROWEST = 0.6;
 const WIDEST = 2.4;
@@ -15,7 +17,7 @@ export class Grid {
 
   clear() {
     this.element.replaceChildren();
-    this.seen = new Set();
+    this.seen = new Map(); // results by their rows
     this.lostCount = 0;
   }
 
@@ -32,49 +34,53 @@ export class Grid {
   }
 
   // Pages of an approximate search may overlap: show each row once.
-  add(results, hrefOf) {
+  // `hrefs` gives the addresses of a result's details and of a search for similar images.
+  add(results, hrefs) {
     for (const result of results) {
       if (this.seen.has(result.id)) continue;
-      this.seen.add(result.id);
-      this.element.append(this.#card(result, hrefOf(result)));
+      this.seen.set(result.id, result);
+      this.element.append(this.#card(result, hrefs(result)));
     }
+  }
+
+  // The results that are shown, in their order.
+  get results() {
+    return [...this.element.querySelectorAll(".card > a")].map((link) => this.seen.get(Number(link.dataset.id)));
+  }
+
+  // Give the focus to a result.
+  focus(id) {
+    this.element.querySelector(`.card > a[data-id="${Number(id)}"]`)?.focus();
   }
 
   get shown() {
     return this.element.querySelectorAll(".card").length;
   }
 
-  #card(result, href) {
+  #card(result, { details, similar }) {
     const card = make("article", "card");
     const caption = result.text?.trim() || "No caption";
     const link = make("a");
-    link.href = href;
+    link.href = details;
     link.dataset.id = result.id;
-    link.title = "Find similar images";
+    link.title = "Show details";
     const image = make("img");
     image.alt = caption;
     image.loading = "lazy";
     image.decoding = "async";
-    image.referrerPolicy = "no-referrer";
-    const sources = [result.picture, webAddress(result.url)].filter(Boolean);
     image.addEventListener("load", () => {
       if (!(result.width && result.height)) {
         card.style.setProperty("--ratio", ratioOf(image.naturalWidth, image.naturalHeight));
       }
       image.classList.add("there");
     });
-    image.addEventListener("error", () => {
-      if (sources.length) image.src = sources.shift();
-      else this.#drop(card);
-    });
     card.style.setProperty("--ratio", ratioOf(result.width, result.height));
     const score = make("span", "score", result.similarity.toFixed(3));
     score.title = "Similarity";
     link.append(image, score);
-    card.append(link, make("p", "caption", caption), facts(result));
+    card.append(link, make("p", "caption", caption), facts(result, similar));
     card.querySelector(".caption").title = caption;
-    if (sources.length) image.src = sources.shift();
-    else queueMicrotask(() => this.#drop(card));
+    loadImage(image, result, () => this.#drop(card));
     return card;
   }
 
@@ -125,8 +131,12 @@ function nearest(links, from, direction) {
   return best;
 }
 
-function facts(result) {
+function facts(result, similar) {
   const line = make("p", "facts");
+  const more = make("a", "similar", "similar");
+  more.href = similar;
+  more.title = "Find similar images";
+  line.append(more);
   if (result.width && result.height) line.append(make("span", "", `${result.width} × ${result.height}`));
   if (result.nsfw && result.nsfw !== "UNLIKELY") line.append(make("span", "tag", result.nsfw.toLowerCase()));
   const licence = licenceName(result.license);
@@ -140,41 +150,7 @@ function facts(result) {
   return line;
 }
 
-// URLs in rows are untrusted: only http and https become links.
-export function webAddress(text) {
-  try {
-    const url = new URL(text);
-    return url.protocol === "http:" || url.protocol === "https:" ? url.href : null;
-  } catch {
-    return null;
-  }
-}
-
-export function licenceName(license) {
-  const match = /creativecommons\.org\/(?:licenses\/([a-z-]+)|publicdomain\/(zero|mark))/i.exec(license ?? "");
-  if (!match || !webAddress(license)) return null;
-  if (match[2]) return match[2] === "zero" ? "CC0" : "public domain";
-  return `CC ${match[1].toUpperCase()}`;
-}
-
-function outside(href, text) {
-  const link = make("a", "", text);
-  link.href = href;
-  link.target = "_blank";
-  link.rel = "noopener noreferrer nofollow";
-  link.referrerPolicy = "no-referrer";
-  return link;
-}
-
 function ratioOf(width, height) {
   if (!width || !height) return 1;
   return Math.min(Math.max(width / height, NARROWEST), WIDEST).toFixed(3);
-}
-
-// Text is added as a text node, never as markup.
-export function make(tag, className = "", text = "") {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text) element.textContent = text;
-  return element;
 }

@@ -1,8 +1,17 @@
 // The search page: the query is in the address, its results are in the grid.
 
-import { Grid, make, webAddress } from "/static/grid.js";
+import { describe, showAsked } from "/static/asked.js";
+import { copy } from "/static/clipboard.js";
+import { Details, rowOf } from "/static/details.js";
+import { make, makeButton } from "/static/elements.js";
+import { disableSafeMode, showFilters, watchFilters } from "/static/filters.js";
+import { Grid } from "/static/grid.js";
 import { watchImageQueries } from "/static/image_query.js";
-import { DEFAULTS, fromAddress, hasFilters, search, toAddress } from "/static/query.js";
+import { watchKeys } from "/static/keys.js";
+import { showExamples, showRecent } from "/static/landing.js";
+import { DEFAULTS, fromAddress, hasFilters, isAsked, row, search, toAddress, UNFILTERED } from "/static/query.js";
+import { addRecent } from "/static/recent.js";
+import { recall, remember } from "/static/storage.js";
 import { watchTheme } from "/static/theme.js";
 
 const PAGE = 40;
@@ -11,17 +20,20 @@ const SLOW = 200;
 // The API's limits on one response and on paging.
 const MAX_RESULTS = 1000;
 const MAX_OFFSET = 5000;
+const NOTICE = "notice-dismissed";
+const TITLE = document.title;
 
 const $ = (id) => document.getElementById(id);
 const text = $("text");
 const more = $("more");
-const filters = ["min_size", "license", "deduplicate", "safe"];
 
 let query = fromAddress(location.search);
+let shown = ""; // the address and the upload of the query
 let health = null;
 let next = 0; // offset of the next page, null after the last one
 let asking = null; // AbortController of the request in flight
 let took = 0;
+let summary = null; // promise of the query in words
 let waiting = 0; // timer for a slow response
 const uploads = new Map(); // uploaded images, for the browser's back button
 
@@ -30,40 +42,99 @@ const grid = new Grid($("results"), () => {
   // Removed cards leave room for more.
   if (!asking) fill();
 });
+const details = new Details({ links, follow, closed: (id) => grid.focus(id) });
 
 // Searching.
 
-function ask(question) {
-  query = { ...query, question };
-  remember();
-  begin();
+// The addresses of what can be done with a result.
+function links(result) {
+  const similar = { ...query, text: "", negative_text: "", image: { id: result.id }, image_weight: 1 };
+  const isOther = String(query.image?.id) !== String(result.id);
+  return {
+    details: `${toAddress(query)}#row-${result.id}`,
+    similar: toAddress(similar),
+    combined: query.text && isOther ? toAddress({ ...query, image: { id: result.id } }) : null,
+  };
 }
 
 function change(values) {
   query = { ...query, ...values };
-  remember();
-  begin();
-}
-
-function remember() {
   let state = null;
-  if (query.question?.upload) {
+  if (query.image?.upload) {
     const key = `${Date.now()}-${uploads.size}`;
-    uploads.set(key, query.question);
+    uploads.set(key, query.image);
     state = { upload: key };
   }
   history.pushState(state, "", toAddress(query));
+  begin();
+}
+
+// Go to an address of this page.
+function follow(href) {
+  history.pushState(null, "", href);
+  arrive();
+}
+
+// Show what the address asks for.
+function arrive() {
+  if (shown === placeOf()) {
+    followHash();
+    return;
+  }
+  query = fromAddress(location.search);
+  const upload = uploads.get(history.state?.upload);
+  if (upload) query.image = upload;
+  begin();
+}
+
+function placeOf() {
+  return `${location.search} ${history.state?.upload ?? ""}`;
+}
+
+async function followHash() {
+  const id = rowOf(location.hash);
+  if (id === null) {
+    details.close();
+    return;
+  }
+  if (details.isOpen && details.result.id === id) return;
+  const known = grid.seen.get(id);
+  try {
+    const result = known ?? (await row(id));
+    if (rowOf(location.hash) === id) details.show(result, known ? grid.results : []);
+  } catch (error) {
+    inform(error.message);
+  }
 }
 
 async function begin() {
   asking?.abort();
   asking = null;
+  shown = placeOf();
   reflect();
-  if (!query.question) return;
-  next = 0;
-  busy(true);
-  say("Searching …");
-  await load();
+  if (isAsked(query)) {
+    next = 0;
+    busy(true);
+    say("Searching …");
+    summary = showQueryImage();
+    await load();
+  }
+  followHash();
+}
+
+// Show the image of the query. Returns the query in words.
+async function showQueryImage() {
+  const mine = query;
+  const { image } = mine;
+  if (image) showAsked($("asked"), mine, null, change);
+  const own = image?.id === undefined ? null : await row(image.id).catch(() => null);
+  if (own && mine === query) showAsked($("asked"), mine, own, change);
+  return describe(mine, own);
+}
+
+// Remember a query that found something to show. An upload cannot be asked for again.
+async function keep(asked, inWords) {
+  if (!asked.image?.upload) addRecent(toAddress(asked), await inWords);
 }
 
 // Most responses are fast: old results stay until then, and only slow ones show grey cards.
@@ -85,10 +156,12 @@ async function load() {
       grid.clear();
       scrollTo(0, 0);
     }
-    grid.add(answer.results, (result) => toAddress({ ...query, question: { id: result.id } }));
-    took = first ? answer.took_ms : took;
+    grid.add(answer.results, links);
+    if (first) {
+      took = answer.took_ms;
+      keep(query, summary);
+    }
     next = answer.next_offset === null || answer.next_offset > MAX_OFFSET ? null : answer.next_offset;
-    if (first) showAsked(answer.results);
     more.textContent = "More results";
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -96,7 +169,7 @@ async function load() {
       busy(false);
       grid.clear();
       next = null;
-      tell("Search failed", error.message, "Try again", begin);
+      tell("Search failed", error.message, "Try again", begin, error.detail);
     } else {
       more.textContent = `${error.message} Try again`;
     }
@@ -125,103 +198,65 @@ function fill() {
 // Showing.
 
 function reflect() {
-  const landing = !query.question;
+  const landing = !isAsked(query);
   document.body.classList.toggle("landing", landing);
-  text.value = query.question?.text ?? "";
-  document.title = query.question?.text ? `${query.question.text} – laion search` : "laion search";
-  for (const radio of document.getElementsByName("index")) radio.checked = radio.value === query.index;
-  $("min_size").value = String(query.min_size);
-  $("license").value = query.license;
-  $("deduplicate").checked = query.deduplicate;
-  $("safe").checked = query.safe;
-  $("min_size").classList.toggle("on", query.min_size > 0);
-  $("license").classList.toggle("on", query.license !== "any");
-  $("filters-on").textContent = hasFilters(query) ? " (on)" : "";
-  $("filters-on").classList.toggle("hidden", !hasFilters(query));
+  text.value = query.text;
+  text.placeholder = query.image ? "Add words to the image" : "Describe an image";
+  document.title = query.text ? `${query.text} – ${TITLE}` : TITLE;
+  showFilters(query);
   $("message").hidden = true;
   $("asked").hidden = true;
   more.hidden = true;
   $("download").disabled = true;
+  $("share").disabled = Boolean(query.image?.upload);
+  $("share").title = query.image?.upload
+    ? "A link cannot contain the image that you uploaded" : "Copy the address of this search";
   if (landing) {
     busy(false);
     grid.clear();
+    showRecent(follow);
+    showExamples({ follow, open: (result, list) => details.open(result, list) });
   }
   showNotice();
 }
 
 function showNotice() {
-  const idle = health && !health.tagged && query.safe && query.question;
-  $("notice").hidden = !idle;
-  $("notice").textContent = idle ? "This index has no NSFW tags: safe mode has no effect." : "";
-}
-
-// Show the image of the query, with a button to start over.
-function showAsked(results) {
-  const question = query.question;
-  if (question.text !== undefined) return;
-  const image = make("img");
-  image.alt = "";
-  image.referrerPolicy = "no-referrer";
-  let words = "Images like this one";
-  if (question.upload) {
-    image.src = URL.createObjectURL(question.upload);
-    image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
-    words = `Like ${question.name}`;
-  } else if (question.image_url !== undefined) {
-    image.src = webAddress(question.image_url) ?? "";
-    words = `Like ${question.image_url}`;
-  } else {
-    const own = results.find((result) => String(result.id) === String(question.id));
-    if (own) {
-      image.src = own.picture ?? webAddress(own.url) ?? "";
-      words = own.text ? `Like “${own.text}”` : words;
-    }
-  }
-  image.addEventListener("error", () => image.remove());
-  const out = make("button", "icon");
-  out.type = "button";
-  out.title = "Start over";
-  out.innerHTML = '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="m5.5 5.5 9 9m0-9-9 9"/></svg>';
-  out.append(make("span", "hidden", "Start over"));
-  out.addEventListener("click", () => {
-    change({ question: null });
-    text.focus();
-  });
-  $("asked").replaceChildren(...(image.src ? [image] : []), make("span", "", words), out);
-  $("asked").hidden = false;
+  $("notice").hidden = !health || health.tagged || !isAsked(query) || recall(NOTICE) !== null;
 }
 
 function say(words) {
   if (words === undefined) {
     const count = grid.shown;
-    if (!query.question || asking) return;
+    if (!isAsked(query) || asking) return;
     if (!count && next === null && $("message").hidden) sayNothing();
     const lost = grid.lostCount;
-    words = count ? `${count}${next === null ? "" : "+"} results in ${Math.max(1, Math.round(took))} ms` : "";
+    const results = `${count}${next === null ? "" : "+"} ${count === 1 && next === null ? "result" : "results"}`;
+    words = count ? `${results} in ${Math.max(1, Math.round(took))} ms` : "";
     if (lost) words += `${words ? " · " : ""}${lost} ${lost === 1 ? "image" : "images"} could not be loaded`;
   }
   $("status").textContent = words;
+}
+
+// Say something where it is seen: the start page has no status.
+function inform(words) {
+  if (isAsked(query)) say(words);
+  else $("rows").textContent = words;
 }
 
 function sayNothing() {
   if (grid.lostCount) {
     tell("No image could be loaded", "The images are no longer at their URLs, or this computer is offline.");
   } else if (hasFilters(query)) {
-    const plain = { min_size: 0, license: "any", deduplicate: false };
-    tell("Nothing found", "No result passes the filters.", "Remove the filters", () => change(plain));
+    tell("Nothing found", "No result passes the filters.", "Remove the filters", () => change(UNFILTERED));
   } else {
     tell("Nothing found", "Try another text or an image.");
   }
 }
 
-function tell(title, words, action, act) {
+function tell(title, words, action, act, detail) {
   const parts = [make("h2", "", title), make("p", "", words)];
-  if (action) {
-    const button = make("button", "go", action);
-    button.type = "button";
-    button.addEventListener("click", act);
-    parts.push(button);
-  }
+  if (action) parts.push(makeButton("go", action, act));
+  if (detail) parts.push(make("p", "detail", detail));
   $("message").replaceChildren(...parts);
   $("message").hidden = false;
 }
@@ -238,7 +273,7 @@ async function download() {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   } catch (error) {
-    say(`The list could not be downloaded: ${error.message}`);
+    say(`The list could not be downloaded. ${error.message}`);
   }
   button.disabled = false;
 }
@@ -247,77 +282,40 @@ async function download() {
 
 const imageQueries = watchImageQueries({
   panel: $("image-query"), opener: $("open-image-query"), file: $("file"), address: $("address"),
-  url: $("url"), overlay: $("dropping"), ask, refuse: (words) => {
-    if (!query.question) $("rows").textContent = words;
-    else say(words);
-  },
+  url: $("url"), overlay: $("dropping"), ask: (image) => change({ image }), refuse: inform,
 });
 watchTheme($("theme"));
+watchFilters(change);
+watchKeys({ text, results: $("results"), imageQueries, opener: $("open-image-query") });
 
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   const words = text.value.trim();
-  if (!words) return;
+  if (!words && !query.image) return;
   text.blur(); // hides the keyboard of a phone
-  ask({ text: words });
+  change({ text: words });
 });
 $("results").addEventListener("click", (event) => {
-  const link = event.target.closest("a[data-id]");
+  const link = event.target.closest(".card > a, a.similar");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  ask({ id: link.dataset.id });
+  if (link.dataset.id) details.open(grid.seen.get(Number(link.dataset.id)), grid.results);
+  else follow(link.getAttribute("href"));
 });
-for (const radio of document.getElementsByName("index")) {
-  radio.addEventListener("change", () => change({ index: radio.value }));
-}
-for (const name of filters) {
-  $(name).addEventListener("change", (event) => {
-    const control = event.target;
-    const value = control.type === "checkbox" ? control.checked : control.value;
-    change({ [name]: name === "min_size" ? Number(value) : value });
-  });
-}
+$("share").addEventListener("click", (event) => copy(location.origin + toAddress(query), event.currentTarget));
 $("download").addEventListener("click", download);
-$("open-filters").addEventListener("click", (event) => {
-  const open = $("filters").classList.toggle("open");
-  event.currentTarget.setAttribute("aria-expanded", String(open));
+$("dismiss").addEventListener("click", () => {
+  remember(NOTICE, "yes");
+  $("notice").hidden = true;
 });
 more.addEventListener("click", load);
 addEventListener("scroll", fill, { passive: true });
 addEventListener("resize", fill, { passive: true });
-addEventListener("popstate", (event) => {
-  query = fromAddress(location.search);
-  const upload = uploads.get(event.state?.upload);
-  if (upload) query.question = upload;
-  begin();
-});
-document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input:not([type=checkbox]):not([type=radio]), select, textarea");
-  // Also in an empty box: it has the focus at first, and shows the key as a hint.
-  const free = !typing || (event.target === text && !text.value);
-  if (event.key === "/" && free && !event.ctrlKey && !event.metaKey && !event.altKey) {
-    event.preventDefault();
-    text.focus();
-    text.select();
-  } else if (event.key === "Escape") {
-    if (imageQueries.isOpen()) {
-      imageQueries.close();
-      $("open-image-query").focus();
-    } else if (event.target === text) {
-      text.blur();
-    }
-  } else if (event.key === "ArrowDown" && event.target === text) {
-    const first = $("results").querySelector(".card > a");
-    if (first) {
-      event.preventDefault();
-      first.focus();
-    }
-  }
-});
+addEventListener("popstate", arrive);
 
 async function start() {
   begin();
-  if (!query.question) text.focus();
+  if (!isAsked(query)) text.focus();
   try {
     health = await (await fetch("/api/health")).json();
   } catch {
@@ -326,10 +324,12 @@ async function start() {
   const count = health.rows.toLocaleString("en");
   $("rows").textContent = `${count} ${health.rows === 1 ? "image" : "images"} with captions`;
   document.querySelector(".segments").hidden = health.indices.length < 2;
+  disableSafeMode(health.tagged);
   if (health.indices.length === 1 && DEFAULTS.index !== health.indices[0]) {
     DEFAULTS.index = query.index = health.indices[0];
     begin();
   }
+  showFilters(query);
   showNotice();
 }
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from img2ds.core.failure import UsageError
 from laion import cli
+from laion.knn.combined_query import EmptyQueryError, combine
 from laion.knn.filters import LICENCES, NEAR_DUPLICATE, Filters, without_near_duplicates
 from laion.knn.index_kinds import choose_plan
 from laion.knn.metadata import Metadata
@@ -269,14 +270,63 @@ def test_kinds_by_size() -> None:
     assert choose_plan(None, 400_000_000, 512, 32 * gigabyte).factory == "IVF65536_HNSW32,PQ64x8np"
 
 
+def test_a_row_and_results_below_a_similarity_are_left_out(searcher: Searcher) -> None:
+    vector = searcher.vector(42)
+    every = searcher.search(vector, SearchParams(k=50, filters=EVERYTHING)).results
+    assert every[0].id == 42
+    params = SearchParams(k=49, filters=EVERYTHING, excluded=42)
+    assert searcher.search(vector, params).results == every[1:]
+    least = every[20].similarity
+    params = SearchParams(k=50, filters=EVERYTHING, min_similarity=least)
+    found = searcher.search(vector, params)
+    assert found.results == every[:21]
+    assert found.next_offset is None
+
+
+def test_a_search_looks_no_further_than_the_least_similarity(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    examine = Searcher._examine
+
+    def record(self: Searcher, group: Any, index: str, count: int, setting: Any) -> None:
+        looked.append(count)
+        examine(self, group, index, count, setting)
+
+    monkeypatch.setattr(Searcher, "_examine", record)
+    # Few rows pass the filter, so that without a limit all rows are looked at.
+    rare = Filters(min_size=100_000)
+    searcher.search(searcher.vector(42), SearchParams(k=5, filters=rare))
+    assert len(looked) > 1
+    looked.clear()
+    searcher.search(searcher.vector(42), SearchParams(k=5, filters=rare, min_similarity=0.999))
+    assert len(looked) == 1
+
+
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_parts_are_summed_by_their_weights(weight: float) -> None:
+    x, y = np.eye(2, dtype=np.float32)
+    found = combine([(x, 1.0), (y, -weight)])
+    assert np.allclose(found, np.array([1, -weight]) / np.hypot(1, weight))
+    assert combine([(x, weight)]) is x
+    with pytest.raises(EmptyQueryError):
+        combine([(x, weight), (x, -weight)])
+    with pytest.raises(EmptyQueryError):
+        combine([(x, 0.0)])
+
+
 def test_the_command_prints_a_table_and_json(
     searcher: Searcher, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(["search", "--index", searcher.folder, "--id", "5", "-k", "3", "--nosafe"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["similarity", "id", "size", "text"]
-    assert lines[1].split()[1:3] == ["5", "285x305"]
-    assert lines[2].strip() == "http://pictures.example/0/5.jpg"
+    first = searcher.search(searcher.vector(5), SearchParams(k=1, filters=EVERYTHING, excluded=5))
+    row = first.results[0].row
+    size = f"{row['width']}x{row['height']}"
+    assert lines[1].split()[1:3] == [str(first.results[0].id), size]
+    assert lines[2].strip() == row["url"]
+    assert first.results[0].id != 5
     assert cli.run(["search", "--index", searcher.folder, "--id", "5", "-k", "2", "--json"]) == 0
     results = json.loads(capsys.readouterr().out)["results"]
     assert [set(result) for result in results] == [
@@ -287,8 +337,11 @@ def test_the_command_prints_a_table_and_json(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "give one of --text, --image, --url and --id"),
-        (["--text", "x", "--id", "3"], "got --text and --id"),
+        ([], "give at least one of --text, --image, --url and --id"),
+        (["--negative_text", "x"], "give at least one of --text, --image, --url and --id"),
+        (["--id", "1", "--image_weight", "11"], "--image_weight must be from 0 to 10"),
+        (["--id", "1", "--image_weight", "0"], "cancel out"),
+        (["--id", "1", "--min_similarity", "1.5"], "--min_similarity must be from -1 to 1"),
         (["--id", "500"], "--id: there is no row 500"),
         (["--text", "x"], "give --model and --pretrained"),
         (["--image", "nowhere.jpg"], "--image nowhere.jpg: no such file"),

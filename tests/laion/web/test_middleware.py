@@ -43,19 +43,15 @@ def test_every_answer_has_the_security_headers(client: TestClient, path: str) ->
 
 
 def test_the_page_obeys_its_content_policy() -> None:
-    page = (STATIC / "index.html").read_text()
-    assert not re.search(r"<script(?![^>]*\ssrc=)|\son\w+=|\sstyle=|<style|javascript:", page)
+    for name in ("index.html", "api.html"):
+        page = (STATIC / name).read_text()
+        assert not re.search(r"<script(?![^>]*\ssrc=)|\son\w+=|\sstyle=|<style|javascript:", page)
     for file in STATIC.iterdir():
         text = file.read_text()
         assert not re.search(r"\beval\(|new Function|https?://(?!www\.w3\.org/)[\w.]+/", text), file
-    # The only place that parses markup, of a constant string.
+    # Nothing parses markup.
     scripts = "".join(path.read_text() for path in STATIC.glob("*.js"))
-    assert re.findall(r"(?:innerHTML|outerHTML|insertAdjacentHTML).*", scripts) == [
-        (
-            'innerHTML = \'<svg viewBox="0 0 20 20" aria-hidden="true">'
-            '<path d="m5.5 5.5 9 9m0-9-9 9"/></svg>\';'
-        )
-    ]
+    assert not re.search("innerHTML|outerHTML|insertAdjacentHTML|document.write", scripts)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +137,7 @@ def test_only_static_files_are_served(client: TestClient, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("PUT", "/api/search", 405), ("POST", "/", 405), ("DELETE", "/api/health", 405),
-     ("GET", "/api", 404), ("GET", "/.env", 404)],
+     ("GET", "/apis", 404), ("GET", "/.env", 404)],
 )  # fmt: skip
 def test_unknown_paths_and_methods_get_json_errors(
     client: TestClient, method: str, path: str, status: int

@@ -13,12 +13,12 @@ def test_every_route_is_in_the_document() -> None:
     service: Any = None  # no request is made
     routes = {
         (route.path, method.lower())
-        for route in api_routes(Api(service, 1))
+        for route in api_routes(Api(service, 1, "title"))
         for method in (route.methods or set()) - {"HEAD"}
     }
     documented = {
         (path, method)
-        for path, methods in openapi_document()["paths"].items()
+        for path, methods in openapi_document("title")["paths"].items()
         for method in methods
     }
     assert documented == routes - {("/openapi.json", "get")}

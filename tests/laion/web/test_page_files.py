@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
-from laion.web.page_files import STATIC
+from laion.web.page_files import STATIC, PageFiles
 
 #: Paths, their files and media types.
 FILES = [
     ("/", "index.html", "text/html; charset=utf-8"),
+    ("/api", "api.html", "text/html; charset=utf-8"),
     ("/static/main.js", "main.js", "text/javascript; charset=utf-8"),
     ("/static/page.css", "page.css", "text/css; charset=utf-8"),
     ("/static/icon.svg", "icon.svg", "image/svg+xml"),
@@ -18,7 +19,7 @@ FILES = [
 
 @pytest.mark.parametrize(("path", "name", "media"), FILES)
 def test_files(client: TestClient, path: str, name: str, media: str) -> None:
-    body = (STATIC / name).read_bytes()
+    body = (STATIC / name).read_bytes().replace(b"{{ title }}", b"laion search")
     plain = client.get(path, headers={"Accept-Encoding": "identity"})
     assert (plain.status_code, plain.content) == (200, body)
     assert plain.headers["content-type"] == media
@@ -39,3 +40,11 @@ def test_every_file_is_served(client: TestClient) -> None:
         assert client.get(f"/static/{path.name}").status_code == 200
     assert client.get("/static/").status_code == 404
     assert client.get("/static/app.py").status_code == 404
+
+
+def test_the_title_is_text_and_never_markup() -> None:
+    files = PageFiles("<b>Cats & 'dogs'</b>")
+    for name in ("index.html", "api.html"):
+        body = files.body(name).decode()
+        assert "&lt;b&gt;Cats &amp; &#x27;dogs&#x27;&lt;/b&gt;</title>" in body
+        assert "<b>" not in body

@@ -16,6 +16,7 @@ from laion.web.parameters import (
     QUERY_PARAMETERS,
     RESULT_PARAMETERS,
     BadRequest,
+    Query,
     read_parameters,
 )
 
@@ -28,7 +29,7 @@ def read(**given: Any) -> Any:
 
 def test_defaults() -> None:
     request = read(text="a star")
-    assert (request.text, request.image_url, request.id) == ("a star", None, None)
+    assert request.query == Query("a star", None, None, None, 1.0, 0.5)
     assert request.params == SearchParams("image", 20, 0, Filters(True, 0, "any"), False)
     assert request.format == "json"
 
@@ -36,10 +37,12 @@ def test_defaults() -> None:
 def test_every_parameter_reaches_the_search() -> None:
     request = read(
         id="7", index="text", k="3", offset="9", safe="false", min_size="64", license="cc",
-        deduplicate="true", format="parquet",
+        deduplicate="true", format="parquet", text="a", image_url="http://a.example/",
+        negative_text="b", image_weight="0.25", negative_weight="1e-1", min_similarity="-0.5",
     )  # fmt: skip
-    assert request.id == 7
-    assert request.params == SearchParams("text", 3, 9, Filters(False, 64, "cc"), True)
+    assert request.query == Query("a", "http://a.example/", 7, "b", 0.25, 0.1)
+    filters = Filters(False, 64, "cc")
+    assert request.params == SearchParams("text", 3, 9, filters, True, -0.5, excluded=7)
     assert request.format == "parquet"
 
 
@@ -67,10 +70,24 @@ def test_texts_up_to_their_limits(name: str, most: int) -> None:
         read(**{name: " "})
 
 
-def test_an_upload_is_the_query() -> None:
+def test_an_upload_is_a_query_alone_or_with_others() -> None:
     assert read(upload=True, k="2").params.k == 2
-    with pytest.raises(BadRequest, match="unknown parameter 'text'"):
-        read(upload=True, text="x")
+    assert read(upload=True, text="x", negative_text="y").query == Query("x", negative_text="y")
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [("image_weight", 0, 10), ("negative_weight", 0, 10), ("min_similarity", -1, 1)],
+)
+def test_decimal_numbers_up_to_their_limits(name: str, least: int, most: int) -> None:
+    for value in (least, most):
+        read(text="x", **{name: f"{value}.0"})
+    for text in (f"{least - 0.01}", f"{most + 0.01}", "1e400"):
+        with pytest.raises(BadRequest, match=f"^{name} must be at "):
+            read(text="x", **{name: text})
+    for text in ("nan", "inf", "", " 1", "1_0", "١", "0x1", ".5", "1."):
+        with pytest.raises(BadRequest, match=f"^{name} must be a number"):
+            read(text="x", **{name: text})
 
 
 def test_a_long_value_is_shortened_in_the_message() -> None:
@@ -96,8 +113,8 @@ def test_the_document_has_the_limits() -> None:
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ([], "give one of text, image_url, id; got none"),
-        ([("text", "a"), ("id", "3")], "got text and id"),
+        ([], "give at least one of text, image_url, id"),
+        ([("negative_text", "a")], "give at least one of text, image_url, id"),
         ([("text", "a"), ("k", "1"), ("k", "1")], "k is given twice"),
         ([("text", "a"), ("kk", "1")], "unknown parameter 'kk'; did you mean k?"),
         ([("id", "9" * 20)], "id must be a whole number"),

@@ -227,7 +227,7 @@ def _page(
         yield url, _envelope(site, "request", request, url, new)
     if dense:
         links = _dense_links(site)
-        html = {"Links": links if new else [*map(_old, links)]}
+        html: dict[str, object] = {"Links": links if new else [*map(_old, links)]}
     else:
         html = {"Head": _head(site, new), "Links": _links(site, new)}
     response = {

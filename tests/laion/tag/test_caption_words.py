@@ -95,7 +95,8 @@ def test_planted_captions(caption: str) -> None:
     "caption",
     [
         "a red barn in the snow", "kind regards", "Girls' sexy-free summer shoes", "boy with a dog",
-        "голова девочки", "Kinderzimmer Möbel weiß", "Essex boys grammar school", "nuclear family, kids",
+        "голова девочки", "Kinderzimmer Möbel weiß", "Essex boys grammar school",
+        "nuclear family, kids",
         "minor league baseball", "Middlesex county child care", "детали машины",
         "nude lipstick", "sous-sol pour enfants", "Sextant for young sailors",
     ],

@@ -18,7 +18,7 @@ from img2ds.image.by_libjpeg import decode_by_libjpeg
 from img2ds.image.by_opencv import decode_by_opencv, decode_indices
 from img2ds.image.by_pillow import decode_by_pillow
 from img2ds.image.canvas import LARGE, Canvas, scale_of, shrink
-from img2ds.image.cost import libjpeg_memory, png_library_memory
+from img2ds.image.cost import libjpeg_memory, png_library_memory, tiff_library_memory
 from img2ds.image.decode_error import BROKEN, CUT_SHORT, TOO_MUCH_MEMORY, BombError, DecodeError
 from img2ds.image.first_frame import plain_gif
 from img2ds.image.header import Header
@@ -217,8 +217,15 @@ def _decode_tiff(request: _Request) -> Pixels:
     header, scale = request.header, request.scale
     canvas: Canvas | None = None
     if header.width * header.height > LARGE:
-        for rows, part in pieces(request.body, scale) or ():
-            canvas = _put_part(request, canvas, rows, part)
+        try:
+            for rows, part in pieces(request.body, scale) or ():
+                canvas = _put_part(request, canvas, rows, part)
+        except DecodeError:
+            if not (header.runs and header.part):
+                raise
+            # Runs that continue in the next row, which TIFF forbids, are decoded as a whole only.
+            request.check(tiff_library_memory(header, len(request.body), divided=False))
+            canvas = None
     if canvas is None:
         body = plain_tiff(request.body)
         return decode_by_pillow(body, header, request.max_pixels, scale)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from img2ds.image import jpeg, libavif, libtiff, libwebp, webp_bands
 from img2ds.image.canvas import LARGE, scale_of
 from img2ds.image.header import Header
+from img2ds.image.jpeg_components import can_decode
 from img2ds.image.png_strips import is_there
 
 #: RGB, which is returned.
@@ -126,7 +127,8 @@ def _tiff_pixel(header: Header) -> float:
 def _jpeg(image: _Image) -> tuple[float, float]:
     header, scale = image.header, image.scale
     general = libjpeg_memory(header, image.length, scale)
-    if not jpeg.is_there() or header.channels not in (1, 3) or header.lossless:
+    inks = header.channels not in (1, _RESULT)
+    if not jpeg.is_there() or header.lossless or (inks and not can_decode(header, scale)):
         return general, general
     working = jpeg.memory_bound(header, image.length, scale)
     planes = min(jpeg.plane_bytes(header, scale), jpeg.CONSUMED)

@@ -14,7 +14,7 @@ import numpy as np
 
 from img2ds.core.failure import Failure, Reason
 from img2ds.image import libavif
-from img2ds.image.by_libjpeg import decode_by_libjpeg
+from img2ds.image.by_libjpeg import decode_by_libjpeg, without_black
 from img2ds.image.by_opencv import decode_by_opencv, decode_indices
 from img2ds.image.by_pillow import decode_by_pillow
 from img2ds.image.canvas import LARGE, Canvas, scale_of, shrink
@@ -27,6 +27,8 @@ from img2ds.image.headers.jpeg import has_end
 from img2ds.image.hidden import plain_avif, plain_tiff
 from img2ds.image.icc import early_conversion
 from img2ds.image.jpeg import decode_rgb
+from img2ds.image.jpeg_components import can_decode as has_scans
+from img2ds.image.jpeg_components import decode_colours
 from img2ds.image.jpeg_end import is_whole, with_end
 from img2ds.image.jpeg_plain import plain_jpeg
 from img2ds.image.orient import Pixels
@@ -112,6 +114,10 @@ def _decode_jpeg(request: _Request) -> Pixels:
         pixels = decode_rgb(request.body, header, scale, request.buffer)
         if pixels is not None:
             return pixels
+    if has_scans(header, scale):
+        pixels = decode_colours(request.body, header, scale)
+        if pixels is not None:
+            return without_black(pixels, header) if header.channels == 4 else pixels
     body = plain_jpeg(request.body, header.channels)
     needed = libjpeg_memory(header, len(request.body), scale)
     if not has_end(body):

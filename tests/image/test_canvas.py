@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from img2ds.core.failure import Failure, Reason
-from img2ds.image import canvas, cost, decode, native, webp, webp_bands
+from img2ds.image import canvas, cost, decode, jpeg_components, native, webp, webp_bands
 from img2ds.image.canvas import Canvas, scale_of
 from img2ds.image.decode_error import BombError, DecodeError
 from img2ds.image.header import Frame, Header
@@ -46,6 +46,8 @@ def more_kinds() -> dict[str, bytes]:
         "png_interlaced": adam7(SOURCE),
         "png_clear": saved(SOURCE, "PNG", transparency=tuple(int(x) for x in SOURCE[5, 5])),
         "jpeg_progressive_444": saved(SOURCE, "JPEG", progressive=True, subsampling=0),
+        "jpeg_progressive_cmyk": saved(SOURCE, "JPEG", "CMYK", progressive=True),
+        "jpeg_progressive_rgb": saved(SOURCE, "JPEG", progressive=True, keep_rgb=True),
         "bmp_palette": saved(SOURCE, "BMP", "P"),
         "bmp_1": saved(SOURCE, "BMP", "1"),
         "tiff_raw": saved(SOURCE, "TIFF"),
@@ -111,7 +113,7 @@ def decoded(body: bytes, size: tuple[int, int] = (0, 0), **options: Any) -> Pixe
 
 @pytest.fixture
 def all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (canvas, cost, decode, webp):
+    for module in (canvas, cost, decode, jpeg_components, webp):
         monkeypatch.setattr(module, "LARGE", 1000)
     monkeypatch.setattr("img2ds.image.strips._BAND", 5000)
     monkeypatch.setattr("img2ds.image.tiff_pieces._PIECE", 5000)

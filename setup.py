@@ -59,8 +59,14 @@ RUN = [
     "jinja2>=3.1",  # the report
 ]
 
+# What `laion filter` needs.
+FILTER = [
+    "duckdb>=1.1",  # conditions in SQL
+]
+
 EXTRAS = {
     "extract": EXTRACT,
+    "filter": FILTER,
     "clip": ["open_clip_torch>=2.24"],
     "search": SEARCH,
     "laion": [
@@ -69,6 +75,7 @@ EXTRAS = {
         *EXTRACT,
         *SEARCH,
         *RUN,
+        *FILTER,
     ],
     "ray": ["ray>=2.9"],
     "spark": ["pyspark>=3.4"],
@@ -134,11 +141,11 @@ COMPILED += [
     Extension(
         f"laion.wat.native.{name}",
         [f"laion/wat/native/{name}.c"],
-        depends=["laion/wat/native/_json.h"],
+        depends=["laion/wat/native/_json.h", "laion/wat/native/_urls.h"],
         extra_compile_args=["-O3"],
         optional=True,
     )
-    for name in ("_scan", "_members", "_join", "_english")
+    for name in ("_scan", "_members", "_join", "_sift", "_english")
 ]
 
 setup(

@@ -64,6 +64,8 @@ def _wats() -> list[bytes]:
         *(b"\x01" + wat_records.record(wat_records.dump(document)) for document in documents),
         b"\0" + wat_records.wat(documents)[:400],
         b"\x03" + urls,
+        b"\x07\x1f"
+        + b"\0".join([b"/b.gif", b"a  text", b"//d.example/e", "\u2018é\u2019".encode()]),
     ]
 
 

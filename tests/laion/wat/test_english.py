@@ -54,7 +54,7 @@ def test_english_of_a_few_words_is_recognised(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Rotes Auto", "une chaise en bois", "vestido azul", "tramonto sul lago", "zwarte kat",
+    ["das rote Auto", "une chaise en bois", "vestido azul", "tramonto sul lago", "zwarte kat",
      "czerwony samochód", "mavi elbise", "röd bil", "красная машина", "赤い車", "سيارة حمراء"],
 )  # fmt: skip
 def test_other_languages_are_not(text: str) -> None:

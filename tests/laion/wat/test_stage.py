@@ -270,7 +270,7 @@ def test_texts_of_unknown_languages_can_be_kept(wats: Path, tmp_path: Path) -> N
 
 
 def test_short_texts_are_kept_unless_cld2_decides(wats: Path, tmp_path: Path) -> None:
-    texts = ["Red car", "Rotes Auto", "une chaise en bois", ENGLISH]
+    texts = ["Red car", "das rote Auto", "une chaise en bois", ENGLISH]
     links = [image(f"{n}.jpg", text) for n, text in enumerate(texts)]
     (wats / "0.warc.wat.gz").write_bytes(wat([response(links)]))
     for rule, kept in (("captions", ["Red car", ENGLISH]), ("cld2", [ENGLISH])):

@@ -31,6 +31,13 @@ _TYPES = {
     "side": "int | tuple[int, int]",
 }
 
+#: What can be passed instead of a plug-in's name.
+_OBJECTS = {
+    "output_format": "NamedFormat",
+    "input_format": "OpensLists",
+    "fetcher": "Callable[[NetworkOptions], object]",
+}
+
 _HEAD = '''"""The flags of `img2ds.download` and `img2ds.stream` as types, for checkers.
 
 Written by scripts/write_keywords.py from the flags themselves.
@@ -38,9 +45,13 @@ Written by scripts/write_keywords.py from the flags themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Literal, TypedDict
+
+from img2ds.config.network import NetworkOptions
+from img2ds.core.hooks import Filter, NamedFormat, OpensLists, Transform
+from img2ds.core.plugins import PluginName
 
 
 '''
@@ -80,6 +91,12 @@ def _type(spec: Field[Any]) -> str:
     if plain == "choice":
         words = ", ".join(f'"{choice}"' for choice in spec.metadata["choices"])
         text = f"Literal[{words}]"
+        if spec.metadata["plugins"]:
+            text += f" | PluginName | {_OBJECTS[spec.name]}"
+    elif plain == "plugins":
+        function = spec.name.title()
+        one = f"{function} | Callable[[], {function}] | str"
+        text = f"{one} | Sequence[{one}] | None"
     else:
         text = _TYPES[plain]
     return f"{text} | None" if kind.endswith("?") else text

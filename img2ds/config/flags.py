@@ -17,6 +17,8 @@ from enum import Enum
 from typing import Any
 
 from img2ds.core.failure import UsageError
+from img2ds.core.plugin_object import Plugin, plugin_of, reference_of
+from img2ds.core.plugins import installed, load, names_plugin
 
 #: For `copy_flag`: the default of the flag that is copied.
 KEEP_DEFAULT: Any = object()
@@ -29,22 +31,30 @@ _SIZE = re.compile(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*")
 
 
 def flag(
-    default: Any, kind: str, text: str, *choices: str, secret: bool = False, identity: bool = True
+    default: Any,
+    kind: str,
+    text: str,
+    *choices: str,
+    secret: bool = False,
+    identity: bool = True,
+    plugins: bool = False,
 ) -> Any:
     """Return a dataclass field that is a flag.
 
     Args:
         default: MISSING for a required flag.
         kind: how values are read: str, int, float, bool, list (None is the default), mapping, size
-            (bytes, with an optional unit), side (pixels, or a pair of them) or choice (in any
-            case); a trailing `?` also allows None.
+            (bytes, with an optional unit), side (pixels, or a pair of them), plugins (a tuple of
+            `Plugin`) or choice (in any case); a trailing `?` also allows None.
         text: the help text.
         choices: the values that a choice can have.
         secret: values may hold passwords; they are never printed or logged.
         identity: whether the value decides what a shard contains, see `identity_of`.
+        plugins: whether a choice can also be a plug-in, see `core.plugins`.
     """
     metadata = {
         "kind": kind, "help": text, "choices": choices, "secret": secret, "identity": identity,
+        "plugins": plugins,
     }  # fmt: skip
     return _field(default, metadata)
 
@@ -255,18 +265,35 @@ def _read_choice(spec: Field[Any], value: Any) -> str:
     choices: tuple[str, ...] = spec.metadata["choices"]
     if isinstance(value, Enum):
         value = value.name if value.name in choices else value.value
+    if spec.metadata["plugins"] and not isinstance(value, str):
+        return reference_of(spec.name, value)
     text = str(value)
     if text.lower() in choices:
         return text.lower()
+    if spec.metadata["plugins"]:
+        if names_plugin(spec.name, text):
+            load(spec.name, text)
+            return text
+        choices = (*choices, *installed(spec.name))
     near = difflib.get_close_matches(text, choices, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(f"--{spec.name} is one of {', '.join(choices)}, got {text!r}{hint}")
 
 
+def _read_plugins(spec: Field[Any], value: Any) -> tuple[Plugin, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = _read_list(spec, value)
+    elif not isinstance(value, (tuple, list)):
+        value = (value,)
+    return tuple(plugin_of(spec.name, item) for item in value)
+
+
 _READERS = {
     "str": _read_str, "int": _read_int, "float": _read_float, "bool": _read_bool,
     "list": _read_list, "mapping": _read_mapping, "size": _read_size, "side": _read_side,
-    "choice": _read_choice,
+    "choice": _read_choice, "plugins": _read_plugins,
 }  # fmt: skip
 
 _WORDS = {
@@ -274,6 +301,7 @@ _WORDS = {
     "list": "a list such as '[\"a\",\"b\"]'",
     "mapping": "a mapping such as '{\"name\": \"value\"}'",
     "size": "a number of bytes such as 50MB", "side": "a whole number",
+    "plugins": "names of plug-ins, or functions",
 }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def _flag_lines(command: Flags, name: str) -> list[str]:
     aliases = "".join(f", --{alias}" for alias, flag in command.aliases.items() if flag == name)
     text: str = spec.metadata["help"]
     if spec.metadata["choices"]:
-        choices = "|".join(spec.metadata["choices"])
+        choices = "|".join((*spec.metadata["choices"], *["PLUG-IN"] * spec.metadata["plugins"]))
         if len(choices) > width - _TEXT - 2:  # can be broken into lines
             choices = choices.replace("|", " | ")
         text += f" [{choices}]"

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from img2ds.config.flags import at_least, flag, positive
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import ENCODE_FORMATS
+from img2ds.core.plugin_object import Plugin
 
 RESIZE_MODES = ("border", "no", "keep_ratio", "keep_ratio_largest", "center_crop")
 INTERPOLATIONS = (
@@ -81,6 +82,14 @@ class ImageOptions:
     compute_hash: str | None = flag(
         "sha256", "choice?", "hash of the original bytes, None for no hash", *HASHES
     )
+    filter: tuple[Plugin, ...] = flag(
+        (), "plugins",
+        "plug-ins that decide which images are kept: names, or MODULE:OBJECT", identity=False,
+    )  # fmt: skip
+    transform: tuple[Plugin, ...] = flag(
+        (), "plugins",
+        "plug-ins that change the pixels of images before they are encoded", identity=False,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         if self.resizes:
@@ -97,6 +106,11 @@ class ImageOptions:
         positive("max_decode_time", self.max_decode_time)
         positive("max_image_area", self.max_image_area)
         at_least("max_aspect_ratio", self.max_aspect_ratio, 1)
+        if self.transform and self.disable_all_reencoding:
+            raise UsageError(
+                "--transform and --disable_all_reencoding exclude each other: "
+                "a transformed image has to be encoded again"
+            )
         high = {"jpg": 100, "png": 9, "webp": math.inf}[self.encode_format]
         if not 0 <= self.quality <= high:
             least = "at least 0" if high == math.inf else f"0-{high}"

@@ -33,7 +33,7 @@ class InputOptions:
         None, "choice?",
         "format of the list (default: from the file name); all except parquet can be compressed "
         "with gzip, zstd, bzip2 or xz, which the file itself shows",
-        *INPUT_FORMATS, *_COMPRESSED, identity=False,
+        *INPUT_FORMATS, *_COMPRESSED, identity=False, plugins=True,
     )  # fmt: skip
     url_col: str = flag("url", "str", "column of image URLs", identity=False)
     caption_col: str | None = flag(

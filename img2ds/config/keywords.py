@@ -5,9 +5,13 @@ Written by scripts/write_keywords.py from the flags themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Literal, TypedDict
+
+from img2ds.config.network import NetworkOptions
+from img2ds.core.hooks import Filter, NamedFormat, OpensLists, Transform
+from img2ds.core.plugins import PluginName
 
 
 class StreamKeywords(TypedDict, total=False):
@@ -27,6 +31,8 @@ class StreamKeywords(TypedDict, total=False):
             "json.gz",
             "jsonl.gz",
         ]
+        | PluginName
+        | OpensLists
         | None
     )
     url_col: str | PathLike[str] | int
@@ -58,6 +64,16 @@ class StreamKeywords(TypedDict, total=False):
     max_decode_time: float
     extract_exif: bool
     compute_hash: Literal["sha256", "md5", "sha512"] | None
+    filter: (
+        Filter | Callable[[], Filter] | str | Sequence[Filter | Callable[[], Filter] | str] | None
+    )
+    transform: (
+        Transform
+        | Callable[[], Transform]
+        | str
+        | Sequence[Transform | Callable[[], Transform] | str]
+        | None
+    )
     thread_count: int
     concurrency: int
     timeout: float
@@ -80,7 +96,7 @@ class StreamKeywords(TypedDict, total=False):
     connect_to: Sequence[str] | str | None
     proxy: str | PathLike[str] | int
     allow_private_addresses: bool
-    fetcher: Literal["trio", "asks"]
+    fetcher: Literal["trio", "asks"] | PluginName | Callable[[NetworkOptions], object]
     processes_count: int | None
     memory_budget: int | str
     max_shard_retry: int
@@ -90,7 +106,9 @@ class DownloadKeywords(StreamKeywords, total=False):
     """The flags of a download; `img2ds --help` explains them."""
 
     output_folder: str | PathLike[str] | int
-    output_format: Literal["files", "webdataset", "parquet", "tfrecord", "dummy"]
+    output_format: (
+        Literal["files", "webdataset", "parquet", "tfrecord", "dummy"] | PluginName | NamedFormat
+    )
     number_sample_per_shard: int
     oom_shard_count: int
     incremental_mode: Literal["incremental", "overwrite", "extend"]

@@ -93,8 +93,9 @@ class NetworkOptions:
         False, "bool", "allow loopback, private and link-local addresses"
     )
     fetcher: str = _flag(
-        "trio", "choice", "HTTP client: trio is img2ds's own, asks the paper's", *FETCHERS
-    )
+        "trio", "choice", "HTTP client: trio is img2ds's own, asks the paper's", *FETCHERS,
+        plugins=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         at_least("thread_count", self.thread_count, 1)

@@ -21,13 +21,13 @@ from img2ds.config.image import (
     ImageOptions,
 )
 from img2ds.config.input import INPUT_FORMATS, InputOptions
-from img2ds.config.network import NetworkOptions
+from img2ds.config.network import FETCHERS, NetworkOptions
 from img2ds.config.output import INCREMENTAL_MODES, OutputOptions
 from img2ds.config.positions import POSITIONS
 from img2ds.config.ranks import RankOptions
 from img2ds.config.run import DISTRIBUTORS, RunOptions
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import OUTPUT_FORMATS
+from img2ds.core.naming import format_names
 
 __all__ = [
     "COMMAND",
@@ -102,7 +102,7 @@ class Options:
             written.add("caption")
         if self.input.url_col != "url":
             written.add("url")
-        names = OUTPUT_FORMATS[self.output.output_format]
+        names = format_names(self.output.output_format)
         if names.image_is_field:
             written.add(self.image.encode_format)
         if names.caption_field is not None and self.input.caption_col is not None:
@@ -122,6 +122,11 @@ class Options:
             identity["bbox_col"] = self.input.bbox_col
         if self.image.max_decode_memory != MAX_DECODE_MEMORY:
             identity["max_decode_memory"] = self.image.max_decode_memory
+        for hook in ("filter", "transform"):
+            if plugins := getattr(self.image, hook):
+                identity[hook] = [plugin.name for plugin in plugins]
+        if self.network.fetcher not in FETCHERS:
+            identity["fetcher"] = self.network.fetcher
         identity["captions"] = self.input.caption_col is not None
         return identity
 

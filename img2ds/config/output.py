@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import OUTPUT_FORMATS
+from img2ds.core.naming import OUTPUT_FORMATS, format_names
 
 INCREMENTAL_MODES = ("incremental", "overwrite", "extend")
 
@@ -25,7 +25,7 @@ class OutputOptions:
         "files", "choice",
         "a shard is a folder of files, a tar (webdataset), a parquet file with the images, "
         "a tfrecord file, or statistics only (dummy)",
-        *OUTPUT_FORMATS,
+        *OUTPUT_FORMATS, plugins=True,
     )  # fmt: skip
     number_sample_per_shard: int = flag(10000, "int", "rows per shard")
     oom_shard_count: int = flag(
@@ -52,7 +52,7 @@ class OutputOptions:
     def __post_init__(self) -> None:
         if not self.output_folder:
             raise UsageError("--output_folder must not be empty")
-        if self.sizes_json and OUTPUT_FORMATS[self.output_format].suffix != ".tar":
+        if self.sizes_json and format_names(self.output_format).suffix != ".tar":
             raise UsageError(
                 "--sizes_json counts the samples of tars: use --output_format webdataset"
             )

@@ -138,12 +138,17 @@ class Reason(str, Enum):
         "bad_boxes", _RESIZE, _PERMANENT,
         "values of --bbox_col must be [[left, top, right, bottom], ...], each number from 0 to 1",
     )  # fmt: skip
+    FILTERED = "filtered", _RESIZE, _PERMANENT
 
     NO_DESCRIPTORS = (
         "no_descriptors", _DOWNLOAD, _LOCAL,
         "too many files were open; lower --thread_count or raise the limit with `ulimit -n`",
     )  # fmt: skip
     DISK_FULL = "disk_full", _DOWNLOAD, _LOCAL
+    PLUGIN_ERROR = (
+        "plugin_error", _DOWNLOAD, _LOCAL,
+        "a plug-in raises errors: see the traceback above; once it is mended, run img2ds retry",
+    )  # fmt: skip
     INTERNAL_ERROR = (
         "internal_error", _DOWNLOAD, _LOCAL,
         "this is a bug in img2ds; please report the traceback above",
@@ -188,6 +193,7 @@ class Failure:
         retry_after: seconds, if the server asked to wait.
         shared: the fault is known to be one that all rows share, such as a name server's.
         img2dataset: its message for the case, None where it has none.
+        traceback: of an error of a plug-in, for the log.
         via_other_host: the fault may be a redirect target's or a proxy's, not the URL's host's.
     """
 
@@ -197,6 +203,7 @@ class Failure:
     via_other_host: bool = False
     shared: bool = False
     img2dataset: str | None = field(default=None, compare=False)
+    traceback: str | None = field(default=None, compare=False)
 
     @property
     def status(self) -> Status:

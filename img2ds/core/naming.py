@@ -11,6 +11,9 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from img2ds.core.failure import UsageError
+from img2ds.core.plugins import load
+
 
 @dataclass(frozen=True, slots=True)
 class FormatNames:
@@ -58,19 +61,46 @@ _DETECTION = sorted(
 )
 
 _STATS = re.compile(r"(\d+)_stats\.json")
-#: Suffixes of files with a shard's number; the last two are those of laion's embeddings.
-_SUFFIXES = (
+#: Suffixes of files with a shard's number; the last two are those of laion's embeddings. Those of
+#: plug-ins are added when they are loaded.
+_SUFFIXES = {
     *{STATS_SUFFIX, TABLE_SUFFIX, *(n.suffix for n in OUTPUT_FORMATS.values() if n.suffix)},
     ".npy",
     ".arrow",
-)
-#: Also `img_emb/img_emb_12.npy`, `metadata/metadata_12.parquet`: one folder a kind of file, and
-#: `part-00012-of-00032.parquet` of a release.
-_SHARD_FILE = re.compile(
-    rf"(?:part-|[a-z_]+/[a-z_]+_)?(\d+)(?:-of-\d+)?(?:{'|'.join(map(re.escape, _SUFFIXES))})"
-)
+}
+
+
+def _shard_file() -> re.Pattern[str]:
+    """Return the pattern of a shard's files.
+
+    Also `img_emb/img_emb_12.npy`, `metadata/metadata_12.parquet`: one folder a kind of file, and
+    `part-00012-of-00032.parquet` of a release.
+    """
+    suffixes = "|".join(map(re.escape, sorted(_SUFFIXES)))
+    return re.compile(rf"(?:part-|[a-z_]+/[a-z_]+_)?(\d+)(?:-of-\d+)?(?:{suffixes})")
+
+
+_SHARD_FILE = _shard_file()
 #: Extensions of the files of a sample.
 _SAMPLE_FILES = "|".join((*ENCODE_FORMATS, "txt", "json"))
+
+
+def format_names(output_format: str) -> FormatNames:
+    """Return what the shards of an output format are called, a plug-in's as well.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    global _SHARD_FILE
+    if output_format in OUTPUT_FORMATS:
+        return OUTPUT_FORMATS[output_format]
+    names = getattr(load("output_format", output_format), "names", None)
+    if not isinstance(names, FormatNames):
+        raise UsageError(f"--output_format: {output_format} is no img2ds.plugin.OutputFormat")
+    if names.suffix and names.suffix not in _SUFFIXES:
+        _SUFFIXES.add(names.suffix)
+        _SHARD_FILE = _shard_file()
+    return names
 
 
 def index_digits(number_sample_per_shard: int) -> int:
@@ -85,7 +115,7 @@ def shard_name(shard_id: int, oom_shard_count: int) -> str:
 
 def data_name(shard: str, output_format: str) -> str:
     """The file, or folder, that holds the samples of the shard called `shard`, where any does."""
-    return shard + (OUTPUT_FORMATS[output_format].suffix or "")
+    return shard + (format_names(output_format).suffix or "")
 
 
 def format_of(shard: str, names: Collection[str]) -> str | None:

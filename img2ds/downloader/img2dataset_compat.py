@@ -18,6 +18,7 @@ from img2ds.core.naming import (
     OUTPUT_FORMATS,
     TABLE_SUFFIX,
     data_name,
+    format_names,
     format_of,
     sample_keys,
     shard_name,
@@ -53,7 +54,7 @@ def compare(options: Options, folder: OutputFolder, task: ShardTask) -> None:
     Raises:
         UsageError: it was made of others.
     """
-    if OUTPUT_FORMATS[options.output.output_format].suffix is None:
+    if format_names(options.output.output_format).suffix is None:
         return  # it leaves no rows
     problem = _differs(task, options, folder, RangeReader())
     if problem is not None:
@@ -78,7 +79,7 @@ def _differs(
         return f"{name} is missing or cannot be read"
     images = [n for n in ENCODE_FORMATS if n in schema.names and schema.field(n).type == "binary"]
     made = "parquet" if images else _format(folder, shard)
-    if made is None and OUTPUT_FORMATS[output.output_format].suffix == TABLE_SUFFIX:
+    if made is None and format_names(output.output_format).suffix == TABLE_SUFFIX:
         return f"{name} has no images, as --output_format {output.output_format} would"
     if made not in (None, output.output_format):
         return f"{shard} was written with --output_format {made}"

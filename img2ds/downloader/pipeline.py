@@ -22,6 +22,7 @@ from img2ds.congestion.portal import page_of
 from img2ds.congestion.silence_table import SilenceTable
 from img2ds.core.failure import Failure, Reason, Retryability, failure, retryability
 from img2ds.core.img2dataset_messages import HASH_MISMATCH
+from img2ds.core.plugins import PluginError
 from img2ds.core.sample import Body
 from img2ds.downloader.blame import fault_of
 from img2ds.downloader.held_pages import HeldPages
@@ -53,6 +54,8 @@ UNCLEAR_RETRIES, UNCLEAR_RETRY_DELAY = 2, 1.0
 FIRST_LIMIT = 1
 #: Rows a slot that may wait for hosts that have not responded yet.
 MAX_WAITING_PER_SLOT = 4
+#: Local failures that come back with every attempt.
+BUGS = {Reason.INTERNAL_ERROR.value, Reason.PLUGIN_ERROR.value}
 #: Tracebacks kept a shard: one shows the fault, a thousand hide it.
 MAX_NOTES = 3
 
@@ -97,6 +100,7 @@ class Pipeline:
         self._finished = finished
         self._budget = Budget(options.run.memory_budget)
         self._renderer = renderer
+        self._has_plugins = bool(options.image.filter or options.image.transform)
         verify = options.input.verify_hash
         self._digest = (
             make_digest(options.image.compute_hash) if options.image.compute_hash else None
@@ -111,10 +115,6 @@ class Pipeline:
         """Return what ended since the last call, for people who watch; shards count exactly."""
         taken, self._progress = self._progress, Tally()
         return taken
-
-    def add_progress(self, tally: Tally) -> None:
-        """Add rows that ended before."""
-        self._progress.merge(tally)
 
     async def run(self) -> None:
         """Run all slots until the scheduler is closed and every row has ended."""
@@ -214,8 +214,12 @@ class Pipeline:
         try:
             fetched = await self._fetcher.fetch(shard.urls[row.index], context)
             if isinstance(fetched, Failure):
+                _note(row, fetched)
                 return fetched
             return await self._transform(row, fetched.body, boxes, context)
+        except PluginError as error:
+            _note(row, error.failure)
+            return error.failure
         except Exception as fault:
             # The only broad except of a worker: a bug costs one row, is counted and logged.
             if len(shard.notes) < MAX_NOTES:
@@ -242,6 +246,8 @@ class Pipeline:
         if isinstance(image, Failure):
             context.page = page_of(image.reason, body, context.final_host)
             return image
+        if self._has_plugins:
+            image.row = shard.given(row.index)
         encoded = await self._renderer.render(image)
         transformed = perf_counter()
         self._progress.seconds["transform"] += transformed - started
@@ -249,6 +255,7 @@ class Pipeline:
             if encoded.reason in KILLED:
                 digest = hashlib.sha256(body).hexdigest()
                 shard.notes.append(f"{shard.urls[row.index]}: {encoded.message}, sha256 {digest}")
+            _note(row, encoded)
             return encoded
         try:
             shard.store(row.index, encoded)
@@ -282,7 +289,7 @@ class Pipeline:
     def _retry_delay(self, row: Row, outcome: Failure) -> float | None:
         """Count a failed attempt. Returns the seconds until the next, None without one."""
         if retryability(outcome.reason) is Retryability.LOCAL:
-            if outcome.reason == Reason.INTERNAL_ERROR or row.local_failures >= LOCAL_RETRIES:
+            if outcome.reason in BUGS or row.local_failures >= LOCAL_RETRIES:
                 return None
             row.local_failures += 1
             return LOCAL_RETRY_DELAY
@@ -300,3 +307,10 @@ class Pipeline:
         self.scheduler.end(row)
         if shard.end_row():
             self._finished(shard)
+
+
+def _note(row: Row, failed: Failure) -> None:
+    """Keep the traceback of a plug-in for the log."""
+    shard = row.shard
+    if failed.traceback is not None and len(shard.notes) < MAX_NOTES:
+        shard.notes.append(f"{shard.urls[row.index]}: {failed.message}\n{failed.traceback}")

@@ -28,6 +28,7 @@ from img2ds.downloader.process import release_memory
 from img2ds.downloader.stand_in import Lent
 from img2ds.image.boxes import Boxes
 from img2ds.image.isolated import TIME_IS_UP, IsolatedTransformer
+from img2ds.image.plugins import make_transformer
 from img2ds.image.transform import InspectedImage, Transformer
 
 #: Costly images that wait for the thread. When there are more, the loop itself decodes: it has no
@@ -55,8 +56,11 @@ class Renderer:
     """
 
     def __init__(self, options: ImageOptions, isolated: bool = False) -> None:
-        self._transformer = (IsolatedTransformer if isolated else Transformer)(options)
-        self._always_threads = isolated  # it waits for the child
+        self._transformer: Transformer = (
+            IsolatedTransformer(options) if isolated else make_transformer(options)
+        )
+        # A child is waited for, and a plug-in may take any time.
+        self._always_threads = isolated or bool(options.filter or options.transform)
         self._limit = options.max_decode_time
         self._memory = options.max_decode_memory
         self._limiter = trio.CapacityLimiter(1)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import OUTPUT_FORMATS
+from img2ds.core.naming import format_names
 from img2ds.downloader.dataset_sink import rows_name
 from img2ds.downloader.shard import Shard
 from img2ds.engine.marker import CommitMarker
@@ -51,7 +51,7 @@ def restore(
         raise DamagedShardError(str(error).splitlines()[0]) from None
     if shard.error is None:
         _check(reader, marker)
-        if OUTPUT_FORMATS[output_format].suffix is not None and stored != tally.successes:
+        if format_names(output_format).suffix is not None and stored != tally.successes:
             raise DamagedShardError(f"it has {stored:,} of {counted(tally.successes, 'sample')}")
 
 

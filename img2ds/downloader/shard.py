@@ -127,6 +127,13 @@ class Shard:
         )
         self._names = self._schema.names
 
+    def given(self, index: int) -> dict[str, Any]:
+        """Return what row `index` was given by the input, by column, and its key."""
+        values = {"key": self.keys[index], "url": self.urls[index]}
+        if self._captions is not None:
+            values["caption"] = self._captions[index]
+        return {**values, **{name: column[index] for name, column in self._additional}}
+
     def digest(self, index: int, value: str) -> None:
         """Record the hash of the original bytes of row `index`."""
         if self._digests is not None:

@@ -31,7 +31,7 @@ def start_child(module: str, **how: Any) -> tuple[subprocess.Popen[bytes], Conne
     ours, theirs = socket.socketpair()
     root = str(Path(__file__).resolve().parents[2])
     encoding = ["-X", "utf8"] if sys.flags.utf8_mode else []
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"), *_own_path())))
     # Ctrl-C reaches the whole foreground group, and a child that still imports its modules knows
     # nothing yet of `ignore_stops`: it inherits the mask.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
@@ -47,6 +47,16 @@ def start_child(module: str, **how: Any) -> tuple[subprocess.Popen[bytes], Conne
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
     return process, Connection(ours.detach())
+
+
+def _own_path() -> list[str]:
+    """Return the folders that this process imports from and others do not by themselves.
+
+    A script's own folder has the modules of its plug-ins.
+    """
+    installed = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix})
+    found = [os.path.abspath(path) for path in sys.path]
+    return [path for path in dict.fromkeys(found) if not path.startswith(installed)]
 
 
 def ignore_stops() -> None:

@@ -12,7 +12,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from img2ds.core.naming import FormatNames
 from img2ds.core.sample import FileRecord, Sample
+from img2ds.storage import OutputFolder
 
 #: Maps the name of a file of the output folder to the local path where it is staged.
 StagingPath = Callable[[str], str]
@@ -83,3 +85,22 @@ class ShardReader(Protocol):
     def digests(self) -> Mapping[str, Digest]:
         """Return the digest, by name, of each file that `samples` has read to its end."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """An output format: how its shards are written and read back, and what they are called.
+
+    Attributes:
+        writer: takes the name of the data (file or folder), the extension of images, and where
+            to stage files. Raises OSError when the file cannot be created.
+        reader: takes the output folder, the name of the data, and the extension of images, None
+            where it is not known; reads nothing yet.
+        names: what its files are called.
+        requirement: raises UsageError where a package that writing needs is not installed.
+    """
+
+    writer: Callable[[str, str, StagingPath], ShardWriter]
+    reader: Callable[[OutputFolder, str, str | None], ShardReader]
+    names: FormatNames
+    requirement: Callable[[], object] | None = None

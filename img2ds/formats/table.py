@@ -2,52 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from img2ds.config.options import ImageOptions, OutputOptions
-from img2ds.core.failure import UsageError
 from img2ds.core.naming import OUTPUT_FORMATS, data_name
-from img2ds.formats.contract import ShardReader, ShardWriter, StagingPath
+from img2ds.core.plugins import load
+from img2ds.formats.contract import OutputFormat, ShardReader, ShardWriter, StagingPath
 from img2ds.formats.dummy import DummyReader, DummyWriter
 from img2ds.formats.files import FilesReader, FilesWriter
 from img2ds.formats.parquet import ParquetReader, ParquetWriter
+from img2ds.formats.plugin_writer import PluginWriter
 from img2ds.formats.tfrecord import TFRecordReader, TFRecordWriter, checksum
 from img2ds.formats.webdataset import TarReader, TarWriter
 from img2ds.storage import OutputFolder
 
-
-@dataclass(frozen=True, slots=True)
-class OutputFormat:
-    """How the shards of one output format are written and read back.
-
-    Attributes:
-        writer: takes the name of the data (file or folder), the extension of images, and where
-            to stage files. Raises OSError when the file cannot be created.
-        reader: takes the output folder, the name of the data, and the extension of images, None
-            where it is not known; reads nothing yet.
-        requirement: raises UsageError where a package that writing needs is not installed.
-    """
-
-    writer: Callable[[str, str, StagingPath], ShardWriter]
-    reader: Callable[[OutputFolder, str, str | None], ShardReader]
-    requirement: Callable[[], object] | None = None
-
-
-#: By the names that `naming.OUTPUT_FORMATS` has, which says what their files are called.
+#: The built-in ones by their names in `naming.OUTPUT_FORMATS`, which says what files are called.
 _FORMATS = {
-    "files": OutputFormat(FilesWriter, FilesReader),
-    "webdataset": OutputFormat(TarWriter, TarReader),
-    "parquet": OutputFormat(ParquetWriter, ParquetReader),
-    "tfrecord": OutputFormat(TFRecordWriter, TFRecordReader, requirement=checksum),
-    "dummy": OutputFormat(DummyWriter, DummyReader),
+    name: OutputFormat(writer, reader, OUTPUT_FORMATS[name])
+    for name, writer, reader in (
+        ("files", FilesWriter, FilesReader),
+        ("webdataset", TarWriter, TarReader),
+        ("parquet", ParquetWriter, ParquetReader),
+        ("dummy", DummyWriter, DummyReader),
+    )
 }
+_FORMATS["tfrecord"] = OutputFormat(
+    TFRecordWriter, TFRecordReader, OUTPUT_FORMATS["tfrecord"], requirement=checksum
+)
 
 
 def _find(name: str) -> OutputFormat:
-    if name not in _FORMATS:
-        raise UsageError(f"unknown --output_format {name!r}: use {', '.join(OUTPUT_FORMATS)}")
-    return _FORMATS[name]
+    """Return the format of a name, a plug-in's too. Raises UsageError: there is none."""
+    if name in _FORMATS:
+        return _FORMATS[name]
+    found: OutputFormat = load("output_format", name)
+    return found
 
 
 def check_format(name: str) -> None:
@@ -66,7 +53,12 @@ def open_writer(
         OSError: the file cannot be created.
     """
     name = output.output_format
-    return _find(name).writer(data_name(shard, name), image.encode_format, staging_path)
+    made = _find(name)
+    if name in _FORMATS:
+        return made.writer(data_name(shard, name), image.encode_format, staging_path)
+    return PluginWriter(
+        name, made.writer, (data_name(shard, name), image.encode_format, staging_path)
+    )
 
 
 def open_reader(

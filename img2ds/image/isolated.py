@@ -17,6 +17,7 @@ from img2ds.config.options import ImageOptions
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.core.sample import Encoded
 from img2ds.engine.child_process import ignore_stops, start_child
+from img2ds.image.plugins import make_transformer
 from img2ds.image.transform import InspectedImage, Transformer
 
 #: Seconds of waiting for a second of CPU, and besides, after which a child hangs.
@@ -30,6 +31,8 @@ class IsolatedTransformer(Transformer):
 
     def __init__(self, options: ImageOptions) -> None:
         super().__init__(options)
+        # A plug-in that cannot be set up must not look like a decoder that crashes.
+        make_transformer(options).close()
         self._limit = options.max_decode_time
         self._child: _Child | None = None
 
@@ -102,7 +105,7 @@ def main(descriptor: int) -> None:
         file.write("1000")  # of all processes this one may be killed
     connection = Connection(descriptor)
     options: ImageOptions = connection.recv()
-    transformer = Transformer(options)
+    transformer = make_transformer(options)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             image = connection.recv()

@@ -12,6 +12,7 @@ from math import prod
 
 from img2ds.config.options import ImageOptions
 from img2ds.core.failure import Failure, Reason, failure
+from img2ds.core.hooks import RowValues
 from img2ds.core.img2dataset_messages import NOT_DECODED
 from img2ds.core.sample import Body, Encoded
 from img2ds.image.blur import blur
@@ -45,6 +46,7 @@ class InspectedImage:
         costly: whether it takes long to decode or to resize.
         memory: the most bytes that rendering takes besides the body.
         boxes: to be blurred; in fractions of the image as stored.
+        row: the values of its row, where plug-ins want them.
     """
 
     body: bytes | bytearray
@@ -56,6 +58,7 @@ class InspectedImage:
     costly: bool
     memory: int
     boxes: Boxes = ()
+    row: RowValues | None = None
 
 
 class Transformer:
@@ -156,11 +159,8 @@ class Transformer:
         """Decode, orient, resize and encode; or keep the bytes if the options say so."""
         try:
             data = self._data(image)
-        except BombError as error:
-            return failure(Reason.IMAGE_BOMB, error.message)
-        except DecodeError as error:
-            reason = Reason.TRUNCATED_IMAGE if error.truncated else Reason.DECODE_ERROR
-            return failure(reason, error.message, NOT_DECODED)
+        except (BombError, DecodeError) as error:
+            return undecoded(error)
         except EncodeError as error:
             return failure(Reason.ENCODE_ERROR, str(error))
         exif = exif_json(image.header.exif) if self._options.extract_exif else None
@@ -187,9 +187,10 @@ class Transformer:
         )
 
     def _reencode(self, image: InspectedImage) -> bytes:
-        name, min_size = self._filter(image), self._min_size(image)
         declined = False
+        name = self._filter(image)
         if self._encode_planes is not None and _stays_in_planes(image, name):
+            min_size = self._min_size(image)
             scale = reduction(image.header, min_size)
             coarse = min_size != (0, 0)
             planes = decode_planes(image.body, image.header, scale, coarse=coarse)
@@ -197,7 +198,11 @@ class Transformer:
                 planes = resize_planes(planes, image.geometry, image.orientation, name)
                 return self._encode_planes(planes)
             declined = True
-        return self._encode(_finish(self._decode(image, declined=declined), image, name))
+        return self._encode(self._rendered(image, declined=declined))
+
+    def _rendered(self, image: InspectedImage, *, declined: bool) -> Pixels:
+        """Return the pixels to encode."""
+        return finish(self._decode(image, declined=declined), image, self._filter(image))
 
     def _decode(self, image: InspectedImage, *, declined: bool = False) -> Pixels:
         options = self._options
@@ -211,7 +216,15 @@ class Transformer:
         )
 
 
-def _finish(pixels: Pixels, image: InspectedImage, filter_name: str) -> Pixels:
+def undecoded(error: BombError | DecodeError) -> Failure:
+    """Return the failure of an image that cannot be decoded."""
+    if isinstance(error, BombError):
+        return failure(Reason.IMAGE_BOMB, error.message)
+    reason = Reason.TRUNCATED_IMAGE if error.truncated else Reason.DECODE_ERROR
+    return failure(reason, error.message, NOT_DECODED)
+
+
+def finish(pixels: Pixels, image: InspectedImage, filter_name: str) -> Pixels:
     """Resize decoded pixels, convert their colours, blur boxes, and pad or crop."""
     geometry, convert = image.geometry, _conversion(image.header)
     if not image.boxes and (convert is None or not geometry.pads):

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import OUTPUT_FORMATS, STATS_SUFFIX, TABLE_SUFFIX, data_name
+from img2ds.core.naming import STATS_SUFFIX, TABLE_SUFFIX, data_name, format_names
 from img2ds.engine.marker import CommitMarker, DamagedMarkerError, is_intact, read_image_marker
 from img2ds.formats.contract import Digest
 from img2ds.formats.tar import has_end
@@ -146,6 +146,6 @@ class ShardCheck:
 
 def _expected_names(shard: str, output_format: str) -> list[str]:
     """Return the files of a shard whose marker does not list them, as img2dataset's do not."""
-    if OUTPUT_FORMATS[output_format].suffix is None:
+    if format_names(output_format).suffix is None:
         return []
     return [data_name(shard, output_format), shard + TABLE_SUFFIX]

@@ -14,10 +14,10 @@ from typing import Any
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import (
-    OUTPUT_FORMATS,
     STATS_SUFFIX,
     TABLE_SUFFIX,
     TAR_SIZES,
+    format_names,
     format_of,
     shard_name,
     shard_of_file,
@@ -70,8 +70,14 @@ class Dataset:
                 f"{path} was made by laion {stage}: this command is for image datasets"
             )
         for segment in segments:
-            if (made := segment.options.get("output_format")) not in OUTPUT_FORMATS:
-                raise UsageError(f"{path} has shards of an unknown format ({made}): update img2ds")
+            made = segment.options.get("output_format")
+            try:
+                format_names(str(made))
+            except UsageError:
+                raise UsageError(
+                    f"{path} has shards of an unknown format ({made}): install the plug-in that "
+                    "made them, or update img2ds"
+                ) from None
         shards = (marker.removesuffix(STATS_SUFFIX) for marker in found.ending(STATS_SUFFIX))
         names = {int(shard): shard for shard in shards}
         if len(set(map(len, names.values()))) > 1:  # else the order of names is that of numbers
@@ -103,9 +109,7 @@ class Dataset:
         if not found:
             return "dummy"
         # A shard that lost its data looks like one of the format whose data are the table.
-        return max(
-            found, key=lambda kind: (found[kind], OUTPUT_FORMATS[kind].suffix != TABLE_SUFFIX)
-        )
+        return max(found, key=lambda kind: (found[kind], format_names(kind).suffix != TABLE_SUFFIX))
 
     @property
     def digits(self) -> int:
@@ -143,7 +147,7 @@ class Dataset:
     def leftovers(self) -> list[int]:
         """Return the numbers of shards that have files but no commit marker."""
         # A folder called 2014 may be the user's, unless shards are folders.
-        folders = OUTPUT_FORMATS[self.output_format].suffix == ""
+        folders = format_names(self.output_format).suffix == ""
         return sorted(
             {
                 number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from img2ds.core.naming import OUTPUT_FORMATS
+from img2ds.core.naming import format_names
 from img2ds.formats.contract import ShardReader
 from img2ds.formats.table import open_reader
 from img2ds.manage.dataset import Dataset
@@ -35,7 +35,7 @@ class Layout:
     @property
     def has_table(self) -> bool:
         """Whether a shard has a metadata table, `NNNNN.parquet`; it may be the data itself."""
-        return OUTPUT_FORMATS[self.output_format].suffix is not None
+        return format_names(self.output_format).suffix is not None
 
 
 def layout_of(dataset: Dataset) -> Layout:

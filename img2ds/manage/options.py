@@ -123,6 +123,7 @@ class ReshardOptions(FolderOptions):
     output_format: str | None = flag(
         None, "choice?", "format of the new shards (default: the format of the dataset)",
         *(name for name, names in OUTPUT_FORMATS.items() if names.suffix is not None),
+        plugins=True,
     )  # fmt: skip
     processes_count: int | None = flag(None, "int?", "worker processes (default: one a core)")
     max_shard_retry: int = flag(1, "int", "times a failed shard is retried")

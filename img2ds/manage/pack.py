@@ -15,7 +15,7 @@ import pyarrow as pa
 from img2ds.config.options import ImageOptions, OutputOptions
 from img2ds.core.failure import Status, UsageError
 from img2ds.core.img2dataset import read_json
-from img2ds.core.naming import OUTPUT_FORMATS, TABLE_SUFFIX, sample_keys
+from img2ds.core.naming import TABLE_SUFFIX, format_names, sample_keys
 from img2ds.core.sample import Sample
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.formats.contract import DamagedShardError, ShardWriter, StoredSample
@@ -117,7 +117,7 @@ class Packer:
         }
 
     def _is_image(self, column: str) -> bool:
-        data = OUTPUT_FORMATS[self.layout.output_format].suffix
+        data = format_names(self.layout.output_format).suffix
         return data == TABLE_SUFFIX and column == self.image.encode_format
 
 

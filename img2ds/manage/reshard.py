@@ -14,7 +14,7 @@ from typing import Any
 
 from img2ds.config.options import ImageOptions, OutputOptions
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import ENCODE_FORMATS, OUTPUT_FORMATS
+from img2ds.core.naming import ENCODE_FORMATS, format_names
 from img2ds.engine.build import BuildSpec, open_build
 from img2ds.engine.fingerprint import FileFingerprint, fingerprint
 from img2ds.engine.manifest import SegmentSpec
@@ -137,7 +137,7 @@ class _Source:
         """Read all commit markers, and one sample. Raises UsageError, OSError."""
         folder = dataset.folder
         layout = layout_of(dataset)
-        if OUTPUT_FORMATS[layout.output_format].suffix is None:
+        if format_names(layout.output_format).suffix is None:
             raise UsageError(
                 f"{folder.path} has shards of format {layout.output_format}, which keep no images"
             )

@@ -14,7 +14,7 @@ from typing import Any
 
 from img2ds.config.options import FLAGS, Options
 from img2ds.core.failure import Retryability, UsageError, retryability
-from img2ds.core.naming import OUTPUT_FORMATS
+from img2ds.core.naming import format_names
 from img2ds.core.state import retry_of_file
 from img2ds.downloader import job
 from img2ds.downloader.planner import open_input
@@ -119,7 +119,7 @@ def _folder_flags(dataset: Dataset) -> dict[str, Any]:
             "img2ds once with the flags and the list that made it; this writes the record and "
             "keeps all shards"
         )
-    if OUTPUT_FORMATS[dataset.output_format].suffix is None:
+    if format_names(dataset.output_format).suffix is None:
         raise UsageError(
             f"{path} has shards of format {dataset.output_format}, which keep no rows to retry"
         )

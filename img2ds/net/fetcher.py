@@ -10,7 +10,7 @@ from typing import Protocol
 
 import trio
 
-from img2ds.config.network import PROXY_FROM_ENVIRONMENT, PROXY_NONE
+from img2ds.config.network import FETCHERS, PROXY_FROM_ENVIRONMENT, PROXY_NONE
 from img2ds.config.options import NetworkOptions
 from img2ds.congestion.dns_names import DnsNames
 from img2ds.congestion.machine import Machine
@@ -23,6 +23,7 @@ from img2ds.net.context import FetchContext
 from img2ds.net.deadline import Deadline
 from img2ds.net.dns_config import system_config
 from img2ds.net.error import FetchError
+from img2ds.net.plugin_fetcher import PluginFetcher
 from img2ds.net.proxies import parse_proxy
 from img2ds.net.redirects import RedirectingFetcher
 from img2ds.net.resolver import Resolver
@@ -56,6 +57,8 @@ def open_fetcher(
     Raises:
         UsageError: it is not installed, or an option cannot be used.
     """
+    if options.fetcher not in FETCHERS:
+        return PluginFetcher(options)
     path = path or NetworkPath(Machine())
     connector = _connector(options, resolver, path)
     client: Client

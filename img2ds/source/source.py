@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
 
+from img2ds.config.options import InputOptions
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import RowRange
 
@@ -39,6 +41,22 @@ class Source(Protocol):
             OSError: it cannot be read.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class InputFormat:
+    """How files of one input format are opened.
+
+    Attributes:
+        open: returns the source of the file at a path, or raises UsageError.
+        compressed: whether a file may be compressed; of no meaning to plug-ins.
+        extensions: how the names of its files end besides, without the dot. For a plug-in: which
+            files of a folder are read.
+    """
+
+    open: Callable[[str, InputOptions], Source]
+    compressed: bool = True
+    extensions: tuple[str, ...] = ()
 
 
 def check_columns(path: str, names: Sequence[str], wanted: Sequence[str]) -> None:

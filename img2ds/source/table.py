@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 
 from img2ds.config.options import INPUT_FORMATS, InputOptions
 from img2ds.core.failure import UsageError
+from img2ds.core.plugins import load
 from img2ds.source.json_document import open_json
 from img2ds.source.jsonl import open_jsonl
 from img2ds.source.parquet import ParquetSource
-from img2ds.source.source import Source
+from img2ds.source.plugin_source import PluginSource
+from img2ds.source.source import InputFormat, Source
 from img2ds.source.text import TextSource
 from img2ds.storage.compression import COMPRESSIONS
 
@@ -27,7 +28,9 @@ def _open_txt(path: str, options: InputOptions) -> Source:
             f"{path} is read as txt, which has URLs and nothing else: columns "
             f"({', '.join(others)}) need csv, tsv, json, jsonl or parquet (--input_format)"
         )
-    return TextSource(path, options.url_col, options.caption_col)
+    return TextSource(
+        path, options.url_col, options.caption_col, guessed=options.input_format is None
+    )
 
 
 def _open_delimited(delimiter: str, path: str, options: InputOptions) -> Source:
@@ -70,21 +73,6 @@ def _text_columns(options: InputOptions) -> list[str]:
 _NO_TEXT = ("int", "uint", "float", "double", "halffloat", "bool", "timestamp", "date", "decimal")
 
 
-@dataclass(frozen=True, slots=True)
-class InputFormat:
-    """How files of one input format are opened.
-
-    Attributes:
-        open: returns the source of the file at a path, or raises UsageError.
-        compressed: whether a file may be compressed.
-        extensions: how the names of its files end besides, without the dot.
-    """
-
-    open: Callable[[str, InputOptions], Source]
-    compressed: bool = True
-    extensions: tuple[str, ...] = ()
-
-
 #: By the names in `config.INPUT_FORMATS`, which are the extensions of their files as well.
 _FORMATS = {
     "txt": InputFormat(_open_txt),
@@ -96,11 +84,25 @@ _FORMATS = {
 }
 
 
+def _plugin(name: str) -> InputFormat:
+    """Return the format that a plug-in is. Raises UsageError: it is none."""
+    found = load("input_format", name)
+    if not isinstance(found, InputFormat):
+        raise UsageError(f"--input_format: {name} is no img2ds.plugin.InputFormat")
+    return found
+
+
 def file_extensions(input_format: str | None) -> list[str]:
-    """Return the extensions of a format's files in a folder; those of every format for None."""
-    if input_format is not None and input_format not in _FORMATS:  # with a compression
-        kind, _, compression = input_format.partition(".")
+    """Return the extensions of a format's files in a folder; those of every format for None.
+
+    Raises:
+        UsageError: it is a plug-in's name, and no input format.
+    """
+    kind, dot, compression = (input_format or "").partition(".")
+    if dot and kind in _FORMATS and ":" not in compression:
         return [f".{name}.{compression}" for name in (kind, *_FORMATS[kind].extensions)]
+    if input_format is not None and input_format not in _FORMATS:
+        return [f".{name}" for name in _plugin(input_format).extensions]
     extensions = []
     for kind in INPUT_FORMATS if input_format is None else (input_format,):
         for name in (kind, *_FORMATS[kind].extensions):
@@ -134,7 +136,11 @@ def open_source(path: str, input_format: str, options: InputOptions) -> Source:
     Raises:
         UsageError: it is not of this format, or lacks a column that `options` name.
     """
-    source = _FORMATS[input_format].open(path, options)
+    source: Source
+    if input_format in _FORMATS:
+        source = _FORMATS[input_format].open(path, options)
+    else:
+        source = PluginSource(input_format, _plugin(input_format), path, options)
     kind = source.schema.get(options.url_col, "string")
     if kind.startswith(_NO_TEXT):
         raise UsageError(

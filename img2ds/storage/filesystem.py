@@ -14,6 +14,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from img2ds.core.failure import UsageError
 
+#: The extras of protocols whose packages are optional.
+_EXTRAS = {"http": "http", "https": "http", "s3": "s3", "s3a": "s3"}
+
 
 def resolve(url: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a URL and the path on it.
@@ -26,8 +29,10 @@ def resolve(url: str) -> tuple[Any, str]:
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        hint = ": pip install 'img2ds[s3]'" if "s3fs" in str(error) else ""
-        raise UsageError(f"{url}: {error}{hint}") from None
+        protocols = (part.partition("://")[0] for part in url.split("::"))
+        extra = next((_EXTRAS[name] for name in protocols if name in _EXTRAS), None)
+        words = str(error) if extra is None else f"needs a package: pip install 'img2ds[{extra}]'"
+        raise UsageError(f"{url}: {words}") from None
     except ValueError as error:
         if "protocol" not in str(error).lower():  # of an archive that a chained URL names
             raise UsageError(f"cannot open {url}: {_describe(error)}") from None

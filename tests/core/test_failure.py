@@ -30,9 +30,9 @@ DOWNLOAD = [
 RESIZE = [
     "not_an_image", "unwanted_format", "truncated_image", "decode_error", "image_bomb",
     "image_too_small", "image_area_too_large", "aspect_ratio", "encode_error", "decoder_crash",
-    "decode_timeout", "bad_boxes",
+    "decode_timeout", "bad_boxes", "filtered",
 ]  # fmt: skip
-LOCAL = ["no_descriptors", "disk_full", "internal_error"]
+LOCAL = ["no_descriptors", "disk_full", "plugin_error", "internal_error"]
 #: Those that a later try may change.
 TRANSIENT = [
     "dns_timeout", "dns_failure", "connect_refused", "connect_timeout", "connect_reset",
@@ -70,10 +70,10 @@ def test_hints_say_what_to_do() -> None:
     assert set(hints) == {
         "blocked_address", "dns_timeout", "dns_failure", "proxy_error", "tls_error", "stalled",
         "max_time", "decoder_crash", "decode_timeout", "bad_boxes", "no_descriptors",
-        "internal_error", "image_bomb", "bad_url",
+        "internal_error", "image_bomb", "bad_url", "plugin_error",
     }  # fmt: skip
     for hint in hints.values():
-        assert "--" in hint or "report" in hint
+        assert "--" in hint or "report" in hint or "img2ds retry" in hint
 
 
 def test_unknown_reasons_are_permanent_download_failures() -> None:

@@ -14,6 +14,7 @@ from img2ds.config.help import page_width
 from img2ds.engine.cores import usable_cores
 from img2ds.manage.doctor.finding import Finding, Level
 from img2ds.manage.doctor.limits import Load, limits
+from img2ds.manage.doctor.plug_ins import plug_ins
 from img2ds.manage.doctor.surroundings import certificates, disk, name_servers, parts, proxies
 from img2ds.manage.options import DoctorOptions
 from img2ds.net.proxies import read_rules
@@ -83,6 +84,7 @@ def run(options: DoctorOptions) -> Diagnosis:
     diagnosis = Diagnosis(processes, as_json=options.json)
     add = diagnosis.findings.extend
     add(parts())
+    add(plug_ins())
     checked = list(proxies(network, os.environ))
     usable = all(finding.level is Level.OK for finding in checked)
     proxied = usable and read_rules(network.proxy, os.environ) is not None

@@ -24,6 +24,7 @@ from img2ds.net.proxies import read_rules
 #: Extras, the package that tells whether each is there, and what it is for.
 EXTRAS = {
     "s3": ("s3fs", "input and output on S3"),
+    "http": ("aiohttp", "lists on web servers"),
     "tfrecord": ("crc32c", "--output_format tfrecord"),
     "ray": ("ray", "--distributor ray"),
     "spark": ("pyspark", "--distributor pyspark"),

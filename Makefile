@@ -1,4 +1,5 @@
 # make demo   set up the core (0.5 GB), then img2ds over a sample web on this machine
+# make serve  serves the sample web of make demo on port 8000, to try other commands on it
 # make demo-search  set up the core and laion, then a search page over a sample web, with a model
 #             trained on the spot
 # make demo-laion  set up the core and laion, then its pipeline over WAT files and a web made here
@@ -25,7 +26,7 @@ PACKAGING := setup.py requirements.txt $(wildcard img2ds/image/native/*.[ch] lai
 JOBS ?= 2
 PYTEST := $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: setup demo demo-search demo-laion test quick native-off fuzz compat sanitize attack lint docs bench clean
+.PHONY: setup demo serve demo-search demo-laion test quick native-off fuzz compat sanitize attack lint docs bench clean
 
 setup: $(STAMP)
 
@@ -55,6 +56,9 @@ $(DOCS): $(CORE)
 
 demo: $(CORE)
 	$(RUN) -m tests.demo
+
+serve: $(CORE)
+	$(RUN) -m tests.demo_server
 
 demo-search: $(LAION)
 	$(RUN) -m tests.demo_search

@@ -59,8 +59,14 @@ RUN = [
     "jinja2>=3.1",  # the report
 ]
 
+# What `laion filter` needs.
+FILTER = [
+    "duckdb>=1.1",  # conditions in SQL
+]
+
 EXTRAS = {
     "extract": EXTRACT,
+    "filter": FILTER,
     "clip": ["open_clip_torch>=2.24"],
     "search": SEARCH,
     "laion": [
@@ -69,6 +75,7 @@ EXTRAS = {
         *EXTRACT,
         *SEARCH,
         *RUN,
+        *FILTER,
     ],
     "ray": ["ray>=2.9"],
     "spark": ["pyspark>=3.4"],

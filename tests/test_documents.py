@@ -54,7 +54,7 @@ PLAN = {
     "--price", "--sources",
 }  # fmt: skip
 OTHERS = {
-    "--help", "--version", "--no-deps", "--master", "--num-executors", "--conf",
+    "--help", "--version", "--no-deps", "--index-url", "--master", "--num-executors", "--conf",
     *DOCKER,
     *PLAN,
     *SLURM,

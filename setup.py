@@ -88,7 +88,8 @@ EXTRAS = {
 EXTRAS["all"] = sorted({package for packages in EXTRAS.values() for package in packages})
 # Not in `all`: open_clip imports it wherever it is installed, which takes seconds a process.
 EXTRAS["transformers"] = ["transformers>=4.40"]  # tokenizers of SigLIP and others of open_clip
-EXTRAS["docs"] = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]  # `make docs`
+# `make docs`; ruff formats the signatures of the reference.
+EXTRAS["docs"] = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.29", "ruff>=0.6"]
 EXTRAS["dev"] = [
     "pytest>=7.4",
     "pytest-xdist>=3.5",  # tests in several processes

@@ -14,6 +14,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from img2ds.core.failure import UsageError
 
+#: Packages of services by the extra that installs each.
+EXTRAS = {"s3fs": "s3", "gcsfs": "gcs", "adlfs": "azure", "huggingface_hub": "hf"}
+
 
 def resolve(url: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a URL and the path on it.
@@ -26,8 +29,12 @@ def resolve(url: str) -> tuple[Any, str]:
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        hint = ": pip install 'img2ds[s3]'" if "s3fs" in str(error) else ""
-        raise UsageError(f"{url}: {error}{hint}") from None
+        for package, extra in EXTRAS.items():
+            if package in str(error):
+                raise UsageError(
+                    f"{url} needs the package {package}: pip install 'img2ds[{extra}]'"
+                ) from None
+        raise UsageError(f"{url}: {error}") from None
     except ValueError as error:
         if "protocol" not in str(error).lower():  # of an archive that a chained URL names
             raise UsageError(f"cannot open {url}: {_describe(error)}") from None

@@ -59,8 +59,14 @@ RUN = [
     "jinja2>=3.1",  # the report
 ]
 
+# What `laion filter` needs.
+FILTER = [
+    "duckdb>=1.1",  # conditions in SQL
+]
+
 EXTRAS = {
     "extract": EXTRACT,
+    "filter": FILTER,
     "clip": ["open_clip_torch>=2.24"],
     "search": SEARCH,
     "laion": [
@@ -69,6 +75,7 @@ EXTRAS = {
         *EXTRACT,
         *SEARCH,
         *RUN,
+        *FILTER,
     ],
     "ray": ["ray>=2.9"],
     "spark": ["pyspark>=3.4"],
@@ -78,11 +85,13 @@ EXTRAS = {
     "gcs": ["gcsfs>=2023.9"],
     "azure": ["adlfs>=2023.9"],
     "hf": ["huggingface_hub>=0.20"],
+    "http": ["aiohttp>=3.8", "requests>=2.28"],  # fsspec's, for lists on web servers
     "asks": ASKS,
 }
 EXTRAS["all"] = sorted({package for packages in EXTRAS.values() for package in packages})
 # Not in `all`: open_clip imports it wherever it is installed, which takes seconds a process.
 EXTRAS["transformers"] = ["transformers>=4.40"]  # tokenizers of SigLIP and others of open_clip
+EXTRAS["docs"] = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]  # `make docs`
 EXTRAS["dev"] = [
     "pytest>=7.4",
     "pytest-xdist>=3.5",  # tests in several processes
@@ -102,6 +111,7 @@ EXTRAS["dev"] = [
     "rbloom>=1.5",  # a bloom filter in Rust, for the benchmark
     "matplotlib>=3.7",  # the pictures of the benchmarks
     "tfrecord>=1.14",  # reads with protobuf what the writer has written without
+    "polars>=1",  # its data frames are lists of URLs, too
     "datasets>=2.14",  # a release has to open with it; 2.14 reads a card's list of parts
 ]
 
@@ -135,11 +145,11 @@ COMPILED += [
     Extension(
         f"laion.wat.native.{name}",
         [f"laion/wat/native/{name}.c"],
-        depends=["laion/wat/native/_json.h"],
+        depends=["laion/wat/native/_json.h", "laion/wat/native/_urls.h"],
         extra_compile_args=["-O3"],
         optional=True,
     )
-    for name in ("_scan", "_members", "_join")
+    for name in ("_scan", "_members", "_join", "_sift", "_english")
 ]
 
 setup(
@@ -158,6 +168,7 @@ setup(
             "py.typed",
             "run/*.html",
             "tag/*.json",
+            "wat/*.npz",
             "wat/native/*.c",
             "wat/native/*.h",
             "web/static/*",

@@ -64,7 +64,13 @@ def _wats() -> list[bytes]:
         *(b"\x01" + wat_records.record(wat_records.dump(document)) for document in documents),
         b"\0" + wat_records.wat(documents)[:400],
         b"\x03" + urls,
+        b"\x07\x1f"
+        + b"\0".join([b"/b.gif", b"a  text", b"//d.example/e", "\u2018é\u2019".encode()]),
     ]
+
+
+def _texts() -> list[bytes]:
+    return ["Red car \u2013 caf\u00e9".encode(), "\u8d64\u3044\u3000\U0001f600 \U00020000".encode()]
 
 
 SEEDS = {
@@ -73,4 +79,5 @@ SEEDS = {
     "planes": _numbers,
     "resample": _numbers,
     "wat": _wats,
+    "english": _texts,
 }

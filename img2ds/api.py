@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from img2ds.core.sample import ShardTask
 from img2ds.downloader import job
 from img2ds.downloader.planner import Input, open_input, open_iterator, open_memory
 from img2ds.downloader.stream import PIECE_ROWS, Stream
-from img2ds.source.memory import NAME
+from img2ds.source.memory import NAME, drawn
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -100,8 +100,8 @@ def stream(
     job.check(options)
     if rows is None:
         source = open_input(options.input)
-    elif isinstance(rows, Iterator):
-        source = open_iterator(rows, options.input)
+    elif (one_by_one := drawn(rows)) is not None:
+        source = open_iterator(one_by_one, options.input)
     else:
         source = open_memory(rows, options.input)
     return Stream(options, _part(source, rank, world_size), on_failure)

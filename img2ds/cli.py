@@ -38,6 +38,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         if arguments and arguments[0] in COMMANDS:
             return commands.run(arguments)
+        if arguments and arguments[0] == "completion":
+            print(completion.run("img2ds", {"": COMMAND, **commands.all_flags()}, arguments[1:]))
+            return 0
         # As a value, `help` is the name of a column.
         if any(argument in HELP and argument != "help" for argument in arguments[1:]) or (
             arguments and arguments[0] in HELP
@@ -46,9 +49,6 @@ def run(arguments: Sequence[str]) -> int:
             return 0
         if list(arguments) in (["--version"], ["version"]):
             print(version())
-            return 0
-        if arguments and arguments[0] == "completion":
-            print(completion.run("img2ds", {"": COMMAND, **commands.all_flags()}, arguments[1:]))
             return 0
         options = Options.from_flags(with_config(COMMAND, read_flags(arguments)))
         # Its imports take a second, which a typing mistake need not wait for.

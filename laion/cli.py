@@ -101,7 +101,8 @@ def help_page() -> str:
         ),
         "",
     ]
-    lines += summary_lines("laion", {name: c.summary for name, c in COMMANDS.items()})
+    summaries = {name: command.summary for name, command in COMMANDS.items()}
+    lines += summary_lines("laion", {**summaries, "completion": completion.SUMMARY})
     lines += [
         "",
         *wrapped(

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from img2ds.config.flags import Flags
+from img2ds.config.help import HELP
 from img2ds.core.failure import UsageError
 
 SHELLS = ("bash", "zsh", "fish")
+#: What the help pages say of it.
+SUMMARY = "print a script that completes commands, flags and values in bash, zsh or fish"
+
+_HELP = """\
+{program} completion: {summary}
+
+  eval "$({program} completion bash)"       # in ~/.bashrc
+  eval "$({program} completion zsh)"        # in ~/.zshrc, after compinit
+  {program} completion fish | source        # in ~/.config/fish/config.fish"""
 
 _BASH = """\
 # {program}: eval "$({program} completion bash)", or a file in a folder of bash-completion
@@ -36,7 +46,7 @@ autoload -U +X bashcompinit && bashcompinit
 
 
 def run(program: str, commands: Mapping[str, Flags], arguments: Sequence[str]) -> str:
-    """Return the script for the shell that `arguments` name.
+    """Return the script for the shell that `arguments` name, or how to use it.
 
     Args:
         commands: the flags of each command; those of the program without a command under "".
@@ -44,6 +54,8 @@ def run(program: str, commands: Mapping[str, Flags], arguments: Sequence[str]) -
     Raises:
         UsageError: it is another shell.
     """
+    if any(argument in HELP for argument in arguments):
+        return _HELP.format(program=program, summary=SUMMARY)
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         raise UsageError(f"{program} completion takes a shell: {', '.join(SHELLS)}")
     shell = arguments[0]
@@ -54,19 +66,18 @@ def run(program: str, commands: Mapping[str, Flags], arguments: Sequence[str]) -
 
 
 def _bash(program: str, commands: Mapping[str, Flags]) -> str:
-    names = [name for name in commands if name]
+    names = [*filter(None, commands), "completion"]
     flags = [
         f'        {name or "*"}) flags="{_flags(of)}" ;;'
         for name, of in sorted(commands.items(), key=lambda item: not item[0])
     ]
-    choices = {
-        f"--{flag}": " ".join(spec.metadata["choices"])
-        for of in commands.values()
-        for flag, spec in of.fields.items()
-        if spec.metadata["choices"]
-    }
+    choices: dict[str, dict[str, None]] = {}  # those of all commands that have the flag
+    for of in commands.values():
+        for flag, spec in of.fields.items():
+            if spec.metadata["choices"]:
+                choices.setdefault(flag, {}).update(dict.fromkeys(spec.metadata["choices"]))
     cases = [
-        f'        {flag}) COMPREPLY=($(compgen -W "{words}" -- "$cur")); return ;;'
+        f'        --{flag}) COMPREPLY=($(compgen -W "{" ".join(words)}" -- "$cur")); return ;;'
         for flag, words in choices.items()
     ]
     return _BASH.format(
@@ -75,7 +86,7 @@ def _bash(program: str, commands: Mapping[str, Flags]) -> str:
 
 
 def _fish(program: str, commands: Mapping[str, Flags]) -> str:
-    names = " ".join(name for name in commands if name)
+    names = " ".join([*filter(None, commands), "completion"])
     lines = [f"# {program}: {program} completion fish | source"]
     lines.append(f"complete -c {program} -n __fish_use_subcommand -a '{names}'")
     for name, of in commands.items():

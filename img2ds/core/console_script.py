@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ def run_script(name: str, run: Callable[[Sequence[str]], int]) -> NoReturn:
     """
     use_utf8()
     open_standard_streams()
+    print_any_text()
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()
@@ -51,3 +53,15 @@ def open_standard_streams() -> None:
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(descriptor, "w", closefd=False))  # noqa: SIM115
+
+
+def print_any_text() -> None:
+    """Let standard output take every text, whatever encoding a locale or PYTHONIOENCODING chose.
+
+    A name that is not valid UTF-8 (PEP 383) is printed as its own bytes; characters that another
+    encoding does not have are escaped, as on standard error.
+    """
+    stream = sys.stdout
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        utf8 = stream.encoding.lower().replace("_", "-") == "utf-8"
+        stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")

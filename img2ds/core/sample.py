@@ -80,6 +80,12 @@ class Sample:
         """The URL, as the input has it."""
         return str(self.metadata["url"])
 
+    def __repr__(self) -> str:
+        image = f"<{len(self.image):,} bytes>"
+        return (
+            f"Sample(key={self.key!r}, url={self.url!r}, image={image}, caption={self.caption!r})"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:

@@ -61,6 +61,15 @@ class Report(RunReport):
         """Return the result as JSON types, as `--report` writes it. Times in seconds."""
         return report_file.document(self)
 
+    def __str__(self) -> str:
+        """What the command line prints at the end of a run."""
+        return describe(self)
+
+    def __repr__(self) -> str:
+        shown = ("output_folder", "exit_code", "stopped", "count", "successes", "reasons")
+        found = self.to_dict()
+        return f"Report({', '.join(f'{name}={found[name]!r}' for name in shown)})"
+
 
 def check(options: Options) -> None:
     """Raise UsageError for what workers could only fail at."""
@@ -91,7 +100,7 @@ def run(
             nothing was downloaded.
     """
     grace = duration(options.run.grace_seconds)
-    stop = f"partial shards are saved after {grace} for the rows in flight"
+    stop = f"rows in flight have {grace} to end, then partial shards are saved"
     report = Report(labels=Labels(stop=stop), quiet=options.run.quiet)
     check(options)
     source = source or open_input(options.input)
@@ -294,7 +303,7 @@ def describe(report: Report) -> str:
     parts = []
     if report.tally.count:
         parts += [table(report.tally), ""]
-        parts.append(speed(report.tally, report.wall_time, report.cpu_time))
+        parts.append(speed(report.tally, report.wall_time, report.cpu_time, report.resumed))
     parts += report.conditions.lines()
     parts += [f"hint: {line}" for line in hints(report.tally)]
     return "\n".join([*parts, *describe_end(report)])

@@ -116,10 +116,6 @@ class Pipeline:
         taken, self._progress = self._progress, Tally()
         return taken
 
-    def add_progress(self, tally: Tally) -> None:
-        """Add rows that ended before."""
-        self._progress.merge(tally)
-
     async def run(self) -> None:
         """Run all slots until the scheduler is closed and every row has ended."""
         await self._slots.run()

@@ -30,7 +30,7 @@ def describe_plan(
     if not rank.alone:
         facts.append(_share(rank, None if size is None else size[1]))
     if committed:
-        facts.append(f"{committed:,} of them committed")
+        facts.append(f"{counted(committed, 'shard')} committed")
     return (
         f"{what} ({', '.join(facts)}); {_processes(options)} x {options.network.thread_count} "
         f"requests in flight; {options.output.output_format} into {options.output.output_folder}"

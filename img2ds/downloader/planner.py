@@ -28,7 +28,7 @@ from img2ds.source import (
     guess_format,
     open_source,
 )
-from img2ds.storage import InputFile, find_inputs, stdin_is_empty
+from img2ds.storage import InputFile, find_inputs, stdin_start
 
 #: Files whose footers or headers are read at once: it is waiting, not work, where they are remote.
 PARALLEL_FILES = 16
@@ -78,7 +78,7 @@ class Input:
         """
         if self.is_stdin:
             # csv has read its header by now, and its schema is empty when there was none.
-            if not self.sources[0].schema or (self.input_format == "txt" and stdin_is_empty()):
+            if not self.sources[0].schema or (self.input_format == "txt" and stdin_start() == b""):
                 raise UsageError("standard input is empty: nothing to download")
             return
         try:

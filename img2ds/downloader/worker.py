@@ -257,7 +257,9 @@ class _Run:
                 continue
             shards.add(shard)
             if shard.tally.count and self._makes is not Pass.LAST:
-                pipeline.add_progress(shard.tally)
+                before = Tally()
+                before.merge(shard.tally)
+                self._emit(Progress(before, resumed=True))
             if shard.left:
                 pipeline.scheduler.add(shard)
             else:

@@ -21,6 +21,7 @@ class RunReport:
         output_folder: as an absolute path, or an fsspec URL.
         shards_committed, shards_before: shards committed by this run, and before it.
         partial: shards that are saved as partial ones, for the next run to complete.
+        resumed: rows that this run found in partial shards.
         failed: by shard why it could not be made.
         stopped: why the run ended early, None if it did not.
         interrupted: whether it was stopped by a signal.
@@ -44,6 +45,7 @@ class RunReport:
     cpu_time: float = 0.0
     labels: Labels = field(default_factory=Labels)
     conditions: Conditions = field(default_factory=Conditions, repr=False)
+    resumed: Counts = field(default_factory=Counts, repr=False)
     _started: float = field(default_factory=time.monotonic, repr=False)
     _cpu_started: float = field(default_factory=cpu.cpu_time, repr=False)
 

@@ -158,7 +158,9 @@ class Runner:
                     self._report.cpu_time += message.seconds
                 else:
                     self._expect()
-                    self._console.progress(message.tally, message.condition)
+                    self._console.progress(message.tally, message.condition, message.resumed)
+                    if message.resumed:
+                        self._report.resumed.merge(message.tally)
                     if message.condition is not None:
                         self._report.conditions.add(message.condition)
                 self._check_stop()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from img2ds.config import completion
 from img2ds.config.command import Result, load
 from img2ds.config.command_line import read_arguments
 from img2ds.config.flags import Flags
@@ -119,4 +120,5 @@ def help_page(name: str, command: Command, flags: Flags, groups: Sequence[type[A
 
 def summary_lines() -> list[str]:
     """All commands and what they do."""
-    return summaries("img2ds", {name: c.summary for name, c in COMMANDS.items()})
+    found = {name: c.summary for name, c in COMMANDS.items()}
+    return summaries("img2ds", {**found, "completion": completion.SUMMARY})

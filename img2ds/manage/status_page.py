@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from img2ds.report.summary import table
-from img2ds.report.units import counted, share
+from img2ds.report.units import counted, share, size
 
 if TYPE_CHECKING:
     from img2ds.manage.status import SegmentStatus, Status
@@ -27,7 +27,7 @@ def page(status: Status) -> str:
     lines.append(made)
     if status.by_img2dataset:
         lines.append(f"  {counted(status.by_img2dataset, 'shard')} written by img2dataset")
-    lines.append(f"  {counted(status.files, 'file')} of shards, {in_bytes(status.size)}")
+    lines.append(f"  {counted(status.files, 'file')} of shards, {size(status.size)}")
     lines.append("")
     lines += [_segment(segment) for segment in status.segments]
     if status.making:
@@ -118,13 +118,3 @@ def numbers(found: Sequence[int]) -> str:
     words = [str(a) if a == b else f"{a}-{b}" for a, b in ranges[:LISTED]]
     rest = sum(b - a + 1 for a, b in ranges[LISTED:])
     return ", ".join(words) + (f" and {rest:,} more" if rest else "")
-
-
-def in_bytes(size: int) -> str:
-    """`12.3 MB`."""
-    amount = float(size)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"

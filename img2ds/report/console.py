@@ -102,14 +102,17 @@ class Console:
         """Set how many rows and shards this run has to make; None if unknown."""
         self.state.rows_expected, self.state.shards_expected = rows, shards
 
-    def progress(self, tally: Counts, condition: Condition | None = None) -> None:
+    def progress(
+        self, tally: Counts, condition: Condition | None = None, resumed: bool = False
+    ) -> None:
         """Add rows that ended in a worker.
 
         Args:
             condition: what bounds the run; what stops it gets a line that stays.
+            resumed: whether they ended in an earlier run.
         """
         state = self.state
-        state.progress(tally)
+        state.progress(tally, resumed)
         if condition is not None and condition != state.condition:
             if condition.waits:
                 self.warn(condition.fact)
@@ -184,7 +187,9 @@ class Console:
         state, labels = self.state, self._labels
         rows = max(state.live.count, 1)
         facts = [_progress(state, labels)]
-        if state.shards_expected is not None:
+        if state.shards_expected is None:
+            facts.append(counted(state.shards, labels.shard))
+        else:
             facts.append(f"{state.shards:,}/{counted(state.shards_expected, labels.shard)}")
         left = "" if state.seconds_left is None else f"<{clock(state.seconds_left)}"
         return [
@@ -205,7 +210,8 @@ class Console:
         live = state.live
         done = f"{live.count:,} rows"
         if state.share_done is not None:
-            done = f"{100 * state.share_done:.1f} %: {live.count:,} of {state.rows_expected:,} rows"
+            total = f"{_about(state)}{state.rows_expected:,}"
+            done = f"{100 * state.share_done:.1f} %: {live.count:,} of {total} rows"
         facts = [
             f"{done}, {self._shards_done()}",
             f"{state.recent:,.0f} {labels.rate} (average {state.average:,.0f})",
@@ -241,7 +247,13 @@ def _progress(state: RunState, labels: Labels) -> str:
         return f"{state.live.count:,} rows"
     # Never 100 % before the end: the number of rows may be an estimate, and shards be rebuilt.
     percent = min(100 * state.share_done, 99 if state.live.count < state.rows_expected else 100)
-    return f"{percent:.0f}% {state.live.count:,}/{max(state.rows_expected, state.live.count):,}"
+    total = max(state.rows_expected, state.live.count)
+    return f"{percent:.0f}% {state.live.count:,}/{_about(state)}{total:,}"
+
+
+def _about(state: RunState) -> str:
+    """The mark of an estimate: a list that has not been read to its end."""
+    return "~" if state.shards_expected is None else ""
 
 
 def _top(tally: Counts) -> list[str]:

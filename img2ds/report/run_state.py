@@ -27,6 +27,10 @@ class Rate:
         while len(points) > 2 and points[1][0] <= now - self._window:
             points.popleft()
 
+    def shift(self, amount: float) -> None:
+        """Add to the number without any rate."""
+        self._points = deque((when, value + amount) for when, value in self._points)
+
     def at(self, now: float) -> float:
         """Return the rate per second, as of now: it falls while nothing is added."""
         points = self._points
@@ -41,6 +45,7 @@ class RunState:
 
     Attributes:
         live: rows that ended in workers, those of unfinished shards too.
+        resumed: those of them that ended in an earlier run; they count for no rate.
         committed: rows of committed shards.
         shards, failed_shards: shards that ended in this run.
         rows_expected, shards_expected: what this run has to make; None if unknown.
@@ -48,6 +53,7 @@ class RunState:
 
     def __init__(self) -> None:
         self.live = Counts()
+        self.resumed = Counts()
         self.committed = Counts()
         self.shards = 0
         self.failed_shards = 0
@@ -63,10 +69,15 @@ class RunState:
         self._bytes = Rate(RECENT, self.started)
         self._rows = Rate(STEADY, self.started)
 
-    def progress(self, counts: Counts) -> None:
-        """Add rows that ended in a worker."""
+    def progress(self, counts: Counts, resumed: bool = False) -> None:
+        """Add rows that ended in a worker, or before this run."""
         now = time.monotonic()
         self.live.merge(counts)
+        if resumed:
+            self.resumed.merge(counts)
+            self._good.shift(counts.successes)
+            self._bytes.shift(counts.bytes_received)
+            self._rows.shift(counts.count)
         self._good.add(self.live.successes, now)
         self._bytes.add(self.live.bytes_received, now)
         self._rows.add(self.live.count, now)
@@ -84,7 +95,7 @@ class RunState:
     @property
     def average(self) -> float:
         """Successes per second, since the start."""
-        return self.live.successes / self.seconds
+        return (self.live.successes - self.resumed.successes) / self.seconds
 
     @property
     def recent(self) -> float:

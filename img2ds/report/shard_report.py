@@ -18,10 +18,12 @@ class Progress(Generic[CountsT]):
 
     Attributes:
         condition: what bounds the run on the worker's machine; None from workers that do not know.
+        resumed: whether the rows ended in an earlier run, which left them in a partial shard.
     """
 
     tally: CountsT
     condition: Condition | None = None
+    resumed: bool = False
     shard_id: None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from img2ds.core.failure import Reason, Status, status_of
 from img2ds.report.counters import Counts
 from img2ds.report.tally import Tally
-from img2ds.report.units import duration, effort, share
+from img2ds.report.units import duration, effort, share, size, three_digits
 
 #: Share of all rows above which a reason is worth a hint.
 HINT_SHARE = 0.05
@@ -43,16 +43,26 @@ def _aligned(rows: list[tuple[str, int]], total: int) -> str:
     return "\n".join(lines)
 
 
-def speed(tally: Tally, wall: float, cpu: float) -> str:
-    """Return a line of rates. Times are in seconds; `cpu` is the CPU time of all processes."""
-    per_image = effort(cpu / tally.successes) if tally.successes else "- ms"
-    return (
-        f"{tally.successes:,} images in {duration(wall)}: "
-        f"{tally.successes / max(wall, 1e-3):,.0f} img/s, {per_image} CPU per image; "
-        f"{tally.bytes_received / 1e6:.1f} MB received "
-        f"({tally.bytes_received / 1e6 / max(wall, 1e-3):.1f} MB/s), "
-        f"{tally.bytes_written / 1e6:.1f} MB of images written"
-    )
+def speed(tally: Tally, wall: float, cpu: float, resumed: Counts | None = None) -> str:
+    """Return a line of rates. Times are in seconds; `cpu` is the CPU time of all processes.
+
+    Args:
+        resumed: rows of the tally that an earlier run had made, which no time was spent on.
+    """
+    before = resumed or Counts()
+    images = max(tally.successes - before.successes, 0)
+    received = max(tally.bytes_received - before.bytes_received, 0)
+    wall = max(wall, 1e-3)
+    facts = [f"{images:,} images in {duration(wall)}: {three_digits(images / wall)} img/s"]
+    if images:
+        facts[0] += f", {effort(cpu / images)} CPU per image"
+    facts.append(f"{size(received)} received ({size(received / wall)}/s)")
+    if before.successes:
+        kept = min(before.successes, tally.successes)
+        facts[-1] += f"; {kept:,} more images were in partial shards"
+    else:
+        facts[-1] += f", {size(tally.bytes_written)} of images written"
+    return "; ".join(facts)
 
 
 def hints(tally: Tally) -> list[str]:

@@ -15,7 +15,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in words: `4 s`, `3 min`, `2 h 10 min`."""
+    """Return a duration in words: `2.2 s`, `45 s`, `3 min`, `2 h 10 min`."""
+    if seconds < 9.95:
+        return f"{round(seconds, 1):g} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -34,5 +36,21 @@ def effort(seconds: float) -> str:
     for size, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if seconds >= size or unit == "µs":
             break
-    digits = f"{seconds / size:,.0f}" if seconds / size >= 100 else f"{seconds / size:.3g}"
-    return f"{digits} {unit}"
+    return f"{three_digits(seconds / size)} {unit}"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes with three digits: `312 kB`, `6.18 MB`, `1.25 TB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{three_digits(count)} {unit}"
+        count /= 1000
+    return f"{three_digits(count)} TB"
+
+
+def three_digits(number: float) -> str:
+    """Return a number with three digits, and all before the point: `0.42`, `31.2`, `1,234`."""
+    if not number:
+        return "0"
+    digits = 2 if number < 9.995 else 1
+    return f"{number:,.0f}" if number >= 99.95 else f"{number:.{digits}f}"

@@ -88,6 +88,17 @@ class MemoryFile:
         return digest.hexdigest()
 
 
+def drawn(values: Any) -> Iterator[Any] | None:
+    """Return the rows of what gives them one by one, as a stream needs them; else None.
+
+    That is an iterator, or a Hugging Face dataset that is streamed.
+    """
+    if isinstance(values, Iterator):
+        return values
+    streamed = hasattr(values, "with_format") and not hasattr(values, "__len__")
+    return iter(values) if streamed else None
+
+
 def as_table(values: Any, columns: Sequence[str]) -> pa.Table:
     """Return the wanted columns of rows in memory.
 
@@ -112,8 +123,18 @@ def _whole_table(values: Any, url_column: str) -> pa.Table:
         return values
     if isinstance(values, pa.RecordBatch):
         return pa.Table.from_batches([values])
+    if isinstance(values, Mapping) and hasattr(values, "column_names"):
+        first = next(iter(values), "train")
+        raise UsageError(
+            f"url_list has the splits {', '.join(map(str, values))}: choose one, "
+            f"such as data[{first!r}]"
+        )
     if hasattr(values, "with_format") and hasattr(values, "column_names"):
+        if not hasattr(values, "__len__"):  # it is read as it comes
+            return _from_rows(values, url_column)
         return values.with_format("arrow")[:]  # a Hugging Face dataset, rows selected or not
+    if hasattr(values, "collect") and hasattr(values, "collect_schema"):
+        raise UsageError("url_list is a LazyFrame: pass frame.collect()")
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         return pa.table({url_column: values})
     if hasattr(values, "__arrow_c_stream__"):
@@ -133,7 +154,7 @@ def _from_stream(values: Any, url_column: str) -> pa.Table:
 def _from_rows(values: Any, url_column: str) -> pa.Table:
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         raise UsageError(
-            f"url_list is a {type(values).__name__}: give a path, a list of URLs, a table, "
+            f"url_list is of type {type(values).__name__}: give a path, a list of URLs, a table, "
             "a data frame or a dataset"
         )
     rows = list(values)
@@ -145,5 +166,5 @@ def _from_rows(values: Any, url_column: str) -> pa.Table:
             raise UsageError(f"the rows of url_list do not make a table: {error}") from None
     for place, row in enumerate(rows):
         if row is not None and not isinstance(row, str):
-            raise UsageError(f"url_list[{place}] is a {type(row).__name__}, not a URL")
+            raise UsageError(f"url_list[{place}] is of type {type(row).__name__}, not a URL")
     return pa.table({url_column: pa.array(rows, pa.string())})

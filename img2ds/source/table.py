@@ -28,7 +28,9 @@ def _open_txt(path: str, options: InputOptions) -> Source:
             f"{path} is read as txt, which has URLs and nothing else: columns "
             f"({', '.join(others)}) need csv, tsv, json, jsonl or parquet (--input_format)"
         )
-    return TextSource(path, options.url_col, options.caption_col)
+    return TextSource(
+        path, options.url_col, options.caption_col, guessed=options.input_format is None
+    )
 
 
 def _open_delimited(delimiter: str, path: str, options: InputOptions) -> Source:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from img2ds.core.failure import UsageError
-from img2ds.storage import InputStream, open_stream
+from img2ds.storage import STDIN, InputStream, open_stream, stdin_start
 
 #: Bytes read at once.
 BLOCK = 1 << 20
@@ -25,6 +25,8 @@ MAX_LINE = 1 << 16
 def check_text(path: str, start: bytes) -> None:
     """Raise UsageError where a file that starts like this is not UTF-8 text."""
     if start.startswith(b"PAR1"):
+        if path == STDIN:
+            raise UsageError("parquet cannot be read from standard input: save it to a file first")
         raise UsageError(f"{path} is a parquet file: use --input_format parquet")
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UsageError(f"{path} is UTF-16: save it as UTF-8")
@@ -44,25 +46,61 @@ def _is_text(start: bytes) -> bool:
     return nuls <= max(len(start) // _NULS, 1)
 
 
+def _check_guess(path: str, start: bytes, column: str) -> None:
+    """Raise UsageError where a list that is taken for txt begins like another format.
+
+    A header of csv or tsv has the URLs' column among others; no URL begins with a brace.
+    """
+    line = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:4096].split(b"\n")[0].strip()
+    if line.startswith(b"{") or (line[:1] == b"[" and line[1:].lstrip()[:1] in (b"", b"{")):
+        kind = "json" if line.startswith(b"[") else "jsonl"
+    elif column.encode("utf-8", "replace") in _cells(line, b","):
+        kind = "csv"
+    elif column.encode("utf-8", "replace") in _cells(line, b"\t"):
+        kind = "tsv"
+    else:
+        return
+    name = "standard input" if path == STDIN else path
+    raise UsageError(f"{name} begins like {kind}: add --input_format {kind}, or txt if it is not")
+
+
+def _cells(line: bytes, delimiter: bytes) -> list[bytes]:
+    """Return the cells of a line that has several."""
+    cells = [cell.strip(b' "') for cell in line.split(delimiter)]
+    return cells if len(cells) > 1 else []
+
+
 class TextSource:
     """See `Source`. The one column has the name that is asked for.
 
     Args:
         empty_column: another one, whose values are null; None without one.
+        guessed: whether nobody said that it is txt.
+
+    Raises:
+        UsageError: it is of another format, by its first line.
     """
 
     row_count = None
 
-    def __init__(self, path: str, column: str, empty_column: str | None = None) -> None:
+    def __init__(
+        self, path: str, column: str, empty_column: str | None = None, guessed: bool = False
+    ) -> None:
         self.path = path
         self._columns = [column]
         if empty_column not in (None, column):
             self._columns.append(empty_column)
         self.schema = dict.fromkeys(self._columns, "string")
         self.bytes_read = 0
-        if path != "-":
+        if path == STDIN:
+            start = stdin_start() or b""
+        else:
             with open_stream(path) as stream:
-                check_text(path, stream.read(4096))
+                start = stream.read(4096)
+        if path != STDIN or start.startswith(b"PAR1"):  # it may be compressed
+            check_text(path, start)
+        if guessed:
+            _check_guess(path, start, column)
 
     def shards(self, rows: int) -> Iterator[tuple[int, pa.Table]]:
         waiting: list[str] = []

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from img2ds.storage.commit import StoredMarker, commit
 from img2ds.storage.folder_lock import FolderLock
-from img2ds.storage.input_stream import InputStream, open_seekable, open_stream, stdin_is_empty
+from img2ds.storage.input_stream import (
+    STDIN,
+    InputStream,
+    open_seekable,
+    open_stream,
+    stdin_start,
+)
 from img2ds.storage.input_tree import InputTree, find_tree
 from img2ds.storage.inputs import InputFile, find_inputs
 from img2ds.storage.listed import Listing
@@ -19,6 +25,7 @@ from img2ds.storage.retrying_file import RetryingFile, read_whole
 from img2ds.storage.state import move_state, read_state, write_state
 
 __all__ = [
+    "STDIN",
     "FolderLock",
     "InputFile",
     "InputStream",
@@ -40,6 +47,6 @@ __all__ = [
     "read_state",
     "read_whole",
     "sizes",
-    "stdin_is_empty",
+    "stdin_start",
     "write_state",
 ]

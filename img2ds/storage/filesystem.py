@@ -14,8 +14,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 from img2ds.core.failure import UsageError
 
-#: Packages of services by the extra that installs each.
-EXTRAS = {"s3fs": "s3", "gcsfs": "gcs", "adlfs": "azure", "huggingface_hub": "hf"}
+#: The extras of protocols whose packages are optional.
+_EXTRAS = {
+    "http": "http", "https": "http", "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs",
+    "az": "azure", "abfs": "azure", "abfss": "azure", "hf": "hf",
+}  # fmt: skip
 
 
 def resolve(url: str) -> tuple[Any, str]:
@@ -29,12 +32,10 @@ def resolve(url: str) -> tuple[Any, str]:
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        for package, extra in EXTRAS.items():
-            if package in str(error):
-                raise UsageError(
-                    f"{url} needs the package {package}: pip install 'img2ds[{extra}]'"
-                ) from None
-        raise UsageError(f"{url}: {error}") from None
+        protocols = (part.partition("://")[0] for part in url.split("::"))
+        extra = next((_EXTRAS[name] for name in protocols if name in _EXTRAS), None)
+        words = str(error) if extra is None else f"needs a package: pip install 'img2ds[{extra}]'"
+        raise UsageError(f"{url}: {words}") from None
     except ValueError as error:
         if "protocol" not in str(error).lower():  # of an archive that a chained URL names
             raise UsageError(f"cannot open {url}: {_describe(error)}") from None

@@ -127,10 +127,13 @@ class _StoredBytes(io.RawIOBase):
         return len(data)
 
 
-def stdin_is_empty() -> bool:
-    """Return whether standard input is empty. Blocks until its first byte, which stays."""
+def stdin_start() -> bytes | None:
+    """Return the first bytes of standard input, which stay; none if it is empty.
+
+    Blocks until there are some. None where it cannot be looked at.
+    """
     peek = getattr(sys.stdin.buffer, "peek", None) if sys.stdin is not None else bytes
-    return peek is not None and not peek()
+    return None if peek is None else peek()
 
 
 def open_stream(path: str) -> InputStream:

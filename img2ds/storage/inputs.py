@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,6 +94,11 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
             entries = [entry for entry in found.values() if _is_file(fs, entry)]
             if not entries:
                 raise UsageError(f"no file matches {url_list}")
+        elif os.path.exists(path) and local_path(url_list) is not None:
+            raise UsageError(
+                f"{url_list} is a pipe or a device, which can be read only once: "
+                "use --url_list - and give it on standard input"
+            )
         else:
             raise UsageError(f"there is no file or folder {url_list}")
     files = [InputFile(_full_path(fs, entry["name"]), entry.get("size")) for entry in entries]

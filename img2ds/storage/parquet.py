@@ -23,6 +23,8 @@ def open_parquet(path: str) -> pq.ParquetFile:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"{path} cannot be read as parquet: {reason}") from None
+    except UsageError:
+        raise
     except ValueError:  # fsspec's, of a web server; pyarrow's are ArrowExceptions
         raise UsageError(
             f"{path} cannot be read as parquet: its server sends no parts of files (HTTP Range); "

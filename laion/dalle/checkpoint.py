@@ -39,6 +39,8 @@ class Progress:
         pairs, seconds, epochs: totals of each phase.
         dropped: unusable pairs, by reason.
         points: of the curves.
+        kept_steps: for each finished phase, the step with the lowest held-out loss, whose weights
+            were kept.
     """
 
     phase: str = CODEBOOK
@@ -50,6 +52,14 @@ class Progress:
     epochs: dict[str, float] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     points: list[dict[str, Any]] = field(default_factory=list)
+    kept_steps: dict[str, int] = field(default_factory=dict)
+
+    def kept_point(self, phase: str) -> dict[str, Any] | None:
+        """Return the point of the weights that a phase has, or has had last; None without one."""
+        own = [point for point in self.points if point["phase"] == phase]
+        kept = [point for point in own if point["step"] == self.kept_steps.get(phase)]
+        found = kept or own
+        return found[-1] if found else None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"pairs": dict(self.pairs), "dropped": dict(self.dropped)}

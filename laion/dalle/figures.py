@@ -12,8 +12,11 @@ from laion.dalle.sample import Sample
 
 _TRAIN, _HELD_OUT = "#4477aa", "#aa3377"
 
-#: Inches of an image on the sheet, and of the prompt to its left.
-_CELL, _PROMPT = 1.15, 2.1
+#: Inches of an image on the sheet, and of a letter of the prompts to its left.
+_CELL, _LETTER = 1.15, 0.075
+
+#: Letters of a line of a prompt, at most.
+_LINE = 26
 
 
 def check_figures() -> None:
@@ -26,8 +29,13 @@ def check_figures() -> None:
         ) from None
 
 
-def draw_curves(points: Sequence[dict[str, Any]]) -> bytes:
-    """Draw the losses of both phases, on trained and held-out pairs, as a PNG."""
+def draw_curves(points: Sequence[dict[str, Any]], kept_steps: dict[str, int]) -> bytes:
+    """Draw the losses of both phases, on trained and held-out pairs, as a PNG.
+
+    Args:
+        kept_steps: for each finished phase, the step whose weights are kept; it is marked if the
+            phase went on.
+    """
     figure = _figure(11, 3.6)
     panels = (
         ("codebook", "error", "image coder", "mean error, share of 255 levels"),
@@ -44,6 +52,10 @@ def draw_curves(points: Sequence[dict[str, Any]]) -> bytes:
                 steps, values, color=colour, marker="." if len(steps) < 3 else "",
                 label=kind.replace("_", " "),
             )  # fmt: skip
+        if steps and 0 < kept_steps.get(phase, 0) < steps[-1]:
+            axes.axvline(
+                kept_steps[phase], color="#777777", linewidth=1, linestyle=":", label="kept"
+            )
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
@@ -55,17 +67,21 @@ def draw_curves(points: Sequence[dict[str, Any]]) -> bytes:
 def draw_sheet(prompts: Sequence[str], samples: Sequence[Sequence[Sample]]) -> bytes:
     """Draw a row for each prompt, its samples with their similarities, as a PNG."""
     columns = max(map(len, samples))
-    width, height = _PROMPT + columns * _CELL, len(prompts) * (_CELL + 0.18)
+    wrapped = [
+        textwrap.wrap(prompt, _LINE, max_lines=5, placeholder=" ...") or [""] for prompt in prompts
+    ]
+    # As wide as the longest line: a wider column would look as if images were missing.
+    text_width = 0.25 + _LETTER * max(len(line) for lines in wrapped for line in lines)
+    width, height = text_width + columns * _CELL, len(prompts) * (_CELL + 0.18)
     figure = _figure(width, height, layout=None)
-    for row, (prompt, some) in enumerate(zip(prompts, samples, strict=True)):
-        lines = textwrap.wrap(prompt, 26, max_lines=5, placeholder=" ...") or [""]
+    for row, (lines, some) in enumerate(zip(wrapped, samples, strict=True)):
         top = height - row * (_CELL + 0.18)
         figure.text(
             0.1 / width, (top - _CELL / 2) / height, "\n".join(lines).replace("$", r"\$"),
             va="center", fontsize=8,
         )  # fmt: skip
         for column, sample in enumerate(some):
-            left = _PROMPT + column * _CELL
+            left = text_width + column * _CELL
             axes = figure.add_axes(
                 ((left + 0.04) / width, (top - _CELL + 0.02) / height,
                  (_CELL - 0.08) / width, (_CELL - 0.08) / height)

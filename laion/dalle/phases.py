@@ -44,6 +44,10 @@ class Phase(Protocol):
         """Compute the losses of the held-out pairs, and other metrics."""
         ...
 
+    def held_out_loss(self, evaluated: dict[str, float]) -> float:
+        """Return the loss by which the best weights are chosen, of what `evaluate` returned."""
+        ...
+
 
 class HeldOut:
     """The held-out pairs: images uint8 [n, 3, size, size] on the device, and their pieces."""
@@ -102,6 +106,9 @@ class CodebookPhase:
         self.module.train()
         return {"error": errors / len(self._held_out.images), "codes_used": int(used.sum())}
 
+    def held_out_loss(self, evaluated: dict[str, float]) -> float:
+        return evaluated["error"]
+
 
 class TransformerPhase:
     """Trains the transformer. Losses are in nats a token; `image` is that of image codes."""
@@ -141,3 +148,6 @@ class TransformerPhase:
                     sums[name] += float(losses[name]) * len(images)
         self.module.train()
         return {name: total / len(self._held_out.images) for name, total in sums.items()}
+
+    def held_out_loss(self, evaluated: dict[str, float]) -> float:
+        return TEXT_WEIGHT * evaluated["text"] + (1 - TEXT_WEIGHT) * evaluated["image"]

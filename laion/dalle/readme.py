@@ -30,15 +30,25 @@ def similarity_lines(samples: Sequence[Sequence[Sample]]) -> list[str]:
 
 
 def training_lines(progress: Progress) -> list[str]:
-    """Summarize each phase: pairs, epochs and time."""
+    """Summarize each phase: pairs, epochs, time, and which weights are kept."""
     names = {CODEBOOK: "image coder", TRANSFORMER: "transformer"}
     steps = {point["phase"]: point["step"] for point in progress.points}
     return [
         f"{names[phase]}: {steps.get(phase, 0):,} steps, {progress.pairs[phase]:,} pairs "
         f"({progress.epochs.get(phase, 0):.2f} epochs), "
         f"{duration(progress.seconds.get(phase, 0))}"
+        + _kept(progress.kept_steps.get(phase, 0), steps.get(phase, 0))
         for phase in names
     ]
+
+
+def _kept(kept: int, last: int) -> str:
+    if not 0 < kept < last:
+        return ""
+    return (
+        f"; the held-out loss was lowest after step {kept:,} and rose later: the weights of that "
+        "step are kept"
+    )
 
 
 def render_readme(
@@ -49,7 +59,7 @@ def render_readme(
     device: str,
 ) -> str:
     """Render the file, in Markdown."""
-    last = {point["phase"]: point for point in progress.points}
+    kept = {phase: progress.kept_point(phase) for phase in (CODEBOOK, TRANSFORMER)}
     intro = (
         f"Trained by `laion dalle` on `{options.input}`. A discrete autoencoder encodes an image "
         f"of {options.image_size} pixels a side as {options.grid} x {options.grid} codes of "
@@ -74,13 +84,13 @@ def render_readme(
         (TRANSFORMER, "image", "nats for each image token"),
         (TRANSFORMER, "text", "nats for each text token"),
     ):
-        if phase in last:
-            point = last[phase]
+        point = kept[phase]
+        if point is not None:
             lines.append(
                 f"| {label} | {point[f'train_{name}']:.4g} | {point[f'held_out_{name}']:.4g} |"
             )
-    if CODEBOOK in last:
-        used = last[CODEBOOK]["held_out_codes_used"]
+    if (point := kept[CODEBOOK]) is not None:
+        used = point["held_out_codes_used"]
         lines += ["", f"Codes used by held-out images: {used:.0f} of {options.codes}."]
     lines += ["", "![curves](curves.png)", ""]
     return "\n".join([*lines, *_sample_lines(options, samples)]).rstrip() + "\n"

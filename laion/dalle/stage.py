@@ -123,7 +123,9 @@ class _Run:
             self.folder.remove(FILES)
         trainer = Trainer(self.options, shards, self.folder, self.resources.device)
         is_done = trainer.run(self.stop)
-        self.folder.write_bytes("curves.png", draw_curves(trainer.progress.points))
+        self.folder.write_bytes(
+            "curves.png", draw_curves(trainer.progress.points, trainer.progress.kept_steps)
+        )
         self.report.lines += training_lines(trainer.progress)
         if not is_done:
             progress = trainer.progress

@@ -20,6 +20,7 @@ from img2ds.engine.cores import usable_cores
 from img2ds.engine.stop import StopSwitch
 from img2ds.storage import OutputFolder
 from laion.dalle import checkpoint
+from laion.dalle.best_weights import BestWeights
 from laion.dalle.checkpoint import CODEBOOK, DONE, TRANSFORMER, Progress
 from laion.dalle.image_coder import ImageCoder
 from laion.dalle.options import DalleOptions
@@ -85,6 +86,7 @@ class Trainer:
         self._counts: Tokens = torch.zeros(PIECES, dtype=torch.long).numpy()
         self._sums: dict[str, Tensor] = {}
         self._state = state
+        self._best: BestWeights | None = None
         if state:
             self._counts = state["counts"].numpy()
             self._sums = {name: value.to(self.device) for name, value in state["sums"].items()}
@@ -145,6 +147,7 @@ class Trainer:
             optimizer.load_state_dict(state["optimizer"])
             _set_random(state["random"], self.device)
         phase.module.train()
+        best = self._best = BestWeights(phase.module, state.get("best") if state else None)
         seconds = progress.seconds.get(phase.name, 0.0)
         started = time.monotonic()
 
@@ -167,7 +170,7 @@ class Trainer:
                 finished = self._is_finished()
                 if progress.step % sizes["log_every"] == 0 or finished:
                     progress.seconds[phase.name] = seconds + time.monotonic() - started
-                    self._add_point(phase, optimizer.param_groups[0]["lr"])
+                    self._add_point(phase, optimizer.param_groups[0]["lr"], best)
                 if finished:
                     break
                 if stop.is_set():
@@ -176,6 +179,8 @@ class Trainer:
                 if progress.step % sizes["save_every"] == 0:
                     save()
         progress.seconds[phase.name] = seconds + time.monotonic() - started
+        progress.kept_steps[phase.name] = best.restore()
+        self._best = None
         return True
 
     def _batches(self) -> Iterator[tuple[PairBatch, Tokens]]:
@@ -218,14 +223,16 @@ class Trainer:
             if name != "loss":
                 self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
 
-    def _add_point(self, phase: Phase, rate: float) -> None:
+    def _add_point(self, phase: Phase, rate: float, best: BestWeights) -> None:
         """Add a point to the curves: means since the previous one, and of the held-out pairs."""
         progress = self.progress
         sums = {name: float(value) for name, value in self._sums.items()}
         batches = sums.pop("batches")
         self._sums = {}
         train = {f"train_{name}": value / batches for name, value in sums.items()}
-        held_out = {f"held_out_{name}": value for name, value in phase.evaluate().items()}
+        evaluated = phase.evaluate()
+        is_best = best.consider(progress.step, phase.held_out_loss(evaluated))
+        held_out = {f"held_out_{name}": value for name, value in evaluated.items()}
         metrics = {name: float(f"{value:.6g}") for name, value in (train | held_out).items()}
         point = {
             "phase": phase.name,
@@ -239,7 +246,8 @@ class Trainer:
         progress.points.append(point)
         self._write_curves()
         line = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        self._log(f"{phase.name} step {progress.step}: {line}")
+        mark = "" if is_best else " (held-out loss is not lower than before)"
+        self._log(f"{phase.name} step {progress.step}: {line}{mark}")
 
     def _write_curves(self) -> None:
         lines = "".join(json.dumps(point) + "\n" for point in self.progress.points)
@@ -254,6 +262,7 @@ class Trainer:
             "transformer": self.transformer.state_dict() if self.transformer else None,
             "optimizer": optimizer.state_dict() if optimizer else None,
             "random": _random(self.device),
+            "best": self._best.state() if self._best else None,
         }
         checkpoint.save(self._folder, self._made_from, state)
 

@@ -81,7 +81,9 @@ def test_shells_take_the_script(
     [
         (["--output_for"], ["--output_format"]),
         (["--output_format", "web"], ["webdataset"]),
+        (["--output_format", "dum"], ["dummy"]),
         (["sta"], ["status"]),
+        (["compl"], ["completion"]),
         (["verify", "--rep"], ["--repair"]),
         (["verify", "--url"], []),
     ],
@@ -97,6 +99,16 @@ def test_bash_completes(
         ["bash", "-c", script + ask], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == expected
+
+
+@pytest.mark.parametrize(("program", "run"), [("img2ds", cli.run), ("laion", laion_cli.run)])
+def test_help_says_how_to_turn_it_on(
+    program: str, run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["completion", "--help"]) == 0
+    assert f'eval "$({program} completion zsh)"' in capsys.readouterr().out
+    assert run(["--help"]) == 0
+    assert f"{program} completion" in capsys.readouterr().out
 
 
 def test_another_shell_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,21 @@ def test_names_of_files_in_any_locale(
     assert sorted(os.listdir(tmp_path)) == sorted(map(os.fsdecode, (name, name + b".txt")))
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8:strict"])
+def test_standard_output_of_any_encoding_takes_every_name(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "list.txt").write_text("ftp://host.example/a.jpg\n")
+    out = os.path.join(os.fsencode(tmp_path), "\u00fc\u2603".encode() + b"\xff")
+    flags = [b"--output_format=webdataset", b"--processes_count=1"]
+    list_path = os.fsencode(tmp_path / "list.txt")
+    done = run("img2ds", b"--url_list", list_path, b"--output_folder", out, *flags,
+               PYTHONIOENCODING=encoding)  # fmt: skip
+    assert done.returncode == 3, done.stderr.decode()
+    assert b"1 shard written in " + os.fsencode(tmp_path) in done.stdout
+    checked = run("img2ds", "status", b"--output_folder", out, PYTHONIOENCODING=encoding)
+    assert checked.returncode == 0, checked.stderr.decode()
+    assert (out in checked.stdout) == (encoding == "utf-8:strict")
+
+
 @pytest.mark.parametrize("program", ["img2ds", "laion"])
 def test_a_reader_that_goes_away_is_no_traceback(program: str) -> None:
     read, write = os.pipe()

@@ -158,7 +158,7 @@ def test_wrong_use_is_refused_before_any_process_starts(tmp_path: Path) -> None:
         ("output_format is of no meaning to a stream", [], {"output_format": "files"}),
         ("did you mean --image_size", [], {"imagesize": 3}),
         ("no file or folder", str(tmp_path / "none.txt"), {}),
-        ("url_list is a int", 3, {}),
+        ("url_list is of type int", 3, {}),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=error):
             img2ds.stream(values, **more)

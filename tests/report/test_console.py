@@ -12,7 +12,7 @@ from img2ds.report.console import Console
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
-from img2ds.report.units import clock, counted, duration, effort, share
+from img2ds.report.units import clock, counted, duration, effort, share, size, three_digits
 
 
 class Terminal(io.StringIO):
@@ -95,9 +95,30 @@ def test_the_table_adds_up() -> None:
 
 def test_rates() -> None:
     line = speed(tally(2000), wall=8.0, cpu=5.0)
-    assert "2,000 images in 8 s: 250 img/s, 2.5 ms CPU per image" in line
-    assert "10.0 MB received (1.2 MB/s), 2.0 MB of images written" in line
-    assert "- ms CPU per image" in speed(tally(0, http_404=1), wall=1.0, cpu=1.0)
+    assert line == (
+        "2,000 images in 8 s: 250 img/s, 2.50 ms CPU per image; "
+        "10.0 MB received (1.25 MB/s), 2.00 MB of images written"
+    )
+    line = speed(tally(0, http_404=1), wall=1.0, cpu=1.0)
+    assert line == (
+        "0 images in 1 s: 0 img/s; 0 bytes received (0 bytes/s), 0 bytes of images written"
+    )
+
+
+def test_rows_of_partial_shards_count_for_no_rate() -> None:
+    line = speed(tally(2000), wall=8.0, cpu=5.0, resumed=tally(1200))
+    assert line == (
+        "800 images in 8 s: 100 img/s, 6.25 ms CPU per image; 4.00 MB received (500 kB/s); "
+        "1,200 more images were in partial shards"
+    )
+    console = Console(Terminal())
+    console.start()
+    console.expect(2000, 2)
+    console.progress(tally(1200), resumed=True)
+    console.progress(tally(80))
+    state = console.state
+    assert (state.average, state.recent, state.recent_bytes) == (8, 8, 40_000)
+    assert (state.share_done, state.seconds_left) == (0.64, 90)
 
 
 def test_hints_for_reasons_that_stand_out() -> None:
@@ -122,9 +143,17 @@ def test_formatting() -> None:
     assert counted(2, "process") == "2 processes"
     assert [clock(7), clock(754), clock(11045)] == ["0:07", "12:34", "3:04:05"]
     assert [effort(value) for value in (29.34e-6, 1.5e-3, 0.1234, 1.5, 1234.0, 0.0)] == [
-        "29.3 µs", "1.5 ms", "123 ms", "1.5 s", "1,234 s", "0 µs",
+        "29.3 µs", "1.50 ms", "123 ms", "1.50 s", "1,234 s", "0 µs",
     ]  # fmt: skip
-    assert [duration(4.4), duration(200), duration(7800)] == ["4 s", "3 min", "2 h 10 min"]
+    assert [duration(n) for n in (4.44, 5, 30.2, 200, 7800)] == [
+        "4.4 s", "5 s", "30 s", "3 min", "2 h 10 min"
+    ]  # fmt: skip
+    assert [size(n) for n in (0, 999, 1500, 31.25e6, 999_600, 2 * 10**12)] == [
+        "0 bytes", "999 bytes", "1.50 kB", "31.2 MB", "1.00 MB", "2.00 TB"
+    ]  # fmt: skip
+    assert [three_digits(n) for n in (0, 0.424, 9.996, 99.96, 1234.5)] == [
+        "0", "0.42", "10.0", "100", "1,234"
+    ]  # fmt: skip
 
 
 def test_a_closed_stream_does_not_fail_the_run() -> None:

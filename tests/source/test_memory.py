@@ -11,6 +11,7 @@ import pytest
 
 from img2ds.core.failure import UsageError
 from img2ds.source import IteratorSource, MemoryFile, as_table
+from img2ds.source.memory import drawn
 
 URLS = ["http://a.example/1.jpg", None, "http://b.example/2.jpg"]
 TEXTS = ["one", "two", None]
@@ -51,9 +52,9 @@ def test_every_kind_of_list_of_urls() -> None:
 @pytest.mark.parametrize(
     ("values", "error"),
     [
-        (3, "url_list is a int: give a path, a list of URLs"),
-        ({"url": "x"}, "url_list is a dict: give"),
-        (["http://a.example/", 7], r"url_list\[1\] is a int, not a URL"),
+        (3, "url_list is of type int: give a path, a list of URLs"),
+        ({"url": "x"}, "url_list is of type dict: give"),
+        (["http://a.example/", 7], r"url_list\[1\] is of type int, not a URL"),
         ([{"link": "x"}], "the input in memory has no column 'url'"),
         ([{"url": "x"}, {"url": 5}], "do not make a table"),
         (pa.table({"URL": ["x"]}), "did you mean 'URL'"),
@@ -64,13 +65,33 @@ def test_what_is_no_list(values: Any, error: str) -> None:
         as_table(values, ["url"])
 
 
+def test_a_streamed_dataset_is_drawn_as_it_comes() -> None:
+    datasets = pytest.importorskip("datasets")
+    streamed = datasets.Dataset.from_list(ROWS).to_iterable_dataset()
+    rows = drawn(streamed)
+    assert rows is not None
+    assert next(rows)["url"] == URLS[0]
+    assert as_table(streamed, ["url"])["url"].to_pylist() == URLS
+    assert drawn(URLS) is None
+    assert drawn(datasets.Dataset.from_list(ROWS)) is None
+
+
+def test_a_dataset_of_splits_and_a_lazy_frame_say_what_to_pass() -> None:
+    datasets, polars = pytest.importorskip("datasets"), pytest.importorskip("polars")
+    splits = datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS))
+    with pytest.raises(UsageError, match=r"the splits train: choose one, such as data\['train'\]"):
+        as_table(splits, ["url"])
+    with pytest.raises(UsageError, match=r"LazyFrame: pass frame\.collect\(\)"):
+        as_table(polars.DataFrame({"url": URLS}).lazy(), ["url"])
+
+
 def test_an_iterator_is_drawn_a_piece_at_a_time() -> None:
-    drawn = iter(URLS)
-    pieces = IteratorSource(drawn, ["url"]).shards(2)
+    rows = iter(URLS)
+    pieces = IteratorSource(rows, ["url"]).shards(2)
     count, piece = next(pieces)
     assert count == 2
     assert isinstance(piece, pa.Table)
-    assert list(drawn) == URLS[2:]
+    assert list(rows) == URLS[2:]
 
 
 def test_a_digest_depends_on_the_rows_and_not_on_their_chunks() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 from pathlib import Path
 
@@ -74,3 +76,26 @@ def test_names_in_capitals(lists: Path) -> None:
     (lists / "UP.CSV").write_text("url\nhttp://a/\n")
     assert f"{lists}/UP.CSV" in [file.path for file in find_inputs(str(lists), [".csv"])]
     assert guess_format(["UP.CSV"]) == "csv"
+
+
+def test_a_pipe_is_told_where_to_go(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=r"pipe is a pipe or a device.* use --url_list -"):
+        find_inputs(str(tmp_path / "pipe"), [".txt"])
+
+
+@pytest.mark.parametrize(
+    ("url", "extra"),
+    [("https://host.example/a.csv", "http"), ("s3://bucket/a.csv", "s3"),
+     ("zip://a.csv::https://host.example/a.zip", "http")],
+)  # fmt: skip
+def test_a_protocol_whose_package_is_missing(
+    url: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(url: str) -> None:
+        raise ImportError("Install this and that")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", missing)
+    message = f"{url}: needs a package: pip install 'img2ds[{extra}]'"
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        find_inputs(url, [".csv"])

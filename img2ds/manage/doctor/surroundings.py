@@ -27,6 +27,7 @@ EXTRAS = {
     "gcs": ("gcsfs", "input and output on Google Cloud Storage"),
     "azure": ("adlfs", "input and output on Azure Blob Storage"),
     "hf": ("huggingface_hub", "lists on the Hugging Face Hub"),
+    "http": ("aiohttp", "lists on web servers"),
     "tfrecord": ("crc32c", "--output_format tfrecord"),
     "ray": ("ray", "--distributor ray"),
     "spark": ("pyspark", "--distributor pyspark"),

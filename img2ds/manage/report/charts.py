@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from img2ds.report.units import share
+from img2ds.report.units import share, three_digits
 
 #: The size of a chart in its own units; pages scale it.
 _WIDTH, _HEIGHT, _BOTTOM = 600, 150, 130
@@ -23,9 +23,9 @@ def line_chart(title: str, values: Sequence[float], unit: str, total: str) -> st
               for index, value in enumerate(values)]  # fmt: skip
     steps = " ".join(f"L{x:.1f},{y:.1f} L{x + step:.1f},{y:.1f}" for x, y in points)
     area = f"M0,{_BOTTOM} {steps} L{_WIDTH},{_BOTTOM} Z"
-    label = f"{title}: at most {top:,.3g} {unit}, over {total}"
+    label = f"{title}: at most {three_digits(top)} {unit}, over {total}"
     return (
-        f"<figure><figcaption>{escape(title)} <b>{top:,.3g}</b> {escape(unit)} at most"
+        f"<figure><figcaption>{escape(title)} <b>{three_digits(top)}</b> {escape(unit)} at most"
         f'</figcaption><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
         f'aria-label="{escape(label)}"><path class="area" d="{area}"/>'
         f'<line x1="0" x2="{_WIDTH}" y1="{_BOTTOM}" y2="{_BOTTOM}"/>'

@@ -10,8 +10,8 @@ from img2ds.manage.report.charts import bars, line_chart
 from img2ds.manage.report.gather import SIDES, Contents, Thumbnail
 from img2ds.manage.report.timeline import timeline
 from img2ds.manage.status import Status
-from img2ds.manage.status_page import in_bytes, numbers
-from img2ds.report.units import counted, duration, share
+from img2ds.manage.status_page import numbers
+from img2ds.report.units import counted, duration, share, size, three_digits
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#59636e;--line:#d1d9e0;--fill:#2f6feb;
@@ -88,10 +88,13 @@ def _facts(contents: Contents) -> str:
         (f"{status.rows:,}", "rows"),
         (f"{good:,}", f"images ({share(good, status.rows)})"),
         (f"{status.committed:,}", "shards"),
-        (in_bytes(status.size), "in files of shards"),
+        (size(status.size), "in files of shards"),
     ]
     if seconds > 1:
-        facts += [(duration(seconds), "of work"), (f"{good / seconds:,.0f}", "images/s on average")]
+        facts += [
+            (duration(seconds), "of work"),
+            (three_digits(good / seconds), "images/s on average"),
+        ]
     return "<div class=facts>{}</div>".format(
         "".join(f"<div><b>{escape(number)}</b>{escape(word)}</div>" for number, word in facts)
     )

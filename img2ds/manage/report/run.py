@@ -10,7 +10,7 @@ from img2ds.manage.dataset import Dataset
 from img2ds.manage.options import ReportOptions
 from img2ds.manage.report.gather import gather
 from img2ds.manage.report.page import page
-from img2ds.manage.status_page import in_bytes
+from img2ds.report.units import size
 from img2ds.storage.filesystem import as_usage_error
 
 
@@ -27,7 +27,7 @@ class Written:
 
     @property
     def text(self) -> str:
-        return f"{self.path} written ({in_bytes(self.size)})"
+        return f"{self.path} written ({size(self.size)})"
 
 
 def run(options: ReportOptions) -> Written:

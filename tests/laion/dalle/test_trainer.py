@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from img2ds.engine.stop import StopSwitch
 from img2ds.storage import OutputFolder
 from laion.dalle import checkpoint
 from laion.dalle.options import DalleOptions
+from laion.dalle.phases import TEXT_WEIGHT, TransformerPhase
+from laion.dalle.readme import training_lines
 from laion.dalle.trainer import CURVES, Trainer
 from laion.samples.source import find_shards
 from tests.laion.dalle.small_training import quick, write_shapes
@@ -152,3 +155,51 @@ def test_a_damaged_checkpoint_is_reported(shards: Path, tmp_path: Path) -> None:
 def test_seeds_differ(uninterrupted: tuple[Trainer, Path], shards: Path, tmp_path: Path) -> None:
     train(quick(shards, tmp_path, seed=1))
     assert points(tmp_path)[0] != points(uninterrupted[1])[0]
+
+
+@pytest.fixture(scope="module")
+def overfitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, Path, DalleOptions]:
+    """A training on so few pairs that it learns them by heart."""
+    folder = tmp_path_factory.mktemp("few")
+    shards = write_shapes(folder / "shards", 1, 40)
+    options = quick(shards, folder / "out", steps=160, width=64, layers=2, rate=5e-3, held_out=0.3)
+    trainer, done = train(options)
+    assert done
+    return trainer, folder / "out", options
+
+
+def transformer_loss(point: dict[str, Any]) -> float:
+    loss: float = TEXT_WEIGHT * point["held_out_text"] + (1 - TEXT_WEIGHT) * point["held_out_image"]
+    return loss
+
+
+def test_the_weights_with_the_lowest_held_out_loss_are_kept(
+    overfitted: tuple[Trainer, Path, DalleOptions],
+) -> None:
+    trainer, output, _ = overfitted
+    own = [p for p in points(output) if p["phase"] == "transformer"]
+    best = min(own, key=transformer_loss)
+    assert 0 < best["step"] < own[-1]["step"] == 160
+    assert trainer.progress.kept_steps["transformer"] == best["step"]
+    assert trainer.transformer is not None
+    assert trainer.vocabulary is not None
+    phase = TransformerPhase(
+        trainer.coder, trainer.transformer, trainer.vocabulary, trainer._held_out, trainer.half
+    )
+    assert phase.evaluate()["image"] == pytest.approx(best["held_out_image"], rel=1e-4)
+    (line,) = [line for line in training_lines(trainer.progress) if "transformer" in line]
+    assert f"lowest after step {best['step']} and rose later" in line
+
+
+def test_a_resumed_training_keeps_the_same_weights(
+    overfitted: tuple[Trainer, Path, DalleOptions], tmp_path: Path
+) -> None:
+    trainer, _, options = overfitted
+    again = replace(options, output_folder=str(tmp_path / "out"))
+    kept = trainer.progress.kept_steps["transformer"]
+    _, done = train(again, After(12 + kept + 30))
+    assert not done
+    resumed, done = train(again)
+    assert done
+    assert_equal_models(trainer, resumed)
+    assert resumed.progress.kept_steps == trainer.progress.kept_steps

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def web() -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("encode_format", ["jpg", "png", "webp"])
 def test_the_folder_is_a_streaming_dataset(
-    encode_format: str, web: dict[str, Any], tmp_path: Path
+    encode_format: Literal["jpg", "png", "webp"], web: dict[str, Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     report = img2ds.download(

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,6 @@ def test_a_missing_package_is_one_line(
     for name in [n for n in sys.modules if n.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr("fsspec.registry._registry", {})
+    monkeypatch.delitem(import_module("fsspec.registry")._registry, scheme, raising=False)
     with pytest.raises(UsageError, match=rf"pip install 'img2ds\[{extra}\]'"):
         resolve(f"{scheme}://bucket/datasets/x")

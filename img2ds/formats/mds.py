@@ -169,7 +169,8 @@ def write_index(folder: OutputFolder) -> None:
     """Write `index.json`: the committed shards that have samples. Raises UsageError, OSError."""
     while True:
         document, markers = _index(folder)
-        folder.write_bytes(INDEX, document)
+        if not folder.exists(INDEX) or folder.read_bytes(INDEX) != document:
+            folder.write_bytes(INDEX, document)
         if markers == marker_names(folder.names()):
             return  # another rank may have committed a shard meanwhile
 

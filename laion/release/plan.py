@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from img2ds.core.failure import UsageError
 from laion.data.digest import pair_digests
 from laion.data.embedding_folder import EmbeddingShard
+from laion.release.contents import similarity_histogram
 from laion.release.unique import UniquePairs
 
 #: Reasons for which a pair is not released.
@@ -44,6 +45,7 @@ class Piece:
         rows: rows of the shard.
         kept: one bit for each of them, packed.
         dropped: rows that are not released, by reason.
+        histogram: all rows by similarity, see `similarity_histogram`.
         moved: SAMPLE_IDs by row, where another pair has the ID that the digest gives.
     """
 
@@ -51,6 +53,7 @@ class Piece:
     rows: int
     kept: bytes
     dropped: Counter[str]
+    histogram: npt.NDArray[np.int64]
     moved: dict[int, int]
 
     def mask(self) -> Mask:
@@ -77,6 +80,7 @@ class _Scan:
     rows: int
     first_place: int
     dropped: Counter[str]
+    histogram: npt.NDArray[np.int64]
 
     def piece(self, bits: Bits, moved: dict[int, int], moved_places: list[int]) -> Piece:
         """Return the rows to release, given all repeated pairs and moved IDs."""
@@ -89,7 +93,7 @@ class _Scan:
             moved_places, (self.first_place, self.first_place + self.rows)
         ).tolist()
         own = {place - self.first_place: moved[place] for place in moved_places[low:high]}
-        return Piece(self.shard, self.rows, packed.tobytes(), self.dropped, own)
+        return Piece(self.shard, self.rows, packed.tobytes(), self.dropped, self.histogram, own)
 
 
 def above(table: pa.Table, threshold: float) -> tuple[Mask, Counter[str]]:
@@ -103,6 +107,12 @@ def above(table: pa.Table, threshold: float) -> tuple[Mask, Counter[str]]:
         LOW_SIMILARITY: int((known & ~kept).sum()),
     }
     return kept, Counter({reason: count for reason, count in dropped.items() if count})
+
+
+def _histogram(table: pa.Table) -> npt.NDArray[np.int64]:
+    column = table.column("similarity").cast(pa.float64())
+    values = np.asarray(pc.fill_null(column, np.nan))
+    return similarity_histogram(values[~np.isnan(values)])
 
 
 def _with_url(table: pa.Table, kept: Mask, dropped: Counter[str]) -> Mask:
@@ -176,7 +186,7 @@ def _scan(
             chosen = table.select(["url", "caption"]).filter(pa.array(kept))
             digests = pair_digests(*(column.to_pylist() for column in chosen.columns))
             unique.add(place + np.flatnonzero(kept).astype(np.uint64), digests)
-            scans.append(_Scan(shard, table.num_rows, place, dropped))
+            scans.append(_Scan(shard, table.num_rows, place, dropped, _histogram(table)))
             masks.append(np.packbits(kept))
             place += 8 * len(masks[-1])
             if time.monotonic() - last_report > _PROGRESS_INTERVAL:

@@ -1,4 +1,5 @@
 # make demo   set up the core (0.5 GB), then img2ds over a sample web on this machine
+# make serve  serves the sample web of make demo on port 8000, to try other commands on it
 # make demo-search  set up the core and laion, then a search page over a sample web, with a model
 #             trained on the spot
 # make demo-laion  set up the core and laion, then its pipeline over WAT files and a web made here
@@ -9,6 +10,7 @@
 # make attack  hostile images, responses, clients, kills and damage, and what each costs: ten minutes
 # make compat  the tests of other programs that read what img2ds and laion write, in an environment of their own
 # make lint   ruff and mypy --strict
+# make docs   the documents and the reference of the Python API as a site, in build/site
 # make bench  the short benchmarks (see benchmark/README.md)
 
 PYTHON ?= python3
@@ -19,11 +21,12 @@ PIP := $(RUN) -m pip install --disable-pip-version-check
 CORE := $(VENV)/.core
 LAION := $(VENV)/.laion
 STAMP := $(VENV)/.ready
+DOCS := $(VENV)/.docs
 PACKAGING := setup.py requirements.txt $(wildcard img2ds/image/native/*.[ch] laion/wat/native/*.[ch])
 JOBS ?= 2
 PYTEST := $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: setup demo demo-search demo-laion test quick native-off fuzz compat sanitize attack lint bench clean
+.PHONY: setup demo serve demo-search demo-laion test quick native-off fuzz compat sanitize attack lint docs bench clean
 
 setup: $(STAMP)
 
@@ -46,8 +49,16 @@ $(STAMP): $(CORE)
 	$(PIP) --no-deps asks
 	@touch $(LAION) $@
 
+$(DOCS): $(CORE)
+	@echo "installing mkdocs into $(VENV) (0.1 GB)"
+	$(PIP) -e '.[docs]'
+	@touch $@
+
 demo: $(CORE)
 	$(RUN) -m tests.demo
+
+serve: $(CORE)
+	$(RUN) -m tests.demo_server
 
 demo-search: $(LAION)
 	$(RUN) -m tests.demo_search
@@ -93,6 +104,10 @@ lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# Fails on any warning, such as a broken link. Needs no network.
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 bench: setup
 	scripts/apt-packages.sh nginx-light dnsmasq-base iproute2

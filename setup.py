@@ -59,8 +59,14 @@ RUN = [
     "jinja2>=3.1",  # the report
 ]
 
+# What `laion filter` needs.
+FILTER = [
+    "duckdb>=1.1",  # conditions in SQL
+]
+
 EXTRAS = {
     "extract": EXTRACT,
+    "filter": FILTER,
     "clip": ["open_clip_torch>=2.24"],
     "search": SEARCH,
     "laion": [
@@ -69,6 +75,7 @@ EXTRAS = {
         *EXTRACT,
         *SEARCH,
         *RUN,
+        *FILTER,
     ],
     "ray": ["ray>=2.9"],
     "spark": ["pyspark>=3.4"],
@@ -81,6 +88,7 @@ EXTRAS = {
 EXTRAS["all"] = sorted({package for packages in EXTRAS.values() for package in packages})
 # Not in `all`: open_clip imports it wherever it is installed, which takes seconds a process.
 EXTRAS["transformers"] = ["transformers>=4.40"]  # tokenizers of SigLIP and others of open_clip
+EXTRAS["docs"] = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]  # `make docs`
 EXTRAS["dev"] = [
     "pytest>=7.4",
     "pytest-xdist>=3.5",  # tests in several processes
@@ -133,11 +141,11 @@ COMPILED += [
     Extension(
         f"laion.wat.native.{name}",
         [f"laion/wat/native/{name}.c"],
-        depends=["laion/wat/native/_json.h"],
+        depends=["laion/wat/native/_json.h", "laion/wat/native/_urls.h"],
         extra_compile_args=["-O3"],
         optional=True,
     )
-    for name in ("_scan", "_members", "_join")
+    for name in ("_scan", "_members", "_join", "_sift", "_english")
 ]
 
 setup(
@@ -156,6 +164,7 @@ setup(
             "py.typed",
             "run/*.html",
             "tag/*.json",
+            "wat/*.npz",
             "wat/native/*.c",
             "wat/native/*.h",
             "web/static/*",

@@ -12,7 +12,7 @@ from benchmark.marker_store import BUCKET, FOLDER, Store
 
 
 def fill(store: Store) -> None:
-    """Put the objects into moto's memory; data have one byte, and their markers know more."""
+    """Put markers and cache into moto's memory: its lists take time for each object there is."""
     from moto.core.models import DEFAULT_ACCOUNT_ID
     from moto.s3.models import s3_backends
 
@@ -22,7 +22,8 @@ def fill(store: Store) -> None:
     while True:
         rows, start = store.page("", start, 1000)
         for name, _, _ in rows:
-            backend.put_object(BUCKET, f"{FOLDER}/{name}", store.get(name) or b"")
+            if (data := store.get(name)) is not None:
+                backend.put_object(BUCKET, f"{FOLDER}/{name}", data)
         if not start:
             return
 

@@ -1,6 +1,6 @@
 """How long do commit markers keep a start, and `img2ds status`, on a store with 20 ms latency?
 
-    python -m benchmark.markers --shards 90000 --store moto
+    python -m benchmark.markers --shards 90000 --store moto --commands total
     python -m benchmark.markers --shards 1000000 --store memory
     python -m benchmark.markers --shards 90000 --store memory --without_cache
 

@@ -22,7 +22,7 @@ import simdjson
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from benchmark import measure
-from benchmark.wat_corpus import LAYOUTS, MEGABYTES, open_corpus
+from benchmark.wat_corpus import DENSE_MEGABYTES, LAYOUTS, MEGABYTES, open_corpus
 from img2ds.report.counters import Counts
 from laion.wat.archive import read_records
 from laion.wat.candidate_file import CandidateWriter
@@ -140,12 +140,13 @@ CONTENDERS: dict[str, Callable[[bytes], int]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=float, default=MEGABYTES)
+    parser.add_argument("--megabytes", type=float, default=None)
     parser.add_argument("--layout", choices=LAYOUTS, default="mixed")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     measure.warn_when_busy()
-    data = open_corpus(options.megabytes, layout=options.layout).read_bytes()
+    whole = DENSE_MEGABYTES if options.layout == "dense" else MEGABYTES
+    data = open_corpus(options.megabytes or whole, layout=options.layout).read_bytes()
     taken: dict[str, list[float]] = defaultdict(list)
     rows: dict[str, int] = {}
     for _ in range(options.rounds):

@@ -3,8 +3,11 @@
 Records, their order, keys and members are as in real files: a request, a response and a metadata
 record each page, one gzip member a record. Half of the pages are in the layout since 2019, where
 entities are decoded and a link is `{"path","url","alt"}`, unless `--layout` is given. Shares
-are of one real file (45 000 pages, 350 MB, 400 000 images with alt texts): nine alt texts a page
-among some two hundred other links, two in five of them not English.
+are of one real file (45,000 pages, 350 MB), but that it has five images with a text a page, 240,033
+in all, and here nine, among some two hundred other links; two in five texts are not English.
+
+The layout `dense` has pages with little besides images, some five alt texts each, so that the cost
+of an image is not hidden by that of other links.
 
 `python -m benchmark.wat_corpus --megabytes 44` prints where it lies and what is in it.
 """
@@ -24,7 +27,9 @@ CACHE = Path(__file__).parent / "cache"
 SEED = 400
 #: Bytes of the file: a real one is eight times as large.
 MEGABYTES = 44
-LAYOUTS = ("new", "old", "mixed")
+LAYOUTS = ("new", "old", "mixed", "dense")
+#: Megabytes of the dense file: 40,000 pages with 207,000 images that have a text.
+DENSE_MEGABYTES = 81
 
 _FILE = "CC-MAIN-20240220211055-20240221001055-00000.warc"
 _TYPES = ("jpg", "jpg", "jpg", "jpg", "jpeg", "png", "png", "webp", "gif", "svg")
@@ -109,6 +114,18 @@ def _anchor(site: _Site) -> dict[str, str]:
     return link
 
 
+def _dense_links(site: _Site) -> list[dict[str, str]]:
+    """Images, nearly all with a text, and few other links."""
+    dice = site.dice
+    links = []
+    for _ in range(dice.randint(1, 10)):
+        link = {"path": "IMG@/src", "url": site.image()}
+        if dice.random() < 0.95:
+            link["alt"] = site.text(1, 9)
+        links.append(link)
+    return links
+
+
 def _links(site: _Site, new: bool) -> list[dict[str, str]]:
     dice = site.dice
     # A menu stands on top, at the bottom and in the one for phones; articles are linked by their
@@ -128,9 +145,12 @@ def _links(site: _Site, new: bool) -> list[dict[str, str]]:
     if dice.random() < 0.01:
         address = f"https://creativecommons.org/licenses/{dice.choice(_LICENSES)}"
         links.append({"path": "A@/href", "url": address, "rel": "license"})
-    if not new:
-        links = [{k: v.replace("&", "&amp;") for k, v in sorted(link.items())} for link in links]
-    return links
+    return links if new else list(map(_old, links))
+
+
+def _old(link: dict[str, str]) -> dict[str, str]:
+    """A link as before 2019: its keys in order, and entities left as they are."""
+    return {key: value.replace("&", "&amp;") for key, value in sorted(link.items())}
 
 
 def _head(site: _Site, new: bool) -> dict[str, object]:
@@ -188,7 +208,9 @@ def _envelope(
     return {"Envelope": envelope, "Container": container}
 
 
-def _page(dice: random.Random, number: int, new: bool) -> Iterator[tuple[str, dict[str, object]]]:
+def _page(
+    dice: random.Random, number: int, new: bool, dense: bool
+) -> Iterator[tuple[str, dict[str, object]]]:
     site = _Site(dice, number)
     path = site.page()
     url = site.root + path
@@ -201,8 +223,13 @@ def _page(dice: random.Random, number: int, new: bool) -> Iterator[tuple[str, di
             "Entity-Length": "0",
         }
     }  # fmt: skip
-    yield url, _envelope(site, "request", request, url, new)
-    html = {"Head": _head(site, new), "Links": _links(site, new)}
+    if not dense:
+        yield url, _envelope(site, "request", request, url, new)
+    if dense:
+        links = _dense_links(site)
+        html: dict[str, object] = {"Links": links if new else [*map(_old, links)]}
+    else:
+        html = {"Head": _head(site, new), "Links": _links(site, new)}
     response = {
         "HTTP-Response-Metadata": {
             "Response-Message": {"Version": "HTTP/1.1", "Status": "200", "Reason": "OK"},
@@ -251,8 +278,8 @@ def members(seed: int, layout: str) -> Iterator[bytes]:
     )
     number = 0
     while True:
-        new = layout == "new" or (layout == "mixed" and number % 2 == 0)
-        for url, document in _page(dice, number, new):
+        new = layout == "new" or (layout in ("mixed", "dense") and number % 2 == 0)
+        for url, document in _page(dice, number, new, layout == "dense"):
             yield _member(url, "metadata", _json(document).encode())
         number += 1
 

@@ -21,7 +21,7 @@ static void run(input_t *input)
         /* The size is the caller's, from its own reading of the header: here that of the planes. */
         PyObject *found = PyObject_CallMethod(jpeg, "decode_planes", "Oiin", body, side, 0,
                                               (Py_ssize_t)LIMIT);
-        if (found && found != Py_None) {
+        if (found && PyTuple_Check(found)) { /* else a number says why, or None */
             PyObject *plane = PyTuple_GET_ITEM(PyTuple_GET_ITEM(found, 2), 0);
             const int width = (int)PyLong_AsLong(PyTuple_GET_ITEM(plane, 2));
             const int height = (int)PyLong_AsLong(PyTuple_GET_ITEM(plane, 3));
@@ -34,6 +34,8 @@ static void run(input_t *input)
             free(pixels);
         }
         drop(found);
+    } else if (settings & 32) {
+        drop(PyObject_CallMethod(jpeg, "decode_components", "Oin", body, side, (Py_ssize_t)LIMIT));
     } else {
         drop(PyObject_CallMethod(jpeg, "decode_planes", "Oiin", body, side, coarse,
                                  (Py_ssize_t)LIMIT));

@@ -6,7 +6,14 @@ import numpy as np
 
 from tests.image.jpeg_faults import END_FAULTS, HEADER_FAULTS
 from tests.laion.wat import wat_records
-from tests.server.encodings import jpeg, jpeg_444, jpeg_grey, jpeg_progressive
+from tests.server.encodings import (
+    cmyk_progressive,
+    jpeg,
+    jpeg_444,
+    jpeg_cmyk,
+    jpeg_grey,
+    jpeg_progressive,
+)  # fmt: skip
 from tests.server.photos import photo
 
 
@@ -20,7 +27,9 @@ def _jpegs() -> list[bytes]:
     bodies += [
         fault(bodies[-1]) for faults in (HEADER_FAULTS, END_FAULTS) for fault in faults.values()
     ]
-    return [bytes([8 * number % 32 + number % 8]) + body for number, body in enumerate(bodies)]
+    seeds = [bytes([8 * number % 32 + number % 8]) + body for number, body in enumerate(bodies)]
+    inks = [jpeg_cmyk(photo(9, 40, 24)), cmyk_progressive(photo(9, 40, 24))]
+    return seeds + [bytes([32 + side]) + body for side in range(4) for body in inks]
 
 
 def _rows() -> list[bytes]:
@@ -64,7 +73,13 @@ def _wats() -> list[bytes]:
         *(b"\x01" + wat_records.record(wat_records.dump(document)) for document in documents),
         b"\0" + wat_records.wat(documents)[:400],
         b"\x03" + urls,
+        b"\x07\x1f"
+        + b"\0".join([b"/b.gif", b"a  text", b"//d.example/e", "\u2018é\u2019".encode()]),
     ]
+
+
+def _texts() -> list[bytes]:
+    return ["Red car \u2013 caf\u00e9".encode(), "\u8d64\u3044\u3000\U0001f600 \U00020000".encode()]
 
 
 SEEDS = {
@@ -73,4 +88,5 @@ SEEDS = {
     "planes": _numbers,
     "resample": _numbers,
     "wat": _wats,
+    "english": _texts,
 }

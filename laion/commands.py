@@ -68,6 +68,11 @@ COMMANDS: dict[str, Command] = {
         "laion.tag.stage:run",
         "laion.tag.stage:check",
     ),
+    "filter": Command(
+        "keep the pairs that an SQL condition, or a share of the best, selects",
+        "laion.filter.options:FilterOptions",
+        "laion.filter.stage:run",
+    ),
     "crawl": Command(
         "download, score, tag and filter in one pass; only kept pairs are written",
         "laion.crawl.options:CrawlOptions",

@@ -33,10 +33,7 @@ def main() -> int:
     FOLDER.mkdir()
     rows = list(links(IMAGES))
     urls, shards = FOLDER / "urls.csv", FOLDER / "shards"
-    with urls.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("url", "caption"))
-        writer.writerows((row.url, row.caption) for row in rows)
+    write_list(urls, rows)
     print(f"drawing {IMAGES} images ...", flush=True)
     with BackgroundWeb(draw_all(IMAGES)) as address:
         command = [
@@ -54,8 +51,21 @@ def main() -> int:
     check(rows, shards)
     sheet = FOLDER / "contact_sheet.jpg"
     contact_sheet(shards, sheet)
-    print(f"\nthe shards are in {shards}/, all images and failures on one sheet: {sheet}")
+    print(
+        f"\nthe shards are in {shards}/, all images and failures on one sheet: {sheet}\n"
+        "train on them: .venv/bin/pip install torch && "
+        f".venv/bin/python examples/02_train_from_webdataset.py {shards}\n"
+        "try other commands on the same web: make serve"
+    )
     return 0
+
+
+def write_list(path: Path, rows: list[Link]) -> None:
+    """Write the links and their captions as csv."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("url", "caption"))
+        writer.writerows((row.url, row.caption) for row in rows)
 
 
 def check(rows: list[Link], shards: Path) -> None:

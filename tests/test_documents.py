@@ -48,9 +48,15 @@ SLURM = {
     "--address", "--block",
 }  # fmt: skip
 #: Flags of pip, of Spark, and those of every command.
+#: Flags of benchmark.plan.
+PLAN = {
+    "--rows", "--nodes", "--cores", "--gbit", "--gpus", "--gpu_rate", "--memory_gb", "--disk_tb",
+    "--price", "--sources",
+}  # fmt: skip
 OTHERS = {
-    "--help", "--version", "--no-deps", "--master", "--num-executors", "--conf",
+    "--help", "--version", "--no-deps", "--index-url", "--master", "--num-executors", "--conf",
     *DOCKER,
+    *PLAN,
     *SLURM,
     *CLIP_RETRIEVAL,
 }  # fmt: skip

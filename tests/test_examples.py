@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,6 +76,25 @@ def test_train_from_webdataset(downloaded: tuple[Path, str]) -> None:
     pytest.importorskip("torch")
     output = run(2, downloaded[0], "--steps", "3")
     assert "step 0: loss 0." in output
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["webdataset", "datasets"])
+def test_training_snippets_of_the_readme(
+    downloaded: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    pytest.importorskip(("torch", "datasets")[number])
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    snippet = [block for block in blocks if "images/" in block][number]
+    monkeypatch.chdir(downloaded[0].parent)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    if number == 0:
+        assert names["images"].shape == (16, 3, 256, 256)
+        assert len(names["captions"]) == 16
+    else:
+        assert names["pair"]["jpg"].size == (256, 256)
+        assert names["pair"]["txt"]
 
 
 def test_report_failures(downloaded: tuple[Path, str]) -> None:

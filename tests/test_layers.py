@@ -87,6 +87,7 @@ HOMES = {
     "cloudpickle": ("img2ds/core/plugin_object.py",),
     "yaml": ("img2ds/config/config_file.py", "laion/run/config.py"),
     "jinja2": ("laion/run/report.py",),
+    "duckdb": ("laion/filter/condition.py",),
 }
 
 #: What a stage of laion may import of its other stages: nothing but this.
@@ -97,6 +98,7 @@ LAION_ALLOWED: dict[str, set[str]] = {
     "clip": set(),
     "tag": {"clip"},  # prompts are embedded by the model that scored the pairs
     "crawl": {"wat", "fetch", "clip", "tag"},  # it is these stages in one
+    "filter": set(),
     "release": set(),
     "dalle": {"clip"},  # shards are read, and samples ranked, as for a score
     "knn": {"clip"},

@@ -16,7 +16,7 @@ from laion.wat.options import ExtractOptions
 
 #: Flags of `laion extract` that say which WAT files, and what is taken out of them.
 _WHICH = ("bucket", "first", "sample", "seed", "allow_damaged")
-_WHAT = ("languages", "min_text_length", "attributes")
+_WHAT = ("languages", "language_rule", "min_text_length", "attributes")
 
 #: Rows that a WAT file is taken to have at most, which decides its keys: the largest have some
 #: 600 000 images with a text.
@@ -94,7 +94,7 @@ class _Own(ModelOptions, StageOptions):
         identity = content_identity(self, StageOptions.identity(self))
         if self.wat:
             extraction = self.extraction().identity()
-            identity |= {name: extraction[name] for name in _WHAT}
+            identity |= {name: extraction[name] for name in _WHAT if name in extraction}
         ignored = {*_FETCHING, *(_WHAT if self.input else ())}
         return {name: value for name, value in identity.items() if name not in ignored}
 

@@ -26,10 +26,12 @@ from laion.commands import COMMANDS
 from laion.stage import StageOptions
 
 #: The stages in their order, and those that `crawl` replaces.
-STAGES = ("extract", "dedup", "download", "score", "tag", "crawl", "release", "index")
+STAGES = ("extract", "dedup", "download", "score", "tag", "crawl", "filter", "release", "index")
 CRAWLED = ("download", "score", "tag")
 #: Stages that may be skipped.
-OPTIONAL = ("dedup", "tag", "index")
+OPTIONAL = ("dedup", "tag", "filter", "index")
+#: Those that run only if the file has flags for them.
+ASKED_FOR = ("filter",)
 #: Flags that may be set outside of a stage, for all stages that have them.
 SHARED = (
     "processes_count", "distributor", "max_shard_retry", "tmp_dir", "force",
@@ -131,7 +133,7 @@ def _stages(sections: Mapping[str, Any]) -> list[str]:
     both = [stage for stage in CRAWLED if crawl and sections.get(stage)]
     if both:
         raise UsageError(f"crawl includes {both[0]}: give one of them")
-    skipped = CRAWLED if crawl else ("crawl",)
+    skipped = [*(CRAWLED if crawl else ("crawl",)), *(s for s in ASKED_FOR if not sections.get(s))]
     return [s for s in STAGES if s not in skipped and sections.get(s) is not False]
 
 

@@ -10,13 +10,13 @@ little.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from laion.tag.caption_words import CaptionWords
 from laion.tag.nsfw import UNLIKELY, EmbeddedGroup, Tags, Vectors
 
 CAPTION_WORDS = "illegal_caption_words"
@@ -30,8 +30,7 @@ class IllegalFilter:
 
     underage: EmbeddedGroup
     animals: EmbeddedGroup
-    underage_words: tuple[str, ...]
-    unsafe_words: tuple[str, ...]
+    words: CaptionWords
 
     def reasons(
         self, tags: Tags, images: Vectors, texts: Vectors, captions: Sequence[str | None]
@@ -42,9 +41,8 @@ class IllegalFilter:
             tags: [n]. images, texts: [n, dim], unit rows.
         """
         found: list[str | None] = [None] * len(tags)
-        underage, unsafe = any_word(self.underage_words), any_word(self.unsafe_words)
         for place, caption in enumerate(captions):
-            if caption and underage.search(caption) and unsafe.search(caption):
+            if caption and self.words.flags(caption):
                 found[place] = CAPTION_WORDS
         suspected = np.flatnonzero(tags != UNLIKELY)
         if not len(suspected):
@@ -56,15 +54,3 @@ class IllegalFilter:
             for place in suspected[flagged].tolist():
                 found[place] = found[place] or reason
         return found
-
-
-def any_word(entries: Sequence[str]) -> re.Pattern[str]:
-    """Return a pattern for any of the entries as whole words, in any case.
-
-    Without entries it matches nothing.
-    """
-    if not entries:
-        return re.compile(r"(?!)")
-    alternatives = "|".join(re.escape(entry) for entry in sorted(entries, key=len, reverse=True))
-    # Not \b: captions join words with underscores, and write numbers as in 2girls.
-    return re.compile(rf"(?<![^\W\d_])(?:{alternatives})(?![^\W\d_])", re.IGNORECASE)

@@ -3,7 +3,10 @@
 nsfw      safe, unsafe       prompts of the tag
 underage  flagged, other     prompts of the filter of illegal content
 animals   flagged, other
-captions  underage, unsafe   words; a caption with one of each is dropped
+captions  underage, unsafe   words; a caption with one of each is dropped. `nud*` are all words that
+                             begin so
+
+The package's own file has the English words; those of other languages are in `caption_words.json`.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import chain
 from typing import Any
 
 from img2ds.core.failure import UsageError
+from laion.tag.caption_words import CaptionWords
 
 #: The groups of the file, their lists, and the least number of entries of each list. The tag uses
 #: the two best prompts, which may both be of one kind.
@@ -47,8 +52,7 @@ class Prompts:
     nsfw: Group
     underage: Group
     animals: Group
-    underage_words: tuple[str, ...]
-    unsafe_words: tuple[str, ...]
+    words: CaptionWords
     digest: str
 
 
@@ -73,15 +77,26 @@ def load_prompts(path: str | None = None) -> Prompts:
     except ValueError as error:
         raise UsageError(f"{name} is not JSON: {error}") from None
     found = {group: _group(name, document, group) for group in _LISTS}
+    if path is None:
+        found["captions"] = _with_languages(found["captions"])
     canonical = json.dumps(found, sort_keys=True).encode()
     return Prompts(
         Group(found["nsfw"]["unsafe"], found["nsfw"]["safe"]),
         Group(found["underage"]["flagged"], found["underage"]["other"]),
         Group(found["animals"]["flagged"], found["animals"]["other"]),
-        found["captions"]["underage"],
-        found["captions"]["unsafe"],
+        CaptionWords(found["captions"]["underage"], found["captions"]["unsafe"]),
         hashlib.sha256(canonical).hexdigest(),
     )
+
+
+def _with_languages(words: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Return the lists with the words of all languages, each once."""
+    text = files("laion.tag").joinpath("caption_words.json").read_text("utf-8")
+    languages: dict[str, dict[str, list[str]]] = json.loads(text)
+    return {
+        key: tuple(dict.fromkeys(chain(own, *(lists[key] for lists in languages.values()))))
+        for key, own in words.items()
+    }
 
 
 def _group(name: str, document: Any, group: str) -> dict[str, tuple[str, ...]]:

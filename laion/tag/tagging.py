@@ -82,7 +82,7 @@ def make_rules(prompts: Prompts, embed: Embed, classifier: str | None = None) ->
         )
     return TagRules(
         tagger or ZeroShotTagger(nsfw),
-        IllegalFilter(underage, animals, prompts.underage_words, prompts.unsafe_words),
+        IllegalFilter(underage, animals, prompts.words),
     )
 
 

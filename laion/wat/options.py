@@ -39,6 +39,12 @@ class ExtractOptions(StageOptions):
         "languages of texts to keep, codes of CLD2; all keeps every language (default: en for "
         "image, all for other documents)", identity=False,
     )  # fmt: skip
+    language_rule: str = flag(
+        "captions", "choice",
+        "how the language of a text is detected: captions also recognises English of a few words; "
+        "cld2 is what LAION-400M's workers did",
+        "captions", "cld2", identity=False,
+    )  # fmt: skip
     min_text_length: int | None = flag(
         None, "int?", "least characters of a text (default: 5 for image, 0 for other documents)",
         identity=False,
@@ -100,12 +106,15 @@ class ExtractOptions(StageOptions):
             None if ALL in codes else frozenset(codes),
             document,
             self.allow_damaged,
+            self.language_rule,
         )
 
     def identity(self) -> dict[str, Any]:
         """Return the options that decide the result; images are those of earlier versions."""
         identity = super().identity()
         identity["languages"] = list(self.wanted_languages)
+        if self.language_rule != "cld2":  # that of folders from before there was a choice
+            identity["language_rule"] = self.language_rule
         identity["min_text_length"] = self.rules.min_text_length
         if self.document_type != "image":
             identity["document_type"] = self.document_type

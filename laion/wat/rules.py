@@ -85,9 +85,11 @@ class Rules:
         languages: codes of the languages that are kept, None for all.
         document: the kind of documents.
         allow_damaged: whether a file without its end, or without a WAT record, is taken.
+        language_rule: how the language of a text is detected, a key of `language.DETECTORS`.
     """
 
     min_text_length: int = MIN_TEXT_LENGTH
     languages: frozenset[str] | None = frozenset({"en"})
     document: DocumentType = DOCUMENT_TYPES["image"]
     allow_damaged: bool = False
+    language_rule: str = "captions"

@@ -20,13 +20,13 @@ from laion.stage import StageReport, StageSpec, file_fingerprint, open_stage
 from laion.wat.archive import TruncatedError, read_records
 from laion.wat.candidate_file import CandidateWriter
 from laion.wat.catalog import choose, digest, find_all_wats
-from laion.wat.language import UNKNOWN, detect, known_codes, page_language
+from laion.wat.language import DETECTORS, UNKNOWN, known_codes, page_language
 from laion.wat.license import license_kind, page_license
 from laion.wat.options import ALL, ExtractOptions
 from laion.wat.page import Page, Wanted, read_page
-from laion.wat.rules import Drop, Rules, drop_of_url, largest_candidate
-from laion.wat.text import clean
-from laion.wat.urljoin import BLANKS, Joiner
+from laion.wat.rules import Drop, Rules, largest_candidate
+from laion.wat.sifting import sift
+from laion.wat.urljoin import Joiner
 from laion.wat.warc import Records
 
 IMAGES = Labels("shard", "images", "images/s", "kept")
@@ -36,9 +36,7 @@ DOCUMENTS = Labels("shard", "documents", "documents/s", "kept")
 REPORT_EVERY = 3000
 
 #: An enum's value costs as much to look up as a rule to ask.
-_NO_ALT, _SHORT, _BAD_URL, _LANGUAGE = (
-    drop.value for drop in (Drop.NO_ALT, Drop.TEXT_TOO_SHORT, Drop.BAD_URL, Drop.LANGUAGE)
-)
+_NO_ALT, _LANGUAGE = Drop.NO_ALT.value, Drop.LANGUAGE.value
 
 
 class Extractor:
@@ -128,49 +126,35 @@ class Extractor:
     def judge(self, page: Page, page_code: str) -> list[Candidate]:
         """The candidates of one page; its images are counted, each once."""
         counts, rules = self._counts, self._rules
-        kept: list[Candidate] = []
-        dropped: defaultdict[str, int] = defaultdict(int)
-        languages: defaultdict[str, int] = defaultdict(int)
         page_url = page.url or ""
-        joiner = Joiner(page_url, page.base)
         license_url = page_license(page.head_licenses, page.licenses, page_url)
-        least, wanted = rules.min_text_length, rules.languages
-        needs_text, is_image = rules.document.needs_text, rules.document.is_image
+        detect = DETECTORS[rules.language_rule]
         urls = page.urls
         if self._srcsets:
             urls = [
                 largest_candidate(url) if which in self._srcsets else url
                 for url, which in zip(urls, page.attributes, strict=True)
             ]
-        addresses = joiner.join_all(urls)
-        for url, alt, address in zip(urls, page.alts, addresses, strict=True):
-            if alt is None and needs_text:
-                dropped[_NO_ALT] += 1
-                continue
-            text = clean(alt) if alt else ""
-            if len(text) < least:
-                dropped[_SHORT] += 1
-                continue
-            # An empty URL would be joined to the page itself.
-            if address is None or not url.strip(BLANKS):
-                dropped[_BAD_URL] += 1
-                continue
-            drop = drop_of_url(address, is_image)
-            if drop is not None:
-                dropped[drop.value] += 1
-                continue
-            language = detect(text) if text else UNKNOWN
-            languages[language] += 1
-            if wanted is not None and language not in wanted:
-                dropped[_LANGUAGE] += 1
-                continue
-            pair = pair_digest(address, text)
-            kept.append(
-                Candidate(
-                    address, text, license_url, language, page_code, page_url, self._wat, pair
-                )
-            )
-        dropped[_NO_ALT] += page.without_alt
+        kept: list[Candidate] = []
+        dropped: dict[str, int] = {}
+        languages: defaultdict[str, int] = defaultdict(int)
+        if urls:
+            addresses, texts, dropped = sift(urls, page.alts, Joiner(page_url, page.base), rules)
+            wanted, wat = rules.languages, self._wat
+            for address, text in zip(addresses, texts, strict=True):
+                language = detect(text) if text else UNKNOWN
+                languages[language] += 1
+                if wanted is None or language in wanted:
+                    pair = pair_digest(address, text)
+                    kept.append(
+                        Candidate(
+                            address, text, license_url, language, page_code, page_url, wat, pair
+                        )
+                    )
+            if len(kept) < len(texts):
+                dropped[_LANGUAGE] = len(texts) - len(kept)
+        if page.without_alt:
+            dropped[_NO_ALT] = dropped.get(_NO_ALT, 0) + page.without_alt
         metrics = counts.metrics
         metrics["pages"] += 1
         metrics[self._metric] += len(page.urls) + page.without_alt

@@ -75,6 +75,18 @@ class Joiner:
                 return self._folder + url
         return urljoin(self.base, url)
 
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """The scheme, root and folder that simple URLs are put behind; "" for an unusual base."""
+        return self._scheme, self._root, self._folder
+
+    def join_or_none(self, url: str) -> str | None:
+        """Return `join(url)`; None if urljoin cannot parse it."""
+        try:
+            return self.join(url)
+        except ValueError:
+            return None
+
     def join_all(self, urls: list[str]) -> list[str | None]:
         """Resolve all URLs of a page; None for those that urljoin cannot parse."""
         joined: list[str | None]
@@ -84,6 +96,5 @@ class Joiner:
             joined = _join.join(urls, self._scheme, self._root, self._folder)
         for n, one in enumerate(joined):
             if one is None:
-                with suppress(ValueError):
-                    joined[n] = self.join(urls[n])
+                joined[n] = self.join_or_none(urls[n])
         return joined

@@ -42,11 +42,11 @@ NOISE = 3_000_000
 PROGRAM = """
 import ctypes, sys
 from pathlib import Path
-from img2ds.image import canvas, cost, decode, webp
+from img2ds.image import canvas, cost, decode, jpeg_components, webp
 from img2ds.image.headers import tiff_layout
 from img2ds.image.sniff import sniff
 
-for module in (canvas, cost, decode, webp):
+for module in (canvas, cost, decode, jpeg_components, webp):
     module.LARGE = int(sys.argv[1])
 tiff_layout._UNDIVIDED = int(sys.argv[1])
 # Freed memory goes back at once: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD.
@@ -94,6 +94,7 @@ def pictures(side: int) -> Iterator[tuple[str, bytes]]:
     yield "jpeg_progressive_444", saved(rgb, "JPEG", progressive=True, subsampling=0)
     yield "jpeg_cmyk", saved(rgb.convert("CMYK"), "JPEG")
     yield "jpeg_progressive_cmyk", saved(rgb.convert("CMYK"), "JPEG", progressive=True)
+    yield "jpeg_progressive_rgb", saved(rgb, "JPEG", progressive=True, keep_rgb=True)
     yield (
         "jpeg_lossless",
         jpeg_of(side, 0xC3, empty(b"\1\2\3", 1, 0), bytes(3 * side * side // 8 + 1)),
@@ -189,7 +190,7 @@ def test_every_picture_of_the_largest_size_fits() -> None:
     """By its header, of any kind whose samples have eight bits, at a fraction of its size."""
     limit = ImageOptions().max_decode_memory
     for kind, body in pictures(64):
-        if kind in ("jpeg_progressive_cmyk", "jpeg2000_alpha", "tiff_progressive_jpeg", "png_16"):
+        if kind in ("jpeg2000_alpha", "tiff_progressive_jpeg", "png_16"):
             continue  # see docs/images.md
         header = sniff(body)
         assert isinstance(header, Header)

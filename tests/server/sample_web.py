@@ -107,10 +107,15 @@ class SampleWeb(Server):
 
 
 class BackgroundWeb:
-    """A sample web in a thread of this process; a context manager that gives its address."""
+    """A sample web in a thread of this process; a context manager that gives its address.
 
-    def __init__(self, images: Sequence[bytes]) -> None:
+    Args:
+        port: 0 for a free one.
+    """
+
+    def __init__(self, images: Sequence[bytes], port: int = 0) -> None:
         self.web = SampleWeb(images)
+        self.web.port = port
 
     def __enter__(self) -> str:
         started = threading.Event()

@@ -1,4 +1,5 @@
-"""Compiled extensions of `laion extract`: gzip members, JSON of WAT records, URLs.
+"""Compiled extensions of `laion extract`: gzip members, JSON of WAT records, URLs,
+the rules, n-grams of texts.
 
 Every one is optional. Set the environment variable `IMG2DS_NATIVE=0` to run without them; the
 candidates are the same.
@@ -11,7 +12,7 @@ from types import ModuleType
 from img2ds.core.native import load_extension
 
 #: Names of the extensions.
-EXTENSIONS = ("join", "members", "scan")
+EXTENSIONS = ("english", "join", "members", "scan", "sift")
 
 
 def load(name: str) -> ModuleType | None:

@@ -40,6 +40,13 @@ def test_stages_may_be_skipped() -> None:
     ]  # fmt: skip
 
 
+def test_a_filter_runs_where_it_is_asked_for() -> None:
+    plan = make_plan({**LEAST, "filter": {"where": "similarity >= 0.28"}})
+    assert [step.stage for step in plan.steps][-3:] == ["filter", "release", "index"]
+    assert (input_of(plan.steps[-3]), input_of(plan.steps[-2])) == ("out/tag", "out/filter")
+    assert make_plan({**LEAST, "filter": False}) == make_plan(LEAST)
+
+
 def test_a_release_requires_the_tags_that_the_run_makes() -> None:
     def required(**sections: Any) -> bool:
         plan = make_plan({**LEAST, **sections})

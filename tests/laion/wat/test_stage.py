@@ -90,7 +90,7 @@ def test_a_page_waits_for_its_own_language_only() -> None:
 
 
 def test_languages_and_length_can_be_set() -> None:
-    data = wat([response([image("a.jpg", ENGLISH), image("b.jpg", GERMAN), image("c.jpg", "abc")])])
+    data = wat([response([image("a.jpg", ENGLISH), image("b.jpg", GERMAN), image("c.jpg", "123")])])
     everything, _ = extract(data, Rules(0, None))
     assert [row.language for row in everything] == ["en", "de", "un"]
     german, counts = extract(data, Rules(5, frozenset({"de"})))
@@ -158,7 +158,12 @@ def test_defaults_are_those_of_the_kind_unless_given() -> None:
     ).rules
     assert (given.min_text_length, given.languages) == (3, frozenset(["de"]))
     plain = ExtractOptions(wat=("a",), output_folder="b").identity()
-    assert plain == {"attributes": ["src"], "languages": ["en"], "min_text_length": 5}
+    assert plain == {
+        "attributes": ["src"], "languages": ["en"], "language_rule": "captions",
+        "min_text_length": 5,
+    }  # fmt: skip
+    papers = ExtractOptions(wat=("a",), output_folder="b", language_rule="cld2").identity()
+    assert papers == {"attributes": ["src"], "languages": ["en"], "min_text_length": 5}  # as before
 
 
 def test_damage_is_counted() -> None:
@@ -262,6 +267,18 @@ def test_texts_of_unknown_languages_can_be_kept(wats: Path, tmp_path: Path) -> N
     for codes, kept in (("en", 1), ("en,un", 2), ("un", 1)):
         assert command(wats / "0.warc.wat.gz", tmp_path / codes, *more, codes) == 0
         assert table(tmp_path / codes).num_rows == kept
+
+
+def test_short_texts_are_kept_unless_cld2_decides(wats: Path, tmp_path: Path) -> None:
+    texts = ["Red car", "das rote Auto", "une chaise en bois", ENGLISH]
+    links = [image(f"{n}.jpg", text) for n, text in enumerate(texts)]
+    (wats / "0.warc.wat.gz").write_bytes(wat([response(links)]))
+    for rule, kept in (("captions", ["Red car", ENGLISH]), ("cld2", [ENGLISH])):
+        more = ["--processes_count", "1", "--language_rule", rule]
+        assert command(wats / "0.warc.wat.gz", tmp_path / rule, *more) == 0
+        assert sorted(table(tmp_path / rule)["text"].to_pylist()) == sorted(kept)
+    more = ["--processes_count", "1"]
+    assert command(wats / "0.warc.wat.gz", tmp_path / "cld2", *more) == 2  # another dataset
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,167 @@
+"""The stages of a run of N released pairs: what each costs, and what bounds it on a fleet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from benchmark import plan_constants as c
+
+HOUR = 3600.0
+#: Bytes of one request for a WAT file, see img2ds/storage/retrying_file.py.
+BLOCK = 8 << 20
+#: Cores of the machine that plans a release, or builds an index.
+PLANNERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Equal machines. `price` is that of one for an hour, in dollars; memory and disk in bytes."""
+
+    nodes: int = 10
+    cores: int = 16
+    gbit: float = 10.0
+    gpus: int = 1
+    memory: float = 64e9
+    disk: float = 1e12
+    price: float = 1.0
+    gpu_rate: float = c.GPU_RATE.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What a stage takes, whoever does it. Seconds of one core or GPU, bytes, and counts.
+
+    Attributes:
+        rows: pairs that it reads, or images.
+        kept: bytes that stay when the pipeline is done.
+        scratch: bytes on local disks, of all nodes.
+        memory: bytes that one process needs, or the whole stage where it is one process.
+        serial: seconds that no further node shortens.
+    """
+
+    name: str
+    rows: float
+    cpu: float
+    gpu_images: float = 0.0
+    read: float = 0.0
+    written: float = 0.0
+    kept: float = 0.0
+    scratch: float = 0.0
+    memory: float = 0.0
+    shards: float = 0.0
+    files: int = 3
+    gets: float = 0.0
+    serial: float = 0.0
+
+    @property
+    def objects(self) -> float:
+        return self.shards * self.files
+
+    @property
+    def requests(self) -> float:
+        """Requests to the store: each object is written and looked at, and `gets` are read."""
+        return 2 * self.objects + self.gets
+
+    def bounds(self, fleet: Fleet) -> dict[str, float]:
+        """Return the seconds that each resource alone would take."""
+        gpus = fleet.nodes * fleet.gpus * fleet.gpu_rate
+        link = fleet.nodes * fleet.gbit * 1e9 / 8
+        return {
+            "CPU": self.cpu / (fleet.nodes * fleet.cores),
+            # A link carries as much in either direction at the same time.
+            "network": max(self.read, self.written) / link,
+            "GPU": self.gpu_images / gpus if gpus else (float("inf") if self.gpu_images else 0.0),
+        }
+
+    def wall(self, fleet: Fleet) -> float:
+        """Return the seconds on a fleet: the slowest resource, then what is serial."""
+        return max(self.bounds(fleet).values()) + self.serial
+
+    def bound(self, fleet: Fleet) -> str:
+        """Return what bounds it."""
+        seconds = {**self.bounds(fleet), "serial": self.serial}
+        return max(seconds, key=lambda name: seconds[name])
+
+    def serial_share(self, fleet: Fleet, nodes: int = 64) -> float:
+        """Return the share of the stage at so many nodes that is serial (Amdahl)."""
+        return self.serial / self.wall(replace(fleet, nodes=nodes))
+
+
+def download(rows: float) -> Stage:
+    """The download of a list with this many URLs."""
+    images = rows * c.ALIVE.value
+    shards = rows / c.SHARD_ROWS.value
+    return Stage(
+        name="download",
+        rows=rows,
+        cpu=images * c.IMAGE_SECONDS.value,
+        read=images * c.WIRE_BYTES.value,
+        written=images * c.STORED_BYTES.value,
+        kept=images * c.STORED_BYTES.value,
+        memory=c.WORKER_BYTES.value,
+        shards=shards,
+        gets=rows * c.CANDIDATE_BYTES.value / BLOCK,
+        serial=shards * c.MARKER_SECONDS.value,
+    )
+
+
+def stages(released: float) -> list[Stage]:
+    """Return the stages from WAT files to an index of `released` pairs."""
+    images = released / c.SIMILAR.value
+    urls = images / c.ALIVE.value
+    candidates = urls / c.UNIQUE.value
+    wats = candidates / (c.WAT_IMAGES.value * c.ENGLISH.value)
+    shards = urls / c.SHARD_ROWS.value
+    marker = c.MARKER_SECONDS.value
+    pair = c.EMBEDDING_BYTES.value + c.METADATA_BYTES.value
+    extract = Stage(
+        name="extract", rows=wats * c.WAT_IMAGES.value,
+        cpu=wats * c.WAT_SECONDS_A_MB.value * c.WAT_BYTES.value / 1e6,
+        read=wats * c.WAT_BYTES.value, written=candidates * c.CANDIDATE_BYTES.value,
+        memory=230e6, shards=wats, files=2, gets=wats * c.WAT_BYTES.value / BLOCK,
+        serial=wats * marker,
+    )  # fmt: skip
+    dedup = Stage(
+        name="dedup", rows=candidates, cpu=candidates * c.DEDUP_SECONDS.value,
+        read=candidates * c.CANDIDATE_BYTES.value, written=urls * c.CANDIDATE_BYTES.value,
+        kept=candidates * c.BLOOM_BYTES.value, memory=0.5e9 + candidates / 64 * c.BLOOM_BYTES.value,
+        shards=64, gets=64 * wats, serial=wats * marker,
+    )  # fmt: skip
+    score = Stage(
+        name="score", rows=images, cpu=images * c.LOAD_SECONDS.value, gpu_images=images,
+        read=images * c.STORED_BYTES.value, written=released * pair, memory=4e9,
+        shards=shards, files=4, gets=images * c.STORED_BYTES.value / BLOCK, serial=shards * marker,
+    )  # fmt: skip
+    tag = Stage(
+        name="tag", rows=released, cpu=released * c.TAG_SECONDS.value, read=released * pair,
+        written=released * pair, memory=1e9, shards=shards, files=4, gets=3 * shards,
+        serial=shards * marker,
+    )  # fmt: skip
+    release = Stage(
+        name="release", rows=released, cpu=released * c.RELEASE_SECONDS.value,
+        read=released * pair, written=released * pair, kept=released * pair,
+        scratch=released * c.SCRATCH_BYTES.value, memory=0.12e9 + released / 8,
+        shards=released / 1e6, files=5, gets=3 * shards,
+        # The plan is made by all cores of one machine.
+        serial=released * c.PLAN_SECONDS.value / PLANNERS + shards * marker,
+    )  # fmt: skip
+    return [extract, dedup, download(urls), score, tag, release, _index(released)]
+
+
+def _index(released: float) -> Stage:
+    """The index is built by one machine: what more machines would do is not there yet."""
+    cpu = released * c.INDEX_SECONDS.value
+    return Stage(
+        name="index", rows=released, cpu=cpu, read=released * c.EMBEDDING_BYTES.value / 2,
+        written=released * c.INDEX_BYTES.value, kept=released * c.INDEX_BYTES.value,
+        scratch=released * c.EMBEDDING_BYTES.value / 2, memory=released * c.INDEX_BYTES.value,
+        shards=1, gets=released * c.EMBEDDING_BYTES.value / 2 / BLOCK, serial=cpu / PLANNERS,
+    )  # fmt: skip
+
+
+def rate(fleet: Fleet, image_seconds: float) -> float:
+    """Return the images a second that a fleet downloads, where one takes so much of a core."""
+    return min(
+        fleet.nodes * fleet.cores / image_seconds,
+        fleet.nodes * fleet.gbit * 1e9 / 8 / c.WIRE_BYTES.value,
+    )

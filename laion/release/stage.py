@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
+from img2ds.engine.cores import usable_cores
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
@@ -27,7 +28,8 @@ from laion.data.release_schema import RELEASE_SCHEMA, release_rows
 from laion.provenance import StageCounts, trace_stages, was_tagged
 from laion.release.card import NEVER_TAGGED, CardFacts, dataset_card
 from laion.release.figures import check_figures, draw_similarities
-from laion.release.plan import Mask, Piece, ReleaseTask, plan_release
+from laion.release.pair_ranges import Mask
+from laion.release.plan import Piece, PlanStoppedError, ReleaseTask, plan_release
 from laion.release.stats import count_files, describe
 from laion.release.unified_schema import as_schema, unified_schema
 from laion.release.unique import sample_ids, scratch_folder
@@ -95,8 +97,15 @@ def run(options: ReleaseOptions) -> ReleaseReport:
         raise UsageError(f"{scored.path} {NEVER_TAGGED}: run laion tag on it first")
     check(options)
     source = scored.fingerprint()
-    with scratch_folder(options.tmp_dir) as scratch:
-        plan = plan_release(scored.shards, options.threshold, options.rows_per_part, scratch)
+    # On other machines there is no scratch folder that all of them see.
+    processes = options.processes if options.on_this_machine else usable_cores()
+    try:
+        with scratch_folder(options.tmp_dir) as scratch:
+            plan = plan_release(
+                scored.shards, options.threshold, options.rows_per_part, scratch, processes
+            )
+    except PlanStoppedError as stopped:
+        return ReleaseReport(stopped.report, "")
     spec = StageSpec(
         stage="release",
         options=options,

@@ -9,6 +9,8 @@ from benchmark import plan_constants as c
 HOUR = 3600.0
 #: Bytes of one request for a WAT file, see img2ds/storage/retrying_file.py.
 BLOCK = 8 << 20
+#: Cores of the machine that plans a release, or builds an index.
+PLANNERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ def stages(released: float) -> list[Stage]:
         read=released * pair, written=released * pair, kept=released * pair,
         scratch=released * c.SCRATCH_BYTES.value, memory=0.12e9 + released / 8,
         shards=released / 1e6, files=5, gets=3 * shards,
-        serial=released * c.PLAN_SECONDS.value + shards * marker,
+        # The plan is made by all cores of one machine.
+        serial=released * c.PLAN_SECONDS.value / PLANNERS + shards * marker,
     )  # fmt: skip
     return [extract, dedup, download(urls), score, tag, release, _index(released)]
 
@@ -152,7 +155,7 @@ def _index(released: float) -> Stage:
         name="index", rows=released, cpu=cpu, read=released * c.EMBEDDING_BYTES.value / 2,
         written=released * c.INDEX_BYTES.value, kept=released * c.INDEX_BYTES.value,
         scratch=released * c.EMBEDDING_BYTES.value / 2, memory=released * c.INDEX_BYTES.value,
-        shards=1, gets=released * c.EMBEDDING_BYTES.value / 2 / BLOCK, serial=cpu / 16,
+        shards=1, gets=released * c.EMBEDDING_BYTES.value / 2 / BLOCK, serial=cpu / PLANNERS,
     )  # fmt: skip
 
 

@@ -34,6 +34,8 @@ static void run(input_t *input)
             free(pixels);
         }
         drop(found);
+    } else if (settings & 32) {
+        drop(PyObject_CallMethod(jpeg, "decode_components", "Oin", body, side, (Py_ssize_t)LIMIT));
     } else {
         drop(PyObject_CallMethod(jpeg, "decode_planes", "Oiin", body, side, coarse,
                                  (Py_ssize_t)LIMIT));

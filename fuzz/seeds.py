@@ -6,7 +6,14 @@ import numpy as np
 
 from tests.image.jpeg_faults import END_FAULTS, HEADER_FAULTS
 from tests.laion.wat import wat_records
-from tests.server.encodings import jpeg, jpeg_444, jpeg_grey, jpeg_progressive
+from tests.server.encodings import (
+    cmyk_progressive,
+    jpeg,
+    jpeg_444,
+    jpeg_cmyk,
+    jpeg_grey,
+    jpeg_progressive,
+)  # fmt: skip
 from tests.server.photos import photo
 
 
@@ -20,7 +27,9 @@ def _jpegs() -> list[bytes]:
     bodies += [
         fault(bodies[-1]) for faults in (HEADER_FAULTS, END_FAULTS) for fault in faults.values()
     ]
-    return [bytes([8 * number % 32 + number % 8]) + body for number, body in enumerate(bodies)]
+    seeds = [bytes([8 * number % 32 + number % 8]) + body for number, body in enumerate(bodies)]
+    inks = [jpeg_cmyk(photo(9, 40, 24)), cmyk_progressive(photo(9, 40, 24))]
+    return seeds + [bytes([32 + side]) + body for side in range(4) for body in inks]
 
 
 def _rows() -> list[bytes]:

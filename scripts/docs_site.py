@@ -73,6 +73,16 @@ CSS = ".md-typeset td code { white-space: nowrap; }"
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Show the documents that mkdocs.yml does not place."""
+    placed = str(config.nav)
+    left = [path.name for path in sorted((ROOT / "docs").glob("*.md"))]
+    left = [name for name in left if f"'{name}'" not in placed]
+    if left and config.nav is not None:
+        config.nav.append({"More": left})
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the home page, the reference and the images of the repository."""
     readme = (ROOT / "README.md").read_text()

@@ -34,6 +34,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_document_is_a_page(site: Path) -> None:
     documents = {path.stem for path in (ROOT / "docs").glob("*.md")}
     assert documents <= {path.stem for path in site.glob("*.html")}
+    for document in documents:
+        assert f'href="{document}.html"' in (site / "cookbook.html").read_text()
     home = (site / "index.html").read_text()
     assert 'href="cookbook.html"' in home  # docs/cookbook.md in README.md
     assert 'src="benchmark/stages.png"' in home

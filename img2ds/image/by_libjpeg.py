@@ -46,7 +46,7 @@ def decode_by_libjpeg(
             pass  # such as a subsampling that TurboJPEG does not know
         else:
             if header.channels == 4:
-                return _without_black(pixels, header)
+                return without_black(pixels, header)
             return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
     if header.lossless and header.width * header.height > LARGE:
         raise DecodeError(BROKEN)  # more memory than is charged
@@ -81,7 +81,7 @@ def _decode_by_simplejpeg(
     return pixels
 
 
-def _without_black(pixels: Pixels, header: Header) -> Pixels:
+def without_black(pixels: Pixels, header: Header) -> Pixels:
     """Convert CMYK [height, width, 4], inverted as Adobe stores it, to RGB in its memory."""
     height, width = pixels.shape[:2]
     result = pixels.reshape(-1)[: 3 * height * width].reshape(height, width, 3)

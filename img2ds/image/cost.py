@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from img2ds.image import jpeg, libavif, libtiff, libwebp, webp_bands
 from img2ds.image.canvas import LARGE, scale_of
 from img2ds.image.header import Header
+from img2ds.image.jpeg_components import can_decode
 from img2ds.image.png_strips import is_there
 
 #: RGB, which is returned.
@@ -36,6 +37,8 @@ _COEFFICIENT = 2
 #: Bytes that any decoder may need besides for strips, tables and buffers of files: a pixel, and at
 #: most; and of a pixel of a row, which is in memory as a whole some times.
 _BESIDES, _MOST_BESIDES, _ROW = 4, 16_000_000, 32
+#: The same of a pixel of the rows that are reduced to one.
+_REDUCED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ def decode_cost(header: Header, length: int, min_size: tuple[int, int]) -> Cost:
     pixels = header.width * header.height
     image = _Image(header, length, scale, pixels, _RESULT * width * height)
     least, most = _COSTS[header.format](image)
-    besides = min(_BESIDES * pixels, _MOST_BESIDES) + _ROW * header.width
+    besides = min(_BESIDES * pixels, _MOST_BESIDES)
+    besides += max(_ROW, _REDUCED * scale) * header.width
     return Cost(int(least) + besides, int(max(least, most)) + besides, image.result)
 
 
@@ -106,10 +110,28 @@ def png_library_memory(header: Header, length: int) -> int:
     return each * header.width * header.height + 4 * length
 
 
+def tiff_library_memory(header: Header, length: int, divided: bool) -> int:
+    """Return what Pillow takes for a TIFF, besides the pixels that are returned.
+
+    Args:
+        divided: whether it is decoded piece by piece.
+    """
+    pixels = header.width * header.height
+    if divided and header.piece < pixels:
+        return int(_tiff_pixel(header) * header.piece) + header.codec
+    return int(_tiff_pixel(header) * pixels) + 3 * length + header.codec
+
+
+def _tiff_pixel(header: Header) -> float:
+    """Return the bytes of Pillow's pixel, and of one of a decoded strip or tile."""
+    return _PILLOW + 4 * max(1, header.depth / 8)
+
+
 def _jpeg(image: _Image) -> tuple[float, float]:
     header, scale = image.header, image.scale
     general = libjpeg_memory(header, image.length, scale)
-    if not jpeg.is_there() or header.channels not in (1, 3) or header.lossless:
+    inks = header.channels not in (1, _RESULT)
+    if not jpeg.is_there() or header.lossless or (inks and not can_decode(header, scale)):
         return general, general
     working = jpeg.memory_bound(header, image.length, scale)
     planes = min(jpeg.plane_bytes(header, scale), jpeg.CONSUMED)
@@ -153,7 +175,8 @@ def _gif(image: _Image) -> tuple[float, float]:
 
 def _avif(image: _Image) -> tuple[float, float]:
     planes = image.header.planes
-    held = sum(planes) + _DAV1D * len(planes) * image.pixels + 2 * image.length
+    decoders = 1 + image.header.transparent
+    held = sum(planes) + _DAV1D * decoders * image.pixels + 2 * image.length
     large = image.pixels > LARGE and libavif.is_there()
     cost = held + image.result + (0 if large else _AVIF_PILLOW * image.pixels)
     return cost, cost
@@ -170,15 +193,11 @@ def _bmp(image: _Image) -> tuple[float, float]:
 
 def _tiff(image: _Image) -> tuple[float, float]:
     header = image.header
-    # Pillow's pixels beside a decoded strip or tile, which is converted.
-    each = _PILLOW + 4 * max(1, header.depth / 8)
-    piece, copies = header.piece, 0
-    if header.part and libtiff.is_there():
-        piece, copies = header.part, image.length
-    large = image.pixels > LARGE and piece < image.pixels
-    held = each * piece + copies if large else each * image.pixels + 3 * image.length
-    cost = held + header.codec + image.result
-    return cost, cost
+    general = tiff_library_memory(header, image.length, image.pixels > LARGE) + image.result
+    if image.pixels <= LARGE or not header.part or not libtiff.is_there():
+        return general, general
+    by_rows = _tiff_pixel(header) * header.part + image.length + header.codec + image.result
+    return by_rows, general if header.runs else by_rows
 
 
 def _jpeg2000(image: _Image) -> tuple[float, float]:
@@ -187,7 +206,7 @@ def _jpeg2000(image: _Image) -> tuple[float, float]:
     samples = header.channels + header.transparent
     held = _PILLOW * image.pixels + _SAMPLE_J2K * samples * header.piece
     blocks = _BLOCK_J2K * header.blocks * header.piece / image.pixels
-    cost = held / 4**level + blocks + image.result + 2 * image.length
+    cost = held / 4**level + blocks + image.result + 3 * image.length
     return cost, cost
 
 

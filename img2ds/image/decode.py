@@ -14,11 +14,11 @@ import numpy as np
 
 from img2ds.core.failure import Failure, Reason
 from img2ds.image import libavif
-from img2ds.image.by_libjpeg import decode_by_libjpeg
+from img2ds.image.by_libjpeg import decode_by_libjpeg, without_black
 from img2ds.image.by_opencv import decode_by_opencv, decode_indices
 from img2ds.image.by_pillow import decode_by_pillow
 from img2ds.image.canvas import LARGE, Canvas, scale_of, shrink
-from img2ds.image.cost import libjpeg_memory, png_library_memory
+from img2ds.image.cost import libjpeg_memory, png_library_memory, tiff_library_memory
 from img2ds.image.decode_error import BROKEN, CUT_SHORT, TOO_MUCH_MEMORY, BombError, DecodeError
 from img2ds.image.first_frame import plain_gif
 from img2ds.image.header import Header
@@ -27,6 +27,8 @@ from img2ds.image.headers.jpeg import has_end
 from img2ds.image.hidden import plain_avif, plain_tiff
 from img2ds.image.icc import early_conversion
 from img2ds.image.jpeg import decode_rgb
+from img2ds.image.jpeg_components import can_decode as has_scans
+from img2ds.image.jpeg_components import decode_colours
 from img2ds.image.jpeg_end import is_whole, with_end
 from img2ds.image.jpeg_plain import plain_jpeg
 from img2ds.image.orient import Pixels
@@ -112,6 +114,10 @@ def _decode_jpeg(request: _Request) -> Pixels:
         pixels = decode_rgb(request.body, header, scale, request.buffer)
         if pixels is not None:
             return pixels
+    if has_scans(header, scale):
+        pixels = decode_colours(request.body, header, scale)
+        if pixels is not None:
+            return without_black(pixels, header) if header.channels == 4 else pixels
     body = plain_jpeg(request.body, header.channels)
     needed = libjpeg_memory(header, len(request.body), scale)
     if not has_end(body):
@@ -217,8 +223,15 @@ def _decode_tiff(request: _Request) -> Pixels:
     header, scale = request.header, request.scale
     canvas: Canvas | None = None
     if header.width * header.height > LARGE:
-        for rows, part in pieces(request.body, scale) or ():
-            canvas = _put_part(request, canvas, rows, part)
+        try:
+            for rows, part in pieces(request.body, scale) or ():
+                canvas = _put_part(request, canvas, rows, part)
+        except DecodeError:
+            if not (header.runs and header.part):
+                raise
+            # Runs that continue in the next row, which TIFF forbids, are decoded as a whole only.
+            request.check(tiff_library_memory(header, len(request.body), divided=False))
+            canvas = None
     if canvas is None:
         body = plain_tiff(request.body)
         return decode_by_pillow(body, header, request.max_pixels, scale)

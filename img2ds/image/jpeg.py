@@ -6,6 +6,8 @@ or broken; the general decoder then decodes it, or states the error.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from img2ds.image.decode_error import CUT_SHORT, DecodeError
@@ -22,6 +24,8 @@ DCT_SCALES = (8, 4, 2)
 
 #: Pixels a side of a DCT block.
 _SIDE = 8
+#: The place of the component that has the resolution of the first.
+_BLACK = 3
 #: The divisor of a size at which all scans are read, and so the end is found.
 _SURE = 4
 #: Bytes of a stored coefficient, with its share of the mask of those that are not zero.
@@ -32,6 +36,21 @@ _ONE_PASS = 128_000_000
 CONSUMED = 32 << 20
 #: Bytes of tables and of rows besides.
 _BESIDES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The components of a JPEG of any colours.
+
+    Attributes:
+        planes: uint8, of the first and the fourth [height, width]; the others as in `Planes`.
+        pitch: see `Planes`.
+        ycc: whether the first three are YCbCr.
+    """
+
+    planes: list[Pixels]
+    pitch: tuple[int, int]
+    ycc: bool
 
 
 def reduction(header: Header, min_size: tuple[int, int]) -> int:
@@ -53,12 +72,17 @@ def is_there() -> bool:
     return _jpeg is not None
 
 
+def has_components() -> bool:
+    """Return whether the extension has `decode_components`."""
+    return hasattr(_jpeg, "decode_components")
+
+
 def plane_bytes(header: Header, scale: int) -> int:
     """Return the most bytes of the planes at 1 / `scale` of the size: chroma may be as fine as luma
     where it is stored at half of that.
     """
     planes = _samples(header)
-    most = 3 * max(planes) if scale > 1 else sum(planes)
+    most = len(planes) * max(planes) if scale > 1 else sum(planes)
     return -(-most // scale**2)
 
 
@@ -80,7 +104,8 @@ def memory_bound(header: Header, length: int, scale: int) -> int:
         planes = _samples(header)
         each = [_COEFFICIENT * samples for samples in planes]
         if scale == _SIDE:  # blocks of luma are a pixel, of chroma they may be four
-            each[0] = 2 * planes[0] / _SIDE**2
+            for black_or_luma in range(0, len(planes), _BLACK):
+                each[black_or_luma] = 2 * planes[black_or_luma] / _SIDE**2
         stored = sum(each) if sum(each) <= _ONE_PASS else max(each)
     return plane_bytes(header, scale) + int(stored) + length + _BESIDES
 
@@ -150,13 +175,38 @@ def decode_planes(
         if _is_unsure(decoded) and (scale > _SURE or coarse):
             return decode_planes(body, header, min(scale, _SURE), limit=limit)
         return None
-    buffer, pitch, layout = decoded
-    y, *chroma = (
+    y, *chroma = _views(decoded)
+    cb, cr = chroma or (None, None)
+    return Planes(y, cb, cr, decoded[1])
+
+
+def decode_components(body: bytes | bytearray, header: Header, scale: int) -> Components | None:
+    """Decode a JPEG of any colours to planes at 1 / `scale` of its size.
+
+    Returns:
+        The planes, larger if the end could not be found at this scale. None if the extension
+        declines.
+
+    Raises:
+        DecodeError: the body is cut short.
+    """
+    assert _jpeg is not None
+    decoded = _jpeg.decode_components(body, _SIDE // scale, memory_bound(header, len(body), scale))
+    if not isinstance(decoded, tuple):
+        if _is_unsure(decoded) and scale > _SURE:
+            return decode_components(body, header, _SURE)
+        return None
+    planes, ycc = decoded
+    return Components(_views(planes), planes[1], ycc)
+
+
+def _views(decoded: tuple[bytes, tuple[int, int], tuple[tuple[int, ...], ...]]) -> list[Pixels]:
+    """Return the planes that the extension has decoded into a buffer."""
+    buffer, _, layout = decoded
+    return [
         np.ndarray((height, width), np.uint8, buffer, offset, (stride, 1))
         for offset, stride, width, height in layout
-    )
-    cb, cr = chroma or (None, None)
-    return Planes(y, cb, cr, pitch)
+    ]
 
 
 def _is_unsure(declined: int | None) -> bool:

@@ -227,7 +227,8 @@ class Console:
     def _shard_line(self, name: str, tally: Counts) -> str:
         state, labels = self.state, self._labels
         good = share(tally.successes, tally.count)
-        facts = [f"{tally.successes:,} of {tally.count:,} {labels.rows} ({good})", *_top(tally)]
+        rows = counted(tally.count, labels.rows.removesuffix("s"))
+        facts = [f"{tally.successes:,} of {rows} ({good})", *_top(tally)]
         rate = f"{state.committed.successes / state.seconds:,.0f} {labels.rate}"
         line = f"{labels.shard} {name}: {', '.join(facts)}; {self._shards_done()}, {rate}"
         if state.rows_expected:

@@ -8,6 +8,14 @@ def share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "- %"
 
 
+def percent(fraction: float) -> str:
+    """Return a fraction in percent with three digits, small ones too: `99.6 %`, `0.0125 %`."""
+    if not fraction:
+        return "0 %"
+    value = 100 * fraction
+    return f"{value:.3g} %" if value >= 1e-4 else "less than 0.0001 %"
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number and its noun: `1 shard`, `12,000 shards`, `2 processes`."""
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"

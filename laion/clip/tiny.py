@@ -19,6 +19,7 @@ import numpy as np
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
 from img2ds.image.encode import make_encoder
+from img2ds.report.units import duration, percent
 from laion.clip.embed import Embedder
 from laion.clip.model import ModelSpec
 from laion.clip.open_clip_library import require_open_clip
@@ -64,9 +65,9 @@ class TinyReport:
     @property
     def text(self) -> str:
         return (
-            f"wrote {self.folder}/tiny.json and tiny.pt in {self.seconds:.0f} s\n"
-            f"on held-out pairs: AUC {self.auc:.4f}; {self.passed:.1%} of the matched captions "
-            f"reach {THRESHOLD}, {self.refused:.1%} of the mismatched ones do not\n"
+            f"wrote {self.folder}/tiny.json and tiny.pt in {duration(self.seconds)}\n"
+            f"on held-out pairs: AUC {self.auc:.4f}; {percent(self.passed)} of the matched "
+            f"captions reach {THRESHOLD}, {percent(self.refused)} of the mismatched ones do not\n"
             f"use: laion score --model {self.folder}/tiny.json --pretrained {self.folder}/tiny.pt"
         )
 

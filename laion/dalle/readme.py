@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from img2ds.report.units import duration
+from img2ds.report.units import duration, percent
 from laion.dalle.checkpoint import CODEBOOK, TRANSFORMER, Progress
 from laion.dalle.options import DalleOptions
 from laion.dalle.sample import Sample, SampleSet
@@ -23,8 +23,8 @@ def similarity_lines(samples: Sequence[Sequence[Sample]]) -> list[str]:
     if len(samples) > 1:
         nearest = sum(bool(sample.nearest) for sample in every) / len(every)
         lines.append(
-            f"nearest to their own prompt among {len(samples)}: {nearest:.0%} of the samples "
-            f"(by chance {1 / len(samples):.0%})"
+            f"nearest to their own prompt among {len(samples)}: {percent(nearest)} of the samples "
+            f"(by chance {percent(1 / len(samples))})"
         )
     return lines
 

@@ -22,6 +22,8 @@ from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
+from img2ds.report.units import percent
+from img2ds.report.units import size as in_bytes
 from img2ds.storage import OutputFolder
 from laion.data.candidate import CANDIDATE_SCHEMA
 from laion.data.digest import digest_words
@@ -176,8 +178,8 @@ class Dedup:
         if rate > TOLERANCE * bloom.size.rate:
             shard.notes.append(
                 f"shard {shard.name}: the filter was made for {bloom.size.expected:,} pairs and "
-                f"holds {bloom.added:,}, so {rate:.2%} of new pairs are dropped as duplicates: use "
-                "a larger --expected for the first crawl"
+                f"holds {bloom.added:,}, so {percent(rate)} of new pairs are dropped as "
+                "duplicates: use a larger --expected for the first crawl"
             )
 
 
@@ -283,19 +285,19 @@ def _about_filter(folder: OutputFolder, report: StageReport) -> list[str]:
     total = report.total.successes
     lines = [
         (
-            f"filter: {added:,} pairs in {size / 1e6:,.1f} MB; of new pairs {rate:.3%} would look "
-            f"known now (asked for: at most {wanted:.3%} when full)"
+            f"filter: {added:,} pairs in {in_bytes(size)}; of new pairs {percent(rate)} would look "
+            f"known now (asked for: at most {percent(wanted)} when full)"
         )
     ]
     if "filter_would_drop_wrongly" in metrics:
         count = metrics["filter_would_drop_wrongly"]
         lines.append(
             f"exact: {total:,} pairs kept, of which a filter would have dropped {count:,} wrongly "
-            f"({count / max(total, 1):.4%}; {wrong:,.0f} were to be expected)"
+            f"({percent(count / max(total, 1))}; {wrong:,.0f} were to be expected)"
         )
     elif round(wrong):
         lines.append(
             f"the filter dropped about {wrong:,.0f} new pairs wrongly "
-            f"({wrong / (total + wrong):.4%} of them)"
+            f"({percent(wrong / (total + wrong))} of them)"
         )
     return lines

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
+from img2ds.engine.cores import usable_cores
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
@@ -27,7 +29,8 @@ from laion.data.release_schema import RELEASE_SCHEMA, release_rows
 from laion.provenance import StageCounts, trace_stages, was_tagged
 from laion.release.card import NEVER_TAGGED, CardFacts, dataset_card
 from laion.release.figures import check_figures, draw_similarities
-from laion.release.plan import Mask, Piece, ReleaseTask, plan_release
+from laion.release.pair_ranges import Mask
+from laion.release.plan import Piece, PlanStoppedError, ReleaseTask, plan_release
 from laion.release.stats import count_files, describe
 from laion.release.unified_schema import as_schema, unified_schema
 from laion.release.unique import sample_ids, scratch_folder
@@ -95,8 +98,15 @@ def run(options: ReleaseOptions) -> ReleaseReport:
         raise UsageError(f"{scored.path} {NEVER_TAGGED}: run laion tag on it first")
     check(options)
     source = scored.fingerprint()
-    with scratch_folder(options.tmp_dir) as scratch:
-        plan = plan_release(scored.shards, options.threshold, options.rows_per_part, scratch)
+    # On other machines there is no scratch folder that all of them see.
+    processes = options.processes if options.on_this_machine else usable_cores()
+    try:
+        with scratch_folder(options.tmp_dir) as scratch:
+            plan = plan_release(
+                scored.shards, options.threshold, options.rows_per_part, scratch, processes
+            )
+    except PlanStoppedError as stopped:
+        return ReleaseReport(stopped.report, "")
     spec = StageSpec(
         stage="release",
         options=options,
@@ -112,7 +122,8 @@ def run(options: ReleaseOptions) -> ReleaseReport:
             build.note(f"warning: {scored.path} {NEVER_TAGGED}")
         tasks = [replace(task, shard_id=build.first_shard + task.number) for task in plan]
         if build.run(SequentialWorker(build.folder, make_shard), tasks):
-            contents = _finish(build.folder, options, stages, build.report)
+            scanned = sum(piece.histogram for task in plan for piece in task.pieces)
+            contents = _finish(build.folder, options, stages, build.report, np.asarray(scanned))
     return ReleaseReport(build.report, contents)
 
 
@@ -188,8 +199,13 @@ def _finish(
     options: ReleaseOptions,
     stages: Sequence[StageCounts],
     report: StageReport,
+    scanned: npt.NDArray[np.int64],
 ) -> str:
-    """Write the card and the statistics; return the tables as text."""
+    """Write the card and the statistics; return the tables as text.
+
+    Args:
+        scanned: all pairs of the input by similarity.
+    """
     parts = find_inputs(folder.path, (".parquet",))
     contents = count_files(parts, unique=report.total.successes)
     total = report.total
@@ -200,7 +216,7 @@ def _finish(
     folder.write_bytes("table1.json", json.dumps(document, indent=1).encode())
     figures = []
     if options.figures:
-        draw_similarities(folder.staging_path(HISTOGRAM), contents, options.threshold)
+        draw_similarities(folder.staging_path(HISTOGRAM), contents, scanned, options.threshold)
         folder.publish(HISTOGRAM)
         figures.append(HISTOGRAM)
     facts = CardFacts(

@@ -26,7 +26,7 @@ MAX_PARTITIONS = 512
 #: Bytes buffered for a partition.
 _BUFFER = 1 << 16
 
-_RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("place", "<u8")])
+RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("place", "<u8")])
 
 Records = npt.NDArray[Any]
 
@@ -46,6 +46,14 @@ def scratch_folder(tmp_dir: str | None) -> Iterator[str]:
         raise UsageError(f"cannot write to {tmp_dir or 'the temporary folder'}: {error}") from None
     with folder as path:
         yield path
+
+
+def partition_count(pairs: int) -> int:
+    """Return how many partitions so many pairs need, a power of two."""
+    count = 1
+    while count * PARTITION_PAIRS < pairs and count < MAX_PARTITIONS:
+        count *= 2
+    return count
 
 
 def sample_ids(digests: Words) -> npt.NDArray[np.int64]:
@@ -76,16 +84,14 @@ class UniquePairs:
     """
 
     def __init__(self, folder: str, expected: int) -> None:
-        count = 1
-        while count * PARTITION_PAIRS < expected and count < MAX_PARTITIONS:
-            count *= 2
+        count = partition_count(expected)
         self._bits = count.bit_length() - 1
         self._paths = [os.path.join(folder, f"{number}.pairs") for number in range(count)]
         self._files = [open(path, "wb", buffering=_BUFFER) for path in self._paths]  # noqa: SIM115
 
     def add(self, places: npt.NDArray[np.uint64], digests: Words) -> None:
         """Add the pairs at `places`, which are above all places before. Raises OSError."""
-        records = np.empty(len(places), _RECORD)
+        records = np.empty(len(places), RECORD)
         records["high"], records["low"] = digests[:, 0], digests[:, 1]
         records["place"] = places
         if not self._bits:
@@ -103,7 +109,7 @@ class UniquePairs:
         """Yield the result of each partition, and remove its file. Raises OSError."""
         self.close()
         for number, path in enumerate(self._paths):
-            records = np.fromfile(path, _RECORD)
+            records = np.fromfile(path, RECORD)
             os.unlink(path)
             if len(records):
                 # An ID begins with the bits of its partition, so partitions do not share IDs.

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from img2ds.core.failure import Failure, Reason
-from img2ds.image import canvas, cost, decode, native, webp, webp_bands
+from img2ds.image import canvas, cost, decode, jpeg_components, native, webp, webp_bands
 from img2ds.image.canvas import Canvas, scale_of
-from img2ds.image.decode_error import DecodeError
+from img2ds.image.decode_error import BombError, DecodeError
 from img2ds.image.header import Frame, Header
 from img2ds.image.orient import Pixels
 from img2ds.image.sniff import sniff
@@ -46,6 +46,8 @@ def more_kinds() -> dict[str, bytes]:
         "png_interlaced": adam7(SOURCE),
         "png_clear": saved(SOURCE, "PNG", transparency=tuple(int(x) for x in SOURCE[5, 5])),
         "jpeg_progressive_444": saved(SOURCE, "JPEG", progressive=True, subsampling=0),
+        "jpeg_progressive_cmyk": saved(SOURCE, "JPEG", "CMYK", progressive=True),
+        "jpeg_progressive_rgb": saved(SOURCE, "JPEG", progressive=True, keep_rgb=True),
         "bmp_palette": saved(SOURCE, "BMP", "P"),
         "bmp_1": saved(SOURCE, "BMP", "1"),
         "tiff_raw": saved(SOURCE, "TIFF"),
@@ -111,7 +113,7 @@ def decoded(body: bytes, size: tuple[int, int] = (0, 0), **options: Any) -> Pixe
 
 @pytest.fixture
 def all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (canvas, cost, decode, webp):
+    for module in (canvas, cost, decode, jpeg_components, webp):
         monkeypatch.setattr(module, "LARGE", 1000)
     monkeypatch.setattr("img2ds.image.strips._BAND", 5000)
     monkeypatch.setattr("img2ds.image.tiff_pieces._PIECE", 5000)
@@ -255,6 +257,19 @@ def test_broken_strips_are_noticed(name: str) -> None:
     body[start : start + size] = bytes(size)
     with pytest.raises(DecodeError):
         decoded(bytes(body))
+
+
+@pytest.mark.usefixtures("all_are_large")
+def test_runs_that_continue_in_the_next_row_are_decoded_as_a_whole() -> None:
+    """TIFF forbids them (TIFF 6.0, 9), and libtiff decodes them."""
+    data = b"\x81\x07" * (WIDTH * HEIGHT // 128 + 1)
+    tags = {256: WIDTH, 257: HEIGHT, 258: 8, 259: 32773, 262: 1, 273: 0, 277: 1, 278: HEIGHT}
+    body = tiff(tags | {279: len(data)}, data)
+    assert (decoded(body) == 7).all()
+    charged = cost.decode_cost(read(body), len(body), (0, 0))
+    assert charged.most > charged.least + 5 * WIDTH * HEIGHT
+    with pytest.raises(BombError):
+        decoded(body, memory=charged.least)
 
 
 @pytest.mark.usefixtures("all_are_large")

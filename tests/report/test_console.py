@@ -12,7 +12,16 @@ from img2ds.report.console import Console
 from img2ds.report.shard_report import ShardReport
 from img2ds.report.summary import hints, speed, table
 from img2ds.report.tally import Tally
-from img2ds.report.units import clock, counted, duration, effort, share, size, three_digits
+from img2ds.report.units import (
+    clock,
+    counted,
+    duration,
+    effort,
+    percent,
+    share,
+    size,
+    three_digits,
+)
 
 
 class Terminal(io.StringIO):
@@ -150,6 +159,9 @@ def test_formatting() -> None:
     ]  # fmt: skip
     assert [size(n) for n in (0, 999, 1500, 31.25e6, 999_600, 2 * 10**12)] == [
         "0 bytes", "999 bytes", "1.50 kB", "31.2 MB", "1.00 MB", "2.00 TB"
+    ]  # fmt: skip
+    assert [percent(n) for n in (0, 1, 0.99609, 0.001, 1.234e-6, 1e-9)] == [
+        "0 %", "100 %", "99.6 %", "0.1 %", "0.000123 %", "less than 0.0001 %"
     ]  # fmt: skip
     assert [three_digits(n) for n in (0, 0.424, 9.996, 99.96, 1234.5)] == [
         "0", "0.42", "10.0", "100", "1,234"

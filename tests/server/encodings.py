@@ -65,6 +65,11 @@ def jpeg_cmyk(pixels: Pixels) -> bytes:
     return _saved(Image.fromarray(pixels).convert("CMYK"), "JPEG", quality=90)
 
 
+def cmyk_progressive(pixels: Pixels) -> bytes:
+    """The same, progressive."""
+    return _saved(Image.fromarray(pixels).convert("CMYK"), "JPEG", quality=90, progressive=True)
+
+
 def jpeg_oriented(pixels: Pixels, orientation: int) -> bytes:
     """With EXIF `orientation` 1-8 and a camera's name."""
     exif = Image.Exif()

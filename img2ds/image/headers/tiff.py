@@ -18,7 +18,7 @@ _MAX_TILE = 2048 * 2048
 
 # Tags (TIFF 6.0, appendix A; ICC.1, B.4).
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
-_COMPRESSION, _LZMA, _FILL_ORDER = 259, 34925, 266
+_COMPRESSION, _PACKBITS, _LZMA, _FILL_ORDER = 259, 32773, 34925, 266
 _STRIPS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _EXTRA, _ICC = 273, 322, 323, 324, 338, 34675
 #: The tags that pixels are decoded by, some of them of compressions; the rest is hidden from
 #: decoders, whose memory they could exhaust.
@@ -49,6 +49,7 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
     channels = 1 if photometric in _GREY else 4 if photometric == _CMYK else 3
     header = Header("tiff", width, height, channels, number(_BITS, 1))
     header.transparent = number(_EXTRA) in (1, 2)
+    header.runs = number(_COMPRESSION) == _PACKBITS
     decoded = sum(tag.size for tag in directory if tag.number in DECODED)
     pieces = sum(tags[name].count for name in (_STRIPS, _TILES) if name in tags)
     values = max((t.count for t in directory if t.number in _SHORT), default=0)

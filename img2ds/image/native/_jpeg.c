@@ -28,8 +28,9 @@ enum { CONSUMED = 32 << 20 };
 /* Whether AVX2 and BMI2 are used. */
 static int avx2;
 
-/* Read the headers up to the first scan. NULL if the image is declined, or on an exception. */
-static frame_t *open_frame(const Py_buffer *body, scan_t *scan)
+/* Read the headers up to the first scan. NULL if the image is declined, or on an exception.
+ * `colours`: whether an image is declined that is not grey or YCbCr. */
+static frame_t *open_frame(const Py_buffer *body, scan_t *scan, int colours)
 {
     void *memory;
     if (posix_memalign(&memory, 64, sizeof(frame_t))) {
@@ -38,7 +39,9 @@ static frame_t *open_frame(const Py_buffer *body, scan_t *scan)
     }
     frame_t *frame = memory;
     start_frame(frame, body->buf, (size_t)body->len, NULL, avx2);
-    if (next_scan(frame, scan) == 1 && is_ycc(frame) && prepare_scan(frame, scan, 1)) {
+    if (next_scan(frame, scan) == 1 &&
+        (!colours || (frame->components <= COLOURS && is_ycc(frame))) &&
+        prepare_scan(frame, scan, 1)) {
         frame->scratch = malloc((size_t)(frame->end - frame->at) + PADDING);
         if (frame->scratch)
             return frame;
@@ -66,6 +69,12 @@ static PyObject *declined(const frame_t *frame)
     return frame && frame->fault != RARE ? PyLong_FromLong(frame->fault) : Py_NewRef(Py_None);
 }
 
+/* The size of chroma blocks in libjpeg: twice that of luma if both planes are then of one size. */
+static int chroma_side(const frame_t *frame, int luma)
+{
+    return frame->h == 2 && frame->v == 2 && luma < SIDE ? 2 * luma : luma;
+}
+
 static int is_side(int side)
 {
     if (side == 1 || side == 2 || side == 4 || side == 8)
@@ -85,67 +94,106 @@ PyDoc_STRVAR(decode_planes_doc,
 "Returns a buffer, the luma samples that a chroma sample covers horizontally and vertically, and\n"
 "for each of one (grey) or three (Y, Cb, Cr) planes offset, stride, width and height in bytes.\n");
 
-static PyObject *decode_planes(PyObject *self, PyObject *args)
+/* Offset, stride, width and height of each plane; NULL on an exception. */
+static PyObject *plane_places(const frame_t *frame)
 {
-    (void)self;
-    Py_buffer body;
-    int side, coarse, done = 0;
-    Py_ssize_t limit;
-    scan_t scan;
-    PyObject *buffer = NULL, *planes = NULL, *result = NULL;
-    frame_t *frame = NULL;
-    if (!PyArg_ParseTuple(args, "y*ipn", &body, &side, &coarse, &limit))
-        return NULL;
-    if (!is_side(side))
-        goto end;
-    frame = open_frame(&body, &scan);
-    if (frame) {
-        const int fine = frame->h == 1 && frame->v == 1 && side > 1;
-        const size_t bytes = lay_out(frame, side, coarse && fine ? side / 2 : side);
-        const int passes = passes_of(frame, &scan, bytes, limit);
-        if (passes < 0) {
-            result = Py_NewRef(Py_None);
-            goto end;
-        }
-        buffer = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)bytes);
-        if (!buffer)
-            goto end;
-        Py_BEGIN_ALLOW_THREADS
-        done = read_planes(frame, &scan, (uint8_t *)PyBytes_AS_STRING(buffer), body.buf, passes);
-        Py_END_ALLOW_THREADS
-    }
-    if (!done) {
-        result = declined(frame);
-        goto end;
-    }
-    planes = PyTuple_New(frame->components);
-    if (!planes)
-        goto end;
-    for (int i = 0; i < frame->components; i++) {
+    PyObject *planes = PyTuple_New(frame->components);
+    for (int i = 0; planes && i < frame->components; i++) {
         const component_t *c = &frame->component[i];
         PyObject *plane =
             Py_BuildValue("nnii", (Py_ssize_t)(c->plane - frame->component[0].plane),
                           (Py_ssize_t)c->stride, c->width, c->height);
-        if (!plane)
-            goto end;
-        PyTuple_SET_ITEM(planes, i, plane);
+        if (plane)
+            PyTuple_SET_ITEM(planes, i, plane);
+        else
+            Py_CLEAR(planes);
     }
-    const int across = frame->h * side / frame->component[frame->components - 1].side;
-    const int down = frame->v * side / frame->component[frame->components - 1].side;
-    result = Py_BuildValue("O(ii)O", buffer, across, down, planes);
-end:
-    if (frame)
-        free_frame(frame);
-    Py_XDECREF(buffer);
-    Py_XDECREF(planes);
+    return planes;
+}
+
+/* Decode a frame to planes whose chroma has blocks of `chroma` pixels a side. */
+static PyObject *planes_of(frame_t *frame, scan_t *scan, const Py_buffer *body, int side,
+                           int chroma, Py_ssize_t limit)
+{
+    const size_t bytes = lay_out(frame, side, chroma);
+    const int passes = passes_of(frame, scan, bytes, limit);
+    if (passes < 0)
+        return Py_NewRef(Py_None);
+    PyObject *buffer = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)bytes), *result = NULL;
+    if (!buffer)
+        return NULL;
+    int done;
+    Py_BEGIN_ALLOW_THREADS
+    done = read_planes(frame, scan, (uint8_t *)PyBytes_AS_STRING(buffer), body->buf, passes);
+    Py_END_ALLOW_THREADS
+    if (!done) {
+        result = declined(frame);
+    } else {
+        const int of_chroma = frame->component[frame->components > 1].side;
+        PyObject *planes = plane_places(frame);
+        if (planes)
+            result = Py_BuildValue("O(ii)N", buffer, frame->h * side / of_chroma,
+                                   frame->v * side / of_chroma, planes);
+    }
+    Py_DECREF(buffer);
+    return result;
+}
+
+static PyObject *decode_planes(PyObject *self, PyObject *args)
+{
+    (void)self;
+    Py_buffer body;
+    int side, coarse;
+    Py_ssize_t limit;
+    scan_t scan;
+    PyObject *result = NULL;
+    if (!PyArg_ParseTuple(args, "y*ipn", &body, &side, &coarse, &limit))
+        return NULL;
+    if (is_side(side)) {
+        frame_t *frame = open_frame(&body, &scan, 1);
+        if (frame) {
+            const int fine = frame->h == 1 && frame->v == 1 && side > 1;
+            const int chroma = coarse && fine ? side / 2 : side;
+            result = planes_of(frame, &scan, &body, side, chroma, limit);
+            free_frame(frame);
+        } else {
+            result = declined(NULL);
+        }
+    }
     PyBuffer_Release(&body);
     return result;
 }
 
-/* The size of chroma blocks in libjpeg: twice that of luma if both planes are then of one size. */
-static int chroma_side(const frame_t *frame, int luma)
+PyDoc_STRVAR(decode_components_doc,
+"decode_components(body, side, limit)\n--\n\n"
+"Decode a JPEG of any colours to planes, as `decode_planes` does; of four components the last has\n"
+"the size of the first. Chroma of 4:2:0 is decoded at the size of luma if that is not the full one.\n\n"
+"Returns what `decode_planes` returns, and whether the first three components are YCbCr; with a\n"
+"fourth: complements of the inks.\n");
+
+static PyObject *decode_components(PyObject *self, PyObject *args)
 {
-    return frame->h == 2 && frame->v == 2 && luma < SIDE ? 2 * luma : luma;
+    (void)self;
+    Py_buffer body;
+    int side;
+    Py_ssize_t limit;
+    scan_t scan;
+    PyObject *result = NULL;
+    if (!PyArg_ParseTuple(args, "y*in", &body, &side, &limit))
+        return NULL;
+    if (is_side(side)) {
+        frame_t *frame = open_frame(&body, &scan, 0);
+        if (frame) {
+            result = planes_of(frame, &scan, &body, side, chroma_side(frame, side), limit);
+            if (result && PyTuple_Check(result))
+                result = Py_BuildValue("NO", result, is_ycc(frame) ? Py_True : Py_False);
+            free_frame(frame);
+        } else {
+            result = declined(NULL);
+        }
+    }
+    PyBuffer_Release(&body);
+    return result;
 }
 
 PyDoc_STRVAR(decode_rgb_doc,
@@ -170,8 +218,8 @@ static PyObject *decode_rgb(PyObject *self, PyObject *args)
         return NULL;
     if (!is_side(side))
         goto end;
-    frame = open_frame(&body, &scan);
-    if (!frame || frame->components != COMPONENTS)
+    frame = open_frame(&body, &scan, 1);
+    if (!frame || frame->components != COLOURS)
         goto end;
     const size_t bytes = lay_out(frame, side, chroma_side(frame, side));
     const int passes = passes_of(frame, &scan, bytes, limit);
@@ -218,6 +266,7 @@ static PyObject *use_modern(PyObject *self, PyObject *flag)
 }
 
 static PyMethodDef methods[] = {
+    {"decode_components", decode_components, METH_VARARGS, decode_components_doc},
     {"decode_planes", decode_planes, METH_VARARGS, decode_planes_doc},
     {"decode_rgb", decode_rgb, METH_VARARGS, decode_rgb_doc},
     {"use_modern", use_modern, METH_O, use_modern_doc},

@@ -200,7 +200,7 @@ static int to_rgb(const frame_t *frame, uint8_t *out, int consume)
         const int last = y + band < c->height ? y + band : c->height;
         (frame->avx2 ? colour_rows_avx2 : colour_rows)(frame, y, last, across, down, row, sums,
                                                        out);
-        for (int i = 0; consume && i < COMPONENTS; i++)
+        for (int i = 0; consume && i < COLOURS; i++)
             forget_rows(c + i, last / (i ? down : 1) - 1); /* the next band may need a row */
     }
     free(row);

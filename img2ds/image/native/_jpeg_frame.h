@@ -15,7 +15,8 @@
 #define WIDTH 2
 #include "_jpeg_dct.h"
 
-enum { COMPONENTS = 3, SIDE = 8, BLOCK = 64 };
+/* Most components: those of YCbCr, and black, which has the resolution of luma. */
+enum { COLOURS = 3, BLACK = 3, COMPONENTS = 4, SIDE = 8, BLOCK = 64 };
 
 /* Coefficients past the 64th, in broken files, are stored in one that is never read. */
 enum { COEFFICIENTS = BLOCK + 8 };

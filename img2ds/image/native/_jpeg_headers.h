@@ -60,7 +60,7 @@ static int read_frame(frame_t *frame, const uint8_t *at, const uint8_t *end)
     frame->width = word(at + 3);
     frame->components = at[5];
     if (!frame->width || !frame->height || frame->width > MAX_SIDE || frame->height > MAX_SIDE ||
-        (at[5] != 1 && at[5] != COMPONENTS) || end - at != 6 + 3 * at[5])
+        (at[5] != 1 && at[5] != COLOURS && at[5] != COMPONENTS) || end - at != 6 + 3 * at[5])
         return 0;
     at += 6;
     for (int i = 0; i < frame->components; i++, at += 3) {
@@ -73,6 +73,11 @@ static int read_frame(frame_t *frame, const uint8_t *at, const uint8_t *end)
             return 0;
         if (frame->components == 1 && component->h && component->v)
             component->h = component->v = 1;
+        if (i == BLACK) {
+            if (component->h != frame->component[0].h || component->v != frame->component[0].v)
+                return 0;
+            continue;
+        }
         if (i ? component->h != 1 || component->v != 1
               : component->h < 1 || component->h > 2 || component->v < 1 || component->v > 2)
             return 0;
@@ -84,10 +89,12 @@ static int read_frame(frame_t *frame, const uint8_t *at, const uint8_t *end)
     return 1;
 }
 
-/* Whether the components are YCbCr, by the rules of libjpeg. */
+/* Whether the components are YCbCr, or YCCK, by the rules of libjpeg. */
 static int is_ycc(const frame_t *frame)
 {
     const component_t *c = frame->component;
+    if (frame->components == COMPONENTS)
+        return frame->adobe > 0;
     if (frame->components == 1 || frame->jfif)
         return 1;
     if (frame->adobe >= 0)

@@ -18,7 +18,7 @@ static size_t lay_out(frame_t *frame, int luma, int chroma)
     for (int i = 0; i < frame->components; i++) {
         component_t *c = &frame->component[i];
         const int width = frame->width * c->h, height = frame->height * c->v;
-        c->side = i ? chroma : luma;
+        c->side = i && i != BLACK ? chroma : luma;
         c->blocks_x = (width + SIDE * frame->h - 1) / (SIDE * frame->h);
         c->blocks_y = (height + SIDE * frame->v - 1) / (SIDE * frame->v);
         c->padded_x = frame->mcus_x * c->h;
@@ -229,7 +229,7 @@ static int read_planes(frame_t *frame, scan_t *scan, uint8_t *memory, const uint
                        int passes)
 {
     const int count = frame->components;
-    const int luma = frame->component[0].side, chroma = frame->component[count - 1].side;
+    const int luma = frame->component[0].side, chroma = frame->component[count > 1].side;
     for (int pass = 0; pass < (passes ? count : 1); pass++) {
         if (pass) {
             release_tables(frame);

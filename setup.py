@@ -82,6 +82,9 @@ EXTRAS = {
     "tfrecord": ["crc32c>=2.3"],  # the checksums of --output_format tfrecord
     "wandb": ["wandb>=0.31"],  # bounds how long the end waits; 0.19 wants a network when offline
     "s3": ["s3fs>=2023.9"],
+    "gcs": ["gcsfs>=2023.9"],
+    "azure": ["adlfs>=2023.9"],
+    "hf": ["huggingface_hub>=0.20"],
     "http": ["aiohttp>=3.8", "requests>=2.28"],  # fsspec's, for lists on web servers
     "asks": ASKS,
 }
@@ -97,6 +100,7 @@ EXTRAS["dev"] = [
     "setuptools>=64",  # builds the package of docs/plugins.md
     "cryptography>=42",  # certificates of the test servers
     "moto[s3,server]>=5",
+    "gcp-storage-emulator>=2022.6.11",  # gs:// without Google
     "httpx>=0.27",  # starlette's test client
     "schemathesis>=4",  # requests that the API's document allows, and that it does not
     "playwright>=1.45",  # drives Debian's chromium over the search page

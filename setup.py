@@ -82,13 +82,17 @@ EXTRAS = {
     "tfrecord": ["crc32c>=2.3"],  # the checksums of --output_format tfrecord
     "wandb": ["wandb>=0.31"],  # bounds how long the end waits; 0.19 wants a network when offline
     "s3": ["s3fs>=2023.9"],
+    "gcs": ["gcsfs>=2023.9"],
+    "azure": ["adlfs>=2023.9"],
+    "hf": ["huggingface_hub>=0.20"],
     "http": ["aiohttp>=3.8", "requests>=2.28"],  # fsspec's, for lists on web servers
     "asks": ASKS,
 }
 EXTRAS["all"] = sorted({package for packages in EXTRAS.values() for package in packages})
 # Not in `all`: open_clip imports it wherever it is installed, which takes seconds a process.
 EXTRAS["transformers"] = ["transformers>=4.40"]  # tokenizers of SigLIP and others of open_clip
-EXTRAS["docs"] = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]  # `make docs`
+# `make docs`; ruff formats the signatures of the reference.
+EXTRAS["docs"] = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.29", "ruff>=0.6"]
 EXTRAS["dev"] = [
     "pytest>=7.4",
     "pytest-xdist>=3.5",  # tests in several processes
@@ -96,6 +100,7 @@ EXTRAS["dev"] = [
     "setuptools>=64",  # builds the package of docs/plugins.md
     "cryptography>=42",  # certificates of the test servers
     "moto[s3,server]>=5",
+    "gcp-storage-emulator>=2022.6.11",  # gs:// without Google
     "httpx>=0.27",  # starlette's test client
     "schemathesis>=4",  # requests that the API's document allows, and that it does not
     "playwright>=1.45",  # drives Debian's chromium over the search page

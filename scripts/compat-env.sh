@@ -14,5 +14,11 @@ site=$("$folder/bin/python" -c "import sysconfig; print(sysconfig.get_path('pure
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
     "numpy<2" "pyarrow<22" "opencv-python-headless<4.12" "pandas<3" autofaiss embedding-reader wids \
     "webdataset<=0.2.86" tensorflow-cpu flask flask_restful flask_cors h5py prometheus_client requests
+# Of what mosaicml-streaming requires, what it imports.
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check "transformers<5" catalogue \
+    "zstd<2" "python-snappy<1" "paramiko<4" oci brotli boto3 azure-storage-file-datalake \
+    azure-identity google-cloud-storage
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+    "mosaicml-streaming==0.13.0"
 # Its own requirements are of years ago, and bring models that no test loads.
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "clip-retrieval==2.45.0"

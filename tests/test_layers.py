@@ -52,6 +52,8 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
     "laion/knn/query_image.py": {"image"},
     "laion/knn/query_url.py": {"net"},
     "laion/web/decoder_process.py": {"image"},
+    # The report of a run shows images, made small.
+    "laion/run/thumbnails.py": {"image"},
     "laion/web/service.py": {"image"},
 }
 

@@ -107,7 +107,9 @@ class DownloadKeywords(StreamKeywords, total=False):
 
     output_folder: str | PathLike[str] | int
     output_format: (
-        Literal["files", "webdataset", "parquet", "tfrecord", "dummy"] | PluginName | NamedFormat
+        Literal["files", "webdataset", "parquet", "tfrecord", "mds", "dummy"]
+        | PluginName
+        | NamedFormat
     )
     number_sample_per_shard: int
     oom_shard_count: int

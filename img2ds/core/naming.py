@@ -25,12 +25,17 @@ class FormatNames:
         image_is_field: whether the image stands among the metadata of its sample, under the name
             of the encode format, which no other column may have then.
         caption_field: the like for captions.
+        index: the file of the whole folder that readers need, besides the shards; None for none.
     """
 
     suffix: str | None
     image_is_field: bool = False
     caption_field: str | None = None
+    index: str | None = None
 
+
+#: The index of a folder of mds shards.
+INDEX = "index.json"
 
 #: Every output format, in the order in which users read them. `formats.table` says what writes and
 #: reads each.
@@ -39,6 +44,7 @@ OUTPUT_FORMATS = {
     "webdataset": FormatNames(".tar"),
     "parquet": FormatNames(".parquet", image_is_field=True),
     "tfrecord": FormatNames(".tfrecord", image_is_field=True, caption_field="txt"),
+    "mds": FormatNames(".mds", index=INDEX),
     "dummy": FormatNames(None),
 }
 

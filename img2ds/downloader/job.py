@@ -34,7 +34,7 @@ from img2ds.engine.manifest import SegmentSpec, read_segments
 from img2ds.engine.partial import remove_partials
 from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.engine.tar_sizes import write_tar_sizes
-from img2ds.formats.table import check_format
+from img2ds.formats.table import check_format, finish_folder
 from img2ds.net.fetcher import check_proxy, open_fetcher
 from img2ds.report.console import Labels, Verbosity
 from img2ds.report.metrics import serve_metrics
@@ -265,8 +265,10 @@ def _download(
         raise UsageError("standard input has no rows: nothing to download")
     if plan.shard_count is not None:
         build.set_shard_count(plan.shard_count)
-    if options.output.sizes_json and not build.lost:
-        write_tar_sizes(build.folder)
+    if not build.lost:
+        finish_folder(build.folder, options.output.output_format)
+        if options.output.sizes_json:
+            write_tar_sizes(build.folder)
 
 
 def _retried_rows(options: Options, build: Build[Report]) -> RetriedRows:

@@ -213,6 +213,11 @@ class Pipeline:
         shard = row.shard
         try:
             fetched = await self._fetcher.fetch(shard.urls[row.index], context)
+            # The deadline's end moves by what the attempt waited for this process.
+            began = context.deadline.ends_at - self._network.max_time
+            shard.tally.fetches.add(trio.current_time() - began)
+            if context.resolving >= 0:
+                shard.tally.lookups.add(context.resolving)
             if isinstance(fetched, Failure):
                 _note(row, fetched)
                 return fetched

@@ -14,6 +14,7 @@ from typing import Any
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import (
+    OUTPUT_FORMATS,
     STATS_SUFFIX,
     is_number,
     is_shard_folder,
@@ -173,7 +174,8 @@ def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
     names, committed = there.names, there.shards
     new = Segment(wanted.fingerprint, wanted.options, 0, wanted.shard_count)
     if wanted.mode == "overwrite":
-        leftovers = [*there.cache.pieces, *_shard_files(folder, names, wanted)]
+        indices = _indices(before, folder)
+        leftovers = [*there.cache.pieces, *indices, *_shard_files(folder, names, wanted)]
         return Manifest(folder, [new], set(), leftovers=leftovers)
     begun = committed | partial_shards(folder)
     while segments and not _committed_of(segments[-1], begun):
@@ -248,6 +250,13 @@ def follow_sizes(folder: OutputFolder, sizes: Mapping[str, int]) -> None:
 def _write(folder: OutputFolder, segments: list[Segment]) -> None:
     document = {"version": FORMAT_VERSION, "segments": [asdict(s) for s in segments]}
     write_state(folder, MANIFEST, json.dumps(document, indent=1).encode())
+
+
+def _indices(segments: list[Segment], folder: OutputFolder) -> list[str]:
+    """Return the files of a folder that list the shards of segments for readers."""
+    formats = {str(segment.options.get("output_format")) for segment in segments}
+    found = {OUTPUT_FORMATS[name].index for name in formats if name in OUTPUT_FORMATS}
+    return [name for name in found if name is not None and folder.exists(name)]
 
 
 def _committed_of(segment: Segment, committed: set[int]) -> set[int]:

@@ -20,6 +20,7 @@ from img2ds.core.naming import STATS_SUFFIX, committed_shards
 from img2ds.core.sample import FileRecord
 from img2ds.engine.marker_cache import MarkerCache
 from img2ds.report.counters import Counts
+from img2ds.report.histogram import BOUNDS, Durations
 from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder
 
@@ -102,7 +103,21 @@ def counts_document(counts: Counts) -> dict[str, Any]:
         "reasons": dict(counts.reasons.most_common()),
         "bytes": {"received": counts.bytes_received, "written": counts.bytes_written},
         **({"network": counts.network} if counts.network else {}),
+        **(_durations(counts) if counts.fetches.total else {}),
     }
+
+
+def _durations(tally: Tally) -> dict[str, Any]:
+    histograms = {"fetch": tally.fetches.counts, "dns": tally.lookups.counts}
+    return {"durations": {"from_seconds": [0, *BOUNDS], **histograms}}
+
+
+def _read_durations(document: dict[str, Any], name: str) -> Durations:
+    """Return a histogram; an empty one if the marker has none, or one with other bounds."""
+    found = document.get("durations", {})
+    if found.get("from_seconds") != [0, *BOUNDS]:
+        return Durations()
+    return Durations(int(count) for count in found[name])
 
 
 def read_marker(data: bytes) -> CommitMarker:
@@ -255,6 +270,8 @@ def _counts(document: dict[str, Any]) -> Counts:
         failed_to_download=int(document["failed_to_download"]),
         failed_to_resize=int(document["failed_to_resize"]),
         messages=messages,
+        fetches=_read_durations(document, "fetch"),
+        lookups=_read_durations(document, "dns"),
     )
 
 

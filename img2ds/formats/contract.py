@@ -98,9 +98,12 @@ class OutputFormat:
             where it is not known; reads nothing yet.
         names: what its files are called.
         requirement: raises UsageError where a package that writing needs is not installed.
+        finish: writes what readers need of the whole folder, the file `names.index`. Called at the
+            end of a run, while the folder is locked, also where shards are missing still.
     """
 
     writer: Callable[[str, str, StagingPath], ShardWriter]
     reader: Callable[[OutputFolder, str, str | None], ShardReader]
     names: FormatNames
     requirement: Callable[[], object] | None = None
+    finish: Callable[[OutputFolder], None] | None = None

@@ -8,6 +8,7 @@ from img2ds.core.plugins import load
 from img2ds.formats.contract import OutputFormat, ShardReader, ShardWriter, StagingPath
 from img2ds.formats.dummy import DummyReader, DummyWriter
 from img2ds.formats.files import FilesReader, FilesWriter
+from img2ds.formats.mds import MDSReader, MDSWriter, write_index
 from img2ds.formats.parquet import ParquetReader, ParquetWriter
 from img2ds.formats.plugin_writer import PluginWriter
 from img2ds.formats.tfrecord import TFRecordReader, TFRecordWriter, checksum
@@ -27,6 +28,7 @@ _FORMATS = {
 _FORMATS["tfrecord"] = OutputFormat(
     TFRecordWriter, TFRecordReader, OUTPUT_FORMATS["tfrecord"], requirement=checksum
 )
+_FORMATS["mds"] = OutputFormat(MDSWriter, MDSReader, OUTPUT_FORMATS["mds"], finish=write_index)
 
 
 def _find(name: str) -> OutputFormat:
@@ -41,6 +43,12 @@ def check_format(name: str) -> None:
     """Raise UsageError where a package that the format needs is not installed."""
     if requirement := _find(name).requirement:
         requirement()
+
+
+def finish_folder(folder: OutputFolder, name: str) -> None:
+    """Write what readers of the format need besides the shards. Raises UsageError, OSError."""
+    if finish := _find(name).finish:
+        finish(folder)
 
 
 def open_writer(

@@ -37,6 +37,8 @@ _COEFFICIENT = 2
 #: Bytes that any decoder may need besides for strips, tables and buffers of files: a pixel, and at
 #: most; and of a pixel of a row, which is in memory as a whole some times.
 _BESIDES, _MOST_BESIDES, _ROW = 4, 16_000_000, 32
+#: The same of a pixel of the rows that are reduced to one.
+_REDUCED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ def decode_cost(header: Header, length: int, min_size: tuple[int, int]) -> Cost:
     pixels = header.width * header.height
     image = _Image(header, length, scale, pixels, _RESULT * width * height)
     least, most = _COSTS[header.format](image)
-    besides = min(_BESIDES * pixels, _MOST_BESIDES) + _ROW * header.width
+    besides = min(_BESIDES * pixels, _MOST_BESIDES)
+    besides += max(_ROW, _REDUCED * scale) * header.width
     return Cost(int(least) + besides, int(max(least, most)) + besides, image.result)
 
 
@@ -172,7 +175,8 @@ def _gif(image: _Image) -> tuple[float, float]:
 
 def _avif(image: _Image) -> tuple[float, float]:
     planes = image.header.planes
-    held = sum(planes) + _DAV1D * len(planes) * image.pixels + 2 * image.length
+    decoders = 1 + image.header.transparent
+    held = sum(planes) + _DAV1D * decoders * image.pixels + 2 * image.length
     large = image.pixels > LARGE and libavif.is_there()
     cost = held + image.result + (0 if large else _AVIF_PILLOW * image.pixels)
     return cost, cost
@@ -202,7 +206,7 @@ def _jpeg2000(image: _Image) -> tuple[float, float]:
     samples = header.channels + header.transparent
     held = _PILLOW * image.pixels + _SAMPLE_J2K * samples * header.piece
     blocks = _BLOCK_J2K * header.blocks * header.piece / image.pixels
-    cost = held / 4**level + blocks + image.result + 2 * image.length
+    cost = held / 4**level + blocks + image.result + 3 * image.length
     return cost, cost
 
 

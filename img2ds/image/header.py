@@ -51,7 +51,7 @@ class Header:
         passes: whether the pixels come in several passes: scans of a JPEG, Adam7 in a PNG.
         runs: whether the pixels of a BMP or TIFF are compressed in runs.
         planes: of a JPEG the samples of each component, in whole MCUs; of an AVIF the bytes of the
-            frames that each decoder has.
+            frames that decoders have.
         blocks: of a JPEG 2000 the code-blocks.
         alpha: of a lossy WebP the bytes a pixel that its alpha takes while it is decoded.
         piece: of a TIFF, BMP or JPEG 2000 the pixels that can be decoded only together.

@@ -176,6 +176,7 @@ class Dataset:
     def unrecognized(self) -> list[str]:
         """Return the names that belong to no shard."""
         own = [TAR_SIZES] if self.output_format == "webdataset" else []
+        own += filter(None, [format_names(self.output_format).index])
         return [
             name
             for name in self.sizes

@@ -21,7 +21,7 @@ from img2ds.engine.manifest import SegmentSpec
 from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.formats.contract import DamagedShardError
-from img2ds.formats.table import check_format
+from img2ds.formats.table import check_format, finish_folder
 from img2ds.manage.dataset import RESHARDED, Dataset
 from img2ds.manage.layout import Layout, layout_of, open_stored
 from img2ds.manage.options import ReshardOptions
@@ -85,6 +85,8 @@ def run(options: ReshardOptions) -> ReshardReport:
         rows = sum(task.count for task in missing)
         worker = SequentialWorker(build.folder, packer, output.oom_shard_count)
         build.run(worker, missing, expect=lambda: (rows, len(missing)))
+        if not build.lost:
+            finish_folder(build.folder, output.output_format)
     return report
 
 

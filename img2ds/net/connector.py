@@ -81,8 +81,12 @@ class Connector:
         stream: ByteStream | None = None
         try:
             async with context.connecting:
-                addresses, port = await self._look_up(request, deadline)
-                done = trio.current_time()
+                began = trio.current_time()
+                try:
+                    addresses, port = await self._look_up(request, deadline)
+                finally:
+                    done = trio.current_time()
+                    context.resolving = max(context.resolving, 0.0) + done - began
             await self._enter(context, done)
             async with context.connecting:
                 stream = await self._open(request, context, addresses, port, helped)

@@ -36,6 +36,7 @@ class FetchContext:
         final_host: where redirects to another host have led; empty without them.
         page: tells a response that is no image from others.
         on_connected: called when a host without a proxy has accepted a connection.
+        resolving: seconds that looking up names took; below 0 without a lookup.
         may_keep: called after a response: whether its connection may be kept for later requests.
     """
 
@@ -48,6 +49,7 @@ class FetchContext:
     final_host: str = ""
     page: Page | None = None
     on_connected: Callable[[], None] = _ignore
+    resolving: float = -1.0
 
     @classmethod
     def start(cls, options: NetworkOptions, lease: Lease) -> FetchContext:

@@ -12,6 +12,7 @@ from typing import Any
 
 from img2ds.core.failure import Failure, Status
 from img2ds.report.counters import Counts
+from img2ds.report.histogram import Durations
 
 #: Distinct messages per tally: servers can send any number of different ones.
 MAX_MESSAGES = 500
@@ -29,6 +30,8 @@ class Tally(Counts):
         network: what limited a shard when it was committed, by name; not merged.
         messages: failed rows by message, see `MAX_MESSAGES`.
         seconds: thread time by step of the pipeline, summed over rows.
+        fetches: attempts at URLs by their time, without what they waited for this process.
+        lookups: name lookups of new connections by their time, those from the cache as well.
     """
 
     failed_to_download: int = 0
@@ -37,6 +40,8 @@ class Tally(Counts):
     bytes_written: int = 0
     messages: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    fetches: Durations = field(default_factory=Durations)
+    lookups: Durations = field(default_factory=Durations)
 
     @property
     def count(self) -> int:
@@ -78,6 +83,8 @@ class Tally(Counts):
             self.seconds[stage] += seconds
         for message, times in other.messages.items():
             self._add_message(message, times)
+        self.fetches.merge(other.fetches)
+        self.lookups.merge(other.lookups)
 
     def _add_message(self, message: str, times: int) -> None:
         if message not in self.messages and len(self.messages) >= MAX_MESSAGES:

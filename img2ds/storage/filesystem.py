@@ -15,7 +15,10 @@ from fsspec.implementations.local import LocalFileSystem
 from img2ds.core.failure import UsageError
 
 #: The extras of protocols whose packages are optional.
-_EXTRAS = {"http": "http", "https": "http", "s3": "s3", "s3a": "s3"}
+_EXTRAS = {
+    "http": "http", "https": "http", "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs",
+    "az": "azure", "abfs": "azure", "abfss": "azure", "hf": "hf",
+}  # fmt: skip
 
 
 def resolve(url: str) -> tuple[Any, str]:

@@ -130,9 +130,11 @@ def _table1_rows(contents: Contents) -> list[str]:
     every = next(iter(PAPER.values()))
     rows = []
     for name, count in contents.table1().items():
-        here, part = ("-", "-") if count is None else (str(count), share(count, contents.rows))
+        here, part = ("-", "-") if count is None else (f"{count:,}", share(count, contents.rows))
         label = name.replace(">=", "≥")
-        rows.append(f"| {label} | {here} | {part} | {PAPER[name]} | {share(PAPER[name], every)} |")
+        rows.append(
+            f"| {label} | {here} | {part} | {PAPER[name]:,} | {share(PAPER[name], every)} |"
+        )
     return rows
 
 
@@ -141,12 +143,12 @@ def _stages(stages: Sequence[StageCounts]) -> list[str]:
     for stage in stages:
         dropped = stage.count - stage.kept
         lines.append(
-            f"| {stage.stage} | {stage.shards} | {stage.count} | {stage.kept} | {dropped} |"
+            f"| {stage.stage} | {stage.shards:,} | {stage.count:,} | {stage.kept:,} | {dropped:,} |"
         )
     lines += ["", "| stage | dropped for | pairs | share of those seen |", "|---|---|--:|--:|"]
     for stage in stages:
         for reason, n in stage.reasons.most_common():
-            lines.append(f"| {stage.stage} | {reason} | {n} | {share(n, stage.count)} |")
+            lines.append(f"| {stage.stage} | {reason} | {n:,} | {share(n, stage.count)} |")
     for stage in stages:
         options = {k: v for k, v in stage.options.items() if v not in _OMITTED}
         if options:

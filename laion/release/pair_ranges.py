@@ -20,6 +20,7 @@ from img2ds.core.naming import shard_name
 from img2ds.engine.shard_output import DIGITS, ShardOutput
 from laion.data.digest import pair_digests
 from laion.data.embedding_folder import EmbeddingShard
+from laion.release.contents import similarity_histogram
 from laion.release.unique import RECORD, Records, resolve
 
 #: Reasons for which a pair is not released.
@@ -63,18 +64,20 @@ class Batch:
     Attributes:
         bits: one for each row, set if it passes the threshold; a shard starts with a new byte.
         rows, dropped: of each shard.
+        histograms: all rows of each shard by similarity, see `similarity_histogram`.
     """
 
     bits: Bits
     rows: list[int]
     dropped: list[Counter[str]]
+    histograms: list[npt.NDArray[np.int64]]
 
 
 def scan(task: ScanTask, shard: ShardOutput) -> None:
     """Read the pairs of a batch."""
     masks: list[Bits] = []
     found: list[Records] = []
-    rows, dropped, place = [], [], 0
+    rows, dropped, histograms, place = [], [], [], 0
     for source in task.shards:
         table = source.table(["url", "caption", "similarity"])
         kept, reasons = above(table, task.threshold)
@@ -88,6 +91,7 @@ def scan(task: ScanTask, shard: ShardOutput) -> None:
         masks.append(np.packbits(kept))
         rows.append(table.num_rows)
         dropped.append(reasons)
+        histograms.append(_histogram(table).tolist())
         place += 8 * len(masks[-1])
         shard.counts.successes += len(records)
         for reason, times in reasons.items():
@@ -101,7 +105,7 @@ def scan(task: ScanTask, shard: ShardOutput) -> None:
     np.save(_open(shard, "pairs"), columns)
     np.save(_open(shard, "bits"), np.concatenate(masks))
     with open(shard.path(_file(task.shard_id, "json")), "wb") as file:
-        file.write(orjson.dumps({"rows": rows, "dropped": dropped}))
+        file.write(orjson.dumps({"rows": rows, "dropped": dropped, "histograms": histograms}))
 
 
 def resolve_range(task: RangeTask, shard: ShardOutput) -> None:
@@ -134,7 +138,9 @@ def read_batch(folder: str, number: int) -> Batch:
     with open(f"{folder}/{_file(number, 'json')}", "rb") as file:
         document = orjson.loads(file.read())
     dropped = [Counter(reasons) for reasons in document["dropped"]]
-    return Batch(np.load(f"{folder}/{_file(number, 'bits.npy')}"), document["rows"], dropped)
+    histograms = [np.array(counts, np.int64) for counts in document["histograms"]]
+    bits = np.load(f"{folder}/{_file(number, 'bits.npy')}")
+    return Batch(bits, document["rows"], dropped, histograms)
 
 
 def read_range(folder: str, number: int) -> tuple[Places, dict[int, int]]:
@@ -155,6 +161,12 @@ def above(table: pa.Table, threshold: float) -> tuple[Mask, Counter[str]]:
         LOW_SIMILARITY: int((known & ~kept).sum()),
     }
     return kept, Counter({reason: count for reason, count in dropped.items() if count})
+
+
+def _histogram(table: pa.Table) -> npt.NDArray[np.int64]:
+    column = table.column("similarity").cast(pa.float64())
+    values = np.asarray(pc.fill_null(column, np.nan))
+    return similarity_histogram(values[~np.isnan(values)])
 
 
 def _with_url(table: pa.Table, kept: Mask, dropped: Counter[str]) -> Mask:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from img2ds.core.failure import UsageError
 from img2ds.engine.build import BuildSpec, open_build
@@ -61,6 +62,7 @@ class Piece:
         rows: rows of the shard.
         kept: one bit for each of them, packed.
         dropped: rows that are not released, by reason.
+        histogram: all rows by similarity, see `similarity_histogram`.
         moved: SAMPLE_IDs by row, where another pair has the ID that the digest gives.
     """
 
@@ -68,6 +70,7 @@ class Piece:
     rows: int
     kept: bytes
     dropped: Counter[str]
+    histogram: npt.NDArray[np.int64]
     moved: dict[int, int]
 
     def mask(self) -> Mask:
@@ -94,6 +97,7 @@ class _Scan:
     rows: int
     first_place: int
     dropped: Counter[str]
+    histogram: npt.NDArray[np.int64]
 
     def piece(self, bits: Bits, moved: dict[int, int], moved_places: list[int]) -> Piece:
         """Return the rows to release, given all repeated pairs and moved IDs."""
@@ -106,7 +110,7 @@ class _Scan:
             moved_places, (self.first_place, self.first_place + self.rows)
         ).tolist()
         own = {place - self.first_place: moved[place] for place in moved_places[low:high]}
-        return Piece(self.shard, self.rows, packed.tobytes(), self.dropped, own)
+        return Piece(self.shard, self.rows, packed.tobytes(), self.dropped, self.histogram, own)
 
 
 def plan_release(
@@ -170,8 +174,9 @@ def _scan(
     for number, start in enumerate(starts):
         batch = read_batch(scratch, number)
         place = bases[-1]
-        for shard, rows, dropped in zip(shards[start:], batch.rows, batch.dropped, strict=False):
-            scans.append(_Scan(shard, rows, place, dropped))
+        found = zip(batch.rows, batch.dropped, batch.histograms, strict=True)
+        for shard, (rows, dropped, histogram) in zip(shards[start:], found, strict=False):
+            scans.append(_Scan(shard, rows, place, dropped, histogram))
             place += (rows + 7) // 8 * 8
         masks.append(batch.bits)
         bases.append(place)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -121,7 +122,8 @@ def run(options: ReleaseOptions) -> ReleaseReport:
             build.note(f"warning: {scored.path} {NEVER_TAGGED}")
         tasks = [replace(task, shard_id=build.first_shard + task.number) for task in plan]
         if build.run(SequentialWorker(build.folder, make_shard), tasks):
-            contents = _finish(build.folder, options, stages, build.report)
+            scanned = sum(piece.histogram for task in plan for piece in task.pieces)
+            contents = _finish(build.folder, options, stages, build.report, np.asarray(scanned))
     return ReleaseReport(build.report, contents)
 
 
@@ -197,8 +199,13 @@ def _finish(
     options: ReleaseOptions,
     stages: Sequence[StageCounts],
     report: StageReport,
+    scanned: npt.NDArray[np.int64],
 ) -> str:
-    """Write the card and the statistics; return the tables as text."""
+    """Write the card and the statistics; return the tables as text.
+
+    Args:
+        scanned: all pairs of the input by similarity.
+    """
     parts = find_inputs(folder.path, (".parquet",))
     contents = count_files(parts, unique=report.total.successes)
     total = report.total
@@ -209,7 +216,7 @@ def _finish(
     folder.write_bytes("table1.json", json.dumps(document, indent=1).encode())
     figures = []
     if options.figures:
-        draw_similarities(folder.staging_path(HISTOGRAM), contents, options.threshold)
+        draw_similarities(folder.staging_path(HISTOGRAM), contents, scanned, options.threshold)
         folder.publish(HISTOGRAM)
         figures.append(HISTOGRAM)
     facts = CardFacts(

@@ -17,6 +17,7 @@ from img2ds.report.units import duration, share
 from img2ds.storage import OutputFolder
 from laion.provenance import StageCounts, read_stage
 from laion.run.config import Step, stage_flags
+from laion.run.thumbnails import RELEASED, Thumbnail, collect
 
 #: Drop reasons listed for a stage; the others are added up.
 MAX_REASONS = 12
@@ -72,6 +73,7 @@ def render(folder: str, steps: Sequence[Step], record: Mapping[str, Mapping[str,
     """
     rows = [Row(step, read_stage(step.folder), record.get(step.stage, {})) for step in steps]
     places = {step.stage: step.folder for step in steps}
+    release = _document(places.get("release"), "table1.json")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("laion", "run"),
         autoescape=True,
@@ -89,11 +91,24 @@ def render(folder: str, steps: Sequence[Step], record: Mapping[str, Mapping[str,
         wall=sum(row.record.get("wall", 0.0) for row in rows),
         cpu=sum(row.record.get("cpu", 0.0) for row in rows),
         paper_rate=PAPER_RATE,
-        release=_document(places.get("release"), "table1.json"),
+        release=release,
         figure=_exists(places.get("release"), "figures/similarity.png"),
+        images=_images(steps, places, release is not None),
+        released=RELEASED,
         recall=_document(places.get("index"), "recall.json"),
         index=OutputFolder.open(places["index"]).path if "index" in places else None,
     )
+
+
+def _images(
+    steps: Sequence[Step], places: Mapping[str, str], is_made: bool
+) -> dict[str, list[Thumbnail]]:
+    """Return thumbnails by outcome, the released ones first; none before the release is made."""
+    options = next((step.options for step in steps if step.stage == "release"), None)
+    if not is_made or options is None:
+        return {}
+    found = collect(places, options.threshold)
+    return dict(sorted(found.items(), key=lambda item: (item[0] != RELEASED, item[0])))
 
 
 def _document(folder: str | None, name: str) -> Any:

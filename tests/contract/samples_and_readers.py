@@ -6,6 +6,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,26 @@ def read_tar(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
         )
         for key, parts in found.items()
     }
+
+
+def read_mds(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
+    """By offsets, as streaming's reader finds a sample."""
+    data = path.read_bytes()
+    count = int(np.frombuffer(data[:4], "<u4")[0])
+    offsets = np.frombuffer(data[4 : 4 * (count + 2)], "<u4")
+    config = json.loads(data[4 * (count + 2) : offsets[0]])
+    names = config["column_names"]
+    assert len(config["column_encodings"]) == len(config["column_sizes"]) == len(names)
+    found = {}
+    for start, stop in pairwise(offsets.tolist()):
+        sizes = np.frombuffer(data[start : start + 4 * len(names)], "<u4").tolist()
+        ends = np.cumsum([start + 4 * len(names), *sizes]).tolist()
+        assert ends[-1] == stop
+        values = {n: data[a:b] for n, (a, b) in zip(names, pairwise(ends), strict=True)}
+        caption = values["txt"].decode() if "txt" in values else None
+        found[values["key"].decode()] = values["jpg"], caption, json.loads(values["json"])
+    assert offsets[-1] == len(data)
+    return found
 
 
 def read_webdataset(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:

@@ -32,6 +32,7 @@ from tests.contract.samples_and_readers import (
     as_kept,
     opened,
     read_files,
+    read_mds,
     read_parquet,
     read_tar,
     read_tfrecord,
@@ -48,9 +49,10 @@ READERS: list[tuple[str, str, Read]] = [
     ("files", "00007", read_files),
     ("parquet", "00007.parquet", read_parquet),
     ("tfrecord", "00007.tfrecord", read_tfrecord),
+    ("mds", "00007.mds", read_mds),
 ]
 #: Formats whose samples stand in the order of their keys, not in that of finishing.
-SORTED = {"files", "parquet"}
+SORTED = {"files", "parquet", "mds"}
 
 
 def open_files() -> int:
@@ -189,7 +191,7 @@ def full_device(folder: Path) -> Callable[[str], str]:
     return staging_path
 
 
-@pytest.mark.parametrize("output_format", ["webdataset", "parquet", "tfrecord"])
+@pytest.mark.parametrize("output_format", ["webdataset", "parquet", "tfrecord", "mds"])
 def test_a_full_device_is_an_oserror(output_format: str, tmp_path: Path) -> None:
     output = OutputOptions(output_format=output_format)
     writer = open_writer("00007", output, ImageOptions(), full_device(tmp_path))
@@ -201,7 +203,7 @@ def test_a_full_device_is_an_oserror(output_format: str, tmp_path: Path) -> None
     assert open_files() == before - 1
 
 
-@pytest.mark.parametrize("output_format", ["webdataset", "parquet", "tfrecord"])
+@pytest.mark.parametrize("output_format", ["webdataset", "parquet", "tfrecord", "mds"])
 def test_a_device_that_is_full_at_the_end_is_an_oserror(output_format: str, tmp_path: Path) -> None:
     staging_path = full_device(tmp_path)
     output = OutputOptions(output_format=output_format)
@@ -350,5 +352,5 @@ def test_the_dummy_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_formats_that_there_are_not_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="use files, webdataset, parquet, tfrecord, dummy"):
+    with pytest.raises(UsageError, match="unknown plug-in 'hologram'"):
         opened(tmp_path, "hologram")

@@ -210,3 +210,17 @@ def test_dead_hosts_hold_no_slot_until_their_time_out() -> None:
     assert download(rows, fetcher) == pytest.approx(13 + SHORT)
     last = max(rows.ended_at)
     assert [round(last - at, 1) for at in rows.ended_at] == [11.5 + SHORT] * 50 + [0] * 8
+
+
+def test_the_time_of_an_attempt_leaves_out_what_it_waited_for_this_process() -> None:
+    class Slow(Fetcher):
+        async def fetch(self, url: str | None, context: FetchContext) -> Fetched | Failure:
+            context.resolving = 0.3
+            await trio.sleep(3.0)
+            context.deadline.extend(2.4)  # of these, it waited for a slot
+            return GONE
+
+    rows = Rows(["http://a.test/1"])
+    download(rows, Slow(lambda url, number: GONE))
+    assert rows.tally.fetches.rows() == [("500 ms to 1 s", 1)]
+    assert rows.tally.lookups.rows() == [("200 ms to 500 ms", 1)]

@@ -52,7 +52,7 @@ def test_it_is_resumed_verified_and_retried(
         assert not (out / "_img2ds").exists()
         marker = json.loads((out / f"0000{missing}_stats.json").read_text())
         old = json.loads((out / f"{kept}_stats.json").read_text())
-        assert marker.keys() == old.keys() | {"digest"}
+        assert marker.keys() == old.keys() | {"digest", "durations"}
         assert verify(VerifyOptions(output_folder=str(out), processes_count=1)).exit_code == 0
         flags = [f"--{name}={value}" for name, value in network(address).items()]
         arguments = ["retry", f"--output_folder={out}", "--processes_count=1", *flags]

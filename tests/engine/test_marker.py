@@ -33,6 +33,8 @@ def tally() -> Tally:
     counts = Tally(bytes_received=100)
     counts.add_success(30)
     counts.add_failure(failure(Reason.STALLED))
+    counts.fetches.add(0.3)
+    counts.lookups.add(0.002)
     return counts
 
 

@@ -30,6 +30,7 @@ from img2ds.image.transform import InspectedImage, Transformer
 from tests.attack.jpegs import empty
 from tests.attack.jpegs import image as jpeg_of
 from tests.image import tiff_files
+from tests.image.avif_files import coded, still
 from tests.image.test_formats import bmp_of_runs, tiff
 from tests.image.test_png import adam7
 from tests.server.image import png_chunk
@@ -114,6 +115,12 @@ def pictures(side: int) -> Iterator[tuple[str, bytes]]:
     yield "avif", saved(rgb, "AVIF", speed=10)
     yield "avif_444", saved(rgb, "AVIF", speed=10, subsampling="4:4:4")
     yield "avif_alpha", saved(rgba, "AVIF", speed=10)
+    across = 1 + (side >= 128)  # tiles have 64 pixels a side at least
+    tile = side // across
+    data, config = coded(pixels[:tile, :tile, :3])
+    grid = struct.pack(">BBBBHH", 0, 0, across - 1, across - 1, side, side)
+    items = [(b"grid", grid), *[(b"av01", data)] * across**2]
+    yield "avif_grid", still((side, side), items, config, tile=(tile, tile))
     yield "bmp", saved(rgb, "BMP")
     yield "bmp_palette", saved(palette, "BMP")
     runs = bytes([250, 1] * (side // 250) + [side % 250, 2, 0, 0]) * side

@@ -42,6 +42,9 @@ def test_the_page(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert row.reason is None or f"{row.reason} (" in page
     assert "number_sample_per_shard" in page
     assert "Over time" in page
+    attempts = page.split("<h2>Time of an attempt at a URL</h2>")[1].split("</table>")[0]
+    assert sum(map(int, re.findall(r"<td class=n>([0-9]+)</td>", attempts))) >= good
+    assert "<h2>Time of a name lookup</h2>" in page
 
 
 def test_it_loads_nothing(made: Path, tmp_path: Path) -> None:

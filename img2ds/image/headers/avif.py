@@ -126,8 +126,10 @@ def _check_items(
             return failure(Reason.IMAGE_BOMB, "AVIF of too many frames")
         sizes += sequence.sizes
         planes.append(sequence.frame_bytes * min(max(sequence.frames, 1), _REFERENCES + 1))
-    # The tiles of a grid are copied into one image.
-    header.planes = tuple(planes) * (2 if any(i.kind == b"grid" for i in items.values()) else 1)
+    header.planes = tuple(planes)
+    if planes and any(item.kind == b"grid" for item in items.values()):
+        # Tiles are decoded one after the other, and copied into one image.
+        header.planes = sum(planes), 2 * max(planes)
     if any(width * height > most for width, height in sizes):
         return failure(Reason.IMAGE_BOMB, "AVIF of larger frames than its size")
     return header

@@ -24,6 +24,9 @@ from img2ds.net.proxies import read_rules
 #: Extras, the package that tells whether each is there, and what it is for.
 EXTRAS = {
     "s3": ("s3fs", "input and output on S3"),
+    "gcs": ("gcsfs", "input and output on Google Cloud Storage"),
+    "azure": ("adlfs", "input and output on Azure Blob Storage"),
+    "hf": ("huggingface_hub", "lists on the Hugging Face Hub"),
     "http": ("aiohttp", "lists on web servers"),
     "tfrecord": ("crc32c", "--output_format tfrecord"),
     "ray": ("ray", "--distributor ray"),

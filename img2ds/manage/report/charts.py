@@ -39,8 +39,12 @@ def _bar(length: float) -> str:
     return f'<span style="width:{100 * length:.1f}%"></span>' if length else ""
 
 
-def bars(rows: Sequence[tuple[str, int]], whole: int, head: str) -> str:
-    """Return a table of counts, each with its share of `whole` and a bar."""
+def bars(rows: Sequence[tuple[str, int]], whole: int, head: str, what: str = "rows") -> str:
+    """Return a table of counts, each with its share of `whole` and a bar.
+
+    Args:
+        what: what is counted.
+    """
     top = max((count for _, count in rows), default=0) or 1
     lines = [
         f"<tr><th scope=row>{escape(name)}</th><td class=n>{count:,}</td>"
@@ -49,6 +53,6 @@ def bars(rows: Sequence[tuple[str, int]], whole: int, head: str) -> str:
         for name, count in rows
     ]
     return (
-        f"<table class=bars><thead><tr><th>{escape(head)}</th><th class=n>rows</th>"
+        f"<table class=bars><thead><tr><th>{escape(head)}</th><th class=n>{escape(what)}</th>"
         f"<th class=n>share</th><th></th></tr></thead><tbody>{''.join(lines)}</tbody></table>"
     )

@@ -58,6 +58,7 @@ def page(contents: Contents, title: str) -> str:
             *_charts(contents),
             *_outcomes(contents),
             *_images(contents),
+            *_durations(contents),
             *_sides(contents),
             *_hosts(contents),
             *_examples(contents),
@@ -138,6 +139,19 @@ def _linked(url: str, html: str) -> str:
     if not url.lower().startswith(("http://", "https://")):
         return html
     return f'<a href="{escape(url)}" rel="noreferrer noopener">{html}</a>'
+
+
+def _durations(contents: Contents) -> Iterator[str]:
+    tally = contents.status.tally
+    for title, found, what, words in (
+        ("Time of an attempt at a URL", tally.fetches, "attempts",
+         "From the request to the end of the image, redirects and failures included."),
+        ("Time of a name lookup", tally.lookups, "lookups",
+         "Of new connections. Names that are known already take less than 1 ms."),
+    ):  # fmt: skip
+        if found.total:
+            yield f"<h2>{title}</h2>{bars(found.rows(), found.total, 'time', what)}"
+            yield f"<p class=soft>{words}</p>"
 
 
 def _sides(contents: Contents) -> Iterator[str]:

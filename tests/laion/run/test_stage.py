@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,16 @@ def released(folder: Path) -> set[tuple[int, str, str]]:
     return {row for t in tables for row in zip(*(t[c].to_pylist() for c in columns), strict=True)}
 
 
+def captions_tagged_unlikely(folder: Path) -> set[str]:
+    tables = [pq.read_table(path) for path in sorted(folder.glob("metadata/*.parquet"))]
+    return {
+        " ".join(row["caption"].split())
+        for table in tables
+        for row in table.to_pylist()
+        if row["nsfw"] == "UNLIKELY"
+    }
+
+
 def files(folder: Path) -> dict[str, int]:
     """The files in it, without the report and internal ones."""
     found = [path for path in folder.rglob("*") if path.is_file() and not is_state(path.name)]
@@ -80,10 +91,18 @@ def test_all_stages_and_the_report(
         ]  # fmt: skip
         page = (everything / "report.html").read_text()
         for stage in record:
-            assert f"<td>{stage}\n" in page
+            assert f"<td>{stage}</td>" in page
         for words in ("http_404", "illegal_animal", "low_similarity", "recall@10", "done", "--wat"):
             assert words in page
-        assert f"<td>{len(want)}<td>" in page
+        assert f'<td data-of="kept">{len(want)}</td>' in page
+        released_images, dropped_images = page.split("<h3>Released pairs</h3>")[1].split(
+            "<h3>Dropped: low_similarity</h3>"
+        )
+        assert released_images.count("data:image/jpeg;base64,") == 12
+        assert dropped_images.count("data:image/jpeg;base64,") >= 3
+        # What was dropped as illegal, or is not tagged safe, is on no report.
+        shown = set(re.findall(r'<img src="data:[^"]*" alt="([^"]*)"', page))
+        assert shown <= captions_tagged_unlikely(everything / "tag")
         assert '<img src="release/figures/similarity.png"' in page
 
         # A second run rebuilds nothing, and checking takes no time in the record.

@@ -52,6 +52,20 @@ def options_of(folder: OutputFolder) -> dict[str, Any]:
     return dict(segments[-1].options) if segments else {}
 
 
+def options_begun(options: Any) -> dict[str, Any]:
+    """Return the options with which the output folder of a stage was begun; none for a new one.
+
+    Args:
+        options: the stage's `StageOptions`.
+
+    Raises:
+        UsageError: the folder cannot be read.
+    """
+    if options.incremental_mode == "overwrite":
+        return {}
+    return options_of(OutputFolder.open(options.output_folder))
+
+
 def require_tars(path: str) -> None:
     """Raise UsageError when img2ds made a folder in another format than webdataset."""
     for segment in segments_of(OutputFolder.open(path)):

@@ -87,7 +87,10 @@ class _Own(ModelOptions, StageOptions):
     def extraction(self) -> ExtractOptions:
         """The options of the extraction. Raises UsageError when one is wrong."""
         values = {name: getattr(self, name) for name in (*_WHICH, *_WHAT)}
-        return ExtractOptions(wat=self.wat, output_folder=self.output_folder, **values)
+        return ExtractOptions(
+            wat=self.wat, output_folder=self.output_folder,
+            incremental_mode=self.incremental_mode, **values,
+        )  # fmt: skip
 
     def identity(self) -> dict[str, Any]:
         """Return its options but those of fetching; files by their content."""

@@ -8,7 +8,7 @@ stages, so that the same pairs are kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ from laion.crawl.pairs import PairCollector, Scorer
 from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
 from laion.data.embedding_layout import FOLDERS
 from laion.fetch import candidate_rows, candidate_shards, crawling_workers, open_shard
-from laion.provenance import ModelNames, note_input
+from laion.provenance import ModelNames, note_input, options_begun
 from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.prompts import load_prompts
 from laion.tag.tagging import TagRules, make_rules
@@ -148,8 +148,11 @@ def run(options: Any) -> StageReport:
     Raises:
         UsageError: something about it cannot work; nothing was done.
     """
+    if options.wat:
+        begun = options.extraction().as_begun()
+        options = replace(options, language_rule=begun.language_rule)
     wanted = options.img2ds()
-    prompts = load_prompts(options.prompts)
+    prompts = load_prompts(options.prompts, options_begun(options).get("prompts"))
     source = _wats(options) if options.wat else _Source(*candidate_shards(wanted))
     spec = check(options)
     tagging = None

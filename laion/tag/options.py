@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from img2ds.config.flags import flag
 from img2ds.core.failure import UsageError
 from laion.clip.options import PRETRAINED_TAG
-from laion.provenance import file_name
+from laion.provenance import file_name, options_begun
 from laion.stage import StageOptions
 from laion.tag.classifier import load_classifier
 from laion.tag.prompts import load_prompts
@@ -72,7 +72,8 @@ def content_identity(flags: TaggingFlags, identity: dict[str, Any]) -> dict[str,
     Raises:
         UsageError: a file cannot be read, or has another form.
     """
-    identity = {**identity, "prompts": load_prompts(flags.prompts).digest}
+    prompts = load_prompts(flags.prompts, options_begun(flags).get("prompts"))
+    identity = {**identity, "prompts": prompts.digest}
     if flags.classifier is not None:
         identity["classifier"] = load_classifier(flags.classifier).digest
     for name in ("model", "pretrained"):

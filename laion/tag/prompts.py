@@ -56,8 +56,12 @@ class Prompts:
     digest: str
 
 
-def load_prompts(path: str | None = None) -> Prompts:
+def load_prompts(path: str | None = None, begun: str | None = None) -> Prompts:
     """Read the prompts of a file, or the package's own when `path` is None.
+
+    Args:
+        begun: the digest that the output folder was begun with. If it is that of the package's own
+            English words alone, which had no others at first, these are meant.
 
     Raises:
         UsageError: the file cannot be read, or has another form; the message says where.
@@ -77,16 +81,19 @@ def load_prompts(path: str | None = None) -> Prompts:
     except ValueError as error:
         raise UsageError(f"{name} is not JSON: {error}") from None
     found = {group: _group(name, document, group) for group in _LISTS}
-    if path is None:
+    if path is None and _digest(found) != begun:
         found["captions"] = _with_languages(found["captions"])
-    canonical = json.dumps(found, sort_keys=True).encode()
     return Prompts(
         Group(found["nsfw"]["unsafe"], found["nsfw"]["safe"]),
         Group(found["underage"]["flagged"], found["underage"]["other"]),
         Group(found["animals"]["flagged"], found["animals"]["other"]),
         CaptionWords(found["captions"]["underage"], found["captions"]["unsafe"]),
-        hashlib.sha256(canonical).hexdigest(),
+        _digest(found),
     )
+
+
+def _digest(groups: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(groups, sort_keys=True).encode()).hexdigest()
 
 
 def _with_languages(words: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

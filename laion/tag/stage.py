@@ -19,7 +19,7 @@ from img2ds.report.units import counted
 from laion.data.embedding_folder import EmbeddingFolder, EmbeddingShard, open_embedding_folder
 from laion.data.embedding_layout import FOLDERS, IMAGES, TEXTS
 from laion.data.embedding_writer import copy_rows
-from laion.provenance import ModelNames, named
+from laion.provenance import ModelNames, named, options_begun
 from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.classifier import load_classifier
 from laion.tag.options import TagOptions
@@ -82,7 +82,7 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
         UsageError: something about it cannot work; nothing was done.
     """
     scored = open_embedding_folder(options.input, ("caption",))
-    prompts = load_prompts(options.prompts)
+    prompts = load_prompts(options.prompts, options_begun(options).get("prompts"))
     model, pretrained = _model(options, scored)
     prepared = scored.model.prepared
     options = replace(options, model=model, pretrained=pretrained)

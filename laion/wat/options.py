@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from typing import Any
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
+from laion.provenance import options_begun
 from laion.stage import StageOptions
 from laion.wat.catalog import BUCKET
 from laion.wat.documents import DOCUMENT_TYPES
@@ -40,10 +41,10 @@ class ExtractOptions(StageOptions):
         "image, all for other documents)", identity=False,
     )  # fmt: skip
     language_rule: str = flag(
-        "captions", "choice",
-        "how the language of a text is detected: captions also recognises English of a few words; "
-        "cld2 is what LAION-400M's workers did",
-        "captions", "cld2", identity=False,
+        "auto", "choice",
+        "how the language of a text is detected: captions also recognises English of a few words, "
+        "cld2 is what LAION-400M's workers did; auto is captions, or what the folder began with",
+        "auto", "captions", "cld2", identity=False,
     )  # fmt: skip
     min_text_length: int | None = flag(
         None, "int?", "least characters of a text (default: 5 for image, 0 for other documents)",
@@ -106,15 +107,24 @@ class ExtractOptions(StageOptions):
             None if ALL in codes else frozenset(codes),
             document,
             self.allow_damaged,
-            self.language_rule,
+            "captions" if self.language_rule == "auto" else self.language_rule,
         )
+
+    def as_begun(self) -> ExtractOptions:
+        """Return the options with the rule for languages that the output folder was begun with.
+
+        Raises:
+            UsageError: the folder cannot be read.
+        """
+        begun = options_begun(self) if self.language_rule == "auto" else {}
+        return replace(self, language_rule=begun.get("language_rule", "cld2")) if begun else self
 
     def identity(self) -> dict[str, Any]:
         """Return the options that decide the result; images are those of earlier versions."""
         identity = super().identity()
         identity["languages"] = list(self.wanted_languages)
-        if self.language_rule != "cld2":  # that of folders from before there was a choice
-            identity["language_rule"] = self.language_rule
+        if self.rules.language_rule != "cld2":  # that of folders from before there was a choice
+            identity["language_rule"] = self.rules.language_rule
         identity["min_text_length"] = self.rules.min_text_length
         if self.document_type != "image":
             identity["document_type"] = self.document_type

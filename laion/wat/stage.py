@@ -208,6 +208,7 @@ def run(options: ExtractOptions) -> StageReport:
         UsageError: something about the options, the input or the output folder cannot work;
             nothing was done.
     """
+    options = options.as_begun()
     unknown = set(options.wanted_languages) - known_codes() - {ALL}
     if unknown:
         raise UsageError(

@@ -316,7 +316,7 @@ def test_rows_in_flight_end_within_the_grace_time(tmp_path: Path) -> None:
         process = start({**arguments, "thread_count": 1, "grace_seconds": 300})
         assert web.gated.reached.wait(60)
         os.killpg(process.pid, signal.SIGINT)
-        read_until(process.stderr, "stopping: partial shards are saved")
+        read_until(process.stderr, "then partial shards are saved")
         web.open()
         process.communicate()
     assert process.returncode == 130
@@ -332,7 +332,7 @@ def test_two_signals_stop_at_once(tmp_path: Path) -> None:
         process = start(flags(address, write_list(tmp_path / "list.txt"), out))
         read_until(process.stderr, "shard 0000")
         os.killpg(process.pid, signal.SIGINT)
-        read_until(process.stderr, "stopping: partial shards are saved")
+        read_until(process.stderr, "then partial shards are saved")
         os.killpg(process.pid, signal.SIGINT)
         output, _ = process.communicate()  # with the gate closed: nothing can finish
     assert process.returncode == 130

@@ -277,8 +277,15 @@ def test_short_texts_are_kept_unless_cld2_decides(wats: Path, tmp_path: Path) ->
         more = ["--processes_count", "1", "--language_rule", rule]
         assert command(wats / "0.warc.wat.gz", tmp_path / rule, *more) == 0
         assert sorted(table(tmp_path / rule)["text"].to_pylist()) == sorted(kept)
+    # A folder keeps the rule that it was begun with.
     more = ["--processes_count", "1"]
-    assert command(wats / "0.warc.wat.gz", tmp_path / "cld2", *more) == 2  # another dataset
+    for rule, other in (("captions", "cld2"), ("cld2", "captions")):
+        (tmp_path / rule / "00000_stats.json").unlink()
+        before = (tmp_path / rule / "00000.parquet").read_bytes()
+        assert command(wats / "0.warc.wat.gz", tmp_path / rule, *more) == 0
+        assert (tmp_path / rule / "00000.parquet").read_bytes() == before
+        another = [*more, "--language_rule", other]
+        assert command(wats / "0.warc.wat.gz", tmp_path / rule, *another) == 2
 
 
 @pytest.mark.parametrize(

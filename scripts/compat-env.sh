@@ -20,5 +20,8 @@ site=$("$folder/bin/python" -c "import sysconfig; print(sysconfig.get_path('pure
     azure-identity google-cloud-storage
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
     "mosaicml-streaming==0.13.0"
+# PyTorch and the rest of its requirements are those of .venv.
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+    litdata lightning-utilities tifffile obstore
 # Its own requirements are of years ago, and bring models that no test loads.
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "clip-retrieval==2.45.0"

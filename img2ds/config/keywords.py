@@ -107,7 +107,7 @@ class DownloadKeywords(StreamKeywords, total=False):
 
     output_folder: str | PathLike[str] | int
     output_format: (
-        Literal["files", "webdataset", "parquet", "tfrecord", "mds", "dummy"]
+        Literal["files", "webdataset", "parquet", "tfrecord", "mds", "litdata", "dummy"]
         | PluginName
         | NamedFormat
     )

@@ -24,7 +24,7 @@ class OutputOptions:
     output_format: str = flag(
         "files", "choice",
         "a shard is a folder of files, a tar (webdataset), a parquet file with the images, "
-        "a tfrecord file, an mds file, or statistics only (dummy)",
+        "a tfrecord file, an mds or litdata file, or statistics only (dummy)",
         *OUTPUT_FORMATS, plugins=True,
     )  # fmt: skip
     number_sample_per_shard: int = flag(10000, "int", "rows per shard")

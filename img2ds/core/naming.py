@@ -34,7 +34,7 @@ class FormatNames:
     index: str | None = None
 
 
-#: The index of a folder of mds shards.
+#: The index of a folder of mds or litdata shards.
 INDEX = "index.json"
 
 #: Every output format, in the order in which users read them. `formats.table` says what writes and
@@ -45,6 +45,7 @@ OUTPUT_FORMATS = {
     "parquet": FormatNames(".parquet", image_is_field=True),
     "tfrecord": FormatNames(".tfrecord", image_is_field=True, caption_field="txt"),
     "mds": FormatNames(".mds", index=INDEX),
+    "litdata": FormatNames(".bin", index=INDEX),
     "dummy": FormatNames(None),
 }
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from img2ds.config.options import ImageOptions, OutputOptions
 from img2ds.core.naming import OUTPUT_FORMATS, data_name
 from img2ds.core.plugins import load
+from img2ds.formats import litdata, mds
 from img2ds.formats.contract import OutputFormat, ShardReader, ShardWriter, StagingPath
 from img2ds.formats.dummy import DummyReader, DummyWriter
 from img2ds.formats.files import FilesReader, FilesWriter
-from img2ds.formats.mds import MDSReader, MDSWriter, write_index
 from img2ds.formats.parquet import ParquetReader, ParquetWriter
 from img2ds.formats.plugin_writer import PluginWriter
 from img2ds.formats.tfrecord import TFRecordReader, TFRecordWriter, checksum
@@ -28,7 +28,15 @@ _FORMATS = {
 _FORMATS["tfrecord"] = OutputFormat(
     TFRecordWriter, TFRecordReader, OUTPUT_FORMATS["tfrecord"], requirement=checksum
 )
-_FORMATS["mds"] = OutputFormat(MDSWriter, MDSReader, OUTPUT_FORMATS["mds"], finish=write_index)
+_FORMATS["mds"] = OutputFormat(
+    mds.MDSWriter, mds.MDSReader, OUTPUT_FORMATS["mds"], finish=mds.write_index
+)
+_FORMATS["litdata"] = OutputFormat(
+    litdata.LitDataWriter,
+    litdata.LitDataReader,
+    OUTPUT_FORMATS["litdata"],
+    finish=litdata.write_index,
+)
 
 
 def _find(name: str) -> OutputFormat:

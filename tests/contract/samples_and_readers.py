@@ -188,6 +188,26 @@ def read_mds(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
     return found
 
 
+def read_litdata(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
+    """By offsets, as LitData's reader finds a sample; the names of values are in the index."""
+    data = path.read_bytes()
+    count = int(np.frombuffer(data[:4], "<u4")[0])
+    offsets = np.frombuffer(data[4 : 4 * (count + 2)], "<u4").tolist()
+    assert offsets[0] == 4 * (count + 2)
+    assert offsets[-1] == len(data)
+    found = {}
+    for start, stop in pairwise(offsets):
+        for names in (["jpg", "json", "key", "txt"], ["jpg", "json", "key"]):
+            sizes = np.frombuffer(data[start : start + 4 * len(names)], "<u4").tolist()
+            ends = np.cumsum([start + 4 * len(names), *sizes]).tolist()
+            if ends[-1] == stop:
+                break
+        values = {n: data[a:b] for n, (a, b) in zip(names, pairwise(ends), strict=True)}
+        caption = values["txt"].decode() if "txt" in values else None
+        found[values["key"].decode()] = values["jpg"], caption, json.loads(values["json"])
+    return found
+
+
 def read_webdataset(path: Path) -> dict[str, tuple[bytes, str | None, dict[str, Any]]]:
     """By the readers' library."""
     dataset = webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False)

@@ -32,6 +32,7 @@ from tests.contract.samples_and_readers import (
     as_kept,
     opened,
     read_files,
+    read_litdata,
     read_mds,
     read_parquet,
     read_tar,
@@ -50,9 +51,10 @@ READERS: list[tuple[str, str, Read]] = [
     ("parquet", "00007.parquet", read_parquet),
     ("tfrecord", "00007.tfrecord", read_tfrecord),
     ("mds", "00007.mds", read_mds),
+    ("litdata", "00007.bin", read_litdata),
 ]
 #: Formats whose samples stand in the order of their keys, not in that of finishing.
-SORTED = {"files", "parquet", "mds"}
+SORTED = {"files", "parquet", "mds", "litdata"}
 
 
 def open_files() -> int:
@@ -191,7 +193,7 @@ def full_device(folder: Path) -> Callable[[str], str]:
     return staging_path
 
 
-@pytest.mark.parametrize("output_format", ["webdataset", "parquet", "tfrecord", "mds"])
+@pytest.mark.parametrize("output_format", ["webdataset", "parquet", "tfrecord", "mds", "litdata"])
 def test_a_full_device_is_an_oserror(output_format: str, tmp_path: Path) -> None:
     output = OutputOptions(output_format=output_format)
     writer = open_writer("00007", output, ImageOptions(), full_device(tmp_path))
@@ -203,7 +205,7 @@ def test_a_full_device_is_an_oserror(output_format: str, tmp_path: Path) -> None
     assert open_files() == before - 1
 
 
-@pytest.mark.parametrize("output_format", ["webdataset", "parquet", "tfrecord", "mds"])
+@pytest.mark.parametrize("output_format", ["webdataset", "parquet", "tfrecord", "mds", "litdata"])
 def test_a_device_that_is_full_at_the_end_is_an_oserror(output_format: str, tmp_path: Path) -> None:
     staging_path = full_device(tmp_path)
     output = OutputOptions(output_format=output_format)

@@ -22,6 +22,7 @@ from img2ds.core.naming import data_name, format_names
 from tests.contract.samples_and_readers import (
     Read,
     read_files,
+    read_litdata,
     read_mds,
     read_parquet,
     read_tar,
@@ -49,6 +50,7 @@ READERS: dict[str, Read] = {
     "parquet": read_parquet,
     "tfrecord": read_tfrecord,
     "mds": read_mds,
+    "litdata": read_litdata,
 }
 FORMATS = sorted(READERS)
 SHARDS = IMAGES // PER_SHARD
@@ -235,7 +237,9 @@ def test_a_second_run_changes_nothing_and_overwrite_starts_over(
     assert (out / "2014" / "2014.jpeg").read_text() == "mine"
 
 
-@pytest.mark.parametrize("output_format", [name for name in FORMATS if name != "mds"])
+@pytest.mark.parametrize(
+    "output_format", [name for name in FORMATS if name not in ("mds", "litdata")]
+)
 def test_a_folder_begun_by_img2dataset_is_gone_on_with(
     output_format: str, tmp_path: Path, address: str
 ) -> None:

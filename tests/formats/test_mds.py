@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import img2ds
-from img2ds.formats import mds
+from img2ds.formats import mds, sample_file
 from img2ds.formats.contract import DamagedShardError
 from img2ds.manage import retry
 from img2ds.manage.options import ReshardOptions, RetryFlags, RetryOptions
@@ -89,7 +89,7 @@ def test_the_index_is_written_again_when_a_rank_commits_meanwhile(
 def test_a_shard_that_is_too_large_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mds, "_MOST", (1 << 24) + 2000)
+    monkeypatch.setattr(sample_file, "_MOST", (1 << 24) + 2000)
     writer = opened(tmp_path, "mds")
     given = samples(True)
     with pytest.raises(OSError, match="lower --number_sample_per_shard"):
@@ -102,9 +102,9 @@ def test_a_shard_that_is_too_large_says_what_to_do(
     [
         (lambda data: data[:-1], "truncated"),
         (lambda data: data + b"x", "something after the last sample"),
-        (lambda data: b"\xff" * 4 + data[4:], "not an mds file"),
-        (lambda data: data[:4] + data[8:12] + data[4:8] + data[12:], "not an mds file"),
-        (lambda data: data[:3], "not an mds file"),
+        (lambda data: b"\xff" * 4 + data[4:], "not a file of mds"),
+        (lambda data: data[:4] + data[8:12] + data[4:8] + data[12:], "not a file of mds"),
+        (lambda data: data[:3], "not a file of mds"),
         (lambda data: data.replace(b'"column_names"', b'"column_nemas"', 1), "columns"),
     ],
     ids=["cut", "longer", "count", "offsets", "head", "columns"],

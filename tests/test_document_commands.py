@@ -71,6 +71,8 @@ def runs_dry(shown: ShownCommand) -> bool:
     if not is_download(shown) or shown.document.stem == "cookbook":
         return False
     given = flags_of(shown)
+    if "://" in str(given.get("url_list")):  # a service's
+        return False
     return not (SURROUNDINGS | PLUG_INS) & {*given, given.get("input_format")}
 
 

@@ -25,10 +25,8 @@ from img2ds.storage import OutputFolder
 #: LitData's serializers, litdata/streaming/serializers.py. JPEGs open as tensors; there is none for
 #: the bytes of other images.
 _SERIALIZERS = {"jpg": "jpeg", "png": "bytes", "webp": "bytes"}
-#: Names of the values of a sample without a caption, and with one.
+#: Values of a sample without a caption, and with one.
 _COUNTS = (3, 4)
-#: What an image is called: the value that is not one of the others.
-_OTHERS = ("json", "key", "txt")
 
 
 class LitDataWriter(SampleFileWriter):

@@ -14,20 +14,13 @@ from img2ds.formats.contract import DamagedShardError
 from img2ds.formats.litdata import LitDataReader
 from img2ds.storage import OutputFolder
 from tests.contract.samples_and_readers import read_litdata, samples, write
-from tests.server.good_image import good_image
-from tests.server.sample_web import BackgroundWeb, links
-
-ROWS = [{"url": link.url, "caption": link.caption} for link in links(24)]
+from tests.server.served_rows import ROWS, serve_rows
 
 
 def test_the_index_lists_what_is_committed(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with BackgroundWeb([good_image()] * 24) as address:
-        arguments: dict[str, Any] = {
-            "output_folder": out, "output_format": "litdata", "caption_col": "caption",
-            "number_sample_per_shard": 10, "processes_count": 1, "image_size": 32,
-            "connect_to": f"::{address}", "allow_private_addresses": True,
-        }  # fmt: skip
+    with serve_rows(output_format="litdata", caption_col="caption", image_size=32) as flags:
+        arguments: dict[str, Any] = {**flags, "output_folder": out}
         img2ds.download(ROWS, **arguments)
         index = json.loads((out / "index.json").read_text())
         stored = {path.name: read_litdata(path) for path in sorted(out.glob("*.bin"))}

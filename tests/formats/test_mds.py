@@ -18,20 +18,13 @@ from img2ds.manage.options import ReshardOptions, RetryFlags, RetryOptions
 from img2ds.manage.reshard import run as reshard
 from img2ds.storage import OutputFolder
 from tests.contract.samples_and_readers import opened, read_mds, samples, table, write
-from tests.server.good_image import good_image
-from tests.server.sample_web import BackgroundWeb, links
-
-IMAGES = 24
-ROWS = [{"url": link.url, "caption": link.caption} for link in links(IMAGES)]
+from tests.server.served_rows import ROWS, serve_rows
 
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[dict[str, Any]]:
-    with BackgroundWeb([good_image()] * IMAGES) as address:
-        yield {
-            "connect_to": f"::{address}", "allow_private_addresses": True, "image_size": 32,
-            "processes_count": 1, "output_format": "mds", "number_sample_per_shard": 10,
-        }  # fmt: skip
+    with serve_rows(image_size=32, output_format="mds") as flags:
+        yield flags
 
 
 def listed(folder: Path) -> dict[str, int]:

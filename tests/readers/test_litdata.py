@@ -10,22 +10,15 @@ from typing import Any, Literal
 import pytest
 
 import img2ds
-from tests.server.good_image import good_image
-from tests.server.sample_web import BackgroundWeb, links
+from tests.server.served_rows import ROWS, serve_rows
 
 litdata: Any = pytest.importorskip("litdata", reason="make compat installs it")
-
-IMAGES = 24
-ROWS = [{"url": link.url, "caption": link.caption} for link in links(IMAGES)]
 
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[dict[str, Any]]:
-    with BackgroundWeb([good_image()] * IMAGES) as address:
-        yield {
-            "connect_to": f"::{address}", "allow_private_addresses": True, "image_size": 64,
-            "processes_count": 1, "number_sample_per_shard": 10,
-        }  # fmt: skip
+    with serve_rows(image_size=64) as flags:
+        yield flags
 
 
 @pytest.mark.parametrize("captions", [True, False], ids=["captions", "no captions"])

@@ -409,14 +409,23 @@ def test_an_invalid_wat_file_is_reported(
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="there is no shared/data next to the repository")
-def test_the_real_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rule", "texts", "reasons"),
+    [
+        # "496" and "Next" are too short; CLD2 cannot tell a single word such as "Previous".
+        ("cld2", ["Creative Commons License"], {"text_too_short": 2, "language": 1}),
+        ("captions", ["Creative Commons License", "Previous"], {"text_too_short": 2}),
+    ],
+)
+def test_the_real_file(
+    tmp_path: Path, rule: str, texts: list[str], reasons: dict[str, int]
+) -> None:
     source = DATA / "CC-MAIN-20140820021334-00006.warc.wat"
-    assert command(source, tmp_path, "--processes_count", "1") == 0
-    (row,) = table(tmp_path).to_pylist()
-    assert row["text"] == "Creative Commons License"
-    assert row["license"] == "http://creativecommons.org/licenses/by-sa/3.0/"
-    assert row["url"] == "http://creativecommons.org/images/public/somerights20.png"
+    assert command(source, tmp_path, "--processes_count", "1", "--language_rule", rule) == 0
+    rows = table(tmp_path).to_pylist()
+    assert [row["text"] for row in rows] == texts
+    assert rows[0]["license"] == "http://creativecommons.org/licenses/by-sa/3.0/"
+    assert rows[0]["url"] == "http://creativecommons.org/images/public/somerights20.png"
     marker = json.loads((tmp_path / "00000_stats.json").read_text())
-    # "496" is too short; CLD2 cannot tell single words such as "Previous" and "Next".
     assert marker["images"] == 4
-    assert marker["reasons"] == {"text_too_short": 2, "language": 1}
+    assert marker["reasons"] == reasons

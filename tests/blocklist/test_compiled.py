@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,8 @@ def written(path: Path, *lines: str) -> str:
 
 
 def blocks(**flags: str) -> Blocks:
-    made = Blocks(block_lists(NetworkOptions(**{k: tuple(v.split(",")) for k, v in flags.items()})))
+    given: dict[str, Any] = {name: (path,) for name, path in flags.items()}
+    made = Blocks(block_lists(NetworkOptions(**given)))
     made.open()
     return made
 
@@ -42,7 +44,7 @@ def test_urls_and_hosts(tmp_path: Path) -> None:
 
     def reason(url: str) -> str | None:
         failed = made.judge_text(url)
-        return failed and failed.reason
+        return None if failed is None else failed.reason
 
     assert reason("https://a.example/bad.jpg") == "blocklisted_url"
     assert reason("http://a.example/good.jpg") is None

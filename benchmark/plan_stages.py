@@ -12,6 +12,8 @@ HOUR = 3600.0
 BLOCK = 8 << 20
 #: Cores of the machine that plans a release, or builds an index.
 PLANNERS = 16
+#: Memory that the index is built with, of a machine with 64 GB, and rows of its segments.
+INDEX_MEMORY, SEGMENT_ROWS = 48e9, 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +179,19 @@ def stages(released: float) -> list[Stage]:
 
 
 def _index(released: float) -> Stage:
-    """The index is built by one machine: what more machines would do is not there yet."""
+    """The index of the images, on disk (`--kind rabitq`), built by one machine.
+
+    Its codes are written twice, in segments and merged; vectors are copied to its disk.
+    """
     cpu = released * c.INDEX_SECONDS.value
+    vectors, codes = released * c.EMBEDDING_BYTES.value / 2, released * c.INDEX_BYTES.value
+    # A third is the sample: 64 rows for each of 4 sqrt(rows) lists, as float32.
+    sample = 64 * 4 * math.sqrt(released) * c.EMBEDDING_BYTES.value
     return Stage(
-        name="index", rows=released, cpu=cpu, read=released * c.EMBEDDING_BYTES.value / 2,
-        written=released * c.INDEX_BYTES.value, kept=released * c.INDEX_BYTES.value,
-        scratch=released * c.EMBEDDING_BYTES.value / 2, memory=released * c.INDEX_BYTES.value,
-        shards=1, gets=released * c.EMBEDDING_BYTES.value / 2 / BLOCK, serial=cpu / PLANNERS,
+        name="index", rows=released, cpu=cpu, read=vectors, written=vectors + 2 * codes,
+        kept=vectors + codes, scratch=vectors + 2 * codes, memory=min(3 * sample, INDEX_MEMORY), shards=1,
+        tasks=max(released / SEGMENT_ROWS, 1) if released < 64 * SEGMENT_ROWS else 64,
+        gets=vectors / BLOCK, serial=cpu / PLANNERS,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 #: Shares of the limit. A step has one or two of them at the same time, and what faiss copies.
-_BLOCK, _SAMPLE, _SEGMENT = 1 / 32, 1 / 6, 1 / 6
+_BLOCK, _SAMPLE, _SEGMENT = 1 / 32, 1 / 3, 1 / 6
 #: Bytes of a block: larger ones are not faster.
 _MAX_BLOCK = 16 << 20
 #: Rows of a segment, where memory allows: some minutes of work.
@@ -32,8 +32,13 @@ class BuildMemory:
 
     @property
     def sample_rows(self) -> int:
-        """Rows to train on. Product quantizers copy them twice, as differences from centroids."""
+        """Rows to train centroids on."""
         return int(self.limit * _SAMPLE) // (4 * self.dimension)
+
+    @property
+    def copied_sample_rows(self) -> int:
+        """Rows to train on where they are copied, as differences from centroids."""
+        return self.sample_rows // 2
 
     def segment_rows(self, code: int, rows: int) -> int:
         """Rows of `rows` whose codes of `code` bytes are in memory at once.

@@ -90,28 +90,29 @@ def _ivfpq(rows: int, dimension: int, max_memory: int) -> IndexPlan:
     """Plan the longest codes that fit, each stored with its row number of 8 bytes."""
     codes = [dimension // per for per in (4, 8, 16, 32) if dimension % per == 0] or [1]
     code = next((c for c in codes if rows * (c + 8) <= max_memory), codes[-1])
-    lists = _lists(rows, dimension, max_memory)
+    sample = BuildMemory(max_memory, dimension).copied_sample_rows
+    lists = _lists(rows, sample)
     # From here on finding the nearest lists would cost more than searching them.
     coarse = f"IVF{lists}_HNSW32" if lists >= 16_384 else f"IVF{lists}"
     # np: no polysemous codes, which are not used here and take seconds a byte to train.
     factory = f"{coarse},PQ{code}x8np"
-    train = _train_rows(factory, rows, BuildMemory(max_memory, dimension))
+    train = _train_rows(factory, rows, sample)
     return IndexPlan("ivfpq", factory, train, rows * (code + 8))
 
 
 def _rabitq(rows: int, dimension: int, max_memory: int) -> IndexPlan:
     """Plan one bit a dimension, in lists that stay on the disk: memory holds their centroids."""
-    lists = _lists(rows, dimension, max_memory)
+    sample = BuildMemory(max_memory, dimension).sample_rows
+    lists = _lists(rows, sample)
     coarse = f"IVF{lists}_HNSW32" if lists >= 1024 else f"IVF{lists}"
     factory = f"{coarse},RaBitQ"
-    train = _train_rows(factory, rows, BuildMemory(max_memory, dimension))
+    train = _train_rows(factory, rows, sample)
     memory = lists * (4 * dimension + 8 * HNSW_LINKS + 16)
     return IndexPlan("rabitq", factory, train, memory, on_disk=True)
 
 
-def _lists(rows: int, dimension: int, max_memory: int) -> int:
+def _lists(rows: int, sample: int) -> int:
     """4 sqrt(rows) lists, as faiss's guide recommends, as a power of two and with rows to train."""
-    sample = BuildMemory(max_memory, dimension).sample_rows
     lists: int = 2 ** round(math.log2(4 * math.sqrt(rows)))
     while lists > 16 and (
         lists * POINTS_PER_CENTROID > rows or lists * LEAST_POINTS_PER_CENTROID > sample
@@ -154,8 +155,8 @@ def choose_plan(kind: str | None, rows: int, dimension: int, max_memory: int) ->
             f"{_mb(max_memory)}: raise --max_memory"
         )
     if kind not in KINDS:
-        memory = BuildMemory(max_memory, dimension)
-        return IndexPlan(CUSTOM, kind, _train_rows(kind, rows, memory), limit=max_memory)
+        sample = BuildMemory(max_memory, dimension).copied_sample_rows
+        return IndexPlan(CUSTOM, kind, _train_rows(kind, rows, sample), limit=max_memory)
     if rows < KINDS[kind].min_rows:
         raise UsageError(
             f"--kind {kind} needs {KINDS[kind].min_rows} rows to train on, got {rows}: "
@@ -183,12 +184,12 @@ def _fits(plan: IndexPlan, max_memory: int) -> bool:
     return plan.memory is None or plan.memory <= max_memory
 
 
-def _train_rows(factory: str, rows: int, memory: BuildMemory) -> int:
+def _train_rows(factory: str, rows: int, sample: int) -> int:
     match = _LISTS.search(factory)
     lists = int(match[1]) if match else 0
     wanted = max(POINTS_PER_CENTROID * lists, 256 * 256)
     # The lists that were asked for have a row each at least, whatever it takes.
-    return min(rows, max(min(wanted, memory.sample_rows), lists, 256))
+    return min(rows, max(min(wanted, sample), lists, 256))
 
 
 def _mb(size: int) -> str:

@@ -271,7 +271,7 @@ def test_kinds_by_size() -> None:
     assert choose_plan(None, 10_000_000, 512, 8 * gigabyte).factory == "IVF16384_HNSW32,PQ128x8np"
     assert choose_plan(None, 400_000_000, 512, 32 * gigabyte).factory == "IVF65536_HNSW32,PQ64x8np"
     laion_5b = choose_plan(None, 5_850_000_000, 512, 48 * gigabyte)
-    assert laion_5b.factory == "IVF65536_HNSW32,RaBitQ"
+    assert laion_5b.factory == "IVF131072_HNSW32,RaBitQ"
     assert laion_5b.memory is not None
     assert laion_5b.memory < gigabyte
 

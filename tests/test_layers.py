@@ -88,6 +88,7 @@ HOMES = {
     "yaml": ("img2ds/config/config_file.py", "laion/run/config.py"),
     "jinja2": ("laion/run/report.py",),
     "duckdb": ("laion/filter/condition.py",),
+    "threadpoolctl": ("laion/dedup_images/one_thread.py",),
 }
 
 #: What a stage of laion may import of its other stages: nothing but this.
@@ -99,6 +100,7 @@ LAION_ALLOWED: dict[str, set[str]] = {
     "tag": {"clip"},  # prompts are embedded by the model that scored the pairs
     "crawl": {"wat", "fetch", "clip", "tag"},  # it is these stages in one
     "filter": set(),
+    "dedup_images": set(),
     "release": set(),
     "dalle": {"clip"},  # shards are read, and samples ranked, as for a score
     "knn": {"clip"},

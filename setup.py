@@ -72,6 +72,7 @@ EXTRAS = {
     "laion": [
         "open_clip_torch>=2.24",
         "matplotlib>=3.7",  # the pictures of a release
+        "mmh3>=4.1",  # LAION-5B's hash of a pair
         *EXTRACT,
         *SEARCH,
         *RUN,

@@ -20,6 +20,7 @@ LAYERS: list[set[str]] = [
     {"engine"},
     {"congestion"},
     {"source", "net", "image", "formats"},
+    {"blocklist"},
     {"downloader", "plugin"},
     {"manage"},
     {"api"},

@@ -15,11 +15,12 @@ from img2ds.core.failure import UsageError
 from img2ds.report.units import share
 from img2ds.storage import InputFile, find_inputs, open_seekable
 from laion.data.digest import pair_digests
-from laion.data.release_schema import RELEASE_SCHEMA, SAMPLE_ID
+from laion.data.release_schema import HASH, RELEASE_SCHEMA, SAMPLE_ID
 from laion.release.contents import PAPER, TAGS, Contents
 from laion.release.unique import UniquePairs, scratch_folder
 
-#: The spellings of img2dataset, and of Re-LAION-5B, for columns of a release.
+#: Re-LAION-5B's names for columns of a release. They are img2dataset's, too, whose tables have rows
+#: of failed downloads: a column `hash` tells that these are pairs.
 SPELLINGS = {
     "URL": "url", "TEXT": "caption", "WIDTH": "original_width", "HEIGHT": "original_height",
 }  # fmt: skip
@@ -106,7 +107,7 @@ def _open(file: InputFile) -> pq.ParquetFile:
     except pa.ArrowInvalid as error:
         raise UsageError(f"{file.path} cannot be read as parquet: {error}") from None
     columns = reader.schema_arrow.names
-    if not {"URL", SPELLINGS["URL"]} & set(columns):
+    if "URL" not in columns and not {HASH, SPELLINGS["URL"]} <= set(columns):
         raise UsageError(f"{file.path} has no column URL; it has: {', '.join(columns)}")
     return reader
 

@@ -153,6 +153,14 @@ COMPILED += [
     )
     for name in ("_scan", "_members", "_join", "_sift", "_english")
 ]
+COMPILED.append(
+    Extension(
+        "laion.dedup.native._pairs",
+        ["laion/dedup/native/_pairs.c"],
+        extra_compile_args=["-O3"],
+        optional=True,
+    )
+)
 
 setup(
     name="img2ds",
@@ -168,6 +176,7 @@ setup(
         "img2ds": ["py.typed", "image/native/*.c", "image/native/*.h"],
         "laion": [
             "py.typed",
+            "dedup/native/*.c",
             "run/*.html",
             "tag/*.json",
             "wat/*.npz",

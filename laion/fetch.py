@@ -16,17 +16,19 @@ from typing import Any
 
 import pyarrow as pa
 
+from img2ds.blocklist.blocks import CompiledLists, block_lists
 from img2ds.config.flags import KEEP_DEFAULT, copy_flag, flag
 from img2ds.config.options import FLAGS, GROUPS, Options
 from img2ds.congestion.shared_file import run_files
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
 from img2ds.downloader import job
+from img2ds.downloader.blocked_rows import Opener
 from img2ds.downloader.name_server import check_resolver, running_resolver
 from img2ds.downloader.planner import open_input
 from img2ds.downloader.process import check_descriptors
 from img2ds.downloader.shard import Shard, ShardSink
-from img2ds.downloader.worker import Opener, Pass, ShardWorker
+from img2ds.downloader.worker import Pass, ShardWorker
 from img2ds.engine.distributors.contract import Worker
 from img2ds.net.fetcher import open_fetcher
 from img2ds.source import RangeReader, read_rows
@@ -123,7 +125,9 @@ class DownloadReport:
 
 def check(options: Any) -> None:
     """Raises UsageError when a value is out of range."""
-    open_fetcher(img2ds_options(options, url_list=options.input).network)
+    wanted = img2ds_options(options, url_list=options.input)
+    open_fetcher(wanted.network)
+    check_lists(wanted)
 
 
 def run(options: Any) -> DownloadReport:
@@ -145,6 +149,11 @@ def check_images(path: str) -> None:
         raise UsageError(
             f"{path} holds links to {kind}: img2ds downloads images; use another program for these"
         )
+
+
+def check_lists(options: Options) -> None:
+    """Raise UsageError when a block list cannot be used."""
+    CompiledLists.of(block_lists(options.network))
 
 
 @contextmanager

@@ -94,6 +94,14 @@ def _no_proxy() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the cache of block lists away from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMG2DS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
     """The address of a Ray of two CPUs, to which this process is connected.

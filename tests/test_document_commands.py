@@ -88,7 +88,11 @@ def test_it_runs_dry_on_two_rows(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
-    write_list(Options.from_flags(flags_of(shown)).input)
+    options = Options.from_flags(flags_of(shown))
+    write_list(options.input)
+    network = options.network
+    for path in (*network.block_urls, *network.block_hosts, *network.block_hashes):
+        Path(path).touch()
     assert cli.run([*shown.words[1:], "--dry_run"]) == 0, capsys.readouterr().err
     assert "2 rows, 1 shard" in capsys.readouterr().err
     assert not os.path.exists(flags_of(shown).get("output_folder", "images"))

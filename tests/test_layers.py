@@ -20,6 +20,7 @@ LAYERS: list[set[str]] = [
     {"engine"},
     {"congestion"},
     {"source", "net", "image", "formats"},
+    {"blocklist"},
     {"downloader", "plugin"},
     {"manage"},
     {"api"},
@@ -87,6 +88,8 @@ HOMES = {
     "cloudpickle": ("img2ds/core/plugin_object.py",),
     "yaml": ("img2ds/config/config_file.py", "laion/run/config.py"),
     "jinja2": ("laion/run/report.py",),
+    "safetensors": ("laion/annotate/head_file.py",),
+    "mmh3": ("laion/data/laion_hash.py",),
     "duckdb": ("laion/filter/condition.py",),
     "threadpoolctl": ("laion/dedup_images/one_thread.py",),
 }
@@ -96,7 +99,8 @@ LAION_ALLOWED: dict[str, set[str]] = {
     "wat": set(),
     "dedup": set(),
     "fetch": set(),
-    "clip": set(),
+    "clip": {"annotate"},  # columns are added while the embeddings are at hand
+    "annotate": {"clip", "wat"},  # the model's tokens; languages as those of candidates
     "tag": {"clip"},  # prompts are embedded by the model that scored the pairs
     "crawl": {"wat", "fetch", "clip", "tag"},  # it is these stages in one
     "filter": set(),

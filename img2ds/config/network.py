@@ -62,6 +62,18 @@ class NetworkOptions:
         ("noai", "noimageai", "noindex", "noimageindex"), "list",
         "X-Robots-Tag directives that forbid an image; '[]' ignores them",
     )  # fmt: skip
+    respect_tdm: bool = _flag(
+        False, "bool", "fail images whose response reserves text and data mining (TDM-Reservation)"
+    )
+    block_urls: tuple[str, ...] = _flag(
+        (), "list", "files of URLs, one a line, that are not requested, whatever their scheme"
+    )
+    block_hosts: tuple[str, ...] = _flag(
+        (), "list", "files of hosts that are not asked for anything, subdomains included"
+    )
+    block_hashes: tuple[str, ...] = _flag(
+        (), "list", "files of MD5 or SHA-256 in hex, of original images that are not kept"
+    )
     headers: dict[str, str] = _flag(
         {}, "mapping", 'extra request headers, such as \'{"Referer": "URL"}\'',
         secret=True,
@@ -110,6 +122,9 @@ class NetworkOptions:
         positive("max_outage", self.max_outage)
         if self.ca_bundle is not None and not os.path.isfile(self.ca_bundle):
             raise UsageError(f"--ca_bundle: no such file: {self.ca_bundle!r}")
+        for name in ("block_urls", "block_hosts", "block_hashes"):
+            # Workers may have another working directory.
+            object.__setattr__(self, name, tuple(map(_whole_path, getattr(self, name))))
         self._check_headers()
         if not self.proxy:
             raise UsageError("--proxy takes the URL of a proxy, environment, or none")
@@ -128,3 +143,7 @@ class NetworkOptions:
         for text in filter(None, (self.user_agent, self.user_agent_token)):
             if _LINE_BREAK.search(text):
                 raise UsageError("--user_agent and --user_agent_token must be one line")
+
+
+def _whole_path(path: str) -> str:
+    return path if "://" in path or "::" in path else os.path.abspath(os.path.expanduser(path))

@@ -69,6 +69,7 @@ _NO_ANSWER = frozenset({
     Reason.CONNECT_TIMEOUT.value, Reason.PROXY_ERROR.value, Reason.TLS_ERROR.value,
     Reason.STALLED.value, Reason.TOO_SLOW.value, Reason.MAX_TIME.value,
     Reason.NO_DESCRIPTORS.value, Reason.INTERNAL_ERROR.value,
+    Reason.BLOCKLISTED_URL.value, Reason.BLOCKLISTED_HOST.value,
     *(http_reason(code) for code in (500, 502, 504, *range(520, 528))),
 })  # fmt: skip
 

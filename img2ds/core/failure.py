@@ -108,9 +108,12 @@ class Reason(str, Enum):
     INCOMPLETE_BODY = "incomplete_body", _DOWNLOAD, _TRANSIENT
     BAD_ENCODING = "bad_encoding", _DOWNLOAD, _PERMANENT
     DISALLOWED_BY_HEADER = "disallowed_by_header", _DOWNLOAD, _PERMANENT
-    # Reserved: nothing fails for the next three yet.
+    DISALLOWED_BY_TDM = "disallowed_by_tdm", _DOWNLOAD, _PERMANENT
+    BLOCKLISTED_URL = "blocklisted_url", _DOWNLOAD, _PERMANENT
+    BLOCKLISTED_HOST = "blocklisted_host", _DOWNLOAD, _PERMANENT
+    BLOCKLISTED_HASH = "blocklisted_hash", _DOWNLOAD, _PERMANENT
+    # Reserved: nothing fails for the next two yet.
     DISALLOWED_BY_ROBOTS = "disallowed_by_robots", _DOWNLOAD, _PERMANENT
-    BLOCKLISTED = "blocklisted", _DOWNLOAD, _PERMANENT
     DUPLICATE_URL = "duplicate_url", _DOWNLOAD, _PERMANENT
     HASH_MISMATCH = "hash_mismatch", _DOWNLOAD, _PERMANENT
 

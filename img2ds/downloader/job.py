@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from img2ds.blocklist.blocks import CompiledLists, block_lists
 from img2ds.config.image import FIRST_IMAGE_FORMATS
 from img2ds.config.options import Options, RankOptions
 from img2ds.config.ranks import slurm_note
@@ -77,6 +78,7 @@ def check(options: Options) -> None:
     open_fetcher(options.network)
     check_proxy(options.network)
     check_resolver(options)
+    CompiledLists.of(block_lists(options.network))
     check_format(options.output.output_format)
     check_distributor(options.run.distributor)
     report_file.check(options.run.report)
@@ -122,6 +124,8 @@ def run(
         size = source.known_count(options.output.number_sample_per_shard)
         plan = describe_plan(source, options, spec.rank, len(build.committed), size)
         build.console.note(plan, dated=True)
+        if lists := block_lists(options.network):
+            build.console.note(f"not downloading {CompiledLists.of(lists)} of block lists")
         with serve_metrics(build.console.state, options.run.metrics_port) as url:
             if url is not None:
                 build.console.note(f"metrics at {url}")

@@ -12,6 +12,7 @@ from time import perf_counter
 
 import trio
 
+from img2ds.blocklist.blocks import Blocks
 from img2ds.config.options import Options
 from img2ds.congestion.attribution import CONNECTING, RESOLVING, Fault
 from img2ds.congestion.controller import Controller
@@ -67,6 +68,7 @@ class Pipeline:
         finished: called once for each shard, when its last row has ended.
         controller: knows what the network did during an attempt.
         table, silences: what this machine's workers share of hosts; None for a worker alone.
+        blocks: of hashes; None without any.
 
     Attributes:
         scheduler: add shards here, and close it in the end.
@@ -81,7 +83,9 @@ class Pipeline:
         renderer: Renderer,
         table: HostTable | None = None,
         silences: SilenceTable | None = None,
+        blocks: Blocks | None = None,
     ) -> None:
+        self._blocks = blocks
         self._controller = controller
         network = options.network
         slots = network.thread_count
@@ -102,9 +106,8 @@ class Pipeline:
         self._renderer = renderer
         self._has_plugins = bool(options.image.filter or options.image.transform)
         verify = options.input.verify_hash
-        self._digest = (
-            make_digest(options.image.compute_hash) if options.image.compute_hash else None
-        )
+        self._hash_name = options.image.compute_hash
+        self._digest = make_digest(self._hash_name) if self._hash_name else None
         self._verify = make_digest(verify[1]) if verify else None
         self._verifies_digest = bool(verify) and verify[1] == options.image.compute_hash
         self._pages = HeldPages(self._settle_page)
@@ -245,6 +248,10 @@ class Pipeline:
             found = digest if self._verifies_digest else self._verify(body)
             if expected is None or found != expected.strip().lower():
                 return failure(Reason.HASH_MISMATCH, HASH_MISMATCH)
+        if self._blocks:
+            blocked = self._blocks.judge_body(body, self._hash_name, digest)
+            if blocked is not None:
+                return blocked
         if digest is not None:
             shard.digest(row.index, digest)
         image = self._renderer.inspect(body, boxes)

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import trio
 
+from img2ds.blocklist.blocks import Blocks, block_lists
 from img2ds.config.options import Options
 from img2ds.congestion.controller import Controller
 from img2ds.congestion.dns_names import DnsNames
@@ -28,6 +29,7 @@ from img2ds.congestion.path import NetworkPath
 from img2ds.congestion.silence_table import SilenceTable
 from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
+from img2ds.downloader.blocked_rows import BlockedRows, Opener
 from img2ds.downloader.open_shards import OpenShards
 from img2ds.downloader.pipeline import Pipeline
 from img2ds.downloader.process import prepare_process
@@ -53,10 +55,6 @@ OPEN_ROWS = 20_000
 MIN_OPEN, MAX_OPEN = 4, 64
 #: Seconds that the next shard waits for an open one to end, before those that wait are saved.
 LATE_AFTER = 10.0
-
-#: From a task to its shard, or to the report of one that is committed already. Blocks. OSError,
-#: UsageError and ArrowException are reported as the shard's error.
-Opener = Callable[[Any], Shard | ShardReport[Any]]
 
 
 class Pass(Enum):
@@ -137,7 +135,8 @@ class _Run:
         self._open_shards = OpenShards(emit)
         self._shards = self._open_shards.shards
         self._options = options
-        self._opener = opener
+        self._blocks = Blocks(block_lists(options.network))
+        self._opener = BlockedRows(opener, self._blocks) if self._blocks else opener
         self._tasks = tasks
         self._emit = emit
         self._makes = makes
@@ -150,7 +149,8 @@ class _Run:
         path = NetworkPath(self._machine)
         names = DnsNames(self._machine.token)
         resolver = open_resolver(network, self._machine, names)
-        fetcher = open_fetcher(network, resolver, path)
+        judge = self._blocks.judge if self._blocks.has_urls else None
+        fetcher = open_fetcher(network, resolver, path, judge)
         controller = Controller(
             path, network.thread_count, partial(probe, path, resolver), partial(send_canary, path)
         )
@@ -171,6 +171,7 @@ class _Run:
                         renderer=renderer,
                         table=table,
                         silences=silences,
+                        blocks=self._blocks,
                     )
                     progress.start_soon(self._beat, renderer)
                     progress.start_soon(self._report, pipeline, controller, progress.cancel_scope)

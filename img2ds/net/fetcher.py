@@ -5,6 +5,7 @@ A retry is the caller's business: a pause must not hold a slot.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from img2ds.net.proxies import parse_proxy
 from img2ds.net.redirects import RedirectingFetcher
 from img2ds.net.resolver import Resolver
 from img2ds.net.routes import Routes
+from img2ds.net.url import Url
 
 
 class Fetcher(Protocol):
@@ -46,13 +48,18 @@ class Fetcher(Protocol):
 
 
 def open_fetcher(
-    options: NetworkOptions, resolver: Resolver | None = None, path: NetworkPath | None = None
+    options: NetworkOptions,
+    resolver: Resolver | None = None,
+    path: NetworkPath | None = None,
+    judge: Callable[[Url], Failure | None] | None = None,
 ) -> Fetcher:
     """Return the fetcher called `options.fetcher`.
 
     Args:
         resolver: resolves host names; by default as the options say.
         path: what this worker shares with others of its machine; by default nothing.
+        judge: returns why a URL, of a redirect too, may not be requested; None if it may. Fetchers
+            of plug-ins are not asked.
 
     Raises:
         UsageError: it is not installed, or an option cannot be used.
@@ -73,7 +80,7 @@ def open_fetcher(
                 "pip install 'anyio>=4' h11 async_generator && pip install --no-deps asks"
             ) from None
         client = AsksClient(connector, options)
-    return RedirectingFetcher(client, Routes(options), options)
+    return RedirectingFetcher(client, Routes(options), options, judge)
 
 
 def open_resolver(

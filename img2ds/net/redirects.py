@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from img2ds.config.options import NetworkOptions
@@ -23,10 +24,18 @@ class RedirectingFetcher:
 
     Args:
         routes: choose the way of each URL.
+        judge: returns why a URL may not be requested; None if it may.
     """
 
-    def __init__(self, client: Client, routes: Routes, options: NetworkOptions) -> None:
+    def __init__(
+        self,
+        client: Client,
+        routes: Routes,
+        options: NetworkOptions,
+        judge: Callable[[Url], Failure | None] | None = None,
+    ) -> None:
         self._client = client
+        self._judge = judge
         self._routes = routes
         self._rules = ResponseRules(options)
         self._max_redirects = options.max_redirects
@@ -45,6 +54,8 @@ class RedirectingFetcher:
     async def _follow(self, url: Url, context: FetchContext) -> Fetched | Failure:
         hops = 0
         while True:
+            if self._judge is not None and (blocked := self._judge(url)) is not None:
+                return blocked
             proxy = None
             try:
                 proxy = self._routes.choose(url)

@@ -12,7 +12,7 @@ from img2ds.net.coding import decode_content
 from img2ds.net.error import FetchError
 from img2ds.net.redirect_rule import REDIRECTS
 from img2ds.net.retry_rule import parse_retry_after
-from img2ds.net.robots import is_disallowed
+from img2ds.net.robots import is_disallowed, reserves_tdm
 
 
 class ResponseHead:
@@ -78,6 +78,7 @@ class ResponseRules:
         self._options = options
         self._token = options.user_agent_token.strip().lower() if options.user_agent_token else None
         self._directives = frozenset(d.lower() for d in options.disallowed_header_directives)
+        self._respect_tdm = options.respect_tdm
 
     def wants_body(self, head: ResponseHead) -> bool:
         """Return whether the body of a response is worth receiving."""
@@ -96,6 +97,8 @@ class ResponseRules:
             is_disallowed(value, self._token, self._directives) for value in head.robots
         ):
             return failure(Reason.DISALLOWED_BY_HEADER, DISALLOWED)
+        if self._respect_tdm and reserves_tdm(head.fields.get(b"tdm-reservation", b"")):
+            return failure(Reason.DISALLOWED_BY_TDM, "text and data mining is reserved")
         return None
 
     def outcome(self, response: Response) -> Fetched | Failure:

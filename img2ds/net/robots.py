@@ -1,7 +1,7 @@
-"""The X-Robots-Tag rule: whether a header forbids the use of an image. Pure.
+"""What a response's headers say of the use of an image: X-Robots-Tag, TDM-Reservation. Pure.
 
-The rule is img2dataset's: a header may name one user agent before a colon; without a name it
-applies to everyone. Directives are compared without regard to case.
+The rule for X-Robots-Tag is img2dataset's: a header may name one user agent before a colon; without
+a name it applies to everyone. Directives are compared without regard to case.
 """
 
 from __future__ import annotations
@@ -26,3 +26,11 @@ def is_disallowed(value: bytes, token: str | None, directives: Collection[str]) 
             return False
         text = rest
     return any(part.strip() in directives for part in text.split(","))
+
+
+def reserves_tdm(value: bytes) -> bool:
+    """Return whether a TDM-Reservation header reserves the rights to text and data mining.
+
+    https://www.w3.org/community/reports/tdmrep/CG-FINAL-tdmrep-20240510/ 5.1: 1 does, 0 does not.
+    """
+    return any(part.strip() == b"1" for part in value.split(b","))

@@ -28,7 +28,13 @@ from laion.clip.model import ModelSpec, fetch
 from laion.crawl.pairs import PairCollector, Scorer
 from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
 from laion.data.embedding_layout import FOLDERS
-from laion.fetch import candidate_rows, candidate_shards, crawling_workers, open_shard
+from laion.fetch import (
+    candidate_rows,
+    candidate_shards,
+    check_lists,
+    crawling_workers,
+    open_shard,
+)
 from laion.provenance import ModelNames, note_input, options_begun
 from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.prompts import load_prompts
@@ -131,7 +137,7 @@ def check(options: Any) -> ModelSpec:
     Raises:
         UsageError: it, a device, a file of prompts or an option of the downloads cannot be had.
     """
-    options.img2ds()
+    check_lists(options.img2ds())
     load_prompts(options.prompts)
     check_devices(options.devices)
     if options.on_this_machine:

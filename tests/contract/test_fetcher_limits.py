@@ -184,6 +184,10 @@ def test_a_loop_costs_no_more_requests_than_the_limit(kind: str, path: str) -> N
         ("/robots-this-agent", {"user_agent_token": "IMG2DS-Test"}, "disallowed_by_header"),
         ("/robots-other-agent", {"user_agent_token": "img2ds-test"}, None),
         ("/robots-noai", {"user_agent_token": "img2ds-test"}, "disallowed_by_header"),
+        ("/tdm-reserved", {}, None),
+        ("/tdm-reserved", {"respect_tdm": True}, "disallowed_by_tdm"),
+        ("/tdm-reserved?value=0", {"respect_tdm": True}, None),
+        ("/good.jpg", {"respect_tdm": True}, None),
     ],
 )
 def test_directives(kind: str, path: str, options: dict[str, Any], reason: str | None) -> None:

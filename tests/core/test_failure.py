@@ -24,8 +24,9 @@ DOWNLOAD = [
     "network_unreachable", "proxy_error", "tls_error", "closed_before_reply",
     "protocol_error", "header_too_large",
     "too_many_redirects", "stalled", "too_slow", "max_time", "too_large", "too_small",
-    "incomplete_body", "bad_encoding", "disallowed_by_header", "disallowed_by_robots",
-    "blocklisted", "duplicate_url", "hash_mismatch",
+    "incomplete_body", "bad_encoding", "disallowed_by_header", "disallowed_by_tdm",
+    "blocklisted_url", "blocklisted_host", "blocklisted_hash", "disallowed_by_robots",
+    "duplicate_url", "hash_mismatch",
 ]  # fmt: skip
 RESIZE = [
     "not_an_image", "unwanted_format", "truncated_image", "decode_error", "image_bomb",

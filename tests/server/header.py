@@ -188,3 +188,14 @@ class RobotsThisAgent(_Robots):
 
     path = "/robots-this-agent"
     tags = ("img2ds-test: noai",)
+
+
+@behaviour
+class TdmReserved(Behaviour):
+    """An image whose header reserves text and data mining (TDMRep)."""
+
+    path = "/tdm-reserved"
+
+    async def answer(self, request: Request, peer: Peer) -> bool:
+        await peer.send(reply(good_image(), tdm_reservation=request.text("value", "1")))
+        return True

@@ -1,0 +1,1 @@
+"""Lists of known bad material: URLs, hosts and hashes that no dataset may hold."""

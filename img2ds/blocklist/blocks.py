@@ -1,0 +1,197 @@
+"""Says of URLs and of bodies whether they are blocked: all lists of a run together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from img2ds.blocklist.compiled import BlockList, Compiled
+from img2ds.blocklist.entries import DIGEST_BYTES, HASH_DIGITS, domains, host_digest, url_digest
+from img2ds.core.failure import Failure, Reason, UsageError, failure
+from img2ds.core.sample import Body
+from img2ds.net.error import FetchError
+from img2ds.net.url import Url, parse_url
+from img2ds.report.units import counted
+from img2ds.storage.digest_file import DigestFile, Mask, as_words
+
+_BLOCKED_URL = failure(Reason.BLOCKLISTED_URL, "URL is on a block list")
+_BLOCKED_HOST = failure(Reason.BLOCKLISTED_HOST, "host is on a block list")
+_BLOCKED_HASH = failure(Reason.BLOCKLISTED_HASH, "image is on a block list")
+#: Hosts whose verdict is remembered.
+_MOST_HOSTS = 10_000
+
+_HASHES: Mapping[str, Callable[[Body], Any]] = {"md5": hashlib.md5, "sha256": hashlib.sha256}
+
+
+class BlockFlags(Protocol):
+    """The flags that name lists, of any command."""
+
+    @property
+    def block_hashes(self) -> tuple[str, ...]: ...
+
+    @property
+    def block_urls(self) -> tuple[str, ...]: ...
+
+    @property
+    def block_hosts(self) -> tuple[str, ...]: ...
+
+
+def block_lists(flags: BlockFlags) -> tuple[BlockList, ...]:
+    """Return the lists that flags name."""
+    named = (
+        ("block_urls", "urls", flags.block_urls),
+        ("block_hosts", "hosts", flags.block_hosts),
+        ("block_hashes", "hashes", flags.block_hashes),
+    )
+    return tuple(BlockList(flag, kind, paths) for flag, kind, paths in named if paths)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledLists:
+    """The lists of a command, compiled on this machine, by kind."""
+
+    compiled: Mapping[str, Compiled]
+
+    @classmethod
+    def of(cls, lists: Sequence[BlockList]) -> CompiledLists:
+        """Compile lists, one of a kind. Blocks. Raises UsageError."""
+        return cls({each.kind: each.compile() for each in lists})
+
+    @property
+    def hash_kinds(self) -> tuple[str, ...]:
+        """The hashes that the lists have: `md5`, `sha256`."""
+        hashes = self.compiled.get("hashes")
+        return () if hashes is None else tuple(k for k in HASH_DIGITS if hashes.kinds.get(k))
+
+    def identity(self) -> dict[str, str]:
+        """Return what the lists block, for a manifest: by content."""
+        return {f"block_{kind}": found.digest for kind, found in self.compiled.items()}
+
+    def __str__(self) -> str:
+        nouns = {"urls": "URL", "hosts": "host", "hashes": "hash"}
+        return ", ".join(
+            counted(found.count, nouns[kind]) if kind != "hashes" else _hashes(found)
+            for kind, found in self.compiled.items()
+        )
+
+
+def _hashes(found: Compiled) -> str:
+    return "1 hash" if found.count == 1 else f"{found.count:,} hashes"
+
+
+class Blocks:
+    """All lists of a command. Without a list it blocks nothing.
+
+    Picklable until it is opened, which each process does for itself.
+    """
+
+    def __init__(self, lists: Sequence[BlockList]) -> None:
+        self.lists = tuple(lists)
+        self._is_open = False
+        self._urls: DigestFile | None = None
+        self._hosts: DigestFile | None = None
+        self._hashes: DigestFile | None = None
+        self._kinds: tuple[str, ...] = ()
+        self._known_hosts: dict[str, bool] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.lists)
+
+    def open(self) -> None:
+        """Open the lists; once they are open, do nothing. Blocks.
+
+        Raises:
+            UsageError: a list cannot be read.
+            OSError: its compiled file cannot be.
+        """
+        if self._is_open:
+            return
+        compiled = CompiledLists.of(self.lists)
+        opened = {kind: found.open() for kind, found in compiled.compiled.items()}
+        self._urls, self._hosts = opened.get("urls"), opened.get("hosts")
+        self._hashes = opened.get("hashes")
+        self._kinds = compiled.hash_kinds
+        self._is_open = True
+
+    @property
+    def has_urls(self) -> bool:
+        """Whether URLs or hosts are blocked."""
+        return any(each.kind != "hashes" for each in self.lists)
+
+    def judge(self, url: Url) -> Failure | None:
+        """Return why a URL is blocked; None if it is not."""
+        if self._hosts is not None and self._blocks_host(url.host):
+            return _BLOCKED_HOST
+        if self._urls is not None and url_digest(url) in self._urls:
+            return _BLOCKED_URL
+        return None
+
+    def judge_text(self, text: str | None) -> Failure | None:
+        """Return why a URL is blocked; None if it is not, or is no URL."""
+        try:
+            return self.judge(parse_url(text))
+        except FetchError:
+            return None
+
+    def judge_body(
+        self, body: Body, kind_known: str | None = None, known: str | None = None
+    ) -> Failure | None:
+        """Return why an image is blocked, given the bytes that were downloaded.
+
+        Args:
+            known: a hash of it in hex that is known already, of the kind `kind_known`.
+        """
+        if self._hashes is None:
+            return None
+        for kind in self._kinds:
+            found = known if kind == kind_known and known else _HASHES[kind](body).hexdigest()
+            if bytes.fromhex(found[: 2 * DIGEST_BYTES]) in self._hashes:
+                return _BLOCKED_HASH
+        return None
+
+    def blocked_hashes(self, values: Sequence[str | None], kind: str) -> Mask:
+        """Return which hashes in hex are blocked; a missing or a damaged one is not."""
+        assert self._hashes is not None
+        digits = HASH_DIGITS[kind]
+        joined = bytearray()
+        places = []
+        for place, value in enumerate(values):
+            try:
+                digest = bytes.fromhex(value) if value and len(value) == digits else b""
+            except ValueError:
+                continue
+            if digest:
+                places.append(place)
+                joined += digest[:DIGEST_BYTES]
+        blocked = np.zeros(len(values), np.bool_)
+        blocked[places] = self._hashes.contains(*as_words(bytes(joined)))
+        return blocked
+
+    def _blocks_host(self, host: str) -> bool:
+        known = self._known_hosts.get(host)
+        if known is None:
+            hosts = self._hosts
+            known = hosts is not None and any(host_digest(d) in hosts for d in domains(host))
+            if len(self._known_hosts) >= _MOST_HOSTS:
+                self._known_hosts.clear()
+            self._known_hosts[host] = known
+        return known
+
+
+def require_hashes(lists: CompiledLists, columns: Sequence[str], where: str) -> None:
+    """Raise UsageError when images cannot be compared with a list for want of their hashes.
+
+    Args:
+        columns: those of the table of images.
+        where: the table, for the message.
+    """
+    for kind in lists.hash_kinds:
+        if kind not in columns:
+            raise UsageError(
+                f"--block_hashes has {kind} hashes, and {where} has no column {kind}: download "
+                f"with --compute_hash {kind}, or give a list of hashes that it has"
+            )

@@ -86,6 +86,7 @@ HOMES = {
     "starlette": ("laion/web/",),
     "uvicorn": ("laion/web/guarded_protocol.py",),
     "cloudpickle": ("img2ds/core/plugin_object.py",),
+    "sqlite3": ("img2ds/net/robots_store.py",),
     "yaml": ("img2ds/config/config_file.py", "laion/run/config.py"),
     "jinja2": ("laion/run/report.py",),
     "duckdb": ("laion/filter/condition.py",),

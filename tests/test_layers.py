@@ -98,7 +98,8 @@ LAION_ALLOWED: dict[str, set[str]] = {
     "dedup": set(),
     "fetch": set(),
     "clip": set(),
-    "tag": {"clip"},  # prompts are embedded by the model that scored the pairs
+    # Prompts are embedded by the model that scored the pairs; a release is purged in its place.
+    "tag": {"clip", "release"},
     "crawl": {"wat", "fetch", "clip", "tag"},  # it is these stages in one
     "filter": set(),
     "release": set(),

@@ -61,6 +61,11 @@ RELEASE_COLUMNS = (
 RELEASE_SCHEMA = pa.schema([(column.name, column.type) for column in RELEASE_COLUMNS])
 
 
+def part_name(number: int, total: int) -> str:
+    """`part-00003-of-00032.parquet`."""
+    return f"part-{number:05d}-of-{total:05d}.parquet"
+
+
 def release_rows(metadata: pa.Table, sample_ids: npt.NDArray[np.int64]) -> pa.Table:
     """Return the release's rows for the metadata of pairs; columns that it lacks are null.
 

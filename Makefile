@@ -22,7 +22,7 @@ CORE := $(VENV)/.core
 LAION := $(VENV)/.laion
 STAMP := $(VENV)/.ready
 DOCS := $(VENV)/.docs
-PACKAGING := setup.py requirements.txt $(wildcard img2ds/image/native/*.[ch] laion/wat/native/*.[ch])
+PACKAGING := setup.py requirements.txt $(wildcard img2ds/image/native/*.[ch] laion/*/native/*.[ch])
 JOBS ?= 2
 PYTEST := $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
@@ -74,7 +74,7 @@ test: setup
 
 # The tests of what is compiled once more, without the compiled extensions.
 native-off: setup
-	IMG2DS_NATIVE=0 $(PYTEST) tests/image tests/laion/wat
+	IMG2DS_NATIVE=0 $(PYTEST) tests/image tests/laion/wat tests/laion/dedup
 
 # Some of these programs need an old numpy; clip-retrieval's page needs a browser.
 compat: setup
@@ -91,7 +91,7 @@ fuzz: setup
 	$(RUN) -m fuzz --seconds 60
 
 sanitize: setup
-	scripts/sanitize.sh $(RUN) -n $(JOBS) tests/image tests/laion/wat
+	scripts/sanitize.sh $(RUN) -n $(JOBS) tests/image tests/laion/wat tests/laion/dedup
 
 # Fails if something costs more than it may. Some kinds: `.venv/bin/python -m tests.attack png`.
 attack: setup

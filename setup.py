@@ -72,6 +72,7 @@ EXTRAS = {
     "laion": [
         "open_clip_torch>=2.24",
         "matplotlib>=3.7",  # the pictures of a release
+        "mmh3>=4.1",  # LAION-5B's hash of a pair
         *EXTRACT,
         *SEARCH,
         *RUN,
@@ -152,6 +153,14 @@ COMPILED += [
     )
     for name in ("_scan", "_members", "_join", "_sift", "_english")
 ]
+COMPILED.append(
+    Extension(
+        "laion.dedup.native._pairs",
+        ["laion/dedup/native/_pairs.c"],
+        extra_compile_args=["-O3"],
+        optional=True,
+    )
+)
 
 setup(
     name="img2ds",
@@ -167,6 +176,7 @@ setup(
         "img2ds": ["py.typed", "image/native/*.c", "image/native/*.h"],
         "laion": [
             "py.typed",
+            "dedup/native/*.c",
             "run/*.html",
             "tag/*.json",
             "wat/*.npz",

@@ -88,9 +88,11 @@ def _all_flags() -> dict[str, Flags]:
 def version() -> str:
     """Return the version and the compiled extensions in use."""
     from img2ds.image import native as image
+    from laion.dedup import native as dedup
     from laion.wat import native as wat
 
-    return f"laion {img2ds.__version__} ({describe([*image.loaded(), *wat.loaded()])})"
+    names = [*image.loaded(), *dedup.loaded(), *wat.loaded()]
+    return f"laion {img2ds.__version__} ({describe(names)})"
 
 
 def help_page() -> str:

@@ -68,6 +68,12 @@ COMMANDS: dict[str, Command] = {
         "laion.tag.stage:run",
         "laion.tag.stage:check",
     ),
+    "annotate": Command(
+        "add score columns, languages and token counts to embedded pairs",
+        "laion.annotate.options:AnnotateOptions",
+        "laion.annotate.stage:run",
+        "laion.annotate.stage:check",
+    ),
     "filter": Command(
         "keep the pairs that an SQL condition, or a share of the best, selects",
         "laion.filter.options:FilterOptions",

@@ -89,6 +89,8 @@ HOMES = {
     "sqlite3": ("img2ds/net/robots_store.py",),
     "yaml": ("img2ds/config/config_file.py", "laion/run/config.py"),
     "jinja2": ("laion/run/report.py",),
+    "safetensors": ("laion/annotate/head_file.py",),
+    "mmh3": ("laion/data/laion_hash.py",),
     "duckdb": ("laion/filter/condition.py",),
 }
 
@@ -97,7 +99,8 @@ LAION_ALLOWED: dict[str, set[str]] = {
     "wat": set(),
     "dedup": set(),
     "fetch": set(),
-    "clip": set(),
+    "clip": {"annotate"},  # columns are added while the embeddings are at hand
+    "annotate": {"clip", "wat"},  # the model's tokens; languages as those of candidates
     # Prompts are embedded by the model that scored the pairs; a release is purged in its place.
     "tag": {"clip", "release"},
     "crawl": {"wat", "fetch", "clip", "tag"},  # it is these stages in one

@@ -100,6 +100,15 @@ class EmbeddingShard:
         with pq.ParquetFile(open_seekable(self.path(METADATA))) as file:
             return int(file.metadata.num_rows)
 
+    def kinds(self) -> tuple[str, ...]:
+        """Return which of IMAGES and TEXTS there are."""
+        folder = OutputFolder.open(self.folder)
+        return tuple(
+            kind
+            for kind in (IMAGES, TEXTS)
+            if kind.format(self.name) in folder.names(kind.partition("/")[0])
+        )
+
     def embeddings(self, kind: str, rows: int | None = None) -> Embeddings:
         """Open the embeddings [rows, dim] of kind IMAGES or TEXTS; local files are memory-mapped.
 

@@ -19,6 +19,9 @@ import numpy.typing as npt
 from img2ds.core.failure import UsageError
 from laion.data.digest import Words
 from laion.data.partition import PARTITION_BITS
+from laion.dedup.native import load
+
+_native = load("pairs")
 
 #: 64-bit words of a block: a cache line.
 WORDS = 8
@@ -77,6 +80,10 @@ class BloomFilter:
 
     def contains(self, high: Words, low: Words) -> npt.NDArray[np.bool_]:
         """Return which digests were added, false positives included."""
+        if _native is not None:
+            there = np.empty(len(high), np.bool_)
+            _native.contains(self.words, high, low, there)
+            return there
         masks = _masks(high)
         rows = np.take(self.words, self._blocks(low), axis=0)
         np.bitwise_and(rows, masks, out=rows)
@@ -85,9 +92,12 @@ class BloomFilter:
 
     def add(self, high: Words, low: Words) -> None:
         """Add digests that differ from each other."""
+        self.added += len(high)
+        if _native is not None:
+            _native.add(self.words, high, low)
+            return
         places = self._blocks(low)[:, None] * WORDS + np.arange(WORDS)
         np.bitwise_or.at(self.words.reshape(-1), places.reshape(-1), _masks(high).reshape(-1))
-        self.added += len(high)
 
     def merge(self, other: BloomFilter) -> None:
         """Add all digests of `other`.

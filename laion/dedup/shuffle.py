@@ -16,13 +16,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion.data.digest import Words, digest_words
+from laion.dedup.native import load
+
+_native = load("pairs")
 
 #: The host of a URL, with user name and port.
 _HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?P<host>[^/?#]*)"
 
+#: Share of a table below which the rows to keep are copied at once: a window holds at most
+#: twice its rows.
+_LEAST_KEPT = 0.5
+
 
 class Shuffle:
-    """Takes tables and returns tables of the same rows, `window` rows each except the last.
+    """Takes tables and returns tables of the rows to keep, `window` rows each except the last.
 
     The order depends on the rows of a window, their order, and `seed`.
     """
@@ -30,30 +37,44 @@ class Shuffle:
     def __init__(self, window: int, seed: int) -> None:
         self._window = window
         self._seed = seed
-        self._held: list[pa.Table] = []
+        #: Tables, with the places of the rows to keep in each.
+        self._held: list[tuple[pa.Table, npt.NDArray[np.intp]]] = []
         self._count = 0
 
-    def add(self, table: pa.Table) -> Iterator[pa.Table]:
-        """Take rows and yield the windows that they complete."""
-        self._held.append(table)
-        self._count += table.num_rows
-        while self._count >= self._window:
-            rows = pa.concat_tables(self._held)
-            yield self._shuffled(rows.slice(0, self._window))
-            rest = rows.slice(self._window)
-            self._held, self._count = [rest], rest.num_rows
+    def add(self, table: pa.Table, kept: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
+        """Take the rows of a table that are kept, and yield the windows that they complete."""
+        places = np.flatnonzero(kept)
+        # Rows are copied when their window is complete. The others are held until then, unless
+        # they are many.
+        if len(places) < _LEAST_KEPT * len(kept):
+            table = table.filter(pa.array(kept))
+            places = np.arange(table.num_rows)
+        while self._count + len(places) >= self._window:
+            missing = self._window - self._count
+            stop = int(places[missing - 1]) + 1
+            self._held.append((table.slice(0, stop), places[:missing]))
+            yield from self.flush()
+            table, places = table.slice(stop), places[missing:] - stop
+        if len(places):
+            self._held.append((table, places))
+            self._count += len(places)
 
     def flush(self) -> Iterator[pa.Table]:
         """Yield the remaining rows."""
-        if self._count:
-            yield self._shuffled(pa.concat_tables(self._held))
+        if self._held:
+            yield self._shuffled()
         self._held, self._count = [], 0
 
-    def _shuffled(self, table: pa.Table) -> pa.Table:
-        table = table.combine_chunks()
+    def _shuffled(self) -> pa.Table:
+        tables = [table for table, _ in self._held]
+        starts = np.cumsum([0, *(table.num_rows for table in tables)])
+        places = np.concatenate(
+            [there + start for (_, there), start in zip(self._held, starts, strict=False)]
+        )
+        table = pa.concat_tables(tables).combine_chunks()
         _, low = digest_words(table["digest"])
-        order = spread(host_codes(table["url"]), mix(low, self._seed))
-        return table.take(pa.array(order.astype(np.int32)))
+        order = spread(host_codes(table["url"], places), mix(low[places], self._seed))
+        return table.take(pa.array(places[order].astype(np.int32)))
 
 
 def spread(hosts: npt.NDArray[Any], random: Words) -> npt.NDArray[np.intp]:
@@ -68,7 +89,8 @@ def spread(hosts: npt.NDArray[Any], random: Words) -> npt.NDArray[np.intp]:
     """
     if not len(hosts):
         return np.empty(0, np.intp)
-    by_host = np.lexsort((random, hosts))
+    by_random = _argsort(random)
+    by_host = by_random[_argsort(hosts[by_random].astype(np.uint64))]
     sizes = np.bincount(hosts)
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
     ordered = hosts[by_host]
@@ -77,8 +99,18 @@ def spread(hosts: npt.NDArray[Any], random: Words) -> npt.NDArray[np.intp]:
     offsets = np.zeros(len(sizes))
     offsets[filled] = random[by_host[starts[filled]]] / 2.0**64
     places = (rank + offsets[ordered]) / sizes[ordered]
-    order: npt.NDArray[np.intp] = by_host[np.argsort(places, kind="stable")]
+    # The bits of numbers that are not negative are in their order.
+    order: npt.NDArray[np.intp] = by_host[_argsort(places.view(np.uint64))]
     return order
+
+
+def _argsort(keys: Words) -> npt.NDArray[np.intp]:
+    """Return the stable order of keys."""
+    if _native is None:
+        return np.argsort(keys, kind="stable")
+    order = np.empty(len(keys), np.int64)
+    _native.argsort(np.ascontiguousarray(keys), order)
+    return order.astype(np.intp, copy=False)
 
 
 def mix(words: Words, seed: int) -> Words:
@@ -94,12 +126,27 @@ def mix(words: Words, seed: int) -> Words:
     return result
 
 
-def host_codes(urls: pa.ChunkedArray) -> npt.NDArray[np.int32]:
-    """Return a number for the host of each URL, from 0 on, equal for equal hosts."""
-    hosts = pc.struct_field(pc.extract_regex(urls, pattern=_HOST), "host")
-    if isinstance(hosts, pa.ChunkedArray):
-        hosts = hosts.combine_chunks()
-    codes: npt.NDArray[np.int32] = (
-        pc.fill_null(hosts, "").dictionary_encode().indices.to_numpy().astype(np.int32)
-    )
+def host_codes(
+    urls: pa.ChunkedArray, places: npt.NDArray[np.intp] | None = None
+) -> npt.NDArray[np.int32]:
+    """Return a number for the host of each URL, from 0 on, equal for equal hosts.
+
+    Args:
+        places: the URLs to look at; None for all.
+    """
+    if places is None:
+        places = np.arange(len(urls))
+    if _native is None or urls.num_chunks != 1 or urls.null_count:
+        hosts = pc.struct_field(
+            pc.extract_regex(urls.take(pa.array(places)), pattern=_HOST), "host"
+        )
+        if isinstance(hosts, pa.ChunkedArray):
+            hosts = hosts.combine_chunks()
+        found = pc.fill_null(hosts, "").dictionary_encode().indices.to_numpy()
+        return np.asarray(found, np.int32)
+    chunk = urls.chunk(0)
+    _, offsets, data = chunk.buffers()
+    there = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+    codes = np.empty(len(places), np.int32)
+    _native.host_codes(data or b"", there, np.ascontiguousarray(places, np.int64), codes)
     return codes

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from img2ds.config.flags import at_least, flag
@@ -29,7 +27,12 @@ from laion.data.candidate import CANDIDATE_SCHEMA
 from laion.data.digest import digest_words
 from laion.data.partition import PARTITION_COUNT, partitions_metadata
 from laion.dedup.bloom import BloomFilter, FilterSize, filter_name
-from laion.dedup.candidate_files import CandidateFile, find_candidates, read_partition
+from laion.dedup.candidate_files import (
+    REPEATED,
+    CandidateFile,
+    find_candidates,
+    read_partition,
+)
 from laion.dedup.deduplicator import BloomDeduplicator, ExactDeduplicator
 from laion.dedup.filter_files import (
     filter_header,
@@ -45,8 +48,6 @@ from laion.stage import StageOptions, StageReport, StageSpec, file_fingerprint, 
 READ_ROWS = 32_768
 #: Rows of a row group of the output: a shard of img2ds is 10 000, and reads whole row groups.
 GROUP_ROWS = 50_000
-#: Columns with few values; in the others a dictionary costs time and saves nothing.
-REPEATED = ["license", "language", "page_language", "wat"]
 #: Why a row is not kept.
 DUPLICATE = "duplicate"
 FILTERS = "filters"
@@ -129,14 +130,14 @@ class Dedup:
             schema,
             compression="zstd",
             compression_level=1,
-            use_dictionary=REPEATED,
+            use_dictionary=list(REPEATED),  # in the other columns it saves nothing
             write_statistics=["wat"],  # by which files are put in order
         ) as writer:
 
             def write(windows: Any) -> None:
                 nonlocal groups
                 for window in windows:
-                    writer.write_table(window, row_group_size=GROUP_ROWS)
+                    writer.write_table(window.cast(schema), row_group_size=GROUP_ROWS)
                     groups += -(-window.num_rows // GROUP_ROWS)
 
             for table in read_partition(self.files, task.number, schema.names, READ_ROWS):
@@ -145,7 +146,7 @@ class Dedup:
                 shard.counts.successes += count
                 shard.counts.drop(DUPLICATE, len(kept) - count)
                 shard.report_progress()
-                write(shuffle.add(table.filter(pa.array(kept))))
+                write(shuffle.add(table, kept))
             write(shuffle.flush())
             writer.add_key_value_metadata(partitions_metadata([task.number] * groups))
         bloom.write(shard.path(filter_name(shard.number)))
@@ -230,7 +231,7 @@ def run(options: DedupOptions) -> DedupReport:
     make = Dedup(options, tuple(candidate.file.path for candidate in candidates), size)
     lines: list[str] = []
     with open_stage(spec) as build:
-        tasks = _tasks(build.folder, build.first_shard, given)
+        tasks = largest_first(_tasks(build.folder, build.first_shard, given), candidates)
         if build.run(SequentialWorker(build.folder, make), tasks):
             lines = _about_filter(build.folder, build.report)
     return DedupReport(build.report, tuple(lines))
@@ -249,6 +250,18 @@ def _tasks(folder: OutputFolder, first: int, given: Sequence[tuple[str, ...]]) -
     ]
 
 
+def largest_first(
+    tasks: Sequence[Partition], candidates: Sequence[CandidateFile]
+) -> list[Partition]:
+    """Return tasks in the order of their rows.
+
+    A pair that is on every page of a large host gives most rows to one partition. Begun last, it
+    would keep one worker busy while the others are done.
+    """
+    rows = _rows(candidates)
+    return sorted(tasks, key=lambda task: -rows[task.number])
+
+
 def _size(
     options: DedupOptions, candidates: Sequence[CandidateFile], earlier: Sequence[str]
 ) -> FilterSize:
@@ -262,11 +275,15 @@ def _size(
             )
         return sizes[0]
     if options.expected is None:
-        rows = np.sum([candidate.rows for candidate in candidates], axis=0)
-        return FilterSize.fit(max(int(rows.max()), 1), options.false_positive_rate)
+        return FilterSize.fit(max(*_rows(candidates), 1), options.false_positive_rate)
     # Digests fall into partitions by chance: five standard deviations hold for all of them.
     mean = options.expected / PARTITION_COUNT
     return FilterSize.fit(math.ceil(mean + 5 * math.sqrt(mean)), options.false_positive_rate)
+
+
+def _rows(candidates: Sequence[CandidateFile]) -> list[int]:
+    """The rows of each partition."""
+    return [sum(rows) for rows in zip(*(candidate.rows for candidate in candidates), strict=True)]
 
 
 def _about_filter(folder: OutputFolder, report: StageReport) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import img2ds
 from img2ds.report.units import share
 from laion.data.embedding_layout import IMAGES, METADATA, TEXTS
-from laion.data.release_schema import RELEASE_COLUMNS
+from laion.data.release_schema import RELEASE_COLUMNS, ReleaseColumn
 from laion.provenance import StageCounts
 from laion.release.contents import PAPER, Contents
 from laion.release.purges import Purge
@@ -40,8 +40,8 @@ _USE = (
     'pairs = load_dataset("this/folder", split="train")',
     "```",
     "",
-    "    img2ds --url_list this/folder --input_format parquet --url_col URL \\",
-    "           --caption_col TEXT --output_folder images --output_format webdataset",
+    "    img2ds --url_list this/folder --input_format parquet --url_col {url} \\",
+    "           --caption_col {text} --output_folder images --output_format webdataset",
 )
 
 
@@ -53,6 +53,7 @@ class CardFacts:
         figures: names of PNG files in the release.
         tagged: whether the pairs came through `laion tag`.
         purges: what was removed after the release was finished.
+        columns: those of the parts.
     """
 
     contents: Contents
@@ -61,6 +62,7 @@ class CardFacts:
     threshold: float
     figures: Sequence[str]
     tagged: bool = True
+    columns: Sequence[ReleaseColumn] = RELEASE_COLUMNS
     purges: Sequence[Purge] = ()
 
 
@@ -88,11 +90,11 @@ def dataset_card(facts: CardFacts) -> str:
         "",
         "| column | type | |",
         "|---|---|---|",
-        *(f"| `{c.name}` | {c.type} | {c.description} |" for c in RELEASE_COLUMNS),
+        *(f"| `{c.name}` | {c.type} | {c.description} |" for c in facts.columns),
         "",
         _ALIGNED,
         "",
-        *_USE,
+        *(line.format(**_names(facts.columns)) for line in _USE),
         "",
         "## Sizes",
         "",
@@ -118,6 +120,12 @@ def dataset_card(facts: CardFacts) -> str:
     lines += ["", "## Stages", ""]
     lines += _stages(facts.stages)
     return "\n".join(lines) + "\n"
+
+
+def _names(columns: Sequence[ReleaseColumn]) -> dict[str, str]:
+    """Return the names of the columns of URLs and texts."""
+    named = {source: column.name for column in columns for source in column.sources}
+    return {"url": named["url"], "text": named["caption"]}
 
 
 def _introduction(facts: CardFacts) -> str:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from img2ds.core.state import state_file
 from img2ds.engine.marker import total_counts
-from img2ds.storage import OutputFolder, find_inputs, read_state, write_state
+from img2ds.storage import OutputFolder, find_inputs, open_seekable, read_state, write_state
+from laion.data.release_schema import LAYOUTS, ReleaseColumn
 from laion.provenance import StageCounts, options_of, trace_stages, was_tagged
 from laion.release.card import CardFacts, dataset_card
 from laion.release.contents import Contents
@@ -75,6 +77,13 @@ def _stage(document: dict[str, Any]) -> StageCounts:
     return StageCounts(**{**document, "reasons": Counter(document["reasons"])})
 
 
+def _columns(folder: OutputFolder, part: str) -> Sequence[ReleaseColumn]:
+    """Return the columns of a release, as one of its parts has them."""
+    there = pq.read_schema(open_seekable(part)).names
+    layout = LAYOUTS[options_of(folder).get("columns", "laion400m")]
+    return tuple(column for column in layout if column.name in there)
+
+
 def write_card(folder: OutputFolder, origin: Origin) -> Contents:
     """Write the card, Table 1 and the figure of the parts that are there; return their contents.
 
@@ -102,6 +111,7 @@ def write_card(folder: OutputFolder, origin: Origin) -> Contents:
         origin.threshold,
         figures,
         origin.tagged,
+        _columns(folder, parts[0].path),
         read_purges(folder),
     )
     folder.write_bytes("README.md", dataset_card(facts).encode())

@@ -5,7 +5,10 @@ It also writes the embeddings of the same rows, a dataset card, Table 1 and a hi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +24,17 @@ from laion.data.digest import pair_digests
 from laion.data.embedding_folder import open_embedding_folder
 from laion.data.embedding_layout import FOLDERS, IMAGES, METADATA, TEXTS
 from laion.data.embedding_writer import NpyWriter
-from laion.data.release_schema import RELEASE_SCHEMA, part_name, release_rows
+from laion.data.laion_hash import laion_hashes
+from laion.data.release_schema import (
+    HASH,
+    LAYOUTS,
+    RELEASE_COLUMNS,
+    ReleaseColumn,
+    columns_of,
+    part_name,
+    release_rows,
+    schema_of,
+)
 from laion.provenance import trace_stages, was_tagged
 from laion.release.card import NEVER_TAGGED
 from laion.release.figures import check_figures
@@ -55,6 +68,11 @@ class ReleaseOptions(StageOptions):
         "int",
         "pairs of a released file: it takes whole shards of the input until it has them",
     )
+    columns: str = flag(
+        "laion400m", "choice",
+        "whose columns the parts have: LAION-400M's, LAION-5B's or Re-LAION-5B's",
+        *LAYOUTS, identity=False,
+    )  # fmt: skip
     figures: bool = flag(True, "bool", "draw the histogram of similarities", identity=False)
     stages: tuple[str, ...] = flag(
         (), "list",
@@ -76,11 +94,20 @@ class ReleaseOptions(StageOptions):
                 "use --incremental_mode overwrite, or a new --output_folder"
             )
 
+    def identity(self) -> dict[str, Any]:
+        """Return the options that decide the result; folders of earlier versions lack `columns`."""
+        identity = super().identity()
+        if self.columns != "laion400m":
+            identity["columns"] = self.columns
+        return identity
+
 
 def check(options: ReleaseOptions) -> None:
-    """Raise UsageError when figures cannot be drawn."""
+    """Raise UsageError when figures cannot be drawn, or a package for a column is missing."""
     if options.figures:
         check_figures()
+    if any(column.name == HASH for column in LAYOUTS[options.columns]):
+        laion_hashes([], [])
 
 
 def run(options: ReleaseOptions) -> ReleaseReport:
@@ -111,11 +138,13 @@ def run(options: ReleaseOptions) -> ReleaseReport:
         model=scored.model,
     )
     contents = ""
+    columns = columns_of(options.columns, scored.shards[0].schema().names)
     with open_stage(spec) as build:
         if not tagged:
             build.note(f"warning: {scored.path} {NEVER_TAGGED}")
         tasks = [replace(task, shard_id=build.first_shard + task.number) for task in plan]
-        if build.run(SequentialWorker(build.folder, make_shard), tasks):
+        make = partial(make_shard, columns=columns)
+        if build.run(SequentialWorker(build.folder, make), tasks):
             scanned = sum(piece.histogram for task in plan for piece in task.pieces)
             origin = Origin(
                 options.threshold, options.figures, tagged, stages, np.asarray(scanned).tolist()
@@ -141,7 +170,9 @@ class ReleaseReport:
         return "\n\n".join(filter(None, (self.contents, self.stage.text)))
 
 
-def make_shard(task: ReleaseTask, shard: ShardOutput) -> None:
+def make_shard(
+    task: ReleaseTask, shard: ShardOutput, columns: Sequence[ReleaseColumn] = RELEASE_COLUMNS
+) -> None:
     """Write one shard of the release, a scored shard after the other."""
     pieces = [(piece, piece.mask()) for piece in task.pieces]
     rows = sum(int(mask.sum()) for _, mask in pieces)
@@ -154,7 +185,9 @@ def make_shard(task: ReleaseTask, shard: ShardOutput) -> None:
     }
     with (
         pq.ParquetWriter(shard.path(METADATA.format(shard.name)), schema) as metadata,
-        pq.ParquetWriter(shard.path(part_name(task.number, task.total)), RELEASE_SCHEMA) as release,
+        pq.ParquetWriter(
+            shard.path(part_name(task.number, task.total)), schema_of(columns)
+        ) as release,
     ):
         waiting: list[pa.Table] = []
         for piece, mask in pieces:
@@ -163,7 +196,7 @@ def make_shard(task: ReleaseTask, shard: ShardOutput) -> None:
                 array.add(piece.shard.embeddings(kind, table.num_rows), mask)
             kept = table.filter(pa.array(mask))
             metadata.write_table(as_schema(kept, schema))
-            waiting.append(_released(kept, piece, mask))
+            waiting.append(_released(kept, piece, mask, columns))
             if sum(table.num_rows for table in waiting) >= ROW_GROUP:
                 release.write_table(pa.concat_tables(waiting), ROW_GROUP)
                 waiting.clear()
@@ -176,7 +209,9 @@ def make_shard(task: ReleaseTask, shard: ShardOutput) -> None:
         array.close()
 
 
-def _released(kept: pa.Table, piece: Piece, mask: Mask) -> pa.Table:
+def _released(
+    kept: pa.Table, piece: Piece, mask: Mask, columns: Sequence[ReleaseColumn] = RELEASE_COLUMNS
+) -> pa.Table:
     """Return the release's rows of what a scored shard keeps."""
     urls, texts = (kept.column(name).to_pylist() for name in ("url", "caption"))
     ids = sample_ids(pair_digests(urls, texts))
@@ -184,4 +219,4 @@ def _released(kept: pa.Table, piece: Piece, mask: Mask) -> pa.Table:
         places = np.flatnonzero(mask)
         for row, moved in piece.moved.items():
             ids[np.searchsorted(places, row)] = moved
-    return release_rows(kept, ids)
+    return release_rows(kept, ids, columns)

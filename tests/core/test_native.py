@@ -12,6 +12,7 @@ import pytest
 
 from img2ds.core import native
 from img2ds.image import native as image_native
+from laion.dedup import native as dedup_native
 from laion.wat import native as wat_native
 
 
@@ -27,7 +28,7 @@ def test_the_switch(value: str | None, enabled: bool, monkeypatch: pytest.Monkey
     assert native.is_enabled() is enabled
 
 
-@pytest.mark.parametrize("package", [image_native, wat_native])
+@pytest.mark.parametrize("package", [image_native, dedup_native, wat_native])
 def test_loaded_names_what_is_built_and_not_turned_off(
     package: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,7 +48,7 @@ def test_an_extension_that_is_not_built_is_none(monkeypatch: pytest.MonkeyPatch)
 
 def test_turned_off_no_extension_is_in_the_process() -> None:
     program = (
-        "import sys, img2ds.image.transform, laion.wat.stage\n"
+        "import sys, img2ds.image.transform, laion.wat.stage, laion.dedup.stage\n"
         "print([n for n in sys.modules if '.native._' in n])"
     )
     environment = {**os.environ, native.SWITCH: "0"}

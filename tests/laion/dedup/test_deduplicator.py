@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 
 from img2ds.core.failure import UsageError
 from laion.data.digest import DIGEST_BYTES, Words, digest_words, pair_digest
-from laion.dedup import deduplicator
+from laion.dedup import bloom as bloom_module
+from laion.dedup import deduplicator, native
+from laion.dedup import shuffle as shuffle_module
 from laion.dedup.bloom import BloomFilter, FilterSize, merged, predicted_rate, read_header
 from laion.dedup.deduplicator import BloomDeduplicator, ExactDeduplicator, first_occurrences
 from laion.dedup.shuffle import Shuffle, host_codes, mix, spread
@@ -23,6 +27,17 @@ Pairs = list[tuple[int, int]]
 #: Few values, so that there are duplicates, and ones that differ in one half alone.
 NARROW = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=60)
 WIDE = st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), max_size=60)
+
+
+needs_native = pytest.mark.skipif(not native.loaded(), reason="the extension is not there")
+
+
+@contextmanager
+def without_native() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (bloom_module, shuffle_module):
+            patch.setattr(module, "_native", None)
+        yield
 
 
 def arrays(pairs: Pairs) -> tuple[Words, Words]:
@@ -204,6 +219,78 @@ def test_hosts_of_urls() -> None:
     assert codes[3] == codes[4]
 
 
+def candidates(urls: list[str]) -> pa.Table:
+    digests = [pair_digest(url, "") for url in urls]
+    return pa.table(
+        {"url": pa.array(urls, pa.string()), "digest": pa.array(digests, pa.binary(DIGEST_BYTES))}
+    )
+
+
+URLS = st.one_of(
+    st.text("hHé:/?#@.+-1 \n", max_size=14),
+    st.builds("{}://{}{}".format, st.sampled_from(["http", "s3+x", "1x", ""]),
+              st.sampled_from(["a.example", "u@a.example:80", "é", ""]), st.text(max_size=3)),
+)  # fmt: skip
+
+
+@needs_native
+@given(st.lists(URLS, max_size=40), st.data())
+def test_hosts_are_the_same_without_the_extension(urls: list[str], data: st.DataObject) -> None:
+    column = pa.chunked_array([pa.array(["before", *urls], pa.string()).slice(1)])
+    places = np.array(
+        data.draw(st.lists(st.sampled_from(range(len(urls)))) if urls else st.just([])), np.intp
+    )
+    compiled = host_codes(column, places).tolist()
+    with without_native():
+        assert host_codes(column, places).tolist() == compiled
+
+
+@needs_native
+@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3), max_size=60), st.integers(0, 9))
+def test_the_order_is_the_same_without_the_extension(words: list[int], seed: int) -> None:
+    random = np.array(words, np.uint64)
+    hosts = (random % np.uint64(7)).astype(np.int32)
+    compiled = spread(hosts, mix(random, seed)).tolist(), spread(hosts, random).tolist()
+    with without_native():
+        assert (
+            spread(hosts, mix(random, seed)).tolist(),
+            spread(hosts, random).tolist(),
+        ) == compiled
+
+
+@needs_native
+@given(WIDE, WIDE, st.integers(1, 40))
+def test_filters_are_the_same_without_the_extension(
+    added: Pairs, asked: Pairs, blocks: int
+) -> None:
+    size = FilterSize(blocks, 1, 0.5)
+    found = []
+    for switch in (nullcontext, without_native):
+        with switch():
+            bloom = BloomFilter(size)
+            bloom.add(*arrays(added))
+            found.append((bloom.words.tolist(), bloom.contains(*arrays(asked + added)).tolist()))
+    assert found[0] == found[1]
+
+
+@needs_native
+def test_the_extension_refuses_what_does_not_fit() -> None:
+    pairs, words = native.load("pairs"), np.zeros(16, np.uint64)
+    assert pairs is not None
+    with pytest.raises(ValueError, match="another size"):
+        pairs.contains(words, words, words[:3], np.zeros(16, np.bool_))
+    with pytest.raises(ValueError, match="another size"):
+        pairs.add(words[:3], words, words)
+    with pytest.raises(ValueError, match="empty"):
+        pairs.add(words[:0], words, words)
+    with pytest.raises(ValueError, match="another size"):
+        pairs.argsort(words, np.zeros(3, np.int64))
+    with pytest.raises(ValueError, match="outside"):
+        pairs.host_codes(b"ab", np.array([0, 2], np.int32), np.array([1]), np.zeros(1, np.int32))
+    with pytest.raises(ValueError, match="outside"):
+        pairs.host_codes(b"ab", np.array([0, 3], np.int32), np.array([0]), np.zeros(1, np.int32))
+
+
 @given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 40))
 def test_windows_hold_every_row_once(sizes: list[int], window: int) -> None:
     shuffle = Shuffle(window, 7)
@@ -217,13 +304,34 @@ def test_windows_hold_every_row_once(sizes: list[int], window: int) -> None:
                 "digest": pa.array([n.to_bytes(16, "big") for n in numbers], pa.binary(16)),
             }
         )
-        windows += list(shuffle.add(table))
+        windows += list(shuffle.add(table, np.ones(size, np.bool_)))
     windows += list(shuffle.flush())
     urls = [[int(u.rpartition("/")[2]) for u in w["url"].to_pylist()] for w in windows]
     assert all(len(w) == window for w in urls[:-1])
     assert sorted(n for w in urls for n in w) == list(range(given))
     for place, numbers_there in enumerate(urls):
         assert set(numbers_there) == set(range(place * window, min((place + 1) * window, given)))
+
+
+@given(st.lists(st.lists(st.booleans(), max_size=9), max_size=9), st.integers(1, 12))
+def test_rows_that_are_dropped_leave_no_trace_in_the_order(
+    masks: list[list[bool]], window: int
+) -> None:
+    """Few are held until their window is complete, many are removed at once."""
+    orders = []
+    for at_once in (False, True):
+        shuffle = Shuffle(window, 3)
+        windows = []
+        for number, mask in enumerate(masks):
+            kept = np.array(mask, np.bool_)
+            table = candidates([f"http://h{n % 4}/{number}/{n}" for n in range(len(mask))])
+            if at_once:
+                table, kept = table.filter(pa.array(kept)), np.ones(int(kept.sum()), np.bool_)
+            windows += list(shuffle.add(table, kept))
+        windows += list(shuffle.flush())
+        orders.append([each["url"].to_pylist() for each in windows])
+    assert orders[0] == orders[1]
+    assert sum(map(len, orders[0])) == sum(map(sum, masks))
 
 
 def test_a_union_is_sized_for_the_larger_of_its_filters() -> None:

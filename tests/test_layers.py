@@ -86,6 +86,7 @@ HOMES = {
     "starlette": ("laion/web/",),
     "uvicorn": ("laion/web/guarded_protocol.py",),
     "cloudpickle": ("img2ds/core/plugin_object.py",),
+    "sqlite3": ("img2ds/net/robots_store.py",),
     "yaml": ("img2ds/config/config_file.py", "laion/run/config.py"),
     "jinja2": ("laion/run/report.py",),
     "safetensors": ("laion/annotate/head_file.py",),
@@ -101,7 +102,8 @@ LAION_ALLOWED: dict[str, set[str]] = {
     "fetch": set(),
     "clip": {"annotate"},  # columns are added while the embeddings are at hand
     "annotate": {"clip", "wat"},  # the model's tokens; languages as those of candidates
-    "tag": {"clip"},  # prompts are embedded by the model that scored the pairs
+    # Prompts are embedded by the model that scored the pairs; a release is purged in its place.
+    "tag": {"clip", "release"},
     "crawl": {"wat", "fetch", "clip", "tag"},  # it is these stages in one
     "filter": set(),
     "dedup_images": set(),

@@ -96,6 +96,11 @@ COMMANDS: dict[str, Command] = {
         "laion.release.stats:StatsOptions",
         "laion.release.stats:run",
     ),
+    "report": Command(
+        "write a page about a release: funnel, distributions, images; compare two releases",
+        "laion.report.options:ReportOptions",
+        "laion.report.stage:run",
+    ),
     "tiny_clip": Command(
         "train a small CLIP model of shapes and colors, for use without pretrained weights",
         "laion.clip.tiny:TinyOptions",

@@ -53,8 +53,8 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
     "laion/knn/query_image.py": {"image"},
     "laion/knn/query_url.py": {"net"},
     "laion/web/decoder_process.py": {"image"},
-    # The report of a run shows images, made small.
-    "laion/run/thumbnails.py": {"image"},
+    # Reports show images, made small.
+    "laion/samples/thumbnail.py": {"image"},
     "laion/web/service.py": {"image"},
 }
 
@@ -87,7 +87,7 @@ HOMES = {
     "uvicorn": ("laion/web/guarded_protocol.py",),
     "cloudpickle": ("img2ds/core/plugin_object.py",),
     "yaml": ("img2ds/config/config_file.py", "laion/run/config.py"),
-    "jinja2": ("laion/run/report.py",),
+    "jinja2": ("laion/run/report.py", "laion/report/page.py"),
     "safetensors": ("laion/annotate/head_file.py",),
     "mmh3": ("laion/data/laion_hash.py",),
     "duckdb": ("laion/filter/condition.py",),
@@ -104,6 +104,7 @@ LAION_ALLOWED: dict[str, set[str]] = {
     "crawl": {"wat", "fetch", "clip", "tag"},  # it is these stages in one
     "filter": set(),
     "release": set(),
+    "report": {"release"},  # it counts what a release holds
     "dalle": {"clip"},  # shards are read, and samples ranked, as for a score
     "knn": {"clip"},
     "web": {"knn", "clip"},  # images to search by are decoded as those of a dataset

@@ -102,7 +102,7 @@ LAION_ALLOWED: dict[str, set[str]] = {
     "annotate": {"clip", "wat"},  # the model's tokens; languages as those of candidates
     "tag": {"clip"},  # prompts are embedded by the model that scored the pairs
     "crawl": {"wat", "fetch", "clip", "tag"},  # it is these stages in one
-    "filter": set(),
+    "filter": {"annotate"},  # languages of captions that have none
     "release": set(),
     "dalle": {"clip"},  # shards are read, and samples ranked, as for a score
     "knn": {"clip"},

@@ -76,7 +76,7 @@ def train(pixels: Any, tokens: Any, steps: int, seed: int) -> Any:
         target = torch.arange(len(pick))
         loss = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     return model.eval()

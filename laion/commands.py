@@ -75,7 +75,7 @@ COMMANDS: dict[str, Command] = {
         "laion.annotate.stage:check",
     ),
     "filter": Command(
-        "keep the pairs that an SQL condition, or a share of the best, selects",
+        "keep the pairs that an SQL condition, a paper's recipe, or a share of the best selects",
         "laion.filter.options:FilterOptions",
         "laion.filter.stage:run",
     ),

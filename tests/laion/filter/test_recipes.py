@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,9 @@ from laion.data.digest import pair_digests
 from laion.filter.options import FilterOptions
 from laion.filter.stage import run
 from tests.laion.embedding_folders import row, write_tree
+from tests.laion.killed_command import KILLS
+
+ROOT = Path(__file__).parents[3]
 
 #: Caption, language, width, height, and what datacomp-basic drops the pair for.
 BASIC: list[tuple[str | None, str | None, int | None, int | None, str | None]] = [
@@ -265,6 +271,31 @@ def test_a_recipe_resumes_with_the_same_files_only(tmp_path: Path) -> None:
     command = ["filter", "--input", str(source), "--output_folder", str(out), "--uids"]
     assert cli.run([*command, "--recipe", "metaclip", "--concepts", str(concepts)]) == 2
     assert cli.run([*command, "--where", "true"]) == 2
+
+
+@pytest.mark.parametrize("name", ["uids/uids_00001.npy", "00001_stats.json", "uids.npy"])
+def test_a_killed_filter_is_resumed(name: str, tmp_path: Path) -> None:
+    (tmp_path / "concepts.txt").write_text("house\ncat\n")
+    captions = ["a cat", "a house", "a cat in a house", "dog"] * 30
+    source = captions_tree(tmp_path / "in", captions)
+    flags = ["--recipe", "metaclip", "--concepts", f"{tmp_path}/concepts.txt", "--uids"]
+    more = ["--concept_limit", "20", "--processes_count", "1"]
+    command = ["filter", "--input", str(source), *flags, *more, "--output_folder"]
+    assert cli.run([*command, str(tmp_path / "calm")]) == 0
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLS, name, str(tmp_path / "killed"), *command, f"{tmp_path}/out"],
+        cwd=ROOT, start_new_session=True, check=False,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "out/uids.npy").exists()
+    assert cli.run([*command, str(tmp_path / "out")]) == 0
+    calm, out = tmp_path / "calm", tmp_path / "out"
+    files = sorted(str(p.relative_to(calm)) for p in calm.rglob("*.[np][pa]*") if p.is_file())
+    assert len(files) == 2 * 4 + 1
+    for file in files:
+        assert (calm / file).read_bytes() == (out / file).read_bytes()
+    assert reasons(calm) == reasons(out)
+    assert 20 < len(np.load(out / "uids.npy")) < 60
 
 
 def test_the_output_can_be_released(tmp_path: Path) -> None:

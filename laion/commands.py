@@ -79,6 +79,11 @@ COMMANDS: dict[str, Command] = {
         "laion.filter.options:FilterOptions",
         "laion.filter.stage:run",
     ),
+    "dedup_images": Command(
+        "drop near-duplicate images, found by their embeddings",
+        "laion.dedup_images.options:DedupImagesOptions",
+        "laion.dedup_images.stage:run",
+    ),
     "crawl": Command(
         "download, score, tag and filter in one pass; only kept pairs are written",
         "laion.crawl.options:CrawlOptions",

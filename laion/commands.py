@@ -75,9 +75,14 @@ COMMANDS: dict[str, Command] = {
         "laion.annotate.stage:check",
     ),
     "filter": Command(
-        "keep the pairs that an SQL condition, or a share of the best, selects",
+        "keep the pairs that an SQL condition, a paper's recipe, or a share of the best selects",
         "laion.filter.options:FilterOptions",
         "laion.filter.stage:run",
+    ),
+    "dedup_images": Command(
+        "drop near-duplicate images, found by their embeddings",
+        "laion.dedup_images.options:DedupImagesOptions",
+        "laion.dedup_images.stage:run",
     ),
     "crawl": Command(
         "download, score, tag and filter in one pass; only kept pairs are written",

@@ -86,11 +86,13 @@ HOMES = {
     "starlette": ("laion/web/",),
     "uvicorn": ("laion/web/guarded_protocol.py",),
     "cloudpickle": ("img2ds/core/plugin_object.py",),
+    "sqlite3": ("img2ds/net/robots_store.py",),
     "yaml": ("img2ds/config/config_file.py", "laion/run/config.py"),
     "jinja2": ("laion/run/report.py", "laion/report/page.py"),
     "safetensors": ("laion/annotate/head_file.py",),
     "mmh3": ("laion/data/laion_hash.py",),
     "duckdb": ("laion/filter/condition.py",),
+    "threadpoolctl": ("laion/dedup_images/one_thread.py",),
 }
 
 #: What a stage of laion may import of its other stages: nothing but this.
@@ -100,9 +102,11 @@ LAION_ALLOWED: dict[str, set[str]] = {
     "fetch": set(),
     "clip": {"annotate"},  # columns are added while the embeddings are at hand
     "annotate": {"clip", "wat"},  # the model's tokens; languages as those of candidates
-    "tag": {"clip"},  # prompts are embedded by the model that scored the pairs
+    # Prompts are embedded by the model that scored the pairs; a release is purged in its place.
+    "tag": {"clip", "release"},
     "crawl": {"wat", "fetch", "clip", "tag"},  # it is these stages in one
-    "filter": set(),
+    "filter": {"annotate"},  # languages of captions that have none
+    "dedup_images": set(),
     "release": set(),
     "report": {"release"},  # it counts what a release holds
     "dalle": {"clip"},  # shards are read, and samples ranked, as for a score

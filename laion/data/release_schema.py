@@ -142,6 +142,11 @@ def schema_of(columns: Sequence[ReleaseColumn]) -> pa.Schema:
     return pa.schema([(column.name, column.type) for column in columns])
 
 
+def part_name(number: int, total: int) -> str:
+    """`part-00003-of-00032.parquet`."""
+    return f"part-{number:05d}-of-{total:05d}.parquet"
+
+
 def release_rows(
     metadata: pa.Table,
     sample_ids: npt.NDArray[np.int64],

@@ -12,6 +12,7 @@ from laion.data.release_schema import RELEASE_COLUMNS, ReleaseColumn
 from laion.provenance import StageCounts
 from laion.release.contents import PAPER, Contents
 from laion.release.datasheet import datasheet
+from laion.release.purges import Purge
 
 _WARNING = (
     "The pairs come from web pages and were not reviewed by people. Pairs tagged `NSFW` or "
@@ -52,6 +53,7 @@ class CardFacts:
     Attributes:
         figures: names of PNG files in the release.
         tagged: whether the pairs came through `laion tag`.
+        purges: what was removed after the release was finished.
         columns: those of the parts.
     """
 
@@ -62,6 +64,7 @@ class CardFacts:
     figures: Sequence[str]
     tagged: bool = True
     columns: Sequence[ReleaseColumn] = RELEASE_COLUMNS
+    purges: Sequence[Purge] = ()
 
 
 def dataset_card(facts: CardFacts) -> str:
@@ -115,6 +118,7 @@ def dataset_card(facts: CardFacts) -> str:
         for name, n in contents.named_licenses().items()
     ]
     lines += ["", "## Datasheet", *datasheet(contents, facts.stages, facts.tagged)]
+    lines += _purges(facts.purges)
     lines += ["", "## Stages", ""]
     lines += _stages(facts.stages)
     return "\n".join(lines) + "\n"
@@ -146,6 +150,20 @@ def _table1_rows(contents: Contents) -> list[str]:
             f"| {label} | {here} | {part} | {PAPER[name]:,} | {share(PAPER[name], every)} |"
         )
     return rows
+
+
+def _purges(purges: Sequence[Purge]) -> list[str]:
+    if not purges:
+        return []
+    lines = [
+        "", "## Removed since", "",
+        "Pairs that block lists name, removed after the release was finished.", "",
+        "| day | lists | removed for | pairs |", "|---|---|---|--:|",
+    ]  # fmt: skip
+    for purge in purges:
+        for reason, pairs in sorted(purge.reasons.items()) or [("-", 0)]:
+            lines.append(f"| {purge.day} | {purge.lists} | {reason} | {pairs:,} |")
+    return lines
 
 
 def _stages(stages: Sequence[StageCounts]) -> list[str]:

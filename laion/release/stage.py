@@ -5,14 +5,12 @@ It also writes the embeddings of the same rows, a dataset card, Table 1 and a hi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,7 +20,6 @@ from img2ds.engine.cores import usable_cores
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
-from img2ds.storage import OutputFolder, find_inputs
 from laion.data.digest import pair_digests
 from laion.data.embedding_folder import open_embedding_folder
 from laion.data.embedding_layout import FOLDERS, IMAGES, METADATA, TEXTS
@@ -34,21 +31,20 @@ from laion.data.release_schema import (
     RELEASE_COLUMNS,
     ReleaseColumn,
     columns_of,
+    part_name,
     release_rows,
     schema_of,
 )
-from laion.provenance import StageCounts, trace_stages, was_tagged
-from laion.release.card import NEVER_TAGGED, CardFacts, dataset_card
-from laion.release.figures import check_figures, draw_similarities
+from laion.provenance import trace_stages, was_tagged
+from laion.release.card import NEVER_TAGGED
+from laion.release.figures import check_figures
+from laion.release.finish import Origin, write_card
 from laion.release.pair_ranges import Mask
 from laion.release.plan import Piece, PlanStoppedError, ReleaseTask, plan_release
-from laion.release.stats import count_files, describe
+from laion.release.stats import describe
 from laion.release.unified_schema import as_schema, unified_schema
 from laion.release.unique import sample_ids, scratch_folder
 from laion.stage import StageOptions, StageReport, StageSpec, open_stage
-
-#: Where the histogram of similarities goes.
-HISTOGRAM = "figures/similarity.png"
 
 LABELS = Labels("shard", "pairs", "pairs/s", "kept")
 
@@ -150,9 +146,11 @@ def run(options: ReleaseOptions) -> ReleaseReport:
         make = partial(make_shard, columns=columns)
         if build.run(SequentialWorker(build.folder, make), tasks):
             scanned = sum(piece.histogram for task in plan for piece in task.pieces)
-            contents = _finish(
-                build.folder, options, stages, build.report, np.asarray(scanned), columns
+            origin = Origin(
+                options.threshold, options.figures, tagged, stages, np.asarray(scanned).tolist()
             )
+            origin.save(build.folder)
+            contents = describe(write_card(build.folder, origin))
     return ReleaseReport(build.report, contents)
 
 
@@ -170,11 +168,6 @@ class ReleaseReport:
     @property
     def text(self) -> str:
         return "\n\n".join(filter(None, (self.contents, self.stage.text)))
-
-
-def part_name(number: int, total: int) -> str:
-    """`part-00003-of-00032.parquet`."""
-    return f"part-{number:05d}-of-{total:05d}.parquet"
 
 
 def make_shard(
@@ -227,43 +220,3 @@ def _released(
         for row, moved in piece.moved.items():
             ids[np.searchsorted(places, row)] = moved
     return release_rows(kept, ids, columns)
-
-
-def _finish(
-    folder: OutputFolder,
-    options: ReleaseOptions,
-    stages: Sequence[StageCounts],
-    report: StageReport,
-    scanned: npt.NDArray[np.int64],
-    columns: Sequence[ReleaseColumn],
-) -> str:
-    """Write the card and the statistics; return the tables as text.
-
-    Args:
-        scanned: all pairs of the input by similarity.
-    """
-    parts = find_inputs(folder.path, (".parquet",))
-    contents = count_files(parts, unique=report.total.successes)
-    total = report.total
-    own = StageCounts(
-        "release", folder.path, len(parts), total.count, total.successes, total.reasons
-    )
-    document = {"threshold": options.threshold, **contents.document()}
-    folder.write_bytes("table1.json", json.dumps(document, indent=1).encode())
-    figures = []
-    if options.figures:
-        draw_similarities(folder.staging_path(HISTOGRAM), contents, scanned, options.threshold)
-        folder.publish(HISTOGRAM)
-        figures.append(HISTOGRAM)
-    facts = CardFacts(
-        contents,
-        [*stages, own],
-        len(parts),
-        options.threshold,
-        figures,
-        was_tagged(stages),
-        columns,
-    )
-    card = dataset_card(facts)
-    folder.write_bytes("README.md", card.encode())
-    return describe(contents)

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from laion import cli
-from tests.laion.embedding_folders import row, write_tree
+from tests.laion.embedding_folders import row, unit_rows, write_tree
 
 NSFW = [pa.field("nsfw", pa.string())]
 
@@ -137,3 +137,22 @@ def test_mistakes(
     given = {"--input": str(release), **dict([arguments])}
     assert cli.run(["report", *(word for pair in given.items() for word in pair)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_near_duplicates_beside_what_was_kept(tmp_path: Path) -> None:
+    pairs = [row(n, similarity=0.4 + n / 100) for n in range(12)]
+    images = unit_rows(12, 8, 1)
+    images[3] = images[7]
+    write_tree(tmp_path / "scored", {0: pairs}, images={0: images}, texts={0: unit_rows(12, 8, 2)})
+    write_tar(tmp_path / "tars" / "00000.tar", [pair["key"] for pair in pairs])
+    for command, source, *flags in (
+        ("dedup_images", "scored", "--threshold", "0.99"),
+        ("release", "dedup_images", "--threshold", "0.3"),
+    ):
+        places = ["--input", str(tmp_path / source), "--output_folder", str(tmp_path / command)]
+        assert cli.run([command, *places, *flags]) == 0
+    page = page_of(tmp_path / "release", "--images", str(tmp_path / "tars"))
+    (group,) = re.findall(r"<h3>Near-duplicates.*?</h3>(.*?)</div>", page, re.S)
+    assert re.findall(r'alt="image (\d+)"', group) == ["7", "3"]
+    (dropped,) = re.findall(r"<h3>Dropped by dedup_images:.*?</h3>(.*?)</div>", page, re.S)
+    assert re.findall(r'alt="image (\d+)"', dropped) == ["3"]

@@ -75,7 +75,7 @@ COMMANDS: dict[str, Command] = {
         "laion.annotate.stage:check",
     ),
     "filter": Command(
-        "keep the pairs that an SQL condition, or a share of the best, selects",
+        "keep the pairs that an SQL condition, a paper's recipe, or a share of the best selects",
         "laion.filter.options:FilterOptions",
         "laion.filter.stage:run",
     ),
@@ -100,6 +100,11 @@ COMMANDS: dict[str, Command] = {
         "print the statistics of any LAION-style parquet next to the paper's",
         "laion.release.stats:StatsOptions",
         "laion.release.stats:run",
+    ),
+    "report": Command(
+        "write a page about a release: funnel, distributions, images; compare two releases",
+        "laion.report.options:ReportOptions",
+        "laion.report.stage:run",
     ),
     "tiny_clip": Command(
         "train a small CLIP model of shapes and colors, for use without pretrained weights",

@@ -14,6 +14,7 @@ EXAMPLES = {
     "crawl": "--input unique --model ViT-B-32 --pretrained laion400m_e32 --output_folder crawled",
     "release": "--input tagged --threshold 0.3 --output_folder release",
     "stats": "--input release",
+    "report": "--input release --html release.html",
     "tiny_clip": "--output_folder tiny",
     "dalle": "--input shards --output_folder dalle",
     "run": "--config pipeline.yaml",

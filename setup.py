@@ -64,18 +64,26 @@ FILTER = [
     "duckdb>=1.1",  # conditions in SQL
 ]
 
+# What `laion dedup_images` needs.
+IMAGES = [
+    "threadpoolctl>=3.1",  # a thread of linear algebra a worker process
+]
+
 EXTRAS = {
     "extract": EXTRACT,
     "filter": FILTER,
+    "images": IMAGES,
     "clip": ["open_clip_torch>=2.24"],
     "search": SEARCH,
     "laion": [
         "open_clip_torch>=2.24",
         "matplotlib>=3.7",  # the pictures of a release
+        "mmh3>=4.1",  # LAION-5B's hash of a pair
         *EXTRACT,
         *SEARCH,
         *RUN,
         *FILTER,
+        *IMAGES,
     ],
     "ray": ["ray>=2.9"],
     "spark": ["pyspark>=3.4"],
@@ -176,6 +184,7 @@ setup(
         "laion": [
             "py.typed",
             "dedup/native/*.c",
+            "report/*.html",
             "run/*.html",
             "tag/*.json",
             "wat/*.npz",

@@ -115,6 +115,7 @@ class StageSpec:
         subfolders: folders of the output folder that hold files of shards.
         model: what embeddings in the shards are made with, to be noted.
         gpus: workers use a GPU each where there are any.
+        identity: what decides the result in addition to the options, for the manifest.
     """
 
     stage: str
@@ -125,6 +126,7 @@ class StageSpec:
     subfolders: Sequence[str] = ()
     model: ModelNames | None = None
     gpus: bool = False
+    identity: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ def open_stage(spec: StageSpec) -> Iterator[StageBuild]:
     options = spec.options
     segment = SegmentSpec(
         fingerprint=spec.fingerprint,
-        options={"stage": spec.stage, **options.identity()},
+        options={"stage": spec.stage, **options.identity(), **spec.identity},
         shard_count=spec.shard_count,
         mode=options.incremental_mode,
         subfolders=tuple(spec.subfolders),

@@ -88,6 +88,7 @@ class StreamKeywords(TypedDict, total=False):
     user_agent: str | PathLike[str] | int | None
     user_agent_token: str | PathLike[str] | int | None
     disallowed_header_directives: Sequence[str] | str | None
+    respect_robots: bool
     respect_tdm: bool
     block_urls: Sequence[str] | str | None
     block_hosts: Sequence[str] | str | None

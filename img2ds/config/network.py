@@ -62,6 +62,9 @@ class NetworkOptions:
         ("noai", "noimageai", "noindex", "noimageindex"), "list",
         "X-Robots-Tag directives that forbid an image; '[]' ignores them",
     )  # fmt: skip
+    respect_robots: bool = _flag(
+        False, "bool", "obey robots.txt, at the cost of one request a host, machine and day"
+    )
     respect_tdm: bool = _flag(
         False, "bool", "fail images whose response reserves text and data mining (TDM-Reservation)"
     )

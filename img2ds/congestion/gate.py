@@ -14,7 +14,7 @@ from typing import NamedTuple
 import trio
 
 from img2ds.congestion.machine import Machine
-from img2ds.congestion.signals import Limit, Signal
+from img2ds.congestion.signals import Signal
 
 #: Seconds between two looks at the numbers of the other workers, while somebody waits.
 POLL_INTERVAL = 0.02
@@ -23,7 +23,7 @@ BURST = 0.1
 
 
 class Numbers(NamedTuple):
-    """The shared numbers of a gate.
+    """The shared numbers of a gate, by `Signal` and `Limit`.
 
     Attributes:
         gauge: how many are in progress.
@@ -33,11 +33,11 @@ class Numbers(NamedTuple):
         rate: the limit of starts a second; None where there is none.
     """
 
-    gauge: Signal
-    waiting: Signal
-    most: Limit
-    less: Signal | None = None
-    rate: Limit | None = None
+    gauge: int
+    waiting: int
+    most: int
+    less: int | None = None
+    rate: int | None = None
 
 
 class Gate:
@@ -78,8 +78,11 @@ class Gate:
             turn = trio.Event()
             (self._queue.appendleft if first else self._queue.append)(turn)
             cell[self._waiting] += 1
+            if not self._polling:
+                self._polling = True
+                trio.lowlevel.spawn_system_task(self._poll)
             try:
-                await self._wait(turn)
+                await turn.wait()
             except BaseException:
                 if turn.is_set():
                     self.leave()
@@ -94,22 +97,12 @@ class Gate:
         self._machine.cell[self._gauge] -= 1
         self._admit()
 
-    async def _wait(self, turn: trio.Event) -> None:
-        """Wait until `turn` is set. One of those who wait polls, for all of them."""
-        while not turn.is_set():
-            if self._polling:
-                # Whoever polls may be cancelled: look again from time to time.
-                with trio.move_on_after(5 * POLL_INTERVAL):
-                    await turn.wait()
-                continue
-            self._polling = True
-            try:
-                while not turn.is_set():
-                    with trio.move_on_after(POLL_INTERVAL):
-                        await turn.wait()
-                    self._admit()
-            finally:
-                self._polling = False
+    async def _poll(self) -> None:
+        """Look at the numbers of the other workers as long as somebody waits."""
+        while self._queue:
+            await trio.sleep(POLL_INTERVAL)
+            self._admit()
+        self._polling = False
 
     def _admit(self) -> None:
         if self._admitting:

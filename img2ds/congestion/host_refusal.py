@@ -70,6 +70,7 @@ _NO_ANSWER = frozenset({
     Reason.STALLED.value, Reason.TOO_SLOW.value, Reason.MAX_TIME.value,
     Reason.NO_DESCRIPTORS.value, Reason.INTERNAL_ERROR.value,
     Reason.BLOCKLISTED_URL.value, Reason.BLOCKLISTED_HOST.value,
+    Reason.DISALLOWED_BY_ROBOTS.value, Reason.ROBOTS_UNAVAILABLE.value,
     *(http_reason(code) for code in (500, 502, 504, *range(520, 528))),
 })  # fmt: skip
 

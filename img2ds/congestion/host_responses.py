@@ -11,7 +11,7 @@ class HostResponses:
     def __init__(self, fields: memoryview[float]) -> None:
         self._fields = fields
 
-    def count(self, at: int, field: Field, now: float) -> None:
+    def count(self, at: int, field: int, now: float) -> None:
         """Count a row: `Field.STARTED`, `Field.ACCEPTED` or `Field.REFUSED`."""
         fields = self._fields
         bucket = int(now / BUCKET)
@@ -38,7 +38,7 @@ class HostResponses:
         most = max(sum(starts[age : age + second]) for age in range(BUCKETS - second + 1))
         return most - self._since(at, Field.REFUSED, now - 1.0)
 
-    def _since(self, at: int, field: Field, since: float) -> float:
+    def _since(self, at: int, field: int, since: float) -> float:
         fields, first = self._fields, int(since / BUCKET)
         return sum(
             fields[number + field]

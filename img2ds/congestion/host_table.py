@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from enum import IntEnum, auto
-from hashlib import blake2b
 
 import trio
 
+from img2ds.congestion.host_tag import host_tag
 from img2ds.congestion.machine import MAX_WORKERS
 from img2ds.congestion.shared_file import SharedFile
 
@@ -30,34 +29,34 @@ BUCKET, BUCKETS = 0.25, 10
 _ROW = 64  # doubles a place
 
 
-class Field(IntEnum):
+class Field:
     """A number of a host. Times are seconds of `HostTable.clock`; 0 where there is none."""
 
     TAG = 0  #: hash of the host that has the place, an integer
-    USED_AT = auto()  #: when it was last asked
+    USED_AT = 1  #: when it was last asked
     # From here to `STREAK`: what was learned of its limits.
-    NEXT_START = auto()  #: when the next row may start by the rate (GCRA)
-    RATE = auto()  #: rows a second that may start
-    REFUSED_RATE = auto()  #: rows a second that the host took when it refused others
-    WINDOW = auto()  #: rows that may be in progress
-    REFUSED_WINDOW = auto()  #: rows in progress when it refused one
-    BORNE = auto()  #: rows in progress at the last cut of the window that were accepted
-    CUT_AT = auto()  #: when rate or window were last cut
-    GROWN_AT = auto()  #: when they last grew
-    HOLD = auto()  #: seconds that they stay below the level that was refused
-    HOLD_UNTIL = auto()  #: until when they do
-    PAUSED_UNTIL = auto()  #: when its last pause ends
-    STREAK = auto()  #: cuts since the host last accepted a row
-    ACCEPTED_AT = auto()  #: when it last accepted a row
-    LIMITED_AT = auto()  #: when it last said that there were too many requests
-    FORBIDDEN = auto()  #: rows that met 403 since it last accepted one
-    HOPELESS = auto()  #: 1 for a host that refuses everything, however long one waits
+    NEXT_START = 2  #: when the next row may start by the rate (GCRA)
+    RATE = 3  #: rows a second that may start
+    REFUSED_RATE = 4  #: rows a second that the host took when it refused others
+    WINDOW = 5  #: rows that may be in progress
+    REFUSED_WINDOW = 6  #: rows in progress when it refused one
+    BORNE = 7  #: rows in progress at the last cut of the window that were accepted
+    CUT_AT = 8  #: when rate or window were last cut
+    GROWN_AT = 9  #: when they last grew
+    HOLD = 10  #: seconds that they stay below the level that was refused
+    HOLD_UNTIL = 11  #: until when they do
+    PAUSED_UNTIL = 12  #: when its last pause ends
+    STREAK = 13  #: cuts since the host last accepted a row
+    ACCEPTED_AT = 14  #: when it last accepted a row
+    LIMITED_AT = 15  #: when it last said that there were too many requests
+    FORBIDDEN = 16  #: rows that met 403 since it last accepted one
+    HOPELESS = 17  #: 1 for a host that refuses everything, however long one waits
     BUCKET_TIMES = 18  #: from here: numbers of the `BUCKET`s that are counted
     ACCEPTED = BUCKET_TIMES + BUCKETS  #: from here: rows accepted in it
     REFUSED = ACCEPTED + BUCKETS  #: from here: rows refused in it
     STARTED = REFUSED + BUCKETS  #: from here: rows that started in it
     ANSWERED = STARTED + BUCKETS  #: 1 for a host that has answered a worker, with whatever
-    ASKER = auto()  #: index, from 1, of the worker that asks it for the first time
+    ASKER = ANSWERED + 1  #: index, from 1, of the worker that asks it for the first time
 
 
 class HostTable:
@@ -99,7 +98,7 @@ class HostTable:
 
     def find(self, host: str, now: float) -> int:
         """Return the place of a host, which may have to share it."""
-        tag = _tag(host)
+        tag = host_tag(host)
         place = tag % PLACES
         if self._tags[place * _ROW + Field.TAG] != tag and self._is_free(place, now):
             start = place * _ROW
@@ -110,7 +109,7 @@ class HostTable:
 
     def belongs_to(self, place: int, host: str) -> bool:
         """Return whether a place is that of `host`, which need not share it."""
-        return self._tags[place * _ROW + Field.TAG] == _tag(host)
+        return self._tags[place * _ROW + Field.TAG] == host_tag(host)
 
     def start(self, place: int) -> None:
         """Count a row of this worker that starts."""
@@ -188,7 +187,3 @@ class HostTable:
         learned = fields[start + Field.RATE] or fields[start + Field.WINDOW]
         forget_after = FORGET_AFTER if learned or fields[start + Field.STREAK] else 0.0
         return fields[start + Field.USED_AT] + forget_after <= now
-
-
-def _tag(host: str) -> int:
-    return int.from_bytes(blake2b(host.encode(), digest_size=8).digest(), "little") or 1

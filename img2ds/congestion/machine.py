@@ -49,6 +49,7 @@ class Machine:
         everything = np.frombuffer(self._file.memory, np.float64)
         self.limits = memoryview(self._file.memory)[: 8 * HEADER].cast("d")
         self._cells: Floats = everything[HEADER:].reshape(MAX_WORKERS, CELL)
+        self._numbers = memoryview(self._file.memory)[8 * HEADER :].cast("d")
         self._index = self._take_cell()
         self.cell = memoryview(self._cells[self._index]).cast("B").cast("d")
         self._used = self._index + 1
@@ -61,11 +62,11 @@ class Machine:
         totals: Floats = self._cells[: self._used].sum(axis=0)
         return totals
 
-    def total(self, signal: Signal) -> float:
-        """Return one sum over all workers."""
-        return float(self._cells[: self._used, signal].sum())
+    def total(self, signal: int) -> float:
+        """Return one sum over all workers, of a `Signal`."""
+        return sum(self._numbers[signal : self._used * CELL : CELL])
 
-    def count_active(self, signal: Signal) -> int:
+    def count_active(self, signal: int) -> int:
         """Return for how many workers `signal` is above zero."""
         return int(np.count_nonzero(self._cells[: self._used, signal] > 0))
 

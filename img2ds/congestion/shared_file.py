@@ -1,7 +1,8 @@
-"""Files in memory that the workers of one run on one machine map, whatever their distributor.
+"""Files that the workers of one run on one machine share, whatever their distributor.
 
-They lie in /dev/shm, or in the temporary folder of systems without one, are readable by their user
-alone, and are removed by the last worker that closes them, else by the next run.
+Those that they map lie in /dev/shm, or in the temporary folder of systems without one. All are
+readable by their user alone, and are removed by the last worker that closes them, else by the next
+run.
 """
 
 from __future__ import annotations
@@ -82,16 +83,30 @@ def run_files() -> Iterator[str]:
         remove_files(token)
 
 
+def hold_disk_file(token: str, name: str) -> tuple[Path, int]:
+    """Return the path of a run's file on disk, which is made if it is not there.
+
+    It is the run's, as those in memory are, for as long as the descriptor is open that is returned,
+    too.
+
+    Raises OSError.
+    """
+    path = Path(tempfile.gettempdir()) / f"{_prefix()}{token}-{name}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fcntl.lockf(descriptor, fcntl.LOCK_SH, 1, _IN_USE)
+    return path, descriptor
+
+
 def remove_files(token: str) -> None:
     """Remove the files of a run from this machine."""
-    for path in _folder().glob(f"{_prefix()}{token}-*"):
+    for path in _files(f"{token}-*"):
         with contextlib.suppress(OSError):
             path.unlink()
 
 
 def remove_stale_files() -> None:
     """Remove files of runs whose processes on this machine have all ended."""
-    for path in _folder().glob(f"{_prefix()}*"):
+    for path in _files("*"):
         with contextlib.suppress(OSError):
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
@@ -104,6 +119,11 @@ def remove_stale_files() -> None:
 def _folder() -> Path:
     memory = Path("/dev/shm")
     return memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+
+
+def _files(pattern: str) -> Iterator[Path]:
+    for folder in {_folder(), Path(tempfile.gettempdir())}:
+        yield from folder.glob(f"{_prefix()}{pattern}")
 
 
 def _prefix() -> str:

@@ -7,9 +7,7 @@ workers that write at once lose one of the two, and nobody ever waits.
 
 from __future__ import annotations
 
-from enum import IntEnum
-from hashlib import blake2b
-
+from img2ds.congestion.host_tag import host_tag
 from img2ds.congestion.shared_file import SharedFile
 
 #: Places for hosts: 640 kB; and how many of them a host may have.
@@ -17,7 +15,7 @@ PLACES, WAYS = 16_384, 8
 _ROW = 5  # doubles a place
 
 
-class Silence(IntEnum):
+class Silence:
     """A number of a silent host. Times are seconds of the clock that the workers share."""
 
     TAG = 0  #: hash of the host that has the place, an integer
@@ -49,13 +47,13 @@ class SilenceTable:
         """Return where the numbers of a host begin in `fields`; -1 for one that is not there."""
         if not self._any[0]:
             return -1
-        tag = _tag(host)
+        tag = host_tag(host)
         return next((at for at in _places(tag) if self._tags[at] == tag), -1)
 
     def take(self, host: str) -> int:
         """Return where the numbers of a host begin in `fields`: zeros for one that is new."""
         self._any[0] = 1
-        tag = _tag(host)
+        tag = host_tag(host)
         places = _places(tag)
         found = next((at for at in places if self._tags[at] == tag), None)
         if found is None:
@@ -72,10 +70,6 @@ class SilenceTable:
     def close(self) -> None:
         """Give up the file."""
         self._file.close()
-
-
-def _tag(host: str) -> int:
-    return int.from_bytes(blake2b(host.encode(), digest_size=8).digest(), "little") or 1
 
 
 def _places(tag: int) -> list[int]:

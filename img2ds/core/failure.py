@@ -112,8 +112,12 @@ class Reason(str, Enum):
     BLOCKLISTED_URL = "blocklisted_url", _DOWNLOAD, _PERMANENT
     BLOCKLISTED_HOST = "blocklisted_host", _DOWNLOAD, _PERMANENT
     BLOCKLISTED_HASH = "blocklisted_hash", _DOWNLOAD, _PERMANENT
-    # Reserved: nothing fails for the next two yet.
     DISALLOWED_BY_ROBOTS = "disallowed_by_robots", _DOWNLOAD, _PERMANENT
+    ROBOTS_UNAVAILABLE = (
+        "robots_unavailable", _DOWNLOAD, _TRANSIENT,
+        "servers answered robots.txt with an error, which forbids all: run img2ds retry later",
+    )  # fmt: skip
+    # Reserved: nothing fails for it yet.
     DUPLICATE_URL = "duplicate_url", _DOWNLOAD, _PERMANENT
     HASH_MISMATCH = "hash_mismatch", _DOWNLOAD, _PERMANENT
 

@@ -49,6 +49,7 @@ class Scheduler:
         self._retries: RetryQueue[Row] = RetryQueue()
         self._takers = trio.lowlevel.ParkingLot()
         self._timer: trio.CancelScope | None = None  # of the slot that waits for the next time
+        self._timer_ends_at = math.inf
         self._unended = 0
         self._closed = False
         self.stopped = False
@@ -99,11 +100,12 @@ class Scheduler:
     async def _wait(self) -> None:
         """Sleep until there may be a row. One of the slots that wait keeps the time for all."""
         if self._timer is not None:
-            self._timer.deadline = self._next_due()
+            self._set_timer()
             await self._takers.park()
             return
+        self._timer_ends_at = self._next_due()
         try:
-            with trio.CancelScope(deadline=self._next_due()) as self._timer:
+            with trio.CancelScope(deadline=self._timer_ends_at) as self._timer:
                 await self._takers.park()
         finally:
             self._timer = None
@@ -116,8 +118,12 @@ class Scheduler:
         """Wake a slot if there may be a row for it, and tell the others of the next time."""
         if self._hosts.may_have_room:
             self._takers.unpark()
-        if self._timer is not None:
-            self._timer.deadline = self._next_due()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Tell the slot that keeps the time of a change: most of the time there is none."""
+        if self._timer is not None and (due := self._next_due()) != self._timer_ends_at:
+            self._timer.deadline = self._timer_ends_at = due
 
     def _take(self) -> Row | None:
         while True:

@@ -150,7 +150,7 @@ class _Run:
         names = DnsNames(self._machine.token)
         resolver = open_resolver(network, self._machine, names)
         judge = self._blocks.judge if self._blocks.has_urls else None
-        fetcher = open_fetcher(network, resolver, path, judge)
+        fetcher = open_fetcher(network, resolver, path, judge, self._machine.token)
         controller = Controller(
             path, network.thread_count, partial(probe, path, resolver), partial(send_canary, path)
         )

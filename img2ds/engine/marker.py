@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,7 +204,11 @@ def marker_names(names: Iterable[str]) -> list[str]:
 
 
 def record_purge(
-    folder: OutputFolder, name: str, successes: int, files: Sequence[FileRecord]
+    folder: OutputFolder,
+    name: str,
+    successes: int,
+    files: Sequence[FileRecord],
+    reasons: Mapping[str, int] | None = None,
 ) -> None:
     """Update the marker `name` after successful rows were removed from its shard.
 
@@ -213,6 +217,7 @@ def record_purge(
     Args:
         successes: successful rows that are left.
         files: the files of the shard as they are now.
+        reasons: why rows of a stage's shard were removed; by default `purged`.
 
     Raises:
         UsageError: the marker is damaged.
@@ -228,7 +233,9 @@ def record_purge(
     else:
         document.setdefault("files_before_purge", document["files"])
         document["dropped"] += purged
-        document["reasons"][PURGED] = document["reasons"].get(PURGED, 0) + purged
+        if purged:  # else a run that was cut off has counted them
+            for reason, rows in (reasons or {PURGED: purged}).items():
+                document["reasons"][reason] = document["reasons"].get(reason, 0) + rows
     document["successes"] = successes
     document["files"] = [_entry(record) for record in files]
     folder.write_bytes(name, _dump(document))

@@ -140,6 +140,7 @@ class _Exchange(RequestProcessor):  # type: ignore[misc]
         self._wants_body = wants_body
         self._max_bytes = options.max_image_bytes
         self._target = request.target
+        self._cut_at = request.cut_at
 
     async def perform(self) -> None:
         """Send the request and read its response. Raises FetchError."""
@@ -177,7 +178,8 @@ class _Exchange(RequestProcessor):  # type: ignore[misc]
     async def _body(self, connection: Any) -> Body:
         self.sock.in_body = True
         length = self.head.content_length()
-        if length is not None and length > self._max_bytes:
+        cut_at = self._cut_at
+        if cut_at is None and length is not None and length > self._max_bytes:
             raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
         received = self._received
         rate = MinRateCheck(self.sock.context.deadline)
@@ -186,10 +188,12 @@ class _Exchange(RequestProcessor):  # type: ignore[misc]
             if not isinstance(event, h11.Data):
                 return received
             received += event.data
+            if cut_at is not None and len(received) > cut_at:
+                return received[:cut_at]
             rate.check(len(received))
             if self.head.chunked:
                 check_framing(self.sock.received, len(received))
-            if len(received) > self._max_bytes:
+            if cut_at is None and len(received) > self._max_bytes:
                 raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
 
     def _protocol_error(self, error: h11.RemoteProtocolError) -> FetchError:

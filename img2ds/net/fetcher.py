@@ -28,6 +28,7 @@ from img2ds.net.plugin_fetcher import PluginFetcher
 from img2ds.net.proxies import parse_proxy
 from img2ds.net.redirects import RedirectingFetcher
 from img2ds.net.resolver import Resolver
+from img2ds.net.robots_store import RobotsStore
 from img2ds.net.routes import Routes
 from img2ds.net.url import Url
 
@@ -52,6 +53,7 @@ def open_fetcher(
     resolver: Resolver | None = None,
     path: NetworkPath | None = None,
     judge: Callable[[Url], Failure | None] | None = None,
+    token: str | None = None,
 ) -> Fetcher:
     """Return the fetcher called `options.fetcher`.
 
@@ -60,6 +62,7 @@ def open_fetcher(
         path: what this worker shares with others of its machine; by default nothing.
         judge: returns why a URL, of a redirect too, may not be requested; None if it may. Fetchers
             of plug-ins are not asked.
+        token: of the files that the workers of this machine share; None for a worker alone.
 
     Raises:
         UsageError: it is not installed, or an option cannot be used.
@@ -80,7 +83,8 @@ def open_fetcher(
                 "pip install 'anyio>=4' h11 async_generator && pip install --no-deps asks"
             ) from None
         client = AsksClient(connector, options)
-    return RedirectingFetcher(client, Routes(options), options, judge)
+    store = RobotsStore(token) if options.respect_robots else None
+    return RedirectingFetcher(client, Routes(options), options, judge, store)
 
 
 def open_resolver(

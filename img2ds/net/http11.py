@@ -70,7 +70,7 @@ class Http11Connection:
         context.lease.evict = self._stream.shut_down
         try:
             if wants_body(head):
-                body = await exchange.body(head, self._max_bytes)
+                body = await exchange.body(head, self._max_bytes, request.cut_at)
             else:
                 exchange.skip(head)
             if context.lease.evicted:  # the end of the read looks like that of the body

@@ -35,6 +35,8 @@ FREE_FRAMING, FRAMING_SHARE = 1 << 20, 2
 #: Largest unwanted body that is read to keep its connection, if it has arrived already.
 MAX_DRAIN = 65_536
 
+_TOO_LARGE = "body larger than max_image_bytes"
+
 
 def _ignore(count: int) -> None:
     pass
@@ -146,23 +148,36 @@ class Exchange:
         self.reusable = self._parsed.keeps_alive
         self._rest = bytes(gathered[end:])
 
-    async def body(self, head: ResponseHead, max_bytes: int) -> Body:
+    async def body(self, head: ResponseHead, max_bytes: int, cut_at: int | None = None) -> Body:
         """Receive the body, still in its content coding.
+
+        Args:
+            cut_at: bytes that are wanted, however many there are; None for all.
 
         Raises:
             FetchError: too_large, incomplete_body, stalled, too_slow, max_time, protocol_error.
         """
         if head.status in (204, 304):
             return b""
+        limit = max_bytes if cut_at is None else cut_at
         length = head.content_length()
         if length is not None:
-            if length > max_bytes:
-                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
+            if length > limit:
+                if cut_at is None:
+                    raise FetchError(Reason.TOO_LARGE, _TOO_LARGE)
+                self.reusable, length = False, limit
+                self._rest = self._rest[:limit]
             return await self._body_of_length(length)
-        if head.chunked:
-            return await self._chunked_body(max_bytes)
-        self.reusable = False
-        return await self._body_until_close(max_bytes)
+        chunked = head.chunked
+        if not chunked:
+            self.reusable = False
+        body = await (self._chunked_body(limit) if chunked else self._body_until_close(limit))
+        if len(body) > limit:
+            if cut_at is None:
+                raise FetchError(Reason.TOO_LARGE, _TOO_LARGE)
+            self.reusable = False
+            return body[:limit]
+        return body
 
     async def _body_of_length(self, length: int) -> Body:
         rest = self._rest
@@ -191,7 +206,8 @@ class Exchange:
                     rate.check(filled)
         return buffer
 
-    async def _chunked_body(self, max_bytes: int) -> Body:
+    async def _chunked_body(self, limit: int) -> bytearray:
+        """Receive a body, or as much of it as is above the limit."""
         parsed = self._parsed
         rate = MinRateCheck(self._deadline)
         data = self._rest
@@ -200,9 +216,7 @@ class Exchange:
         self._lease.add(counted)
         while True:
             parsed.feed(data)
-            if len(parsed.received) > max_bytes:
-                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
-            if parsed.complete:
+            if parsed.complete or len(parsed.received) > limit:
                 return parsed.received
             check_framing(counted, len(parsed.received))
             count = await self._receive(view)
@@ -213,15 +227,16 @@ class Exchange:
             counted += count
             rate.check(counted)
 
-    async def _body_until_close(self, max_bytes: int) -> Body:
+    async def _body_until_close(self, limit: int) -> bytearray:
+        """Receive a body, or as much of it as is above the limit."""
         # One buffer: pieces may be a byte each, and an object each would be fifty times as large.
         gathered = bytearray(self._rest)
         self._lease.add(len(gathered))
         rate = MinRateCheck(self._deadline)
         view = memoryview(self._scratch)
         while True:
-            if len(gathered) > max_bytes:
-                raise FetchError(Reason.TOO_LARGE, "body larger than max_image_bytes")
+            if len(gathered) > limit:
+                return gathered
             count = await self._receive(view)
             if not count:
                 return gathered

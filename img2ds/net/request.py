@@ -38,11 +38,13 @@ class Request:
 
     Attributes:
         relay: the proxy if it is asked for the URL itself, None with a tunnel or without a proxy.
+        cut_at: bytes of the body that are wanted; the rest is not received. None for all.
     """
 
-    __slots__ = ("proxy", "relay", "url")
+    __slots__ = ("cut_at", "proxy", "relay", "url")
 
-    def __init__(self, url: Url, proxy: Proxy | None = None) -> None:
+    def __init__(self, url: Url, proxy: Proxy | None = None, cut_at: int | None = None) -> None:
+        self.cut_at = cut_at
         self.url = url
         self.proxy = proxy
         self.relay = proxy if proxy is not None and proxy.relays(url) else None

@@ -64,15 +64,17 @@ async def _dial(address: tuple[str, int], deadline: Deadline, path: NetworkPath)
     try:
         # A SYN that is late is given up soon, but later each time: a host may be a slow one.
         redial_after = min(path.overdue_after, REDIAL_AFTER)
-        while gives_up_at - trio.current_time() > REDIAL_AFTER:
-            with trio.move_on_after(redial_after) as scope:
-                return await attempt.finish(deadline)
-            late = trio.current_time() - scope.deadline
+        while (now := trio.current_time()) < min(gives_up_at - REDIAL_AFTER, deadline.ends_at):
+            late = await attempt.wait(min(now + redial_after, deadline.ends_at))
+            if late is None:
+                break
             if late > TOLERATED_LATENESS:  # this process was not running
                 gives_up_at += late
+                deadline.extend(late)
             if path.drops_syns:
                 if redial_after < REDIAL_AFTER:
                     path.make_room()  # an idle connection may have its place in the router's table
+                port = attempt.port
                 attempt.abandon()
                 path.connections.leave()
                 started = trio.current_time()
@@ -80,7 +82,7 @@ async def _dial(address: tuple[str, int], deadline: Deadline, path: NetworkPath)
                 waited = trio.current_time() - started
                 deadline.extend(waited)
                 gives_up_at += waited
-                attempt = _Attempt(*address, path, port=attempt.port, before=attempt.noted)
+                attempt = _Attempt(*address, path, port=port, before=attempt.noted)
             redial_after = min(2 * redial_after, REDIAL_AFTER)
         return await attempt.finish(deadline, gives_up_at - trio.current_time())
     except BaseException:
@@ -99,7 +101,6 @@ class _Attempt:
 
     Attributes:
         noted: what the path has noted of this one.
-        port: local port.
     """
 
     def __init__(
@@ -127,10 +128,24 @@ class _Attempt:
                     self.sock.bind(("", port))
             self.noted = path.connect_started(before)
             self._code = self.sock.connect_ex(self._address)
-            self.port: int = self.sock.getsockname()[1]
         except BaseException:
             self.sock.close()
             raise
+
+    @property
+    def port(self) -> int:
+        """The local port."""
+        port: int = self.sock.getsockname()[1]
+        return port
+
+    async def wait(self, until: float) -> float | None:
+        """Wait for an answer. Returns None when there is one, else by how much it is too late."""
+        with trio.CancelScope(deadline=until):
+            if self._code == errno.EINPROGRESS:
+                await trio.lowlevel.wait_writable(self.sock)
+                self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            return None
+        return trio.current_time() - until
 
     async def finish(self, deadline: Deadline, timeout: float | None = None) -> socket.socket:
         """Return the connected socket; it stays open when there is an error.

@@ -187,6 +187,31 @@ def load_tokenizer(spec: ModelSpec) -> Callable[[list[str]], Any]:
     return tokenize
 
 
+def image_tokens(module: Any) -> int | None:
+    """Return the patches that a model cuts an image into; None where it has none."""
+    visual = module.visual
+    grid = getattr(visual, "grid_size", None)
+    if grid is not None:
+        return int(grid[0]) * int(grid[1])
+    patches = getattr(getattr(visual, "trunk", None), "patch_embed", None)
+    if patches is not None:  # of timm
+        return int(patches.num_patches)
+    pool = getattr(visual, "attnpool", None)  # of OpenAI's ResNets; one position is the mean's
+    return None if pool is None else len(pool.positional_embedding) - 1
+
+
+def embedding_width(spec: ModelSpec) -> int:
+    """Return the length of a model's embeddings. Raises UsageError, as `load`."""
+    library = require_open_clip()
+    if not spec.brings_weights:
+        return int(library.get_model_config(_name(library, spec))["embed_dim"])
+    import torch
+
+    model = load(spec)
+    with torch.inference_mode():
+        return int(model.module.encode_text(model.tokenize(["a"])).shape[1])
+
+
 def _name(library: Any, spec: ModelSpec) -> str:
     """Return open_clip's name of the model; a file is registered under its own name."""
     if spec.brings_weights:

@@ -7,6 +7,7 @@ from typing import Any
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
+from laion.annotate.flags import AnnotationFlags
 from laion.provenance import file_name
 from laion.stage import StageOptions
 
@@ -48,7 +49,7 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(ModelOptions, StageOptions):
+class ScoreOptions(AnnotationFlags, ModelOptions, StageOptions):
     """The flags of `laion score`."""
 
     input: str = flag(
@@ -90,6 +91,8 @@ class ScoreOptions(ModelOptions, StageOptions):
             raise UsageError("--input is required: a folder of webdataset shards or images")
         if self.enable_image is False and self.enable_text is False:
             raise UsageError("--enable_image and --enable_text are both false: leave one out")
+        if self.head_specs and self.enable_image is False:
+            raise UsageError("--heads score images: leave --enable_image out")
         at_least("decoders", self.decoders, 1)
         if self.min_similarity is not None and not -1 <= self.min_similarity <= 1:
             raise UsageError(
@@ -112,4 +115,5 @@ class ScoreOptions(ModelOptions, StageOptions):
                 identity[name] = False
         if self.pretrained_tag is not None:
             identity["pretrained_tag"] = self.pretrained_tag
+        identity |= self.annotation_identity()
         return identity | {name: file_name(identity[name]) for name in ("model", "pretrained")}

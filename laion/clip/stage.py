@@ -21,13 +21,22 @@ from img2ds.engine.cores import usable_cores
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.storage import OutputFolder, find_inputs
+from laion.annotate.columns import Annotations, make_annotations
+from laion.annotate.tokens import Lengths, lengths_of, padding_of
 from laion.clip.decoder import DecoderConfig, Shard
 from laion.clip.device import check_devices, claim_device, pick_devices
 from laion.clip.embed import Embedder, Rows
 from laion.clip.embedding_queue import EmbeddingQueue
 from laion.clip.loader import LoadedBatch, Loader, ShardEnd
 from laion.clip.metadata_table import PairRow, metadata_table
-from laion.clip.model import ModelSpec, check_files, fetch
+from laion.clip.model import (
+    ModelSpec,
+    Tokens,
+    check_files,
+    embedding_width,
+    fetch,
+    image_tokens,
+)
 from laion.clip.options import ScoreOptions
 from laion.data.embedding_layout import FOLDERS
 from laion.data.embedding_writer import write_embedding_shard
@@ -54,9 +63,15 @@ class ScoreTask:
 
 
 def check(options: ScoreOptions) -> ModelSpec:
-    """The model, its weights fetched. Raises UsageError when it or a device cannot be had."""
+    """The model, its weights fetched. Raises UsageError when it or a device cannot be had.
+
+    Also when a head of `--heads` is not for this model.
+    """
     check_devices(options.devices)
+    annotations = make_annotations(options)
     spec = fetch(ModelSpec(options.model, options.pretrained, options.pretrained_tag))
+    if annotations.heads:
+        annotations.check_width(embedding_width(spec), f"--model {options.model}")
     check_files(spec)
     return spec
 
@@ -169,6 +184,8 @@ class Scorer:
             texts,
         )
         decoders = self.options.decoders or (1 if on_cpu else max(1, threads - 1))
+        annotations = make_annotations(self.options, image_tokens(embedder.model.module))
+        padding = padding_of(embedder.model.tokenize) if annotations.token_counts else None
         scores: dict[int, Scores] = {}
 
         def shards() -> Iterator[Shard]:
@@ -178,7 +195,7 @@ class Scorer:
                 if report is not None:
                     emit(report)
                     continue
-                scores[task.shard_id] = Scores(output)
+                scores[task.shard_id] = Scores(output, annotations, padding)
                 yield Shard(task.shard_id, task.source)
 
         tokenize = embedder.model.tokenize if on_cpu and texts else None
@@ -206,7 +223,7 @@ class Scorer:
         emit: Callable[[Any], None],
     ) -> None:
         if isinstance(item, LoadedBatch):
-            embedded = Embedded(*queue.result())
+            embedded = Embedded(*queue.result(), item.tokens)
             shard_numbers = np.array(item.shards)
             for number in np.unique(shard_numbers).tolist():
                 places = np.flatnonzero(shard_numbers == number)
@@ -229,11 +246,11 @@ class Scorer:
 class Embedded:
     """What has come back of a batch: embeddings float32 [n, dim], None where not wanted.
 
-    `similarity` are the cosines of pairs, float32 [n].
+    `similarity` are the cosines of pairs, float32 [n]; `tokens` those of the captions.
     """
 
-    def __init__(self, image: Rows | None, text: Rows | None) -> None:
-        self.image, self.text = image, text
+    def __init__(self, image: Rows | None, text: Rows | None, tokens: Tokens | None) -> None:
+        self.image, self.text, self.tokens = image, text, tokens
         self.similarity: Rows | None = None
         if image is not None and text is not None:
             self.similarity = (image * text).sum(axis=1)
@@ -241,13 +258,20 @@ class Embedded:
 
 @dataclass(slots=True)
 class Scores:
-    """What has come back of one shard's samples; the lists of what is not wanted are empty."""
+    """What has come back of one shard's samples; the lists of what is not wanted are empty.
+
+    Attributes:
+        padding: the token that fills up short captions; None where tokens are not counted.
+    """
 
     output: ShardOutput
+    annotations: Annotations
+    padding: int | None
     rows: list[PairRow] = field(default_factory=list)
     image: list[npt.NDArray[np.float16]] = field(default_factory=list)
     text: list[npt.NDArray[np.float16]] = field(default_factory=list)
     similarity: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    lengths: list[Lengths] = field(default_factory=list)
 
     def add(
         self,
@@ -270,6 +294,8 @@ class Scores:
             self.text.append(embedded.text[places].astype(np.float16))
         if similarity is not None:
             self.similarity.append(similarity[places])
+        if embedded.tokens is not None and self.padding is not None:
+            self.lengths.append(lengths_of(embedded.tokens[places], self.padding))
         self.output.report_progress()
 
     def write(self) -> None:
@@ -282,5 +308,7 @@ class Scores:
             np.concatenate(parts)[order] if parts else None for parts in (self.image, self.text)
         )
         similarity = np.concatenate(self.similarity)[order] if self.similarity else None
+        lengths = np.concatenate(self.lengths)[order] if self.lengths else None
         table = metadata_table([self.rows[place] for place in order], similarity)
+        table = self.annotations.add(table, image, lengths)
         write_embedding_shard(self.output.name, self.output.path, table, image, text)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards, stats_name
+from img2ds.core.state import state_file
 from img2ds.engine.fingerprint import FileFingerprint, fingerprint
 from img2ds.engine.marker import load_markers
 from img2ds.engine.shard_output import DIGITS
@@ -24,6 +25,8 @@ from laion.provenance import ModelNames, made_from, options_of, read_model, segm
 
 #: The cosine of a pair: computed where the metadata lack it, as clip-retrieval's do.
 SIMILARITY = "similarity"
+#: The journal of a removal of pairs that is under way.
+PURGE = state_file("purge")
 #: Columns of pairs that can be released.
 PAIRS = ("url", "caption", SIMILARITY)
 
@@ -96,6 +99,15 @@ class EmbeddingShard:
         """Read the number of rows. Raises OSError, UsageError, ArrowException."""
         with pq.ParquetFile(open_seekable(self.path(METADATA))) as file:
             return int(file.metadata.num_rows)
+
+    def kinds(self) -> tuple[str, ...]:
+        """Return which of IMAGES and TEXTS there are."""
+        folder = OutputFolder.open(self.folder)
+        return tuple(
+            kind
+            for kind in (IMAGES, TEXTS)
+            if kind.format(self.name) in folder.names(kind.partition("/")[0])
+        )
 
     def embeddings(self, kind: str, rows: int | None = None) -> Embeddings:
         """Open the embeddings [rows, dim] of kind IMAGES or TEXTS; local files are memory-mapped.
@@ -174,12 +186,15 @@ class EmbeddingFolder:
         return fingerprint("scored", files)
 
 
-def open_embedding_folder(path: str, required: tuple[str, ...] = PAIRS) -> EmbeddingFolder:
+def open_embedding_folder(
+    path: str, required: tuple[str, ...] = PAIRS, unfinished_purge: bool = False
+) -> EmbeddingFolder:
     """Find the shards of an embedding folder and check the columns of the first.
 
     Args:
         required: columns that the metadata must have; similarities are computed where they are
             missing and both kinds of embeddings are there.
+        unfinished_purge: whether pairs may be half removed, see `release.purges`.
 
     Raises:
         UsageError: there are no shards, some are not committed yet, or columns are missing.
@@ -188,6 +203,11 @@ def open_embedding_folder(path: str, required: tuple[str, ...] = PAIRS) -> Embed
         raise UsageError("--input is required: a folder that laion score or laion tag wrote")
     folder = OutputFolder.open(path)
     shards = _committed(folder, path, _find_shards(folder, path))
+    if not unfinished_purge and folder.exists(PURGE):
+        raise UsageError(
+            f"a removal of pairs from {path} was cut off: complete it with "
+            f"laion tag --purge --input {path}"
+        )
     first = shards[0]
     try:
         columns = first.schema().names

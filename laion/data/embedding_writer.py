@@ -6,7 +6,7 @@ passes over empty arrays and not over their tables, would align the others wrong
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -82,17 +82,23 @@ def write_embedding_shard(
 
 
 def copy_rows(
-    shard: EmbeddingShard, table: pa.Table, mask: Mask, name: str, path: StagingPath
+    shard: EmbeddingShard,
+    table: pa.Table,
+    mask: Mask,
+    name: str,
+    path: StagingPath,
+    kinds: Sequence[str] = (IMAGES, TEXTS),
 ) -> None:
     """Write the rows of a shard that `mask` selects as shard `name`.
 
     Args:
         table: the metadata to write, all rows of the shard.
+        kinds: the embeddings that the folder has.
     """
     if not mask.any():
         return
     pq.write_table(table.filter(pa.array(mask)), path(METADATA.format(name)))
-    for kind in (IMAGES, TEXTS):
+    for kind in kinds:
         copy_array(shard.embeddings(kind, table.num_rows), mask, path(kind.format(name)))
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import img2ds
 from img2ds.report.units import share
 from laion.data.embedding_layout import IMAGES, METADATA, TEXTS
-from laion.data.release_schema import RELEASE_COLUMNS
+from laion.data.release_schema import RELEASE_COLUMNS, ReleaseColumn
 from laion.provenance import StageCounts
 from laion.release.contents import PAPER, Contents
+from laion.release.datasheet import datasheet
+from laion.release.purges import Purge
 
 _WARNING = (
     "The pairs come from web pages and were not reviewed by people. Pairs tagged `NSFW` or "
@@ -39,8 +41,8 @@ _USE = (
     'pairs = load_dataset("this/folder", split="train")',
     "```",
     "",
-    "    img2ds --url_list this/folder --input_format parquet --url_col URL \\",
-    "           --caption_col TEXT --output_folder images --output_format webdataset",
+    "    img2ds --url_list this/folder --input_format parquet --url_col {url} \\",
+    "           --caption_col {text} --output_folder images --output_format webdataset",
 )
 
 
@@ -51,6 +53,8 @@ class CardFacts:
     Attributes:
         figures: names of PNG files in the release.
         tagged: whether the pairs came through `laion tag`.
+        purges: what was removed after the release was finished.
+        columns: those of the parts.
     """
 
     contents: Contents
@@ -59,6 +63,8 @@ class CardFacts:
     threshold: float
     figures: Sequence[str]
     tagged: bool = True
+    columns: Sequence[ReleaseColumn] = RELEASE_COLUMNS
+    purges: Sequence[Purge] = ()
 
 
 def dataset_card(facts: CardFacts) -> str:
@@ -85,11 +91,11 @@ def dataset_card(facts: CardFacts) -> str:
         "",
         "| column | type | |",
         "|---|---|---|",
-        *(f"| `{c.name}` | {c.type} | {c.description} |" for c in RELEASE_COLUMNS),
+        *(f"| `{c.name}` | {c.type} | {c.description} |" for c in facts.columns),
         "",
         _ALIGNED,
         "",
-        *_USE,
+        *(line.format(**_names(facts.columns)) for line in _USE),
         "",
         "## Sizes",
         "",
@@ -111,9 +117,17 @@ def dataset_card(facts: CardFacts) -> str:
         f"| {name.replace('|', '%7C')} | {n:,} | {share(n, contents.rows)} |"
         for name, n in contents.named_licenses().items()
     ]
+    lines += ["", "## Datasheet", *datasheet(contents, facts.stages, facts.tagged)]
+    lines += _purges(facts.purges)
     lines += ["", "## Stages", ""]
     lines += _stages(facts.stages)
     return "\n".join(lines) + "\n"
+
+
+def _names(columns: Sequence[ReleaseColumn]) -> dict[str, str]:
+    """Return the names of the columns of URLs and texts."""
+    named = {source: column.name for column in columns for source in column.sources}
+    return {"url": named["url"], "text": named["caption"]}
 
 
 def _introduction(facts: CardFacts) -> str:
@@ -136,6 +150,20 @@ def _table1_rows(contents: Contents) -> list[str]:
             f"| {label} | {here} | {part} | {PAPER[name]:,} | {share(PAPER[name], every)} |"
         )
     return rows
+
+
+def _purges(purges: Sequence[Purge]) -> list[str]:
+    if not purges:
+        return []
+    lines = [
+        "", "## Removed since", "",
+        "Pairs that block lists name, removed after the release was finished.", "",
+        "| day | lists | removed for | pairs |", "|---|---|---|--:|",
+    ]  # fmt: skip
+    for purge in purges:
+        for reason, pairs in sorted(purge.reasons.items()) or [("-", 0)]:
+            lines.append(f"| {purge.day} | {purge.lists} | {reason} | {pairs:,} |")
+    return lines
 
 
 def _stages(stages: Sequence[StageCounts]) -> list[str]:

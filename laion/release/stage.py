@@ -5,12 +5,12 @@ It also writes the embeddings of the same rows, a dataset card, Table 1 and a hi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,24 +20,31 @@ from img2ds.engine.cores import usable_cores
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
-from img2ds.storage import OutputFolder, find_inputs
 from laion.data.digest import pair_digests
 from laion.data.embedding_folder import open_embedding_folder
 from laion.data.embedding_layout import FOLDERS, IMAGES, METADATA, TEXTS
 from laion.data.embedding_writer import NpyWriter
-from laion.data.release_schema import RELEASE_SCHEMA, release_rows
-from laion.provenance import StageCounts, trace_stages, was_tagged
-from laion.release.card import NEVER_TAGGED, CardFacts, dataset_card
-from laion.release.figures import check_figures, draw_similarities
+from laion.data.laion_hash import laion_hashes
+from laion.data.release_schema import (
+    HASH,
+    LAYOUTS,
+    RELEASE_COLUMNS,
+    ReleaseColumn,
+    columns_of,
+    part_name,
+    release_rows,
+    schema_of,
+)
+from laion.provenance import trace_stages, was_tagged
+from laion.release.card import NEVER_TAGGED
+from laion.release.figures import check_figures
+from laion.release.finish import Origin, write_card
 from laion.release.pair_ranges import Mask
 from laion.release.plan import Piece, PlanStoppedError, ReleaseTask, plan_release
-from laion.release.stats import count_files, describe
+from laion.release.stats import describe
 from laion.release.unified_schema import as_schema, unified_schema
 from laion.release.unique import sample_ids, scratch_folder
 from laion.stage import StageOptions, StageReport, StageSpec, open_stage
-
-#: Where the histogram of similarities goes.
-HISTOGRAM = "figures/similarity.png"
 
 LABELS = Labels("shard", "pairs", "pairs/s", "kept")
 
@@ -61,6 +68,11 @@ class ReleaseOptions(StageOptions):
         "int",
         "pairs of a released file: it takes whole shards of the input until it has them",
     )
+    columns: str = flag(
+        "laion400m", "choice",
+        "whose columns the parts have: LAION-400M's, LAION-5B's or Re-LAION-5B's",
+        *LAYOUTS, identity=False,
+    )  # fmt: skip
     figures: bool = flag(True, "bool", "draw the histogram of similarities", identity=False)
     stages: tuple[str, ...] = flag(
         (), "list",
@@ -82,11 +94,20 @@ class ReleaseOptions(StageOptions):
                 "use --incremental_mode overwrite, or a new --output_folder"
             )
 
+    def identity(self) -> dict[str, Any]:
+        """Return the options that decide the result; folders of earlier versions lack `columns`."""
+        identity = super().identity()
+        if self.columns != "laion400m":
+            identity["columns"] = self.columns
+        return identity
+
 
 def check(options: ReleaseOptions) -> None:
-    """Raise UsageError when figures cannot be drawn."""
+    """Raise UsageError when figures cannot be drawn, or a package for a column is missing."""
     if options.figures:
         check_figures()
+    if any(column.name == HASH for column in LAYOUTS[options.columns]):
+        laion_hashes([], [])
 
 
 def run(options: ReleaseOptions) -> ReleaseReport:
@@ -117,13 +138,19 @@ def run(options: ReleaseOptions) -> ReleaseReport:
         model=scored.model,
     )
     contents = ""
+    columns = columns_of(options.columns, scored.shards[0].schema().names)
     with open_stage(spec) as build:
         if not tagged:
             build.note(f"warning: {scored.path} {NEVER_TAGGED}")
         tasks = [replace(task, shard_id=build.first_shard + task.number) for task in plan]
-        if build.run(SequentialWorker(build.folder, make_shard), tasks):
+        make = partial(make_shard, columns=columns)
+        if build.run(SequentialWorker(build.folder, make), tasks):
             scanned = sum(piece.histogram for task in plan for piece in task.pieces)
-            contents = _finish(build.folder, options, stages, build.report, np.asarray(scanned))
+            origin = Origin(
+                options.threshold, options.figures, tagged, stages, np.asarray(scanned).tolist()
+            )
+            origin.save(build.folder)
+            contents = describe(write_card(build.folder, origin))
     return ReleaseReport(build.report, contents)
 
 
@@ -143,12 +170,9 @@ class ReleaseReport:
         return "\n\n".join(filter(None, (self.contents, self.stage.text)))
 
 
-def part_name(number: int, total: int) -> str:
-    """`part-00003-of-00032.parquet`."""
-    return f"part-{number:05d}-of-{total:05d}.parquet"
-
-
-def make_shard(task: ReleaseTask, shard: ShardOutput) -> None:
+def make_shard(
+    task: ReleaseTask, shard: ShardOutput, columns: Sequence[ReleaseColumn] = RELEASE_COLUMNS
+) -> None:
     """Write one shard of the release, a scored shard after the other."""
     pieces = [(piece, piece.mask()) for piece in task.pieces]
     rows = sum(int(mask.sum()) for _, mask in pieces)
@@ -161,7 +185,9 @@ def make_shard(task: ReleaseTask, shard: ShardOutput) -> None:
     }
     with (
         pq.ParquetWriter(shard.path(METADATA.format(shard.name)), schema) as metadata,
-        pq.ParquetWriter(shard.path(part_name(task.number, task.total)), RELEASE_SCHEMA) as release,
+        pq.ParquetWriter(
+            shard.path(part_name(task.number, task.total)), schema_of(columns)
+        ) as release,
     ):
         waiting: list[pa.Table] = []
         for piece, mask in pieces:
@@ -170,7 +196,7 @@ def make_shard(task: ReleaseTask, shard: ShardOutput) -> None:
                 array.add(piece.shard.embeddings(kind, table.num_rows), mask)
             kept = table.filter(pa.array(mask))
             metadata.write_table(as_schema(kept, schema))
-            waiting.append(_released(kept, piece, mask))
+            waiting.append(_released(kept, piece, mask, columns))
             if sum(table.num_rows for table in waiting) >= ROW_GROUP:
                 release.write_table(pa.concat_tables(waiting), ROW_GROUP)
                 waiting.clear()
@@ -183,7 +209,9 @@ def make_shard(task: ReleaseTask, shard: ShardOutput) -> None:
         array.close()
 
 
-def _released(kept: pa.Table, piece: Piece, mask: Mask) -> pa.Table:
+def _released(
+    kept: pa.Table, piece: Piece, mask: Mask, columns: Sequence[ReleaseColumn] = RELEASE_COLUMNS
+) -> pa.Table:
     """Return the release's rows of what a scored shard keeps."""
     urls, texts = (kept.column(name).to_pylist() for name in ("url", "caption"))
     ids = sample_ids(pair_digests(urls, texts))
@@ -191,37 +219,4 @@ def _released(kept: pa.Table, piece: Piece, mask: Mask) -> pa.Table:
         places = np.flatnonzero(mask)
         for row, moved in piece.moved.items():
             ids[np.searchsorted(places, row)] = moved
-    return release_rows(kept, ids)
-
-
-def _finish(
-    folder: OutputFolder,
-    options: ReleaseOptions,
-    stages: Sequence[StageCounts],
-    report: StageReport,
-    scanned: npt.NDArray[np.int64],
-) -> str:
-    """Write the card and the statistics; return the tables as text.
-
-    Args:
-        scanned: all pairs of the input by similarity.
-    """
-    parts = find_inputs(folder.path, (".parquet",))
-    contents = count_files(parts, unique=report.total.successes)
-    total = report.total
-    own = StageCounts(
-        "release", folder.path, len(parts), total.count, total.successes, total.reasons
-    )
-    document = {"threshold": options.threshold, **contents.document()}
-    folder.write_bytes("table1.json", json.dumps(document, indent=1).encode())
-    figures = []
-    if options.figures:
-        draw_similarities(folder.staging_path(HISTOGRAM), contents, scanned, options.threshold)
-        folder.publish(HISTOGRAM)
-        figures.append(HISTOGRAM)
-    facts = CardFacts(
-        contents, [*stages, own], len(parts), options.threshold, figures, was_tagged(stages)
-    )
-    card = dataset_card(facts)
-    folder.write_bytes("README.md", card.encode())
-    return describe(contents)
+    return release_rows(kept, ids, columns)

@@ -15,9 +15,15 @@ from img2ds.core.failure import UsageError
 from img2ds.report.units import share
 from img2ds.storage import InputFile, find_inputs, open_seekable
 from laion.data.digest import pair_digests
-from laion.data.release_schema import RELEASE_SCHEMA, SAMPLE_ID
+from laion.data.release_schema import HASH, RELEASE_SCHEMA, SAMPLE_ID
 from laion.release.contents import PAPER, TAGS, Contents
 from laion.release.unique import UniquePairs, scratch_folder
+
+#: Re-LAION-5B's names for columns of a release. They are img2dataset's, too, whose tables have rows
+#: of failed downloads: a column `hash` tells that these are pairs.
+SPELLINGS = {
+    "URL": "url", "TEXT": "caption", "WIDTH": "original_width", "HEIGHT": "original_height",
+}  # fmt: skip
 
 #: Rows read at once.
 _BATCH = 65_536
@@ -101,7 +107,7 @@ def _open(file: InputFile) -> pq.ParquetFile:
     except pa.ArrowInvalid as error:
         raise UsageError(f"{file.path} cannot be read as parquet: {error}") from None
     columns = reader.schema_arrow.names
-    if "URL" not in columns:
+    if "URL" not in columns and not {HASH, SPELLINGS["URL"]} <= set(columns):
         raise UsageError(f"{file.path} has no column URL; it has: {', '.join(columns)}")
     return reader
 
@@ -110,9 +116,13 @@ def _count(
     reader: pq.ParquetFile, contents: Contents, swapped: bool, pairs: UniquePairs | None
 ) -> None:
     unread = {SAMPLE_ID} if pairs is not None else {SAMPLE_ID, "URL", "TEXT"}
-    available = set(reader.schema_arrow.names) - unread
-    wanted = [name for name in RELEASE_SCHEMA.names if name in available]
-    for batch in reader.iter_batches(_BATCH, columns=wanted):
+    there = set(reader.schema_arrow.names)
+    names = {name if name in there else SPELLINGS.get(name, name): name
+             for name in RELEASE_SCHEMA.names if name not in unread}  # fmt: skip
+    read = [name for name in names if name in there]
+    wanted = [names[name] for name in read]
+    for one in reader.iter_batches(_BATCH, columns=read):
+        batch = one.rename_columns([names[name] for name in one.schema.names])
         if pairs is not None:
             urls = batch.column("URL").to_pylist()
             texts = batch.column("TEXT").to_pylist() if "TEXT" in wanted else [""] * len(urls)

@@ -26,12 +26,15 @@ from laion.commands import COMMANDS
 from laion.stage import StageOptions
 
 #: The stages in their order, and those that `crawl` replaces.
-STAGES = ("extract", "dedup", "download", "score", "tag", "crawl", "filter", "release", "index")
+STAGES = (
+    "extract", "dedup", "download", "score", "tag", "crawl", "annotate", "filter", "dedup_images",
+    "release", "index",
+)  # fmt: skip
 CRAWLED = ("download", "score", "tag")
 #: Stages that may be skipped.
-OPTIONAL = ("dedup", "tag", "filter", "index")
+OPTIONAL = ("dedup", "tag", "annotate", "filter", "dedup_images", "index")
 #: Those that run only if the file has flags for them.
-ASKED_FOR = ("filter",)
+ASKED_FOR = ("annotate", "filter", "dedup_images")
 #: Flags that may be set outside of a stage, for all stages that have them.
 SHARED = (
     "processes_count", "distributor", "max_shard_retry", "tmp_dir", "force",

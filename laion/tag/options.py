@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 from typing import Any, Protocol
 
+from img2ds.blocklist.blocks import CompiledLists, block_lists
 from img2ds.config.flags import flag
 from img2ds.core.failure import UsageError
 from laion.clip.options import PRETRAINED_TAG
+from laion.data.blocked import block_flag
 from laion.provenance import file_name, options_begun
 from laion.stage import StageOptions
 from laion.tag.classifier import load_classifier
@@ -18,7 +20,14 @@ from laion.tag.prompts import load_prompts
 class TagOptions(StageOptions):
     """The flags of `laion tag`."""
 
-    input: str = flag(MISSING, "str", "a folder that laion score wrote", identity=False)
+    input: str = flag(
+        MISSING, "str", "a folder that laion score wrote; with --purge also a release",
+        identity=False,
+    )  # fmt: skip
+    output_folder: str = flag(
+        "", "str", "where the shards go: a folder or fsspec URL; none to purge a release",
+        identity=False,
+    )  # fmt: skip
     model: str | None = flag(
         None, "str?", "the model that scored the pairs (default: as recorded in the input)"
     )
@@ -33,7 +42,8 @@ class TagOptions(StageOptions):
     purge: bool = flag(
         False,
         "bool",
-        "remove dropped pairs from the input and from its shards too",
+        "remove dropped pairs from the input and from its shards too; from a release those that "
+        "block lists name",
         identity=False,
     )
     shards: str | None = flag(
@@ -43,8 +53,13 @@ class TagOptions(StageOptions):
         identity=False,
     )
 
+    block_urls: tuple[str, ...] = block_flag("urls")
+    block_hosts: tuple[str, ...] = block_flag("hosts")
+    block_hashes: tuple[str, ...] = block_flag("hashes")
+
     def __post_init__(self) -> None:
-        StageOptions.__post_init__(self)
+        if self.output_folder or not self.purge:
+            StageOptions.__post_init__(self)
         if self.incremental_mode == "extend":
             raise UsageError(
                 "tagging cannot extend a folder, because all shards of the input are tagged: use "
@@ -53,7 +68,8 @@ class TagOptions(StageOptions):
 
     def identity(self) -> dict[str, Any]:
         """Return the options that decide the result; files by content, so that they can move."""
-        return content_identity(self, StageOptions.identity(self))
+        identity = content_identity(self, StageOptions.identity(self))
+        return identity | CompiledLists.of(block_lists(self)).identity()
 
 
 class TaggingFlags(Protocol):

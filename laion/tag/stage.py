@@ -11,15 +11,18 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from img2ds.blocklist.blocks import Blocks, CompiledLists, block_lists
 from img2ds.core.failure import UsageError
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.report.units import counted
+from laion.data.blocked import blocked_reasons, open_lists
 from laion.data.embedding_folder import EmbeddingFolder, EmbeddingShard, open_embedding_folder
 from laion.data.embedding_layout import FOLDERS, IMAGES, TEXTS
 from laion.data.embedding_writer import copy_rows
 from laion.provenance import ModelNames, named, options_begun
+from laion.release.purge import How, ReleasePurgeReport, is_release, purge_release
 from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.classifier import load_classifier
 from laion.tag.options import TagOptions
@@ -37,6 +40,7 @@ class TagTask:
     shard_id: int
     source: EmbeddingShard
     rules: TagRules
+    blocks: Blocks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +70,15 @@ class TagReport:
 
 
 def check(options: TagOptions) -> None:
-    """Raises UsageError when the prompts or the classifier cannot be read."""
+    """Raises UsageError when the prompts, the classifier or a block list cannot be read."""
+    CompiledLists.of(block_lists(options))
     load_prompts(options.prompts)
     if options.classifier is not None:
         load_classifier(options.classifier)
 
 
-def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
-    """Tag what is not tagged yet.
+def run(options: TagOptions, embed: Embed | None = None) -> TagReport | ReleasePurgeReport:
+    """Tag what is not tagged yet; or remove blocked pairs from a release, see `release.purge`.
 
     Args:
         embed: embeds the prompts; the model's own embedder when None.
@@ -81,7 +86,14 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
     Raises:
         UsageError: something about it cannot work; nothing was done.
     """
+    if is_release(options.input) and options.purge:
+        return _purge_release(options)
+    if not options.output_folder:
+        raise UsageError(
+            f"--output_folder is required: {options.input} is not a release of laion release"
+        )
     scored = open_embedding_folder(options.input, ("caption",))
+    blocks, _ = open_lists(options, scored.shards[0].schema(), scored.path)
     prompts = load_prompts(options.prompts, options_begun(options).get("prompts"))
     model, pretrained = _model(options, scored)
     prepared = scored.model.prepared
@@ -108,7 +120,9 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport:
     with open_stage(spec) as build:
         first = build.first_shard
         # In their order: where the input's numbers have no gaps, shards keep them.
-        tasks = [TagTask(first + n, source, rules) for n, source in enumerate(scored.shards)]
+        tasks = [
+            TagTask(first + n, source, rules, blocks) for n, source in enumerate(scored.shards)
+        ]
         if build.run(SequentialWorker(build.folder, make_shard), tasks) and options.purge:
             purged = purge(pending(scored.shards, build.folder), shards, options)
     return TagReport(build.report, purged)
@@ -119,11 +133,24 @@ def make_shard(task: TagTask, shard: ShardOutput) -> None:
     table = task.source.table()
     images, texts = (task.source.embeddings(kind, table.num_rows) for kind in (IMAGES, TEXTS))
     captions = table["caption"].cast(pa.string()).to_pylist()
-    tagged = tag_rows(task.rules, images, texts, captions)
+    blocked = blocked_reasons(task.blocks, table) if task.blocks else None
+    tagged = tag_rows(task.rules, images, texts, captions, blocked)
     copy_rows(task.source, tagged.add_to(table), tagged.kept, shard.name, shard.path)
     shard.counts.successes += int(tagged.kept.sum())
     shard.counts.reasons.update(tagged.dropped)
     shard.counts.metrics.update(tagged.metrics())
+
+
+def _purge_release(options: TagOptions) -> ReleasePurgeReport:
+    if options.output_folder:
+        raise UsageError(
+            f"{options.input} is a release, which is purged in its place: leave --output_folder out"
+        )
+    how = How(
+        options.distributor, options.processes, options.max_shard_retry, options.tmp_dir,
+        options.force,
+    )  # fmt: skip
+    return purge_release(options.input, options, how)
 
 
 def _model(options: TagOptions, scored: EmbeddingFolder) -> tuple[str, str | None]:

@@ -87,12 +87,17 @@ def make_rules(prompts: Prompts, embed: Embed, classifier: str | None = None) ->
 
 
 def tag_rows(
-    rules: TagRules, images: Vectors, texts: Vectors, captions: Sequence[str | None]
+    rules: TagRules,
+    images: Vectors,
+    texts: Vectors,
+    captions: Sequence[str | None],
+    blocked: Sequence[str | None] | None = None,
 ) -> Tagged:
     """Tag pairs and decide which of them are dropped.
 
     Args:
         images, texts: [n, dim], unit rows; they may be memory-mapped.
+        blocked: why pairs are dropped whatever they are tagged, None where they are not.
     """
     tags: list[str] = []
     reasons: list[str | None] = []
@@ -102,5 +107,7 @@ def tag_rows(
         found = rules.tagger.tags(image)
         tags += found.tolist()
         reasons += rules.filter.reasons(found, image, text, captions[start:end])
+    if blocked is not None:
+        reasons = [before or after for before, after in zip(blocked, reasons, strict=True)]
     kept = np.array([reason is None for reason in reasons], np.bool_)
     return Tagged(tags, kept, Counter(reason for reason in reasons if reason is not None))

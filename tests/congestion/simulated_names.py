@@ -15,6 +15,7 @@ from random import Random
 import numpy as np
 
 from img2ds.congestion.dns_control import DnsControl
+from img2ds.congestion.machine import CELL
 from img2ds.congestion.signals import Signal
 
 ROUND_TRIP = 0.03
@@ -101,7 +102,7 @@ class Run:
         self._failures = [0] * names
         self._left = names
         self._active = 0
-        self._totals = np.zeros(len(Signal))
+        self._totals = np.zeros(CELL)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self._now = self._next_start = 0.0

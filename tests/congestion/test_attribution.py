@@ -20,7 +20,7 @@ from img2ds.core.failure import Failure, Reason
 def fault(reason: str, *, outage: bool = False, **happened: float) -> Fault:
     growth = np.zeros(CELL)
     for name, number in happened.items():
-        growth[Signal[name]] = number
+        growth[getattr(Signal, name)] = number
     return attribute(Failure(reason, ""), growth, 10.0, outage)
 
 

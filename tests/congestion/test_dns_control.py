@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from img2ds.congestion.dns_control import MAX_WINDOW, MIN_RATE, DnsControl
-from img2ds.congestion.signals import Signal
+from img2ds.congestion.machine import CELL
 from tests.congestion.simulated_names import Run, Server
 
 NAMES = 1500
@@ -95,5 +95,5 @@ def test_restart_forgets_everything() -> None:
     control.restart()
     assert (control.window, control.rate, control.ambient) == (new.window, 0.0, 0.0)
     assert control.answered_rate == 0.0
-    control.update(100.0, np.zeros(len(Signal)))
+    control.update(100.0, np.zeros(CELL))
     assert control.rate == 0.0

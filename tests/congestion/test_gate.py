@@ -107,3 +107,46 @@ def test_whoever_is_cancelled_gives_its_place_back() -> None:
     assert [name for name, _ in setup.entered] == ["a", "c"]
     assert setup.machine.total(Signal.REQUESTS) == 0
     assert setup.machine.total(Signal.WAITING_REQUEST) == 0
+
+
+class StepCount(trio.abc.Instrument):
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.steps += 1
+
+
+def test_who_waits_sleeps_until_it_is_its_turn() -> None:
+    setup, counted = Setup(1), StepCount()
+
+    async def main() -> None:
+        setup.began = trio.current_time()
+        trio.lowlevel.add_instrument(counted)
+        async with trio.open_nursery() as nursery:
+            for number in range(100):
+                nursery.start_soon(setup.work, str(number), 0.1)
+
+    run(main)
+    assert len(setup.entered) == 100
+    # Four steps a row, and one a look at what other workers do: 50 a second, for ten seconds.
+    assert counted.steps < 100 * 4 + 10 * 50 + 50
+
+
+def test_somebody_looks_after_all_who_waited_gave_up() -> None:
+    setup = Setup(1)
+
+    async def main() -> None:
+        setup.began = trio.current_time()
+        await setup.gate.enter()
+        for _ in range(3):
+            with trio.move_on_after(0.5):
+                await setup.gate.enter()
+            await trio.sleep(0.5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(setup.work, "late", 0.1)
+            await trio.sleep(0.5)
+            setup.machine.limits[Limit.REQUESTS] = 2  # nothing tells but a look
+
+    run(main)
+    assert setup.entered == [("late", 3.5)]

@@ -22,7 +22,7 @@ class Network:
     def update(self, seconds: float = 0.1, **changes: float) -> Wants:
         self.now += seconds
         for name, change in changes.items():
-            self.totals[Signal[name]] += change
+            self.totals[getattr(Signal, name)] += change
         return self.control.update(self.now, self.totals.copy())
 
     def outage(self) -> Outage:

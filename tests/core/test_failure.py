@@ -26,7 +26,7 @@ DOWNLOAD = [
     "too_many_redirects", "stalled", "too_slow", "max_time", "too_large", "too_small",
     "incomplete_body", "bad_encoding", "disallowed_by_header", "disallowed_by_tdm",
     "blocklisted_url", "blocklisted_host", "blocklisted_hash", "disallowed_by_robots",
-    "duplicate_url", "hash_mismatch",
+    "robots_unavailable", "duplicate_url", "hash_mismatch",
 ]  # fmt: skip
 RESIZE = [
     "not_an_image", "unwanted_format", "truncated_image", "decode_error", "image_bomb",
@@ -38,7 +38,7 @@ LOCAL = ["no_descriptors", "disk_full", "plugin_error", "internal_error"]
 TRANSIENT = [
     "dns_timeout", "dns_failure", "connect_refused", "connect_timeout", "connect_reset",
     "network_unreachable", "proxy_error", "closed_before_reply", "stalled", "too_slow",
-    "max_time", "incomplete_body",
+    "max_time", "incomplete_body", "robots_unavailable",
 ]  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_hints_say_what_to_do() -> None:
     assert set(hints) == {
         "blocked_address", "dns_timeout", "dns_failure", "proxy_error", "tls_error", "stalled",
         "max_time", "decoder_crash", "decode_timeout", "bad_boxes", "no_descriptors",
-        "internal_error", "image_bomb", "bad_url", "plugin_error",
+        "internal_error", "image_bomb", "bad_url", "plugin_error", "robots_unavailable",
     }  # fmt: skip
     for hint in hints.values():
         assert "--" in hint or "report" in hint or "img2ds retry" in hint

@@ -114,7 +114,7 @@ def test_time_that_a_server_takes_is_not_given_back() -> None:
 @pytest.mark.parametrize(
     ("code", "counter"), [(SERVFAIL, Signal.DNS_FAILED), (REFUSED, Signal.DNS_FAILED)]
 )
-def test_a_server_that_is_out_for_a_while_loses_no_name(code: int, counter: Signal) -> None:
+def test_a_server_that_is_out_for_a_while_loses_no_name(code: int, counter: int) -> None:
     async def main() -> None:
         machine = Machine()
         server = ChangingServer(lambda t, _: Entry(code=code) if t < 10 else Entry(RECORD))

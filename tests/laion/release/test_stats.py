@@ -150,7 +150,7 @@ def test_contents_of_nothing() -> None:
         (["stats"], "--input is required"),
         (["stats", "--input", "nowhere"], "no file or folder nowhere"),
         (["stats", "--input", "bad.parquet"], "cannot be read as parquet"),
-        (["stats", "--input", "other.parquet"], "has no column URL; it has: url"),
+        (["stats", "--input", "other.parquet"], "has no column URL; it has: link"),
     ],
 )
 def test_wrong_use_is_one_line(
@@ -162,7 +162,7 @@ def test_wrong_use_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.parquet").write_text("no parquet at all")
-    pq.write_table(pa.table({"url": ["u"]}), tmp_path / "other.parquet")
+    pq.write_table(pa.table({"link": ["u"]}), tmp_path / "other.parquet")
     assert cli.run(arguments) == 2
     output = capsys.readouterr().err
     assert words in output

@@ -127,7 +127,9 @@ def tag(source: Path, **flags: Any) -> TagReport:
         "input": str(source / "scored"), "output_folder": str(source / "tagged"),
         "model": "made up", "prompts": str(source / "prompts.json"), "processes_count": 1, **flags,
     }  # fmt: skip
-    return run(TagOptions(**values), embed)
+    report = run(TagOptions(**values), embed)
+    assert isinstance(report, TagReport)
+    return report
 
 
 def keys(folder: Path) -> list[str]:
@@ -221,6 +223,43 @@ def vouched(folder: Path, marker: dict[str, Any]) -> None:
         content = (folder / record["name"]).read_bytes()
         assert record["size"] == len(content)
         assert record["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_blocked_pairs_are_dropped_and_counted(source: Path) -> None:
+    (source / "urls.txt").write_text("photos.example/0.jpg\nphotos.example/2.jpg\n")
+    (source / "hosts.txt").write_text("photos.example\n")
+    report = tag(source, block_urls=(str(source / "urls.txt"),))
+    assert report.exit_code == 0
+    marker = json.loads((source / "tagged/00000_stats.json").read_text())
+    # Pair 2 would be dropped for its embedding, too: each is counted once.
+    assert marker["reasons"] == {"blocklisted_url": 2, CAPTION_WORDS: 1}
+    assert (marker["count"], marker["successes"], marker["nsfw_unlikely"]) == (5, 2, 1)
+    with pytest.raises(UsageError, match="block_urls"):
+        tag(source)
+    with pytest.raises(UsageError, match="block_hosts"):
+        tag(
+            source, block_urls=(str(source / "urls.txt"),),
+            block_hosts=(str(source / "hosts.txt"),),
+        )  # fmt: skip
+    (source / "moved.txt").write_text(
+        "# the same\nhttp://photos.example/2.jpg\nphotos.example/0.jpg"
+    )
+    assert tag(source, block_urls=(str(source / "moved.txt"),)).exit_code == 0
+
+
+def test_blocked_pairs_are_purged_like_others(source: Path) -> None:
+    (source / "hosts.txt").write_text("example\n")
+    report = tag(source, block_hosts=(str(source / "hosts.txt"),), purge=True)
+    assert report.purged is not None
+    assert report.purged.pairs == SHARDS * (ROWS - 1)
+    with tarfile.open(source / "shards/00000.tar") as tar:
+        assert not tar.getnames()
+
+
+def test_hashes_need_a_column(source: Path) -> None:
+    (source / "hashes.txt").write_text("0" * 64)
+    with pytest.raises(UsageError, match=r"has sha256 hashes, and .*scored has no column sha256"):
+        tag(source, block_hashes=(str(source / "hashes.txt"),))
 
 
 def test_purging_removes_them_from_shards_and_scores(source: Path) -> None:

@@ -1,0 +1,1 @@
+"""`laion annotate`: columns that are computed from the embeddings and the captions of pairs."""

@@ -240,7 +240,7 @@ def test_a_build_takes_the_memory_it_is_given(tmp_path: Path, kind: str) -> None
     rng, parts = np.random.default_rng(0), 3
     source = make_embeddings(tmp_path / "in", (1,) * parts, kinds=("img_emb",))
     small = make_embeddings(tmp_path / "small", (1100,), kinds=("img_emb",))
-    wide, memory, rows = 512, 32_000_000, 10_000
+    wide, memory, rows = 512, 48_000_000, 10_000
     for part in range(parts):
         block = rng.standard_normal((rows, wide)).astype(np.float16)
         np.save(source / f"img_emb/img_emb_{part}.npy", block)

@@ -34,7 +34,7 @@ from laion.knn.vectors import VectorFiles
 
 QUERIES = 200
 #: Lists searched, and vectors compared.
-SETTINGS = ((16, 256), (32, 256), (32, 512), (64, 512), (64, 1024), (128, 1024))
+SETTINGS = ((64, 512), (128, 1024), (256, 1024), (512, 1024))
 #: What has to hold.
 LEAST_RECALL, MOST_P50 = 0.95, 50.0
 

@@ -189,7 +189,8 @@ def _index(released: float) -> Stage:
     sample = 64 * 4 * math.sqrt(released) * c.EMBEDDING_BYTES.value
     return Stage(
         name="index", rows=released, cpu=cpu, read=vectors, written=vectors + 2 * codes,
-        kept=vectors + codes, scratch=vectors + 2 * codes, memory=min(3 * sample, INDEX_MEMORY), shards=1,
+        kept=vectors + codes, scratch=vectors + 2 * codes, shards=1,
+        memory=min(3 * sample, INDEX_MEMORY),
         tasks=max(released / SEGMENT_ROWS, 1) if released < 64 * SEGMENT_ROWS else 64,
         gets=vectors / BLOCK, serial=cpu / PLANNERS,
     )  # fmt: skip

@@ -33,6 +33,11 @@ _SEED = 1234
 #: HNSW's efConstruction: rows examined for each added row. More make a better graph, more slowly.
 _HNSW_CONSTRUCTION = 80
 
+#: Centroids that are examined for a row that is added (faiss: 16), and for a search of an index on
+#: disk. Measured with 4,096 centroids, images asked by texts: of the 64 nearest, 39 % are found
+#: with 16, 75 % with 128, 94 % with 512.
+_CENTROIDS_EXAMINED, _CENTROIDS_SEARCHED = 64, 512
+
 
 def load_faiss() -> ModuleType:
     """Import faiss. Raises UsageError when it is not installed."""
@@ -77,6 +82,7 @@ class FaissIndex:
         ivf = faiss.try_extract_index_ivf(index)
         if ivf is not None:
             ivf.cp.seed = _SEED
+            _examine_centroids(ivf, _CENTROIDS_EXAMINED)
             # The number of training rows is chosen by the plan; faiss warns below 39 a centroid.
             for clustered in (ivf, getattr(created._inner, "pq", None)):
                 if clustered is not None:
@@ -97,6 +103,8 @@ class FaissIndex:
         index.on_disk = on_disk
         if on_disk:
             ivf = faiss.extract_index_ivf(index._index)
+            # Texts are far from all images: a graph of centroids finds few of the nearest.
+            _examine_centroids(ivf, _CENTROIDS_SEARCHED)
             shape = ListShape(int(ivf.nlist), int(ivf.code_size))
             index._lists = lists_of(path, len(index), shape)
         return index
@@ -235,6 +243,14 @@ def exact_neighbors(queries: Vectors, vectors: Vectors, k: int) -> tuple[Vectors
     faiss = load_faiss()
     scores, positions = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
     return scores, positions.astype(np.int64)
+
+
+def _examine_centroids(ivf: Any, count: int) -> None:
+    """Have a graph of centroids examine so many for a row."""
+    faiss = load_faiss()
+    quantizer = faiss.downcast_index(ivf.quantizer)
+    if hasattr(quantizer, "hnsw"):
+        quantizer.hnsw.efSearch = count
 
 
 def _reason(error: RuntimeError) -> str:

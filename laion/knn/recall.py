@@ -34,7 +34,7 @@ _ROUNDING = 1e-5
 EFFORTS = (16, 32, 64, 128, 256, 512, 1024)
 
 #: Lists searched and vectors compared where both are read from a disk.
-DISK_EFFORTS = (4, 8, 16, 32, 64, 128, 256)
+DISK_EFFORTS = (4, 8, 16, 32, 64, 128, 256, 512)
 POOLS = (64, 128, 256, 512, 1024, 2048)
 #: Vectors that are read in the time that a list takes.
 _LIST_COST = 4

@@ -85,7 +85,8 @@ def test_what_does_not_fit_is_said() -> None:
     fleet = Fleet(gpus=0, memory=64e9)
     said = [line for stage in stages(5.85e9) for line in problems(stage, fleet)]
     assert any(re.match("score needs GPUs", line) for line in said)
-    assert any(re.match("index needs .* of memory", line) for line in said)
+    assert any(re.match("index needs .* on the disk", line) for line in said)
+    assert not [line for line in said if line.endswith("of memory in one process")]
     assert not [line for stage in stages(10e6) for line in problems(stage, Fleet())]
 
 

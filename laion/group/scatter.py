@@ -1,7 +1,7 @@
 """The first pass of `laion group`: candidates by the hash of their URL.
 
-Each input file becomes one with the same rows. A row group holds rows of one partition, in their
-order, and the schema's metadata lists the partition of each row group.
+Each task writes the rows of some input files into one. A row group holds rows of one partition, in
+their order, and the schema's metadata lists the partition of each row group.
 """
 
 from __future__ import annotations
@@ -32,11 +32,28 @@ _PARTITIONS = b"laion.url_partitions"
 
 @dataclass(frozen=True, slots=True)
 class ScatterTask:
-    """One input file."""
+    """Consecutive input files."""
 
     shard_id: int
-    path: str
+    paths: tuple[str, ...]
     partitions: int
+
+
+def batches(files: Sequence[tuple[str, int]]) -> list[tuple[str, ...]]:
+    """Return paths together that have `PIECE_ROWS` rows, given each file's path and rows.
+
+    The second pass opens what each task of the first one has written.
+    """
+    found: list[tuple[str, ...]] = []
+    held: list[str] = []
+    rows = 0
+    for path, count in files:
+        held.append(path)
+        rows += count
+        if rows >= PIECE_ROWS:
+            found.append(tuple(held))
+            held, rows = [], 0
+    return [*found, tuple(held)] if held else found
 
 
 def partition_count(rows: int) -> int:
@@ -45,13 +62,13 @@ def partition_count(rows: int) -> int:
 
 
 def make_scattered(task: ScatterTask, shard: ShardOutput) -> None:
-    """Write the rows of an input file by partition."""
+    """Write the rows of input files by partition."""
     groups: list[int] = []
     with pq.ParquetWriter(
         shard.path(f"{shard.name}.parquet"), CANDIDATE_SCHEMA, compression="zstd",
-        compression_level=1,
+        compression_level=1, write_statistics=False,
     ) as writer:  # fmt: skip
-        for piece in _pieces(task.path):
+        for piece in _pieces(task.paths):
             words = url_words(piece["url"].to_pylist())
             numbers = (words % np.uint64(task.partitions)).astype(np.int64)
             order = np.argsort(numbers, kind="stable")
@@ -84,13 +101,15 @@ def read_scattered(paths: Sequence[str], number: int) -> pa.Table:
     return pa.concat_tables(found)
 
 
-def _pieces(path: str) -> Iterator[pa.Table]:
+def _pieces(paths: Sequence[str]) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
-    with pq.ParquetFile(open_seekable(path)) as file:
-        for batch in file.iter_batches(_BATCH, columns=CANDIDATE_SCHEMA.names, use_threads=False):
-            held.append(batch.replace_schema_metadata(None))
-            if sum(map(len, held)) >= PIECE_ROWS:
-                yield pa.Table.from_batches(held).combine_chunks()
-                held = []
+    for path in paths:
+        with pq.ParquetFile(open_seekable(path)) as file:
+            names = CANDIDATE_SCHEMA.names
+            for batch in file.iter_batches(_BATCH, columns=names, use_threads=False):
+                held.append(batch.replace_schema_metadata(None))
+                if sum(map(len, held)) >= PIECE_ROWS:
+                    yield pa.Table.from_batches(held).combine_chunks()
+                    held = []
     if held:
         yield pa.Table.from_batches(held).combine_chunks()

@@ -24,7 +24,13 @@ from laion.dedup.candidate_files import CandidateFile, find_candidates
 from laion.dedup.shuffle import Shuffle
 from laion.group.gather import gather
 from laion.group.options import GroupOptions
-from laion.group.scatter import ScatterTask, make_scattered, partition_count, read_scattered
+from laion.group.scatter import (
+    ScatterTask,
+    batches,
+    make_scattered,
+    partition_count,
+    read_scattered,
+)
 from laion.stage import StageReport, StageSpec, check_stage, file_fingerprint, open_stage
 
 LABELS = Labels("shard", "rows", "rows/s", "URLs")
@@ -116,19 +122,22 @@ def _scatter(
 ) -> tuple[StageReport, tuple[str, ...]]:
     """Do the first pass, and return the files that it wrote."""
     between = f"{OutputFolder.open(options.output_folder).path}/{BETWEEN}"
+    together = batches([(each.file.path, sum(each.rows)) for each in candidates])
+    # Flags of the second pass change nothing here.
+    plain = GroupOptions(input=options.input, output_folder=between)
     spec = StageSpec(
         stage="group: by URL",
-        options=replace(options, output_folder=between, max_texts=None, seed=0),
+        options=replace(
+            options, output_folder=between, max_texts=plain.max_texts, seed=plain.seed,
+            shuffle_rows=plain.shuffle_rows,
+        ),
         fingerprint=_fingerprint(candidates),
-        shard_count=len(candidates),
+        shard_count=len(together),
         labels=Labels("file", "rows", "rows/s", "read"),
-    )
+    )  # fmt: skip
     with open_stage(spec) as build:
         first = build.first_shard
-        tasks = [
-            ScatterTask(first + n, candidate.file.path, partitions)
-            for n, candidate in enumerate(candidates)
-        ]
+        tasks = [ScatterTask(first + n, paths, partitions) for n, paths in enumerate(together)]
         build.run(SequentialWorker(build.folder, make_scattered), tasks)
     names = (shard_name(task.shard_id, DIGITS) for task in tasks)
     return build.report, tuple(f"{between}/{name}.parquet" for name in names)

@@ -33,6 +33,7 @@ PARTS = [rows(3000, seed, f"wat-{seed}", 900) for seed in range(3)]
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """9,000 candidates of 900 URLs at most, of which each has several texts; four partitions."""
     monkeypatch.setattr(scatter, "PARTITION_ROWS", 2400)
+    monkeypatch.setattr(scatter, "PIECE_ROWS", 3000)
     return write_folder(tmp_path / "candidates", [*map(_retold, PARTS)])
 
 
@@ -130,6 +131,13 @@ def test_the_texts_of_a_url_can_be_limited(source: Path) -> None:
     assert sum(m["successes"] + sum(m["reasons"].values()) for m in markers) == 9000
 
 
+def test_small_files_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scatter, "PIECE_ROWS", 10)
+    files = [("a", 4), ("b", 4), ("c", 4), ("d", 30), ("e", 1)]
+    assert scatter.batches(files) == [("a", "b", "c"), ("d",), ("e",)]
+    assert scatter.batches([]) == []
+
+
 def test_no_rows_at_all() -> None:
     grouped, reasons = gather(CANDIDATE_SCHEMA.empty_table(), None)
     assert grouped.schema.equals(GROUPED_SCHEMA)
@@ -141,7 +149,7 @@ import os, signal, sys
 from img2ds.storage import OutputFolder
 from laion.group import scatter, stage
 from laion.group.options import GroupOptions
-scatter.PARTITION_ROWS = 2400
+scatter.PARTITION_ROWS, scatter.PIECE_ROWS = 2400, 3000
 left, publish = int(sys.argv[3]), OutputFolder.publish
 def dying(self, name):
     global left

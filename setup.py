@@ -64,9 +64,15 @@ FILTER = [
     "duckdb>=1.1",  # conditions in SQL
 ]
 
+# What `laion dedup_images` needs.
+IMAGES = [
+    "threadpoolctl>=3.1",  # a thread of linear algebra a worker process
+]
+
 EXTRAS = {
     "extract": EXTRACT,
     "filter": FILTER,
+    "images": IMAGES,
     "clip": ["open_clip_torch>=2.24"],
     "search": SEARCH,
     "laion": [
@@ -77,6 +83,7 @@ EXTRAS = {
         *SEARCH,
         *RUN,
         *FILTER,
+        *IMAGES,
     ],
     "ray": ["ray>=2.9"],
     "spark": ["pyspark>=3.4"],
@@ -177,6 +184,7 @@ setup(
         "laion": [
             "py.typed",
             "dedup/native/*.c",
+            "report/*.html",
             "run/*.html",
             "tag/*.json",
             "wat/*.npz",

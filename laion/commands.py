@@ -80,9 +80,14 @@ COMMANDS: dict[str, Command] = {
         "laion.annotate.stage:check",
     ),
     "filter": Command(
-        "keep the pairs that an SQL condition, or a share of the best, selects",
+        "keep the pairs that an SQL condition, a paper's recipe, or a share of the best selects",
         "laion.filter.options:FilterOptions",
         "laion.filter.stage:run",
+    ),
+    "dedup_images": Command(
+        "drop near-duplicate images, found by their embeddings or perceptual hashes",
+        "laion.dedup_images.options:DedupImagesOptions",
+        "laion.dedup_images.stage:run",
     ),
     "crawl": Command(
         "download, score, tag and filter in one pass; only kept pairs are written",
@@ -100,6 +105,11 @@ COMMANDS: dict[str, Command] = {
         "print the statistics of any LAION-style parquet next to the paper's",
         "laion.release.stats:StatsOptions",
         "laion.release.stats:run",
+    ),
+    "report": Command(
+        "write a page about a release: funnel, distributions, images; compare two releases",
+        "laion.report.options:ReportOptions",
+        "laion.report.stage:run",
     ),
     "tiny_clip": Command(
         "train a small CLIP model of shapes and colors, for use without pretrained weights",

@@ -115,6 +115,7 @@ class StageSpec:
         subfolders: folders of the output folder that hold files of shards.
         model: what embeddings in the shards are made with, to be noted.
         gpus: workers use a GPU each where there are any.
+        identity: what decides the result in addition to the options, for the manifest.
     """
 
     stage: str
@@ -125,6 +126,7 @@ class StageSpec:
     subfolders: Sequence[str] = ()
     model: ModelNames | None = None
     gpus: bool = False
+    identity: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ def check_stage(spec: StageSpec) -> None:
 def _segment(spec: StageSpec) -> SegmentSpec:
     return SegmentSpec(
         fingerprint=spec.fingerprint,
-        options={"stage": spec.stage, **spec.options.identity()},
+        options={"stage": spec.stage, **spec.options.identity(), **spec.identity},
         shard_count=spec.shard_count,
         mode=spec.options.incremental_mode,
         subfolders=tuple(spec.subfolders),

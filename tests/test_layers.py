@@ -53,8 +53,10 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
     "laion/knn/query_image.py": {"image"},
     "laion/knn/query_url.py": {"net"},
     "laion/web/decoder_process.py": {"image"},
-    # The report of a run shows images, made small.
-    "laion/run/thumbnails.py": {"image"},
+    # Reports show images, made small.
+    "laion/samples/thumbnail.py": {"image"},
+    # Hashes are of decoded images.
+    "laion/dedup_images/": {"image"},
     "laion/web/service.py": {"image"},
 }
 
@@ -88,10 +90,11 @@ HOMES = {
     "cloudpickle": ("img2ds/core/plugin_object.py",),
     "sqlite3": ("img2ds/net/robots_store.py",),
     "yaml": ("img2ds/config/config_file.py", "laion/run/config.py"),
-    "jinja2": ("laion/run/report.py",),
+    "jinja2": ("laion/run/report.py", "laion/report/page.py"),
     "safetensors": ("laion/annotate/head_file.py",),
     "mmh3": ("laion/data/laion_hash.py",),
     "duckdb": ("laion/filter/condition.py",),
+    "threadpoolctl": ("laion/dedup_images/one_thread.py",),
 }
 
 #: What a stage of laion may import of its other stages: nothing but this.
@@ -105,8 +108,10 @@ LAION_ALLOWED: dict[str, set[str]] = {
     # Prompts are embedded by the model that scored the pairs; a release is purged in its place.
     "tag": {"clip", "release"},
     "crawl": {"wat", "fetch", "clip", "tag"},  # it is these stages in one
-    "filter": set(),
+    "filter": {"annotate"},  # languages of captions that have none
+    "dedup_images": set(),
     "release": set(),
+    "report": {"release"},  # it counts what a release holds
     "dalle": {"clip"},  # shards are read, and samples ranked, as for a score
     "knn": {"clip"},
     "web": {"knn", "clip"},  # images to search by are decoded as those of a dataset

@@ -1,1 +1,1 @@
-"""`laion filter`: keeps the pairs that an SQL condition, or a share of the best, selects."""
+"""`laion filter`: keeps the pairs that a condition, a recipe, or a share of the best selects."""

@@ -1,19 +1,19 @@
-"""`laion filter`: keeps the pairs that an SQL condition, or a share of the best, selects.
+"""`laion filter`: keeps the pairs that a condition, a recipe, or a share of the best selects.
 
-Each dropped pair is counted under the first clause that it does not fulfil. A value that is NULL
-fulfils none.
+Each dropped pair is counted under the first clause or rule that it does not fulfil. A value that is
+NULL fulfils none.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from img2ds.core.failure import UsageError
 from img2ds.engine.sequential import SequentialWorker
@@ -24,38 +24,14 @@ from laion.data.embedding_layout import FOLDERS
 from laion.data.embedding_writer import copy_rows
 from laion.filter.condition import Condition
 from laion.filter.options import FilterOptions
+from laion.filter.recipes import RECIPES, Recipe
+from laion.filter.rules import Rows
+from laion.filter.selection import Selection
 from laion.filter.share import threshold_of
+from laion.filter.uids import UID, merge_uids, uids_name, uids_of
 from laion.stage import StageReport, StageSpec, open_stage
 
 LABELS = Labels("shard", "pairs", "pairs/s", "kept")
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What is kept. Picklable: it is sent to the workers.
-
-    Attributes:
-        column: what `threshold` is compared with; None to compare nothing.
-    """
-
-    condition: Condition | None = None
-    column: str | None = None
-    threshold: float = 0.0
-
-    def dropped(self, table: pa.Table) -> tuple[npt.NDArray[np.bool_], Counter[str]]:
-        """Return which rows are kept, and how many are dropped for what."""
-        reasons: Counter[str] = Counter()
-        kept = np.ones(table.num_rows, np.bool_)
-        if self.condition is not None:
-            failed = self.condition.first_failed(table)
-            kept = failed < 0
-            for number in range(len(self.condition.clauses)):
-                reasons[self.condition.reason(number)] += int((failed == number).sum())
-        if self.column is not None:
-            reaches = values_of(table, self.column) >= np.float32(self.threshold)
-            reasons[f"{self.column} >= {self.threshold:.6g}"] = int((kept & ~reaches).sum())
-            kept &= reaches
-        return kept, +reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +40,6 @@ class FilterTask:
 
     shard_id: int
     source: EmbeddingShard
-    selection: Selection
 
 
 def run(options: FilterOptions) -> StageReport:
@@ -73,57 +48,78 @@ def run(options: FilterOptions) -> StageReport:
     Raises:
         UsageError: something about it cannot work; nothing was done.
     """
-    required = (options.by,) if options.keep_top is not None else ()
-    source = open_embedding_folder(options.input, required)
-    selection = _selection(options, source)
+    source = open_embedding_folder(options.input, _required(options))
+    recipe = Recipe()
+    identity: dict[str, Any] = {}
+    if options.recipe is not None:
+        recipe = RECIPES[options.recipe].make(options, source)
+        identity = {"recipe": {"name": options.recipe, **recipe.identity}}
+    if options.uids:
+        identity["uids"] = True
+    selection = _selection(options, source, recipe)
     spec = StageSpec(
         stage="filter",
         options=options,
         fingerprint=source.fingerprint(),
         shard_count=len(source.shards),
         labels=LABELS,
-        subfolders=FOLDERS,
+        subfolders=(*FOLDERS, "uids") if options.uids else FOLDERS,
         model=source.model,
+        identity=identity,
     )
     with open_stage(spec) as build:
         first = build.first_shard
-        tasks = [FilterTask(first + n, one, selection) for n, one in enumerate(source.shards)]
-        build.run(SequentialWorker(build.folder, make_shard), tasks)
+        tasks = [FilterTask(first + n, one) for n, one in enumerate(source.shards)]
+        make = partial(make_shard, selection=selection, uids=options.uids)
+        if build.run(SequentialWorker(build.folder, make), tasks) and options.uids:
+            merge_uids(build.folder)
     return build.report
 
 
-def make_shard(task: FilterTask, shard: ShardOutput) -> None:
+def make_shard(
+    task: FilterTask, shard: ShardOutput, selection: Selection, uids: bool = False
+) -> None:
     """Filter one shard."""
     table = task.source.table()
-    kept, reasons = task.selection.dropped(table)
+    kept, reasons = selection.kept(task.source, table)
     copy_rows(task.source, table, kept, shard.name, shard.path)
+    if uids:
+        np.save(shard.path(uids_name(shard.name)), uids_of(table.filter(pa.array(kept))))
     shard.counts.successes += int(kept.sum())
     shard.counts.reasons.update(reasons)
 
 
-def values_of(table: pa.Table, column: str) -> npt.NDArray[np.float32]:
-    """Return the numbers of a column; NULL is NaN."""
-    values = pc.fill_null(pc.cast(table[column], pa.float32()), float("nan"))
-    return np.asarray(values.to_numpy())
+def _required(options: FilterOptions) -> tuple[str, ...]:
+    columns = RECIPES[options.recipe].columns if options.recipe is not None else ()
+    if options.keep_top is not None and not options.second_scores:
+        columns = (*columns, options.by)
+    return columns
 
 
-def _selection(options: FilterOptions, source: EmbeddingFolder) -> Selection:
+def _selection(options: FilterOptions, source: EmbeddingFolder, recipe: Recipe) -> Selection:
     schema = source.shards[0].schema()
     condition = None
     if options.where is not None:
         condition = Condition(options.where)
         condition.check(schema)
-    if options.keep_top is None:
-        return Selection(condition)
-    kind = schema.field(options.by).type
-    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-        raise UsageError(f"--by {options.by} is a column of {kind}: --keep_top compares numbers")
+    if options.uids and UID not in schema.names and not {"url", "caption"} <= set(schema.names):
+        raise UsageError(f"--uids needs the column {UID}, or url and caption, in {options.input}")
+    if options.share is None:
+        return Selection(condition, recipe.rules)
+    column = None if recipe.second else options.by
+    if column is not None:
+        kind = schema.field(column).type
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            raise UsageError(f"--by {column} is a column of {kind}: --keep_top compares numbers")
+    plain = Selection(condition, recipe.rules, column, second=recipe.second)
 
     def read() -> Iterator[npt.NDArray[np.float32]]:
+        every = condition is None and not recipe.rules
         for shard in source.shards:
-            table = shard.table(None if condition else [options.by])
-            values = values_of(table, options.by)
-            yield values[condition.first_failed(table) < 0] if condition else values
+            rows = Rows(shard, shard.table([column] if every and column else None))
+            values = plain.values(rows)
+            yield values if every else values[plain.passing(rows)[0]]
 
-    threshold = threshold_of(options.keep_top, read)
-    return Selection(condition, options.by, float("inf") if threshold is None else threshold)
+    found = threshold_of(options.share, read)
+    threshold = float("inf") if found is None else found
+    return Selection(condition, recipe.rules, column, threshold, recipe.second)

@@ -28,13 +28,13 @@ from laion.stage import StageOptions
 #: The stages in their order, and those that `crawl` replaces.
 STAGES = (
     "extract", "dedup", "group", "download", "score", "tag", "crawl", "annotate", "filter",
-    "release", "index",
+    "dedup_images", "release", "index",
 )  # fmt: skip
 CRAWLED = ("download", "score", "tag")
 #: Stages that may be skipped.
-OPTIONAL = ("dedup", "group", "tag", "annotate", "filter", "index")
+OPTIONAL = ("dedup", "group", "tag", "annotate", "filter", "dedup_images", "index")
 #: Those that run only if the file has flags for them.
-ASKED_FOR = ("group", "annotate", "filter")
+ASKED_FOR = ("group", "annotate", "filter", "dedup_images")
 #: Flags that may be set outside of a stage, for all stages that have them.
 SHARED = (
     "processes_count", "distributor", "max_shard_retry", "tmp_dir", "force",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from tests.laion.all_stages_folder import Chain
+from tests.laion.annotate.head_files import write_head
 from tests.laion.shape_web import ShapeWeb
 
 pytestmark = pytest.mark.slow
@@ -58,3 +60,27 @@ def test_a_crawl_is_the_same(chain: Chain, cluster: str, tmp_path: Path) -> None
             allow_private_addresses=True, timeout=60,
         )  # fmt: skip
     check_same(chain.folder / "crawled", tmp_path / "crawled")
+
+
+def test_annotated_and_filtered_pairs_are_the_same(
+    chain: Chain, cluster: str, tmp_path: Path
+) -> None:
+    write_head(tmp_path / "head.pth", "linear", dim=64)
+    (tmp_path / "concepts.txt").write_text("red\nblue\ncircle\n")
+    stages: list[tuple[str, dict[str, Any]]] = [
+        ("annotate", {"heads": f"aesthetic={tmp_path}/head.pth", "token_counts": True}),
+        ("filter", {
+            "recipe": "metaclip", "concepts": f"{tmp_path}/concepts.txt", "concept_limit": 3,
+        }),
+    ]  # fmt: skip
+    for name, distributor in (("here", "multiprocessing"), ("there", cluster)):
+        source = chain.place("tagged")
+        for stage, flags in stages:
+            output = str(tmp_path / name / stage)
+            chain.run(
+                stage, input=source, output_folder=output, distributor=distributor,
+                processes_count=1, **flags,
+            )  # fmt: skip
+            source = output
+    for stage, _ in stages:
+        check_same(tmp_path / "here" / stage, tmp_path / "there" / stage)

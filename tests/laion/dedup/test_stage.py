@@ -22,6 +22,7 @@ from laion.dedup import stage
 from laion.dedup.candidate_files import find_candidates
 from laion.dedup.stage import DedupOptions, run
 from tests.laion.dedup.candidate_folders import read_rows, rows, write_folder
+from tests.laion.killed_command import KILLS
 
 ROOT = Path(__file__).parents[3]
 WATS = [f"crawl-data/CC-MAIN-2024-10/segments/1/wat/{n:05d}.warc.wat.gz" for n in range(6)]
@@ -195,36 +196,6 @@ def test_a_filter_that_is_too_full_is_reported(
     folder = write_folder(tmp_path / "in", crawl(0, 3))
     run(options(tmp_path / "out", folder, expected=300, false_positive_rate=1e-3))
     assert "a larger --expected" in capsys.readouterr().err
-
-
-KILLS = """
-import os, signal, sys
-import img2ds.storage.output as output
-from laion.dedup import stage
-
-publish = output.OutputFolder.publish
-def killed(folder, name):
-    if name == sys.argv[1] and not os.path.exists(sys.argv[2]):
-        open(sys.argv[2], "w").close()
-        os.killpg(0, signal.SIGKILL)
-    publish(folder, name)
-output.OutputFolder.publish = killed
-
-# In this process, so that what is killed is what publishes.
-def in_process(*_, **__):
-    from img2ds.engine.distributors.contract import Session
-    class Here(Session):
-        spans_machines = False
-        def stream(self, worker, tasks, stopping):
-            emitted = []
-            worker(tasks, emitted.append)
-            yield from emitted
-    return Here()
-import img2ds.engine.build
-img2ds.engine.build.open_distributor = in_process
-from laion import cli
-sys.exit(cli.run(sys.argv[3:]))
-"""
 
 
 @pytest.fixture(scope="module")

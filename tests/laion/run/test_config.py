@@ -47,6 +47,14 @@ def test_a_filter_runs_where_it_is_asked_for() -> None:
     assert make_plan({**LEAST, "filter": False}) == make_plan(LEAST)
 
 
+def test_near_duplicates_are_dropped_after_the_filter() -> None:
+    sections = {"filter": {"where": "similarity >= 0.28"}, "dedup_images": {"threshold": 0.97}}
+    steps = make_plan({**LEAST, **sections}).steps[-4:]
+    assert [step.stage for step in steps] == ["filter", "dedup_images", "release", "index"]
+    assert [input_of(step) for step in steps[1:3]] == ["out/filter", "out/dedup_images"]
+    assert steps[1].options.threshold == 0.97
+
+
 def test_a_release_requires_the_tags_that_the_run_makes() -> None:
     def required(**sections: Any) -> bool:
         plan = make_plan({**LEAST, **sections})

@@ -10,6 +10,7 @@ EXAMPLES = {
     "download": "--input unique --output_folder shards",
     "score": "--input shards --model ViT-B-32 --pretrained laion400m_e32 --output_folder scored",
     "tag": "--input scored --output_folder tagged",
+    "annotate": "--input scored --heads aesthetic=aesthetic.pth --output_folder annotated",
     "filter": '--input tagged --where "similarity >= 0.3 AND width >= 200" --output_folder good',
     "dedup_images": "--input tagged --threshold 0.95 --output_folder distinct",
     "crawl": "--input unique --model ViT-B-32 --pretrained laion400m_e32 --output_folder crawled",

@@ -80,7 +80,7 @@ COMMANDS: dict[str, Command] = {
         "laion.filter.stage:run",
     ),
     "dedup_images": Command(
-        "drop near-duplicate images, found by their embeddings",
+        "drop near-duplicate images, found by their embeddings or perceptual hashes",
         "laion.dedup_images.options:DedupImagesOptions",
         "laion.dedup_images.stage:run",
     ),

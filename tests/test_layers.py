@@ -55,6 +55,8 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
     "laion/web/decoder_process.py": {"image"},
     # Reports show images, made small.
     "laion/samples/thumbnail.py": {"image"},
+    # Hashes are of decoded images.
+    "laion/dedup_images/": {"image"},
     "laion/web/service.py": {"image"},
 }
 

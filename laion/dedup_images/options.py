@@ -36,6 +36,11 @@ class DedupImagesOptions(StageOptions):
         None, "str?", "the images, for their hashes (default: the shards that were scored)",
         identity=False,
     )  # fmt: skip
+    decontaminate: tuple[str, ...] = flag(
+        (), "list",
+        "folders of evaluation images, or of their embeddings: rows close to one are dropped",
+        identity=False,
+    )  # fmt: skip
     keep: str = flag(
         BY_SIMILARITY, "choice", "which one of near-duplicates is kept: of the highest similarity "
         "to its text, or the largest image", BY_SIMILARITY, BY_SIZE,

@@ -81,6 +81,11 @@ class Passes:
         whole.stopped = report.stopped or (failed and f"the pass {name} failed: {failed}")
         raise PassesEndedError(f"the pass {name} is not complete")
 
+    def ended(self, why: str) -> PassesEndedError:
+        """Record why a pass is not complete, and return the error to raise."""
+        self.build.report.stopped = why
+        return PassesEndedError(why)
+
     def remove(self) -> None:
         """Remove the folder: the stage is complete. Raises OSError."""
         self.build.folder.remove([self.name])

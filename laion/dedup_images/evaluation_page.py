@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from html import escape
 from typing import Any
 
@@ -56,9 +57,10 @@ def write_page(
 
         def thumbnails(shards: SampleShards | None, keys: set[str]) -> dict[str, str]:
             found = {}
-            for sample in _samples(shards, keys):
-                if (made := small.make(sample, None)) is not None:
-                    found[sample.key] = made.source
+            with suppress(OSError, UsageError):  # those of a damaged shard are not at hand
+                for sample in _samples(shards, keys):
+                    if (made := small.make(sample, None)) is not None:
+                        found[sample.key] = made.source
             return found
 
         own = thumbnails(images, {row["key"] for row in rows if row.get("key")})

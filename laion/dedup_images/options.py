@@ -62,7 +62,7 @@ class DedupImagesOptions(StageOptions):
             raise UsageError(
                 f"--max_distance must be from 0 to {_FARTHEST} bits, got {self.max_distance}"
             )
-        if self.by == BY_EMBEDDING and self.shards is not None:
+        if self.by == BY_EMBEDDING and self.shards is not None and not self.decontaminate:
             raise UsageError("--shards goes with --by hash or both: embeddings need no images")
         if self.incremental_mode == "extend":
             raise UsageError(

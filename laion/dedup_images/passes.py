@@ -62,7 +62,7 @@ class Passes:
         Raises:
             PassesEndedError: tasks are missing; the stage's report says why.
         """
-        report = RunReport(labels=Labels(name, "images", "images/s", "kept"))
+        report = RunReport(labels=Labels("task", "images", "images/s", "kept"))
         spec = BuildSpec(
             output_folder=f"{self.path}/{name}",
             distributor=self.options.distributor,

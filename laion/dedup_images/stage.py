@@ -7,6 +7,7 @@ written without them. Memory does not grow with the input, but for a bit a row i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +95,7 @@ def run(options: DedupImagesOptions) -> StageReport:
             ]
         if build.run(SequentialWorker(build.folder, write), tasks):
             if sets:
-                write_page(build.folder, sets, images or _recorded_images(source))
+                write_page(build.folder, sets, images or _images_at_hand(options, source))
             passes.remove()
     return build.report
 
@@ -141,6 +142,15 @@ def _images(options: DedupImagesOptions, source: EmbeddingFolder) -> SampleShard
         f"--shards is required with --by {options.by}: {options.input} does not record the shards "
         "that it was scored from"
     )
+
+
+def _images_at_hand(options: DedupImagesOptions, source: EmbeddingFolder) -> SampleShards | None:
+    """Return the images for the page of matches, None where they cannot be found."""
+    if options.shards is not None:
+        return find_shards(options.shards)
+    with suppress(UsageError):  # shards may be gone that the input was scored from
+        return _recorded_images(source)
+    return None
 
 
 def _recorded_images(source: EmbeddingFolder) -> SampleShards | None:

@@ -14,6 +14,7 @@ import pytest
 from img2ds.core.failure import UsageError
 from laion.dedup_images.options import DedupImagesOptions
 from laion.dedup_images.stage import run
+from laion.samples.source import find_shards
 from tests.laion.all_stages_folder import Chain
 from tests.laion.dedup_images import planted_folder
 from tests.laion.dedup_images.planted_folder import (
@@ -140,9 +141,8 @@ def test_sets_that_cannot_be_compared(tmp_path: Path) -> None:
 def test_images_are_embedded_with_the_model_of_the_input(chain: Chain, tmp_path: Path) -> None:
     """Evaluation images are images of the dataset: their rows go, counted exactly."""
     scored = chain.folder / "scored"
-    keys = pq.read_table(next((scored / "metadata").glob("*.parquet")))["key"].to_pylist()[:2]
-    from laion.samples.source import find_shards
-
+    tables = [pq.read_table(path) for path in sorted((scored / "metadata").glob("*.parquet"))]
+    keys = [key for table in tables for key in table["key"].to_pylist()][:2]
     (tmp_path / "val").mkdir()
     for shard in find_shards(str(chain.folder / "shards")).shards:
         for sample in shard.samples():

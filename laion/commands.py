@@ -50,6 +50,11 @@ COMMANDS: dict[str, Command] = {
         "laion.dedup.stage:DedupOptions",
         "laion.dedup.stage:run",
     ),
+    "group": Command(
+        "make one row a URL, with all of its texts, so that it is downloaded once",
+        "laion.group.options:GroupOptions",
+        "laion.group.stage:run",
+    ),
     "download": Command(
         "download candidates into webdataset shards: img2ds with LAION's settings",
         "laion.fetch:DownloadOptions",

@@ -6,9 +6,11 @@ from __future__ import annotations
 EXAMPLES = {
     "extract": "--wat CC-MAIN-2024-10 --first 100 --output_folder candidates",
     "dedup": "--input candidates --output_folder unique",
+    "group": "--input unique --output_folder grouped",
     "download": "--input unique --output_folder shards",
     "score": "--input shards --model ViT-B-32 --pretrained laion400m_e32 --output_folder scored",
     "tag": "--input scored --output_folder tagged",
+    "annotate": "--input scored --heads aesthetic=aesthetic.pth --output_folder annotated",
     "filter": '--input tagged --where "similarity >= 0.3 AND width >= 200" --output_folder good',
     "dedup_images": "--input tagged --threshold 0.95 --output_folder distinct",
     "crawl": "--input unique --model ViT-B-32 --pretrained laion400m_e32 --output_folder crawled",

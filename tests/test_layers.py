@@ -101,6 +101,7 @@ HOMES = {
 LAION_ALLOWED: dict[str, set[str]] = {
     "wat": set(),
     "dedup": set(),
+    "group": {"dedup"},  # the same candidate files, rows spread over hosts in the same way
     "fetch": set(),
     "clip": {"annotate"},  # columns are added while the embeddings are at hand
     "annotate": {"clip", "wat"},  # the model's tokens; languages as those of candidates

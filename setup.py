@@ -184,6 +184,7 @@ setup(
         "laion": [
             "py.typed",
             "dedup/native/*.c",
+            "report/*.html",
             "run/*.html",
             "tag/*.json",
             "wat/*.npz",

@@ -50,6 +50,11 @@ COMMANDS: dict[str, Command] = {
         "laion.dedup.stage:DedupOptions",
         "laion.dedup.stage:run",
     ),
+    "group": Command(
+        "make one row a URL, with all of its texts, so that it is downloaded once",
+        "laion.group.options:GroupOptions",
+        "laion.group.stage:run",
+    ),
     "download": Command(
         "download candidates into webdataset shards: img2ds with LAION's settings",
         "laion.fetch:DownloadOptions",
@@ -80,7 +85,7 @@ COMMANDS: dict[str, Command] = {
         "laion.filter.stage:run",
     ),
     "dedup_images": Command(
-        "drop near-duplicate images, found by their embeddings",
+        "drop near-duplicate images, found by their embeddings or perceptual hashes",
         "laion.dedup_images.options:DedupImagesOptions",
         "laion.dedup_images.stage:run",
     ),
@@ -100,6 +105,11 @@ COMMANDS: dict[str, Command] = {
         "print the statistics of any LAION-style parquet next to the paper's",
         "laion.release.stats:StatsOptions",
         "laion.release.stats:run",
+    ),
+    "report": Command(
+        "write a page about a release: funnel, distributions, images; compare two releases",
+        "laion.report.options:ReportOptions",
+        "laion.report.stage:run",
     ),
     "tiny_clip": Command(
         "train a small CLIP model of shapes and colors, for use without pretrained weights",

@@ -33,7 +33,8 @@ from img2ds.engine.distributors.contract import Worker
 from img2ds.net.fetcher import open_fetcher
 from img2ds.source import RangeReader, read_rows
 from img2ds.storage import OutputFolder
-from laion.provenance import document_type, note_input
+from laion.data.candidate import TEXT_LISTS
+from laion.provenance import document_type, note_input, options_of
 
 #: Fixed by the pipeline: these are not flags of `laion download`.
 FIXED: Mapping[str, Any] = {
@@ -107,6 +108,22 @@ def img2ds_options(given: Any, **changes: Any) -> Options:
     return Options.from_flags({**values, **FIXED, **changes})
 
 
+def is_grouped(path: str) -> bool:
+    """Return whether candidates are of `laion group`: a row a URL, with all texts of it.
+
+    Raises:
+        UsageError: the manifest of their folder cannot be read.
+    """
+    return options_of(OutputFolder.open(path)).get("stage") == "group"
+
+
+def _kept_columns(path: str) -> dict[str, Any]:
+    """Return the flag that keeps the lists of grouped candidates."""
+    if not is_grouped(path):
+        return {}
+    return {"save_additional_columns": (*FIXED["save_additional_columns"], *TEXT_LISTS)}
+
+
 @dataclass(frozen=True, slots=True)
 class DownloadReport:
     """What a run did."""
@@ -135,7 +152,7 @@ def run(options: Any) -> DownloadReport:
     if not options.input:
         raise UsageError("--input is required: candidates that laion extract or dedup wrote")
     check_images(options.input)
-    wanted = img2ds_options(options, url_list=options.input)
+    wanted = img2ds_options(options, url_list=options.input, **_kept_columns(options.input))
     report = job.run(wanted)
     if not options.dry_run:
         note_input(options.output_folder, options.input)
@@ -190,6 +207,11 @@ def candidate_shards(options: Options) -> tuple[dict[str, Any], Callable[[int], 
         UsageError: they cannot be read, or lack a column.
     """
     check_images(options.input.url_list)
+    if is_grouped(options.input.url_list):
+        raise UsageError(
+            f"{options.input.url_list} has a row a URL, with all of its texts, which a crawl does "
+            "not score: use laion download and laion score, or candidates of laion dedup"
+        )
     check_descriptors(options)
     open_fetcher(options.network)
     source = open_input(options.input)

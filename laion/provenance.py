@@ -200,7 +200,7 @@ def trace_stages(last: str, others: Sequence[str] = ()) -> list[StageCounts]:
             raise UsageError(f"--stages: {path} has no committed shards (NNNNN_stats.json)")
         found[counts.folder] = counts
     chain: list[StageCounts] = []
-    for path in _inputs_of(last):
+    for path in inputs_of(last):
         counts = read_stage(path)
         if counts is not None and counts.folder not in found:
             chain.append(counts)
@@ -221,14 +221,14 @@ def document_type(path: str) -> str:
     Raises:
         UsageError: a manifest cannot be read.
     """
-    for place in _inputs_of(path):
+    for place in inputs_of(path):
         found = options_of(OutputFolder.open(place))
         if found.get("stage") == "extract":
             return str(found.get("document_type", "image"))
     return "image"
 
 
-def _inputs_of(path: str) -> Iterator[str]:
+def inputs_of(path: str) -> Iterator[str]:
     """Yield `path`, the folder it was made from, and so on."""
     seen = set()
     place: str | None = path

@@ -14,7 +14,7 @@ from typing import Any
 from img2ds.config.flags import at_least, flag, identity_of
 from img2ds.config.options import DISTRIBUTORS, INCREMENTAL_MODES
 from img2ds.core.failure import UsageError
-from img2ds.engine.build import Build, BuildSpec, open_build
+from img2ds.engine.build import Build, BuildSpec, open_build, read_manifest
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.contract import Task, Worker
 from img2ds.engine.fingerprint import FileFingerprint, fingerprint
@@ -176,6 +176,23 @@ class StageBuild:
         return True
 
 
+def check_stage(spec: StageSpec) -> None:
+    """Raise UsageError when the output folder is of another input or of other options."""
+    options = spec.options
+    folder = OutputFolder.open(options.output_folder, options.tmp_dir)
+    read_manifest(folder, _segment(spec))
+
+
+def _segment(spec: StageSpec) -> SegmentSpec:
+    return SegmentSpec(
+        fingerprint=spec.fingerprint,
+        options={"stage": spec.stage, **spec.options.identity(), **spec.identity},
+        shard_count=spec.shard_count,
+        mode=spec.options.incremental_mode,
+        subfolders=tuple(spec.subfolders),
+    )
+
+
 @contextmanager
 def open_stage(spec: StageSpec) -> Iterator[StageBuild]:
     """Open the build of a stage; see `open_build`.
@@ -185,16 +202,9 @@ def open_stage(spec: StageSpec) -> Iterator[StageBuild]:
             done.
     """
     options = spec.options
-    segment = SegmentSpec(
-        fingerprint=spec.fingerprint,
-        options={"stage": spec.stage, **options.identity(), **spec.identity},
-        shard_count=spec.shard_count,
-        mode=options.incremental_mode,
-        subfolders=tuple(spec.subfolders),
-    )
     build_spec = BuildSpec(
         output_folder=options.output_folder,
-        segment=segment,
+        segment=_segment(spec),
         tmp_dir=options.tmp_dir,
         force=options.force,
         distributor=options.distributor,

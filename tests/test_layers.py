@@ -53,8 +53,10 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
     "laion/knn/query_image.py": {"image"},
     "laion/knn/query_url.py": {"net"},
     "laion/web/decoder_process.py": {"image"},
-    # The report of a run shows images, made small.
-    "laion/run/thumbnails.py": {"image"},
+    # Reports show images, made small.
+    "laion/samples/thumbnail.py": {"image"},
+    # Hashes are of decoded images.
+    "laion/dedup_images/": {"image"},
     "laion/web/service.py": {"image"},
 }
 
@@ -88,7 +90,7 @@ HOMES = {
     "cloudpickle": ("img2ds/core/plugin_object.py",),
     "sqlite3": ("img2ds/net/robots_store.py",),
     "yaml": ("img2ds/config/config_file.py", "laion/run/config.py"),
-    "jinja2": ("laion/run/report.py",),
+    "jinja2": ("laion/run/report.py", "laion/report/page.py"),
     "safetensors": ("laion/annotate/head_file.py",),
     "mmh3": ("laion/data/laion_hash.py",),
     "duckdb": ("laion/filter/condition.py",),
@@ -99,6 +101,7 @@ HOMES = {
 LAION_ALLOWED: dict[str, set[str]] = {
     "wat": set(),
     "dedup": set(),
+    "group": {"dedup"},  # the same candidate files, rows spread over hosts in the same way
     "fetch": set(),
     "clip": {"annotate"},  # columns are added while the embeddings are at hand
     "annotate": {"clip", "wat"},  # the model's tokens; languages as those of candidates
@@ -108,6 +111,7 @@ LAION_ALLOWED: dict[str, set[str]] = {
     "filter": {"annotate"},  # languages of captions that have none
     "dedup_images": set(),
     "release": set(),
+    "report": {"release"},  # it counts what a release holds
     "dalle": {"clip"},  # shards are read, and samples ranked, as for a score
     "knn": {"clip"},
     "web": {"knn", "clip"},  # images to search by are decoded as those of a dataset

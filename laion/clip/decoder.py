@@ -12,7 +12,7 @@ import os
 import sys
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
@@ -157,27 +157,43 @@ class Decoder:
         config = self._config
         try:
             for sample in shard.source.samples():
-                if reason := sample.lack(config.images, config.texts):
-                    builder.block.dropped[reason] += 1
-                elif config.images:
-                    self._decode_image(sample, builder)
-                elif builder.add(sample) == BLOCK:
-                    self._connection.send(builder.finish())
+                wanted = []
+                for part in sample.by_text():
+                    if reason := part.lack(config.images, config.texts):
+                        builder.block.dropped[reason] += 1
+                    elif config.images:
+                        wanted.append(part)
+                    elif builder.add(part) == BLOCK:
+                        self._connection.send(builder.finish())
+                if wanted:
+                    self._decode_image(wanted, builder)
         except (OSError, UsageError) as error:
             builder.block.error = str(error)
         builder.block.last = True
         self._connection.send(builder.finish())
 
-    def _decode_image(self, sample: Sample, builder: _BlockBuilder) -> None:
-        """Decode the image of a sample into the slot, and send what is there when it is full."""
-        assert sample.body is not None
+    def _decode_image(self, samples: list[Sample], builder: _BlockBuilder) -> None:
+        """Decode the image of samples, which is one, into the slot; send what is there when full.
+
+        Each sample has a copy of its own: the device gets pairs.
+        """
+        body = samples[0].body
+        assert body is not None
+        if self._slot is None:
+            self._open_slot()
+        crop = self._decode_crop(body, self._memory[self._at : self._end])
+        if isinstance(crop, Failure):
+            builder.block.dropped[crop.reason] += len(samples)
+            return
+        if len(samples) > 1:  # the slot may be another block's by the time of the last copy
+            crop = replace(crop, pixels=crop.pixels.copy())
+        for sample in samples:
+            self._place(sample, crop, builder)
+
+    def _place(self, sample: Sample, crop: Crop, builder: _BlockBuilder) -> None:
         if self._slot is None:
             self._open_slot()
         room = self._memory[self._at : self._end]
-        crop = self._decode_crop(sample.body, room)
-        if isinstance(crop, Failure):
-            builder.block.dropped[crop.reason] += 1
-            return
         size = crop.pixels.size
         if size > len(room):
             self._leave_slot(builder)

@@ -41,6 +41,7 @@ from laion.clip.options import ScoreOptions
 from laion.data.embedding_layout import FOLDERS
 from laion.data.embedding_writer import write_embedding_shard
 from laion.provenance import ModelNames
+from laion.samples.sample import TEXT_INDEX
 from laion.samples.source import SampleShard, SampleShards, find_shards
 from laion.stage import StageReport, StageSpec, open_stage
 
@@ -303,12 +304,15 @@ class Scores:
 
         Raises OSError.
         """
-        order = sorted(range(len(self.rows)), key=lambda place: self.rows[place].key)
+        rows = self.rows
+        order = sorted(
+            range(len(rows)), key=lambda n: (rows[n].key, rows[n].fields.get(TEXT_INDEX, 0))
+        )
         image, text = (
             np.concatenate(parts)[order] if parts else None for parts in (self.image, self.text)
         )
         similarity = np.concatenate(self.similarity)[order] if self.similarity else None
         lengths = np.concatenate(self.lengths)[order] if self.lengths else None
-        table = metadata_table([self.rows[place] for place in order], similarity)
+        table = metadata_table([rows[place] for place in order], similarity)
         table = self.annotations.add(table, image, lengths)
         write_embedding_shard(self.output.name, self.output.path, table, image, text)

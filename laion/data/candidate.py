@@ -32,3 +32,11 @@ CANDIDATE_SCHEMA = pa.schema(
         for name in Candidate._fields
     ]
 )
+
+#: Of a row that stands for several candidates of one URL: its lists, a value a text, and the
+#: columns that these are of. Those columns have the first candidate's.
+TEXT_LISTS = {"texts": "text", "licenses": "license", "languages": "language"}
+#: The columns of a grouped candidate file, see `laion group`.
+GROUPED_SCHEMA = pa.schema(
+    [*CANDIDATE_SCHEMA, *(pa.field(name, pa.list_(pa.string())) for name in TEXT_LISTS)]
+)

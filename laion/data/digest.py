@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from xxhash import xxh3_128_digest
+from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
 #: Bytes of a digest: xxh3_128 of URL, line feed and text, big-endian.
 DIGEST_BYTES = 16
@@ -27,6 +27,13 @@ def pair_digests(urls: Sequence[str | None], texts: Sequence[str | None]) -> Wor
         [pair_digest(url or "", text or "") for url, text in zip(urls, texts, strict=True)]
     )
     return np.frombuffer(joined, ">u8").astype(np.uint64).reshape(-1, 2)
+
+
+def url_words(urls: Sequence[str | None]) -> Words:
+    """Return a hash of each URL [n]; None counts as ""."""
+    return np.fromiter(
+        (xxh3_64_intdigest(url.encode() if url else b"") for url in urls), np.uint64, len(urls)
+    )
 
 
 def digest_words(column: pa.ChunkedArray | pa.Array) -> tuple[Words, Words]:

@@ -8,25 +8,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from img2ds.engine.shard_output import ShardOutput
-from laion.dedup_images.comparison import Comparison, LeaderSet, Signatures
-from laion.dedup_images.links import Links, link_type, write_links
+from laion.dedup_images.comparison import Comparison, Found, LeaderSet, Signatures
+from laion.dedup_images.links import Links, best_links, link_type, make_links, write_links
 from laion.dedup_images.one_thread import one_thread
 from laion.dedup_images.scattered import BucketReader, Records, record_type
 
-#: Rows read at once: 67 MB of 512 float16 numbers.
-BLOCK = 65_536
+#: Bytes of rows that are read at once.
+BLOCK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class CompareTask:
-    """The buckets of the pieces `first` to `last`, without the latter, of all batches."""
+    """The buckets of a range of pieces, of all batches.
+
+    Attributes:
+        pieces: the first piece, and the one after the last.
+        by: the number of the comparison, lower ones being more certain.
+    """
 
     shard_id: int
     folder: str
     batches: int
-    first: int
-    last: int
+    pieces: tuple[int, int]
     comparison: Comparison
+    by: int
     key_bytes: int
 
 
@@ -42,39 +47,53 @@ class _Bucket:
         # Copies, so that a whole block does not stay for a few rows of it.
         self._records.append(records[["place", "key"]].copy())
         found = self._leaders.add(signatures)
-        duplicates = np.flatnonzero(found.leader >= 0)
-        links = np.empty(len(duplicates), link_type(records.dtype["key"].itemsize))
-        if len(duplicates):
-            self._records = [np.concatenate(self._records)]
-            leaders = self._records[0][found.leader[duplicates]]
-            links["place"] = records["place"][duplicates]
-            links["leader"], links["key"] = leaders["place"], leaders["key"]
-            links["closeness"] = found.closeness[duplicates]
-        return links
+        if (found.leader < 0).all():
+            return make_links(records[:0], Found(found.leader[:0], found.closeness[:0]), records)
+        self._records = [np.concatenate(self._records)]
+        return make_links(records, found, self._records[0])
 
 
 def compare(task: CompareTask, shard: ShardOutput) -> None:
     """Compare the rows of a range of buckets; writes a link for each duplicate."""
-    links: list[Links] = []
+    links = [np.empty(0, link_type(task.key_bytes))]
     with one_thread():
         for found, rows in _compare(task):
             links.append(found)
             shard.counts.successes += rows - len(found)
             shard.counts.drop(task.comparison.reason, len(found))
             shard.report_progress()
-    joined = np.concatenate([np.empty(0, link_type(task.key_bytes)), *links])
-    write_links(shard, joined[np.argsort(joined["place"], kind="stable")], task.batches)
+    joined = np.concatenate(links)
+    joined["by"] = task.by
+    write_links(shard, best_links(joined), task.batches)
 
 
 def _compare(task: CompareTask) -> Iterator[tuple[Links, int]]:
     """Yield the links of each bucket, or of a part of it, and the rows that were compared."""
-    types = (record_type(task.key_bytes), task.comparison.dtype)
-    last, bucket = -1, _Bucket(task.comparison.leaders())
-    with BucketReader(task.folder, task.batches, task.first, task.last, types) as reader:
-        for records, signatures in reader.blocks(BLOCK):
+    comparison = task.comparison
+    types = (record_type(task.key_bytes), comparison.dtype)
+    size = BLOCK_BYTES // sum(dtype.itemsize for dtype in types)
+    last, bucket = -1, _Bucket(comparison.leaders())
+    with BucketReader(task.folder, task.batches, task.pieces, types) as reader:
+        for records, stored in reader.blocks(size):
+            signatures = comparison.prepare(stored)
             numbers = records["bucket"]
             starts = np.flatnonzero(np.diff(numbers, prepend=np.uint32(numbers[0] ^ 1)))
-            for start, end in zip(starts, [*starts[1:], len(numbers)], strict=True):
+            ends = np.append(starts[1:], len(numbers))
+            small = ends - starts <= comparison.small
+            # These may have rows in the block before, and in the next one.
+            small[[0, -1]] = False
+            if small.any():
+                chosen = np.repeat(small, ends - starts)
+                yield _of_small(comparison, records[chosen], signatures[chosen])
+            for start, end in zip(starts[~small], ends[~small], strict=True):
                 if numbers[start] != last:
-                    last, bucket = numbers[start], _Bucket(task.comparison.leaders())
+                    last, bucket = numbers[start], _Bucket(comparison.leaders())
                 yield bucket.add(records[start:end], signatures[start:end]), int(end - start)
+
+
+def _of_small(
+    comparison: Comparison, records: Records, signatures: Signatures
+) -> tuple[Links, int]:
+    """Return the links of whole small buckets, and their rows."""
+    found = comparison.small_buckets(signatures, records["bucket"].astype(np.intp))
+    return make_links(records, found, records), len(records)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from laion.data.embedding_folder import EmbeddingShard
 
@@ -48,6 +49,7 @@ class Comparison(Protocol):
         reason: what a row that is not kept is counted as.
         buckets: how many there are.
         visits: most buckets that a row is in.
+        small: rows of a bucket up to which it is compared with others in one step; 0 for none.
         dtype: of one row's signature.
     """
 
@@ -63,8 +65,15 @@ class Comparison(Protocol):
     @property
     def dtype(self) -> np.dtype[Any]: ...
 
-    def signatures(self, shard: EmbeddingShard, rows: int) -> Signatures:
-        """Return the signatures of all rows of a shard. Raises OSError, UsageError."""
+    @property
+    def small(self) -> int: ...
+
+    def signatures(self, shard: EmbeddingShard, table: pa.Table) -> Signatures:
+        """Return the signatures of all rows of a shard. Raises OSError, UsageError.
+
+        Args:
+            table: its metadata, with the column `key` if there is one.
+        """
         ...
 
     def place(self, block: Signatures) -> tuple[Rows, Rows]:
@@ -74,6 +83,17 @@ class Comparison(Protocol):
         """
         ...
 
+    def prepare(self, signatures: Signatures) -> Signatures:
+        """Return signatures as `leaders` and `small_buckets` take them."""
+        ...
+
     def leaders(self) -> LeaderSet:
         """Return the kept rows of a new bucket: none."""
+        ...
+
+    def small_buckets(self, signatures: Signatures, buckets: Rows) -> Found:
+        """Return what the rows of whole buckets duplicate, of which each has at most `small` rows.
+
+        The leader of a row may be a duplicate itself.
+        """
         ...

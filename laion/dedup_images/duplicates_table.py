@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -16,24 +17,33 @@ DUPLICATES = "duplicates/duplicates_{}.parquet"
 
 
 def duplicates_table(
-    table: pa.Table, rows: npt.NDArray[np.intp], links: Links, scattered: str, batch_shards: int
+    table: pa.Table,
+    rows: npt.NDArray[np.intp],
+    links: Links,
+    reasons: Sequence[str],
+    where: tuple[str, int],
 ) -> pa.Table:
     """Return a row for each dropped row.
 
     Args:
         table: the metadata of the shard.
         rows: the dropped ones.
-        batch_shards: shards of a batch.
+        reasons: why each is dropped.
+        where: the folder that tells where rows are, and the shards of a batch.
     """
+    near = links["closeness"]
     dropped = table.take(pa.array(rows))
     columns = {name: dropped[name] for name in ("key", "url") if name in table.column_names}
-    shards, places = _shards_of(links["leader"], scattered, batch_shards)
+    shards, places = _shards_of(links["leader"], *where)
     keys = [key.decode("utf-8", "replace") or None for key in links["key"].tolist()]
     return pa.table(
         {
             "row": pa.array(rows, pa.int64()),
             **columns,
-            "similarity": pa.array(links["closeness"], pa.float32()),
+            "reason": pa.array(reasons, pa.string()),
+            # The closeness of hashes is their distance, with a minus.
+            "similarity": pa.array(np.where(near > 0, near, np.nan), pa.float32(), mask=near <= 0),
+            "distance": pa.array(-near.astype(np.int64), pa.int16(), mask=near > 0),
             "duplicate_of": pa.array(keys, pa.string()),
             "duplicate_shard": pa.array(shards, pa.int32()),
             "duplicate_row": pa.array(places, pa.int64()),

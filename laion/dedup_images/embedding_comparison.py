@@ -13,14 +13,15 @@ from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from img2ds.core.failure import UsageError
 from img2ds.storage import read_whole
 from laion.data.embedding_folder import EmbeddingShard
 from laion.data.embedding_layout import IMAGES
 from laion.dedup_images.clusters import SAMPLES, Clusters, Vectors, nearest, train, unit
-from laion.dedup_images.comparison import Rows, Signatures
-from laion.dedup_images.vector_leaders import VectorLeaders
+from laion.dedup_images.comparison import Found, Rows, Signatures
+from laion.dedup_images.leaders import Leaders
 
 #: Shards that rows are sampled from, at most.
 _SAMPLED = 100
@@ -42,15 +43,16 @@ class EmbeddingComparison:
     visits: int
     threshold: float
     reason: str = "near_duplicate"
+    small: int = 0
 
     @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype((np.float16, (self.dim,)))
 
-    def signatures(self, shard: EmbeddingShard, rows: int) -> Signatures:
+    def signatures(self, shard: EmbeddingShard, table: pa.Table) -> Signatures:
         """Return the embeddings of a shard's images."""
-        array = shard.embeddings(IMAGES, rows)
-        if rows and array.shape[1] != self.dim:
+        array = shard.embeddings(IMAGES, table.num_rows)
+        if table.num_rows and array.shape[1] != self.dim:
             raise UsageError(
                 f"{shard.path(IMAGES)} has embeddings of {array.shape[1]} numbers, other shards of "
                 f"{self.dim}: deduplicate what one model scored"
@@ -65,9 +67,21 @@ class EmbeddingComparison:
         found, own = nearest(vectors[rows], _load(self.clusters, self.dim), self.visits, distance)
         return rows[found], own
 
-    def leaders(self) -> VectorLeaders:
+    def prepare(self, signatures: Signatures) -> Vectors:
+        """Return embeddings as unit vectors."""
+        return unit(signatures)[0]
+
+    def leaders(self) -> Leaders:
         """Return the kept rows of a new cluster."""
-        return VectorLeaders(self.dim, self.threshold)
+        return Leaders(self.threshold, _cosines)
+
+    def small_buckets(self, signatures: Signatures, buckets: Rows) -> Found:
+        """There are no small clusters."""
+        raise NotImplementedError
+
+
+def _cosines(rows: Signatures, others: Signatures) -> Vectors:
+    return np.asarray(rows @ others.T)
 
 
 def cluster_count(rows: int) -> int:

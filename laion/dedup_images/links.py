@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.storage import read_whole
+from laion.dedup_images.comparison import Found
 from laion.dedup_images.scattered import (
     BATCH_SHIFT,
     ROW_MASK,
+    Records,
     load_part,
     open_part,
     part_name,
@@ -28,9 +30,15 @@ Places = npt.NDArray[np.uint64]
 
 
 def link_type(key_bytes: int) -> np.dtype[Any]:
-    """Return the type of a link; `key` is that of the leader."""
+    """Return the type of a link; `key` is that of the leader, `by` the comparison's number."""
     return np.dtype(
-        [("place", "<u8"), ("leader", "<u8"), ("closeness", "<f4"), ("key", f"S{key_bytes}")]
+        [
+            ("place", "<u8"),
+            ("leader", "<u8"),
+            ("closeness", "<f4"),
+            ("by", "u1"),
+            ("key", f"S{key_bytes}"),
+        ]
     )
 
 
@@ -39,15 +47,37 @@ class GatherTask:
     """Gathers the links of batch `shard_id`.
 
     Attributes:
-        compared: the folder of the second pass, and how many tasks it had.
-        scattered: the folder of the first one.
+        compared: the folders of second passes, and how many tasks each had.
+        scattered: the folder of a first one.
     """
 
     shard_id: int
-    compared: str
-    tasks: int
+    compared: tuple[tuple[str, int], ...]
     scattered: str
     key_bytes: int
+
+
+def make_links(records: Records, found: Found, leaders: Records) -> Links:
+    """Return the links of the rows that are duplicates.
+
+    Args:
+        records: the rows, as many as `found` is about.
+        leaders: the rows that `found.leader` numbers.
+    """
+    duplicates = np.flatnonzero(found.leader >= 0)
+    links = np.empty(len(duplicates), link_type(leaders.dtype["key"].itemsize))
+    to = leaders[found.leader[duplicates]]
+    links["place"], links["leader"] = records["place"][duplicates], to["place"]
+    links["key"], links["closeness"], links["by"] = to["key"], found.closeness[duplicates], 0
+    return links
+
+
+def best_links(links: Links) -> Links:
+    """Return the most certain link of each row, in the order of places."""
+    order = np.lexsort((links["leader"], -links["closeness"], links["by"], links["place"]))
+    links = links[order]
+    first: npt.NDArray[np.bool_] = np.diff(links["place"], prepend=~links["place"][:1]) != 0
+    return np.asarray(links[first])
 
 
 def write_links(shard: ShardOutput, links: Links, batches: int) -> None:
@@ -63,14 +93,14 @@ def gather(task: GatherTask, shard: ShardOutput) -> None:
     """Collect the links of a batch: the third pass of `laion dedup_images`."""
     dtype = link_type(task.key_bytes)
     found = [np.empty(0, dtype)]
-    for number in range(task.tasks):
-        first, last = load_part(task.compared, number, "batches.npy")[task.shard_id :][:2].tolist()
-        if first < last:
-            with open_part(task.compared, number, "links") as file:
-                found.append(read_rows(file, dtype, first, last - first))
-    links = np.concatenate(found)
-    links = links[np.lexsort((links["leader"], -links["closeness"], links["place"]))]
-    links = links[np.diff(links["place"], prepend=~links["place"][:1]) != 0]
+    for folder, tasks in task.compared:
+        for number in range(tasks):
+            borders = load_part(folder, number, "batches.npy")
+            first, last = borders[task.shard_id : task.shard_id + 2].tolist()
+            if first < last:
+                with open_part(folder, number, "links") as file:
+                    found.append(read_rows(file, dtype, first, last - first))
+    links = best_links(np.concatenate(found))
     with open(shard.path(part_name(shard.number, "links")), "wb") as out:
         out.write(links.tobytes())
     rows = load_part(task.scattered, task.shard_id, "shards.npy")
@@ -87,6 +117,7 @@ class ShardLinks:
     Attributes:
         gathered: the folder of the third pass.
         ends: the path of what `follow_chains` found; None where there are no chains.
+        reasons: what a row is counted as, by the number of the comparison.
     """
 
     gathered: str
@@ -95,6 +126,11 @@ class ShardLinks:
     first_row: int
     ends: str | None
     key_bytes: int
+    reasons: tuple[str, ...]
+
+    def reasons_of(self, links: Links) -> list[str]:
+        """Return what each row is counted as."""
+        return [self.reasons[by] for by in links["by"].tolist()]
 
     def read(self) -> tuple[npt.NDArray[np.intp], Links]:
         """Return the rows of the shard that are duplicates, and their links. Raises OSError."""

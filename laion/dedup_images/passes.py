@@ -23,6 +23,10 @@ from laion.stage import StageBuild, StageOptions
 _FOLDER = f"{WORK}/images-"
 
 
+class PassesEndedError(Exception):
+    """A pass is not complete; the stage's report says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Passes:
     """Runs passes in the folder of an open stage.
@@ -52,11 +56,11 @@ class Passes:
 
     def run(
         self, name: str, make: Callable[[Any, ShardOutput], None], tasks: Sequence[Any]
-    ) -> RunReport | None:
-        """Run the tasks of a pass. Blocks until they are done or stopped.
+    ) -> RunReport:
+        """Run the tasks of a pass, and return its report. Blocks until they are done or stopped.
 
-        Returns:
-            Its report; None if tasks are missing: then the stage's report says so.
+        Raises:
+            PassesEndedError: tasks are missing; the stage's report says why.
         """
         report = RunReport(labels=Labels(name, "images", "images/s", "kept"))
         spec = BuildSpec(
@@ -74,8 +78,8 @@ class Passes:
             return report
         whole.interrupted |= report.interrupted
         failed = next(iter(report.failed.values()), None)
-        whole.stopped = report.stopped or (failed and f"cannot {name} the images: {failed}")
-        return None
+        whole.stopped = report.stopped or (failed and f"the pass {name} failed: {failed}")
+        raise PassesEndedError(f"the pass {name} is not complete")
 
     def remove(self) -> None:
         """Remove the folder: the stage is complete. Raises OSError."""

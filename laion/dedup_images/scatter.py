@@ -62,7 +62,7 @@ def _send(
     task: ScatterTask, source: EmbeddingShard, table: pa.Table, writer: RunWriter, first: int
 ) -> Iterator[tuple[int, int]]:
     """Send the rows of a shard, and yield the start of each block and how many have a bucket."""
-    signatures = task.comparison.signatures(source, table.num_rows)
+    signatures = task.comparison.signatures(source, table)
     ranks, keys = ranks_of(table, task.keep), _keys(table, task.key_bytes)
     batch = np.uint64(task.shard_id) << BATCH_SHIFT
     for start in range(0, table.num_rows, _BLOCK):

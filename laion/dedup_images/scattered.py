@@ -19,8 +19,8 @@ from img2ds.engine.shard_output import DIGITS, ShardOutput
 from img2ds.storage import open_seekable
 from laion.dedup_images.comparison import Rows, Signatures
 
-#: Rows of a run: 67 MB of 512 float16 numbers.
-RUN = 65_536
+#: Bytes of a run: 62,000 rows of 512 float16 numbers.
+RUN_BYTES = 64 << 20
 #: Pieces that the buckets are divided into, for the tasks that compare them.
 PIECES = 1024
 #: The lower bits of a place are a row's place in its batch, the upper ones the batch.
@@ -62,8 +62,8 @@ class RunWriter:
         """Append rows. Raises OSError."""
         self._records.append(records)
         self._signatures.append(signatures)
-        self._held += len(records)
-        if self._held >= RUN:
+        self._held += records.nbytes + signatures.nbytes
+        if self._held >= RUN_BYTES:
             self._write()
 
     def _write(self) -> None:
@@ -101,16 +101,17 @@ class BucketReader:
 
     Args:
         folder: where the batches are.
-        first, last: the range; `last` is not in it.
+        pieces: the first piece of the range, and the one after the last.
 
     Raises:
         OSError: a file cannot be read.
     """
 
     def __init__(
-        self, folder: str, batches: int, first: int, last: int, dtypes: Sequence[np.dtype[Any]]
+        self, folder: str, batches: int, pieces: tuple[int, int], dtypes: Sequence[np.dtype[Any]]
     ) -> None:
         self._types = dtypes
+        first, last = pieces
         self._stack = ExitStack()
         self._pieces: list[_Piece] = []
         found: list[Records] = []

@@ -8,20 +8,15 @@ written without them. Memory does not grow with the input, but for a bit a row i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from img2ds.core.failure import UsageError
-from img2ds.core.naming import committed_shards, stats_name
-from img2ds.engine.marker import load_markers
 from img2ds.engine.sequential import SequentialWorker
-from img2ds.engine.shard_output import DIGITS, ShardOutput
+from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
-from img2ds.report.units import counted
-from img2ds.storage import OutputFolder, read_whole
+from img2ds.storage import OutputFolder
 from laion.data.embedding_folder import (
     SIMILARITY,
     EmbeddingFolder,
@@ -30,42 +25,32 @@ from laion.data.embedding_folder import (
 )
 from laion.data.embedding_layout import FOLDERS, IMAGES
 from laion.data.embedding_writer import copy_rows
-from laion.dedup_images.clusters import Clusters
-from laion.dedup_images.compare import CompareTask, compare
-from laion.dedup_images.comparison import Comparison
 from laion.dedup_images.duplicates_table import DUPLICATES, FOLDER, duplicates_table
-from laion.dedup_images.embedding_comparison import (
-    EmbeddingComparison,
-    cluster_count,
-    learn_clusters,
-)
-from laion.dedup_images.links import GatherTask, ShardLinks, follow_chains, gather
-from laion.dedup_images.options import DedupImagesOptions
-from laion.dedup_images.passes import Passes
-from laion.dedup_images.scatter import BY_SIMILARITY, ScatterTask, scatter, size_columns
-from laion.dedup_images.scattered import PIECES, load_part
+from laion.dedup_images.finder import Finder
+from laion.dedup_images.links import ShardLinks
+from laion.dedup_images.options import BY_EMBEDDING, DedupImagesOptions
+from laion.dedup_images.passes import Passes, PassesEndedError
+from laion.dedup_images.scatter import BY_SIMILARITY, size_columns
+from laion.provenance import inputs_of, options_of
+from laion.samples.source import SampleShards, find_shards
 from laion.stage import StageReport, StageSpec, open_stage
 
 LABELS = Labels("shard", "pairs", "pairs/s", "kept")
 
-#: Most batches of shards: each is a file that the tasks of the second pass read from.
-BATCHES = 256
-#: Rows of a task of the second pass, about.
-TASK_ROWS = 131_072
-#: Bytes of the longest key that is recorded; longer ones are left out.
-MAX_KEY = 48
-
 
 @dataclass(frozen=True, slots=True)
 class WriteTask:
-    """One shard to write without its duplicates."""
+    """One shard to write without its duplicates.
+
+    Attributes:
+        scattered, batch_shards: where rows are, see `FoundLinks`.
+    """
 
     shard_id: int
     source: EmbeddingShard
     links: ShardLinks
     scattered: str
     batch_shards: int
-    reason: str
 
 
 def run(options: DedupImagesOptions) -> StageReport:
@@ -76,17 +61,13 @@ def run(options: DedupImagesOptions) -> StageReport:
     """
     required = (SIMILARITY,) if options.keep == BY_SIMILARITY else ()
     source = open_embedding_folder(options.input, required)
-    first = source.shards[0]
-    if options.keep != BY_SIMILARITY and not size_columns(first.schema()):
-        raise UsageError(
-            f"--keep {options.keep} needs the sizes of images, and {options.input} has no columns "
-            "original_width and original_height: use --keep similarity"
-        )
-    first.embeddings(IMAGES, first.rows())  # raises where they are missing
+    _check(options, source)
+    images = None if options.by == BY_EMBEDDING else _images(options, source)
+    more = {} if images is None else {"images": images.fingerprint()["files"]}
     spec = StageSpec(
         stage="dedup_images",
         options=options,
-        fingerprint=source.fingerprint(),
+        fingerprint={**source.fingerprint(), **more},
         shard_count=len(source.shards),
         labels=LABELS,
         subfolders=(*FOLDERS, FOLDER),
@@ -94,98 +75,20 @@ def run(options: DedupImagesOptions) -> StageReport:
     )
     with open_stage(spec) as build:
         files = [(shard.path("{}"), shard.size) for shard in source.shards]
-        passes = Passes.open(build, options, [options.identity(), files])
-        if len(build.build.committed) == len(source.shards):
-            tasks: list[WriteTask] | None = []
-        else:
-            tasks = Finder(passes, source, options).tasks()
-        if tasks is not None and build.run(SequentialWorker(build.folder, write), tasks):
+        passes = Passes.open(build, options, [options.identity(), files, more])
+        tasks: list[WriteTask] = []
+        if len(build.build.committed) < len(source.shards):
+            try:
+                found = Finder(passes, source, images, options).run()
+            except PassesEndedError:
+                return build.report
+            tasks = [
+                WriteTask(build.first_shard + n, shard, links, found.scattered, found.batch_shards)
+                for n, (shard, links) in enumerate(zip(source.shards, found.shards, strict=True))
+            ]
+        if build.run(SequentialWorker(build.folder, write), tasks):
             passes.remove()
     return build.report
-
-
-class Finder:
-    """Runs the passes that find the duplicates of an input."""
-
-    def __init__(
-        self, passes: Passes, source: EmbeddingFolder, options: DedupImagesOptions
-    ) -> None:
-        self._passes = passes
-        self._source = source
-        self._options = options
-        self._key_bytes = _key_bytes(source.shards[0])
-        self._batch_shards = ceil(len(source.shards) / BATCHES)
-
-    def tasks(self) -> list[WriteTask] | None:
-        """Return the shards to write; None if a pass is not complete."""
-        comparison = self._comparison()
-        shards, size, run = self._source.shards, self._batch_shards, self._passes.run
-        scattered, compared, gathered = (
-            f"{self._passes.path}/{name}" for name in ("scatter", "compare", "gather")
-        )
-        batches = [shards[start : start + size] for start in range(0, len(shards), size)]
-        keep, key_bytes = self._options.keep, self._key_bytes
-        report = run("scatter", scatter, [
-            ScatterTask(n, batch, comparison, keep, key_bytes) for n, batch in enumerate(batches)
-        ])  # fmt: skip
-        if report is None:
-            return None
-        rows = report.tally.successes * comparison.visits
-        count = min(PIECES, max(1, ceil(rows / TASK_ROWS)))
-        borders = [n * PIECES // count for n in range(count + 1)]
-        compares = [
-            CompareTask(
-                n, scattered, len(batches), borders[n], borders[n + 1], comparison, key_bytes
-            )
-            for n in range(count)
-        ]
-        if run("compare", compare, compares) is None:
-            return None
-        gathers = [
-            GatherTask(n, compared, count, scattered, key_bytes) for n in range(len(batches))
-        ]
-        if run("gather", gather, gathers) is None:
-            return None
-        ends = self._ends(gathered, scattered, len(batches), comparison)
-        tasks: list[WriteTask] = []
-        for number, batch in enumerate(batches):
-            row = 0
-            lengths = load_part(scattered, number, "shards.npy").tolist()
-            for position, (shard, length) in enumerate(zip(batch, lengths, strict=True)):
-                links = ShardLinks(gathered, number, position, row, ends, key_bytes)
-                place = self._passes.build.first_shard + len(tasks)
-                tasks.append(WriteTask(place, shard, links, scattered, size, comparison.reason))
-                row += length
-        return tasks
-
-    def _ends(
-        self, gathered: str, scattered: str, batches: int, comparison: Comparison
-    ) -> str | None:
-        """Return the file of where chains of links end; None without chains."""
-        if comparison.visits == 1:  # a leader is in no other bucket
-            return None
-        ends = follow_chains(gathered, scattered, batches, self._key_bytes)
-        if not len(ends):
-            return None
-        self._passes.build.folder.write_bytes(f"{self._passes.name}/ends", ends.tobytes())
-        return f"{self._passes.path}/ends"
-
-    def _comparison(self) -> EmbeddingComparison:
-        """Return the comparison, with the clusters that a run before has learned."""
-        options, folder = self._options, self._passes.build.folder
-        name, dim = f"{self._passes.name}/clusters", _dim(self._source)
-        if folder.exists(name):
-            clusters = Clusters.from_bytes(read_whole(f"{folder.path}/{name}"), dim)
-        else:
-            rows = _rows(self._source)
-            wanted = options.clusters or cluster_count(rows)
-            self._passes.build.note(f"learning {counted(wanted, 'cluster')} of {rows:,} images")
-            clusters = learn_clusters(self._source.shards, rows, wanted, dim)
-            folder.write_bytes(name, clusters.to_bytes())
-        count = len(clusters.centers)
-        visits = min(options.probes, count)
-        path = f"{folder.path}/{name}"
-        return EmbeddingComparison(path, count, dim, visits, options.threshold)
 
 
 def write(task: WriteTask, shard: ShardOutput) -> None:
@@ -196,34 +99,39 @@ def write(task: WriteTask, shard: ShardOutput) -> None:
     kept[rows] = False
     copy_rows(task.source, table, kept, shard.name, shard.path)
     if len(rows):
-        found = duplicates_table(table, rows, links, task.scattered, task.batch_shards)
+        reasons = task.links.reasons_of(links)
+        found = duplicates_table(table, rows, links, reasons, (task.scattered, task.batch_shards))
         pq.write_table(found, shard.path(DUPLICATES.format(shard.name)))
+        shard.counts.reasons.update(reasons)
     shard.counts.successes += int(kept.sum())
-    shard.counts.drop(task.reason, len(rows))
 
 
-def _key_bytes(shard: EmbeddingShard) -> int:
-    """Return the bytes to reserve for a key: img2ds's have the same length everywhere."""
-    if "key" not in shard.schema().names:
-        return 1
-    lengths = pc.min_max(pc.binary_length(pc.cast(shard.table(["key"])["key"], "binary"))).as_py()
-    same = lengths["min"] == lengths["max"] and lengths["min"]
-    return min(MAX_KEY, lengths["min"]) if same else MAX_KEY
+def _check(options: DedupImagesOptions, source: EmbeddingFolder) -> None:
+    first = source.shards[0]
+    if options.keep != BY_SIMILARITY and not size_columns(first.schema()):
+        raise UsageError(
+            f"--keep {options.keep} needs the sizes of images, and {options.input} has no columns "
+            "original_width and original_height: use --keep similarity"
+        )
+    first.embeddings(IMAGES, first.rows())  # raises where they are missing
 
 
-def _dim(source: EmbeddingFolder) -> int:
-    for shard in source.shards:
-        rows, dim = shard.embeddings(IMAGES).shape
-        if rows:  # an empty array may have any width
-            return int(dim)
-    return 1
-
-
-def _rows(source: EmbeddingFolder) -> int:
-    """Return how many rows there are, from commit markers where there are any."""
-    folder = OutputFolder.open(source.path)
-    numbers = [shard.number for shard in source.shards]
-    if committed_shards(folder.names()).issuperset(numbers):
-        markers = load_markers(folder, [stats_name(number, DIGITS) for number in numbers])
-        return sum(marker.counts.successes for _, marker in markers)
-    return sum(shard.rows() for shard in source.shards)
+def _images(options: DedupImagesOptions, source: EmbeddingFolder) -> SampleShards:
+    """Find the images that were scored."""
+    if "key" not in source.shards[0].schema().names:
+        raise UsageError(
+            f"--by {options.by} finds images by their keys, and {options.input} has no column key: "
+            "use --by embedding"
+        )
+    if options.shards is not None:
+        return find_shards(options.shards)
+    for place in inputs_of(source.path):
+        folder = OutputFolder.open(place)
+        if "output_format" in options_of(folder) or any(
+            name.endswith(".tar") for name in folder.names()
+        ):
+            return find_shards(place)
+    raise UsageError(
+        f"--shards is required with --by {options.by}: {options.input} does not record the shards "
+        "that it was scored from"
+    )

@@ -11,6 +11,7 @@ from laion.data.embedding_layout import IMAGES, METADATA, TEXTS
 from laion.data.release_schema import RELEASE_COLUMNS, ReleaseColumn
 from laion.provenance import StageCounts
 from laion.release.contents import PAPER, Contents
+from laion.release.datasheet import datasheet
 from laion.release.purges import Purge
 
 _WARNING = (
@@ -116,6 +117,7 @@ def dataset_card(facts: CardFacts) -> str:
         f"| {name.replace('|', '%7C')} | {n:,} | {share(n, contents.rows)} |"
         for name, n in contents.named_licenses().items()
     ]
+    lines += ["", "## Datasheet", *datasheet(contents, facts.stages, facts.tagged)]
     lines += _purges(facts.purges)
     lines += ["", "## Stages", ""]
     lines += _stages(facts.stages)

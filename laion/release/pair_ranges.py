@@ -28,6 +28,7 @@ LOW_SIMILARITY = "low_similarity"
 NO_SIMILARITY = "no_similarity"
 NO_URL = "no_url"
 DUPLICATE = "duplicate"
+OTHER_TEXT = "other_text"
 
 #: The lower bits of a place are a row's place in its batch, the upper ones the batch.
 BATCH_SHIFT = np.uint64(40)
@@ -40,11 +41,15 @@ Places = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class ScanTask:
-    """Consecutive shards, batch `shard_id` of them."""
+    """Consecutive shards, batch `shard_id` of them.
+
+    `best_text` keeps one pair an image, that with the highest similarity.
+    """
 
     shard_id: int
     shards: tuple[EmbeddingShard, ...]
     threshold: float
+    best_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +84,12 @@ def scan(task: ScanTask, shard: ShardOutput) -> None:
     found: list[Records] = []
     rows, dropped, histograms, place = [], [], [], 0
     for source in task.shards:
-        table = source.table(["url", "caption", "similarity"])
+        key = ["key"] if task.best_text else []
+        table = source.table(["url", "caption", "similarity", *key])
         kept, reasons = above(table, task.threshold)
         kept = _with_url(table, kept, reasons)
+        if task.best_text:
+            kept = with_best_text(table, kept, reasons)
         chosen = table.select(["url", "caption"]).filter(pa.array(kept))
         digests = pair_digests(*(column.to_pylist() for column in chosen.columns))
         records = np.empty(len(digests), RECORD)
@@ -177,6 +185,25 @@ def _with_url(table: pa.Table, kept: Mask, dropped: Counter[str]) -> Mask:
         dropped[NO_URL] = missing
     with_url: Mask = kept & known
     return with_url
+
+
+def with_best_text(table: pa.Table, kept: Mask, dropped: Counter[str]) -> Mask:
+    """Return `kept` with one pair of each image, the most similar one; the first of equals.
+
+    All pairs of an image have its key. The others are counted.
+    """
+    places = np.flatnonzero(kept)
+    keys = table.column("key").cast(pa.string()).combine_chunks()
+    codes = np.asarray(keys.dictionary_encode().indices.fill_null(-1))[places]
+    similarity = np.asarray(table.column("similarity").cast(pa.float64()))[places]
+    order = np.lexsort((places, -similarity, codes))
+    first = np.ones(len(order), np.bool_)
+    first[1:] = codes[order][1:] != codes[order][:-1]
+    best: Mask = np.zeros(len(kept), np.bool_)
+    best[places[order[first]]] = True
+    if others := int((~first).sum()):
+        dropped[OTHER_TEXT] = others
+    return best
 
 
 def _borders(high: Places, number: int, bits: int) -> tuple[int, int]:

@@ -119,6 +119,7 @@ def plan_release(
     rows_per_part: int,
     scratch: str,
     processes: int = 1,
+    best_text: bool = False,
 ) -> list[ReleaseTask]:
     """Return the parts of the release, numbered from 0.
 
@@ -127,13 +128,14 @@ def plan_release(
     Args:
         scratch: an existing local folder; the plan writes 24 bytes a pair above the threshold.
         processes: worker processes on this machine, if the input is not small.
+        best_text: keep one pair an image, see `ScanTask`.
 
     Raises:
         UsageError: a shard cannot be read, or the scratch folder is full.
         PlanStoppedError: the user has stopped it.
     """
     try:
-        scans, bits, moved = _scan(shards, threshold, scratch, processes)
+        scans, bits, moved = _scan(shards, (threshold, best_text), scratch, processes)
     except OSError as error:
         raise UsageError(f"cannot read the input to find repeated pairs: {error}") from None
     parts: list[list[Piece]] = [[]]
@@ -153,7 +155,7 @@ def plan_release(
 
 
 def _scan(
-    shards: Sequence[EmbeddingShard], threshold: float, scratch: str, processes: int
+    shards: Sequence[EmbeddingShard], rule: tuple[float, bool], scratch: str, processes: int
 ) -> tuple[list[_Scan], Bits, dict[int, int]]:
     """Return what each shard holds, a bit a place that is set for released rows, and moved IDs.
 
@@ -166,7 +168,7 @@ def _scan(
     starts = range(0, len(shards), size)
     _run(
         folder, scan, processes, "batch", "batches",
-        [ScanTask(n, tuple(shards[s : s + size]), threshold) for n, s in enumerate(starts)],
+        [ScanTask(n, tuple(shards[s : s + size]), *rule) for n, s in enumerate(starts)],
     )  # fmt: skip
     scans: list[_Scan] = []
     masks: list[Bits] = []

@@ -44,6 +44,7 @@ from laion.release.plan import Piece, PlanStoppedError, ReleaseTask, plan_releas
 from laion.release.stats import describe
 from laion.release.unified_schema import as_schema, unified_schema
 from laion.release.unique import sample_ids, scratch_folder
+from laion.samples.sample import TEXT_INDEX
 from laion.stage import StageOptions, StageReport, StageSpec, open_stage
 
 LABELS = Labels("shard", "pairs", "pairs/s", "kept")
@@ -73,6 +74,11 @@ class ReleaseOptions(StageOptions):
         "whose columns the parts have: LAION-400M's, LAION-5B's or Re-LAION-5B's",
         *LAYOUTS, identity=False,
     )  # fmt: skip
+    texts: str = flag(
+        "all", "choice",
+        "of an image with several texts (see laion group): the pair that CLIP prefers, or all",
+        "all", "best", identity=False,
+    )  # fmt: skip
     figures: bool = flag(True, "bool", "draw the histogram of similarities", identity=False)
     stages: tuple[str, ...] = flag(
         (), "list",
@@ -99,6 +105,8 @@ class ReleaseOptions(StageOptions):
         identity = super().identity()
         if self.columns != "laion400m":
             identity["columns"] = self.columns
+        if self.texts != "all":
+            identity["texts"] = self.texts
         return identity
 
 
@@ -113,6 +121,11 @@ def check(options: ReleaseOptions) -> None:
 def run(options: ReleaseOptions) -> ReleaseReport:
     """Make the release. Raises UsageError when something about it cannot work."""
     scored = open_embedding_folder(options.input)
+    if options.texts == "best" and TEXT_INDEX not in scored.shards[0].schema().names:
+        raise UsageError(
+            f"--texts best compares the texts of an image, and {scored.path} has no column "
+            f"{TEXT_INDEX}: run laion group before laion download"
+        )
     stages = trace_stages(scored.path, options.stages)
     tagged = was_tagged(stages)
     if options.require_tags and not tagged:
@@ -124,8 +137,9 @@ def run(options: ReleaseOptions) -> ReleaseReport:
     try:
         with scratch_folder(options.tmp_dir) as scratch:
             plan = plan_release(
-                scored.shards, options.threshold, options.rows_per_part, scratch, processes
-            )
+                scored.shards, options.threshold, options.rows_per_part, scratch, processes,
+                options.texts == "best",
+            )  # fmt: skip
     except PlanStoppedError as stopped:
         return ReleaseReport(stopped.report, "")
     spec = StageSpec(

@@ -27,14 +27,14 @@ from laion.stage import StageOptions
 
 #: The stages in their order, and those that `crawl` replaces.
 STAGES = (
-    "extract", "dedup", "download", "score", "tag", "crawl", "annotate", "filter", "dedup_images",
-    "release", "index",
+    "extract", "dedup", "group", "download", "score", "tag", "crawl", "annotate", "filter",
+    "dedup_images", "release", "index",
 )  # fmt: skip
 CRAWLED = ("download", "score", "tag")
 #: Stages that may be skipped.
-OPTIONAL = ("dedup", "tag", "annotate", "filter", "dedup_images", "index")
+OPTIONAL = ("dedup", "group", "tag", "annotate", "filter", "dedup_images", "index")
 #: Those that run only if the file has flags for them.
-ASKED_FOR = ("annotate", "filter", "dedup_images")
+ASKED_FOR = ("group", "annotate", "filter", "dedup_images")
 #: Flags that may be set outside of a stage, for all stages that have them.
 SHARED = (
     "processes_count", "distributor", "max_shard_retry", "tmp_dir", "force",
@@ -136,7 +136,12 @@ def _stages(sections: Mapping[str, Any]) -> list[str]:
     both = [stage for stage in CRAWLED if crawl and sections.get(stage)]
     if both:
         raise UsageError(f"crawl includes {both[0]}: give one of them")
+    groups = sections.get("group") not in (None, False)  # it needs no flags
+    if crawl and groups:
+        raise UsageError("crawl does not score several texts of an image: leave group out")
     skipped = [*(CRAWLED if crawl else ("crawl",)), *(s for s in ASKED_FOR if not sections.get(s))]
+    if groups:
+        skipped = [stage for stage in skipped if stage != "group"]
     return [s for s in STAGES if s not in skipped and sections.get(s) is not False]
 
 

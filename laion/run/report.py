@@ -17,7 +17,8 @@ from img2ds.report.units import duration, share
 from img2ds.storage import OutputFolder
 from laion.provenance import StageCounts, read_stage
 from laion.run.config import Step, stage_flags
-from laion.run.thumbnails import RELEASED, Thumbnail, collect
+from laion.run.thumbnails import RELEASED, collect
+from laion.samples.thumbnail import Thumbnail
 
 #: Drop reasons listed for a stage; the others are added up.
 MAX_REASONS = 12

@@ -6,39 +6,23 @@ what it has not judged or tagged UNSURE or NSFW: such images may be illegal to l
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from img2ds.config.image import ImageOptions
-from img2ds.core.failure import Failure
-from img2ds.image.transform import Transformer
 from laion.data.embedding_folder import EmbeddingShard, open_embedding_folder
 from laion.samples.sample import Sample
 from laion.samples.source import find_shards
+from laion.samples.thumbnail import Thumbnail, Thumbnails
 
 #: Shards that are looked at, samples of each, and thumbnails of one outcome.
 SHARDS, SAMPLES, EACH = 16, 60, 12
 
-#: Pixels of a side.
-_SIDE = 112
-
 #: The outcome of a pair that is in the release.
 RELEASED = "released"
-
-
-@dataclass(frozen=True, slots=True)
-class Thumbnail:
-    """A small image as a data URL, with its caption."""
-
-    source: str
-    caption: str
-    similarity: float | None
 
 
 def collect(places: Mapping[str, str], threshold: float) -> dict[str, list[Thumbnail]]:
@@ -63,19 +47,16 @@ def collect(places: Mapping[str, str], threshold: float) -> dict[str, list[Thumb
     rows = {row["key"]: row for row in _rows(judged, keys)}
     # A part of the release holds at least one whole shard, so these parts hold the same shards.
     released = {row["key"] for row in _rows(places["release"], keys)}
-    small = Transformer(
-        ImageOptions(image_size=_SIDE, resize_mode="center_crop", encode_quality=75)
-    )
-    for sample in samples:
-        row = rows.get(sample.key)
-        if row is None or ("tag" in places and row.get("nsfw") != "UNLIKELY"):
-            continue
-        outcome = RELEASED if sample.key in released else _reason(row, threshold)
-        images = found.setdefault(outcome, [])
-        if len(images) < EACH and (made := _shrink(small, sample)) is not None:
-            caption = " ".join((sample.caption or "").split())
-            images.append(Thumbnail(made, caption, row.get("similarity")))
-    small.close()
+    with Thumbnails() as thumbnails:
+        for sample in samples:
+            row = rows.get(sample.key)
+            if row is None or ("tag" in places and row.get("nsfw") != "UNLIKELY"):
+                continue
+            outcome = RELEASED if sample.key in released else _reason(row, threshold)
+            images = found.setdefault(outcome, [])
+            if len(images) < EACH:
+                made = thumbnails.make(sample, row.get("similarity"))
+                images += [made] if made is not None else []
     return found
 
 
@@ -105,13 +86,3 @@ def _reason(row: Mapping[str, Any], threshold: float) -> str:
     if similarity < threshold:
         return "low_similarity"
     return "duplicate" if row.get("url") else "no_url"
-
-
-def _shrink(small: Transformer, sample: Sample) -> str | None:
-    if sample.body is None:
-        return None
-    inspected = small.inspect(sample.body)
-    made = inspected if isinstance(inspected, Failure) else small.render(inspected)
-    if isinstance(made, Failure):
-        return None
-    return f"data:image/jpeg;base64,{b64encode(bytes(made.data)).decode()}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from img2ds.core.img2dataset import read_json
+from laion.data.candidate import TEXT_LISTS
 
 #: Bytes of a file above which it is skipped: no image, caption or metadata is that large.
 MAX_FILE = 256 << 20
@@ -16,6 +17,8 @@ IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif", "jp
 TEXT, METADATA = "txt", "json"
 #: Fields of the metadata that hold a caption, where there is no .txt; the first counts.
 CAPTIONS = ("caption", "TEXT", "text")
+#: The place of a pair's text among those of its image, see `laion group`.
+TEXT_INDEX = "text_index"
 
 
 @dataclass(slots=True)
@@ -34,6 +37,25 @@ class Sample:
     caption: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     flaw: str | None = None
+
+    def by_text(self) -> list[Sample]:
+        """Return a sample for each text of the image; itself where it is no group of texts.
+
+        They share the image, and have the place of their text as the field `text_index`.
+        """
+        texts = self.fields.get("texts")
+        if not isinstance(texts, list) or not texts:
+            return [self]
+        others = {name: value for name, value in self.fields.items() if name not in TEXT_LISTS}
+        found = []
+        for place, text in enumerate(texts):
+            fields = {**others, TEXT_INDEX: place}
+            for name, column in TEXT_LISTS.items():
+                values = self.fields.get(name)
+                if column != "text" and isinstance(values, list) and len(values) == len(texts):
+                    fields[column] = values[place]
+            found.append(Sample(self.key, self.body, text, fields, self.flaw))
+        return found
 
     def lack(self, image: bool = True, text: bool = True) -> str | None:
         """Return the reason why it lacks an image or a text, where wanted; None if it does not."""

@@ -23,6 +23,7 @@ from laion.data.embedding_layout import FOLDERS, IMAGES, TEXTS
 from laion.data.embedding_writer import copy_rows
 from laion.provenance import ModelNames, named, options_begun
 from laion.release.purge import How, ReleasePurgeReport, is_release, purge_release
+from laion.samples.sample import TEXT_INDEX
 from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.classifier import load_classifier
 from laion.tag.options import TagOptions
@@ -134,7 +135,8 @@ def make_shard(task: TagTask, shard: ShardOutput) -> None:
     images, texts = (task.source.embeddings(kind, table.num_rows) for kind in (IMAGES, TEXTS))
     captions = table["caption"].cast(pa.string()).to_pylist()
     blocked = blocked_reasons(task.blocks, table) if task.blocks else None
-    tagged = tag_rows(task.rules, images, texts, captions, blocked)
+    keys = table["key"].to_pylist() if TEXT_INDEX in table.column_names else None
+    tagged = tag_rows(task.rules, images, texts, captions, blocked, keys)
     copy_rows(task.source, tagged.add_to(table), tagged.kept, shard.name, shard.path)
     shard.counts.successes += int(tagged.kept.sum())
     shard.counts.reasons.update(tagged.dropped)

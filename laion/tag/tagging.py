@@ -92,12 +92,15 @@ def tag_rows(
     texts: Vectors,
     captions: Sequence[str | None],
     blocked: Sequence[str | None] | None = None,
+    keys: Sequence[str] | None = None,
 ) -> Tagged:
     """Tag pairs and decide which of them are dropped.
 
     Args:
         images, texts: [n, dim], unit rows; they may be memory-mapped.
         blocked: why pairs are dropped whatever they are tagged, None where they are not.
+        keys: of the images, where some are in several pairs: all pairs of an image are dropped with
+            the first one.
     """
     tags: list[str] = []
     reasons: list[str | None] = []
@@ -109,5 +112,11 @@ def tag_rows(
         reasons += rules.filter.reasons(found, image, text, captions[start:end])
     if blocked is not None:
         reasons = [before or after for before, after in zip(blocked, reasons, strict=True)]
+    if keys is not None:
+        of_image: dict[str, str] = {}
+        for key, reason in zip(keys, reasons, strict=True):
+            if reason is not None:
+                of_image.setdefault(key, reason)
+        reasons = [why or of_image.get(key) for key, why in zip(keys, reasons, strict=True)]
     kept = np.array([reason is None for reason in reasons], np.bool_)
     return Tagged(tags, kept, Counter(reason for reason in reasons if reason is not None))

@@ -15,7 +15,7 @@ import pytest
 from img2ds.core.failure import UsageError
 from laion import cli
 from laion.dedup_images import compare as compare_pass
-from laion.dedup_images import scattered, stage
+from laion.dedup_images import finder, scattered, stage
 from laion.dedup_images.options import DedupImagesOptions
 from laion.dedup_images.stage import run
 from tests.laion.dedup_images import planted_folder
@@ -117,10 +117,10 @@ def test_pieces_and_blocks_do_not_change_the_result(
 ) -> None:
     """Small runs, blocks, batches and tasks, as a large input has many of."""
     dedup(planted.path, tmp_path / "one", clusters=8)
-    monkeypatch.setattr(scattered, "RUN", 150)
-    monkeypatch.setattr(compare_pass, "BLOCK", 37)
-    monkeypatch.setattr(stage, "TASK_ROWS", 200)
-    monkeypatch.setattr(stage, "BATCHES", 2)
+    monkeypatch.setattr(scattered, "RUN_BYTES", 25_000)
+    monkeypatch.setattr(compare_pass, "BLOCK_BYTES", 7_000)
+    monkeypatch.setattr(finder, "TASK_BYTES", 40_000)
+    monkeypatch.setattr(finder, "BATCHES", 2)
     dedup(planted.path, tmp_path / "many", clusters=8)
     assert content(tmp_path / "many") == content(tmp_path / "one")
 
@@ -204,8 +204,8 @@ sys.exit(cli.run(sys.argv[3:]))
 @pytest.mark.parametrize(
     ("name", "folder"),
     [
-        ("00001.records", "scatter"),
-        ("00000_stats.json", "compare"),
+        ("00001.records", "scatter-embedding"),
+        ("00000_stats.json", "compare-embedding"),
         ("00002.links", "gather"),
         ("duplicates/duplicates_00001.parquet", "out"),
     ],
@@ -306,4 +306,4 @@ def test_a_shard_that_does_not_fit_ends_the_run(
     flags = ["--input", str(place), "--output_folder", str(tmp_path / "out")]
     assert cli.run(["dedup_images", *flags]) == 1
     words = "img_emb_00002.npy has embeddings of 3 numbers, other shards of 64"
-    assert f"cannot scatter the images: {place}/img_emb/{words}" in capsys.readouterr().out
+    assert f"the pass scatter-embedding failed: {place}/img_emb/{words}" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import pytest
 from img2ds.core.failure import UsageError
 from laion import cli
 from laion.data.release_schema import RELEASE_SCHEMA
+from laion.provenance import StageCounts
+from laion.release.contents import Contents
+from laion.release.datasheet import datasheet
 from laion.release.stage import ReleaseOptions, ReleaseReport, run
 from tests.laion.embedding_folders import row, unit_rows, write_tree
 
@@ -175,6 +179,37 @@ def test_sample_ids_are_the_same_in_every_run(tmp_path: Path) -> None:
         assert min(ids[-1].values()) >= 0
     assert {**ids[1], **ids[0]} == ids[1]
     assert len(ids[1]) == len(ids[0]) + 1
+
+
+def test_the_card_answers_a_datasheets_questions() -> None:
+    contents = Contents()
+    contents.add(
+        pa.table(
+            {
+                "HEIGHT": pa.array([300, None, 300, 300], pa.int32()),
+                "WIDTH": pa.array([300, 300, 300, 300], pa.int32()),
+                "NSFW": ["UNLIKELY", "UNLIKELY", "UNSURE", "NSFW"],
+                "LICENSE": ["?", "?", "?", "https://creativecommons.org/licenses/by/4.0/"],
+                "similarity": [0.3, 0.4, None, 0.5],
+            }
+        )
+    )
+    stages = [
+        StageCounts("extract", "e", 7, 100, 50, Counter(text_too_short=50)),
+        StageCounts("release", "r", 1, 50, 4, Counter(low_similarity=40, duplicate=6)),
+    ]
+    text = "\n".join(datasheet(contents, stages, tagged=True))
+    assert "an image's URL and a text, 4 of them" in text
+    assert "4.0 % of the 100 pairs that `extract` saw" in text
+    assert "1 pair (25.0 %) without a size. 1 pair (25.0 %) without a similarity." in text
+    assert "75.0 % have no known licence" in text
+    assert "`UNSURE` 25.0 %, `NSFW` 25.0 %" in text
+    assert "in 7 WAT files" in text
+    assert "`release` dropped for low_similarity 80.0 %, duplicate 12.0 %." in text
+    assert "25.0 % of the pairs come from pages that link to a Creative Commons licence" in text
+    untagged = "\n".join(datasheet(contents, [], tagged=False))
+    assert "were never tagged" in untagged
+    assert "left no record" in untagged
 
 
 def test_card_table_and_histogram(tmp_path: Path) -> None:

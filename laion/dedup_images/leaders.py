@@ -1,51 +1,58 @@
-"""Keeps one of the vectors that point in nearly the same direction. Pure.
+"""Keeps one of the rows that are nearly equal. Pure.
 
-Rows come in the order in which they are preferred. A row is a duplicate if its cosine with a kept
+Rows come in the order in which they are preferred. A row is a duplicate if its closeness to a kept
 row reaches the threshold, so what is kept is never similar, and each duplicate has a kept row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
-from laion.dedup_images.clusters import Vectors, unit
 from laion.dedup_images.comparison import Found, Signatures
 
-#: Rows compared with each other at once: the product of a block with itself does twice the work
-#: that is needed, small blocks use the processor badly.
+#: Rows compared with each other at once: comparing a block with itself does twice the work that is
+#: needed, small blocks use the processor badly.
 BLOCK = 192
-#: Kept rows compared with a block at once: 8 MB of similarities.
+#: Kept rows compared with a block at once: 6 MB of numbers.
 _KEPT = 8192
 
 Mask = npt.NDArray[np.bool_]
+Closeness = npt.NDArray[np.float32]
 
 
-class VectorLeaders:
-    """The kept vectors of one bucket; 4 bytes a number of each."""
+class Leaders:
+    """The kept rows of one bucket.
 
-    def __init__(self, dim: int, threshold: float) -> None:
+    Args:
+        threshold: the least closeness of duplicates.
+        closeness: returns that of two sets of rows, [n, m], higher for more similar.
+    """
+
+    def __init__(
+        self, threshold: float, closeness: Callable[[Signatures, Signatures], Closeness]
+    ) -> None:
         self._threshold = np.float32(threshold)
-        self._vectors = np.empty((BLOCK, dim), np.float32)
+        self._closeness = closeness
+        self._rows: Signatures | None = None
         self._numbers = np.empty(BLOCK, np.int64)
         self._count = 0
         self._seen = 0
 
     def add(self, block: Signatures) -> Found:
         """See `LeaderSet.add`."""
-        vectors, _ = unit(block)
-        parts = [
-            self._add(vectors[start : start + BLOCK]) for start in range(0, len(vectors), BLOCK)
-        ]
+        cuts = range(0, len(block), BLOCK)
+        parts = [self._add(block[start : start + BLOCK]) for start in cuts]
         if not parts:
             return Found(np.empty(0, np.int64), np.empty(0, np.float32))
         return Found(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
-    def _add(self, block: Vectors) -> Found:
+    def _add(self, block: Signatures) -> Found:
         leader, best = self._nearest_kept(block)
-        duplicate = best >= self._threshold
-        free = np.flatnonzero(~duplicate)
-        inner = block @ block.T
+        free = np.flatnonzero(best < self._threshold)
+        inner = self._closeness(block, block)
         similar = inner >= self._threshold
         kept = free[_first_of_each(similar[np.ix_(free, free)])]
         self._take_inner(inner, kept, leader, best)
@@ -54,13 +61,14 @@ class VectorLeaders:
         self._seen += len(block)
         return Found(leader, best)
 
-    def _nearest_kept(self, block: Vectors) -> Found:
+    def _nearest_kept(self, block: Signatures) -> Found:
         leader = np.full(len(block), -1, np.int64)
         best = np.full(len(block), -np.inf, np.float32)
         rows = np.arange(len(block))
         for start in range(0, self._count, _KEPT):
+            assert self._rows is not None
             end = min(start + _KEPT, self._count)
-            scores = block @ self._vectors[start:end].T
+            scores = self._closeness(block, self._rows[start:end])
             place = scores.argmax(axis=1)
             score = scores[rows, place]
             better = score > best
@@ -69,8 +77,8 @@ class VectorLeaders:
         return Found(leader, best)
 
     def _take_inner(
-        self, inner: Vectors, kept: npt.NDArray[np.intp], leader: npt.NDArray[np.int64],
-        best: Vectors,
+        self, inner: Closeness, kept: npt.NDArray[np.intp], leader: npt.NDArray[np.int64],
+        best: Closeness,
     ) -> None:  # fmt: skip
         """Let rows have a leader that was kept of their own block, if it is nearer."""
         rows = np.delete(np.arange(len(inner)), kept)
@@ -83,14 +91,16 @@ class VectorLeaders:
         best[rows[better]] = score[better]
         leader[rows[better]] = self._seen + kept[place[better]]
 
-    def _keep(self, vectors: Vectors, rows: npt.NDArray[np.intp]) -> None:
-        count = self._count + len(vectors)
-        if count > len(self._vectors):
-            room = max(count, 2 * len(self._vectors))
-            self._vectors = np.resize(self._vectors, (room, self._vectors.shape[1]))
+    def _keep(self, rows: Signatures, numbers: npt.NDArray[np.intp]) -> None:
+        count = self._count + len(rows)
+        if self._rows is None:
+            self._rows = np.empty((BLOCK, *rows.shape[1:]), rows.dtype)
+        if count > len(self._rows):
+            room = max(count, 2 * len(self._rows))
+            self._rows = np.resize(self._rows, (room, *rows.shape[1:]))
             self._numbers = np.resize(self._numbers, room)
-        self._vectors[self._count : count] = vectors
-        self._numbers[self._count : count] = self._seen + rows
+        self._rows[self._count : count] = rows
+        self._numbers[self._count : count] = self._seen + numbers
         self._count = count
 
 

@@ -1,0 +1,1 @@
+"""`laion report`: one HTML page about a release."""

@@ -60,6 +60,16 @@ def problems(stage: Stage, fleet: Fleet) -> list[str]:
     return found
 
 
+def losses(found: list[Stage], fleet: Fleet) -> str:
+    """Return what lost machines cost, stage by stage."""
+    rows = [
+        [stage.name, f"{stage.task_seconds(fleet):,.0f}", f"{stage.repeated(fleet):.2%}",
+         f"{stage.wall(fleet) / HOUR:,.1f}"]
+        for stage in found
+    ]  # fmt: skip
+    return table(["stage", "seconds a task", "done again", "hours"], rows)
+
+
 def published() -> list[list[str]]:
     """Return what others published next to what the plan says of it."""
     paper = 100e6 / rate(PAPER, plan_constants.IMAGE_SECONDS.value) / HOUR
@@ -89,7 +99,7 @@ def sources() -> list[list[str]]:
 def fleet_of(options: argparse.Namespace) -> Fleet:
     return Fleet(
         options.nodes, options.cores, options.gbit, options.gpus, options.memory_gb * 1e9,
-        options.disk_tb * 1e12, options.price, options.gpu_rate,
+        options.disk_tb * 1e12, options.price, options.gpu_rate, options.lost_every * 60,
     )  # fmt: skip
 
 
@@ -106,6 +116,9 @@ def main() -> None:
     parser.add_argument("--disk_tb", type=float, default=default.disk / 1e12)
     parser.add_argument("--price", type=float, default=default.price, help="$ a node and hour")
     parser.add_argument(
+        "--lost_every", type=float, default=0.0, help="minutes until one of the nodes is lost"
+    )
+    parser.add_argument(
         "--sources", action="store_true", help="print the figures and their sources"
     )
     options = parser.parse_args()
@@ -120,6 +133,9 @@ def main() -> None:
               f"{fleet.gbit:g} Gbit/s and {fleet.gpus} GPUs: {hours:,.0f} h, "
               f"${hours * fleet.nodes * fleet.price:,.0f}\n")  # fmt: skip
         print(table(HEAD, [stage_row(stage, fleet) for stage in found]))
+        if fleet.lost_every:
+            print(f"\nA node is lost every {fleet.lost_every / 60:g} minutes:\n")
+            print(losses(found, fleet))
         for problem in (line for stage in found for line in problems(stage, fleet)):
             print(f"  does not fit: {problem}")
     print("\nPublished, and by this plan:\n")

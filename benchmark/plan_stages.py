@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from benchmark import plan_constants as c
@@ -11,11 +12,17 @@ HOUR = 3600.0
 BLOCK = 8 << 20
 #: Cores of the machine that plans a release, or builds an index.
 PLANNERS = 16
+#: Memory that the index is built with, of a machine with 64 GB, and rows of its segments.
+INDEX_MEMORY, SEGMENT_ROWS = 48e9, 500_000
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Equal machines. `price` is that of one for an hour, in dollars; memory and disk in bytes."""
+    """Equal machines. `price` is that of one for an hour, in dollars; memory and disk in bytes.
+
+    `lost_every` are the seconds between two losses of a machine, of all of them; 0 for none. A lost
+    machine is replaced.
+    """
 
     nodes: int = 10
     cores: int = 16
@@ -25,6 +32,7 @@ class Fleet:
     disk: float = 1e12
     price: float = 1.0
     gpu_rate: float = c.GPU_RATE.value
+    lost_every: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +41,7 @@ class Stage:
 
     Attributes:
         rows: pairs that it reads, or images.
+        tasks: what is begun again when it is lost, where that is not a shard.
         kept: bytes that stay when the pipeline is done.
         scratch: bytes on local disks, of all nodes.
         memory: bytes that one process needs, or the whole stage where it is one process.
@@ -49,6 +58,7 @@ class Stage:
     scratch: float = 0.0
     memory: float = 0.0
     shards: float = 0.0
+    tasks: float = 0.0
     files: int = 3
     gets: float = 0.0
     serial: float = 0.0
@@ -73,9 +83,29 @@ class Stage:
             "GPU": self.gpu_images / gpus if gpus else (float("inf") if self.gpu_images else 0.0),
         }
 
+    def task_seconds(self, fleet: Fleet) -> float:
+        """Return how long a worker takes for one task: a shard, begun and committed."""
+        workers = min(fleet.nodes * fleet.cores, self.tasks or self.shards)
+        if self.gpu_images:
+            workers = min(fleet.nodes * max(fleet.gpus, 1), workers)
+        busy = max(self.bounds(fleet).values())
+        return busy * workers / (self.tasks or self.shards)
+
+    def repeated(self, fleet: Fleet) -> float:
+        """Return the work done again because machines are lost, as a share of the work.
+
+        A lost machine loses the tasks that its workers have begun; what they have committed stays.
+        Losses come at random: a task of T seconds takes (e^xT - 1) / x on machines lost x times a
+        second, and that is half a task each time where tasks are short.
+        """
+        if not fleet.lost_every:
+            return 0.0
+        losses = self.task_seconds(fleet) / (fleet.lost_every * fleet.nodes)
+        return math.expm1(losses) / losses - 1
+
     def wall(self, fleet: Fleet) -> float:
         """Return the seconds on a fleet: the slowest resource, then what is serial."""
-        return max(self.bounds(fleet).values()) + self.serial
+        return max(self.bounds(fleet).values()) * (1 + self.repeated(fleet)) + self.serial
 
     def bound(self, fleet: Fleet) -> str:
         """Return what bounds it."""
@@ -149,13 +179,20 @@ def stages(released: float) -> list[Stage]:
 
 
 def _index(released: float) -> Stage:
-    """The index is built by one machine: what more machines would do is not there yet."""
+    """The index of the images, on disk (`--kind rabitq`), built by one machine.
+
+    Its codes are written twice, in segments and merged; vectors are copied to its disk.
+    """
     cpu = released * c.INDEX_SECONDS.value
+    vectors, codes = released * c.EMBEDDING_BYTES.value / 2, released * c.INDEX_BYTES.value
+    # A third is the sample: 64 rows for each of 4 sqrt(rows) lists, as float32.
+    sample = 64 * 4 * math.sqrt(released) * c.EMBEDDING_BYTES.value
     return Stage(
-        name="index", rows=released, cpu=cpu, read=released * c.EMBEDDING_BYTES.value / 2,
-        written=released * c.INDEX_BYTES.value, kept=released * c.INDEX_BYTES.value,
-        scratch=released * c.EMBEDDING_BYTES.value / 2, memory=released * c.INDEX_BYTES.value,
-        shards=1, gets=released * c.EMBEDDING_BYTES.value / 2 / BLOCK, serial=cpu / PLANNERS,
+        name="index", rows=released, cpu=cpu, read=vectors, written=vectors + 2 * codes,
+        kept=vectors + codes, scratch=vectors + 2 * codes, shards=1,
+        memory=min(3 * sample, INDEX_MEMORY),
+        tasks=max(released / SEGMENT_ROWS, 1) if released < 64 * SEGMENT_ROWS else 64,
+        gets=vectors / BLOCK, serial=cpu / PLANNERS,
     )  # fmt: skip
 
 

@@ -51,6 +51,7 @@ SLURM = {
 #: Flags of benchmark.plan.
 PLAN = {
     "--rows", "--nodes", "--cores", "--gbit", "--gpus", "--gpu_rate", "--memory_gb", "--disk_tb",
+    "--lost_every",
     "--price", "--sources",
 }  # fmt: skip
 OTHERS = {

@@ -6,6 +6,7 @@ inner product. A loaded index is memory-mapped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,9 @@ Ids = npt.NDArray[np.int64]
 class AnnIndex(Protocol):
     """One index of one library."""
 
+    #: Whether it was loaded to be searched from the disk.
+    on_disk: bool
+
     @classmethod
     def require(cls) -> None:
         """Raise UsageError when the library is not installed."""
@@ -29,8 +33,11 @@ class AnnIndex(Protocol):
         ...
 
     @classmethod
-    def load(cls, path: str) -> AnnIndex:
+    def load(cls, path: str, on_disk: bool = False) -> AnnIndex:
         """Memory-map the index stored at `path`.
+
+        Args:
+            on_disk: whether it is searched from the disk, larger than memory.
 
         Raises:
             UsageError: the file is damaged.
@@ -84,8 +91,16 @@ class AnnIndex(Protocol):
         """Allocate memory for `rows` in all, so that adding them does not copy old rows."""
         ...
 
-    def merge(self, path: str) -> None:
-        """Add the rows of the index stored at `path`, which began as a copy of this one."""
+    def store_merged(self, path: str, segments: Sequence[str]) -> None:
+        """Write an index with the rows of stored ones, which began as copies of this empty one.
+
+        Takes little memory where the lists are stored one after the other. Raises OSError.
+        """
+        ...
+
+    @property
+    def code_size(self) -> int:
+        """Bytes of a stored row, with its number."""
         ...
 
     def search(self, vectors: Vectors, k: int, effort: int | None = None) -> tuple[Vectors, Ids]:

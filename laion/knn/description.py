@@ -17,7 +17,11 @@ from laion.knn.ranking import Setting
 NAME = "index.json"
 
 #: Raised when the folder changes in a way that older versions would misread.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+#: What is written while no index is on disk: versions without these can read it.
+_WITHOUT_DISK = 1
+#: Fields of indices on disk alone.
+_DISK_FIELDS = ("pool", "on_disk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +35,12 @@ class IndexDescription:
     effort_name: str | None
     rerank: int
     recall: float
+    pool: int = 0
+    on_disk: bool = False
 
     @property
     def setting(self) -> Setting:
-        return Setting(self.effort, self.rerank)
+        return Setting(self.effort, self.rerank, self.pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,13 @@ class Description:
 
     def write(self, folder: OutputFolder) -> None:
         """Write it to the index folder. Raises OSError."""
-        document = {"version": FORMAT_VERSION, **asdict(self)}
+        fields = asdict(self)
+        on_disk = any(index.on_disk for index in self.indices.values())
+        if not on_disk:
+            for index in fields["indices"].values():
+                for name in _DISK_FIELDS:
+                    del index[name]
+        document = {"version": FORMAT_VERSION if on_disk else _WITHOUT_DISK, **fields}
         folder.write_bytes(NAME, json.dumps(document, indent=1).encode())
 
 
@@ -83,7 +95,7 @@ def read_description(folder: str) -> Description:
         with open(path, "rb") as file:
             document = json.load(file)
         version = document.pop("version")
-        if version != FORMAT_VERSION:
+        if version not in (_WITHOUT_DISK, FORMAT_VERSION):
             raise UsageError(
                 f"'{path}' has format {version}, but this version of laion reads format "
                 f"{FORMAT_VERSION}: rebuild the index"

@@ -1,8 +1,7 @@
 """Builds one index from vector files in steps, so that an interrupted build resumes.
 
-Kinds that can be merged are filled segment by segment; segments are stored and merged at the end.
-The others grow in memory and are stored at intervals. Memory holds the index, which
-`max_memory` limits, and one block of vectors.
+Kinds that can be merged are filled segment by segment; segments are stored and merged at the end,
+on the disk. The others grow in memory and are stored at intervals.
 """
 
 from __future__ import annotations
@@ -10,25 +9,26 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from laion.knn.ann_index import AnnIndex, Ids, Vectors
+from laion.knn.build_memory import BuildMemory
 from laion.knn.index_kinds import IndexPlan, index_class
 from laion.knn.vectors import VectorFiles
 
 #: Rows added between two checks for a stop: a few seconds of work.
 ADD_ROWS = 8192
 
-#: Rows of a segment that is stored and merged later: some minutes of work.
-SEGMENT_ROWS = 500_000
-
 #: Rows that a growing index gains, at least, before it is stored again.
 CHECKPOINT_ROWS = 100_000
 #: The same as a share of its rows: the bytes written stay a small multiple of its size.
 CHECKPOINT_SHARE = 0.5
+
+#: Makes the segments: see `IndexBuilder.run`.
+Encode = Callable[[str, BuildMemory, int], Sequence[str]]
 
 _CHECKPOINT = re.compile(r"grown-(\d+)\.index")
 
@@ -72,9 +72,15 @@ class IndexBuilder:
         self._folder = folder
         self._held_out = held_out
         self._report = report
+        self._memory = BuildMemory(plan.limit, vectors.dimension)
+        self._block_rows = min(ADD_ROWS, self._memory.block_rows)
 
-    def run(self, path: str) -> AnnIndex:
+    def run(self, path: str, encode: Encode) -> AnnIndex:
         """Build the index, store it at `path`, and load it from there.
+
+        Args:
+            encode: makes the segments of so many rows with the trained index at a path, and
+                returns their paths.
 
         Raises:
             UsageError: the library cannot create or train this kind.
@@ -84,10 +90,10 @@ class IndexBuilder:
         os.makedirs(self._folder, exist_ok=True)
         trained = self._trained()
         if trained.is_mergeable:
-            self._merge(trained, path)
+            self._merge(trained, path, encode)
         else:
             self._grow(trained, path)
-        return self._library.load(path)
+        return self._library.load(path, self._plan.on_disk)
 
     def clean(self) -> None:
         """Remove the intermediate files."""
@@ -121,24 +127,18 @@ class IndexBuilder:
             drawn = np.sort(rng.choice(drawn, count, replace=False))
         return self._vectors.rows(drawn.astype(np.int64))
 
-    def _merge(self, trained: AnnIndex, path: str) -> None:
+    def _merge(self, trained: AnnIndex, path: str, encode: Encode) -> None:
         rows = len(self._vectors)
-        segments = []
-        for start in range(0, rows, SEGMENT_ROWS):
-            stop = min(start + SEGMENT_ROWS, rows)
-            segment = self._path(f"segment-{stop}")
-            segments.append(segment)
-            if os.path.exists(segment):
-                continue
-            index = self._library.resume(self._path("trained"))
-            for first, block in self._vectors.blocks(start, stop, ADD_ROWS):
-                index.add(block, np.arange(first, first + len(block), dtype=np.int64))
+        size = self._memory.segment_rows(trained.code_size, rows)
+        if size >= rows:
+            for first, block in self._vectors.blocks(0, rows, self._block_rows):
+                trained.add(block, np.arange(first, first + len(block), dtype=np.int64))
                 self._report(Progress("adding", first + len(block), rows))
-            _store(index, segment)
-        for number, segment in enumerate(segments):
-            self._report(Progress("merging", min(number * SEGMENT_ROWS, rows), rows))
-            trained.merge(segment)
-        _store(trained, path)
+            _store(trained, path)
+            return
+        segments = encode(self._path("trained"), self._memory, size)
+        self._report(Progress("merging", 0, rows))
+        _store_with(lambda staging: trained.store_merged(staging, segments), path)
 
     def _grow(self, index: AnnIndex, path: str) -> None:
         rows = len(self._vectors)
@@ -147,7 +147,7 @@ class IndexBuilder:
             index = self._library.resume(checkpoint)
         index.reserve(rows)
         stored = done
-        for first, block in self._vectors.blocks(done, rows, ADD_ROWS):
+        for first, block in self._vectors.blocks(done, rows, self._block_rows):
             index.add(block)
             done = first + len(block)
             if done < rows and done - stored >= max(CHECKPOINT_ROWS, CHECKPOINT_SHARE * stored):
@@ -170,10 +170,14 @@ class IndexBuilder:
 
 
 def _store(index: AnnIndex, path: str) -> None:
+    _store_with(index.store, path)
+
+
+def _store_with(store: Callable[[str], None], path: str) -> None:
     """Write an index completely or not at all, and flush it to the disk."""
     staging_path = f"{path}.{os.getpid()}.tmp"
     try:
-        index.store(staging_path)
+        store(staging_path)
         with open(staging_path, "rb") as file:
             os.fsync(file.fileno())
         os.replace(staging_path, path)

@@ -10,14 +10,17 @@ import os
 import sys
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards, stats_name
 from img2ds.core.state import WORK
 from img2ds.engine.shard_output import DIGITS
+from img2ds.report.units import counted
 from img2ds.storage import OutputFolder
 from laion.knn.ann_index import AnnIndex
+from laion.knn.build_memory import BuildMemory
 from laion.knn.description import (
     NAME,
     Description,
@@ -29,6 +32,7 @@ from laion.knn.index_builder import IndexBuilder, Progress, Stopped
 from laion.knn.index_kinds import CUSTOM, IndexPlan, choose_plan
 from laion.knn.options import IndexOptions
 from laion.knn.recall import K, Measurement, held_out_rows, tune
+from laion.knn.segments import Encoder, cut, encode, segment_name
 from laion.knn.vectors import VectorFiles
 from laion.provenance import named, options_of, read_model
 from laion.stage import StageBuild, StageReport
@@ -171,7 +175,7 @@ class Indexer:
         started = time.monotonic()
         file = f"{kind}.index"
         builder = IndexBuilder(plan, vectors, self._path(f"{_STEPS}/{kind}"), held_out, report)
-        index = builder.run(self._path(file))
+        index = builder.run(self._path(file), partial(self._encode, kind, plan))
         seconds = time.monotonic() - started
         setting, measured = tune(
             index,
@@ -191,11 +195,31 @@ class Indexer:
         )
         recall = next(each.recall for each in measured if each.setting == setting)
         description = IndexDescription(
-            file, plan.kind, plan.factory, setting.effort, index.effort_name, setting.rerank, recall
-        )
+            file, plan.kind, plan.factory, setting.effort, index.effort_name, setting.rerank,
+            recall, setting.pool, plan.on_disk,
+        )  # fmt: skip
         self._folder.write_bytes(done, json.dumps(asdict(description)).encode())
         builder.clean()
         return description
+
+    def _encode(
+        self, kind: str, plan: IndexPlan, trained: str, memory: BuildMemory, size: int
+    ) -> list[str]:
+        """Make the segments of an index on the stage's distributor. Raises Stopped."""
+        options, stop = self._options, self._stage.stop
+        # Each worker has its share of the memory.
+        size = max(size // options.processes, 1)
+        folder = self._path(f"{_STEPS}/{kind}/segments-{size}")
+        segments = cut(len(self._vectors[kind]), size)
+        arrays = tuple(self._path(array_name(kind, n)) for n in self._shards)
+        encoder = Encoder(plan.kind, trained, arrays, memory.block_rows)
+        report = encode(options, folder, encoder, segments)
+        if report.exit_code:
+            stop.interrupted = stop.interrupted or report.interrupted
+            missing = f"{counted(len(report.failed), 'segment')} of the {kind} index failed"
+            stop.set(report.stopped or missing)
+            raise Stopped
+        return [os.path.join(folder, segment_name(segment.shard_id)) for segment in segments]
 
     def _write_recall(self, kind: str, values: dict[str, Any]) -> None:
         """Set an index's entry of `recall.json`."""

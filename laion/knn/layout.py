@@ -137,7 +137,7 @@ def _parquet_rows(file: InputFile) -> int:
 def array_shape(file: InputFile) -> tuple[int, int]:
     """Rows and columns of a .npy file. Raises UsageError if it is not a matrix of floats."""
     with _open(file.path) as stream:
-        shape, dtype = _header(stream, file.path)
+        shape, dtype = read_header(stream, file.path)
     if shape == (0,):  # of an empty list
         return 0, 0
     if len(shape) != 2 or dtype.kind != "f":
@@ -145,7 +145,8 @@ def array_shape(file: InputFile) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def _header(stream: IO[bytes], path: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def read_header(stream: IO[bytes], path: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read the shape and type of a .npy file. Raises UsageError if it is none."""
     try:
         version = np.lib.format.read_magic(stream)
         read = (
@@ -169,7 +170,7 @@ def _open(path: str) -> IO[bytes]:
 def read_blocks(file: InputFile, rows: int) -> Iterable[np.ndarray[Any, Any]]:
     """The rows of an array in blocks of at most `rows`, as stored. Raises OSError, UsageError."""
     with _open(file.path) as stream:
-        shape, dtype = _header(stream, file.path)
+        shape, dtype = read_header(stream, file.path)
         if not shape[0]:
             return
         row_bytes = shape[1] * dtype.itemsize

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from img2ds.storage import InputFile, open_seekable
 from laion.knn.ann_index import Ids
+from laion.knn.mapped_file import MappedFile
 from laion.knn.metadata_schema import (
     SCHEMA,
     SHOWN,
@@ -73,7 +74,7 @@ class Metadata:
         self._places: list[tuple[int, int]] = []
         rows = 0
         for number, path in enumerate(paths):
-            reader = pa.ipc.open_file(pa.memory_map(path))
+            reader = pa.ipc.open_file(pa.py_buffer(MappedFile(path).bytes()))
             self._readers.append(reader)
             for place in range(reader.num_record_batches):
                 count = reader.get_batch(place).num_rows

@@ -29,7 +29,7 @@ class IndexOptions(StageOptions):
     )  # fmt: skip
     kind: str | None = flag(
         None, "str?",
-        "flat, hnsw, ivfpq or a faiss factory string (default: the best that fits --max_memory)",
+        "flat, hnsw, ivfpq, rabitq or a faiss factory string (default: the best that fits)",
     )  # fmt: skip
     max_memory: int | None = flag(
         None, "size?", "memory for one index, such as 16GB (default: half of the machine's)"

@@ -9,8 +9,8 @@ import numpy as np
 from laion.knn.ann_index import AnnIndex, Ids, Vectors
 from laion.knn.vectors import VectorFiles
 
-#: Rows whose vectors are read at once: 32 MB at 512 dimensions.
-_GATHERED_ROWS = 16_384
+#: Rows whose vectors are read at once: 8 MB at 512 dimensions.
+_GATHERED_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,16 @@ class Setting:
     Attributes:
         effort: see `AnnIndex.effort_name`.
         rerank: candidates for each wanted row, compared by their exact vectors; 1 for no reranking.
+        pool: candidates compared in all, at least. Each is a page to read from a disk.
     """
 
     effort: int | None
     rerank: int
+    pool: int = 0
+
+    def candidates(self, wanted: int) -> int:
+        """Return how many rows of the index are looked at for so many wanted rows."""
+        return max(wanted * self.rerank, self.pool)
 
 
 def nearest(
@@ -34,9 +40,10 @@ def nearest(
     Returns:
         Similarities and rows, each [len(queries), k], best first; row -1 where there are fewer.
     """
-    if setting.rerank <= 1:
+    if setting.rerank <= 1 and not setting.pool:
         return index.search(queries, k, setting.effort)
-    _, ids = index.search(queries, min(k * setting.rerank, max(len(index), k)), setting.effort)
+    count = min(setting.candidates(k), max(len(index), k))
+    _, ids = index.search(queries, count, setting.effort)
     scores = similarities(vectors, queries, ids)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)

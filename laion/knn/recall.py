@@ -33,6 +33,12 @@ _ROUNDING = 1e-5
 #: Efforts tried, in this order; those above an index's `max_effort` are left out.
 EFFORTS = (16, 32, 64, 128, 256, 512, 1024)
 
+#: Lists searched and vectors compared where both are read from a disk.
+DISK_EFFORTS = (4, 8, 16, 32, 64, 128, 256, 512)
+POOLS = (64, 128, 256, 512, 1024, 2048)
+#: Vectors that are read in the time that a list takes.
+_LIST_COST = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -48,8 +54,11 @@ class Measurement:
     cross_recall: float | None
 
     def as_dict(self) -> dict[str, Any]:
+        setting = asdict(self.setting)
+        if not self.setting.pool:
+            del setting["pool"]
         return {
-            **asdict(self.setting),
+            **setting,
             "recall": round(self.recall, 5),
             "cross_recall": None if self.cross_recall is None else round(self.cross_recall, 5),
         }
@@ -120,6 +129,12 @@ def _own_row_last(rows: Ids, own: Ids) -> npt.NDArray[np.intp]:
 
 def settings_to_try(index: AnnIndex) -> list[Setting]:
     """List settings from the cheapest to the most expensive; one if nothing can be chosen."""
+    if index.on_disk:
+        # A list takes as long to read and to search as some vectors that are anywhere.
+        efforts = [effort for effort in DISK_EFFORTS if effort < index.max_effort]
+        efforts = efforts or [index.max_effort]
+        settings = [Setting(effort, 1, pool) for pool in POOLS for effort in efforts]
+        return sorted(settings, key=lambda each: each.pool + _LIST_COST * (each.effort or 0))
     if index.effort_name is None:
         return [Setting(None, 1 if index.is_exact else 10)]
     efforts = [effort for effort in EFFORTS if effort < index.max_effort]

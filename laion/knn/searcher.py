@@ -141,11 +141,13 @@ class Searcher:
         parts = self.description.parts
         self.metadata = Metadata(os.path.join(folder, rows_name(n)) for n in parts)
         self._vectors = {
-            kind: VectorFiles(os.path.join(folder, array_name(kind, n)) for n in parts)
-            for kind in self.kinds
+            kind: VectorFiles(
+                (os.path.join(folder, array_name(kind, n)) for n in parts), cold=index.on_disk
+            )
+            for kind, index in self.description.indices.items()
         }
         self._indices: dict[str, AnnIndex] = {
-            name: index_class(index.kind).load(os.path.join(folder, index.file))
+            name: index_class(index.kind).load(os.path.join(folder, index.file), index.on_disk)
             for name, index in self.description.indices.items()
         }
 

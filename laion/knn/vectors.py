@@ -6,6 +6,7 @@ row's vector. Input files that need no change are hard-linked.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -16,10 +17,14 @@ import numpy.typing as npt
 
 from img2ds.storage import InputFile
 from laion.knn.ann_index import Ids, Vectors
-from laion.knn.layout import local_file, read_blocks
+from laion.knn.layout import local_file, read_blocks, read_header
+from laion.knn.mapped_file import MappedFile
 
-#: Rows converted at once: 128 MB of float32 at 512 dimensions.
-BLOCK_ROWS = 65_536
+#: Rows converted at once: 8 MB of float32 at 512 dimensions.
+BLOCK_ROWS = 4096
+
+#: Bytes in which the header of an array ends.
+_MAX_HEADER = 65_536
 
 #: How far the norm of a unit row may be from 1: float16 rounds to 5e-4.
 UNIT_TOLERANCE = 2e-3
@@ -71,10 +76,25 @@ def write_vectors(file: InputFile, path: str, keep: npt.NDArray[np.bool_], unit:
 
 
 class VectorFiles:
-    """Rows `0 .. len - 1` of the arrays at `paths`, in their order. Raises OSError, ValueError."""
+    """Rows `0 .. len - 1` of the arrays at `paths`, in their order. Raises OSError, ValueError.
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._arrays: list[np.ndarray[Any, Any]] = [_mapped(path) for path in paths]
+    Args:
+        paths: of .npy files on this machine, which are mapped; no descriptor stays open.
+        cold: whether rows are expected on the disk, not in memory. Rows that are asked for
+            together are then read at the same time.
+    """
+
+    def __init__(self, paths: Iterable[str], cold: bool = False) -> None:
+        self._arrays: list[np.ndarray[Any, Any]] = []
+        self._files: list[tuple[MappedFile, int]] = []
+        self._cold = cold
+        for path in paths:
+            file = MappedFile(path)
+            if cold:
+                file.read_apart()
+            array, offset = _array(file, path)
+            self._arrays.append(array)
+            self._files.append((file, offset))
         counts = [len(array) for array in self._arrays]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.dimension = next((array.shape[1] for array in self._arrays if len(array)), 0)
@@ -86,12 +106,22 @@ class VectorFiles:
         """Return the vectors of rows, which must exist: float32 [len(ids), dimension]."""
         found = np.empty((len(ids), self.dimension), np.float32)
         numbers = np.searchsorted(self._starts, ids, side="right") - 1
-        for number in np.unique(numbers):
-            where = np.flatnonzero(numbers == number)
-            # Disks are fastest when read in ascending order.
-            where = where[np.argsort(ids[where], kind="stable")]
+        # Disks are fastest when read in ascending order.
+        order = np.argsort(ids, kind="stable")
+        ends = np.flatnonzero(np.diff(numbers[order])) + 1
+        groups = np.split(order, ends) if len(order) else []
+        if self._cold:
+            for where in groups:
+                self._fetch(int(numbers[where[0]]), ids[where])
+        for where in groups:
+            number = int(numbers[where[0]])
             found[where] = self._arrays[number][ids[where] - self._starts[number]]
         return found
+
+    def _fetch(self, number: int, ids: Ids) -> None:
+        file, offset = self._files[number]
+        size = self._arrays[number].strides[0]
+        file.fetch((ids - self._starts[number]) * size + offset, size)
 
     def blocks(
         self, start: int, stop: int, rows: int = BLOCK_ROWS
@@ -108,10 +138,15 @@ class VectorFiles:
                 yield first + at, np.asarray(array[at:until], np.float32)
 
 
-def _mapped(path: str) -> np.ndarray[Any, Any]:
-    array: np.ndarray[Any, Any]
-    try:
-        array = np.load(path, mmap_mode="r")
-    except ValueError:  # a file without rows cannot be mapped
-        array = np.load(path)
-    return array
+def _array(file: MappedFile, path: str) -> tuple[np.ndarray[Any, Any], int]:
+    """The array in a .npy file, and the place of its first byte."""
+    content = file.bytes()
+    # The length of a header is in its first bytes; longer ones than this are not of arrays.
+    head = io.BytesIO(content[:_MAX_HEADER].tobytes())
+    shape, dtype = read_header(head, path)
+    offset = head.tell()
+    shape = shape if len(shape) == 2 else (0, 0)
+    size = shape[0] * shape[1] * dtype.itemsize
+    if len(content) < offset + size:
+        raise ValueError(f"{path} ends too early")
+    return content[offset : offset + size].view(dtype).reshape(shape), offset

@@ -55,6 +55,20 @@ def test_ten_times_the_pairs_are_ten_times_the_work(stage: Stage) -> None:
         assert getattr(larger, field) == pytest.approx(10 * getattr(stage, field)), field
 
 
+def test_lost_machines_cost_half_a_task_each() -> None:
+    """What a worker has begun is lost: half a task on average, and more where tasks are long."""
+    calm, fleet = Fleet(nodes=100), Fleet(nodes=100, lost_every=600)
+    for stage in stages(400e6):
+        task, share = stage.task_seconds(fleet), stage.repeated(fleet)
+        lost = task / 2 / (600 * 100)
+        assert stage.repeated(calm) == 0
+        assert lost <= share
+        if task < 600:
+            assert share == pytest.approx(lost, rel=0.01)
+        busy = stage.wall(calm) - stage.serial
+        assert stage.wall(fleet) - stage.serial == pytest.approx(busy * (1 + share))
+
+
 def test_what_bounds_a_stage_is_what_shortens_it() -> None:
     fleet = Fleet(nodes=1, cores=16, gbit=1.0)
     stage = download(100e6)
@@ -71,7 +85,8 @@ def test_what_does_not_fit_is_said() -> None:
     fleet = Fleet(gpus=0, memory=64e9)
     said = [line for stage in stages(5.85e9) for line in problems(stage, fleet)]
     assert any(re.match("score needs GPUs", line) for line in said)
-    assert any(re.match("index needs .* of memory", line) for line in said)
+    assert any(re.match("index needs .* on the disk", line) for line in said)
+    assert not [line for line in said if line.endswith("of memory in one process")]
     assert not [line for stage in stages(10e6) for line in problems(stage, Fleet())]
 
 

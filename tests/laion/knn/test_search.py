@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -251,7 +252,8 @@ def test_rows_are_found_by_number_over_batches_and_files(searcher: Searcher) -> 
 @given(rows=st.integers(1, 10**9), dimension=st.sampled_from([64, 512, 768]),
        memory=st.integers(10**6, 10**12))  # fmt: skip
 def test_the_default_kind_fits_the_memory(rows: int, dimension: int, memory: int) -> None:
-    least = rows * (dimension // 32 + 8) if rows >= 1024 else 4 * rows * dimension
+    # Above 1024 rows an index on disk takes the memory of its centroids alone.
+    least = 0 if rows >= 1024 else 4 * rows * dimension
     if least > memory:
         with pytest.raises(UsageError, match="raise --max_memory"):
             choose_plan(None, rows, dimension, memory)
@@ -268,6 +270,10 @@ def test_kinds_by_size() -> None:
     assert choose_plan(None, 1_000_000, 512, 8 * gigabyte).factory == "HNSW32,Flat"
     assert choose_plan(None, 10_000_000, 512, 8 * gigabyte).factory == "IVF16384_HNSW32,PQ128x8np"
     assert choose_plan(None, 400_000_000, 512, 32 * gigabyte).factory == "IVF65536_HNSW32,PQ64x8np"
+    laion_5b = choose_plan(None, 5_850_000_000, 512, 48 * gigabyte)
+    assert laion_5b.factory == "IVF131072_HNSW32,RaBitQ"
+    assert laion_5b.memory is not None
+    assert laion_5b.memory < gigabyte
 
 
 def test_a_row_and_results_below_a_similarity_are_left_out(searcher: Searcher) -> None:
@@ -372,17 +378,21 @@ def test_captions_cannot_control_the_terminal(
     assert "\x1b" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("what", ["metadata", "vectors", "index"])
+@pytest.mark.parametrize("what", ["metadata", "img_emb", "index"])
 def test_too_many_open_files_is_the_reason_given(
     searcher: Searcher, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
+    opened = os.open
+
+    def refuse(path: Any, *flags: Any, **__: Any) -> int:
         if what == "index":  # as faiss reports it
             raise RuntimeError("Error in mapped_io.cpp:46: could not open x: Too many open files")
-        raise OSError(errno.EMFILE, "Failed to open local file. Too many open files")
+        if what in str(path):
+            raise OSError(errno.EMFILE, "Failed to open local file. Too many open files")
+        descriptor: int = opened(path, *flags)
+        return descriptor
 
-    module, name = {"metadata": (pa, "memory_map"), "vectors": (np, "load"),
-                    "index": (faiss, "read_index")}[what]  # fmt: skip
+    module, name = (faiss, "read_index") if what == "index" else (os, "open")
     monkeypatch.setattr(module, name, refuse)
     monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
     with pytest.raises(UsageError) as caught:

@@ -41,6 +41,7 @@ def images(*rows: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         ("flat", 1.0),
         ("hnsw", 0.95),
         ("ivfpq", 0.9),
+        ("rabitq", 0.9),
         ("IVF16,SQ8", 0.9),
         ("OPQ8,IVF16,PQ8x4np", 0.5),
     ],
@@ -210,7 +211,7 @@ def test_an_inconsistent_folder_is_rejected(tmp_path: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"kind": "Foo7"}, "neither flat, hnsw, ivfpq nor a faiss factory string"),
+        ({"kind": "Foo7"}, "neither flat, hnsw, ivfpq, rabitq nor a faiss factory string"),
         ({"kind": "hnsw", "max_memory": 1000}, "above --max_memory 0 MB"),
         ({"kind": "ivfpq"}, "use --kind flat"),
         ({"recall": 1.5}, "--recall must be at most 1, got 1.5"),
@@ -263,20 +264,14 @@ def test_the_model_is_the_recorded_one(tmp_path: Path) -> None:
     assert "queries are embedded with ViT-B-16 openai" in report.text
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "IVF16,PQ8x4np"])
 def test_an_interrupted_build_resumes_from_its_last_step(
-    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kind = "hnsw"  # lists are filled in segments, see test_disk_index.py
     monkeypatch.setattr(index_builder, "ADD_ROWS", 100)
     monkeypatch.setattr(index_builder, "CHECKPOINT_ROWS", 300)
     monkeypatch.setattr(index_builder, "CHECKPOINT_SHARE", 0.1)
-    monkeypatch.setattr(index_builder, "SEGMENT_ROWS", 400)
-    source, whole, out = (
-        make_embeddings(tmp_path / "in", (500, 500)),
-        tmp_path / "w",
-        tmp_path / "o",
-    )
-    index(source, whole, kind=kind)
+    source, out = make_embeddings(tmp_path / "in", (500, 500)), tmp_path / "o"
 
     class Killed(BaseException):
         pass
@@ -309,9 +304,6 @@ def test_an_interrupted_build_resumes_from_its_last_step(
     assert index(source, out, kind=kind).exit_code == 0
     assert sum(again) < 2 * 1000 - 250, "the rows of the steps kept are not added again"
     assert len(Searcher(str(out))) == 1000
-    if kind != "hnsw":  # the layers of a graph are random, and depend on threads
-        for name in ("image.index", "text.index"):
-            assert (out / name).read_bytes() == (whole / name).read_bytes()
     measured = json.loads((out / "recall.json").read_text())
     assert measured["image"]["measured"][-1]["recall"] > 0.8
     assert not (out / ".img2ds").exists()

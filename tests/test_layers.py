@@ -109,7 +109,7 @@ LAION_ALLOWED: dict[str, set[str]] = {
     "tag": {"clip", "release"},
     "crawl": {"wat", "fetch", "clip", "tag"},  # it is these stages in one
     "filter": {"annotate"},  # languages of captions that have none
-    "dedup_images": set(),
+    "dedup_images": {"clip"},  # evaluation images are embedded as the pairs were
     "release": set(),
     "report": {"release"},  # it counts what a release holds
     "dalle": {"clip"},  # shards are read, and samples ranked, as for a score

@@ -49,7 +49,10 @@ class BlockList:
         Raises:
             UsageError: a file cannot be read, or has a line that stands for nothing.
         """
-        files = [file for path in self.paths for file in find_inputs(path, [""])]
+        try:
+            files = [file for path in self.paths for file in find_inputs(path, [""])]
+        except UsageError as error:
+            raise UsageError(f"--{self.flag}: {error}") from None
         with as_usage_error(f"use --{self.flag}"):
             folder = cache_folder("blocklists")
             key = f"{self.kind}-{_FORMAT}-{content_key(files)}"

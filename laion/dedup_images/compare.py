@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from img2ds.engine.shard_output import ShardOutput
-from laion.dedup_images.comparison import Comparison, Found, LeaderSet, Signatures
+from laion.dedup_images.comparison import Comparison, Found, Signatures
 from laion.dedup_images.links import Links, best_links, link_type, make_links, write_links
 from laion.dedup_images.one_thread import one_thread
-from laion.dedup_images.scattered import BucketReader, Records, record_type
+from laion.dedup_images.scattered import BATCH_SHIFT, BucketReader, Records, record_type
 
 #: Bytes of rows that are read at once.
 BLOCK_BYTES = 64 << 20
@@ -24,11 +24,14 @@ class CompareTask:
     Attributes:
         pieces: the first piece, and the one after the last.
         by: the number of the comparison, lower ones being more certain.
+        batches: batches of rows.
+        more: the numbers of those of evaluation images.
     """
 
     shard_id: int
     folder: str
     batches: int
+    more: range
     pieces: tuple[int, int]
     comparison: Comparison
     by: int
@@ -36,16 +39,39 @@ class CompareTask:
 
 
 class _Bucket:
-    """One bucket: what is kept of it, and which rows it has."""
+    """One bucket: what is kept of it, and which rows it has.
 
-    def __init__(self, leaders: LeaderSet) -> None:
-        self._leaders = leaders
+    Args:
+        border: the first place of evaluation images.
+    """
+
+    def __init__(self, comparison: Comparison, border: np.uint64) -> None:
+        self._leaders = comparison.leaders()
+        self._evaluation = comparison.leaders()
+        self._border = border
         self._records: list[Records] = []
+        self._images: list[Records] = []
 
     def add(self, records: Records, signatures: Signatures) -> Links:
-        """Add rows, the preferred ones first, and return the links of those that are duplicates."""
+        """Add rows, the preferred ones first, and return the links of those that are duplicates.
+
+        Evaluation images are preferred to all rows.
+        """
+        first = int((records["place"] >= self._border).sum())
+        if first:
+            self._images.append(records[:first].copy())
+            self._evaluation.keep(signatures[:first])
+            records, signatures = records[first:], signatures[first:]
+        if not self._images:
+            return self._add(records, signatures)
+        found = self._evaluation.match(signatures)
+        links = make_links(records, found, np.concatenate(self._images))
+        free = found.leader < 0
+        return np.concatenate([links, self._add(records[free], signatures[free])])
+
+    def _add(self, records: Records, signatures: Signatures) -> Links:
         # Copies, so that a whole block does not stay for a few rows of it.
-        self._records.append(records[["place", "key"]].copy())
+        self._records.append(records.copy())
         found = self._leaders.add(signatures)
         if (found.leader < 0).all():
             return make_links(records[:0], Found(found.leader[:0], found.closeness[:0]), records)
@@ -64,7 +90,7 @@ def compare(task: CompareTask, shard: ShardOutput) -> None:
             shard.report_progress()
     joined = np.concatenate(links)
     joined["by"] = task.by
-    write_links(shard, best_links(joined), task.batches)
+    write_links(shard, best_links(joined, task.batches), task.batches)
 
 
 def _compare(task: CompareTask) -> Iterator[tuple[Links, int]]:
@@ -72,8 +98,10 @@ def _compare(task: CompareTask) -> Iterator[tuple[Links, int]]:
     comparison = task.comparison
     types = (record_type(task.key_bytes), comparison.dtype)
     size = BLOCK_BYTES // sum(dtype.itemsize for dtype in types)
-    last, bucket = -1, _Bucket(comparison.leaders())
-    with BucketReader(task.folder, task.batches, task.pieces, types) as reader:
+    border = np.uint64(task.batches) << BATCH_SHIFT
+    last, bucket = -1, _Bucket(comparison, border)
+    batches = [*range(task.batches), *task.more]
+    with BucketReader(task.folder, batches, task.pieces, types) as reader:
         for records, stored in reader.blocks(size):
             signatures = comparison.prepare(stored)
             numbers = records["bucket"]
@@ -87,7 +115,7 @@ def _compare(task: CompareTask) -> Iterator[tuple[Links, int]]:
                 yield _of_small(comparison, records[chosen], signatures[chosen])
             for start, end in zip(starts[~small], ends[~small], strict=True):
                 if numbers[start] != last:
-                    last, bucket = numbers[start], _Bucket(comparison.leaders())
+                    last, bucket = numbers[start], _Bucket(comparison, border)
                 yield bucket.add(records[start:end], signatures[start:end]), int(end - start)
 
 

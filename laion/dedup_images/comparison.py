@@ -41,6 +41,14 @@ class LeaderSet(Protocol):
         """
         ...
 
+    def keep(self, block: Signatures) -> None:
+        """Keep rows, whatever they are like."""
+        ...
+
+    def match(self, block: Signatures) -> Found:
+        """Compare rows with the kept ones, and keep none of them."""
+        ...
+
 
 class Comparison(Protocol):
     """A way to compare images. Picklable: it is sent to the workers.

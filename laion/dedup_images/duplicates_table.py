@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from laion.dedup_images.links import Links
+from laion.dedup_images.links import Links, LinkSource
 from laion.dedup_images.scattered import BATCH_SHIFT, ROW_MASK, load_part
 
 FOLDER = "duplicates"
@@ -20,7 +19,7 @@ def duplicates_table(
     table: pa.Table,
     rows: npt.NDArray[np.intp],
     links: Links,
-    reasons: Sequence[str],
+    source: LinkSource,
     where: tuple[str, int],
 ) -> pa.Table:
     """Return a row for each dropped row.
@@ -28,25 +27,28 @@ def duplicates_table(
     Args:
         table: the metadata of the shard.
         rows: the dropped ones.
-        reasons: why each is dropped.
+        source: where the links are from.
         where: the folder that tells where rows are, and the shards of a batch.
     """
     near = links["closeness"]
     dropped = table.take(pa.array(rows))
     columns = {name: dropped[name] for name in ("key", "url") if name in table.column_names}
-    shards, places = _shards_of(links["leader"], *where)
+    own = links["leader"] >> BATCH_SHIFT < source.batches
+    shards, places = np.zeros((2, len(links)), np.int64)
+    shards[own], places[own] = _shards_of(links["leader"][own], *where)
     keys = [key.decode("utf-8", "replace") or None for key in links["key"].tolist()]
     return pa.table(
         {
             "row": pa.array(rows, pa.int64()),
             **columns,
-            "reason": pa.array(reasons, pa.string()),
+            "reason": pa.array(source.reasons_of(links), pa.string()),
             # The closeness of hashes is their distance, with a minus.
             "similarity": pa.array(np.where(near > 0, near, np.nan), pa.float32(), mask=near <= 0),
             "distance": pa.array(-near.astype(np.int64), pa.int16(), mask=near > 0),
             "duplicate_of": pa.array(keys, pa.string()),
-            "duplicate_shard": pa.array(shards, pa.int32()),
-            "duplicate_row": pa.array(places, pa.int64()),
+            "duplicate_shard": pa.array(shards, pa.int32(), mask=~own),
+            "duplicate_row": pa.array(places, pa.int64(), mask=~own),
+            "evaluation": pa.array(source.evaluation_of(links), pa.string()),
         }
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 import pyarrow.compute as pc
 
@@ -24,12 +25,19 @@ from laion.dedup_images.embedding_comparison import (
     cluster_count,
     learn_clusters,
 )
+from laion.dedup_images.evaluation import (
+    PROBES,
+    EvaluationSet,
+    EvaluationTask,
+    embed,
+    scatter_images,
+)
 from laion.dedup_images.hash_comparison import HashComparison
 from laion.dedup_images.hash_files import HashFiles, HashTask, hash_images, read_ranges
-from laion.dedup_images.links import GatherTask, ShardLinks, follow_chains, gather
+from laion.dedup_images.links import GatherTask, LinkSource, ShardLinks, follow_chains, gather
 from laion.dedup_images.options import BY_EMBEDDING, BY_HASH, DedupImagesOptions
 from laion.dedup_images.passes import Passes
-from laion.dedup_images.scatter import ScatterTask, scatter
+from laion.dedup_images.scatter import FIRST, ScatterTask, scatter
 from laion.dedup_images.scattered import PIECES, load_part, record_type
 from laion.samples.source import SampleShards
 
@@ -38,7 +46,7 @@ BATCHES = 256
 #: Bytes of a task of the second pass, about: 128,000 rows of 512 float16 numbers.
 TASK_BYTES = 128 << 20
 #: Bytes of the longest key that is recorded; longer ones are left out.
-MAX_KEY = 48
+MAX_KEY = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,7 @@ class Finder:
 
     Args:
         images: the images, where their hashes are compared.
+        sets: what the dataset must not contain.
     """
 
     def __init__(
@@ -68,16 +77,19 @@ class Finder:
         passes: Passes,
         source: EmbeddingFolder,
         images: SampleShards | None,
+        sets: tuple[EvaluationSet, ...],
         options: DedupImagesOptions,
     ) -> None:
         self._passes = passes
         self._source = source
         self._images = images
+        self._sets = sets
         self._options = options
-        self._key_bytes = _key_bytes(source.shards[0])
+        self._key_bytes = MAX_KEY if sets else _key_bytes(source.shards[0])
         self._batch_shards = ceil(len(source.shards) / BATCHES)
         shards, size = source.shards, self._batch_shards
         self._batches = [shards[start : start + size] for start in range(0, len(shards), size)]
+        self._evaluation: list[str] = []
 
     def run(self) -> FoundLinks:
         """Run all passes. Raises PassesEndedError, OSError, UsageError."""
@@ -88,18 +100,21 @@ class Finder:
             compared.append((f"{self._passes.path}/compare-{name}", tasks))
         key_bytes, batches = self._key_bytes, range(len(self._batches))
         self._passes.run("gather", gather, [
-            GatherTask(n, tuple(compared), scattered, key_bytes) for n in batches
+            GatherTask(n, tuple(compared), scattered, len(batches), key_bytes) for n in batches
         ])  # fmt: skip
         gathered = f"{self._passes.path}/gather"
         ends = None
         if len(comparisons) > 1 or comparisons[0][1].visits > 1:
             ends = self._ends(gathered, scattered)
-        reasons = tuple(comparison.reason for _, comparison in comparisons)
+        source = LinkSource(
+            gathered, ends, key_bytes, tuple(comparison.reason for _, comparison in comparisons),
+            len(batches), tuple(self._evaluation),
+        )  # fmt: skip
         links = []
         for number in batches:
             row = 0
             for position, length in enumerate(load_part(scattered, number, "shards.npy").tolist()):
-                links.append(ShardLinks(gathered, number, position, row, ends, key_bytes, reasons))
+                links.append(ShardLinks(source, number, position, row))
                 row += length
         return FoundLinks(links, scattered, self._batch_shards)
 
@@ -122,14 +137,48 @@ class Finder:
         count = min(PIECES, max(1, ceil(rows * row / TASK_BYTES)))
         borders = [n * PIECES // count for n in range(count + 1)]
         scattered = f"{self._passes.path}/scatter-{name}"
+        batches, more = len(self._batches), self._scatter_evaluation(name, comparison)
         self._passes.run(f"compare-{name}", compare, [
             CompareTask(
-                n, scattered, len(self._batches), (borders[n], borders[n + 1]), comparison, by,
-                key_bytes,
+                n, scattered, batches, more, (borders[n], borders[n + 1]), comparison, by, key_bytes
             )
             for n in range(count)
         ])  # fmt: skip
         return scattered, count
+
+    def _scatter_evaluation(self, name: str, comparison: Comparison) -> range:
+        """Scatter the evaluation images; return the numbers of their batches."""
+        first = len(self._batches) + len(self._evaluation)
+        tasks: list[Any] = []
+        for number, one in enumerate(self._sets):
+            before = len(tasks)
+            if isinstance(comparison, HashComparison):
+                shards = () if one.images is None else one.images.shards
+                tasks += [
+                    EvaluationTask(first + before + n, shard, comparison, self._key_bytes)
+                    for n, shard in enumerate(shards)
+                ]
+            elif isinstance(comparison, EmbeddingComparison):
+                wide = replace(comparison, visits=min(PROBES, comparison.buckets))
+                tasks += [
+                    ScatterTask(first + before + n, (shard,), wide, FIRST, self._key_bytes)
+                    for n, shard in enumerate(self._embedded(number, one).shards)
+                ]
+            self._evaluation += [one.place] * (len(tasks) - before)
+        if tasks:
+            make = scatter_images if name == BY_HASH else scatter
+            self._passes.run(f"scatter-{name}", make, tasks)
+        return range(first, first + len(tasks))
+
+    def _embedded(self, number: int, one: EvaluationSet) -> EmbeddingFolder:
+        """Return the embeddings of a set, computed if it has images alone."""
+        if one.embeddings is not None:
+            return one.embeddings
+        place = f"{self._passes.path}/evaluation-{number}"
+        found = embed(self._options, self._source.model, one.place, place)
+        if found is None:
+            raise self._passes.ended(f"the images of {one.place} are not all embedded")
+        return found
 
     def _ends(self, gathered: str, scattered: str) -> str | None:
         """Return the file of where chains of links end; None without chains."""

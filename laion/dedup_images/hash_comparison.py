@@ -97,8 +97,21 @@ class HashLeaders:
 
     def add(self, block: Signatures) -> Found:
         """See `LeaderSet.add`."""
-        bits = np.unpackbits(np.ascontiguousarray(block), axis=1)
-        return self._leaders.add(bits.astype(np.float32) * 2 - 1)
+        return self._leaders.add(_signs(block))
+
+    def keep(self, block: Signatures) -> None:
+        """See `LeaderSet.keep`."""
+        self._leaders.keep(_signs(block))
+
+    def match(self, block: Signatures) -> Found:
+        """See `LeaderSet.match`."""
+        return self._leaders.match(_signs(block))
+
+
+def _signs(hashes: Signatures) -> npt.NDArray[np.float32]:
+    """Return the bits of hashes as -1 and 1, [n, 256]."""
+    bits = np.unpackbits(np.ascontiguousarray(hashes), axis=1)
+    return bits.astype(np.float32) * 2 - 1
 
 
 def _closeness(rows: Signatures, others: Signatures) -> Closeness:

@@ -49,6 +49,21 @@ class Leaders:
             return Found(np.empty(0, np.int64), np.empty(0, np.float32))
         return Found(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
+    def keep(self, block: Signatures) -> None:
+        """Keep rows, whatever they are like."""
+        self._keep(block, np.arange(len(block)))
+        self._seen += len(block)
+
+    def match(self, block: Signatures) -> Found:
+        """Compare rows with the kept ones, and keep none of them."""
+        parts = [
+            self._nearest_kept(block[start : start + BLOCK])
+            for start in range(0, len(block), BLOCK)
+        ]
+        leader = np.concatenate([np.empty(0, np.int64), *(part.leader for part in parts)])
+        best = np.concatenate([np.empty(0, np.float32), *(part.closeness for part in parts)])
+        return Found(np.where(best >= self._threshold, leader, -1), best)
+
     def _add(self, block: Signatures) -> Found:
         leader, best = self._nearest_kept(block)
         free = np.flatnonzero(best < self._threshold)

@@ -25,6 +25,9 @@ from laion.dedup_images.scattered import (
     read_rows,
 )
 
+#: What a row is counted as that is close to an image of an evaluation set.
+EVALUATION_IMAGE = "evaluation_image"
+
 Links = npt.NDArray[Any]
 Places = npt.NDArray[np.uint64]
 
@@ -54,6 +57,7 @@ class GatherTask:
     shard_id: int
     compared: tuple[tuple[str, int], ...]
     scattered: str
+    batches: int
     key_bytes: int
 
 
@@ -72,9 +76,13 @@ def make_links(records: Records, found: Found, leaders: Records) -> Links:
     return links
 
 
-def best_links(links: Links) -> Links:
-    """Return the most certain link of each row, in the order of places."""
-    order = np.lexsort((links["leader"], -links["closeness"], links["by"], links["place"]))
+def best_links(links: Links, batches: int) -> Links:
+    """Return the most certain link of each row, in the order of places.
+
+    Links to evaluation images, which are in batches from `batches` on, come before others.
+    """
+    own = links["leader"] >> BATCH_SHIFT < batches
+    order = np.lexsort((links["leader"], -links["closeness"], links["by"], own, links["place"]))
     links = links[order]
     first: npt.NDArray[np.bool_] = np.diff(links["place"], prepend=~links["place"][:1]) != 0
     return np.asarray(links[first])
@@ -100,7 +108,7 @@ def gather(task: GatherTask, shard: ShardOutput) -> None:
             if first < last:
                 with open_part(folder, number, "links") as file:
                     found.append(read_rows(file, dtype, first, last - first))
-    links = best_links(np.concatenate(found))
+    links = best_links(np.concatenate(found), task.batches)
     with open(shard.path(part_name(shard.number, "links")), "wb") as out:
         out.write(links.tobytes())
     rows = load_part(task.scattered, task.shard_id, "shards.npy")
@@ -111,38 +119,57 @@ def gather(task: GatherTask, shard: ShardOutput) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardLinks:
-    """Where the links of one shard are: shard `position` of a batch. Picklable.
+class LinkSource:
+    """Where links are, and what they mean. Picklable.
 
     Attributes:
         gathered: the folder of the third pass.
         ends: the path of what `follow_chains` found; None where there are no chains.
         reasons: what a row is counted as, by the number of the comparison.
+        batches: batches of rows; those of evaluation images follow.
+        evaluation: the evaluation set of each of the latter.
     """
 
     gathered: str
-    batch: int
-    position: int
-    first_row: int
     ends: str | None
     key_bytes: int
     reasons: tuple[str, ...]
+    batches: int
+    evaluation: tuple[str, ...]
 
     def reasons_of(self, links: Links) -> list[str]:
         """Return what each row is counted as."""
-        return [self.reasons[by] for by in links["by"].tolist()]
+        return [
+            self.reasons[by] if place is None else EVALUATION_IMAGE
+            for by, place in zip(links["by"].tolist(), self.evaluation_of(links), strict=True)
+        ]
+
+    def evaluation_of(self, links: Links) -> list[str | None]:
+        """Return the evaluation set that each row is close to, None for others."""
+        numbers = (links["leader"] >> BATCH_SHIFT).astype(np.int64) - self.batches
+        return [None if number < 0 else self.evaluation[number] for number in numbers.tolist()]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardLinks:
+    """The links of shard `position` of a batch, whose first row has the number `first_row`."""
+
+    source: LinkSource
+    batch: int
+    position: int
+    first_row: int
 
     def read(self) -> tuple[npt.NDArray[np.intp], Links]:
         """Return the rows of the shard that are duplicates, and their links. Raises OSError."""
-        dtype = link_type(self.key_bytes)
-        borders = load_part(self.gathered, self.batch, "shards.npy")
+        gathered, dtype = self.source.gathered, link_type(self.source.key_bytes)
+        borders = load_part(gathered, self.batch, "shards.npy")
         first, last = borders[self.position : self.position + 2].tolist()
         if first == last:
             return np.empty(0, np.intp), np.empty(0, dtype)
-        with open_part(self.gathered, self.batch, "links") as file:
+        with open_part(gathered, self.batch, "links") as file:
             links = read_rows(file, dtype, first, last - first)
-        if self.ends is not None:
-            links = _lead_to_ends(links, np.frombuffer(read_whole(self.ends), dtype))
+        if self.source.ends is not None:
+            links = _lead_to_ends(links, np.frombuffer(read_whole(self.source.ends), dtype))
         return (links["place"] & ROW_MASK).astype(np.intp) - self.first_row, links
 
 
@@ -165,7 +192,7 @@ def follow_chains(gathered: str, scattered: str, batches: int, key_bytes: int) -
     for batch in range(batches):
         links = _all_links(gathered, batch, dtype)
         parts.append(links[np.isin(links["place"], chained, assume_unique=True)])
-    ends = np.concatenate(parts)
+    ends = np.concatenate(parts)  # evaluation images have no links
     while (np.isin(ends["leader"], ends["place"])).any():
         ends = _lead_to_ends(ends, ends)
     return ends

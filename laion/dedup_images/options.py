@@ -36,6 +36,11 @@ class DedupImagesOptions(StageOptions):
         None, "str?", "the images, for their hashes (default: the shards that were scored)",
         identity=False,
     )  # fmt: skip
+    decontaminate: tuple[str, ...] = flag(
+        (), "list",
+        "folders of evaluation images, or of their embeddings: rows close to one are dropped",
+        identity=False,
+    )  # fmt: skip
     keep: str = flag(
         BY_SIMILARITY, "choice", "which one of near-duplicates is kept: of the highest similarity "
         "to its text, or the largest image", BY_SIMILARITY, BY_SIZE,
@@ -57,7 +62,7 @@ class DedupImagesOptions(StageOptions):
             raise UsageError(
                 f"--max_distance must be from 0 to {_FARTHEST} bits, got {self.max_distance}"
             )
-        if self.by == BY_EMBEDDING and self.shards is not None:
+        if self.by == BY_EMBEDDING and self.shards is not None and not self.decontaminate:
             raise UsageError("--shards goes with --by hash or both: embeddings need no images")
         if self.incremental_mode == "extend":
             raise UsageError(

@@ -62,7 +62,7 @@ class Passes:
         Raises:
             PassesEndedError: tasks are missing; the stage's report says why.
         """
-        report = RunReport(labels=Labels(name, "images", "images/s", "kept"))
+        report = RunReport(labels=Labels("task", "images", "images/s", "kept"))
         spec = BuildSpec(
             output_folder=f"{self.path}/{name}",
             distributor=self.options.distributor,
@@ -80,6 +80,11 @@ class Passes:
         failed = next(iter(report.failed.values()), None)
         whole.stopped = report.stopped or (failed and f"the pass {name} failed: {failed}")
         raise PassesEndedError(f"the pass {name} is not complete")
+
+    def ended(self, why: str) -> PassesEndedError:
+        """Record why a pass is not complete, and return the error to raise."""
+        self.build.report.stopped = why
+        return PassesEndedError(why)
 
     def remove(self) -> None:
         """Remove the folder: the stage is complete. Raises OSError."""

@@ -23,6 +23,8 @@ _BLOCK = 4096
 
 #: Values of --keep.
 BY_SIMILARITY, BY_SIZE = "similarity", "largest"
+#: In the place of a value of --keep, for evaluation images: they are preferred to all rows.
+FIRST = "first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ def _send(
 
 def ranks_of(table: pa.Table, keep: str) -> npt.NDArray[np.float64]:
     """Return a number for each row: that of the better one of two is lower; unknown is highest."""
+    if keep == FIRST:
+        return np.full(table.num_rows, -np.inf)
     if keep == BY_SIMILARITY:
         values = _numbers(table, SIMILARITY)
     else:
@@ -94,6 +98,8 @@ def size_columns(schema: pa.Schema) -> tuple[str, ...]:
 
 def _columns(source: EmbeddingShard, task: ScatterTask) -> list[str]:
     wanted = ["key"] if "key" in source.schema().names else []
+    if task.keep == FIRST:
+        return wanted or source.schema().names[:1]  # for the number of rows
     if task.keep == BY_SIMILARITY:
         return [*wanted, SIMILARITY]
     return [*wanted, *size_columns(source.schema())]

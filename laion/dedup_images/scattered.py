@@ -101,6 +101,7 @@ class BucketReader:
 
     Args:
         folder: where the batches are.
+        batches: their numbers.
         pieces: the first piece of the range, and the one after the last.
 
     Raises:
@@ -108,14 +109,18 @@ class BucketReader:
     """
 
     def __init__(
-        self, folder: str, batches: int, pieces: tuple[int, int], dtypes: Sequence[np.dtype[Any]]
+        self,
+        folder: str,
+        batches: Sequence[int],
+        pieces: tuple[int, int],
+        dtypes: Sequence[np.dtype[Any]],
     ) -> None:
         self._types = dtypes
         first, last = pieces
         self._stack = ExitStack()
         self._pieces: list[_Piece] = []
         found: list[Records] = []
-        for batch in range(batches):
+        for batch in batches:
             runs = load_part(folder, batch, "runs.npy")
             spans = [(int(run[first]), int(run[last])) for run in runs]
             spans = [(start, end) for start, end in spans if start < end]

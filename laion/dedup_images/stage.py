@@ -7,7 +7,9 @@ written without them. Memory does not grow with the input, but for a bit a row i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,6 +28,8 @@ from laion.data.embedding_folder import (
 from laion.data.embedding_layout import FOLDERS, IMAGES
 from laion.data.embedding_writer import copy_rows
 from laion.dedup_images.duplicates_table import DUPLICATES, FOLDER, duplicates_table
+from laion.dedup_images.evaluation import find_evaluation_sets
+from laion.dedup_images.evaluation_page import write_page
 from laion.dedup_images.finder import Finder
 from laion.dedup_images.links import ShardLinks
 from laion.dedup_images.options import BY_EMBEDDING, DedupImagesOptions
@@ -63,7 +67,10 @@ def run(options: DedupImagesOptions) -> StageReport:
     source = open_embedding_folder(options.input, required)
     _check(options, source)
     images = None if options.by == BY_EMBEDDING else _images(options, source)
-    more = {} if images is None else {"images": images.fingerprint()["files"]}
+    sets = find_evaluation_sets(options, source.model)
+    more: dict[str, Any] = {} if images is None else {"images": images.fingerprint()["files"]}
+    if sets:
+        more["evaluation"] = [one.fingerprint() for one in sets]
     spec = StageSpec(
         stage="dedup_images",
         options=options,
@@ -79,7 +86,7 @@ def run(options: DedupImagesOptions) -> StageReport:
         tasks: list[WriteTask] = []
         if len(build.build.committed) < len(source.shards):
             try:
-                found = Finder(passes, source, images, options).run()
+                found = Finder(passes, source, images, sets, options).run()
             except PassesEndedError:
                 return build.report
             tasks = [
@@ -87,6 +94,8 @@ def run(options: DedupImagesOptions) -> StageReport:
                 for n, (shard, links) in enumerate(zip(source.shards, found.shards, strict=True))
             ]
         if build.run(SequentialWorker(build.folder, write), tasks):
+            if sets:
+                write_page(build.folder, sets, images or _images_at_hand(options, source))
             passes.remove()
     return build.report
 
@@ -99,8 +108,9 @@ def write(task: WriteTask, shard: ShardOutput) -> None:
     kept[rows] = False
     copy_rows(task.source, table, kept, shard.name, shard.path)
     if len(rows):
-        reasons = task.links.reasons_of(links)
-        found = duplicates_table(table, rows, links, reasons, (task.scattered, task.batch_shards))
+        reasons = task.links.source.reasons_of(links)
+        where = (task.scattered, task.batch_shards)
+        found = duplicates_table(table, rows, links, task.links.source, where)
         pq.write_table(found, shard.path(DUPLICATES.format(shard.name)))
         shard.counts.reasons.update(reasons)
     shard.counts.successes += int(kept.sum())
@@ -125,13 +135,30 @@ def _images(options: DedupImagesOptions, source: EmbeddingFolder) -> SampleShard
         )
     if options.shards is not None:
         return find_shards(options.shards)
+    found = _recorded_images(source)
+    if found is not None:
+        return found
+    raise UsageError(
+        f"--shards is required with --by {options.by}: {options.input} does not record the shards "
+        "that it was scored from"
+    )
+
+
+def _images_at_hand(options: DedupImagesOptions, source: EmbeddingFolder) -> SampleShards | None:
+    """Return the images for the page of matches, None where they cannot be found."""
+    if options.shards is not None:
+        return find_shards(options.shards)
+    with suppress(UsageError):  # shards may be gone that the input was scored from
+        return _recorded_images(source)
+    return None
+
+
+def _recorded_images(source: EmbeddingFolder) -> SampleShards | None:
+    """Return the shards that the input was scored from, None where it does not record them."""
     for place in inputs_of(source.path):
         folder = OutputFolder.open(place)
         if "output_format" in options_of(folder) or any(
             name.endswith(".tar") for name in folder.names()
         ):
             return find_shards(place)
-    raise UsageError(
-        f"--shards is required with --by {options.by}: {options.input} does not record the shards "
-        "that it was scored from"
-    )
+    return None

@@ -93,7 +93,9 @@ def test_a_bad_line_is_named(tmp_path: Path, flag: str, line: str, words: str) -
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"there is no file or folder .*missing\.txt"):
+    with pytest.raises(
+        UsageError, match=r"^--block_urls: there is no file or folder .*missing\.txt"
+    ):
         blocks(block_urls=str(tmp_path / "missing.txt"))
 
 

@@ -84,24 +84,39 @@ def run_files() -> Iterator[str]:
 
 
 def hold_disk_file(token: str, name: str) -> tuple[Path, int]:
-    """Return the path of a run's file on disk, which is made if it is not there.
+    """Return the path of a run's file on disk, and a descriptor: while it is open, it is the run's.
 
-    It is the run's, as those in memory are, for as long as the descriptor is open that is returned,
-    too.
+    What is locked is a file beside it. A process that closes any descriptor of a file gives up all
+    its locks on that file, and SQLite opens and closes it as it likes.
 
     Raises OSError.
     """
     path = Path(tempfile.gettempdir()) / f"{_prefix()}{token}-{name}"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    fcntl.lockf(descriptor, fcntl.LOCK_SH, 1, _IN_USE)
-    return path, descriptor
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fcntl.lockf(descriptor, fcntl.LOCK_SH, 1, _IN_USE)
+        with contextlib.suppress(FileNotFoundError):  # removed as stale before it was locked
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                break
+        os.close(descriptor)
+    held = path.with_name(f".{path.name}")
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(held, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    return held, descriptor
+
+
+def _remove(path: Path) -> None:
+    """Remove a run's file, and what is beside it."""
+    for other in path.parent.glob(f".{path.name}*"):
+        other.unlink(missing_ok=True)
+    path.unlink()
 
 
 def remove_files(token: str) -> None:
     """Remove the files of a run from this machine."""
     for path in _files(f"{token}-*"):
         with contextlib.suppress(OSError):
-            path.unlink()
+            _remove(path)
 
 
 def remove_stale_files() -> None:
@@ -111,7 +126,7 @@ def remove_stale_files() -> None:
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 if _try_lock(descriptor, _IN_USE):
-                    path.unlink()
+                    _remove(path)
             finally:
                 os.close(descriptor)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from img2ds.congestion.shared_file import make_run_token, remove_files, remove_stale_files
+from img2ds.congestion.shared_file import make_run_token, remove_files
 from img2ds.net import robots_store
 from img2ds.net.robots_store import MAX_ENTRY, RobotsStore
 
@@ -96,7 +98,7 @@ def test_a_worker_alone_stores_nothing() -> None:
 
 def test_a_damaged_file_costs_nothing_but_requests(token: str, tmp_path: Path) -> None:
     store = RobotsStore(token)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob(".*")
     path.write_bytes(b"not a database" * 1000)
     store.put("http://a", b"=", 100)
     assert store.get("http://a") is None
@@ -105,15 +107,6 @@ def test_a_damaged_file_costs_nothing_but_requests(token: str, tmp_path: Path) -
     other = RobotsStore(token)
     assert other.claim("http://a", 60)
     other.close()
-
-
-def test_a_file_in_use_is_not_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The locks of a process are its own: it can remove its own files."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    RobotsStore(make_run_token()).close()
-    assert len(list(tmp_path.iterdir())) == 1
-    remove_stale_files()
-    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_place_for_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,3 +118,30 @@ def test_without_a_place_for_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_sqlite_can_do_what_is_asked_of_it() -> None:
     assert sqlite3.sqlite_version_info >= (3, 24)  # ON CONFLICT DO UPDATE
+
+
+#: What a run does first.
+ANOTHER_RUN = """
+import sys, tempfile
+tempfile.tempdir = sys.argv[1]
+from img2ds.congestion.shared_file import remove_stale_files
+remove_stale_files()
+"""
+
+
+def test_a_run_that_starts_leaves_what_others_use(token: str, tmp_path: Path) -> None:
+    def start_run() -> None:
+        subprocess.run([sys.executable, "-c", ANOTHER_RUN, str(tmp_path)], check=True)
+
+    one = RobotsStore(token)
+    one.put("http://a", b"=rules", 100)
+    files = set(tmp_path.iterdir())
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    start_run()
+    assert set(tmp_path.iterdir()) == files
+    other = RobotsStore(token)
+    assert entry(other)[0] == b"=rules"
+    other.close()
+    one.close()
+    start_run()
+    assert not list(tmp_path.iterdir())

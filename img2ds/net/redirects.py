@@ -111,7 +111,7 @@ class RedirectingFetcher:
         while True:
             forbidden = await self._forbidden(url, context, of_robots=wish.cut_at is not None)
             if forbidden is not None:
-                return replace(forbidden, via_other_host=hops > 0) if hops else forbidden
+                return replace(forbidden, via_other_host=True) if hops else forbidden
             proxy = None
             try:
                 proxy = self._routes.choose(url)

@@ -18,7 +18,7 @@ MAX_HOSTS, MAX_PAGES = 500_000, 1 << 16
 #: Bytes of an entry that others are told of.
 MAX_ENTRY = 1 << 16
 #: Seconds that the loop waits for another worker's transaction, which takes some microseconds.
-_BUSY = 0.5
+_BUSY = 0.05
 #: Entries between two looks at how many there are.
 _LOOK_EVERY = 256
 

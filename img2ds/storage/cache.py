@@ -1,4 +1,4 @@
-"""The cache folder of this user on this machine: files that can be made again at any time."""
+"""The cache folder of this user on this machine: files that can be rebuilt at any time."""
 
 from __future__ import annotations
 

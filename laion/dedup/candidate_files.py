@@ -37,12 +37,14 @@ class CandidateFile:
     rows: tuple[int, ...]
 
 
-def find_candidates(folders: Sequence[str]) -> list[CandidateFile]:
+def find_candidates(folders: Sequence[str], output_folder: str) -> list[CandidateFile]:
     """Return the committed files of candidate folders, in order.
 
     Raises:
-        UsageError: a folder has none or is given twice, or a file has other content.
+        UsageError: a folder has none, is given twice or is the output folder, or a file has other
+            content.
     """
+    output = OutputFolder.open(output_folder).path
     files: list[InputFile] = []
     for folder in folders:
         committed = {
@@ -56,6 +58,10 @@ def find_candidates(folders: Sequence[str]) -> list[CandidateFile]:
     if len({file.path for file in files}) < len(files):
         raise UsageError(
             "a folder is given twice, and all its pairs would be duplicates: name it once"
+        )
+    if any(file.path.rpartition("/")[0] == output for file in files):
+        raise UsageError(
+            f"{output} is an input too, whose files are replaced: choose another --output_folder"
         )
     with ThreadPoolExecutor(PARALLEL_FILES) as pool:
         candidates = list(pool.map(_inspect, files))

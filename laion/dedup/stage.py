@@ -207,14 +207,7 @@ def run(options: DedupOptions) -> DedupReport:
         UsageError: something about the input, the options or the output folder cannot work;
             nothing was done.
     """
-    candidates = find_candidates(options.input)
-    folder = OutputFolder.open(options.output_folder)
-    for candidate in candidates:
-        if candidate.file.path.rpartition("/")[0] == folder.path:
-            raise UsageError(
-                f"{folder.path} is an input too, whose files are replaced: choose another "
-                "--output_folder"
-            )
+    candidates = find_candidates(options.input, options.output_folder)
     given = [filters_of(place) for place in options.bloom]
     size = _size(options, candidates, [there[0] for there in given])
     spec = StageSpec(

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow.parquet as pq
 
-from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards, shard_name
 from img2ds.core.state import WORK
 from img2ds.engine.sequential import SequentialWorker
@@ -76,14 +75,7 @@ def run(options: GroupOptions) -> StageReport:
     Raises:
         UsageError: something about it cannot work; nothing was done.
     """
-    candidates = find_candidates(options.input)
-    folder = OutputFolder.open(options.output_folder)
-    for candidate in candidates:
-        if candidate.file.path.rpartition("/")[0] == folder.path:
-            raise UsageError(
-                f"{folder.path} is an input too, whose files are replaced: choose another "
-                "--output_folder"
-            )
+    candidates = find_candidates(options.input, options.output_folder)
     partitions = partition_count(sum(sum(candidate.rows) for candidate in candidates))
     spec = StageSpec(
         stage="group",
@@ -94,7 +86,7 @@ def run(options: GroupOptions) -> StageReport:
     )
     check_stage(spec)
     files: tuple[str, ...] = ()
-    if not _is_done(options, folder, partitions):
+    if not _is_done(options, OutputFolder.open(options.output_folder), partitions):
         report, files = _scatter(options, candidates, partitions)
         if report.exit_code:
             return report

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -150,10 +149,3 @@ def _add(facts: Facts, table: pa.Table, names: dict[str, str]) -> None:
             score.add(pc.utf8_length(columns["TEXT"].cast(pa.string())))
         elif name in columns:
             score.add(columns[name])
-
-
-def funnel(facts: Facts) -> Iterator[tuple[StageCounts, float]]:
-    """Yield the stages, each with the share of the first stage's rows that it kept."""
-    first = facts.stages[0].count if facts.stages else 0
-    for stage in facts.stages:
-        yield stage, stage.kept / first if first else 0.0

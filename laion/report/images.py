@@ -9,22 +9,20 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from img2ds.storage import OutputFolder, find_inputs, open_seekable
-from laion.data.embedding_folder import EmbeddingShard, open_embedding_folder
 from laion.provenance import StageCounts
+from laion.samples.first_shards import SHARDS, first_samples, rows_of
 from laion.samples.sample import Sample
-from laion.samples.source import find_shards
 from laion.samples.thumbnail import Thumbnail, Thumbnails
 
-#: Shards that are looked at, and samples of each.
-SHARDS, SAMPLES = 16, 250
+#: Samples of a shard that are looked at.
+SAMPLES = 250
 
 #: Groups by similarity.
 DECILES = 10
@@ -73,9 +71,9 @@ def collect(
     embedded = [stage for stage in stages if stage.stage in _EMBEDDED]
     if place is None or not embedded or not each:
         return []
-    samples = {sample.key: sample for sample in _samples(place)}
+    samples = {sample.key: sample for sample in first_samples(place, SAMPLES)}
     keys = pa.array(list(samples), pa.string())
-    rows = [{row["key"]: row for row in _rows(stage.folder, keys)} for stage in embedded]
+    rows = [{row["key"]: row for row in rows_of(stage.folder, keys)} for stage in embedded]
     looked = _Looked(samples, embedded, rows)
     with Thumbnails() as thumbnails:
         groups = [
@@ -151,22 +149,3 @@ def _add(
     if len(group.images) < most:
         made = thumbnails.make(sample, similarity)
         group.images += [made] if made is not None else []
-
-
-def _samples(place: str) -> Iterator[Sample]:
-    for shard in find_shards(place).shards[:SHARDS]:
-        yield from islice(shard.samples(), SAMPLES)
-
-
-def _rows(place: str, keys: pa.Array) -> Iterator[dict[str, Any]]:
-    """Yield the rows of some keys in a folder; a part of a release holds whole shards."""
-    for shard in open_embedding_folder(place).shards[:SHARDS]:
-        table = shard.table(_columns(shard))
-        if "key" in table.column_names:
-            wanted = pc.is_in(table.column("key").cast(pa.string()), value_set=keys)
-            yield from table.filter(wanted).to_pylist()
-
-
-def _columns(shard: EmbeddingShard) -> list[str]:
-    there = set(shard.schema().names)
-    return [name for name in ("key", "similarity", "nsfw") if name in there]

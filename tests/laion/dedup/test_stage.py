@@ -124,7 +124,7 @@ def test_a_partition_with_most_rows_is_begun_first(tmp_path: Path) -> None:
     logo = logo._replace(digest=pair_digest(logo.url, logo.text))
     parts[1] += [logo] * 3000
     folder = write_folder(tmp_path / "in", parts)
-    found = find_candidates([str(folder)])
+    found = find_candidates([str(folder)], str(tmp_path / "out"))
     tasks = stage.largest_first([stage.Partition(n, n, ()) for n in range(PARTITION_COUNT)], found)
     assert tasks[0].number == partition_of(logo.digest)
     rows_there = [sum(file.rows[task.number] for file in found) for task in tasks]

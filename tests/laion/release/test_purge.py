@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from img2ds.core.failure import UsageError
-from img2ds.engine.distributors.contract import Session, Worker
 from img2ds.storage import OutputFolder
 from laion import cli
 from laion.data.embedding_folder import open_embedding_folder
@@ -24,6 +22,7 @@ from laion.release.stage import ReleaseOptions, run
 from laion.tag.options import TagOptions
 from laion.tag.stage import run as tag
 from tests.laion.embedding_folders import row, write_tree
+from tests.laion.inline_distributor import Inline, Killed
 
 SHARDS, ROWS_OF_SHARD = 3, 20
 HASHES = [pa.field("sha256", pa.string())]
@@ -156,23 +155,6 @@ def test_all_pairs_of_a_shard(release: Path) -> None:
     assert purge(release, "urls").exit_code == 0
     assert numbers(release) == [*range(20), *range(40, 60)]
     assert purge(release, "hosts").exit_code == 0
-
-
-class Killed(BaseException):
-    """Stands for the process' end: nothing catches it."""
-
-
-class Inline(Session):
-    """A distributor that runs the worker in this process."""
-
-    spans_machines = False
-
-    def stream(
-        self, worker: Worker, tasks: Iterator[Any], stopping: object = None
-    ) -> Generator[Any, None, None]:
-        reports: list[Any] = []
-        worker(tasks, reports.append)
-        yield from reports
 
 
 #: Published: rows of two shards, the journal; two arrays, two tables and a marker for each of two

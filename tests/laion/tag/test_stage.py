@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import pytest
 from img2ds.core.failure import Failure, UsageError
 from img2ds.core.naming import sample_key, shard_name
 from img2ds.core.sample import FileRecord, Sample
-from img2ds.engine.distributors.contract import Session, Worker
 from img2ds.engine.marker import marker_json
 from img2ds.formats.webdataset import TarWriter
 from img2ds.report.tally import Tally
@@ -29,6 +27,7 @@ from laion.tag.illegal import CAPTION_WORDS, UNDERAGE
 from laion.tag.options import TagOptions
 from laion.tag.stage import TagReport, run
 from tests.laion.embedding_folders import row, write_tree
+from tests.laion.inline_distributor import Inline, Killed
 from tests.laion.tag.test_tagging import DOCUMENT, NEUTRAL, SAFE, UNSAFE, embed, vector
 
 #: Rows of a shard; sample 3 of each failed to download.
@@ -305,25 +304,8 @@ def test_a_shard_of_which_nothing_is_left_has_no_files(source: Path) -> None:
         open_embedding_folder(str(source / "tagged"))
 
 
-class Killed(BaseException):
-    """Stands for the process' end: nothing catches it."""
-
-
 #: Published files: tar, table, marker; two arrays, table, marker: for each of two shards.
 STEPS = 2 * (3 + 4)
-
-
-class Inline(Session):
-    """A distributor that runs the worker in this process."""
-
-    spans_machines = False
-
-    def stream(
-        self, worker: Worker, tasks: Iterator[Any], stopping: object = None
-    ) -> Generator[Any, None, None]:
-        reports: list[Any] = []
-        worker(tasks, reports.append)
-        yield from reports
 
 
 @pytest.mark.parametrize("step", range(STEPS))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from img2ds.core.failure import Failure, UsageError
-from img2ds.image.pdq import DUPLICATE
+from img2ds.core.pdq import DUPLICATE
 from laion import cli
 from laion.dedup_images import finder
 from laion.dedup_images.hash_comparison import HashComparison

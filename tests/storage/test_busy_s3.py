@@ -71,8 +71,8 @@ ACTIONS: dict[str, Callable[[OutputFolder], Any]] = {
     "list": lambda folder: dict(sizes(folder)) == {"00000_stats.json": 2},
     "read": lambda folder: folder.read_bytes("00000_stats.json") == b"{}",
     "read many": lambda folder: dict(read_many(folder, ["00000_stats.json"])) != {},
-    "write": lambda folder: folder.write_bytes("00001_stats.json", b"{}"),
-    "remove": lambda folder: folder.remove(["00000_stats.json"]) is None,
+    "write": lambda folder: folder.write_bytes("00001_stats.json", b"{}") > 0,
+    "remove": lambda folder: folder.remove(["00000_stats.json"]),
 }
 
 
@@ -81,6 +81,6 @@ def test_a_busy_minute_is_waited_for(busy: Outage, tmp_path: Path, action: str) 
     folder = OutputFolder.open(f"s3://busy/{tmp_path.name}", str(tmp_path / "staging"))
     folder.write_bytes("00000_stats.json", b"{}")
     busy.end = busy.now + MINUTE
-    assert ACTIONS[action](folder)
+    assert ACTIONS[action](folder) in (True, None)
     assert busy.now >= busy.end
     folder.close()

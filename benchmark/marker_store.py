@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from img2ds.storage.listed import version_number
 
 BUCKET, FOLDER = "bucket", "dataset"
 ROWS = 10_000
+#: Ends of the files of a shard, in order.
+_KINDS = (".parquet", ".tar", STATS_SUFFIX)
 
 
 def marker(number: int, width: int) -> bytes:
@@ -88,6 +91,15 @@ class Store:
             return None
         return marker(int(digits), self._width)
 
+    def place_after(self, name: str) -> int:
+        """Return the place of the first key after a name, which begins with a shard's number."""
+        digits = re.match("[0-9]+", name)
+        if digits is None:
+            return 0
+        number = int(digits[0].ljust(self._width, "0"))
+        kinds = sum(name >= f"{number:0{self._width}d}{end}" for end in _KINDS)
+        return min(len(self._first) + 3 * number + kinds, len(self._first) + 3 * len(self._markers))
+
     def page(self, prefix: str, start: int, limit: int) -> tuple[list[tuple[str, int, str]], int]:
         """Return keys, sizes and tags from a place on, and the next place; 0 at the end."""
         if prefix:  # all of a dataset's folder, or nothing that is there
@@ -99,9 +111,8 @@ class Store:
         while len(rows) < limit and place < total:
             number, kind = divmod(place - len(self._first), 3)
             size, tag = self._markers[number]
-            end = (".parquet", ".tar", STATS_SUFFIX)[kind]
             sizes = (2_400_000, 720_000_000, size)
-            rows.append((f"{number:0{self._width}d}{end}", sizes[kind], tag.hex()))
+            rows.append((f"{number:0{self._width}d}{_KINDS[kind]}", sizes[kind], tag.hex()))
             place += 1
         return rows, place if place < total else 0
 
@@ -144,7 +155,8 @@ class Answers:
         following = 0
         if inside is not None:
             limit = int(query.get("max-keys", "1000"))
-            start = int(query.get("continuation-token", "0"))
+            after = query.get("start-after", "").removeprefix(f"{FOLDER}/")
+            start = int(query.get("continuation-token", self._store.place_after(after)))
             rows, following = self._store.page(inside, start, limit)
         contents = "".join(
             f"<Contents><Key>{FOLDER}/{quote(name)}</Key>"

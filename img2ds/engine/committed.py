@@ -5,11 +5,12 @@ Cheap checks only, since every run begins with them: `img2ds verify` reads the d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from img2ds.core.naming import shard_of_file
-from img2ds.engine.marker import CommitMarker, DamagedMarkerError, read_marker
+from img2ds.core.sample import FileRecord
+from img2ds.engine.marker import DamagedMarkerError, read_files
 from img2ds.engine.marker_cache import MarkerCache
 from img2ds.storage import Listing, OutputFolder, add_sizes
 
@@ -51,8 +52,8 @@ def find_committed(
         number = shard_of_file(name)
         assert number is not None
         try:
-            marker = read_marker(data)
-            problem = _problem(marker, there, places) if check_files else None
+            files = read_files(data)
+            problem = _problem(files or (), there, places) if check_files else None
         except DamagedMarkerError as error:
             problem = f"in {name}, {error}" if data.strip() else f"{name} is empty"
         if problem is None:
@@ -62,19 +63,18 @@ def find_committed(
     return found
 
 
-def _problem(
-    marker: CommitMarker, there: Mapping[str, int | None], places: tuple[str, ...]
-) -> str | None:
+def _problem(files: Sequence[FileRecord], there: Listing, places: tuple[str, ...]) -> str | None:
     """Return what is wrong with the files of a marker; None if nothing is.
 
     img2dataset's markers list no files, and its users move tars away.
     """
-    for record in marker.files or ():
-        if record.name not in there:
+    for record in files:
+        found = there.find(record.name)
+        if found is None:
             if record.name.rpartition("/")[0] in ("", *places):
                 return f"{record.name} is missing"
             continue
-        size = there[record.name]
+        size, _ = found
         if size is not None and size != record.size:  # that of a folder is not known
             return f"{record.name} has {size:,} bytes, its commit marker has {record.size:,}"
     return None

@@ -114,8 +114,8 @@ def _durations(tally: Tally) -> dict[str, Any]:
 
 def _read_durations(document: dict[str, Any], name: str) -> Durations:
     """Return a histogram; an empty one if the marker has none, or one with other bounds."""
-    found = document.get("durations", {})
-    if found.get("from_seconds") != [0, *BOUNDS]:
+    found = document.get("durations")
+    if found is None or found.get("from_seconds") != [0, *BOUNDS]:
         return Durations()
     return Durations(int(count) for count in found[name])
 
@@ -143,6 +143,20 @@ def read_marker(data: bytes) -> CommitMarker:
         raise DamagedMarkerError(problem) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedMarkerError(f"it has no {error}") from None
+
+
+def read_files(data: bytes) -> tuple[FileRecord, ...] | None:
+    """Return the files that a marker vouches for, a fourth of the work of `read_marker`.
+
+    Raises as `read_marker`.
+    """
+    try:
+        document = orjson.loads(data)
+        if document.pop(_DIGEST) == _digest(document):  # so that it need not be looked through
+            return _records(document["files"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass  # an older one, or a damaged one: `read_marker` says what is wrong
+    return read_marker(data).files
 
 
 def is_intact(data: bytes) -> bool:

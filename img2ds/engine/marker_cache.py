@@ -120,10 +120,10 @@ class MarkerCache:
         self._load([number for name in batch if (number := shard_of_file(name)) is not None])
         held: dict[str, bytes] = {}
         for name in batch:
-            size, version = self._listed.get(name), self._listed.version(name)
+            there = self._listed.find(name)
             for piece, markers in self._loaded.items():
                 marker = markers.get(name)
-                if marker and version == marker.version and size == len(marker.content):
+                if marker and there == (len(marker.content), marker.version):
                     held[name] = marker.content
                     self._used.add(piece)
                     break

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 
 from img2ds.core.naming import shard_of_file
 from img2ds.core.state import state_file
-from img2ds.storage import StoredMarker
+from img2ds.storage import Listing, StoredMarker
 
-_NAME = re.compile(re.escape(state_file("markers-")) + r"(\d+)-(\d+)-([0-9a-f]{16})")
+_START = state_file("markers-")
+_NAME = re.compile(re.escape(_START) + r"(\d+)-(\d+)-([0-9a-f]{16})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,11 @@ class Piece:
     last: int
 
 
-def find_pieces(names: Iterable[str]) -> list[Piece]:
-    """Return those of `names` that are pieces."""
+def find_pieces(names: Listing) -> list[Piece]:
+    """Return those of `names` that are pieces, in order of names."""
     return [
         Piece(name, int(match[1]), int(match[2]))
-        for name in names
+        for name in sorted(names.starting(_START))
         if (match := _NAME.fullmatch(name))
     ]
 

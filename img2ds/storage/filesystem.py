@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -19,6 +20,12 @@ _EXTRAS = {
     "http": "http", "https": "http", "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs",
     "az": "azure", "abfs": "azure", "abfss": "azure", "hf": "hf",
 }  # fmt: skip
+
+#: Attempts of S3's client, each of which is five of botocore's. Pauses grow to 15 s: a service
+#: may be busy for 74 s at least, and some three minutes on average.
+_S3_ATTEMPTS = 14
+#: Status codes of a service that is busy (RFC 9110 15.6, RFC 6585 4).
+_BUSY = frozenset({429, 500, 502, 503, 504})
 
 
 def resolve(url: str) -> tuple[Any, str]:
@@ -40,7 +47,36 @@ def resolve(url: str) -> tuple[Any, str]:
         if "protocol" not in str(error).lower():  # of an archive that a chained URL names
             raise UsageError(f"cannot open {url}: {_describe(error)}") from None
         raise UsageError(f"{url}: {str(error).lower()}; check the part before ://") from None
+    if "s3" in fs.protocol:
+        _wait_for_s3(fs)
     return fs, path
+
+
+def _wait_for_s3(fs: Any) -> None:
+    """Have S3's client try again while a service is busy, in s3fs's own way.
+
+    s3fs gives up a request after two seconds and botocore's retries, some 40 s in all, and one
+    without a body (HEAD) after 8 s, since it knows a busy service by the text of the answer.
+    """
+    module = sys.modules[type(fs).__module__]
+    before = getattr(module, "CUSTOM_ERROR_HANDLER", None)
+    if before is None or not hasattr(fs, "retries"):  # an older s3fs, or another client
+        return
+    fs.retries = max(fs.retries, _S3_ATTEMPTS)
+    if not isinstance(before, _Busy):
+        module.set_custom_error_handler(_Busy(before))
+
+
+class _Busy:
+    """Tells s3fs which errors to try again after: those of a busy service, and `others`."""
+
+    def __init__(self, others: Callable[[Exception], bool]) -> None:
+        self._others = others
+
+    def __call__(self, error: Exception) -> bool:
+        answer = getattr(error, "response", None) or {}
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status in _BUSY or bool(self._others(error))
 
 
 def with_connections(fs: Any, count: int) -> Any:
@@ -51,7 +87,10 @@ def with_connections(fs: Any, count: int) -> Any:
     if not hasattr(fs, "config_kwargs"):
         return fs
     settings = {"max_pool_connections": count, **fs.config_kwargs}
-    return type(fs)(*fs.storage_args, **{**fs.storage_options, "config_kwargs": settings})
+    more = type(fs)(*fs.storage_args, **{**fs.storage_options, "config_kwargs": settings})
+    if hasattr(fs, "retries"):
+        more.retries = fs.retries
+    return more
 
 
 def local_path(url: str) -> str | None:

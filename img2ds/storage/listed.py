@@ -103,15 +103,27 @@ class Listing(Mapping[str, "int | None"]):
         found = self._find(name)
         return 0 if found is None else found[1]
 
+    def find(self, name: str) -> tuple[int | None, int] | None:
+        """Return the size and the version of a name; None if it is not there."""
+        found = self._find(name)
+        return (None, found[1]) if found is not None and found[0] == _FOLDER else found
+
     def ending(self, end: str) -> Iterator[str]:
         """Yield the names that are a number followed by `end`, in order of names."""
-        return merge(
-            *(
-                family.names()
-                for (start, _, after), family in self._families.items()
-                if not start and after == end
-            )
-        )
+        found = [
+            family.names()
+            for (start, _, after), family in self._families.items()
+            if not start and after == end
+        ]
+        return found[0] if len(found) == 1 else merge(*found)
+
+    def starting(self, start: str) -> Iterator[str]:
+        """Yield the names that start with `start`, in any order."""
+        yield from (name for name in self._others if name.startswith(start))
+        for (before, _, _), family in self._families.items():
+            number = start[len(before) :]
+            if before.startswith(start) or (start.startswith(before) and number[0].isdigit()):
+                yield from (name for name in family.names() if name.startswith(start))
 
     def numbered(self, number: int) -> Iterator[str]:
         """Yield the names in which this number stands, the first of their last component."""

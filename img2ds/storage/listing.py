@@ -10,7 +10,7 @@ from typing import Any
 from img2ds.storage.filesystem import as_os_error, error_of, resolve, with_connections
 from img2ds.storage.listed import Listing
 from img2ds.storage.output import OutputFolder
-from img2ds.storage.remote_listing import Entry, entry_version, is_folder, list_remote
+from img2ds.storage.remote_listing import list_remote
 
 #: Files that are requested at once of services with an asynchronous client: at 20 ms each, ten
 #: thousand a second, more than one process can take in.
@@ -46,9 +46,8 @@ def add_sizes(found: Listing, folder: OutputFolder, inside: str = "") -> None:
             pass
         return
 
-    def add(name: str, entry: Entry) -> None:
-        size = None if is_folder(entry) else int(entry.get("size") or 0)
-        found.add(prefix + name, size, entry_version(entry))
+    def add(name: str, size: int | None, version: int) -> None:
+        found.add(prefix + name, size, version)
 
     fs, path = resolve(f"{folder.path}/{inside}" if inside else folder.path)
     try:

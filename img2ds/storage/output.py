@@ -219,7 +219,7 @@ class OutputFolder:
         found: set[str] = set()
         try:
             with as_os_error(f"list {self.path}"):
-                list_remote(*self._remote(inside), lambda name, _: found.add(prefix + name))
+                list_remote(*self._remote(inside), lambda name, *_: found.add(prefix + name))
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(found)

@@ -8,6 +8,7 @@ from typing import Any
 from fsspec.asyn import sync
 
 from img2ds.storage.listed import version_number
+from img2ds.storage.s3_listing import list_s3
 
 #: Fields that change with a file's content, the best first. Services have different ones.
 _VERSIONS = (
@@ -15,19 +16,25 @@ _VERSIONS = (
 )  # fmt: skip
 
 Entry = Mapping[str, Any]
+#: Called with the name of an entry, its size in bytes (None for a folder) and its version.
+Add = Callable[[str, "int | None", int], None]
 
 
-def list_remote(fs: Any, path: str, add: Callable[[str, Entry], None]) -> None:
-    """Call `add` with the name and the information of each entry of a folder, in any order.
+def list_remote(fs: Any, path: str, add: Add) -> None:
+    """Call `add` for each entry of a folder, in any order; for some of them twice.
 
     Raises the service's errors, also FileNotFoundError.
     """
     fs.invalidate_cache(path)
-    if "s3" in fs.protocol and hasattr(fs, "_iterdir"):
-        sync(fs.loop, _stream_s3, fs, path, add)
+    if "s3" in fs.protocol and not getattr(fs, "version_aware", True):
+        # `ls` keeps 1.2 kB for each object, and copies all of them twice.
+        bucket, key, _ = fs.split_path(path)
+        prefix = f"{key.strip('/')}/" if key else ""
+        sync(fs.loop, list_s3, fs, bucket, prefix, _with_version(add))
         return
     for entry in fs.ls(path, detail=True):
-        add(_leaf(entry["name"]), entry)
+        size = None if is_folder(entry) else int(entry.get("size") or 0)
+        add(entry["name"].rstrip("/").rpartition("/")[2], size, entry_version(entry))
 
 
 def entry_version(entry: Entry) -> int:
@@ -42,14 +49,10 @@ def is_folder(entry: Entry) -> bool:
     return bool(entry["type"] == "directory")
 
 
-async def _stream_s3(fs: Any, path: str, add: Callable[[str, Entry], None]) -> None:
-    """List page by page. `ls` keeps 1.2 kB for each object, and copies all of them twice."""
-    bucket, key, _ = fs.split_path(path)
-    prefix = f"{key.strip('/')}/" if key else ""
-    async for entry in fs._iterdir(bucket, delimiter="/", prefix=prefix):
-        if entry["name"].rstrip("/") != f"{bucket}/{prefix}".rstrip("/"):
-            add(_leaf(entry["name"]), entry)
+def _with_version(add: Add) -> Callable[[str, int | None, str], None]:
+    """Return what adds an object of S3 with its ETag."""
 
+    def add_object(name: str, size: int | None, tag: str) -> None:
+        add(name, size, version_number(f"ETag {tag}") if tag else 0)
 
-def _leaf(path: str) -> str:
-    return path.rstrip("/").rpartition("/")[2]
+    return add_object

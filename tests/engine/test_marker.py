@@ -16,6 +16,7 @@ from img2ds.engine.marker import (
     is_intact,
     load_marker,
     marker_json,
+    read_files,
     read_image_marker,
     read_marker,
     record_purge,
@@ -87,6 +88,17 @@ def test_img2datasets_are_read() -> None:
 def test_an_invalid_marker_is_reported(data: bytes, words: str) -> None:
     with pytest.raises(DamagedMarkerError, match=words):
         read_image_marker(data)
+
+
+@pytest.mark.parametrize("counts", [tally(), STAGE], ids=["images", "stage"])
+def test_files_are_read_alone(counts: Counts) -> None:
+    data = marker_json(counts, 5.0, 7.5, FILES)
+    assert read_files(data) == tuple(FILES)
+    assert read_files(data.replace(b"digest", b"older.")) == tuple(FILES)
+    assert read_files(data.replace(b'"bytes"', b'"octets"')) == tuple(FILES), "as `read_marker`"
+    for damaged in (data.replace(b'"count"', b'"rows"'), data[:-9], b"[]", b"\n"):
+        with pytest.raises(DamagedMarkerError):
+            read_files(damaged)
 
 
 def purged(tmp_path: Path, counts: Counts, *left: int) -> dict[str, Any]:

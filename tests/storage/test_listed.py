@@ -35,6 +35,8 @@ def test_it_is_a_mapping_in_order_of_names(
     assert dict(found) == {name: size for name, (size, _) in files.items()}
     assert all(found.version(name) == version for name, (_, version) in files.items())
     assert (other in found) == (other in files)
+    assert found.find(other) == files.get(other)
+    assert sorted(found.starting(other[:3])) == sorted(n for n in files if n.startswith(other[:3]))
 
 
 def test_a_name_that_is_listed_twice_is_there_once() -> None:

@@ -350,7 +350,7 @@ def test_a_services_own_exceptions_are_os_errors(
         raise Outage("away")
 
     with monkeypatch.context() as patch:
-        for name in ("ls", "_iterdir", "exists", "cat_file", "rm", "pipe_file", "rm_file"):
+        for name in ("ls", "_call_s3", "exists", "cat_file", "rm", "pipe_file", "rm_file"):
             patch.setattr(fs, name, out, raising=False)
         for action in (
             folder.names, lambda: folder.exists("a"), lambda: folder.read_bytes("a"),

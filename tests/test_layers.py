@@ -74,7 +74,7 @@ HOMES = {
     "pycld2": ("laion/wat/language.py",),
     "ftfy": ("laion/wat/text.py",),
     "deflate": ("laion/wat/archive.py",),
-    "xxhash": ("laion/data/digest.py",),
+    "xxhash": ("laion/data/digest.py", "img2ds/core/pair_digest.py", "img2ds/manage/uid_list.py"),
     "open_clip": (
         "laion/clip/open_clip_library.py",
         "laion/clip/open_clip_transform.py",

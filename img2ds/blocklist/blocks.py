@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from img2ds.blocklist.compiled import BlockList, Compiled
 from img2ds.blocklist.entries import DIGEST_BYTES, HASH_DIGITS, domains, host_digest, url_digest
+from img2ds.blocklist.near_hashes import NearHashes
 from img2ds.core.failure import Failure, Reason, UsageError, failure
+from img2ds.core.pdq import BYTES
 from img2ds.core.sample import Body
 from img2ds.net.error import FetchError
 from img2ds.net.url import Url, parse_url
@@ -47,6 +50,7 @@ def block_lists(flags: BlockFlags) -> tuple[BlockList, ...]:
         ("block_urls", "urls", flags.block_urls),
         ("block_hosts", "hosts", flags.block_hosts),
         ("block_hashes", "hashes", flags.block_hashes),
+        ("block_hashes", "pdq", flags.block_hashes),
     )
     # Workers may have another working directory.
     return tuple(
@@ -65,28 +69,37 @@ class CompiledLists:
     @classmethod
     def of(cls, lists: Sequence[BlockList]) -> CompiledLists:
         """Compile lists, one of a kind. Blocks. Raises UsageError."""
-        return cls({each.kind: each.compile() for each in lists})
+        compiled = {each.kind: each.compile() for each in lists}
+        if not compiled.get("pdq", _NONE).count:
+            compiled.pop("pdq", None)
+        return cls(compiled)
 
     @property
     def hash_kinds(self) -> tuple[str, ...]:
-        """The hashes that the lists have: `md5`, `sha256`."""
-        hashes = self.compiled.get("hashes")
-        return () if hashes is None else tuple(k for k in HASH_DIGITS if hashes.kinds.get(k))
+        """The hashes that the lists have: `md5`, `sha256`, `pdq`."""
+        hashes = self.compiled.get("hashes", _NONE)
+        found = [kind for kind in HASH_DIGITS if hashes.kinds.get(kind)]
+        return (*found, *(["pdq"] if "pdq" in self.compiled else []))
 
     def identity(self) -> dict[str, str]:
         """Return what the lists block, for a manifest: by content."""
         return {f"block_{kind}": found.digest for kind, found in self.compiled.items()}
 
     def __str__(self) -> str:
-        nouns = {"urls": "URL", "hosts": "host", "hashes": "hash"}
-        return ", ".join(
-            counted(found.count, nouns[kind]) if kind != "hashes" else _hashes(found)
+        nouns = {"urls": "URL", "hosts": "host"}
+        words = [
+            counted(found.count, nouns[kind])
             for kind, found in self.compiled.items()
-        )
+            if kind in nouns
+        ]
+        if "hashes" in self.compiled:
+            hashes = sum(self.compiled.get(kind, _NONE).count for kind in ("hashes", "pdq"))
+            words.append("1 hash" if hashes == 1 else f"{hashes:,} hashes")
+        return ", ".join(words)
 
 
-def _hashes(found: Compiled) -> str:
-    return "1 hash" if found.count == 1 else f"{found.count:,} hashes"
+#: A list that is not there.
+_NONE = Compiled(Path(), 0, "")
 
 
 class Blocks:
@@ -101,6 +114,7 @@ class Blocks:
         self._urls: DigestFile | None = None
         self._hosts: DigestFile | None = None
         self._hashes: DigestFile | None = None
+        self._near: NearHashes | None = None
         self._kinds: tuple[str, ...] = ()
         self._known_hosts: dict[str, bool] = {}
 
@@ -117,7 +131,10 @@ class Blocks:
         if self._is_open:
             return
         compiled = CompiledLists.of(self.lists)
-        opened = {kind: found.open() for kind, found in compiled.compiled.items()}
+        lists = dict(compiled.compiled)
+        pdq = lists.pop("pdq", None)
+        self._near = None if pdq is None else pdq.open_near()
+        opened = {kind: found.open() for kind, found in lists.items()}
         self._urls, self._hosts = opened.get("urls"), opened.get("hosts")
         self._hashes = opened.get("hashes")
         self._kinds = compiled.hash_kinds
@@ -125,13 +142,18 @@ class Blocks:
 
     @property
     def hash_kinds(self) -> tuple[str, ...]:
-        """The hashes that the open lists have: `md5`, `sha256`."""
+        """The hashes that the open lists have: `md5`, `sha256`, `pdq`."""
         return self._kinds
+
+    @property
+    def has_pdq(self) -> bool:
+        """Whether the open lists have PDQ hashes."""
+        return self._near is not None
 
     @property
     def has_urls(self) -> bool:
         """Whether URLs or hosts are blocked."""
-        return any(each.kind != "hashes" for each in self.lists)
+        return any(each.kind in ("urls", "hosts") for each in self.lists)
 
     def judge(self, url: Url) -> Failure | None:
         """Return why a URL is blocked; None if it is not."""
@@ -184,15 +206,25 @@ class Blocks:
         if self._hashes is None:
             return None
         for kind in self._kinds:
+            if kind == "pdq":  # of the decoded image: see `judge_pdq`
+                continue
             found = known if kind == kind_known and known else _HASHES[kind](body).hexdigest()
             if bytes.fromhex(found[: 2 * DIGEST_BYTES]) in self._hashes:
                 return _BLOCKED_HASH
         return None
 
+    def judge_pdq(self, found: bytes) -> Failure | None:
+        """Return why an image is blocked, given its PDQ hash."""
+        if self._near is None:
+            return None
+        (blocked,) = self._near.contains(np.frombuffer(found, np.uint8).reshape(1, BYTES))
+        return _BLOCKED_HASH if blocked else None
+
     def blocked_hashes(self, values: Sequence[str | None], kind: str) -> Mask:
         """Return which hashes in hex are blocked; a missing or a damaged one is not."""
         assert self._hashes is not None
-        digits = HASH_DIGITS[kind]
+        digits = 2 * BYTES if kind == "pdq" else HASH_DIGITS[kind]
+        width = BYTES if kind == "pdq" else DIGEST_BYTES
         joined = bytearray()
         places = []
         for place, value in enumerate(values):
@@ -202,9 +234,13 @@ class Blocks:
                 continue
             if digest:
                 places.append(place)
-                joined += digest[:DIGEST_BYTES]
+                joined += digest[:width]
         blocked = np.zeros(len(values), np.bool_)
-        blocked[places] = self._hashes.contains(*as_words(bytes(joined)))
+        if kind != "pdq":
+            blocked[places] = self._hashes.contains(*as_words(bytes(joined)))
+        elif self._near is not None:
+            rows = np.frombuffer(bytes(joined), np.uint8).reshape(-1, BYTES)
+            blocked[places] = self._near.contains(rows)
         return blocked
 
     def _blocks_host(self, host: str) -> bool:
@@ -227,7 +263,9 @@ def require_hashes(lists: CompiledLists, columns: Sequence[str], where: str) -> 
     """
     for kind in lists.hash_kinds:
         if kind not in columns:
+            name = "PDQ" if kind == "pdq" else kind
+            flag = "--compute_pdq" if kind == "pdq" else f"--compute_hash {kind}"
             raise UsageError(
-                f"--block_hashes has {kind} hashes, and {where} has no column {kind}: download "
-                f"with --compute_hash {kind}, or give a list of hashes that it has"
+                f"--block_hashes has {name} hashes, and {where} has no column {kind}: download "
+                f"with {flag}, or give a list of hashes that it has"
             )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from img2ds.blocklist.entries import DIGEST_BYTES, READERS, BadLineError, Reader
+from img2ds.blocklist.near_hashes import NearHashes, near_hashes_bytes, write_near_hashes
 from img2ds.core.failure import UsageError
 from img2ds.storage import InputFile, InputStream, find_inputs
 from img2ds.storage.cache import cache_folder, cache_lock, content_key, remove_unused, touch
@@ -23,8 +24,8 @@ from img2ds.storage.filesystem import as_usage_error
 
 #: Changes when a line comes to stand for other digests.
 _FORMAT = 1
-#: Digests that are gathered before they are written: 16 bytes each.
-_BATCH = 1 << 16
+#: Bytes of digests that are gathered before they are written.
+_BATCH = 1 << 20
 #: Characters of a line that a message shows.
 _SHOWN = 60
 
@@ -35,7 +36,7 @@ class BlockList:
 
     Attributes:
         flag: the flag that names them.
-        kind: `hashes`, `urls` or `hosts`.
+        kind: `hashes`, `pdq`, which are those of the same files, `urls` or `hosts`.
         paths: files, folders or globs, local or fsspec.
     """
 
@@ -56,10 +57,10 @@ class BlockList:
         with as_usage_error(f"use --{self.flag}"):
             folder = cache_folder("blocklists")
             key = f"{self.kind}-{_FORMAT}-{content_key(files)}"
-            found = _read(folder, key)
+            found = self._read(folder, key)
             if found is None:
                 with cache_lock(folder, key):
-                    found = _read(folder, key) or self._write(folder, key, files)
+                    found = self._read(folder, key) or self._write(folder, key, files)
                 remove_unused(folder)
             touch(found.path)
             touch(found.path.with_suffix(".json"))
@@ -69,7 +70,8 @@ class BlockList:
         counts: Counter[str] = Counter()
         path = folder / f"{key}.digests"
         staged = path.with_suffix(".part")
-        count, digest = write_digests(staged, self._batches(files, counts))
+        write = write_near_hashes if self.kind == "pdq" else write_digests
+        count, digest = write(staged, self._batches(files, counts))
         note = {"count": count, "digest": digest, "kinds": counts}
         os.replace(staged, path)
         document = path.with_suffix(".json.part")
@@ -83,7 +85,7 @@ class BlockList:
             for digest, kind in self._entries(file.path, READERS[self.kind]):
                 batch += digest
                 counts[kind] += 1
-                if len(batch) >= _BATCH * DIGEST_BYTES:
+                if len(batch) >= _BATCH:
                     yield bytes(batch)
                     batch.clear()
         yield bytes(batch)
@@ -97,12 +99,26 @@ class BlockList:
                 if not line or line[0] == "#":
                     continue
                 try:
-                    yield read(line)
+                    entry = read(line)
                 except BadLineError as error:
                     shown = line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
                     raise UsageError(
                         f"--{self.flag}: {path}, line {number}: {shown!r} is {error}"
                     ) from None
+                if entry is not None:
+                    yield entry
+
+    def _read(self, folder: Path, key: str) -> Compiled | None:
+        path = folder / f"{key}.digests"
+        try:
+            note = json.loads(path.with_suffix(".json").read_text())
+            count = note["count"]
+            size = near_hashes_bytes(count) if self.kind == "pdq" else count * DIGEST_BYTES
+            if path.stat().st_size != size:
+                return None
+            return Compiled(path, count, note["digest"], note["kinds"])
+        except (OSError, ValueError, KeyError):
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +128,7 @@ class Compiled:
     Attributes:
         count: different entries.
         digest: identifies the set of entries, whatever their files and order.
-        kinds: lines by what they are: `md5`, `sha256`, `url`, `host`.
+        kinds: lines by what they are: `md5`, `sha256`, `pdq`, `url`, `host`.
     """
 
     path: Path
@@ -121,16 +137,9 @@ class Compiled:
     kinds: dict[str, int] = field(default_factory=dict)
 
     def open(self) -> DigestFile:
-        """Map the list. Raises OSError."""
+        """Map the list, of any kind but `pdq`. Raises OSError."""
         return DigestFile(self.path)
 
-
-def _read(folder: Path, key: str) -> Compiled | None:
-    path = folder / f"{key}.digests"
-    try:
-        note = json.loads(path.with_suffix(".json").read_text())
-        if path.stat().st_size != note["count"] * DIGEST_BYTES:
-            return None
-        return Compiled(path, note["count"], note["digest"], note["kinds"])
-    except (OSError, ValueError, KeyError):
-        return None
+    def open_near(self) -> NearHashes:
+        """Map the list, of the kind `pdq`. Raises OSError."""
+        return NearHashes(self.path, self.count)

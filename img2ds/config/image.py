@@ -82,6 +82,11 @@ class ImageOptions:
     compute_hash: str | None = flag(
         "sha256", "choice?", "hash of the original bytes, None for no hash", *HASHES
     )
+    compute_pdq: bool = flag(
+        False, "bool",
+        "write a column pdq: the perceptual hash of images, by which --block_hashes finds copies",
+        identity=False,
+    )  # fmt: skip
     filter: tuple[Plugin, ...] = flag(
         (), "plugins",
         "plug-ins that decide which images are kept: names, or MODULE:OBJECT", identity=False,

@@ -64,6 +64,7 @@ class StreamKeywords(TypedDict, total=False):
     max_decode_time: float
     extract_exif: bool
     compute_hash: Literal["sha256", "md5", "sha512"] | None
+    compute_pdq: bool
     filter: (
         Filter | Callable[[], Filter] | str | Sequence[Filter | Callable[[], Filter] | str] | None
     )

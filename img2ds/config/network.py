@@ -75,7 +75,7 @@ class NetworkOptions:
         (), "list", "files of hosts that are not asked for anything, subdomains included"
     )
     block_hashes: tuple[str, ...] = _flag(
-        (), "list", "files of MD5 or SHA-256 in hex, of original images that are not kept"
+        (), "list", "files of MD5, SHA-256 or pdq:HASH in hex, of original images that are not kept"
     )
     headers: dict[str, str] = _flag(
         {}, "mapping", 'extra request headers, such as \'{"Referer": "URL"}\'',

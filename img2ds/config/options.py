@@ -98,6 +98,8 @@ class Options:
             written.add("exif")
         if self.image.compute_hash is not None:
             written.add(self.image.compute_hash)
+        if self.image.compute_pdq:
+            written.add("pdq")
         if self.input.caption_col not in (None, "caption"):
             written.add("caption")
         if self.input.url_col != "url":
@@ -122,6 +124,8 @@ class Options:
             identity["bbox_col"] = self.input.bbox_col
         if self.image.max_decode_memory != MAX_DECODE_MEMORY:
             identity["max_decode_memory"] = self.image.max_decode_memory
+        if self.image.compute_pdq:  # newer than the first manifests
+            identity["compute_pdq"] = True
         for hook in ("filter", "transform"):
             if plugins := getattr(self.image, hook):
                 identity[hook] = [plugin.name for plugin in plugins]

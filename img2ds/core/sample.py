@@ -49,6 +49,7 @@ class Encoded:
     Attributes:
         original_width, original_height: pixels of the original, turned upright.
         exif: a JSON object as a string, None if it was not requested.
+        pdq: its PDQ hash; None if it was not requested, or the image has none.
     """
 
     data: Body
@@ -57,6 +58,7 @@ class Encoded:
     original_width: int
     original_height: int
     exif: str | None
+    pdq: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

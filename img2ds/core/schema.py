@@ -1,7 +1,8 @@
 """The Arrow schema of the metadata: one row per input row, including failed ones.
 
 Columns in order: the additional ones, caption, url, key, status, error_message, width, height,
-original_width, original_height, exif, the hash, reason. All but `reason` are img2dataset's.
+original_width, original_height, exif, the hash, pdq, reason. All but the last two are
+img2dataset's.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def metadata_schema(
     caption: bool,
     exif: bool,
     digest: str | None,
+    pdq: bool = False,
 ) -> pa.Schema:
     """Return the schema of `NNNNN.parquet`.
 
@@ -37,6 +39,7 @@ def metadata_schema(
         caption: whether the job has a caption column.
         exif: whether EXIF data is kept.
         digest: the name of the hash column, such as `sha256`; None for no hash.
+        pdq: whether PDQ hashes are kept.
     """
     columns: dict[str, pa.DataType] = dict(additional)
     if caption:
@@ -47,6 +50,8 @@ def metadata_schema(
         columns["exif"] = pa.string()
     if digest is not None:
         columns[digest] = pa.string()
+    if pdq:
+        columns["pdq"] = pa.string()
     columns["reason"] = pa.string()
     return pa.schema(list(columns.items()))
 

@@ -107,6 +107,7 @@ class Pipeline:
         self._has_plugins = bool(options.image.filter or options.image.transform)
         verify = options.input.verify_hash
         self._hash_name = options.image.compute_hash
+        self._computes_pdq = options.image.compute_pdq
         self._digest = make_digest(self._hash_name) if self._hash_name else None
         self._verify = make_digest(verify[1]) if verify else None
         self._verifies_digest = bool(verify) and verify[1] == options.image.compute_hash
@@ -254,7 +255,8 @@ class Pipeline:
                 return blocked
         if digest is not None:
             shard.digest(row.index, digest)
-        image = self._renderer.inspect(body, boxes)
+        compares_pdq = self._blocks is not None and self._blocks.has_pdq
+        image = self._renderer.inspect(body, boxes, self._computes_pdq or compares_pdq)
         if isinstance(image, Failure):
             context.page = page_of(image.reason, body, context.final_host)
             return image
@@ -269,6 +271,10 @@ class Pipeline:
                 shard.notes.append(f"{shard.urls[row.index]}: {encoded.message}, sha256 {digest}")
             _note(row, encoded)
             return encoded
+        if self._blocks and encoded.pdq is not None:
+            blocked = self._blocks.judge_pdq(encoded.pdq)
+            if blocked is not None:
+                return blocked
         try:
             shard.store(row.index, encoded)
         except OSError as fault:

@@ -69,9 +69,9 @@ class Renderer:
         self._watched = True
         self.lent = Lent()
 
-    def inspect(self, body: Body, boxes: Boxes) -> InspectedImage | Failure:
+    def inspect(self, body: Body, boxes: Boxes, hashed: bool) -> InspectedImage | Failure:
         """See `Transformer.inspect`."""
-        return self._transformer.inspect(body, boxes)
+        return self._transformer.inspect(body, boxes, hashed)
 
     async def render(self, image: InspectedImage) -> Encoded | Failure:
         """See `Transformer.render`."""

@@ -107,6 +107,7 @@ class Shard:
             caption=self._captions is not None,
             exif=options.image.extract_exif,
             digest=options.image.compute_hash,
+            pdq=options.image.compute_pdq,
         )
         self._columns: dict[str, Any] = {
             name: [None] * count for name in self._schema.names if name not in additional
@@ -160,6 +161,8 @@ class Shard:
         columns["original_height"][index] = image.original_height
         if image.exif is not None:
             columns["exif"][index] = image.exif
+        if image.pdq is not None and "pdq" in self._names:
+            columns["pdq"][index] = image.pdq.hex()
         self._add(index, image.data)
         self.tally.add_success(len(image.data))
 

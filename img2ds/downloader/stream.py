@@ -86,6 +86,7 @@ class Stream(Iterator[Sample], AsyncIterator[Sample]):
             caption=options.input.caption_col is not None,
             exif=options.image.extract_exif,
             digest=options.image.compute_hash,
+            pdq=options.image.compute_pdq,
         )
         self._empty = schema.append(pa.field("image", pa.binary())).empty_table()
 

@@ -25,6 +25,7 @@ from img2ds.image.exif import exif_json
 from img2ds.image.geometry import Geometry, plan_geometry
 from img2ds.image.header import Header
 from img2ds.image.icc import Conversion, conversion
+from img2ds.image.image_pdq import SIDE, can_hash, decode_for_pdq, pixels_pdq
 from img2ds.image.jpeg import decode_planes, reduction
 from img2ds.image.orient import Pixels, orientation_of, swaps_sides
 from img2ds.image.planes import Planes, can_resize, resize_planes
@@ -46,6 +47,8 @@ class InspectedImage:
         costly: whether it takes long to decode or to resize.
         memory: the most bytes that rendering takes besides the body.
         boxes: to be blurred; in fractions of the image as stored.
+        hashed: whether its PDQ hash is wanted, and not known yet.
+        pdq: the hash, None also where there is none.
         row: the values of its row, where plug-ins want them.
     """
 
@@ -58,6 +61,8 @@ class InspectedImage:
     costly: bool
     memory: int
     boxes: Boxes = ()
+    hashed: bool = False
+    pdq: bytes | None = None
     row: RowValues | None = None
 
 
@@ -75,11 +80,14 @@ class Transformer:
         """End what was started for rendering."""
         return 0
 
-    def inspect(self, body: Body, boxes: Boxes = ()) -> InspectedImage | Failure:
+    def inspect(
+        self, body: Body, boxes: Boxes = (), hashed: bool = False
+    ) -> InspectedImage | Failure:
         """Check a body by its header: format, decompression bombs, size filters.
 
         Args:
             boxes: to be blurred; an image with boxes is always re-encoded.
+            hashed: whether its PDQ hash is wanted, for which it is decoded in any case.
         """
         data = bytes(body) if isinstance(body, memoryview) else body
         header = sniff(data)
@@ -99,7 +107,9 @@ class Transformer:
         if geometry.changes and resized > self._options.max_decoded_pixels:
             return failure(Reason.IMAGE_BOMB, "would be resized to more than max_decoded_pixels")
         costly = max(width * height, resized) > FORMATS[header.format].costly_pixels
-        image = InspectedImage(data, header, orientation, width, height, geometry, costly, 0, boxes)
+        image = InspectedImage(
+            data, header, orientation, width, height, geometry, costly, 0, boxes, hashed
+        )
         image.memory = self._memory(image)
         if image.memory > self._options.max_decode_memory:
             return failure(Reason.IMAGE_BOMB, TOO_MUCH_MEMORY)
@@ -107,9 +117,15 @@ class Transformer:
 
     def _memory(self, image: InspectedImage) -> int:
         """Return the most bytes that rendering takes; more than allowed if decoding alone does."""
-        if self._options.disable_all_reencoding and not image.boxes:
-            return 0
         limit = self._options.max_decode_memory
+        hashing = 0
+        if image.hashed:
+            cost = decode_cost(image.header, len(image.body), (SIDE, SIDE))
+            if cost.least > limit:
+                return cost.least
+            hashing = min(limit, cost.most)
+        if self._options.disable_all_reencoding and not image.boxes:
+            return hashing
         cost = decode_cost(image.header, len(image.body), self._min_size(image))
         if cost.least > limit:
             return cost.least
@@ -118,7 +134,7 @@ class Transformer:
         rendered = cost.result + _RGB * (prod(geometry.resized) + 2 * prod(geometry.final))
         # The EXIF data of a TIFF are the file, of which a copy is read.
         copied = len(image.body) if image.header.exif is image.body else 0
-        return min(limit, max(cost.most, rendered, copied))
+        return min(limit, max(cost.most, rendered, copied, hashing))
 
     def _filter(self, image: InspectedImage) -> str:
         """Return the name of the filter that an image is resized by."""
@@ -157,15 +173,19 @@ class Transformer:
 
     def render(self, image: InspectedImage) -> Encoded | Failure:
         """Decode, orient, resize and encode; or keep the bytes if the options say so."""
+        options = self._options
         try:
             data = self._data(image)
+            if image.hashed:  # nothing was decoded, or too small
+                limits = options.max_decoded_pixels, options.max_decode_memory
+                _hash(image, decode_for_pdq(image.body, image.header, *limits))
         except (BombError, DecodeError) as error:
             return undecoded(error)
         except EncodeError as error:
             return failure(Reason.ENCODE_ERROR, str(error))
-        exif = exif_json(image.header.exif) if self._options.extract_exif else None
+        exif = exif_json(image.header.exif) if options.extract_exif else None
         width, height = image.geometry.final
-        return Encoded(data, width, height, image.width, image.height, exif)
+        return Encoded(data, width, height, image.width, image.height, exif, image.pdq)
 
     def _data(self, image: InspectedImage) -> Body:
         if self._options.disable_all_reencoding and not image.boxes:
@@ -195,6 +215,7 @@ class Transformer:
             coarse = min_size != (0, 0)
             planes = decode_planes(image.body, image.header, scale, coarse=coarse)
             if planes is not None:
+                _hash(image, planes.y)
                 planes = resize_planes(planes, image.geometry, image.orientation, name)
                 return self._encode_planes(planes)
             declined = True
@@ -206,7 +227,7 @@ class Transformer:
 
     def _decode(self, image: InspectedImage, *, declined: bool = False) -> Pixels:
         options = self._options
-        return decode(
+        pixels = decode(
             image.body,
             image.header,
             self._min_size(image),
@@ -214,6 +235,14 @@ class Transformer:
             declined=declined,
             memory=options.max_decode_memory,
         )
+        _hash(image, pixels)
+        return pixels
+
+
+def _hash(image: InspectedImage, pixels: Pixels) -> None:
+    """Take the hash of an image from decoded pixels, if it is wanted and they are large enough."""
+    if image.hashed and can_hash(pixels, image.header):
+        image.pdq, image.hashed = pixels_pdq(pixels, image.header, image.orientation), False
 
 
 def undecoded(error: BombError | DecodeError) -> Failure:

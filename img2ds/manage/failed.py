@@ -6,9 +6,7 @@ that earlier retries took stream past them, both in the order of keys.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,13 +15,11 @@ from img2ds.core.failure import Status, UsageError
 from img2ds.core.img2dataset import reason_of
 from img2ds.core.naming import index_digits
 from img2ds.downloader.retried_rows import KEY_COLUMN, REASON_COLUMN, rows_path
-from img2ds.engine.cores import usable_cores
+from img2ds.manage.read_ahead import read_ahead
 from img2ds.manage.retried import RetryList
 from img2ds.storage import OutputFolder
 from img2ds.storage.parquet import open_parquet
 
-#: Tables of a remote folder that are read at once: that is waiting, not work.
-_PARALLEL = 16
 #: Keys of a list that are read at once.
 _BATCH = 65_536
 
@@ -58,7 +54,7 @@ def failed_rows(
     def read(shard: tuple[int, str]) -> pa.Table | None:
         return _read_failed(folder, shard[1], columns, wants)
 
-    for (number, _), table in _ahead(read, shards, _PARALLEL if not folder.local else None):
+    for (number, _), table in read_ahead(folder, read, shards):
         end = (number + 1) * size
         gone = pa.concat_arrays([keys.below(end) for keys in taken]) if taken else None
         if table is None:
@@ -68,24 +64,6 @@ def failed_rows(
             table = table.filter(pc.invert(pc.is_in(keys, value_set=gone)))
         if table.num_rows:
             yield table
-
-
-def _ahead(
-    read: Callable[[tuple[int, str]], pa.Table | None],
-    shards: Sequence[tuple[int, str]],
-    threads: int | None,
-) -> Iterator[tuple[tuple[int, str], pa.Table | None]]:
-    """`read` of each shard, in order, on threads that are a few shards ahead."""
-    count = threads or usable_cores()
-    waiting: deque[tuple[tuple[int, str], Future[pa.Table | None]]] = deque()
-    with ThreadPoolExecutor(count, "failed-rows") as pool:
-        for shard in shards:
-            waiting.append((shard, pool.submit(read, shard)))
-            if len(waiting) > 2 * count:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
 
 
 def _read_failed(

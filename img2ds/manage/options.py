@@ -120,6 +120,10 @@ class ReshardOptions(FolderOptions):
 
     to: str = flag(MISSING, "str", "where the new shards go: another folder or fsspec URL")
     number_sample_per_shard: int = flag(10000, "int", "samples in a new shard")
+    uids: str | None = flag(
+        None, "str?",
+        "keep the pairs of this list only: the uids.npy of laion filter --uids, or DataComp's",
+    )  # fmt: skip
     output_format: str | None = flag(
         None, "choice?", "format of the new shards (default: the format of the dataset)",
         *(name for name, names in OUTPUT_FORMATS.items() if names.suffix is not None),

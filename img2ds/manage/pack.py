@@ -22,6 +22,7 @@ from img2ds.formats.contract import DamagedShardError, ShardWriter, StoredSample
 from img2ds.formats.metadata_table import write_metadata
 from img2ds.formats.table import open_writer
 from img2ds.manage.layout import Layout, open_stored
+from img2ds.manage.uid_list import UidList, places_of
 from img2ds.report.tally import Tally
 from img2ds.report.units import counted
 from img2ds.storage import OutputFolder
@@ -56,12 +57,14 @@ class Packer:
     Attributes:
         source, layout: the dataset that samples are taken from.
         output, image: the one that is made.
+        listed: the pairs to keep; None for all. Pieces are then of these.
     """
 
     source: OutputFolder
     layout: Layout
     output: OutputOptions
     image: ImageOptions
+    listed: UidList | None = None
 
     def __call__(self, task: PackTask, shard: ShardOutput) -> None:
         """Make it. Raises UsageError, OSError."""
@@ -88,11 +91,8 @@ class Packer:
         count = piece.start
         try:
             table, places = self._table(piece.shard)
-            stored = open_stored(self.source, piece.shard, self.layout)
-            for sample in islice(stored.samples(), piece.start, piece.stop):
+            for sample in islice(self._kept(piece, table, places), piece.start, piece.stop):
                 count += 1
-                if sample.key not in places:
-                    raise DamagedShardError(f"{sample.key} is not in {piece.shard}.parquet")
                 yield sample, table, places[sample.key]
         except DamagedShardError as error:
             raise DamagedShardError(f"shard {piece.shard}: {error}{advice}") from None
@@ -104,6 +104,17 @@ class Packer:
                 f"shard {piece.shard} has {counted(count, 'sample')}, its commit marker counts more"
             )
             raise DamagedShardError(words + advice)
+
+    def _kept(
+        self, piece: Piece, table: pa.Table, places: dict[str, int]
+    ) -> Iterator[StoredSample]:
+        """Yield the samples of a shard that are to be kept."""
+        listed = None if self.listed is None else places_of(table, self.listed.open()) >= 0
+        for sample in open_stored(self.source, piece.shard, self.layout).samples():
+            if sample.key not in places:
+                raise DamagedShardError(f"{sample.key} is not in {piece.shard}.parquet")
+            if listed is None or listed[places[sample.key]]:
+                yield sample
 
     def _table(self, shard: str) -> tuple[pa.Table, dict[str, int]]:
         """Return the metadata table of a shard without images, and the rows of its successes."""

@@ -22,10 +22,12 @@ from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.formats.contract import DamagedShardError
 from img2ds.formats.table import check_format, finish_folder
+from img2ds.manage.chosen import Chosen, choose
 from img2ds.manage.dataset import RESHARDED, Dataset
 from img2ds.manage.layout import Layout, layout_of, open_stored
 from img2ds.manage.options import ReshardOptions
 from img2ds.manage.pack import Packer, PackTask, Piece
+from img2ds.manage.uid_list import UidList
 from img2ds.report.console import Labels
 from img2ds.report.tally import Tally
 from img2ds.report.units import counted, duration, effort
@@ -42,6 +44,7 @@ class ReshardReport(RunReport):
     tally: Tally = field(default_factory=Tally)
     labels: Labels = field(default_factory=lambda: _LABELS)
     samples: int = 0
+    chosen: Chosen | None = None
 
     @property
     def text(self) -> str:
@@ -53,6 +56,8 @@ class ReshardReport(RunReport):
                 f"{counted(packed, 'sample')} in {duration(self.wall_time)}, "
                 f"{effort(self.cpu_time / packed)} CPU each"
             )
+        if self.chosen is not None:
+            lines.append(self.chosen.text)
         return "\n".join([*lines, *describe_end(self)])
 
 
@@ -76,10 +81,19 @@ def run(options: ReshardOptions) -> ReshardReport:
     check_format(output.output_format)
     if OutputFolder.open(options.to).path == dataset.folder.path:
         raise UsageError("--to is the dataset's own folder: name another one")
-    tasks = list(pack(source.shards, options.number_sample_per_shard))
+    shards, listed = source.shards, None
+    if options.uids is not None:
+        listed = UidList.compile(options.uids)
+        report.chosen = choose(dataset.folder, shards, listed)
+        shards = report.chosen.shards
+        if not report.chosen.images:
+            raise UsageError(
+                f"no image of {options.output_folder} is in --uids {options.uids}: nothing to pack"
+            )
+    tasks = list(pack(shards, options.number_sample_per_shard))
     report.samples = sum(task.count for task in tasks)
-    packer = Packer(dataset.folder, source.layout, output, image)
-    spec = _spec(options, dataset, source, output, len(tasks))
+    packer = Packer(dataset.folder, source.layout, output, image, listed)
+    spec = _spec(options, dataset, source, output, tasks, listed)
     with _advice_on_to(), open_build(spec, report) as build:
         missing = [task for task in tasks if task.shard_id not in build.committed]
         rows = sum(task.count for task in missing)
@@ -91,7 +105,12 @@ def run(options: ReshardOptions) -> ReshardReport:
 
 
 def _spec(
-    options: ReshardOptions, dataset: Dataset, source: _Source, output: OutputOptions, count: int
+    options: ReshardOptions,
+    dataset: Dataset,
+    source: _Source,
+    output: OutputOptions,
+    tasks: Sequence[PackTask],
+    listed: UidList | None,
 ) -> BuildSpec:
     identity = {
         **dataset.options,
@@ -101,9 +120,13 @@ def _spec(
         "encode_format": source.extension,
         "captions": source.captions,
     }
+    if listed is not None:
+        identity["uids"] = listed.digest
     return BuildSpec(
         output_folder=options.to,
-        segment=SegmentSpec(fingerprint=source.fingerprint, options=identity, shard_count=count),
+        segment=SegmentSpec(
+            fingerprint=source.fingerprint, options=identity, shard_count=len(tasks)
+        ),
         tmp_dir=options.tmp_dir,
         force=options.force,
         digits=output.oom_shard_count,

@@ -17,12 +17,14 @@ import numpy.typing as npt
 
 #: Digests are sorted in parts by their first six bits, so that memory stays small.
 _BITS = 6
+PARTS = 1 << _BITS
 #: Digests that are looked up in their own order: fewer are in the caches anyway.
 _UNSORTED = 4096
 _WORD = np.dtype("<u8")
 
 Words = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int64]
 
 
 def as_words(digests: bytes) -> tuple[Words, Words]:
@@ -61,7 +63,11 @@ class DigestFile:
 
     def contains(self, high: Words, low: Words) -> Mask:
         """Return which digests are in the set."""
-        found = np.zeros(len(high), np.bool_)
+        return self.places(high, low) >= 0
+
+    def places(self, high: Words, low: Words) -> Places:
+        """Return the place of each digest in the order of the set, -1 if it is not there."""
+        found = np.full(len(high), -1, np.int64)
         if not len(self):
             return found
         if len(high) > _UNSORTED:  # neighbours are then on the same pages
@@ -70,14 +76,14 @@ class DigestFile:
             return found
         return self._look_up(high, low)
 
-    def _look_up(self, high: Words, low: Words) -> Mask:
-        found = np.zeros(len(high), np.bool_)
+    def _look_up(self, high: Words, low: Words) -> Places:
+        found = np.full(len(high), -1, np.int64)
         places = np.searchsorted(self._high, high)
         left = np.flatnonzero(places < len(self))
         while len(left):
             left = left[self._high[places[left]] == high[left]]
             same = self._low[places[left]] == low[left]
-            found[left[same]] = True
+            found[left[same]] = places[left[same]]
             left = left[~same]
             places[left] += 1
             left = left[places[left] < len(self)]
@@ -97,8 +103,8 @@ def write_digests(path: Path, batches: Iterable[bytes]) -> tuple[int, str]:
         OSError: the file cannot be written.
     """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".sorting-") as folder:
-        parts = [Path(folder, f"{number}") for number in range(1 << _BITS)]
-        _partition(parts, batches)
+        parts = [Path(folder, f"{number}") for number in range(PARTS)]
+        partition(parts, batches, 16)
         lows = Path(folder, "low")
         count = 0
         with path.open("wb") as high_file, lows.open("wb") as low_file:
@@ -124,11 +130,12 @@ def write_digests(path: Path, batches: Iterable[bytes]) -> tuple[int, str]:
     return count, digest.hexdigest()
 
 
-def _partition(parts: list[Path], batches: Iterable[bytes]) -> None:
+def partition(parts: list[Path], batches: Iterable[bytes], width: int) -> None:
+    """Write digests of `width` bytes to `PARTS` files, by their first bits. Raises OSError."""
     files = [path.open("wb") for path in parts]
     try:
         for batch in batches:
-            rows = np.frombuffer(batch, np.uint8).reshape(-1, 16)
+            rows = np.frombuffer(batch, np.uint8).reshape(-1, width)
             number = rows[:, 0] >> (8 - _BITS)
             order = np.argsort(number, kind="stable")
             borders = np.searchsorted(number[order], np.arange(len(files) + 1))

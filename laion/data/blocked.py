@@ -17,7 +17,7 @@ def block_flag(what: str) -> Any:
     words = {
         "urls": "files of URLs, one a line, whose pairs are dropped, whatever their scheme",
         "hosts": "files of hosts whose pairs are dropped, subdomains included",
-        "hashes": "files of MD5 or SHA-256 in hex, of original images whose pairs are dropped",
+        "hashes": "files of MD5, SHA-256 or pdq:HASH in hex, of images whose pairs are dropped",
     }
     return flag((), "list", words[what], identity=False)
 

@@ -8,25 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from xxhash import xxh3_64_intdigest, xxh3_128_digest
+from xxhash import xxh3_64_intdigest
+
+from img2ds.core.pair_digest import pair_digest, pair_digests
+
+__all__ = ["pair_digest", "pair_digests", "url_words", "digest_words", "DIGEST_BYTES", "Words"]
 
 #: Bytes of a digest: xxh3_128 of URL, line feed and text, big-endian.
 DIGEST_BYTES = 16
 
 Words = npt.NDArray[np.uint64]
-
-
-def pair_digest(url: str, text: str) -> bytes:
-    """Return the digest of a pair; `url` must not contain a line feed."""
-    return xxh3_128_digest(f"{url}\n{text}".encode())
-
-
-def pair_digests(urls: Sequence[str | None], texts: Sequence[str | None]) -> Words:
-    """Return the digests of pairs as words [n, 2], the high word first; None counts as ""."""
-    joined = b"".join(
-        [pair_digest(url or "", text or "") for url, text in zip(urls, texts, strict=True)]
-    )
-    return np.frombuffer(joined, ">u8").astype(np.uint64).reshape(-1, 2)
 
 
 def url_words(urls: Sequence[str | None]) -> Words:

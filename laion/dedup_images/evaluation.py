@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from img2ds.core.failure import Failure, UsageError
+from img2ds.core.pdq import BYTES, GOOD
 from img2ds.engine.shard_output import ShardOutput
-from img2ds.image.pdq import BYTES, GOOD
 from img2ds.storage import OutputFolder
 from laion.data.embedding_folder import EmbeddingFolder, open_embedding_folder
 from laion.dedup_images.hash_comparison import HashComparison

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from img2ds.image.pdq import BYTES
+from img2ds.core.pdq import BYTES, bit_counts
 from laion.data.embedding_folder import EmbeddingShard
 from laion.dedup_images.comparison import Found, Rows, Signatures
 from laion.dedup_images.hash_files import HashFiles
@@ -24,8 +24,6 @@ from laion.dedup_images.leaders import Closeness, Leaders
 WORDS, VALUES = 16, 1 << 16
 #: Rows of a bucket up to which all its pairs are compared, together with those of other buckets.
 SMALL = 64
-
-Bits = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ class HashComparison:
             first = first[buckets[first] == buckets[first + step]]
             if not len(first):
                 break
-            apart = _bit_counts(hashes[first] ^ hashes[first + step])
+            apart = bit_counts(hashes[first] ^ hashes[first + step])
             near = apart <= self.max_distance
             # Steps become longer, so the last one that is near leads to the first row.
             leader[first[near] + step] = first[near]
@@ -116,14 +114,3 @@ def _signs(hashes: Signatures) -> npt.NDArray[np.float32]:
 
 def _closeness(rows: Signatures, others: Signatures) -> Closeness:
     return np.asarray((rows @ others.T - 8 * BYTES) / 2, np.float32)
-
-
-def _bit_counts(words: Bits) -> npt.NDArray[np.int64]:
-    """Return how many bits are set in each row of words."""
-    # np.bitwise_count is of numpy 2. See "Hacker's Delight", figure 5-2.
-    words = words - ((words >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    pairs = np.uint64(0x3333333333333333)
-    words = (words & pairs) + ((words >> np.uint64(2)) & pairs)
-    words = (words + (words >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    total = (words * np.uint64(0x0101010101010101)) >> np.uint64(56)
-    return np.asarray(total.sum(axis=1), np.int64)

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from img2ds.core.failure import Failure, Reason, failure
+from img2ds.core.pdq import PdqHash
 from img2ds.image.decode import decode
 from img2ds.image.decode_error import BombError, DecodeError
 from img2ds.image.orient import orientation_of, upright
-from img2ds.image.pdq import LEAST_SIDE, Grey, PdqHash, grey_levels, hash_grey, resized
+from img2ds.image.pdq import LEAST_SIDE, Grey, grey_levels, hash_grey, resized
 from img2ds.image.sniff import sniff
 
 #: Larger images are decoded at a fraction: a hash is made of 64 x 64 samples.

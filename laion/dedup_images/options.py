@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
-from img2ds.image.pdq import DUPLICATE
+from img2ds.core.pdq import DUPLICATE
 from laion.dedup_images.scatter import BY_SIMILARITY, BY_SIZE
 from laion.stage import StageOptions
 

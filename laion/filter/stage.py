@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from img2ds.core.failure import UsageError
+from img2ds.core.uid import UID
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
@@ -28,7 +29,7 @@ from laion.filter.recipes import RECIPES, Recipe
 from laion.filter.rules import Rows
 from laion.filter.selection import Selection
 from laion.filter.share import threshold_of
-from laion.filter.uids import UID, merge_uids, uids_name, uids_of
+from laion.filter.uids import merge_uids, uids_name, uids_of
 from laion.stage import StageReport, StageSpec, open_stage
 
 LABELS = Labels("shard", "pairs", "pairs/s", "kept")

@@ -1,12 +1,12 @@
 """Lists of pairs in DataComp's format: sorted 128-bit numbers, as numpy's "u8,u8".
 
-Its resharder makes the shards of the pairs in such a file. A pair's number is its `uid`, 32 hex
-digits, where it has one; else the digest of its URL and caption.
+`img2ds reshard --uids`, and DataComp's own resharder, make the shards of the pairs in such a file.
+A pair's number is its `uid`, 32 hex digits, where it has one; else the digest of its URL and
+caption.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from img2ds.core.naming import committed_shards
+from img2ds.core.uid import RECORD, UID, is_uid, uid_words
 from img2ds.engine.shard_output import DIGITS
 from img2ds.storage import OutputFolder, open_seekable
 from laion.data.digest import pair_digests
 
-UID = "uid"
 #: The file with the numbers of all kept pairs.
 UIDS = "uids.npy"
-RECORD = np.dtype("u8,u8")
-
-_HEX = re.compile(r"[0-9a-fA-F]{32}")
 #: Ranges of numbers that are merged one after the other: 1/256 of all are in memory.
 _RANGES = 256
 
@@ -45,14 +42,13 @@ def uids_of(table: pa.Table) -> Uids:
     if UID in table.column_names:
         texts = table[UID].to_pylist()
         for text in texts:
-            if not isinstance(text, str) or not _HEX.fullmatch(text):
+            if not is_uid(text):
                 raise OSError(f"the uid {text!r} is not 32 hex digits")
-        found["f0"] = np.array([int(text[:16], 16) for text in texts], np.uint64)
-        found["f1"] = np.array([int(text[16:], 16) for text in texts], np.uint64)
+        words = uid_words(texts)
     else:
         urls, texts = (table[name].to_pylist() for name in ("url", "caption"))
         words = pair_digests(urls, texts)
-        found["f0"], found["f1"] = words[:, 0], words[:, 1]
+    found["f0"], found["f1"] = words[:, 0], words[:, 1]
     found.sort()
     return found
 

@@ -66,6 +66,22 @@ def test_hashes(tmp_path: Path, kind: str) -> None:
     assert made.blocked_hashes(values, kind).tolist() == [True, *[False] * 4, True, False]
 
 
+def test_pdq_hashes_beside_others(tmp_path: Path) -> None:
+    pdq = "f0" * 32
+    listed = written(tmp_path / "list", f"PDQ:{pdq},100", hashlib.md5(BODY).hexdigest())
+    made = blocks(block_hashes=listed)
+    assert made.hash_kinds == ("md5", "pdq")
+    assert made.judge_body(BODY) is not None
+    near, far = "0f" * 3 + "f0" * 29, "0f" * 4 + "f0" * 28  # 24 bits, and 32
+    assert [made.judge_pdq(bytes.fromhex(each)) is None for each in (near, far)] == [False, True]
+    values = [pdq, None, "no hash", near, far]
+    assert made.blocked_hashes(values, "pdq").tolist() == [True, False, False, True, False]
+    lists = CompiledLists.of(block_lists(NetworkOptions(block_hashes=(listed,))))
+    assert (str(lists), [*lists.identity()]) == ("2 hashes", ["block_hashes", "block_pdq"])
+    with pytest.raises(UsageError, match=r"has PDQ hashes, .* no column pdq: .* --compute_pdq,"):
+        require_hashes(lists, ["md5"], "the table")
+
+
 def test_several_files_of_one_kind(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "x.gz").write_bytes(gzip.compress(b"c.example\r\nd.example"))
@@ -79,6 +95,7 @@ def test_several_files_of_one_kind(tmp_path: Path) -> None:
     ("flag", "line", "words"),
     [
         ("block_hashes", "xyz", "line 2: 'xyz' is neither an MD5"),
+        ("block_hashes", "pdq:" + "0" * 63, "is not a PDQ hash (64 hex digits)"),
         ("block_urls", "http://", "line 2: 'http://' is not a URL"),
         ("block_hosts", "http://a.example/", "line 2: 'http://a.example/' is not a host"),
         ("block_hosts", "x" * 999, "line 2: '" + "x" * 60 + "...' is not a host"),
@@ -89,7 +106,9 @@ def test_a_bad_line_is_named(tmp_path: Path, flag: str, line: str, words: str) -
     with pytest.raises(UsageError, match=f"^--{flag}: .*list.txt, ") as error:
         blocks(**{flag: path})
     assert words in str(error.value)
-    assert not list(cache_folder("blocklists").glob("*.digests"))
+    assert not [
+        path for path in cache_folder("blocklists").glob("*.digests") if path.stat().st_size
+    ]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -9,11 +9,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 import img2ds
 from img2ds.core.failure import UsageError
+from img2ds.image.pdq import pdq_hash
 from tests.server.encodings import jpeg
 from tests.server.photos import photo
 from tests.server.sample_web import BackgroundWeb, SampleWeb
@@ -54,6 +57,8 @@ REASONS = {
     URLS[1]: "blocklisted_url", URLS[2]: "blocklisted_url", URLS[3]: "blocklisted_host",
     URLS[4]: "blocklisted_host", URLS[5]: "blocklisted_hash", URLS[6]: "blocklisted_host",
 }  # fmt: skip
+#: A hash of the image in another size.
+COPY = pdq_hash(cv2.resize(photo(5, 40, 30), (80, 60))).bytes.hex()  # type: ignore[union-attr]
 #: What may be asked for.
 ASKED = [
     "good.example/photo/1.jpg", "good.example/photo/6.jpg", "other.example/photo/5.jpg",
@@ -66,7 +71,7 @@ def lists(folder: Path, kind: str = "md5") -> dict[str, str]:
     for name, lines in {
         "urls": ["http://good.example/photo/2.jpg", "http://good.example/photo/3.jpg"],
         "hosts": ["bad.example"],
-        "hashes": [hashlib.new(kind, IMAGES[5]).hexdigest()],
+        "hashes": [f"pdq:{COPY}" if kind == "pdq" else hashlib.new(kind, IMAGES[5]).hexdigest()],
     }.items():
         (folder / f"{name}.txt").write_text("\n".join(lines))
     return {f"block_{name}": str(folder / f"{name}.txt") for name in ("urls", "hosts", "hashes")}
@@ -90,7 +95,9 @@ def reasons(folder: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize(("kind", "computed"), [("md5", "sha256"), ("sha256", "sha256")])
+@pytest.mark.parametrize(
+    ("kind", "computed"), [("md5", "sha256"), ("sha256", "sha256"), ("pdq", "sha256")]
+)
 def test_blocked_rows(tmp_path: Path, kind: str, computed: str) -> None:
     with Background() as address:
         report = img2ds.download(
@@ -105,6 +112,22 @@ def test_blocked_rows(tmp_path: Path, kind: str, computed: str) -> None:
         assert marker["count"] == marker["successes"] + sum(marker["reasons"].values())
         counted.update(marker["reasons"])
     assert counted == Counter(REASONS.values())
+
+
+@pytest.mark.parametrize("more", [{}, {"disable_all_reencoding": True}])
+def test_a_column_of_perceptual_hashes(tmp_path: Path, more: dict[str, Any]) -> None:
+    with Background() as address:
+        report = img2ds.download(**flags(tmp_path, address, compute_pdq=True, max_rows=2, **more))
+        with pytest.raises(UsageError, match="compute_pdq"):
+            img2ds.download(**flags(tmp_path, address, max_rows=2, **more))
+    assert report.exit_code == 0
+    (rows,) = (pq.read_table(path).to_pylist() for path in (tmp_path / "out").glob("*.parquet"))
+    for row in rows:
+        number = int(row["url"].rpartition("/")[2].removesuffix(".jpg"))
+        pixels = np.asarray(cv2.imdecode(np.frombuffer(IMAGES[number], np.uint8), 1))
+        own = pdq_hash(pixels[:, :, ::-1])
+        assert own is not None
+        assert (int(row["pdq"], 16) ^ int(own.bytes.hex(), 16)).bit_count() <= 2, row["url"]
 
 
 def test_blocked_rows_cost_no_request(tmp_path: Path) -> None:

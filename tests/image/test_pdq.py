@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
+from img2ds.core.pdq import DUPLICATE
 from img2ds.image.orient import Pixels
-from img2ds.image.pdq import DUPLICATE, grey_levels, hash_grey, pdq_hash, resized
+from img2ds.image.pdq import grey_levels, hash_grey, hash_reduced, pdq_hash, resized
 
 #: Seed, height and width of an image; its hash and quality by Meta's C++, through pdqhash 0.2.8.
 REFERENCE = [
@@ -43,6 +45,22 @@ def test_it_is_that_of_the_reference(
     # Sums in another order may move a bit at the median.
     assert bits(found.bytes, bytes.fromhex(expected)) <= 2
     assert abs(found.quality - quality) <= 1
+
+
+@pytest.mark.parametrize(("seed", "height", "width", "expected", "quality"), REFERENCE)
+def test_a_smaller_image_has_the_hash_of_the_whole(
+    seed: int, height: int, width: int, expected: str, quality: int
+) -> None:
+    """Other filters than those of its own size would change 20 bits."""
+    grey = grey_levels(picture(seed, height, width))
+    same = hash_reduced(grey, (width, height))
+    assert same is not None
+    assert bits(same.bytes, bytes.fromhex(expected)) <= 2
+    small = cv2.resize(grey, (min(width, 160), min(height, 160)), interpolation=cv2.INTER_AREA)
+    found = hash_reduced(np.asarray(small, np.float32), (width, height))
+    assert found is not None
+    assert bits(found.bytes, bytes.fromhex(expected)) <= 12
+    assert hash_reduced(grey[:4, :4], (4, 4)) is None
 
 
 def test_grey_images_have_one_and_tiny_ones_none() -> None:

@@ -7,7 +7,9 @@ import tarfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from img2ds import cli
+from img2ds.core.pair_digest import Words, pair_digests
+from img2ds.core.uid import RECORD
 from img2ds.manage.options import ReshardOptions, StatusOptions, VerifyOptions
 from img2ds.manage.pack import Piece
 from img2ds.manage.reshard import ReshardReport, pack
@@ -90,6 +94,78 @@ def test_going_on_makes_what_is_missing_and_the_same(made: Path, tmp_path: Path)
     assert (report.shards_committed, report.shards_before) == (1, 2)
     assert {path.name: path.read_bytes() for path in to.glob("*.tar")} == before
     assert (to / "00000.tar").stat().st_mtime_ns == kept
+
+
+def write_list(path: Path, words: Words) -> None:
+    pairs = np.empty(len(words), RECORD)
+    pairs["f0"], pairs["f1"] = words.T
+    np.save(path, np.sort(pairs))
+
+
+def set_uids(folder: Path) -> None:
+    """Give the tables a column with the numbers of DataComp, of which one is damaged."""
+    count = 0
+    for path in sorted(folder.glob("*.parquet")):
+        table = pq.read_table(path)
+        uids = [f"{count + n:032x}" for n in range(table.num_rows)]
+        uids[0] = uids[0] if count else "none"
+        pq.write_table(table.append_column("uid", pa.array(uids)), path)
+        count += table.num_rows
+
+
+@pytest.mark.parametrize("numbered", [False, True], ids=["by pair", "by uid"])
+def test_the_pairs_of_a_list(
+    made: Path, tmp_path: Path, numbered: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if numbered:
+        set_uids(made)
+    table = rows(made)
+    if numbered:
+        words = np.array([(0, n) for n in range(table.num_rows)], np.uint64)
+    else:
+        words = pair_digests(table["url"].to_pylist(), table["caption"].to_pylist())
+    stored = np.array(table["status"].to_pylist()) == "success"
+    listed = np.arange(len(words)) % 3 > 0
+    write_list(
+        tmp_path / "uids.npy", np.concatenate([words[listed], np.full((1, 2), 7, np.uint64)])
+    )
+    to = tmp_path / "packed"
+    command = ["reshard", f"--output_folder={made}", f"--to={to}", "--processes_count=1",
+               "--number_sample_per_shard=8", f"--uids={tmp_path / 'uids.npy'}"]  # fmt: skip
+    assert cli.run(command) == 0
+    wanted = table.filter(pa.array(listed & stored))["url"].to_pylist()
+    assert sorted(rows(to)["url"].to_pylist()) == sorted(wanted)
+    assert [json.loads(s["json"])["url"] for s in samples(to)] == rows(to)["url"].to_pylist()
+    others = "9 not in the list, 1 without a uid" if numbered else "10 not in the list"
+    absent = int((listed & ~stored).sum()) + 1
+    words_at_the_end = f"kept 20 images ({others}); of the list {absent} pairs without an image"
+    assert words_at_the_end in capsys.readouterr().out
+    assert verify(VerifyOptions(output_folder=str(to))).exit_code == 0
+    assert cli.run(command) == 0, "complete"
+    write_list(tmp_path / "uids.npy", words[:5])
+    assert cli.run(command) == 2, "another list"
+    assert "name another folder with --to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros(3), "is not a list of DataComp's, a numpy file of u8,u8 (it has float64 [3])"),
+        (np.zeros(3, RECORD), "no image of"),
+        (None, "there is no file or folder"),
+    ],
+)
+def test_a_list_that_cannot_be_used(
+    made: Path, tmp_path: Path, values: Any, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if values is not None:
+        np.save(tmp_path / "uids.npy", values)
+    command = ["reshard", f"--output_folder={made}", f"--to={tmp_path / 'to'}"]
+    assert cli.run([*command, f"--uids={tmp_path / 'uids.npy'}"]) == 2
+    words = capsys.readouterr().err
+    assert message in words
+    assert words.count("\n") == 1
+    assert not (tmp_path / "to").exists()
 
 
 def test_a_folder_of_img2dataset_is_packed(tmp_path: Path) -> None:

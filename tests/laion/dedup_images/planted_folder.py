@@ -118,7 +118,7 @@ def duplicates(out: Path) -> list[dict[str, Any]]:
 def content(out: Path) -> list[Any]:
     """The rows of a folder, kept and dropped ones; similarities but for rounding."""
     dropped = [
-        {**values, "similarity": round(values["similarity"], 4)} for values in duplicates(out)
+        {**values, "similarity": round(values["similarity"] or 0, 4)} for values in duplicates(out)
     ]
     embeddings = [path.read_bytes() for path in sorted((out / "img_emb").glob("*.npy"))]
     return [kept_keys(out), dropped, embeddings]

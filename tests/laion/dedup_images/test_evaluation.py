@@ -17,6 +17,7 @@ from laion.dedup_images.stage import run
 from laion.samples.source import find_shards
 from tests.laion.all_stages_folder import Chain
 from tests.laion.dedup_images import planted_folder
+from tests.laion.dedup_images.hashed_folder import write_tars
 from tests.laion.dedup_images.planted_folder import (
     GROUPS,
     ROWS,
@@ -27,7 +28,6 @@ from tests.laion.dedup_images.planted_folder import (
     write_planted,
 )
 from tests.laion.dedup_images.seeded_images import encoded, next_frame, scene, watermarked
-from tests.laion.dedup_images.test_hashes import write_tars
 from tests.laion.embedding_folders import row, unit_rows, write_tree
 
 in_process = planted_folder.in_process

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ import numpy as np
 import pytest
 
 from img2ds.core.failure import Failure, UsageError
-from img2ds.image.pdq import DUPLICATE
+from img2ds.core.pdq import DUPLICATE
 from laion import cli
 from laion.dedup_images import finder
 from laion.dedup_images.hash_comparison import HashComparison
@@ -22,6 +19,7 @@ from laion.dedup_images.image_hash import image_hash, trim
 from laion.dedup_images.options import DedupImagesOptions
 from laion.dedup_images.stage import run
 from tests.laion.dedup_images import planted_folder
+from tests.laion.dedup_images.hashed_folder import write_hashed
 from tests.laion.dedup_images.planted_folder import duplicates, kept_keys
 from tests.laion.dedup_images.seeded_images import (
     COPIES,
@@ -128,34 +126,10 @@ def test_large_buckets_give_what_small_ones_give() -> None:
     assert ((small.leader >= 0) == (large.leader >= 0)).all()
 
 
-def write_tars(folder: Path, images: Mapping[int, bytes], per_tar: int) -> None:
-    """Write images into tars by their keys."""
-    folder.mkdir()
-    keys = sorted(images)
-    for number, start in enumerate(range(0, len(keys), per_tar)):
-        with tarfile.open(folder / f"{number:05d}.tar", "w") as tar:
-            for key in keys[start : start + per_tar]:
-                member = tarfile.TarInfo(f"{key:09d}.jpg")
-                member.size = len(images[key])
-                tar.addfile(member, io.BytesIO(images[key]))
-
-
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 scenes, then two copies of each of the first ten; then a broken and a plain image.
-
-    Embeddings are random. The tar of the last rows is missing.
-    """
     place = tmp_path_factory.mktemp("hashes")
-    images = {n: encoded(scene(n)) for n in range(30)}
-    names = list(COPIES)[:5]
-    for n in range(20):
-        images[30 + n] = COPIES[names[n % 5]][0](scene(n // 2))
-    images[50] = encoded(scene(50))[:200]
-    images[51] = encoded(scene(0).point(lambda _: 128))
-    write_tars(place / "shards", images, per_tar=20)
-    rows = [row(n, similarity=0.3 + n / 1000) for n in range(54)]
-    write_tree(place / "scored", {0: rows[:25], 1: rows[25:]})
+    write_hashed(place)
     return place
 
 

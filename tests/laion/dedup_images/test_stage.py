@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import pytest
 from img2ds.core.failure import UsageError
 from laion import cli
 from laion.dedup_images import compare as compare_pass
-from laion.dedup_images import finder, scattered, stage
+from laion.dedup_images import finder, scattered
 from laion.dedup_images.options import DedupImagesOptions
 from laion.dedup_images.stage import run
 from tests.laion.dedup_images import planted_folder
@@ -31,7 +28,6 @@ from tests.laion.dedup_images.planted_folder import (
 )
 from tests.laion.embedding_folders import row, write_tree
 
-ROOT = Path(__file__).parents[3]
 in_process = planted_folder.in_process
 
 
@@ -179,81 +175,6 @@ def test_what_is_complete_stays_and_a_lost_shard_is_rebuilt(
     dedup(planted.path, out, threshold=0.9999, incremental_mode="overwrite")
     assert not duplicates(out)
     assert not (out / ".img2ds").exists()
-
-
-#: Kills the run when it publishes a file for the first time.
-KILLS = """
-import os, signal, sys
-import img2ds.engine.build
-import img2ds.storage.output as output
-from tests.laion.dedup_images.planted_folder import InProcess
-
-publish = output.OutputFolder.publish
-def killed(folder, name):
-    if name == sys.argv[1] and folder.path.endswith(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return publish(folder, name)
-output.OutputFolder.publish = killed
-img2ds.engine.build.open_distributor = lambda *_, **__: InProcess()
-from laion import cli
-sys.exit(cli.run(sys.argv[3:]))
-"""
-
-
-@pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize(
-    ("name", "folder"),
-    [
-        ("00001.records", "scatter-embedding"),
-        ("00000_stats.json", "compare-embedding"),
-        ("00002.links", "gather"),
-        ("duplicates/duplicates_00001.parquet", "out"),
-    ],
-)
-def test_a_killed_run_resumes(planted: Planted, tmp_path: Path, name: str, folder: str) -> None:
-    out = tmp_path / "out"
-    flags = ["--input", str(planted.path), "--output_folder", str(out)]
-    command = [sys.executable, "-c", KILLS, name, folder, "dedup_images", *flags]
-    killed = subprocess.run(command, cwd=ROOT, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    (work,) = (out / ".img2ds").glob("images-*")
-    made = {path: path.stat().st_mtime_ns for path in work.glob("*/*_stats.json")}
-    assert made
-    times: dict[Path, int] = {}
-
-    def watch(*arguments: Any) -> Any:
-        times.update({path: path.stat().st_mtime_ns for path in made if path.exists()})
-        return write(*arguments)
-
-    write = stage.write
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "write", watch)
-        assert cli.run(["dedup_images", *flags]) == 0
-    assert times == made  # what was done is not done again
-    dedup(planted.path, tmp_path / "calm")
-    assert content(out) == content(tmp_path / "calm")
-    assert not (out / ".img2ds").exists()
-
-
-@pytest.mark.usefixtures("in_process")
-def test_other_options_do_not_meet_what_a_killed_run_left(planted: Planted, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    flags = ["--input", str(planted.path), "--output_folder", str(out)]
-    command = [sys.executable, "-c", KILLS, "00000.links", "gather", "dedup_images", *flags]
-    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
-    dedup(planted.path, out, threshold=0.83, clusters=1)
-    assert len(kept_keys(out)) == SHARDS * ROWS - 3 * GROUPS
-    assert not (out / ".img2ds").exists()
-
-
-@pytest.mark.parametrize("cluster", ["multiprocessing", "ray", "pyspark"])
-def test_every_distributor_gives_the_same(
-    planted: Planted, tmp_path: Path, cluster: str, request: pytest.FixtureRequest
-) -> None:
-    if cluster != "multiprocessing":
-        request.getfixturevalue("ray_address" if cluster == "ray" else "spark_master")
-    report = dedup(planted.path, tmp_path / "out", distributor=cluster, clusters=8)
-    check_clustered(planted, tmp_path / "out", report)
 
 
 @pytest.mark.parametrize(

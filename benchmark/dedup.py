@@ -24,7 +24,7 @@ from xxhash import xxh3_128_digest
 
 from benchmark.measure import keep, table, warn_when_busy
 from img2ds.engine.shard_output import ShardOutput
-from img2ds.storage import OutputFolder
+from img2ds.storage import InputFile, OutputFolder
 from laion.data.candidate import CANDIDATE_SCHEMA
 from laion.data.digest import digest_words
 from laion.data.partition import PARTITION_BITS, partitions_metadata
@@ -143,7 +143,7 @@ def main() -> None:
             with folder.lock():
                 options = DedupOptions(output_folder=folder.path, input=(place,), exact=exact)
                 shard = ShardOutput(folder, 0)
-                dedup = Dedup(options, (path,), size)
+                dedup = Dedup(options, (InputFile(path, file_size),), size)
                 name = "the whole part, parquet to parquet" + (", --exact" if exact else "")
                 # Less what making and writing an empty filter of that size takes.
                 empty = nanoseconds(partial(empty_filter, f"{place}/empty"), count)

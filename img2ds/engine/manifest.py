@@ -177,8 +177,8 @@ def open_manifest(folder: OutputFolder, wanted: SegmentSpec) -> Manifest:
         indices = _indices(before, folder)
         leftovers = [*there.cache.pieces, *indices, *_shard_files(folder, names, wanted)]
         return Manifest(folder, [new], set(), leftovers=leftovers)
-    begun = committed | partial_shards(folder)
-    while segments and not _committed_of(segments[-1], begun):
+    partial = partial_shards(folder)
+    while segments and not (_has_any(segments[-1], committed) or _has_any(segments[-1], partial)):
         segments.pop()  # nothing came of it: it is not resumed
     manifest = Manifest(
         folder, segments or [new], committed,
@@ -257,6 +257,12 @@ def _indices(segments: list[Segment], folder: OutputFolder) -> list[str]:
     formats = {str(segment.options.get("output_format")) for segment in segments}
     found = {OUTPUT_FORMATS[name].index for name in formats if name in OUTPUT_FORMATS}
     return [name for name in found if name is not None and folder.exists(name)]
+
+
+def _has_any(segment: Segment, shards: set[int]) -> bool:
+    """Return whether some of these shards are the segment's."""
+    numbers = segment.numbers(max(shards, default=-1))
+    return any(shard in numbers for shard in shards)
 
 
 def _committed_of(segment: Segment, committed: set[int]) -> set[int]:

@@ -20,6 +20,7 @@ from img2ds.storage.listed import Listing
 from img2ds.storage.listing import add_sizes, read_many, sizes
 from img2ds.storage.lock import lock_holder
 from img2ds.storage.output import OutputFolder
+from img2ds.storage.ranges import Range, read_ranges
 from img2ds.storage.record import file_record
 from img2ds.storage.retrying_file import RetryingFile, read_whole
 from img2ds.storage.state import move_state, read_state, write_state
@@ -32,6 +33,7 @@ __all__ = [
     "InputTree",
     "Listing",
     "OutputFolder",
+    "Range",
     "RetryingFile",
     "StoredMarker",
     "add_sizes",
@@ -44,6 +46,7 @@ __all__ = [
     "open_seekable",
     "open_stream",
     "read_many",
+    "read_ranges",
     "read_state",
     "read_whole",
     "sizes",

@@ -40,6 +40,11 @@ class InputFile:
         return self.recorded or self.path.rstrip("/").rpartition("/")[2]
 
     @property
+    def is_remote(self) -> bool:
+        """Whether it is on a service, rather than on this machine."""
+        return local_path(self.path) is None
+
+    @property
     def format_name(self) -> str:
         """The name that tells its format: in `zip://list.csv::lists.zip` that in the archive."""
         inner = self.path.partition("::")[0]

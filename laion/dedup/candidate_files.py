@@ -1,4 +1,4 @@
-"""Reads candidate folders: their committed files, in the order that decides which pair is first.
+"""Finds the committed files of candidate folders, in the order that decides which pair is first.
 
 Files are ordered by the names of their WAT files, whatever folder or shard they are in; rows keep
 their order in the file. The result therefore depends neither on the number of workers nor on the
@@ -8,8 +8,7 @@ names of folders.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -18,14 +17,13 @@ import pyarrow.parquet as pq
 from img2ds.core.failure import UsageError
 from img2ds.core.naming import committed_shards, shard_name
 from img2ds.engine.shard_output import DIGITS
-from img2ds.storage import InputFile, OutputFolder, find_inputs, open_seekable
+from img2ds.storage import InputFile, OutputFolder, find_inputs
 from laion.data.candidate import CANDIDATE_SCHEMA
-from laion.data.partition import PARTITION_COUNT, row_group_partitions
+from laion.data.partition import PARTITION_COUNT
+from laion.dedup.partition_reader import CandidateSource, Place, opened, places_of
 
-#: Columns with few values.
-REPEATED = ("license", "language", "page_language", "wat")
-#: Footers read at once: with remote files reading is mostly waiting.
-PARALLEL_FILES = 16
+#: The column that files are in order of.
+WAT = "wat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,90 +61,56 @@ def find_candidates(folders: Sequence[str], output_folder: str) -> list[Candidat
         raise UsageError(
             f"{output} is an input too, whose files are replaced: choose another --output_folder"
         )
-    with ThreadPoolExecutor(PARALLEL_FILES) as pool:
-        candidates = list(pool.map(_inspect, files))
-    return sorted(candidates, key=lambda candidate: (candidate.wat, candidate.file.path))
+    return sorted(inspect(files), key=lambda candidate: (candidate.wat, candidate.file.path))
 
 
-def read_partition(
-    paths: Sequence[str], partition: int, columns: Sequence[str], rows: int
-) -> Iterator[pa.Table]:
-    """Yield the rows of one partition in order, at least `rows` at once except at the end.
-
-    Columns of `REPEATED` are dictionaries, which are many times faster to copy than texts.
-
-    Raises:
-        UsageError, OSError, pyarrow.ArrowException: a file is gone or damaged.
-    """
-    held: list[pa.Table] = []
-    count = 0
-    for path in paths:
-        with _open(path, REPEATED) as file:
-            # Groups are read together: a call costs as much as some hundred rows.
-            groups: list[int] = []
-            for group, number in enumerate(_partitions(file, path)):
-                if number != partition:
-                    continue
-                groups.append(group)
-                count += file.metadata.row_group(group).num_rows
-                if count >= rows:
-                    yield pa.concat_tables([*held, _read(file, groups, columns)])
-                    held, groups, count = [], [], 0
-            if groups:
-                held.append(_read(file, groups, columns))
-    if count:
-        yield pa.concat_tables(held)
+def inspect(files: Sequence[InputFile]) -> list[CandidateFile]:
+    """Read the footers of files. Raises UsageError: one has other content, or cannot be read."""
+    sources = opened(files, _place_of_wat)
+    return [_inspect(file, sources) for file in files]
 
 
-def _read(file: pq.ParquetFile, groups: list[int], columns: Sequence[str]) -> pa.Table:
-    table = file.read_row_groups(groups, columns=list(columns), use_threads=False)
-    return table.replace_schema_metadata(None)
-
-
-@contextmanager
-def _open(path: str, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
-    source = open_seekable(path)
+def _inspect(file: InputFile, sources: Iterator[CandidateSource]) -> CandidateFile:
     try:
-        with pq.ParquetFile(source, read_dictionary=list(dictionaries)) as file:
-            yield file
-    finally:
-        if not isinstance(source, str):
-            source.close()
-
-
-def _inspect(file: InputFile) -> CandidateFile:
-    try:
-        with _open(file.path) as parquet:
+        with closing(next(sources)) as source:
+            parquet = source.parquet
             if not parquet.schema_arrow.remove_metadata().equals(CANDIDATE_SCHEMA):
                 raise UsageError(
                     f"{file.path} is not a candidate file of laion extract; its columns are: "
                     f"{', '.join(parquet.schema_arrow.names)}"
                 )
             rows = [0] * PARTITION_COUNT
-            for group, partition in enumerate(_partitions(parquet, file.path)):
+            for group, partition in enumerate(source.partitions()):
                 rows[partition] += parquet.metadata.row_group(group).num_rows
             return CandidateFile(file, _first_wat(parquet), tuple(rows))
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"cannot read {file.path}: {error}") from None
 
 
-def _partitions(file: pq.ParquetFile, path: str) -> list[int]:
-    try:
-        return row_group_partitions(file)
-    except ValueError:
-        raise UsageError(
-            f"{path} does not record the partitions of its row groups: run this version of "
-            "laion extract again"
-        ) from None
+def _place_of_wat(source: CandidateSource) -> list[Place]:
+    """Return where the name of the first WAT file is, unless the footer has it."""
+    metadata = source.parquet.metadata
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        if WAT not in source.parquet.schema_arrow.names or _least_wat(group) is not None:
+            return []
+        if group.num_rows:
+            return places_of(source, [number], [WAT])
+    return []
 
 
 def _first_wat(file: pq.ParquetFile) -> str:
-    column = CANDIDATE_SCHEMA.get_field_index("wat")
     for group in range(file.num_row_groups):
-        statistics = file.metadata.row_group(group).column(column).statistics
-        if statistics is not None and statistics.has_min_max:
-            return str(statistics.min)
-        table = file.read_row_group(group, columns=["wat"])
+        least = _least_wat(file.metadata.row_group(group))
+        if least is not None:
+            return least
+        table = file.read_row_group(group, columns=[WAT])
         if table.num_rows:
-            return str(table["wat"][0])
+            return str(table[WAT][0])
     return ""
+
+
+def _least_wat(group: pq.RowGroupMetaData) -> str | None:
+    """Return what the footer says is the first WAT file of a row group."""
+    statistics = group.column(CANDIDATE_SCHEMA.get_field_index(WAT)).statistics
+    return str(statistics.min) if statistics is not None and statistics.has_min_max else None

@@ -22,17 +22,12 @@ from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.units import percent
 from img2ds.report.units import size as in_bytes
-from img2ds.storage import OutputFolder
+from img2ds.storage import InputFile, OutputFolder
 from laion.data.candidate import CANDIDATE_SCHEMA
 from laion.data.digest import digest_words
 from laion.data.partition import PARTITION_COUNT, partitions_metadata
 from laion.dedup.bloom import BloomFilter, FilterSize, filter_name
-from laion.dedup.candidate_files import (
-    REPEATED,
-    CandidateFile,
-    find_candidates,
-    read_partition,
-)
+from laion.dedup.candidate_files import CandidateFile, find_candidates
 from laion.dedup.deduplicator import BloomDeduplicator, ExactDeduplicator
 from laion.dedup.filter_files import (
     filter_header,
@@ -41,6 +36,7 @@ from laion.dedup.filter_files import (
     filters_of,
     merged_filter,
 )
+from laion.dedup.partition_reader import REPEATED, read_partition
 from laion.dedup.shuffle import Shuffle
 from laion.stage import StageOptions, StageReport, StageSpec, file_fingerprint, open_stage
 
@@ -114,7 +110,7 @@ class Dedup:
     """Makes a shard: see `SequentialWorker.make`."""
 
     options: DedupOptions
-    files: tuple[str, ...]
+    files: tuple[InputFile, ...]
     size: FilterSize
 
     def __call__(self, task: Partition, shard: ShardOutput) -> None:
@@ -221,7 +217,7 @@ def run(options: DedupOptions) -> DedupReport:
         shard_count=PARTITION_COUNT,
         subfolders=(FILTERS,),
     )
-    make = Dedup(options, tuple(candidate.file.path for candidate in candidates), size)
+    make = Dedup(options, tuple(candidate.file for candidate in candidates), size)
     lines: list[str] = []
     with open_stage(spec) as build:
         tasks = largest_first(_tasks(build.folder, build.first_shard, given), candidates)

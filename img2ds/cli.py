@@ -21,12 +21,14 @@ from img2ds.config.options import COMMAND, GROUPS, Options
 from img2ds.core.console_script import run_script
 from img2ds.core.failure import UsageError
 from img2ds.core.native import describe
+from img2ds.core.numpy_threads import ONE_THREAD
 from img2ds.manage import commands
 from img2ds.manage.commands import COMMANDS, summary_lines
 
 
 def main() -> None:
     """Entry point of the console script."""
+    os.environ.update({**ONE_THREAD, **os.environ})  # before numpy is imported
     run_script("img2ds", run)
 
 

@@ -6,7 +6,7 @@ earlier one, and a checksum tells a row that two workers wrote at once.
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 import struct
 import time
 import zlib
@@ -39,6 +39,8 @@ class DnsNames:
         """Return the addresses of a name, none where it does not exist, and the seconds left."""
         digest = blake2b(name.encode(), digest_size=12).digest()
         start = _place(digest)
+        if self._file.memory[start + _CHECKSUM.size : start + _CHECKSUM.size + 12] != digest:
+            return None
         row = self._file.memory[start : start + _ROW.size]
         checksum, owner, expires, count, six, data = _ROW.unpack(row)
         if owner != digest or zlib.crc32(row[4:]) != checksum:
@@ -54,7 +56,8 @@ class DnsNames:
         data, six = bytearray(16 * MAX_ADDRESSES), 0
         kept = [address for address in addresses if "%" not in address][:MAX_ADDRESSES]
         for place, address in enumerate(kept):
-            packed = ipaddress.ip_address(address).packed
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            packed = socket.inet_pton(family, address)
             six |= (len(packed) == 16) << place
             data[16 * place : 16 * place + len(packed)] = packed
         expires = time.time() + seconds
@@ -73,5 +76,6 @@ def _place(digest: bytes) -> int:
 
 
 def _decode(data: bytes, place: int, six: int) -> str:
-    packed = data[16 * place : 16 * place + (16 if six >> place & 1 else 4)]
-    return str(ipaddress.ip_address(packed))
+    if six >> place & 1:
+        return socket.inet_ntop(socket.AF_INET6, data[16 * place : 16 * place + 16])
+    return socket.inet_ntop(socket.AF_INET, data[16 * place : 16 * place + 4])

@@ -124,7 +124,7 @@ class Gate:
         machine = self._machine
         limits = machine.limits
         rate = limits[self._rate] if self._rate is not None else 0.0
-        now = trio.current_time()
+        now = trio.current_time() if rate else 0.0
         if rate and self._next_start > now + BURST:
             return False
         most = limits[self._most]

@@ -27,6 +27,7 @@ FORGET_AFTER = 600.0
 #: Parts of a second by which responses are counted, and for how many of them.
 BUCKET, BUCKETS = 0.25, 10
 _ROW = 64  # doubles a place
+_ZEROS = memoryview(bytes(8 * _ROW)).cast("d")
 
 
 class Field:
@@ -102,8 +103,7 @@ class HostTable:
         place = tag % PLACES
         if self._tags[place * _ROW + Field.TAG] != tag and self._is_free(place, now):
             start = place * _ROW
-            for number in range(start, start + _ROW):
-                self.fields[number] = 0.0
+            self.fields[start : start + _ROW] = _ZEROS
             self._tags[start + Field.TAG] = tag
         return place
 

@@ -12,6 +12,9 @@ from img2ds.congestion.shared_file import SharedFile
 
 #: Places for hosts: 640 kB; and how many of them a host may have.
 PLACES, WAYS = 16_384, 8
+#: Parts of all hashes. Of a part that no silent host has, no host is looked for: every row asks
+#: several times.
+_PARTS = 1 << 16
 _ROW = 5  # doubles a place
 
 
@@ -30,30 +33,35 @@ class SilenceTable:
 
     Args:
         token: the same for all workers of a run, see `shared_file`; None for a worker alone.
+
+    Attributes:
+        fields: the numbers of all places.
+        any: of length 1, above 0 if any host was ever silent.
     """
 
     def __init__(self, token: str | None = None) -> None:
-        self._file = SharedFile(token, "silences", 8 * (1 + _ROW * PLACES))
+        self._file = SharedFile(token, "silences", 8 * (1 + _ROW * PLACES) + _PARTS)
         memory = memoryview(self._file.memory)
-        self._any = memory[:8].cast("Q")
-        self.fields = memory[8:].cast("d")
-        self._tags = memory[8:].cast("Q")
-
-    def __bool__(self) -> bool:
-        """Whether any host was ever silent: most lists are asked about it often, and briefly."""
-        return self._any[0] > 0
+        end = 8 * (1 + _ROW * PLACES)
+        self.any = memory[:8].cast("Q")
+        self.fields = memory[8:end].cast("d")
+        self._tags = memory[8:end].cast("Q")
+        self._parts = memory[end:]
 
     def find(self, host: str) -> int:
         """Return where the numbers of a host begin in `fields`; -1 for one that is not there."""
-        if not self._any[0]:
+        if not self.any[0]:
             return -1
         tag = host_tag(host)
+        if not self._parts[tag % _PARTS]:
+            return -1
         return next((at for at in _places(tag) if self._tags[at] == tag), -1)
 
     def take(self, host: str) -> int:
         """Return where the numbers of a host begin in `fields`: zeros for one that is new."""
-        self._any[0] = 1
+        self.any[0] = 1
         tag = host_tag(host)
+        self._parts[tag % _PARTS] = 1
         places = _places(tag)
         found = next((at for at in places if self._tags[at] == tag), None)
         if found is None:

@@ -116,6 +116,8 @@ class Scheduler:
 
     def _wake(self) -> None:
         """Wake a slot if there may be a row for it, and tell the others of the next time."""
+        if not self._takers:
+            return  # all slots are busy: whoever keeps the time is one of those that wait
         if self._hosts.may_have_room:
             self._takers.unpark()
         self._set_timer()
@@ -136,8 +138,7 @@ class Scheduler:
                     row.move_to(RowState.WAITING)
                     continue
             row.move_to(RowState.ACTIVE)
-            if self._takers:
-                self._wake()  # the host, or another one, may have room for one more
+            self._wake()  # the host, or another one, may have room for one more
             return row
 
     def end(self, row: Row) -> None:

@@ -60,9 +60,10 @@ class Silences:
     def __init__(self, table: SilenceTable) -> None:
         self._table = table
         self._fields = table.fields
+        self._any = table.any
 
     def __bool__(self) -> bool:
-        return bool(self._table)
+        return self._any[0] > 0
 
     def add(self, host: str, started: float, now: float, many: bool = False) -> int:
         """Count the silence of an attempt that began at `started`. Returns the silences so far.
@@ -93,6 +94,8 @@ class Silences:
 
     def count(self, host: str) -> int:
         """Return a host's silences in a row."""
+        if not self._any[0]:
+            return 0
         at = self._table.find(host)
         return int(self._fields[at + Silence.COUNT]) if at >= 0 else 0
 

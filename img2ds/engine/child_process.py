@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from img2ds.core.numpy_threads import ONE_THREAD
+
 #: Signals that are for the run's parent alone: it decides what Ctrl-C means.
 _STOPPING = {signal.SIGINT, signal.SIGTERM}
 
@@ -40,7 +42,7 @@ def start_child(module: str, **how: Any) -> tuple[subprocess.Popen[bytes], Conne
             [sys.executable, *encoding, "-m", module, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**ONE_THREAD, **os.environ, "PYTHONPATH": path},
             **how,
         )
     finally:

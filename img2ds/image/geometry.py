@@ -43,15 +43,14 @@ class Geometry:
 def plan_geometry(width: int, height: int, options: ImageOptions) -> Geometry:
     """Return the geometry for an upright image of `width` x `height` pixels."""
     mode, size = options.resize_mode, options.image_size
-    same = Geometry((width, height), (width, height), changes=False)
     if mode == "no" or options.disable_all_reencoding:
-        return same
+        return Geometry((width, height), (width, height), changes=False)
     assert isinstance(size, int)  # the options have checked it; a property takes longer
     by_shorter = mode in ("keep_ratio", "center_crop")
     side = min(width, height) if by_shorter else max(width, height)
     shrinks = side > size
     if options.resize_only_if_bigger and not shrinks:
-        return same
+        return Geometry((width, height), (width, height), changes=False)
     scale = size / side
     resized = (max(1, round(width * scale)), max(1, round(height * scale)))
     if mode == "border":

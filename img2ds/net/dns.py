@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class RecordType(IntEnum):
@@ -27,8 +27,7 @@ class BadMessage(ValueError):
     """Not an answer to the question that was asked, or a name that cannot be asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A server's answer.
 
     Attributes:

@@ -7,8 +7,8 @@ on: whoever asks for the name next has it at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import trio
 
@@ -32,8 +32,7 @@ class Outcome(Enum):
     UNREACHABLE = "unreachable"  #: it could not be sent to any server
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What became of a question.
 
     Attributes:
@@ -93,23 +92,27 @@ class Exchange:
             BadMessage: the name cannot be asked for.
         """
         now = trio.current_time()
-        self._ask_next()
+        self._ask_next(now)
         for server in [server for server in self._left if server.takes_probe(now)]:
             self._left.remove(server)
-            self._ask(server)
-        while (result := self._result(trio.current_time())) is None:
-            self._changed = trio.Event()
-            with trio.CancelScope(deadline=self._next_look(trio.current_time())):
-                await self._changed.wait()
-            await self._ask_over_tcp()
-        self._ended = True
+            self._ask(server, now)
+        try:
+            while (result := self._result(now)) is None:
+                self._changed = trio.Event()
+                with trio.CancelScope(deadline=self._next_look(now)):
+                    await self._changed.wait()
+                if any(inquiry.is_truncated for inquiry in self._inquiries):
+                    await self._ask_over_tcp()
+                now = trio.current_time()
+        finally:
+            self._ended = True
         return result
 
-    def _ask_next(self) -> None:
-        self._ask(self._left.pop(0))
+    def _ask_next(self, now: float) -> None:
+        self._ask(self._left.pop(0), now)
 
-    def _ask(self, server: DnsServer) -> None:
-        self._inquiries.append(Inquiry(server, self._name, self._kinds, self._change))
+    def _ask(self, server: DnsServer, now: float) -> None:
+        self._inquiries.append(Inquiry(server, self._name, self._kinds, self._change, now))
 
     def _change(self, inquiry: Inquiry) -> None:
         self._changed.set()
@@ -135,7 +138,7 @@ class Exchange:
             in_time = [i for i in pending if now < i.sent_at + i.server.time_limit]
             hopeless = all(now >= i.sent_at + i.server.hedge_after for i in in_time)
             if self._left and hopeless:
-                self._ask_next()
+                self._ask_next(now)
                 continue
             if in_time:
                 self._repeat(in_time, now)
@@ -156,21 +159,25 @@ class Exchange:
         for inquiry in inquiries:
             if inquiry.repeats < self._repeats and now >= inquiry.repeat_at:
                 inquiry.repeats += 1
-                inquiry.send()
+                inquiry.send(now)
 
     def _next_look(self, now: float) -> float:
         """Return when something is to be done, if nothing comes until then."""
-        times = [now + _LOOK_AGAIN]
+        times = []
         for inquiry in self._inquiries:
             server = inquiry.server
-            if any(answer.addresses for answer in inquiry.answers.values()):
+            if inquiry.answers and any(answer.addresses for answer in inquiry.answers.values()):
                 times.append(inquiry.changed_at + LATE_ANSWER)
             times.append(inquiry.sent_at + server.time_limit)
             if self._left:
                 times.append(inquiry.sent_at + server.hedge_after)
             if inquiry.repeats < self._repeats:
                 times.append(inquiry.repeat_at)
-        return min(time for time in times if time > now)
+        look = now + _LOOK_AGAIN
+        for time in times:
+            if now < time < look:
+                look = time
+        return look
 
     async def _ask_over_tcp(self) -> None:
         """Ask again where an answer was cut short."""
@@ -186,6 +193,8 @@ class Exchange:
 
 def _judge(inquiry: Inquiry, now: float) -> Result | None:
     """Return what a server's answers say; None as long as more is to come."""
+    if not inquiry.answers and inquiry.error is None:
+        return None
     answers = list(inquiry.answers.values())
     found = [a for a in answers if a.addresses and a.code == ResponseCode.NO_ERROR]
     late = bool(found) and now >= inquiry.changed_at + LATE_ANSWER
@@ -194,6 +203,8 @@ def _judge(inquiry: Inquiry, now: float) -> Result | None:
     if any(answer.truncated for answer in answers) and not inquiry.asked_over_tcp:
         return None
     if found:
+        if len(found) == 1:
+            return Result(Outcome.FOUND, found[0].addresses, found[0].ttl)
         addresses = _interleaved([a for answer in found for a in answer.addresses])
         return Result(Outcome.FOUND, addresses, min(answer.ttl for answer in found))
     if all(_says_there_is_none(answer) for answer in answers):

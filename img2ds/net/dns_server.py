@@ -156,28 +156,34 @@ class Inquiry:
         name: str,
         kinds: tuple[RecordType, ...],
         on_change: Callable[[Inquiry], None],
+        now: float,
     ) -> None:
         self.server = server
         self.answers: dict[RecordType, Answer] = {}
         self.queries: dict[RecordType, bytes] = {}
         self.error: OSError | None = None
-        self.sent_at = self.changed_at = trio.current_time()
+        self.sent_at = self.changed_at = now
         self.asked_over_tcp = False
         self.repeats = 0
         self._name, self._kinds = name, kinds
         self._on_change = on_change
-        self.send()
+        self.send(now)
 
     @property
     def is_complete(self) -> bool:
         return len(self.answers) == len(self._kinds)
 
     @property
+    def is_truncated(self) -> bool:
+        """Whether there is an answer that was cut short, and all are there."""
+        return self.is_complete and any(answer.truncated for answer in self.answers.values())
+
+    @property
     def repeat_at(self) -> float:
         """When it is to be sent again without an answer."""
         return self.sent_at + (self.repeats + 1) * self.server.repeat_after
 
-    def send(self) -> None:
+    def send(self, now: float) -> None:
         """Send the messages that have no answer yet, or once more.
 
         Raises:
@@ -185,7 +191,7 @@ class Inquiry:
         """
         for kind in self._kinds:
             if kind not in self.answers:
-                message = Message(self._name, kind, self._receiver(kind), self._fail)
+                message = Message(self._name, kind, self._receiver(kind), self._fail, now)
                 try:
                     self.server.sockets.send(message)
                 except OSError as error:
@@ -203,7 +209,7 @@ class Inquiry:
                 ResponseCode.NOT_IMPLEMENTED,
             ):
                 server.sockets.edns = False  # too old for it (RFC 6891 7)
-                self.send()
+                self.send(trio.current_time())
                 return
             good = answer.code in (ResponseCode.NO_ERROR, ResponseCode.NAME_ERROR)
             server.answered(seconds, failed=not good)

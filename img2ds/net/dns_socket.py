@@ -41,8 +41,8 @@ class Message:
     kind: RecordType
     on_answer: Callable[[Answer, float], None]
     on_error: Callable[[OSError], None]
+    sent_at: float
     query: bytes = b""
-    sent_at: float = 0.0
 
 
 class DnsSockets:
@@ -61,17 +61,18 @@ class DnsSockets:
         self._keeps_case = False
 
     def send(self, message: Message) -> None:
-        """Ask a question.
+        """Ask a question, whose `sent_at` is set.
 
         Raises:
             OSError: it cannot be sent.
             BadMessage: the name cannot be asked for.
         """
-        chosen = self._choose()
-        name = mix_case(message.name, self._random.getrandbits(8 * len(message.name)))
-        number = chosen.free_number()
+        # One draw: each is a system call.
+        bits = self._random.getrandbits(8 * len(message.name) + 24)
+        chosen = self._choose(bits & 0xFF)
+        name = mix_case(message.name, bits >> 24)
+        number = chosen.free_number(bits >> 8 & 0xFFFF)
         message.query = encode_query(number, name, message.kind, edns=self.edns)
-        message.sent_at = trio.current_time()
         chosen.send(number, message)
 
     def accepts(self, answer: Answer) -> bool:
@@ -85,11 +86,11 @@ class DnsSockets:
             one.close()
         self._open.clear()
 
-    def _choose(self) -> _Socket:
+    def _choose(self, bits: int) -> _Socket:
         if len(self._open) < SOCKETS:
             self._open.append(_Socket(self._address, self.accepts, self._random))
             return self._open[-1]
-        place = self._random.getrandbits(8) % SOCKETS
+        place = bits % SOCKETS
         if self._open[place].sent >= RENEW_AFTER or self._open[place].closed:
             self._open[place].retire()
             self._open[place] = _Socket(self._address, self.accepts, self._random)
@@ -124,10 +125,10 @@ class _Socket:
             raise
         trio.lowlevel.spawn_system_task(self._read)
 
-    def free_number(self) -> int:
-        """Return a message number that no question has."""
-        while (number := self._random.getrandbits(16)) in self._waiting:
-            pass
+    def free_number(self, number: int) -> int:
+        """Return a message number that no question has: a random one, if that is free."""
+        while number in self._waiting:
+            number = self._random.getrandbits(16)
         return number
 
     def send(self, number: int, message: Message) -> None:

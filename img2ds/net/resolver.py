@@ -8,9 +8,9 @@ server. Answers are kept, failures are not: see `dns_fault`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from random import Random, SystemRandom
+from typing import NamedTuple
 
 import trio
 
@@ -47,8 +47,7 @@ PROBE_NAME = "a.root-servers.net"
 MAX_NAMES = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """The addresses of a name; none where there is no such name."""
 
     expires: float
@@ -114,7 +113,10 @@ class Resolver:
         """
         addresses = self._find(host)
         if addresses is None:
-            addresses = await self._wait(self._look_up(host), deadline)
+            look_up = self._look_ups.get(host)
+            if look_up is None:
+                look_up = await self._begin(host)
+            addresses = await self._wait(look_up, deadline)
         if not addresses:
             raise FetchError(Reason.DNS_NOT_FOUND, "host not found", UNKNOWN_HOST)
         return addresses
@@ -149,7 +151,9 @@ class Resolver:
         entry = self._entries.get(host)
         if entry is not None and entry.expires >= trio.current_time():
             return entry.addresses
-        if address_family(host) is not None:
+        # Neither letters at the end nor a name without a colon are those of an address.
+        may_be_address = not host[-1:].isalpha() or ":" in host
+        if may_be_address and address_family(host) is not None:
             return (host,)
         if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 6.3
             return ("127.0.0.1",)
@@ -165,18 +169,26 @@ class Resolver:
         self._keep(host, addresses, seconds)
         return Result(Outcome.FOUND if addresses else Outcome.NOT_FOUND, addresses, int(seconds))
 
-    def _look_up(self, host: str) -> LookUp:
-        look_up = self._look_ups.get(host)
-        if look_up is None:
-            suspect = self._suspects.get(host, -SUSPECT_TIME)
-            once = trio.current_time() < suspect + SUSPECT_TIME
-            look_up = LookUp(self._shared, host, self._store, once=once)
-            self._look_ups[host] = look_up
-            trio.lowlevel.spawn_system_task(self._run, look_up)
-            if self._names is not None and not self._watches:
-                self._watches = True
-                trio.lowlevel.spawn_system_task(self._watch)
+    async def _begin(self, host: str) -> LookUp:
+        """Begin to look a name up, and return once it is answered, or goes on by itself."""
+        suspect = self._suspects.get(host, -SUSPECT_TIME)
+        once = trio.current_time() < suspect + SUSPECT_TIME
+        look_up = self._look_ups[host] = LookUp(self._shared, host, self._store, once=once)
+        answered = False
+        try:
+            answered = await look_up.ask_at_once()
+        finally:
+            if answered:
+                del self._look_ups[host]
+            else:
+                self._go_on(look_up)
         return look_up
+
+    def _go_on(self, look_up: LookUp) -> None:
+        trio.lowlevel.spawn_system_task(self._run, look_up)
+        if self._names is not None and not self._watches:
+            self._watches = True
+            trio.lowlevel.spawn_system_task(self._watch)
 
     async def _watch(self) -> None:
         """End the look-ups of names that another worker finds while they may not be asked for."""
@@ -200,16 +212,17 @@ class Resolver:
 
     async def _ask_again(self, name: str) -> Result:
         """Ask for a name whose answer is known, beyond all limits."""
-        return await exchange(self._shared, name, lambda result: None)
+        return await exchange(self._shared, name, lambda result: None).run()
 
     @staticmethod
     async def _wait(look_up: LookUp, deadline: Deadline | None) -> tuple[str, ...]:
-        before = look_up.waited
-        try:
-            await look_up.done.wait()
-        finally:
-            if deadline is not None:
-                deadline.extend(look_up.waited - before)
+        if not look_up.done.is_set():
+            before = look_up.waited
+            try:
+                await look_up.done.wait()
+            finally:
+                if deadline is not None:
+                    deadline.extend(look_up.waited - before)
         if isinstance(look_up.error, FetchError):
             raise FetchError.of(look_up.error.failure)
         if look_up.error is not None:

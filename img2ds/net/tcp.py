@@ -59,12 +59,13 @@ async def _dial(address: tuple[str, int], deadline: Deadline, path: NetworkPath)
     Where the path drops SYNs, one without an answer is not left to the kernel, which waits longer
     each time: it is given up, and sent again when the path has room.
     """
-    gives_up_at = trio.current_time() + deadline.timeout
+    now = trio.current_time()
+    gives_up_at = now + deadline.timeout
     attempt = _Attempt(*address, path, port=path.take_port(address))
     try:
         # A SYN that is late is given up soon, but later each time: a host may be a slow one.
         redial_after = min(path.overdue_after, REDIAL_AFTER)
-        while (now := trio.current_time()) < min(gives_up_at - REDIAL_AFTER, deadline.ends_at):
+        while now < min(gives_up_at - REDIAL_AFTER, deadline.ends_at):
             late = await attempt.wait(min(now + redial_after, deadline.ends_at))
             if late is None:
                 break
@@ -84,7 +85,8 @@ async def _dial(address: tuple[str, int], deadline: Deadline, path: NetworkPath)
                 gives_up_at += waited
                 attempt = _Attempt(*address, path, port=port, before=attempt.noted)
             redial_after = min(2 * redial_after, REDIAL_AFTER)
-        return await attempt.finish(deadline, gives_up_at - trio.current_time())
+            now = trio.current_time()
+        return await attempt.finish(deadline, gives_up_at)
     except BaseException:
         attempt.abandon()
         raise
@@ -140,21 +142,23 @@ class _Attempt:
 
     async def wait(self, until: float) -> float | None:
         """Wait for an answer. Returns None when there is one, else by how much it is too late."""
+        if self._code != errno.EINPROGRESS:
+            return None
         with trio.CancelScope(deadline=until):
-            if self._code == errno.EINPROGRESS:
-                await trio.lowlevel.wait_writable(self.sock)
-                self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            await trio.lowlevel.wait_writable(self.sock)
+            self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             return None
         return trio.current_time() - until
 
-    async def finish(self, deadline: Deadline, timeout: float | None = None) -> socket.socket:
+    async def finish(self, deadline: Deadline, until: float | None = None) -> socket.socket:
         """Return the connected socket; it stays open when there is an error.
 
         Args:
-            timeout: seconds to wait, in place of the deadline's.
+            until: when to give up, in place of the deadline's `timeout`.
         """
         try:
             if self._code == errno.EINPROGRESS:
+                timeout = None if until is None else until - trio.current_time()
                 await deadline.wait(trio.lowlevel.wait_writable, self.sock, _NO_ANSWER, timeout)
                 self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if self._code:

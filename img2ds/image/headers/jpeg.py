@@ -21,7 +21,7 @@ _SEQUENTIAL_SCANS = 10
 _MAX_SEGMENTS, _MAX_STRAY = 10_000, 2_000_000
 
 # Markers (T.81, table B.1).
-_TEM, _SOI, _EOI, SOS = 0x01, 0xD8, 0xD9, 0xDA
+_TEM, _EOI, SOS = 0x01, 0xD9, 0xDA
 #: Lower ones are reserved, but for TEM.
 _FIRST = 0xC0
 _RST0, _RST7 = 0xD0, 0xD7
@@ -44,7 +44,6 @@ _IN_SCAN = np.array([0xC0 <= byte < 0xFF and not _RST0 <= byte <= _RST7 for byte
 #: Bytes of entropy-coded data that are looked at together: they may be full of what is no marker.
 _CHUNK = 1 << 20
 
-_LENGTH = struct.Struct(">H")
 _EXIF = b"Exif\0\0"
 #: Followed by the number of a chunk, from 1, and how many there are (ICC.1:2022, B.4).
 _ICC = b"ICC_PROFILE\0"
@@ -68,19 +67,24 @@ def segments(body: bytes | bytearray) -> Iterator[Segment]:
     """
     at, stray = 2, _MAX_STRAY
     for _ in range(_MAX_SEGMENTS):
-        found = _MARKER.search(body, at, at + stray)
-        if found is None:
-            if len(body) > at + stray or body[at:].strip(b"\0\xff"):
-                raise BrokenHeaderError  # more than a lost end is filled up with
-            raise IndexError("no scan")
-        stray -= found.start() - at
-        marker, at = found[1][0], found.end()
-        if marker == _TEM or _RST0 <= marker <= _RST7:
-            continue
-        if marker == _EOI:
-            return
-        (length,) = _LENGTH.unpack_from(body, at)
-        if length < 2 or marker == _SOI or marker < _FIRST:
+        if body[at : at + 1] == b"\xff" and 0 < (marker := body[at + 1]) < 0xFF:
+            at += 2
+        else:
+            found = _MARKER.search(body, at, at + stray)
+            if found is None:
+                if len(body) > at + stray or body[at:].strip(b"\0\xff"):
+                    raise BrokenHeaderError  # more than a lost end is filled up with
+                raise IndexError("no scan")
+            stray -= found.start() - at
+            marker, at = found[1][0], found.end()
+        if marker < _FIRST or _RST0 <= marker <= _EOI:
+            if marker == _TEM or _RST0 <= marker <= _RST7:
+                continue
+            if marker == _EOI:
+                return
+            raise BrokenHeaderError
+        length = body[at] << 8 | body[at + 1]
+        if length < 2:
             raise BrokenHeaderError
         yield marker, at + 2, at + length
         if marker == SOS:
@@ -154,7 +158,7 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
         if body.count(b"\xff\xda", scan) >= most and _has_more_scans(body, scan, most):
             return failure(Reason.IMAGE_BOMB, f"JPEG of more than {most} scans")
     header.exif = exif
-    header.icc = _join_icc(icc)
+    header.icc = _join_icc(icc) if icc else None
     return header
 
 
@@ -164,12 +168,12 @@ def _planes(header: Header, factors: bytes | bytearray) -> tuple[int, ...]:
     Args:
         factors: horizontal and vertical sampling factors of each component, four bits each.
     """
-    most_h, most_v = (max((f >> 4 for f in factors), default=0),
-                      max((f & 15 for f in factors), default=0))  # fmt: skip
+    most_h = max(factors, default=0) >> 4
+    most_v = max([f & 15 for f in factors], default=0)
     if not most_h or not most_v:
         return ()
     samples = -(-header.width // (8 * most_h)) * -(-header.height // (8 * most_v)) * 64
-    return tuple(samples * (f >> 4) * (f & 15) for f in factors)
+    return tuple([samples * (f >> 4) * (f & 15) for f in factors])
 
 
 def _join_icc(chunks: list[bytes]) -> bytes | None:
@@ -178,7 +182,7 @@ def _join_icc(chunks: list[bytes]) -> bytes | None:
     Like libjpeg's (jdicc.c): a number that is missing or comes twice discards the profile.
     """
     numbers = sorted(tuple(chunk[:2]) for chunk in chunks)
-    if not chunks or numbers != [(number, len(chunks)) for number in range(1, len(chunks) + 1)]:
+    if numbers != [(number, len(chunks)) for number in range(1, len(chunks) + 1)]:
         return None
     return plausible_icc(b"".join(chunk[2:] for chunk in sorted(chunks)))
 

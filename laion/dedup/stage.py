@@ -145,7 +145,7 @@ class Dedup:
                 write(shuffle.add(table, kept))
             write(shuffle.flush())
             writer.add_key_value_metadata(partitions_metadata([task.number] * groups))
-        bloom.write(shard.path(filter_name(shard.number)))
+        rate = bloom.write(shard.path(filter_name(shard.number)))
         metrics = shard.counts.metrics
         metrics["filter_before"] = before
         metrics["filter_added"] = bloom.added - before
@@ -155,7 +155,7 @@ class Dedup:
             deduplicator = deduplicator.approximate
         # Sums over shards are whole numbers: in millionths.
         metrics["expected_wrong_millionths"] = round(1e6 * deduplicator.expected_wrong)
-        self._look_at_load(shard, bloom)
+        self._look_at_load(shard, bloom, rate)
 
     def _deduplicator(
         self, bloom: BloomFilter, task: Partition, path: str
@@ -170,8 +170,7 @@ class Dedup:
         return deduplicator
 
     @staticmethod
-    def _look_at_load(shard: ShardOutput, bloom: BloomFilter) -> None:
-        rate = bloom.current_rate()
+    def _look_at_load(shard: ShardOutput, bloom: BloomFilter, rate: float) -> None:
         if rate > TOLERANCE * bloom.size.rate:
             shard.notes.append(
                 f"shard {shard.name}: the filter was made for {bloom.size.expected:,} pairs and "

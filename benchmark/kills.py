@@ -1,6 +1,6 @@
 """What do lost machines cost a run? Ray nodes and Spark executors are killed, and replaced.
 
-    python -m benchmark.kills [--distributor ray] [--tasks 120] [--seconds 2] [--every 5]
+    python -m benchmark.kills [--distributor ray] [--tasks 120] [--seconds 3] [--every 8]
 
 Nothing is computed: a task waits. Each says when it begins, so that what was begun and lost is
 known to the second, and can be compared with what `benchmark.plan --lost_every` reckons.
@@ -203,8 +203,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--distributor", choices=list(CLUSTERS), nargs="+", default=list(CLUSTERS))
     parser.add_argument("--tasks", type=int, default=120)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a task")
-    parser.add_argument("--every", type=float, default=5.0, help="seconds between two kills")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of a task")
+    parser.add_argument("--every", type=float, default=8.0, help="seconds between two kills")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:

@@ -7,7 +7,6 @@ Filters are never changed in place: the next crawl's shard reads them and writes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +29,12 @@ from laion.dedup.bloom import BloomFilter, FilterSize, filter_name
 from laion.dedup.candidate_files import CandidateFile, find_candidates
 from laion.dedup.deduplicator import BloomDeduplicator, ExactDeduplicator
 from laion.dedup.filter_files import (
+    begun_size,
+    common_size,
     filter_header,
-    filter_size,
     filters_before,
     filters_of,
+    fitting_size,
     merged_filter,
 )
 from laion.dedup.partition_reader import REPEATED, read_partition
@@ -204,7 +205,13 @@ def run(options: DedupOptions) -> DedupReport:
     """
     candidates = find_candidates(options.input, options.output_folder)
     given = [filters_of(place) for place in options.bloom]
-    size = _size(options, candidates, [there[0] for there in given])
+    size = (
+        common_size([there[0] for there in given])
+        or (
+            begun_size(options.output_folder) if options.incremental_mode == "incremental" else None
+        )
+        or fitting_size(_rows(candidates), options.expected, options.false_positive_rate)
+    )
     spec = StageSpec(
         stage="dedup",
         options=options,
@@ -248,25 +255,6 @@ def largest_first(
     """
     rows = _rows(candidates)
     return sorted(tasks, key=lambda task: -rows[task.number])
-
-
-def _size(
-    options: DedupOptions, candidates: Sequence[CandidateFile], earlier: Sequence[str]
-) -> FilterSize:
-    """The size of one partition's filter: that of the earlier ones, else as the flags say."""
-    if earlier:
-        sizes = [filter_size(path) for path in earlier]
-        if len({size.blocks for size in sizes}) > 1:
-            raise UsageError(
-                "the filters of --bloom are of several sizes: merge those of one --expected and "
-                "one --false_positive_rate"
-            )
-        return sizes[0]
-    if options.expected is None:
-        return FilterSize.fit(max(*_rows(candidates), 1), options.false_positive_rate)
-    # Digests fall into partitions by chance: five standard deviations hold for all of them.
-    mean = options.expected / PARTITION_COUNT
-    return FilterSize.fit(math.ceil(mean + 5 * math.sqrt(mean)), options.false_positive_rate)
 
 
 def _rows(candidates: Sequence[CandidateFile]) -> list[int]:

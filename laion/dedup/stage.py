@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from img2ds.config.flags import at_least, flag
@@ -26,7 +27,7 @@ from laion.data.candidate import CANDIDATE_SCHEMA
 from laion.data.digest import digest_words
 from laion.data.partition import PARTITION_COUNT, partitions_metadata
 from laion.dedup.bloom import BloomFilter, FilterSize, filter_name
-from laion.dedup.candidate_files import CandidateFile, find_candidates
+from laion.dedup.candidate_files import find_candidates
 from laion.dedup.deduplicator import BloomDeduplicator, ExactDeduplicator
 from laion.dedup.filter_files import (
     begun_size,
@@ -37,6 +38,7 @@ from laion.dedup.filter_files import (
     fitting_size,
     merged_filter,
 )
+from laion.dedup.inspection import CandidateFile
 from laion.dedup.partition_reader import REPEATED, read_partition
 from laion.dedup.shuffle import Shuffle
 from laion.stage import StageOptions, StageReport, StageSpec, file_fingerprint, open_stage
@@ -259,7 +261,10 @@ def largest_first(
 
 def _rows(candidates: Sequence[CandidateFile]) -> list[int]:
     """The rows of each partition."""
-    return [sum(rows) for rows in zip(*(candidate.rows for candidate in candidates), strict=True)]
+    total = np.zeros(PARTITION_COUNT, np.int64)
+    for candidate in candidates:
+        total += np.frombuffer(candidate.rows, np.uint32)
+    return [int(rows) for rows in total]
 
 
 def _about_filter(folder: OutputFolder, report: StageReport) -> list[str]:

@@ -18,7 +18,7 @@ from laion import cli
 from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
 from laion.data.digest import pair_digest
 from laion.data.partition import PARTITION_COUNT, partition_of
-from laion.dedup import stage
+from laion.dedup import inspection, stage
 from laion.dedup.bloom import FilterSize
 from laion.dedup.candidate_files import find_candidates
 from laion.dedup.filter_files import fitting_size
@@ -134,6 +134,20 @@ def test_a_partition_with_most_rows_is_begun_first(tmp_path: Path) -> None:
     report = run(options(tmp_path / "out", folder, processes_count=2))
     assert report.stage.total.successes == len(oracle(parts))
     assert kept(tmp_path / "out") == oracle(parts)
+
+
+def test_footers_of_many_files_are_read_by_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "in", crawl(0, 5))
+    expected = find_candidates([str(folder)], str(tmp_path / "out"))
+    monkeypatch.setattr(inspection, "MANY", 2)
+    monkeypatch.setattr(inspection, "TASK_FILES", 2)
+    monkeypatch.setattr(inspection, "usable_cores", lambda: 2)
+    assert find_candidates([str(folder)], str(tmp_path / "out")) == expected
+    (folder / "00003.parquet").write_bytes(b"no table")
+    with pytest.raises(UsageError, match=r"cannot read .*00003\.parquet"):
+        find_candidates([str(folder)], str(tmp_path / "out"))
 
 
 def test_a_skewed_partition_does_not_enlarge_the_filters() -> None:

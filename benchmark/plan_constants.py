@@ -64,12 +64,20 @@ DEDUP_SECONDS = measured(
 )
 IMAGE_SECONDS = _image_seconds("img2ds")
 IMG2DATASET_SECONDS = _image_seconds("img2dataset")
+#: Of each candidate file, when `laion dedup` starts and in each of its tasks.
+DEDUP_START_SECONDS = measured("dedup_files", lambda r: r["seconds"]["start cpu"])
+DEDUP_FILE_SECONDS = measured("dedup_files", lambda r: r["seconds"]["task cpu"])
 LOAD_SECONDS = measured("clip", lambda r: r["loader"]["loader, threads"]["cpu_ms"] / 1000)
 TAG_SECONDS = Constant(27e-6, _PIPELINE)
 RELEASE_SECONDS = Constant(2.6e-6, _PIPELINE)
 PLAN_SECONDS = Constant(0.6e-6, _PIPELINE)
-#: All of it: parts, training, codes, merging, and measuring against exact search.
-INDEX_SECONDS = measured("disk_index", lambda r: r["build_cpu_s"] / r["rows"])
+#: All of it: parts, training, codes, merging, and measuring against exact search. Measured with
+#: 256 dimensions; products of vectors, which take most of it, are twice the work with 512.
+INDEX_SECONDS = measured("disk_index", lambda r: 2 * r["build_cpu_s"] / r["rows"])
+#: Of a row, list and dimension.
+TRAINING_SECONDS = measured(
+    "index_training", lambda r: r["cpu_s"] / (r["rows"] * r["lists"] * r["dimension"])
+)
 #: Seconds of a start for each shard, at 20 ms a request.
 MARKER_SECONDS = measured(
     "markers",
@@ -89,10 +97,13 @@ CANDIDATE_BYTES = Constant(132.0, "docs/common-crawl.md, 10,000 real LAION-400M 
 STORED_BYTES = Constant(27e3, "docs/pipeline.md: LAION's 10,000 images of 256 pixels, 270 MB")
 EMBEDDING_BYTES = Constant(2.0 * 2 * 512, "two vectors of 512 float16 a pair, ViT-B/32")
 METADATA_BYTES = Constant(200.0, "docs/common-crawl.md: 132, with sizes, similarity and key")
+#: Read of each candidate file by each task besides its rows.
+FOOTER_BYTES = Constant(float(128 << 10), "laion/dedup/partition_reader.py")
 SCRATCH_BYTES = Constant(24.0, "laion/release/unique.py")
 #: 48 bytes of 256 dimensions, measured; a bit for each of the other 256.
 INDEX_BYTES = measured("disk_index", lambda r: r["bytes_a_vector"] + 256 / 8)
 BLOOM_BYTES = Constant(15.7 / 8, "docs/dedup.md, false positives at 1e-3")
+DISK_RATE = Constant(1e9, "assumed: bytes/s that an NVMe disk reads and writes at the same time")
 WORKER_BYTES = measured("memory", lambda result: result["memory"]["largest worker"]["peak"])
 
 #: Shares, and rows of a file.

@@ -6,14 +6,20 @@ import math
 from dataclasses import dataclass, replace
 
 from benchmark import plan_constants as c
+from laion.knn.build_memory import BuildMemory
+from laion.knn.index_kinds import choose_plan
 
 HOUR = 3600.0
 #: Bytes of one request for a WAT file, see img2ds/storage/retrying_file.py.
 BLOCK = 8 << 20
 #: Cores of the machine that plans a release, or builds an index.
 PLANNERS = 16
-#: Memory that the index is built with, of a machine with 64 GB, and rows of its segments.
-INDEX_MEMORY, SEGMENT_ROWS = 48e9, 500_000
+#: Memory that the index is built with, of a machine with 64 GB.
+INDEX_MEMORY = 48e9
+#: Dimensions of ViT-B/32.
+DIMENSION = 512
+#: Tasks of `laion dedup`, one for each partition of the digests (laion/data/partition.py).
+PARTITIONS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +83,19 @@ class Stage:
         gpus = fleet.nodes * fleet.gpus * fleet.gpu_rate
         link = fleet.nodes * fleet.gbit * 1e9 / 8
         return {
-            "CPU": self.cpu / (fleet.nodes * fleet.cores),
+            "CPU": self.cpu / self._workers(fleet),
             # A link carries as much in either direction at the same time.
             "network": max(self.read, self.written) / link,
             "GPU": self.gpu_images / gpus if gpus else (float("inf") if self.gpu_images else 0.0),
         }
 
+    def _workers(self, fleet: Fleet) -> float:
+        """Return how many cores have something to do."""
+        return max(min(fleet.nodes * fleet.cores, self.tasks or self.shards), 1)
+
     def task_seconds(self, fleet: Fleet) -> float:
         """Return how long a worker takes for one task: a shard, begun and committed."""
-        workers = min(fleet.nodes * fleet.cores, self.tasks or self.shards)
+        workers = self._workers(fleet)
         if self.gpu_images:
             workers = min(fleet.nodes * max(fleet.gpus, 1), workers)
         busy = max(self.bounds(fleet).values())
@@ -151,11 +161,15 @@ def stages(released: float) -> list[Stage]:
         memory=230e6, shards=wats, files=2, gets=wats * c.WAT_BYTES.value / BLOCK,
         serial=wats * marker,
     )  # fmt: skip
+    opened = PARTITIONS * wats
     dedup = Stage(
-        name="dedup", rows=candidates, cpu=candidates * c.DEDUP_SECONDS.value,
-        read=candidates * c.CANDIDATE_BYTES.value, written=urls * c.CANDIDATE_BYTES.value,
-        kept=candidates * c.BLOOM_BYTES.value, memory=0.5e9 + candidates / 64 * c.BLOOM_BYTES.value,
-        shards=64, gets=64 * wats, serial=wats * marker,
+        name="dedup", rows=candidates,
+        cpu=candidates * c.DEDUP_SECONDS.value + opened * c.DEDUP_FILE_SECONDS.value,
+        read=candidates * c.CANDIDATE_BYTES.value + opened * c.FOOTER_BYTES.value,
+        written=urls * c.CANDIDATE_BYTES.value, kept=candidates * c.BLOOM_BYTES.value,
+        memory=0.5e9 + candidates / PARTITIONS * c.BLOOM_BYTES.value,
+        shards=PARTITIONS, gets=2 * (opened + wats),
+        serial=wats * (marker + c.DEDUP_START_SECONDS.value),
     )  # fmt: skip
     score = Stage(
         name="score", rows=images, cpu=images * c.LOAD_SECONDS.value, gpu_images=images,
@@ -179,20 +193,25 @@ def stages(released: float) -> list[Stage]:
 
 
 def _index(released: float) -> Stage:
-    """The index of the images, on disk (`--kind rabitq`), built by one machine.
+    """The index of the images, on disk (`--kind rabitq`), on a disk that all machines see.
 
-    Its codes are written twice, in segments and merged; vectors are copied to its disk.
+    Segments are tasks; one machine trains the lists before, and merges the segments afterwards. Its
+    codes are written twice, in segments and merged; vectors are copied to its disk.
     """
-    cpu = released * c.INDEX_SECONDS.value
     vectors, codes = released * c.EMBEDDING_BYTES.value / 2, released * c.INDEX_BYTES.value
-    # A third is the sample: 64 rows for each of 4 sqrt(rows) lists, as float32.
-    sample = 64 * 4 * math.sqrt(released) * c.EMBEDDING_BYTES.value
+    plan = choose_plan("rabitq", int(released), DIMENSION, int(INDEX_MEMORY))
+    lists = int(plan.factory.removeprefix("IVF").partition("_")[0])
+    code = int(c.INDEX_BYTES.value)
+    segment = BuildMemory(int(INDEX_MEMORY), DIMENSION).segment_rows(code, int(released))
+    training = plan.train_rows * lists * DIMENSION * c.TRAINING_SECONDS.value
     return Stage(
-        name="index", rows=released, cpu=cpu, read=vectors, written=vectors + 2 * codes,
-        kept=vectors + codes, scratch=vectors + 2 * codes, shards=1,
-        memory=min(3 * sample, INDEX_MEMORY),
-        tasks=max(released / SEGMENT_ROWS, 1) if released < 64 * SEGMENT_ROWS else 64,
-        gets=vectors / BLOCK, serial=cpu / PLANNERS,
+        name="index", rows=released, cpu=released * c.INDEX_SECONDS.value - training, read=vectors,
+        written=vectors + 2 * codes, kept=vectors + codes, scratch=vectors + 2 * codes, shards=1,
+        # A third of the memory is the sample, as float32.
+        memory=min(3 * plan.train_rows * DIMENSION * 4, INDEX_MEMORY),
+        # As many workers as a machine has share its memory.
+        tasks=released / max(segment // PLANNERS, 1),
+        gets=vectors / BLOCK, serial=training / PLANNERS + codes / c.DISK_RATE.value,
     )  # fmt: skip
 
 

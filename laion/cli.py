@@ -73,7 +73,11 @@ def run(arguments: Sequence[str]) -> int:
 
 def _flags(name: str, options: Any) -> Flags:
     flags = Flags.of(f"laion {name}", options)
-    return replace(flags, aliases=getattr(options, "ALIASES", {}))
+    return replace(
+        flags,
+        aliases=getattr(options, "ALIASES", {}),
+        positions=getattr(options, "POSITIONS", ()),
+    )
 
 
 def _all_flags() -> dict[str, Flags]:

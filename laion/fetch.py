@@ -117,7 +117,7 @@ def is_grouped(path: str) -> bool:
     return options_of(OutputFolder.open(path)).get("stage") == "group"
 
 
-def _kept_columns(path: str) -> dict[str, Any]:
+def kept_columns(path: str) -> dict[str, Any]:
     """Return the flag that keeps the lists of grouped candidates."""
     if not is_grouped(path):
         return {}
@@ -152,7 +152,7 @@ def run(options: Any) -> DownloadReport:
     if not options.input:
         raise UsageError("--input is required: candidates that laion extract or dedup wrote")
     check_images(options.input)
-    wanted = img2ds_options(options, url_list=options.input, **_kept_columns(options.input))
+    wanted = img2ds_options(options, url_list=options.input, **kept_columns(options.input))
     report = job.run(wanted)
     if not options.dry_run:
         note_input(options.output_folder, options.input)
@@ -207,11 +207,6 @@ def candidate_shards(options: Options) -> tuple[dict[str, Any], Callable[[int], 
         UsageError: they cannot be read, or lack a column.
     """
     check_images(options.input.url_list)
-    if is_grouped(options.input.url_list):
-        raise UsageError(
-            f"{options.input.url_list} has a row a URL, with all of its texts, which a crawl does "
-            "not score: use laion download and laion score, or candidates of laion dedup"
-        )
     check_descriptors(options)
     open_fetcher(options.network)
     source = open_input(options.input)

@@ -26,8 +26,12 @@ def version_number(version: object) -> int:
     """Return 63 bits that tell one version of a file from another; 0 if it is unknown."""
     if version is None:
         return 0
-    digest = blake2b(str(version).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1 or 1
+    return text_version(str(version))
+
+
+def text_version(version: str) -> int:
+    """Return the `version_number` of a text."""
+    return int.from_bytes(blake2b(version.encode(), digest_size=8).digest(), "big") >> 1 or 1
 
 
 class _Family:
@@ -85,11 +89,12 @@ class Listing(Mapping[str, "int | None"]):
         if match is None:
             self._others[name] = stored, version
             return
-        key = match[1], len(match[2]), match[3]
+        start, number, end = match.groups()
+        key = start, len(number), end
         family = self._families.get(key)
         if family is None:
             family = self._families[key] = _Family(*key)
-        family.add(int(match[2]), stored, version)
+        family.add(int(number), stored, version)
 
     def sort(self) -> Listing:
         """Put the names in order and return self."""

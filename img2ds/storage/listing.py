@@ -52,7 +52,7 @@ def add_sizes(found: Listing, folder: OutputFolder, inside: str = "") -> None:
     fs, path = resolve(f"{folder.path}/{inside}" if inside else folder.path)
     try:
         with as_os_error(f"list {folder.path}"):
-            list_remote(fs, path, add)
+            list_remote(fs, path, add if prefix else found.add)
     except (FileNotFoundError, NotADirectoryError):
         pass
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fsspec.asyn import sync
 
-from img2ds.storage.listed import version_number
+from img2ds.storage.listed import text_version, version_number
 from img2ds.storage.s3_listing import list_s3
 
 #: Fields that change with a file's content, the best first. Services have different ones.
@@ -53,6 +53,6 @@ def _with_version(add: Add) -> Callable[[str, int | None, str], None]:
     """Return what adds an object of S3 with its ETag."""
 
     def add_object(name: str, size: int | None, tag: str) -> None:
-        add(name, size, version_number(f"ETag {tag}") if tag else 0)
+        add(name, size, text_version("ETag " + tag) if tag else 0)
 
     return add_object

@@ -12,7 +12,6 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -39,7 +38,7 @@ class _Page:
     @property
     def is_sorted(self) -> bool:
         """Whether the names are in order; they are not in S3's directory buckets."""
-        return all(one[0] < next_one[0] for one, next_one in pairwise(self.objects))
+        return self.objects == sorted(self.objects)
 
 
 #: The page that this task waits for: pages that others list with the same client are left alone.

@@ -127,19 +127,28 @@ class Embedder:
             ]
         )
 
-    def pairs(self, bodies: Sequence[bytes], captions: Sequence[str]) -> ScoredPairs:
-        """Embed images and their captions; a bad image costs only its own pair."""
+    def pairs(
+        self, bodies: Sequence[bytes], captions: Sequence[str], of: Sequence[int] | None = None
+    ) -> ScoredPairs:
+        """Embed images and their captions; a bad image costs only its own pairs.
+
+        Args:
+            of: the image of each caption; by default each image has one.
+        """
+        of = range(len(bodies)) if of is None else of
         crops: list[Crop] = []
-        rows: list[int] = []
-        failures: dict[int, Failure] = {}
-        for place, body in enumerate(bodies):
+        places: dict[int, int] = {}
+        bad: dict[int, Failure] = {}
+        for number, body in enumerate(bodies):
             crop = self.decode(body)
             if isinstance(crop, Failure):
-                failures[place] = crop
+                bad[number] = crop
             else:
-                rows.append(place)
+                places[number] = len(crops)
                 crops.append(crop)
-        image = self.images(crops)
+        rows = [row for row, number in enumerate(of) if number in places]
+        failures = {row: bad[number] for row, number in enumerate(of) if number in bad}
+        image = self.images(crops)[[places[of[row]] for row in rows]]
         text = self.texts([captions[place] for place in rows])
         return ScoredPairs(rows, image, text, (image * text).sum(axis=1), failures)
 

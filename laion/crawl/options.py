@@ -9,7 +9,7 @@ from img2ds.config.flags import copy_flag, flag
 from img2ds.config.options import ImageOptions, NetworkOptions, Options
 from img2ds.core.failure import UsageError
 from laion.clip.options import ModelOptions
-from laion.fetch import ALIASES, flags_of, img2ds_options, taken_over
+from laion.fetch import ALIASES, flags_of, img2ds_options, kept_columns, taken_over
 from laion.stage import StageOptions
 from laion.tag.options import content_identity
 from laion.wat.options import ExtractOptions
@@ -82,6 +82,8 @@ class _Own(ModelOptions, StageOptions):
         changes: dict[str, Any] = {"url_list": self.input or ",".join(self.wat)}
         if self.wat:
             changes["number_sample_per_shard"] = WAT_ROWS
+        elif self.input:
+            changes |= kept_columns(self.input)
         return img2ds_options(self, **changes)
 
     def extraction(self) -> ExtractOptions:

@@ -24,6 +24,7 @@ from laion.clip.embed import Embedder
 from laion.clip.metadata_table import PairRow, metadata_table
 from laion.clip.stage import BELOW
 from laion.data.embedding_writer import write_embedding_shard
+from laion.samples.sample import Sample as Pair
 from laion.tag.tagging import TagRules, tag_rows
 
 #: Batches that wait for the model, or are in it: enough that it never waits for the next.
@@ -59,8 +60,9 @@ class Scorer:
         return future
 
     def _judge(self, samples: Sequence[Sample], sink: PairCollector) -> None:
-        captions = [sample.caption or "" for sample in samples]
-        scored = self.embedder.pairs([bytes(sample.image) for sample in samples], captions)
+        pairs, of = _by_text(samples)
+        captions = [pair.caption or "" for pair in pairs]
+        scored = self.embedder.pairs([bytes(sample.image) for sample in samples], captions, of)
         counts = sink.counts
         for failure in scored.failures.values():
             counts.drop(failure.reason)
@@ -72,16 +74,29 @@ class Scorer:
         kept: Sequence[bool] = [True] * len(rows)
         tags: Sequence[str | None] = [None] * len(rows)
         if self.rules is not None and rows:
-            tagged = tag_rows(self.rules, images, texts, [captions[place] for place in rows])
+            chosen = [captions[place] for place in rows]
+            keys = [pairs[place].key for place in rows]
+            tagged = tag_rows(self.rules, images, texts, chosen, keys=keys)
             kept, tags = tagged.kept.tolist(), tagged.tags
             counts.reasons.update(tagged.dropped)
             counts.metrics.update(tagged.metrics())
         for n, place in enumerate(rows):
             if kept[n]:
-                sample = samples[place]
-                size = (sample.metadata["width"], sample.metadata["height"])
-                row = PairRow(sample.key, captions[place], sample.metadata, size)
+                sample, fields = samples[of[place]], pairs[place].fields
+                size = (fields["width"], fields["height"])
+                row = PairRow(sample.key, captions[place], fields, size)
                 sink.keep(Kept(row, images[n], texts[n], similarity[n], tags[n]), sample)
+
+
+def _by_text(samples: Sequence[Sample]) -> tuple[list[Pair], list[int]]:
+    """Return the pairs of images, one for each text, and the image of each."""
+    pairs: list[Pair] = []
+    of: list[int] = []
+    for number, sample in enumerate(samples):
+        texts = Pair(sample.key, None, sample.caption, sample.metadata).by_text()
+        pairs += texts
+        of += [number] * len(texts)
+    return pairs, of
 
 
 class PairCollector:
@@ -116,8 +131,9 @@ class PairCollector:
 
     def keep(self, pair: Kept, sample: Sample) -> None:
         """A pair passed. Called by the scorer's thread. Raises OSError: the disk is full."""
+        is_new = not self._kept or self._kept[-1].row.key != sample.key  # not another text of it
         self._kept.append(pair)
-        if self._tar is not None:
+        if self._tar is not None and is_new:
             self._tar.add(sample)
 
     def fail(self, error: OSError, notes: list[str]) -> ShardReport[Any]:

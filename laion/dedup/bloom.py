@@ -121,13 +121,15 @@ class BloomFilter:
             total += float(np.prod(_bit_counts(words) / 64.0, axis=1).sum())
         return total / self.size.blocks
 
-    def write(self, path: str) -> None:
-        """Write the filter to a local file. Raises OSError."""
+    def write(self, path: str) -> float:
+        """Write the filter to a local file, and return its `current_rate`. Raises OSError."""
+        rate = self.current_rate()
         header = {"format": FORMAT, "partition_bits": PARTITION_BITS, **asdict(self.size),
-                  "added": self.added, "current_rate": self.current_rate()}  # fmt: skip
+                  "added": self.added, "current_rate": rate}  # fmt: skip
         with open(path, "wb") as file:
             file.write(json.dumps(header).encode().ljust(HEADER - 1) + b"\n")
             self.words.astype("<u8", copy=False).tofile(file)
+        return rate
 
     @classmethod
     def read(cls, source: str | IO[bytes]) -> BloomFilter:

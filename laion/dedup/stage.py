@@ -7,7 +7,6 @@ Filters are never changed in place: the next crawl's shard reads them and writes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +29,12 @@ from laion.dedup.bloom import BloomFilter, FilterSize, filter_name
 from laion.dedup.candidate_files import CandidateFile, find_candidates
 from laion.dedup.deduplicator import BloomDeduplicator, ExactDeduplicator
 from laion.dedup.filter_files import (
+    begun_size,
+    common_size,
     filter_header,
-    filter_size,
     filters_before,
     filters_of,
+    fitting_size,
     merged_filter,
 )
 from laion.dedup.partition_reader import REPEATED, read_partition
@@ -145,7 +146,7 @@ class Dedup:
                 write(shuffle.add(table, kept))
             write(shuffle.flush())
             writer.add_key_value_metadata(partitions_metadata([task.number] * groups))
-        bloom.write(shard.path(filter_name(shard.number)))
+        rate = bloom.write(shard.path(filter_name(shard.number)))
         metrics = shard.counts.metrics
         metrics["filter_before"] = before
         metrics["filter_added"] = bloom.added - before
@@ -155,7 +156,7 @@ class Dedup:
             deduplicator = deduplicator.approximate
         # Sums over shards are whole numbers: in millionths.
         metrics["expected_wrong_millionths"] = round(1e6 * deduplicator.expected_wrong)
-        self._look_at_load(shard, bloom)
+        self._look_at_load(shard, bloom, rate)
 
     def _deduplicator(
         self, bloom: BloomFilter, task: Partition, path: str
@@ -170,8 +171,7 @@ class Dedup:
         return deduplicator
 
     @staticmethod
-    def _look_at_load(shard: ShardOutput, bloom: BloomFilter) -> None:
-        rate = bloom.current_rate()
+    def _look_at_load(shard: ShardOutput, bloom: BloomFilter, rate: float) -> None:
         if rate > TOLERANCE * bloom.size.rate:
             shard.notes.append(
                 f"shard {shard.name}: the filter was made for {bloom.size.expected:,} pairs and "
@@ -205,7 +205,13 @@ def run(options: DedupOptions) -> DedupReport:
     """
     candidates = find_candidates(options.input, options.output_folder)
     given = [filters_of(place) for place in options.bloom]
-    size = _size(options, candidates, [there[0] for there in given])
+    size = (
+        common_size([there[0] for there in given])
+        or (
+            begun_size(options.output_folder) if options.incremental_mode == "incremental" else None
+        )
+        or fitting_size(_rows(candidates), options.expected, options.false_positive_rate)
+    )
     spec = StageSpec(
         stage="dedup",
         options=options,
@@ -249,25 +255,6 @@ def largest_first(
     """
     rows = _rows(candidates)
     return sorted(tasks, key=lambda task: -rows[task.number])
-
-
-def _size(
-    options: DedupOptions, candidates: Sequence[CandidateFile], earlier: Sequence[str]
-) -> FilterSize:
-    """The size of one partition's filter: that of the earlier ones, else as the flags say."""
-    if earlier:
-        sizes = [filter_size(path) for path in earlier]
-        if len({size.blocks for size in sizes}) > 1:
-            raise UsageError(
-                "the filters of --bloom are of several sizes: merge those of one --expected and "
-                "one --false_positive_rate"
-            )
-        return sizes[0]
-    if options.expected is None:
-        return FilterSize.fit(max(*_rows(candidates), 1), options.false_positive_rate)
-    # Digests fall into partitions by chance: five standard deviations hold for all of them.
-    mean = options.expected / PARTITION_COUNT
-    return FilterSize.fit(math.ceil(mean + 5 * math.sqrt(mean)), options.false_positive_rate)
 
 
 def _rows(candidates: Sequence[CandidateFile]) -> list[int]:

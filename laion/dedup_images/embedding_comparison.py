@@ -63,8 +63,10 @@ class EmbeddingComparison:
         """Return the rows that have a direction, and their nearest clusters."""
         vectors, valid = unit(block)
         rows = np.flatnonzero(valid)
+        if len(rows) < len(vectors):
+            vectors = vectors[rows]
         distance = sqrt(max(2 - 2 * self.threshold, 0))  # of unit vectors with that cosine
-        found, own = nearest(vectors[rows], _load(self.clusters, self.dim), self.visits, distance)
+        found, own = nearest(vectors, _load(self.clusters, self.dim), self.visits, distance)
         return rows[found], own
 
     def prepare(self, signatures: Signatures) -> Vectors:

@@ -36,9 +36,9 @@ from laion.dedup_images.hash_comparison import HashComparison
 from laion.dedup_images.hash_files import HashFiles, HashTask, hash_images, read_ranges
 from laion.dedup_images.links import GatherTask, LinkSource, ShardLinks, follow_chains, gather
 from laion.dedup_images.options import BY_EMBEDDING, BY_HASH, DedupImagesOptions
-from laion.dedup_images.passes import Passes
 from laion.dedup_images.scatter import FIRST, ScatterTask, scatter
 from laion.dedup_images.scattered import PIECES, load_part, record_type
+from laion.passes import Passes
 from laion.samples.source import SampleShards
 
 #: Most batches of shards: each is a file that the tasks of the second pass read from.

@@ -33,8 +33,8 @@ from laion.dedup_images.evaluation_page import write_page
 from laion.dedup_images.finder import Finder
 from laion.dedup_images.links import ShardLinks
 from laion.dedup_images.options import BY_EMBEDDING, DedupImagesOptions
-from laion.dedup_images.passes import Passes, PassesEndedError
 from laion.dedup_images.scatter import BY_SIMILARITY, size_columns
+from laion.passes import Passes, PassesEndedError
 from laion.provenance import inputs_of, options_of
 from laion.samples.source import SampleShards, find_shards
 from laion.stage import StageReport, StageSpec, open_stage
@@ -82,7 +82,7 @@ def run(options: DedupImagesOptions) -> StageReport:
     )
     with open_stage(spec) as build:
         files = [(shard.path("{}"), shard.size) for shard in source.shards]
-        passes = Passes.open(build, options, [options.identity(), files, more])
+        passes = Passes.open(build, options, [options.identity(), files, more], "images")
         tasks: list[WriteTask] = []
         if len(build.build.committed) < len(source.shards):
             try:

@@ -11,17 +11,18 @@ from img2ds.report.units import counted
 from laion.data.embedding_folder import SIMILARITY, EmbeddingFolder
 from laion.data.embedding_layout import IMAGES
 from laion.filter.clusters import load_vectors, near_targets
-from laion.filter.concepts import Balanced, Concepts, load_concepts, probabilities
+from laion.filter.concept_counts import count_matches
+from laion.filter.concepts import Balanced, load_concepts, probabilities
 from laion.filter.rules import (
     CaptionLength,
     English,
     ImageSize,
     LeastSimilarity,
-    Rows,
     Rule,
 )
 from laion.filter.second_scores import HasSecondScore, SecondScores, open_second
 from laion.filter.wordnet import NamesSynset, Wordnet, load_synsets
+from laion.passes import Passes
 
 
 class RecipeFlags(Protocol):
@@ -58,11 +59,13 @@ class Recipe:
 
     Attributes:
         rules: in their order; a pair counts under the first one that it fails.
+        prepare: makes the rules by passes over the input, where they depend on all of it.
         second: the values that the share of the best goes by, if not a column's.
         identity: what decides the result besides the flags: files by content.
     """
 
     rules: tuple[Rule, ...] = ()
+    prepare: Callable[[Passes], tuple[Rule, ...]] | None = None
     second: SecondScores | None = None
     identity: dict[str, Any] = field(default_factory=dict)
 
@@ -123,25 +126,23 @@ def _image(flags: RecipeFlags, source: EmbeddingFolder) -> Recipe:
 
 def _metaclip(flags: RecipeFlags, source: EmbeddingFolder) -> Recipe:
     concepts = load_concepts(str(flags.concepts))
-    odds = probabilities(_matches(concepts, source), flags.concept_limit)
+
+    def prepare(passes: Passes) -> tuple[Rule, ...]:
+        counts = count_matches(passes, source.shards, concepts)
+        return (Balanced(concepts, probabilities(counts, flags.concept_limit), flags.seed),)
+
     identity = {
         "concepts": concepts.digest,
         "concept_limit": flags.concept_limit,
         "seed": flags.seed,
     }
-    return Recipe((Balanced(concepts, odds, flags.seed),), identity=identity)
-
-
-def _matches(concepts: Concepts, source: EmbeddingFolder) -> Any:
-    total: Any = 0
-    for shard in source.shards:
-        total = total + concepts.count(Rows(shard, shard.table(["caption"])).texts)
-    return total
+    return Recipe(prepare=prepare, identity=identity)
 
 
 def _dfn(flags: RecipeFlags, source: EmbeddingFolder) -> Recipe:
     scores, second = open_second(str(flags.second_scores), source)
-    return Recipe((HasSecondScore(scores),), scores, {"second_scores": second.fingerprint()})
+    identity = {"second_scores": second.fingerprint()}
+    return Recipe((HasSecondScore(scores),), second=scores, identity=identity)
 
 
 _SIZES = ("original_width", "original_height")

@@ -7,7 +7,7 @@ NULL fulfils none.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from laion.filter.rules import Rows
 from laion.filter.selection import Selection
 from laion.filter.share import threshold_of
 from laion.filter.uids import merge_uids, uids_name, uids_of
+from laion.passes import Passes, PassesEndedError
 from laion.stage import StageReport, StageSpec, open_stage
 
 LABELS = Labels("shard", "pairs", "pairs/s", "kept")
@@ -57,7 +58,8 @@ def run(options: FilterOptions) -> StageReport:
         identity = {"recipe": {"name": options.recipe, **recipe.identity}}
     if options.uids:
         identity["uids"] = True
-    selection = _selection(options, source, recipe)
+    condition = _condition(options, source)
+    selection = None if recipe.prepare else _selection(options, source, recipe, condition)
     spec = StageSpec(
         stage="filter",
         options=options,
@@ -71,16 +73,27 @@ def run(options: FilterOptions) -> StageReport:
     with open_stage(spec) as build:
         first = build.first_shard
         tasks = [FilterTask(first + n, one) for n, one in enumerate(source.shards)]
+        files = [(shard.path("{}"), shard.size) for shard in source.shards]
+        passes = Passes.open(build, options, [options.identity(), identity, files], "pairs")
+        if recipe.prepare and len(build.build.committed) < len(tasks):
+            try:
+                recipe = replace(recipe, rules=recipe.prepare(passes))
+            except PassesEndedError:
+                return build.report
+            selection = _selection(options, source, recipe, condition)
         make = partial(make_shard, selection=selection, uids=options.uids)
-        if build.run(SequentialWorker(build.folder, make), tasks) and options.uids:
-            merge_uids(build.folder)
+        if build.run(SequentialWorker(build.folder, make), tasks):
+            if options.uids:
+                merge_uids(build.folder)
+            passes.remove()
     return build.report
 
 
 def make_shard(
-    task: FilterTask, shard: ShardOutput, selection: Selection, uids: bool = False
+    task: FilterTask, shard: ShardOutput, selection: Selection | None, uids: bool = False
 ) -> None:
     """Filter one shard."""
+    assert selection is not None, "only a complete folder has none"
     table = task.source.table()
     kept, reasons = selection.kept(task.source, table)
     copy_rows(task.source, table, kept, shard.name, shard.path)
@@ -97,7 +110,8 @@ def _required(options: FilterOptions) -> tuple[str, ...]:
     return columns
 
 
-def _selection(options: FilterOptions, source: EmbeddingFolder, recipe: Recipe) -> Selection:
+def _condition(options: FilterOptions, source: EmbeddingFolder) -> Condition | None:
+    """Return the condition. Raises UsageError: a column is missing, or of another type."""
     schema = source.shards[0].schema()
     condition = None
     if options.where is not None:
@@ -105,13 +119,21 @@ def _selection(options: FilterOptions, source: EmbeddingFolder, recipe: Recipe) 
         condition.check(schema)
     if options.uids and UID not in schema.names and not {"url", "caption"} <= set(schema.names):
         raise UsageError(f"--uids needs the column {UID}, or url and caption, in {options.input}")
+    if options.share is not None and not options.second_scores:
+        kind = schema.field(options.by).type
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            raise UsageError(
+                f"--by {options.by} is a column of {kind}: --keep_top compares numbers"
+            )
+    return condition
+
+
+def _selection(
+    options: FilterOptions, source: EmbeddingFolder, recipe: Recipe, condition: Condition | None
+) -> Selection:
     if options.share is None:
         return Selection(condition, recipe.rules)
     column = None if recipe.second else options.by
-    if column is not None:
-        kind = schema.field(column).type
-        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-            raise UsageError(f"--by {column} is a column of {kind}: --keep_top compares numbers")
     plain = Selection(condition, recipe.rules, column, second=recipe.second)
 
     def read() -> Iterator[npt.NDArray[np.float32]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
+from typing import ClassVar
 
 from img2ds.config.flags import flag
 from img2ds.core.failure import UsageError
@@ -10,7 +11,9 @@ from img2ds.core.failure import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """The flags of `laion report`."""
+    """The flags of `laion report`; the release can be given without `--input`."""
+
+    POSITIONS: ClassVar[tuple[str, ...]] = ("input",)
 
     input: str = flag(
         MISSING, "str", "a release's folder, or LAION-style parquet: a folder, file, glob or URL"

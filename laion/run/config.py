@@ -138,7 +138,7 @@ def _stages(sections: Mapping[str, Any]) -> list[str]:
         raise UsageError(f"crawl includes {both[0]}: give one of them")
     groups = sections.get("group") not in (None, False)  # it needs no flags
     if crawl and groups:
-        raise UsageError("crawl does not score several texts of an image: leave group out")
+        raise UsageError("crawl takes its candidates from WAT files itself: leave group out")
     skipped = [*(CRAWLED if crawl else ("crawl",)), *(s for s in ASKED_FOR if not sections.get(s))]
     if groups:
         skipped = [stage for stage in skipped if stage != "group"]

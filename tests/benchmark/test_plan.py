@@ -51,7 +51,10 @@ def test_every_constant_has_a_source() -> None:
 @pytest.mark.parametrize("stage", stages(100e6), ids=lambda stage: stage.name)
 def test_ten_times_the_pairs_are_ten_times_the_work(stage: Stage) -> None:
     (larger,) = (each for each in stages(1e9) if each.name == stage.name)
-    for field in ("rows", "cpu", "read", "written", "gpu_images", "serial"):
+    fields = ["rows", "cpu", "read", "written", "gpu_images", "serial"]
+    if stage.name == "index":  # its lists are a power of two
+        fields = ["rows", "read", "written"]
+    for field in fields:
         assert getattr(larger, field) == pytest.approx(10 * getattr(stage, field)), field
 
 

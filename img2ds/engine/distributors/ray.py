@@ -222,7 +222,8 @@ class RayDistributor(Session):
                         continue
                     why = answer.fault or "it ended too early"
                     deaths += 1
-                    if deaths >= MAX_DEATHS:
+                    # A machine that is lost takes all of its workers with it.
+                    if deaths >= MAX_DEATHS + count:
                         raise WorkersDieError(f"{deaths} workers died one after another: {why}")
                     for number in actor.tasks:
                         yield TaskLost(number, f"its worker died: {why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -120,6 +121,25 @@ def test_words_name_an_image_without_examples(embedder: Embedder) -> None:
 def test_other_captions_fit_nothing(embedder: Embedder, bodies: list[bytes]) -> None:
     others = ["cheap flights to London", "my dog in the garden", "IMG_2041", "New York at night"]
     assert (embedder.images(bodies) @ embedder.texts(others).T).max() < 0.3
+
+
+def test_compiled_models_give_the_same(
+    tiny_model: tuple[str, str], embedder: Embedder, bodies: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Whole and partial batches, without a further compilation for these.
+
+    What TorchDynamo makes of the model runs in Python: the code generator takes half a minute.
+    """
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    compiled = Embedder(ModelSpec(*tiny_model), "cpu", batch_size=8, compiled=True)
+    captions = [f"{number} red stars" for number in range(20)]
+    assert np.allclose(compiled.images(bodies), embedder.images(bodies), atol=1e-5)
+    assert np.allclose(compiled.texts(captions), embedder.texts(captions), atol=1e-5)
+    assert counters["stats"]["unique_graphs"] == 2  # of images, and of texts
 
 
 def test_half_precision_is_close(tiny_model: tuple[str, str], bodies: list[bytes]) -> None:

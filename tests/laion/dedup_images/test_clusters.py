@@ -65,3 +65,17 @@ def test_rows_without_a_direction() -> None:
     assert valid.tolist() == [False, False, False, True]
     assert np.isfinite(vectors).all()
     np.testing.assert_allclose(vectors[3], [0.6, 0.8])
+
+
+def test_float16_is_what_numpy_makes_of_it() -> None:
+    """All numbers, subnormal ones too; rows that are not finite have no direction."""
+    numbers = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    rows = np.concatenate([numbers.reshape(-1, 32), np.zeros((1, 32), np.float16)])
+    with np.errstate(over="ignore", invalid="ignore"):
+        exact = rows.astype(np.float32)
+        lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))[:, None]
+    vectors, valid = unit(rows)
+    expected = np.isfinite(rows).all(axis=1) & rows.any(axis=1)
+    assert (valid == expected).all()
+    assert (vectors[valid] == exact[valid] / lengths[valid]).all()
+    assert not vectors[~valid].any()

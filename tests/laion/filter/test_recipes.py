@@ -17,6 +17,8 @@ import pytest
 from img2ds.core.failure import UsageError
 from laion import cli
 from laion.data.digest import pair_digests
+from laion.filter import concept_counts
+from laion.filter.concepts import Counts, probabilities
 from laion.filter.options import FilterOptions
 from laion.filter.stage import run
 from tests.laion.embedding_folders import row, write_tree
@@ -273,7 +275,36 @@ def test_a_recipe_resumes_with_the_same_files_only(tmp_path: Path) -> None:
     assert cli.run([*command, "--where", "true"]) == 2
 
 
-@pytest.mark.parametrize("name", ["uids/uids_00001.npy", "00001_stats.json", "uids.npy"])
+def test_concepts_are_counted_by_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distributor_name: str
+) -> None:
+    """Each entry's matches are those of one pass over all captions, however it is divided."""
+    (tmp_path / "concepts.txt").write_text("house\ncat\n")
+    random = np.random.default_rng(0)
+    captions = [str(text) for text in random.choice(["a cat", "a house", "cat house", "dog"], 300)]
+    rows = [row(n, caption=text) for n, text in enumerate(captions)]
+    write_tree(tmp_path / "in", {n: rows[n * 60 : n * 60 + 60] for n in range(5)})
+    monkeypatch.setattr(concept_counts, "_TASKS", 3)
+    found: list[list[int]] = []
+
+    def noted(counts: Counts, limit: int) -> Any:
+        found.append(counts.tolist())
+        return probabilities(counts, limit)
+
+    monkeypatch.setattr("laion.filter.recipes.probabilities", noted)
+    kept = keep(
+        tmp_path / "in", tmp_path / "out", recipe="metaclip", concept_limit=40,
+        concepts=str(tmp_path / "concepts.txt"), distributor=distributor_name,
+    )  # fmt: skip
+    assert found == [[sum(word in text for text in captions) for word in ("house", "cat")]]
+    assert 40 < len(kept) < 160
+    assert not (tmp_path / "out/.img2ds").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["uids/uids_00001.npy", "00001_stats.json", "uids.npy", "00001.counts.npy"],
+)
 def test_a_killed_filter_is_resumed(name: str, tmp_path: Path) -> None:
     (tmp_path / "concepts.txt").write_text("house\ncat\n")
     captions = ["a cat", "a house", "a cat in a house", "dog"] * 30

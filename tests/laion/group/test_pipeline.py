@@ -146,9 +146,31 @@ def test_wrong_use(chain: Chain, grouped: Path, capsys: pytest.CaptureFixture[st
     ]
     assert cli.run(release) == 2
     assert "has no column text_index: run laion group" in capsys.readouterr().err
-    crawl = ["crawl", "--input", str(grouped / "candidates"), "--output_folder", "x"]
-    assert cli.run([*crawl, *chain.model]) == 2
-    assert "which a crawl does not score" in capsys.readouterr().err
+
+
+def test_a_crawl_keeps_what_the_stages_keep(chain: Chain, grouped: Path, tmp_path: Path) -> None:
+    web = CountingWeb(chain)
+    with web as address:
+        chain.run(
+            "crawl", input=grouped / "candidates", output_folder=tmp_path / "tagged",
+            processes_count=1, min_similarity=-1, save_images=True, connect_to=f"::{address}",
+            allow_private_addresses=True, timeout=60, number_sample_per_shard=60,
+        )  # fmt: skip
+    assert len(web.counting.asked) == len(set(web.counting.asked))
+
+    def pairs(folder: Path) -> list[tuple[Any, ...]]:
+        tables = map(pq.read_table, sorted((folder / "metadata").glob("*.parquet")))
+        columns = ("url", "caption", "license", "language", "text_index", "nsfw")
+        rows = [row for each in tables for row in each.to_pylist()]
+        return sorted(tuple(row.get(name) for name in columns) for row in rows)
+
+    found = pairs(tmp_path / "tagged")
+    assert found == pairs(grouped / "tagged")
+    names = []
+    for path in (tmp_path / "tagged").glob("*.tar"):
+        with tarfile.open(path) as tar:
+            names += [name for name in tar.getnames() if name.endswith(".jpg")]
+    assert len(names) == len(set(names)) == len({url for url, *_ in found})
 
 
 def test_run_groups_where_it_is_asked_to(chain: Chain, grouped: Path, tmp_path: Path) -> None:

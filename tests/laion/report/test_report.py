@@ -55,7 +55,7 @@ def release(tmp_path: Path) -> Path:
 
 def page_of(release: Path, *arguments: str) -> str:
     page = release.parent / "page.html"
-    assert cli.run(["report", "--input", str(release), "--html", str(page), *arguments]) == 0
+    assert cli.run(["report", str(release), "--html", str(page), *arguments]) == 0
     return page.read_text()
 
 

@@ -1,4 +1,4 @@
-"""The passes that come before the shards: they find what each duplicate is linked to.
+"""Passes of a stage that come before its shards: over the input, or over what others made.
 
 Each pass makes numbered files in a folder of its own, committed like shards: a run that was killed
 resumes with the tasks that are missing. The folders are removed when the last shard is committed.
@@ -20,8 +20,6 @@ from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels, Verbosity
 from laion.stage import StageBuild, StageOptions
 
-_FOLDER = f"{WORK}/images-"
-
 
 class PassesEndedError(Exception):
     """A pass is not complete; the stage's report says why."""
@@ -33,21 +31,24 @@ class Passes:
 
     Attributes:
         name: the folder of this input and these options, in the output folder.
+        rows: what the rows of a pass are called.
     """
 
     build: StageBuild
     options: StageOptions
     name: str
+    rows: str
 
     @classmethod
-    def open(cls, build: StageBuild, options: StageOptions, identity: Any) -> Passes:
+    def open(cls, build: StageBuild, options: StageOptions, identity: Any, rows: str) -> Passes:
         """Remove what other inputs or options left; with `overwrite`, all. Raises OSError."""
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        own = f"{_FOLDER}{digest[:12]}"
-        others = [name for name in build.folder.names(WORK) if name.startswith(_FOLDER)]
+        folder = f"{WORK}/{rows}-"
+        own = f"{folder}{digest[:12]}"
+        others = [name for name in build.folder.names(WORK) if name.startswith(folder)]
         fresh = options.incremental_mode == "overwrite"
         build.folder.remove(name for name in others if fresh or name != own)
-        return cls(build, options, own)
+        return cls(build, options, own, rows)
 
     @property
     def path(self) -> str:
@@ -62,7 +63,7 @@ class Passes:
         Raises:
             PassesEndedError: tasks are missing; the stage's report says why.
         """
-        report = RunReport(labels=Labels("task", "images", "images/s", "kept"))
+        report = RunReport(labels=Labels("task", self.rows, f"{self.rows}/s", "kept"))
         spec = BuildSpec(
             output_folder=f"{self.path}/{name}",
             distributor=self.options.distributor,

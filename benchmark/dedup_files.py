@@ -28,7 +28,7 @@ from benchmark.measure import keep, table, warn_when_busy
 from img2ds.storage import find_inputs
 from laion.data.candidate import CANDIDATE_SCHEMA
 from laion.data.partition import PARTITION_COUNT, partitions_metadata
-from laion.dedup.candidate_files import inspect
+from laion.dedup.inspection import inspect
 from laion.dedup.partition_reader import read_partition
 from laion.dedup.stage import READ_ROWS
 

@@ -12,7 +12,7 @@ from laion.knn.index_kinds import choose_plan
 HOUR = 3600.0
 #: Bytes of one request for a WAT file, see img2ds/storage/retrying_file.py.
 BLOCK = 8 << 20
-#: Cores of the machine that plans a release, or builds an index.
+#: Cores of the machine that plans a dedup or a release, or trains an index.
 PLANNERS = 16
 #: Memory that the index is built with, of a machine with 64 GB.
 INDEX_MEMORY = 48e9
@@ -169,7 +169,8 @@ def stages(released: float) -> list[Stage]:
         written=urls * c.CANDIDATE_BYTES.value, kept=candidates * c.BLOOM_BYTES.value,
         memory=0.5e9 + candidates / PARTITIONS * c.BLOOM_BYTES.value,
         shards=PARTITIONS, gets=2 * (opened + wats),
-        serial=wats * (marker + c.DEDUP_START_SECONDS.value),
+        # Footers are read by all cores of one machine.
+        serial=wats * (marker + c.DEDUP_START_SECONDS.value / PLANNERS),
     )  # fmt: skip
     score = Stage(
         name="score", rows=images, cpu=images * c.LOAD_SECONDS.value, gpu_images=images,

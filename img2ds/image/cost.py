@@ -7,7 +7,7 @@ otherwise, and upper bounds: `tests/image/test_cost.py` measures them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from img2ds.image import jpeg, libavif, libtiff, libwebp, webp_bands
 from img2ds.image.canvas import LARGE, scale_of
@@ -41,8 +41,7 @@ _BESIDES, _MOST_BESIDES, _ROW = 4, 16_000_000, 32
 _REDUCED = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """Bytes that decoding an image takes.
 
     Attributes:
@@ -56,8 +55,7 @@ class Cost:
     result: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Image:
+class _Image(NamedTuple):
     """What a cost depends on.
 
     Attributes:
@@ -79,7 +77,7 @@ def decode_cost(header: Header, length: int, min_size: tuple[int, int]) -> Cost:
         min_size: see `decode`.
     """
     scale = scale_of(header, min_size)
-    width, height = (-(-side // scale) for side in (header.width, header.height))
+    width, height = -(-header.width // scale), -(-header.height // scale)
     pixels = header.width * header.height
     image = _Image(header, length, scale, pixels, _RESULT * width * height)
     least, most = _COSTS[header.format](image)

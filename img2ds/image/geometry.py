@@ -6,13 +6,12 @@ comes first, and a crop starts at the floor of half the excess (albumentations, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from img2ds.config.options import ImageOptions
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
+class Geometry(NamedTuple):
     """How an upright image is resized, then padded or cropped. In pixels.
 
     Attributes:

@@ -6,7 +6,6 @@ so that the bytes of those it keeps are the same as without it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -68,7 +67,7 @@ class PluginTransformer(Transformer):
             seen = _seen(image, image.geometry.final, partial(_as_they_are, pixels))
             pixels = _checked(name, _call("transform", name, transform, seen, image))
             size = pixels.shape[1], pixels.shape[0]
-            image.geometry = replace(image.geometry, final=size)
+            image.geometry = image.geometry._replace(final=size)
         return pixels
 
     def _dropped(self, image: InspectedImage, encoded: Encoded) -> Failure | None:

@@ -263,7 +263,7 @@ def finish(pixels: Pixels, image: InspectedImage, filter_name: str) -> Pixels:
     # After resizing, when there are the fewest pixels, and before padding: the border is white in
     # sRGB. Blurring is before padding or cropping, as img2dataset does it: the border is not
     # blurred in, and the blur includes what is cropped away.
-    whole = replace(geometry, final=geometry.resized, left=0, top=0)
+    whole = geometry._replace(final=geometry.resized, left=0, top=0)
     pixels = resize(pixels, whole, image.orientation, filter_name)
     if convert is not None:
         pixels = convert(pixels)

@@ -106,6 +106,7 @@ class Exchange:
                 now = trio.current_time()
         finally:
             self._ended = True
+            self._inquiries = []  # each knows this exchange: a cycle would wait for the collector
         return result
 
     def _ask_next(self, now: float) -> None:

@@ -203,7 +203,8 @@ class Exchange:
                             Reason.INCOMPLETE_BODY, "body shorter than announced", said
                         )
                     filled += count
-                    rate.check(filled)
+                    if filled < length:  # however long it took
+                        rate.check(filled)
         return buffer
 
     async def _chunked_body(self, limit: int) -> bytearray:

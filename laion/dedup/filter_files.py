@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +13,65 @@ from img2ds.storage import OutputFolder, open_seekable
 from laion.data.partition import PARTITION_COUNT
 from laion.dedup.bloom import BloomFilter, FilterSize, filter_name, merged, read_header
 
+#: Rows of each partition from which on chance is known well, and how far above what chance gives
+#: the rows of one count as repeated.
+ENOUGH_ROWS, SKEWED = 1000, 1.25
+
 
 def filter_size(path: str) -> FilterSize:
     """Return the size of the filter in a file. Raises UsageError as `filter_header`."""
     header = filter_header(path)
     return FilterSize(header["blocks"], header["expected"], header["rate"])
+
+
+def common_size(paths: Sequence[str]) -> FilterSize | None:
+    """Return the size of the filters in files, of earlier runs; None without any.
+
+    Raises:
+        UsageError: there are several.
+    """
+    sizes = [filter_size(path) for path in paths]
+    if len({size.blocks for size in sizes}) > 1:
+        raise UsageError(
+            "the filters of --bloom are of several sizes: merge those of one --expected and one "
+            "--false_positive_rate"
+        )
+    return sizes[0] if sizes else None
+
+
+def begun_size(place: str) -> FilterSize | None:
+    """Return the size of the filters in an output folder that a run has begun; None for none."""
+    folder = OutputFolder.open(place)
+    committed = committed_shards(folder.names())
+    name = filter_name(min(committed, default=0))
+    return filter_size(f"{folder.path}/{name}") if committed and folder.exists(name) else None
+
+
+def fitting_size(rows: Sequence[int], expected: int | None, rate: float) -> FilterSize:
+    """Return the size of the filters of a first run.
+
+    Args:
+        rows: of each partition.
+        expected: pairs of all partitions; by default those there are.
+        rate: share of new pairs that are dropped wrongly once all are added.
+    """
+    if expected is None:
+        return FilterSize.fit(_most_pairs(rows), rate)
+    # Digests fall into partitions by chance: five standard deviations hold for all of them.
+    mean = expected / PARTITION_COUNT
+    return FilterSize.fit(math.ceil(mean + 5 * math.sqrt(mean)), rate)
+
+
+def _most_pairs(rows: Sequence[int]) -> int:
+    """Return the pairs that a partition has at most.
+
+    One that has far more rows than the others has the same pairs again and again: pairs fall into
+    partitions by chance, so that each has as many as the one with the fewest rows, within five
+    standard deviations of both.
+    """
+    least, most = min(rows), max(*rows, 1)
+    bound = math.ceil(least + 10 * math.sqrt(least))
+    return bound if least >= ENOUGH_ROWS and most > SKEWED * bound else most
 
 
 def merged_filter(paths: Sequence[str]) -> BloomFilter | None:

@@ -7,12 +7,12 @@ Filters are never changed in place: the next crawl's shard reads them and writes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from img2ds.config.flags import at_least, flag
@@ -27,15 +27,18 @@ from laion.data.candidate import CANDIDATE_SCHEMA
 from laion.data.digest import digest_words
 from laion.data.partition import PARTITION_COUNT, partitions_metadata
 from laion.dedup.bloom import BloomFilter, FilterSize, filter_name
-from laion.dedup.candidate_files import CandidateFile, find_candidates
+from laion.dedup.candidate_files import find_candidates
 from laion.dedup.deduplicator import BloomDeduplicator, ExactDeduplicator
 from laion.dedup.filter_files import (
+    begun_size,
+    common_size,
     filter_header,
-    filter_size,
     filters_before,
     filters_of,
+    fitting_size,
     merged_filter,
 )
+from laion.dedup.inspection import CandidateFile
 from laion.dedup.partition_reader import REPEATED, read_partition
 from laion.dedup.shuffle import Shuffle
 from laion.stage import StageOptions, StageReport, StageSpec, file_fingerprint, open_stage
@@ -204,7 +207,13 @@ def run(options: DedupOptions) -> DedupReport:
     """
     candidates = find_candidates(options.input, options.output_folder)
     given = [filters_of(place) for place in options.bloom]
-    size = _size(options, candidates, [there[0] for there in given])
+    size = (
+        common_size([there[0] for there in given])
+        or (
+            begun_size(options.output_folder) if options.incremental_mode == "incremental" else None
+        )
+        or fitting_size(_rows(candidates), options.expected, options.false_positive_rate)
+    )
     spec = StageSpec(
         stage="dedup",
         options=options,
@@ -250,28 +259,12 @@ def largest_first(
     return sorted(tasks, key=lambda task: -rows[task.number])
 
 
-def _size(
-    options: DedupOptions, candidates: Sequence[CandidateFile], earlier: Sequence[str]
-) -> FilterSize:
-    """The size of one partition's filter: that of the earlier ones, else as the flags say."""
-    if earlier:
-        sizes = [filter_size(path) for path in earlier]
-        if len({size.blocks for size in sizes}) > 1:
-            raise UsageError(
-                "the filters of --bloom are of several sizes: merge those of one --expected and "
-                "one --false_positive_rate"
-            )
-        return sizes[0]
-    if options.expected is None:
-        return FilterSize.fit(max(*_rows(candidates), 1), options.false_positive_rate)
-    # Digests fall into partitions by chance: five standard deviations hold for all of them.
-    mean = options.expected / PARTITION_COUNT
-    return FilterSize.fit(math.ceil(mean + 5 * math.sqrt(mean)), options.false_positive_rate)
-
-
 def _rows(candidates: Sequence[CandidateFile]) -> list[int]:
     """The rows of each partition."""
-    return [sum(rows) for rows in zip(*(candidate.rows for candidate in candidates), strict=True)]
+    total = np.zeros(PARTITION_COUNT, np.int64)
+    for candidate in candidates:
+        total += np.frombuffer(candidate.rows, np.uint32)
+    return [int(rows) for rows in total]
 
 
 def _about_filter(folder: OutputFolder, report: StageReport) -> list[str]:

@@ -19,7 +19,8 @@ from img2ds.engine.shard_output import DIGITS, ShardOutput
 from img2ds.report.console import Labels
 from img2ds.storage import OutputFolder
 from laion.data.candidate import GROUPED_SCHEMA
-from laion.dedup.candidate_files import CandidateFile, find_candidates
+from laion.dedup.candidate_files import find_candidates
+from laion.dedup.inspection import CandidateFile
 from laion.dedup.shuffle import Shuffle
 from laion.group.gather import gather
 from laion.group.options import GroupOptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from typing import Any
 
@@ -10,6 +11,8 @@ import trio
 
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.signals import Limit, Signal
+from img2ds.net.dns_exchange import Exchange
+from img2ds.net.dns_lookup import LookUp
 from img2ds.net.dns_socket import RENEW_AFTER, SOCKETS
 from tests.net.local_resolver import ZONE, outcome, resolving
 from tests.net.test_resolver_load import NAMES, RECORD, ChangingServer, resolve_all
@@ -236,3 +239,21 @@ def test_no_socket_can_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
                 monkeypatch.undo()
 
     run(main)
+
+
+def test_a_question_leaves_no_work_for_the_garbage_collector() -> None:
+    """There is one for each host: cycles among its objects would fill the memory until a search."""
+
+    async def main() -> None:
+        async with resolving(NameServer(ZONE)) as resolver:
+            await resolver.resolve("a.example")
+            gc.collect()
+            gc.disable()
+            await resolver.resolve("brief.example")
+            left = [each for each in gc.get_objects() if isinstance(each, (Exchange, LookUp))]
+            assert not left
+
+    try:
+        run(main)
+    finally:
+        gc.enable()

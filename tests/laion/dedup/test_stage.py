@@ -18,8 +18,10 @@ from laion import cli
 from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
 from laion.data.digest import pair_digest
 from laion.data.partition import PARTITION_COUNT, partition_of
-from laion.dedup import stage
+from laion.dedup import inspection, stage
+from laion.dedup.bloom import FilterSize
 from laion.dedup.candidate_files import find_candidates
+from laion.dedup.filter_files import fitting_size
 from laion.dedup.stage import DedupOptions, run
 from tests.laion.dedup.candidate_folders import read_rows, rows, write_folder
 from tests.laion.killed_command import KILLS
@@ -132,6 +134,42 @@ def test_a_partition_with_most_rows_is_begun_first(tmp_path: Path) -> None:
     report = run(options(tmp_path / "out", folder, processes_count=2))
     assert report.stage.total.successes == len(oracle(parts))
     assert kept(tmp_path / "out") == oracle(parts)
+
+
+def test_footers_of_many_files_are_read_by_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "in", crawl(0, 5))
+    expected = find_candidates([str(folder)], str(tmp_path / "out"))
+    monkeypatch.setattr(inspection, "MANY", 2)
+    monkeypatch.setattr(inspection, "TASK_FILES", 2)
+    monkeypatch.setattr(inspection, "usable_cores", lambda: 2)
+    assert find_candidates([str(folder)], str(tmp_path / "out")) == expected
+    (folder / "00003.parquet").write_bytes(b"no table")
+    with pytest.raises(UsageError, match=r"cannot read .*00003\.parquet"):
+        find_candidates([str(folder)], str(tmp_path / "out"))
+
+
+def test_a_skewed_partition_does_not_enlarge_the_filters() -> None:
+    even = [2000 + number for number in range(PARTITION_COUNT)]
+    assert fitting_size(even, None, SURE).expected == even[-1]
+    assert fitting_size([*even[1:], 10**6], None, SURE).expected < 2600, (
+        "chance has put pairs there"
+    )
+    assert fitting_size([3] * 63 + [50], None, SURE).expected == 50, "too few to tell"
+
+
+def test_a_run_that_was_begun_goes_on_with_the_size_of_its_filters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "in", crawl(0, 1))
+    run(options(tmp_path / "out", folder))
+    before = content(tmp_path / "out")
+    (tmp_path / "out" / "00007_stats.json").unlink()
+    larger = FilterSize.fit(5000, SURE)
+    monkeypatch.setattr(stage, "fitting_size", lambda *_: larger)
+    run(options(tmp_path / "out", folder))
+    assert content(tmp_path / "out") == before
 
 
 def test_exact_equals_a_set(tmp_path: Path) -> None:

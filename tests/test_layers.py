@@ -57,6 +57,7 @@ JOB_SIDE_ALSO: dict[str, set[str]] = {
     "laion/samples/thumbnail.py": {"image"},
     # Hashes are of decoded images.
     "laion/dedup_images/": {"image"},
+    "laion/tag/image_hashes.py": {"image"},
     "laion/web/service.py": {"image"},
 }
 

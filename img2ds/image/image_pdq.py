@@ -22,15 +22,17 @@ def can_hash(pixels: Pixels, header: Header) -> bool:
     return bool(height >= min(SIDE, header.height) and width >= min(SIDE, header.width))
 
 
-def pixels_pdq(pixels: Pixels, header: Header, orientation: int) -> bytes | None:
+def pixels_pdq(pixels: Pixels, size: tuple[int, int], orientation: int = 1) -> bytes | None:
     """Return the hash of an image, given its pixels as stored, or its luma, of any size.
 
     None if it is too small or has too little detail for a hash.
+
+    Args:
+        size: width and height of the image as stored, of which the pixels may be fewer.
     """
     grey = pixels if pixels.ndim == 2 else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
-    sides = header.width, header.height
     found = hash_reduced(
-        upright(grey, orientation), sides[::-1] if swaps_sides(orientation) else sides
+        upright(grey, orientation), size[::-1] if swaps_sides(orientation) else size
     )
     return None if found is None or found.quality < GOOD else found.bytes
 

@@ -242,7 +242,8 @@ class Transformer:
 def _hash(image: InspectedImage, pixels: Pixels) -> None:
     """Take the hash of an image from decoded pixels, if it is wanted and they are large enough."""
     if image.hashed and can_hash(pixels, image.header):
-        image.pdq, image.hashed = pixels_pdq(pixels, image.header, image.orientation), False
+        size = image.header.width, image.header.height
+        image.pdq, image.hashed = pixels_pdq(pixels, size, image.orientation), False
 
 
 def undecoded(error: BombError | DecodeError) -> Failure:

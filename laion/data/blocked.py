@@ -11,6 +11,9 @@ from img2ds.blocklist.blocks import Blocks, CompiledLists, block_lists, require_
 from img2ds.config.flags import flag
 from img2ds.core.failure import UsageError
 
+#: The column of perceptual hashes.
+PDQ = "pdq"
+
 
 def block_flag(what: str) -> Any:
     """Return the flag for lists of `urls`, `hosts` or `hashes`."""
@@ -22,19 +25,22 @@ def block_flag(what: str) -> Any:
     return flag((), "list", words[what], identity=False)
 
 
-def open_lists(flags: Any, schema: pa.Schema, where: str) -> tuple[Blocks, CompiledLists]:
+def open_lists(
+    flags: Any, schema: pa.Schema, where: str, images: bool = False
+) -> tuple[Blocks, CompiledLists]:
     """Return the lists that the flags of a stage name, and compile them on this machine.
 
     Args:
         schema: of the metadata of pairs, which has to tell what is compared.
         where: the folder of the pairs, for the message.
+        images: whether the images are at hand, so that they can be hashed.
 
     Raises:
         UsageError: a list cannot be read, or the pairs cannot be compared with it.
     """
     lists = block_lists(flags)
     compiled = CompiledLists.of(lists)
-    require_hashes(compiled, schema.names, where)
+    require_hashes(compiled, [*schema.names, *([PDQ] if images else [])], where)
     blocks = Blocks(lists)
     if blocks.has_urls and "url" not in schema.names:
         raise UsageError(f"{where} has no column url, by which blocked URLs and hosts are found")

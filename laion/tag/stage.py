@@ -17,7 +17,7 @@ from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
 from img2ds.report.units import counted
-from laion.data.blocked import blocked_reasons, open_lists
+from laion.data.blocked import PDQ, blocked_reasons, open_lists
 from laion.data.embedding_folder import EmbeddingFolder, EmbeddingShard, open_embedding_folder
 from laion.data.embedding_layout import FOLDERS, IMAGES, TEXTS
 from laion.data.embedding_writer import copy_rows
@@ -26,6 +26,7 @@ from laion.release.purge import How, ReleasePurgeReport, is_release, purge_relea
 from laion.samples.sample import TEXT_INDEX
 from laion.stage import StageReport, StageSpec, open_stage
 from laion.tag.classifier import load_classifier
+from laion.tag.image_hashes import pdq_column
 from laion.tag.options import TagOptions
 from laion.tag.prompts import load_prompts
 from laion.tag.purge import ImageShards, PurgeReport, open_shards, pending, purge
@@ -36,12 +37,17 @@ LABELS = Labels("shard", "pairs", "pairs/s", "kept")
 
 @dataclass(frozen=True, slots=True)
 class TagTask:
-    """One scored shard to tag."""
+    """One scored shard to tag.
+
+    Attributes:
+        images: to be hashed, where lists have perceptual hashes and the metadata has none.
+    """
 
     shard_id: int
     source: EmbeddingShard
     rules: TagRules
     blocks: Blocks | None = None
+    images: ImageShards | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,11 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport | ReleaseP
             f"--output_folder is required: {options.input} is not a release of laion release"
         )
     scored = open_embedding_folder(options.input, ("caption",))
-    blocks, _ = open_lists(options, scored.shards[0].schema(), scored.path)
+    schema, place = scored.shards[0].schema(), options.shards or scored.made_from
+    at_hand = place is not None and "key" in schema.names
+    blocks, compiled = open_lists(options, schema, scored.path, at_hand)
+    hashes = PDQ in compiled.hash_kinds and PDQ not in schema.names
+    images = open_shards(place) if hashes and place is not None else None
     prompts = load_prompts(options.prompts, options_begun(options).get("prompts"))
     model, pretrained = _model(options, scored)
     prepared = scored.model.prepared
@@ -122,7 +132,8 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport | ReleaseP
         first = build.first_shard
         # In their order: where the input's numbers have no gaps, shards keep them.
         tasks = [
-            TagTask(first + n, source, rules, blocks) for n, source in enumerate(scored.shards)
+            TagTask(first + n, source, rules, blocks, images)
+            for n, source in enumerate(scored.shards)
         ]
         if build.run(SequentialWorker(build.folder, make_shard), tasks) and options.purge:
             purged = purge(pending(scored.shards, build.folder), shards, options)
@@ -132,6 +143,9 @@ def run(options: TagOptions, embed: Embed | None = None) -> TagReport | ReleaseP
 def make_shard(task: TagTask, shard: ShardOutput) -> None:
     """Tag one scored shard."""
     table = task.source.table()
+    if task.images is not None:
+        table = table.append_column(PDQ, pdq_column(task.images, table))
+        shard.counts.metrics["without_pdq"] += table[PDQ].null_count
     images, texts = (task.source.embeddings(kind, table.num_rows) for kind in (IMAGES, TEXTS))
     captions = table["caption"].cast(pa.string()).to_pylist()
     blocked = blocked_reasons(task.blocks, table) if task.blocks else None

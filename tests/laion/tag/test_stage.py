@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -19,6 +20,7 @@ from img2ds.core.naming import sample_key, shard_name
 from img2ds.core.sample import FileRecord, Sample
 from img2ds.engine.marker import marker_json
 from img2ds.formats.webdataset import TarWriter
+from img2ds.image.pdq import pdq_hash
 from img2ds.report.tally import Tally
 from img2ds.storage import OutputFolder, file_record
 from laion import cli
@@ -29,6 +31,8 @@ from laion.tag.stage import TagReport, run
 from tests.laion.embedding_folders import row, write_tree
 from tests.laion.inline_distributor import Inline, Killed
 from tests.laion.tag.test_tagging import DOCUMENT, NEUTRAL, SAFE, UNSAFE, embed, vector
+from tests.server.encodings import jpeg
+from tests.server.photos import photo
 
 #: Rows of a shard; sample 3 of each failed to download.
 ROWS = 6
@@ -259,6 +263,26 @@ def test_hashes_need_a_column(source: Path) -> None:
     (source / "hashes.txt").write_text("0" * 64)
     with pytest.raises(UsageError, match=r"has sha256 hashes, and .*scored has no column sha256"):
         tag(source, block_hashes=(str(source / "hashes.txt"),))
+
+
+def test_perceptual_hashes_are_made_of_the_images_at_hand(source: Path) -> None:
+    pixels = photo(5, 804, 600)
+    small = cv2.resize(pixels, (343, 256), interpolation=cv2.INTER_AREA)
+    key = sample_key(CLEAN, 4, ROWS, 5)
+    writer = TarWriter("00001.tar", "jpg", lambda name: str(source / "shards" / name))
+    writer.add(Sample(4, key, jpeg(np.asarray(small, np.uint8)), "", {}))
+    writer.finish(pa.table({}))
+    known = pdq_hash(pixels)
+    assert known is not None
+    (source / "hashes.txt").write_text(f"pdq:{known.bytes.hex()}\n")
+    report = tag(source, block_hashes=(str(source / "hashes.txt"),))
+    assert report.exit_code == 0
+    marker = json.loads((source / "tagged/00001_stats.json").read_text())
+    assert marker["reasons"] == {"blocklisted_hash": 1}
+    assert marker["without_pdq"] == 4
+    table = pq.read_table(source / "tagged/metadata/metadata_00001.parquet")
+    assert table["pdq"].null_count == table.num_rows == 4
+    assert key not in table["key"].to_pylist()
 
 
 def test_purging_removes_them_from_shards_and_scores(source: Path) -> None:

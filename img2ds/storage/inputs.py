@@ -13,11 +13,14 @@ from img2ds.core.failure import UsageError
 from img2ds.core.naming import STATS_SUFFIX
 from img2ds.storage.filesystem import as_usage_error, local_path, resolve
 from img2ds.storage.input_stream import STDIN, open_raw
+from img2ds.storage.remote_listing import has_pages, list_remote
 
 #: Bytes at each end of a file that its digest covers.
 DIGEST_BYTES = 64 * 1024
 #: Seconds that a service has to say whether it has a list.
 CONTACT_TIME = 15.0
+#: fsspec's types of an entry, by whether it is a folder.
+_KINDS = {True: "directory", False: "file"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +87,9 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
             return [InputFile(local_path(url_list) or url_list, fs.size(path))]
         if "::" in url_list:
             raise UsageError(f"there is no file {url_list}: a chained URL must refer to one file")
-        if fs.isdir(path):
-            entries = [
-                entry
-                for entry in fs.ls(path, detail=True)
-                if _is_list(entry["name"], extensions) and _is_file(fs, entry)
-            ]
+        inside = _in_folder(fs, path, extensions)
+        if inside is not None:
+            entries = [entry for entry in inside if _is_file(fs, entry)]
             if not entries:
                 raise UsageError(
                     f"the folder {url_list} has no file that ends in {', '.join(extensions)}"
@@ -146,6 +146,33 @@ def _answers(fs: Any, path: str, url_list: str) -> bool:
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
     return bool(outcome[0])
+
+
+def _in_folder(fs: Any, path: str, extensions: Sequence[str]) -> list[dict[str, Any]] | None:
+    """Return what is in a folder and may be a file of the input; None if there is no folder."""
+    if not has_pages(fs):
+        if not fs.isdir(path):
+            return None
+        return [e for e in fs.ls(path, detail=True) if _is_list(e["name"], extensions)]
+    there = False
+    found: dict[str, int | None] = {}
+
+    def add(name: str, size: int | None, version: int) -> None:
+        nonlocal there
+        there = True
+        if _is_list(name, extensions):
+            found[name] = size
+
+    try:
+        list_remote(fs, path, add)
+    except FileNotFoundError:
+        return None
+    if not there:
+        return None
+    return [
+        {"name": f"{path.rstrip('/')}/{name}", "size": size, "type": _KINDS[size is None]}
+        for name, size in found.items()
+    ]
 
 
 def _is_list(path: str, extensions: Sequence[str]) -> bool:

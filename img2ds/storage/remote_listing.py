@@ -20,13 +20,18 @@ Entry = Mapping[str, Any]
 Add = Callable[[str, "int | None", int], None]
 
 
+def has_pages(fs: Any) -> bool:
+    """Return whether folders of a filesystem are listed page by page, in little memory."""
+    return "s3" in fs.protocol and not getattr(fs, "version_aware", True)
+
+
 def list_remote(fs: Any, path: str, add: Add) -> None:
     """Call `add` for each entry of a folder, in any order; for some of them twice.
 
     Raises the service's errors, also FileNotFoundError.
     """
     fs.invalidate_cache(path)
-    if "s3" in fs.protocol and not getattr(fs, "version_aware", True):
+    if has_pages(fs):
         # `ls` keeps 1.2 kB for each object, and copies all of them twice.
         bucket, key, _ = fs.split_path(path)
         prefix = f"{key.strip('/')}/" if key else ""

@@ -8,7 +8,8 @@ from typing import Any
 import fsspec
 import pytest
 
-from img2ds.storage import OutputFolder, s3_listing, sizes
+from img2ds.core.failure import UsageError
+from img2ds.storage import OutputFolder, find_inputs, s3_listing, sizes
 from img2ds.storage.remote_listing import entry_version
 
 #: Names with numbers of two lengths and others, one that XML and URLs quote, and folders.
@@ -63,6 +64,18 @@ def listed(place: str) -> dict[str, tuple[int | None, int] | None]:
 def test_ranges_have_all_names(place: str, pages: Counter[str]) -> None:
     assert listed(place) == by_s3fs(place)
     assert pages["ranges"] > 8
+
+
+def test_inputs_are_found_in_pages(place: str, pages: Counter[str]) -> None:
+    wanted = sorted(f"{place}/{name}" for name in NAMES if "/" not in name and name[-4:] == ".tar")
+    found = find_inputs(place, [".tar"])
+    assert [file.path for file in found] == wanted
+    assert {file.size for file in found} == {9}
+    assert pages["pages"] > len(wanted) / 10, "by pages, and not by `ls`"
+    with pytest.raises(UsageError, match="has no file that ends in"):
+        find_inputs(place, [".csv"])
+    with pytest.raises(UsageError, match="there is no file or folder"):
+        find_inputs(f"{place}/none", [".csv"])
 
 
 def test_a_service_that_lists_in_another_order(

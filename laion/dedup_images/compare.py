@@ -13,8 +13,9 @@ from laion.dedup_images.links import Links, best_links, link_type, make_links, w
 from laion.dedup_images.one_thread import one_thread
 from laion.dedup_images.scattered import BATCH_SHIFT, BucketReader, Records, record_type
 
-#: Bytes of rows that are read at once.
-BLOCK_BYTES = 64 << 20
+#: Bytes of rows that are read at once. Malloc keeps arrays below 32 MB for the next block; larger
+#: ones are pages that the system fills with zeros.
+BLOCK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,11 @@ from img2ds.storage.filesystem import local_path, resolve
 
 #: Bytes of one request. A WAT file takes some 40, each of which can be retried on its own.
 BLOCK = 8 << 20
-#: Attempts at one block before giving up: four minutes of waiting, with the delays below.
+#: Attempts at one block before giving up: four minutes of waiting, with the delays below. On S3
+#: each waits for a busy service itself, see `filesystem`: half an hour in all.
 ATTEMPTS = 9
-#: Attempts at a small file at the start of a run, when somebody waits for it: ten seconds.
+#: Attempts at a small file at the start of a run, when somebody waits for it: ten seconds, and on a
+#: busy S3 a quarter of an hour.
 FEW_ATTEMPTS = 5
 #: Seconds before the second attempt; doubled each time, up to the longest.
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0

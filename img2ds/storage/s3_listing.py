@@ -35,11 +35,6 @@ class _Page:
 
     objects: list[tuple[str, int, str]] = field(default_factory=list)
 
-    @property
-    def is_sorted(self) -> bool:
-        """Whether the names are in order; they are not in S3's directory buckets."""
-        return self.objects == sorted(self.objects)
-
 
 #: The page that this task waits for: pages that others list with the same client are left alone.
 _waiting: ContextVar[_Page | None] = ContextVar("_waiting", default=None)
@@ -58,7 +53,7 @@ async def list_s3(fs: Any, bucket: str, prefix: str, add: Add) -> None:
     client = await fs.get_s3(bucket)
     # A client of an old version has no such event: its pages are then as botocore parses them.
     client.meta.events.register(_EVENT, _take_objects, unique_id=_EVENT)
-    await _Folder(fs, bucket, prefix, add).list()
+    await _Folder(fs, bucket, prefix, add).run()
 
 
 class _Folder:
@@ -69,7 +64,8 @@ class _Folder:
         self._request = {**fs.req_kw, "Bucket": bucket, "Prefix": prefix, "Delimiter": "/"}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def list(self) -> None:
+    async def run(self) -> None:
+        """List all of it."""
         await self._range("", None, 0)
 
     async def _range(self, after: str, end: str | None, depth: int) -> None:
@@ -98,30 +94,33 @@ class _Folder:
                 _waiting.set(page)
                 answer = await self._fs._call_s3("list_objects_v2", **request)
                 _waiting.set(None)
-            last = self._add_page(page, answer)
+            names = self._add_page(page, answer)
             if not answer.get("IsTruncated"):
                 return
-            yield last, page.is_sorted
+            yield max(map(max, filter(None, names)), default=""), all(map(_is_sorted, names))
             request["ContinuationToken"] = answer["NextContinuationToken"]
 
-    def _add_page(self, page: _Page, answer: dict[str, Any]) -> str:
-        """Add what is on a page. Returns its last name."""
+    def _add_page(self, page: _Page, answer: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """Add what is on a page. Returns the names of its objects and of its folders."""
         start, add = len(self._prefix), self._add
-        last = ""
-        for key, size, tag in page.objects:
-            if name := key[start:]:
+        objects = [(key[start:], size, tag) for key, size, tag in page.objects]
+        objects += [  # what botocore has parsed
+            (entry["Key"][start:], entry["Size"], entry.get("ETag", ""))
+            for entry in answer.get("Contents", ())
+        ]
+        for name, size, tag in objects:
+            if name:
                 add(name, size, tag)
-        if page.objects:
-            last = page.objects[-1][0][start:]
-        for entry in answer.get("Contents", ()):
-            if name := entry["Key"][start:]:
-                add(name, entry["Size"], entry.get("ETag", ""))
-            last = max(last, name)
-        for folder in answer.get("CommonPrefixes", ()):
-            if name := folder["Prefix"][start:].rstrip("/"):
+        folders = [each["Prefix"][start:] for each in answer.get("CommonPrefixes", ())]
+        for folder in folders:
+            if name := folder.rstrip("/"):
                 add(name, None, "")
-            last = max(last, folder["Prefix"][start:])
-        return last
+        return [name for name, _, _ in objects], folders
+
+
+def _is_sorted(names: list[str]) -> bool:
+    """Return whether a service lists in order; it does not for S3's directory buckets."""
+    return names == sorted(names)
 
 
 def _cut(last: str, end: str | None) -> list[str]:

@@ -123,7 +123,9 @@ def opened(
     Raises:
         UsageError, OSError: a file is gone or damaged.
     """
-    if not files or any(file.size is None for file in files) or not files[0].is_remote:
+    services = {file.path.partition("://")[0] for file in files}
+    known = all(file.size is not None for file in files)
+    if len(services) != 1 or not known or not files[0].is_remote:
         for file in files:
             yield CandidateSource(file.path, open_seekable(file.path), dictionaries)
         return

@@ -129,6 +129,7 @@ def test_a_shard_that_cannot_be_built_is_reported(tmp_path: Path) -> None:
     report = run(options(folder, mishap="raised", max_shard_retry=0))
     assert report.exit_code == 1
     assert report.failed == {2: "the disk failed"}
+    assert numbers(folder) == [*range(0, 20, 2), *range(30, 40, 2)], "the others are committed"
     assert not Path(f"{folder}.total").exists()
     assert not (folder / "00002.parquet").exists()
     assert "rerun the same command to build the missing shards" in report.text

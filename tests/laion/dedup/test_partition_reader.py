@@ -68,6 +68,14 @@ def test_a_file_takes_two_requests(local: Path, asked: list[int]) -> None:
     assert asked == [5, 0, 5], "footers, longer footers, row groups"
 
 
+def test_files_of_several_services_are_opened_one_by_one(local: Path, asked: list[int]) -> None:
+    here, there = (find_inputs(place, [".parquet"]) for place in (str(local), PLACE))
+    names = CANDIDATE_SCHEMA.names
+    mixed = list(read_partition([*there[:2], *here[2:]], 7, names, 1))
+    assert mixed == list(read_partition(here, 7, names, 1))
+    assert not asked
+
+
 def test_a_missing_file_is_an_error(local: Path) -> None:
     gone = InputFile(f"{PLACE}/gone.parquet", 100)
     with pytest.raises(FileNotFoundError):

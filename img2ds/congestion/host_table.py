@@ -139,17 +139,19 @@ class HostTable:
             return self._active[self._own + place]
         return sum(self._active[place : self._count() * PLACES : PLACES])
 
-    def set_waiting(self, place: int, waiting: bool) -> None:
-        """Tell the other workers whether rows of this one wait for the host."""
-        if not self.alone:
-            self._waiting[self._own + place] = waiting
+    def set_waiting(self, place: int, count: int) -> None:
+        """Tell the other workers how many rows of this one wait for the host."""
+        self._waiting[self._own + place] = min(count, 255)
+
+    def waiting(self, place: int) -> int:
+        """Return the rows of all workers that wait for the host, 255 of each at most."""
+        if self.alone:
+            return self._waiting[self._own + place]
+        return sum(self._waiting[place : self._count() * PLACES : PLACES])
 
     def others_wait(self, place: int) -> bool:
         """Return whether rows of other workers wait for the host."""
-        if self.alone:
-            return False
-        waiting = sum(self._waiting[place : self._count() * PLACES : PLACES])
-        return waiting > self._waiting[self._own + place]
+        return not self.alone and self.waiting(place) > self._waiting[self._own + place]
 
     def workers_with_rows(self, place: int) -> int:
         """Return how many workers have rows at the host, this one included."""

@@ -1,11 +1,12 @@
 """Portals: a network that answers for all hosts, with one page or with a redirect to one host.
 
 Hotels, airlines and some providers do that until somebody logs in, or pays. A page that several
-hosts in a row send is a portal's; one that a few send among others is a parking service's.
+hosts in a row send is a portal's; one that comes now and then among others is a parking service's.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import OrderedDict, deque
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from dataclasses import dataclass
 from img2ds.core.failure import Reason
 from img2ds.core.sample import Body
 
-#: Responses that are remembered, and for how many seconds.
-REMEMBERED, FOR = 5, 10.0
-#: Of these, from how many different hosts must come the same page.
+#: Responses that are remembered, how many of them are the last ones, and for how many seconds.
+REMEMBERED, LAST, FOR = 20, 5, 10.0
+#: From how many different hosts the same page must come, among the last responses.
 HOSTS = 3
+#: A page that came before is a portal's if as many among those remembered would come by chance to
+#: one in so many responses: pages of parking services come in threes now and then.
+BY_CHANCE = 1e-7
 #: Seconds for which a page is believed to be a portal's that is not certainly one.
 BELIEVED = 120.0
 #: Seconds after a portal was noticed in which images may come that were under way.
@@ -78,14 +82,16 @@ class PortalWatch:
     """
 
     def __init__(self) -> None:
-        self._recent: deque[tuple[float, str, Page | None]] = deque(maxlen=REMEMBERED)
+        self._recent: deque[tuple[float, str, Page | None]] = deque()
+        self._earlier = 0  # responses before those remembered
+        self._earlier_pages: OrderedDict[Page, int] = OrderedDict()  # and how many were this page
         self._good: OrderedDict[str, None] = OrderedDict()  # hosts that gave images
         self._seen: OrderedDict[Page, _Seen] = OrderedDict()
         self._ordinary: set[Page] = set()  # what hosts answer after all
 
     def add_image(self, now: float, host: str) -> None:
         """Note an image."""
-        self._recent.append((now, host, None))
+        self._remember(now, host, None)
         self._good[host] = None
         if len(self._good) > MAX_GOOD:
             self._good.popitem(last=False)
@@ -100,7 +106,7 @@ class PortalWatch:
 
     def add_page(self, now: float, host: str, page: Page) -> bool:
         """Note a page; return whether it is a portal's."""
-        self._recent.append((now, host, page))
+        self._remember(now, host, page)
         if page in self._ordinary:
             return False
         seen = self._seen.get(page)
@@ -113,9 +119,12 @@ class PortalWatch:
                 return True  # the last ones of the portal
             self._set_ordinary(page)
             return False
-        hosts = {h for when, h, p in self._recent if p == page and now - when < FOR}
+        last = list(self._recent)[-LAST:]
+        hosts = {h for when, h, p in last if p == page and now - when < FOR}
         if page[0] != NETWORK_AUTHENTICATION_REQUIRED:
             if len(hosts) < HOSTS and not seen.certain:
+                return False
+            if seen.portal_since is None and self._may_be_chance(now, page):
                 return False
             if host in self._good and len(hosts) >= HOSTS:
                 seen.certain = True
@@ -125,6 +134,22 @@ class PortalWatch:
             return True
         self._set_ordinary(page)
         return False
+
+    def _remember(self, now: float, host: str, page: Page | None) -> None:
+        self._recent.append((now, host, page))
+        if len(self._recent) > REMEMBERED:
+            _, _, old = self._recent.popleft()
+            self._earlier += 1
+            if old is not None:
+                self._earlier_pages[old] = self._earlier_pages.pop(old, 0) + 1
+                if len(self._earlier_pages) > MAX_PAGES:
+                    self._earlier_pages.popitem(last=False)
+
+    def _may_be_chance(self, now: float, page: Page) -> bool:
+        """Return whether so many of a page may come together, given its share before."""
+        share = self._earlier_pages.get(page, 0) / max(self._earlier, 1)
+        count = sum(1 for when, _, p in self._recent if p == page and now - when < FOR)
+        return math.comb(len(self._recent), count) * share**count > BY_CHANCE
 
     def _set_ordinary(self, page: Page) -> None:
         self._seen.pop(page, None)

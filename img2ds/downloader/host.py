@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from img2ds.congestion.first_row import FirstRow
-from img2ds.congestion.host_refusal import FEW_ROWS
 from img2ds.downloader.host_row import RowT
 from img2ds.downloader.silence import sharing
 
@@ -40,11 +39,6 @@ class Host(Generic[RowT]):
     sharing: int = 0
     listed: bool = False
     wakes_at: float = math.inf
-
-    @property
-    def has_few_rows(self) -> bool:
-        """Whether so few rows are left that their URLs explain a refusal better than a limit."""
-        return self.active + len(self.waiting) < FEW_ROWS
 
     def shares(self, silence: int) -> bool:
         """Return whether the next row that waits shares a silence, of any worker's row.

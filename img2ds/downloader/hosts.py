@@ -16,6 +16,7 @@ from typing import Generic
 from img2ds.congestion.first_row import FirstRow
 from img2ds.congestion.host_control import POLL_INTERVAL, HostControl
 from img2ds.congestion.host_refusal import (
+    FEW_ROWS,
     MAX_LAST_REFUSALS,
     MAX_REFUSALS,
     Refused,
@@ -126,7 +127,7 @@ class Hosts(Generic[RowT]):
                 continue
             self._waiting_first -= host.counted * (len(host.waiting) - len(kept))
             host.waiting = kept
-            self._table.set_waiting(host.place, bool(kept))
+            self._table.set_waiting(host.place, len(kept))
             if not kept and not host.active:
                 del self._hosts[host.name]
 
@@ -177,7 +178,7 @@ class Hosts(Generic[RowT]):
             if outcome is None or is_answer(outcome):
                 self._control.accept(host.place, row.started, now)
             return False
-        few = host.has_few_rows and not self._table.others_wait(host.place)
+        few = self._table.active(host.place) + self._table.waiting(host.place) < FEW_ROWS
         if row.refusals + 1 >= (MAX_LAST_REFUSALS if few else MAX_REFUSALS):
             return False  # it is the URL
         again = row.refusals > 0 and (few or self._control.accepted_since(host.place, row.started))
@@ -272,7 +273,7 @@ class Hosts(Generic[RowT]):
         host.sharing -= 1
         host.active += 1
         self._table.start(host.place)
-        self._table.set_waiting(host.place, bool(host.waiting))
+        self._table.set_waiting(host.place, len(host.waiting))
         row.started, row.shares = now, host.silences
 
     def _start(self, host: Host[RowT], row: RowT, now: float) -> None:
@@ -283,7 +284,7 @@ class Hosts(Generic[RowT]):
         host.active += 1
         row.started = now
         self._control.start(host.place, now)
-        self._table.set_waiting(host.place, bool(host.waiting))
+        self._table.set_waiting(host.place, len(host.waiting))
 
     def _wait(self, host: Host[RowT], row: RowT, first: bool = False) -> None:
         self._waiting_first += host.counted
@@ -291,7 +292,7 @@ class Hosts(Generic[RowT]):
             host.waiting.appendleft(row)
         else:
             host.waiting.append(row)
-        self._table.set_waiting(host.place, True)
+        self._table.set_waiting(host.place, len(host.waiting))
 
     def _give_back(self, host: Host[RowT], row: RowT, first: bool) -> None:
         """Let an active row wait again."""

@@ -125,7 +125,7 @@ class _Worker:
 
     def start_rows(self) -> None:
         simulation, control = self._simulation, self._control
-        control.table.set_waiting(self._place, bool(self._waiting))
+        control.table.set_waiting(self._place, len(self._waiting))
         while self._waiting and self._own < SLOTS:
             due = control.due(self._place, simulation.now)
             if due > simulation.now:
@@ -134,7 +134,7 @@ class _Worker:
                     simulation.at(due, self.wake)
                 return
             self._start(self._waiting.popleft())
-            control.table.set_waiting(self._place, bool(self._waiting))
+            control.table.set_waiting(self._place, len(self._waiting))
 
     def _start(self, refusals: int) -> None:
         simulation, started = self._simulation, self._simulation.now

@@ -406,7 +406,7 @@ def test_idle_connections_leave_a_full_host_to_others() -> None:
             first.leave(place)
         assert not control.may_keep(place, waiting=False)
         assert control.may_keep(place, waiting=True)
-        second.set_waiting(place, True)
+        second.set_waiting(place, 1)
         assert not control.may_keep(place, waiting=True)
         for _ in range(2):
             first.leave(place)
@@ -419,7 +419,7 @@ def test_workers_share_a_host_fairly() -> None:
         controls = [HostControl(table, limit=10) for table in (first, second)]
         place = first.find("a", 0.0)
         for table in (first, second):
-            table.set_waiting(place, True)
+            table.set_waiting(place, 1)
         for _ in range(10):
             if controls[0].due(place, 1.0) <= 1.0:
                 controls[0].start(place, 1.0)

@@ -46,7 +46,7 @@ def test_a_dead_workers_rows_are_cleared(two: tuple[HostTable, HostTable]) -> No
     first, second = two
     place = first.find("a", 1.0)
     second.start(place)
-    second.set_waiting(place, True)
+    second.set_waiting(place, 1)
     assert first.others_wait(place)
     first.clear_worker(1)
     assert first.active(place) == 0
@@ -59,7 +59,7 @@ def test_workers_with_rows(two: tuple[HostTable, HostTable]) -> None:
     first, second = two
     place = first.find("a", 1.0)
     assert first.workers_with_rows(place) == 1
-    second.set_waiting(place, True)
+    second.set_waiting(place, 1)
     assert first.workers_with_rows(place) == 2
     assert second.workers_with_rows(place) == 1
     first.start(place)

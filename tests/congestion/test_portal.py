@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from random import Random
+
+import pytest
+
 from img2ds.congestion.portal import BELIEVED, PortalWatch, page_of
 
 PAGE = page_of("not_an_image", b"<html>pay here</html>", "")
@@ -30,6 +34,20 @@ def test_a_page_among_images_is_a_parking_services() -> None:
         watch.add_image(1.0, f"better{number}")
         found.append(watch.add_page(1.0, f"parked{number}", PAGE))
     assert not any(found)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
+def test_pages_that_come_together_by_chance_are_no_portals(share: float) -> None:
+    """A busy worker has many responses before time tells that the page is an ordinary one."""
+    assert PAGE is not None
+    watch, random = PortalWatch(), Random(1)
+    for number in range(1000):
+        if random.random() < share:
+            assert not watch.add_page(1.0 + number / 1000, f"parked{number}", PAGE)
+        else:
+            watch.add_image(1.0 + number / 1000, f"good{number}")
+    # A portal with that page is noticed all the same.
+    assert any(watch.add_page(2.0, f"{number}", PAGE) for number in range(40))
 
 
 def test_pages_long_ago_do_not_count() -> None:

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from img2ds.congestion.host_control import PAUSES, HostControl
-from img2ds.congestion.host_refusal import MAX_LAST_REFUSALS, MAX_REFUSALS, Refusal
+from img2ds.congestion.host_refusal import FEW_ROWS, MAX_LAST_REFUSALS, MAX_REFUSALS, Refusal
 from img2ds.congestion.host_table import HostTable
 from img2ds.congestion.shared_file import make_run_token, remove_files
 from img2ds.congestion.silence_table import PLACES, WAYS, SilenceTable
@@ -246,7 +246,10 @@ def test_a_forbidden_url_is_no_ban() -> None:
     run(main)
 
 
-def test_a_row_is_tried_more_often_while_other_workers_have_rows() -> None:
+@pytest.mark.parametrize(("waiting", "most"), [(FEW_ROWS, MAX_REFUSALS), (1, MAX_LAST_REFUSALS)])
+def test_a_row_is_tried_more_often_while_other_workers_have_rows(waiting: int, most: int) -> None:
+    """Else the last rows of two workers would wait for each other, up to a minute."""
+
     async def main() -> None:
         await trio.sleep(1)
         token = make_run_token()
@@ -257,12 +260,12 @@ def test_a_row_is_tried_more_often_while_other_workers_have_rows() -> None:
         row = Row("a")
         assert hosts.admit(row)
         hosts.record(row, None)
-        tables[1].set_waiting(tables[1].find("a", 1.0), True)
+        tables[1].set_waiting(tables[1].find("a", 1.0), waiting)
         refused = 1
         while hosts.record(row, Failure("http_429", "", retry_after=1.0)):
             refused += 1
             assert await take_later(hosts) is row
-        assert refused == MAX_REFUSALS
+        assert refused == most
         for table in tables:
             table.close()
         remove_files(token)

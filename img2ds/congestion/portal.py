@@ -103,6 +103,7 @@ class PortalWatch:
                 self._set_ordinary(page)
             elif seen.ended_at is None:
                 seen.ended_at = now
+                self._forget(page)
 
     def add_page(self, now: float, host: str, page: Page) -> bool:
         """Note a page; return whether it is a portal's."""
@@ -145,9 +146,17 @@ class PortalWatch:
                 if len(self._earlier_pages) > MAX_PAGES:
                     self._earlier_pages.popitem(last=False)
 
+    def _forget(self, page: Page) -> None:
+        """Forget how often a page came: as long as a portal answered, nothing else did."""
+        self._earlier_pages.pop(page, None)
+        self._recent = deque(entry for entry in self._recent if entry[2] != page)
+
     def _may_be_chance(self, now: float, page: Page) -> bool:
         """Return whether so many of a page may come together, given its share before."""
-        share = self._earlier_pages.get(page, 0) / max(self._earlier, 1)
+        earlier = self._earlier_pages.get(page, 0)
+        if not earlier and all(p != page for _, _, p in list(self._recent)[:-LAST]):
+            return False  # it is new
+        share = (earlier + 1) / (self._earlier + 2)  # by Laplace's rule of succession
         count = sum(1 for when, _, p in self._recent if p == page and now - when < FOR)
         return math.comb(len(self._recent), count) * share**count > BY_CHANCE
 

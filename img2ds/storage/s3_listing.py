@@ -126,7 +126,7 @@ def _is_sorted(names: list[str]) -> bool:
 def _cut(last: str, end: str | None) -> list[str]:
     """Return names that cut what follows `last` into ranges of as many numbers.
 
-    None if it is short, or if `last` is no number: such names are few.
+    There are none where little follows, or where `last` is no number: such names are few.
     """
     digits = re.match("[0-9]{1,18}", last)
     if digits is None:

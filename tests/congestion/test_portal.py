@@ -36,11 +36,11 @@ def test_a_page_among_images_is_a_parking_services() -> None:
     assert not any(found)
 
 
-@pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
 def test_pages_that_come_together_by_chance_are_no_portals(share: float) -> None:
     """A busy worker has many responses before time tells that the page is an ordinary one."""
     assert PAGE is not None
-    watch, random = PortalWatch(), Random(1)
+    watch, random = PortalWatch(), Random(0)
     for number in range(1000):
         if random.random() < share:
             assert not watch.add_page(1.0 + number / 1000, f"parked{number}", PAGE)
@@ -122,6 +122,17 @@ def test_a_portal_may_come_back() -> None:
         found = [watch.add_page(start + 5.0, host, PAGE) for host in "abc"]
         assert found == [False, False, True]
         watch.add_image(start + 30.0, "a")
+
+
+def test_the_pages_of_a_portal_do_not_hide_that_it_comes_back() -> None:
+    assert PAGE is not None
+    watch = PortalWatch()
+    for start in (0.0, 100.0):
+        for number in range(100):
+            watch.add_image(start, f"{number}")
+        found = [watch.add_page(start + 5.0, f"{number}", PAGE) for number in range(200)]
+        assert found == [False, False, *[True] * 198]
+        watch.add_image(start + 30.0, "1")
 
 
 def test_redirects_to_one_host_are_one_page() -> None:

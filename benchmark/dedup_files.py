@@ -13,17 +13,14 @@ import argparse
 import asyncio
 import io
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.marker_moto import proxy
 from benchmark.marker_store import BUCKET
+from benchmark.markers import listening
 from benchmark.measure import keep, table, warn_when_busy
 from img2ds.storage import find_inputs
 from laion.data.candidate import CANDIDATE_SCHEMA
@@ -74,20 +71,6 @@ def serve(files: int, delay: float) -> None:
     asyncio.run(proxy(server.get_host_and_port()[1], delay))
 
 
-@contextmanager
-def serving(files: int, delay: float) -> Iterator[int]:
-    """Serve the files in another process; yields the port."""
-    command = [sys.executable, "-m", "benchmark.dedup_files", "--serve"]
-    command += ["--files", str(files), "--delay", str(delay)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert server.stdout is not None
-    try:
-        yield int(server.stdout.readline())
-    finally:
-        server.kill()
-        server.wait()
-
-
 def measure(files: int) -> dict[str, float]:
     """Find the files, and read one partition; seconds a file."""
     found = find_inputs(f"s3://{BUCKET}/{FOLDER}", [".parquet"])
@@ -117,7 +100,8 @@ def main() -> None:
         serve(options.files, options.delay)
         return
     warn_when_busy()
-    with serving(options.files, options.delay) as port:
+    arguments = ["--serve", "--files", str(options.files), "--delay", str(options.delay)]
+    with listening("benchmark.dedup_files", *arguments) as port:
         os.environ.update(
             AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}", AWS_ACCESS_KEY_ID="test",
             AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION="us-east-1",

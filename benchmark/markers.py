@@ -64,7 +64,14 @@ finally:
 def serving(store: str, shards: int, delay: float, compacted: bool) -> Iterator[int]:
     """Serve the dataset; yields the port."""
     module = "benchmark.marker_store" if store == "memory" else "benchmark.marker_moto"
-    command = [sys.executable, "-m", module, str(shards), str(delay), str(compacted)]
+    with listening(module, str(shards), str(delay), str(compacted)) as port:
+        yield port
+
+
+@contextmanager
+def listening(module: str, *arguments: str) -> Iterator[int]:
+    """Run a module that serves, and yield the port that it prints."""
+    command = [sys.executable, "-m", module, *arguments]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert server.stdout is not None
     try:

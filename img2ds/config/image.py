@@ -21,6 +21,8 @@ IMAGE_FORMATS = ("jpeg", "png", "webp", "gif", "avif", "bmp", "tiff", "jpeg2000"
 FIRST_IMAGE_FORMATS = IMAGE_FORMATS[:4]
 #: The default of --max_decode_memory. Manifests have other values only: it is newer than they are.
 MAX_DECODE_MEMORY = 512_000_000
+#: Pillow's limit, from which on it warns of decompression bombs.
+MAX_DECODED_PIXELS = 89_478_484
 HASHES = ("sha256", "md5", "sha512")
 
 
@@ -67,7 +69,7 @@ class ImageOptions:
         math.inf, "float", "drop images whose longer side exceeds this many times the shorter side"
     )
     max_decoded_pixels: int = flag(
-        89_478_484, "int", "never decode an image with more pixels than this"
+        MAX_DECODED_PIXELS, "int", "never decode an image with more pixels than this"
     )
     max_decode_memory: int = flag(
         MAX_DECODE_MEMORY, "size",

@@ -10,10 +10,6 @@ import numpy.typing as npt
 import pyarrow as pa
 from xxhash import xxh3_64_intdigest
 
-from img2ds.core.pair_digest import pair_digest, pair_digests
-
-__all__ = ["pair_digest", "pair_digests", "url_words", "digest_words", "DIGEST_BYTES", "Words"]
-
 #: Bytes of a digest: xxh3_128 of URL, line feed and text, big-endian.
 DIGEST_BYTES = 16
 

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from img2ds.core.failure import Failure
+from img2ds.core.pair_digest import pair_digests
 from img2ds.core.pdq import BYTES, GOOD
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.storage import read_whole
-from laion.data.digest import Words, pair_digests
+from laion.data.digest import Words
 from laion.dedup_images.image_hash import image_hash
 from laion.dedup_images.scattered import load_part, open_part, part_name
 from laion.samples.source import SampleShard

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from img2ds.config.image import MAX_DECODE_MEMORY, MAX_DECODED_PIXELS
 from img2ds.core.failure import Failure, Reason, failure
 from img2ds.core.pdq import PdqHash
 from img2ds.image.decode import decode
@@ -19,8 +20,6 @@ from img2ds.image.sniff import sniff
 
 #: Larger images are decoded at a fraction: a hash is made of 64 x 64 samples.
 SIDE = 256
-#: Most pixels of an image, Pillow's limit, and bytes that decoding may take.
-MAX_PIXELS, MEMORY = 89_478_484, 512 << 20
 #: Grey levels that a border may differ from its outermost line: JPEG ripples near edges.
 TOLERANCE = 16.0
 #: Share of a side that is left at least: an image of one colour is no border.
@@ -32,12 +31,12 @@ def image_hash(body: bytes) -> PdqHash | Failure:
     header = sniff(body)
     if isinstance(header, Failure):
         return header
-    if header.width * header.height > MAX_PIXELS:
-        return failure(Reason.IMAGE_BOMB, f"more than {MAX_PIXELS} pixels")
+    if header.width * header.height > MAX_DECODED_PIXELS:
+        return failure(Reason.IMAGE_BOMB, f"more than {MAX_DECODED_PIXELS} pixels")
     if not header.width or not header.height:
         return failure(Reason.DECODE_ERROR, "image without pixels")
     try:
-        pixels = decode(body, header, (SIDE, SIDE), MAX_PIXELS, memory=MEMORY)
+        pixels = decode(body, header, (SIDE, SIDE), MAX_DECODED_PIXELS, memory=MAX_DECODE_MEMORY)
     except BombError as error:
         return failure(Reason.IMAGE_BOMB, error.message)
     except DecodeError as error:

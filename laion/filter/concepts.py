@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from img2ds.core.failure import UsageError
-from laion.data.digest import pair_digests
+from img2ds.core.pair_digest import pair_digests
 from laion.filter.rules import Rows
 
 #: Signs that stand apart from words, as in MetaCLIP's `spacing`.

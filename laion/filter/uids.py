@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from img2ds.core.naming import committed_shards
+from img2ds.core.pair_digest import pair_digests
 from img2ds.core.uid import RECORD, UID, is_uid, uid_words
 from img2ds.engine.shard_output import DIGITS
 from img2ds.storage import OutputFolder, open_seekable
-from laion.data.digest import pair_digests
 
 #: The file with the numbers of all kept pairs.
 UIDS = "uids.npy"

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from img2ds.core.naming import shard_name
+from img2ds.core.pair_digest import pair_digests
 from img2ds.engine.shard_output import DIGITS, ShardOutput
-from laion.data.digest import pair_digests
 from laion.data.embedding_folder import EmbeddingShard
 from laion.release.contents import similarity_histogram
 from laion.release.unique import RECORD, Records, resolve

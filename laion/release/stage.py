@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 
 from img2ds.config.flags import at_least, flag
 from img2ds.core.failure import UsageError
+from img2ds.core.pair_digest import pair_digests
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
-from laion.data.digest import pair_digests
 from laion.data.embedding_folder import open_embedding_folder
 from laion.data.embedding_layout import FOLDERS, IMAGES, METADATA, TEXTS
 from laion.data.embedding_writer import NpyWriter

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from img2ds.config.flags import flag
 from img2ds.core.failure import UsageError
+from img2ds.core.pair_digest import pair_digests
 from img2ds.report.units import share
 from img2ds.storage import InputFile, find_inputs, open_seekable
-from laion.data.digest import pair_digests
 from laion.data.release_schema import HASH, RELEASE_SCHEMA, SAMPLE_ID
 from laion.release.contents import PAPER, TAGS, Contents
 from laion.release.unique import UniquePairs, scratch_folder

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from img2ds.config.image import MAX_DECODE_MEMORY, MAX_DECODED_PIXELS
 from img2ds.core.failure import Failure
 from img2ds.core.naming import parse_key, shard_name
 from img2ds.image.decode_error import BombError, DecodeError
@@ -17,8 +18,6 @@ from img2ds.image.sniff import sniff
 from laion.samples.tar import read_tar
 from laion.tag.purge import ImageShards
 
-#: Most pixels of an image, and bytes that decoding may take.
-_MAX_PIXELS, _MEMORY = 89_478_484, 512 << 20
 #: The size of the image that was made smaller for the shard, whose hash lists have.
 _SIZE = ("original_width", "original_height")
 
@@ -59,10 +58,10 @@ def _without_padding(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
 def _hash(body: bytes, size: tuple[int | None, int | None] | None) -> str | None:
     header = sniff(body)
-    if isinstance(header, Failure) or not header.width * header.height <= _MAX_PIXELS:
+    if isinstance(header, Failure) or not header.width * header.height <= MAX_DECODED_PIXELS:
         return None
     try:
-        pixels = decode_for_pdq(body, header, _MAX_PIXELS, _MEMORY)
+        pixels = decode_for_pdq(body, header, MAX_DECODED_PIXELS, MAX_DECODE_MEMORY)
     except (BombError, DecodeError):
         return None
     own = (header.width, header.height)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from img2ds.core.failure import UsageError
+from img2ds.core.pair_digest import pair_digest
 from img2ds.engine.sequential import SequentialWorker
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.report.console import Labels
@@ -15,7 +16,6 @@ from img2ds.report.counters import Counts
 from img2ds.report.units import counted
 from img2ds.storage import InputFile, RetryingFile
 from laion.data.candidate import Candidate
-from laion.data.digest import pair_digest
 from laion.stage import StageReport, StageSpec, file_fingerprint, open_stage
 from laion.wat.archive import TruncatedError, read_records
 from laion.wat.candidate_file import CandidateWriter

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from img2ds.core.pair_digest import pair_digest
 from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
-from laion.data.digest import pair_digest
 from laion.data.partition import PARTITION_COUNT, PARTITIONS_KEY, partition_of
 
 

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from img2ds.core.failure import UsageError
-from laion.data.digest import DIGEST_BYTES, Words, digest_words, pair_digest
+from img2ds.core.pair_digest import pair_digest
+from laion.data.digest import DIGEST_BYTES, Words, digest_words
 from laion.dedup import bloom as bloom_module
 from laion.dedup import deduplicator, native
 from laion.dedup import shuffle as shuffle_module

@@ -12,11 +12,11 @@ import pytest
 
 from img2ds.config.options import InputOptions
 from img2ds.core.failure import UsageError
+from img2ds.core.pair_digest import pair_digest
 from img2ds.downloader.planner import open_input
 from img2ds.storage import OutputFolder
 from laion import cli
 from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
-from laion.data.digest import pair_digest
 from laion.data.partition import PARTITION_COUNT, partition_of
 from laion.dedup import inspection, stage
 from laion.dedup.bloom import FilterSize

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from img2ds.core.failure import UsageError
+from img2ds.core.pair_digest import pair_digests
 from laion import cli
-from laion.data.digest import pair_digests
 from laion.filter import concept_counts
 from laion.filter.concepts import Counts, probabilities
 from laion.filter.options import FilterOptions

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from img2ds.core.failure import UsageError
+from img2ds.core.pair_digest import pair_digest
 from img2ds.storage import OutputFolder
 from laion import cli
 from laion.data.candidate import CANDIDATE_SCHEMA, GROUPED_SCHEMA, Candidate
-from laion.data.digest import pair_digest
 from laion.group import scatter
 from laion.group.gather import gather
 from laion.group.options import GroupOptions

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from img2ds.core.failure import UsageError
-from laion.data.digest import Words, pair_digests
+from img2ds.core.pair_digest import pair_digests
+from laion.data.digest import Words
 from laion.data.embedding_folder import EmbeddingShard, open_embedding_folder
 from laion.release import plan, stage, unique
 from laion.release.plan import plan_release

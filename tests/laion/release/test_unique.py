@@ -10,7 +10,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laion.data.digest import pair_digests
+from img2ds.core.pair_digest import pair_digests
 from laion.release import unique
 from laion.release.unique import UniquePairs, resolve, sample_ids
 

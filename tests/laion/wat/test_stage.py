@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from xxhash import xxh3_128
 
+from img2ds.core.pair_digest import pair_digest
 from img2ds.report.counters import Counts
 from img2ds.storage import retrying_file
 from laion import cli
 from laion.data.candidate import CANDIDATE_SCHEMA, Candidate
-from laion.data.digest import pair_digest
 from laion.data.partition import PARTITION_COUNT, PARTITIONS_KEY, partition_of
 from laion.wat.archive import read_records
 from laion.wat.candidate_file import CandidateWriter

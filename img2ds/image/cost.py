@@ -7,7 +7,7 @@ otherwise, and upper bounds: `tests/image/test_cost.py` measures them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from img2ds.image import jpeg, libavif, libtiff, libwebp, webp_bands
 from img2ds.image.canvas import LARGE, scale_of
@@ -41,7 +41,8 @@ _BESIDES, _MOST_BESIDES, _ROW = 4, 16_000_000, 32
 _REDUCED = 20
 
 
-class Cost(NamedTuple):
+@dataclass(slots=True)
+class Cost:
     """Bytes that decoding an image takes.
 
     Attributes:
@@ -55,7 +56,8 @@ class Cost(NamedTuple):
     result: int
 
 
-class _Image(NamedTuple):
+@dataclass(slots=True)
+class _Image:
     """What a cost depends on.
 
     Attributes:
@@ -77,13 +79,13 @@ def decode_cost(header: Header, length: int, min_size: tuple[int, int]) -> Cost:
         min_size: see `decode`.
     """
     scale = scale_of(header, min_size)
-    width, height = -(-header.width // scale), -(-header.height // scale)
-    pixels = header.width * header.height
-    image = _Image(header, length, scale, pixels, _RESULT * width * height)
-    least, most = _COSTS[header.format](image)
+    width, height = header.width, header.height
+    pixels = width * height
+    result = _RESULT * -(-width // scale) * -(-height // scale)
+    least, most = _COSTS[header.format](_Image(header, length, scale, pixels, result))
     besides = min(_BESIDES * pixels, _MOST_BESIDES)
-    besides += max(_ROW, _REDUCED * scale) * header.width
-    return Cost(int(least) + besides, int(max(least, most)) + besides, image.result)
+    besides += (_ROW if scale == 1 else _REDUCED * scale) * width
+    return Cost(int(least) + besides, int(max(least, most)) + besides, result)
 
 
 def libjpeg_memory(header: Header, length: int, scale: int) -> int:
@@ -131,9 +133,9 @@ def _jpeg(image: _Image) -> tuple[float, float]:
     inks = header.channels not in (1, _RESULT)
     if not jpeg.is_there() or header.lossless or (inks and not can_decode(header, scale)):
         return general, general
-    working = jpeg.memory_bound(header, image.length, scale)
-    planes = min(jpeg.plane_bytes(header, scale), jpeg.CONSUMED)
-    return max(working, planes + image.result), general
+    planes = jpeg.plane_bytes(header, scale)
+    working = planes + jpeg.working_bytes(header, image.length, scale)
+    return max(working, min(planes, jpeg.CONSUMED) + image.result), general
 
 
 def _png(image: _Image) -> tuple[float, float]:

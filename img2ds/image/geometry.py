@@ -51,7 +51,7 @@ def plan_geometry(width: int, height: int, options: ImageOptions) -> Geometry:
     if options.resize_only_if_bigger and not shrinks:
         return Geometry((width, height), (width, height), changes=False)
     scale = size / side
-    resized = (max(1, round(width * scale)), max(1, round(height * scale)))
+    resized = (round(width * scale) or 1, round(height * scale) or 1)
     if mode == "border":
         return Geometry(
             resized, (size, size), (size - resized[0]) // 2, (size - resized[1]) // 2, shrinks

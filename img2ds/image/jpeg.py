@@ -81,9 +81,10 @@ def plane_bytes(header: Header, scale: int) -> int:
     """Return the most bytes of the planes at 1 / `scale` of the size: chroma may be as fine as luma
     where it is stored at half of that.
     """
-    planes = _samples(header)
-    most = len(planes) * max(planes) if scale > 1 else sum(planes)
-    return -(-most // scale**2)
+    planes = header.planes or _samples(header)
+    if scale == 1:
+        return sum(planes)
+    return -(-len(planes) * max(planes) // scale**2)
 
 
 def _samples(header: Header) -> tuple[int, ...]:
@@ -93,21 +94,29 @@ def _samples(header: Header) -> tuple[int, ...]:
 def memory_bound(header: Header, length: int, scale: int) -> int:
     """Return the most bytes that the extension allocates for a JPEG, besides the pixels returned.
 
-    These are planes, up to 3 bytes a pixel; a scan without stuffing; and of an image of several
-    scans the coefficients: of all components, 6.4 bytes a pixel, or of one after the other.
+    These are planes, up to 3 bytes a pixel, and what `working_bytes` returns.
 
     Args:
         length: of the file, in bytes.
     """
-    stored = 0.0
-    if header.passes:
-        planes = _samples(header)
-        each = [_COEFFICIENT * samples for samples in planes]
-        if scale == _SIDE:  # blocks of luma are a pixel, of chroma they may be four
-            for black_or_luma in range(0, len(planes), _BLACK):
-                each[black_or_luma] = 2 * planes[black_or_luma] / _SIDE**2
-        stored = sum(each) if sum(each) <= _ONE_PASS else max(each)
-    return plane_bytes(header, scale) + int(stored) + length + _BESIDES
+    return plane_bytes(header, scale) + working_bytes(header, length, scale)
+
+
+def working_bytes(header: Header, length: int, scale: int) -> int:
+    """Return the most bytes that the extension allocates besides planes: a scan without stuffing.
+
+    And of an image of several scans the coefficients: of all components, 6.4 bytes a pixel, or of
+    one after the other.
+    """
+    if not header.passes:
+        return length + _BESIDES
+    planes = _samples(header)
+    each = [_COEFFICIENT * samples for samples in planes]
+    if scale == _SIDE:  # blocks of luma are a pixel, of chroma they may be four
+        for black_or_luma in range(0, len(planes), _BLACK):
+            each[black_or_luma] = 2 * planes[black_or_luma] / _SIDE**2
+    stored = sum(each) if sum(each) <= _ONE_PASS else max(each)
+    return int(stored) + length + _BESIDES
 
 
 def decode_rgb(

@@ -163,11 +163,12 @@ class Transformer:
             return failure(Reason.DECODE_ERROR, "image without pixels", NOT_DECODED)
         if width * height > options.max_decoded_pixels:
             return failure(Reason.IMAGE_BOMB, "more pixels than max_decoded_pixels")
-        if min(width, height) < options.min_image_size:
+        shorter, longer = (width, height) if width < height else (height, width)
+        if shorter < options.min_image_size:
             return failure(Reason.IMAGE_TOO_SMALL, "image too small")
         if width * height > options.max_image_area:
             return failure(Reason.IMAGE_AREA_TOO_LARGE, "image area too large")
-        if max(width, height) / min(width, height) > options.max_aspect_ratio:
+        if longer / shorter > options.max_aspect_ratio:
             return failure(Reason.ASPECT_RATIO, "aspect ratio too large")
         return None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 
@@ -38,7 +40,9 @@ _UNSUPPORTED = {
 
 #: The next marker. Other bytes before it, and FF 00, are skipped by every decoder.
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
-#: The same within entropy-coded data, where D0 to D7 are restarts (T.81, B.1.1), and a decoder that
+#: A scan header, or bytes within a segment that look like one.
+_SCAN = re.compile(rb"\xff\xda")
+#: Markers within entropy-coded data, where D0 to D7 are restarts (T.81, B.1.1), and a decoder that
 #: looks for one skips all below C0, of which none has parameters.
 _IN_SCAN = np.array([0xC0 <= byte < 0xFF and not _RST0 <= byte <= _RST7 for byte in range(256)])
 #: Bytes of entropy-coded data that are looked at together: they may be full of what is no marker.
@@ -67,7 +71,7 @@ def segments(body: bytes | bytearray) -> Iterator[Segment]:
     """
     at, stray = 2, _MAX_STRAY
     for _ in range(_MAX_SEGMENTS):
-        if body[at : at + 1] == b"\xff" and 0 < (marker := body[at + 1]) < 0xFF:
+        if body[at] == 0xFF and 0 < (marker := body[at + 1]) < 0xFF:
             at += 2
         else:
             found = _MARKER.search(body, at, at + stray)
@@ -139,7 +143,8 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
                 depth, height, width, channels = struct.unpack_from(">BHHB", body, start)
                 header = Header("jpeg", width, height, channels, depth)
                 header.lossless = marker == _LOSSLESS
-                header.planes = _planes(header, body[start + 7 : start + 6 + 3 * channels : 3])
+                factors = bytes(body[start + 7 : start + 6 + 3 * channels : 3])
+                header.planes = _planes(width, height, factors)
                 progressive = marker in PROGRESSIVE
             elif marker == _APP1 and exif is None and body.startswith(_EXIF, start, end):
                 exif = bytes(body[start + len(_EXIF) : end])
@@ -152,28 +157,36 @@ def read_header(body: bytes | bytearray) -> Header | Failure:
     if header is None or not scan:
         return failure(Reason.DECODE_ERROR, "JPEG without an image")
     header.passes = not single
-    # The first count is fast, but includes what follows the image.
     if not single:  # libjpeg refuses more scans than one
         most = _most_scans(header) if progressive else _SEQUENTIAL_SCANS
-        if body.count(b"\xff\xda", scan) >= most and _has_more_scans(body, scan, most):
+        # The first look is fast, but includes what follows the image.
+        found = islice(_SCAN.finditer(body, scan), most - 1, None)
+        if next(found, None) is not None and _has_more_scans(body, scan, most):
             return failure(Reason.IMAGE_BOMB, f"JPEG of more than {most} scans")
     header.exif = exif
     header.icc = _join_icc(icc) if icc else None
     return header
 
 
-def _planes(header: Header, factors: bytes | bytearray) -> tuple[int, ...]:
+def _planes(width: int, height: int, factors: bytes) -> tuple[int, ...]:
     """Return the samples of each component, in whole MCUs (A.2.4).
 
     Args:
         factors: horizontal and vertical sampling factors of each component, four bits each.
     """
+    mcu_width, mcu_height, blocks = _mcu(factors)
+    mcus = -(-width // mcu_width) * -(-height // mcu_height)
+    return tuple([mcus * samples for samples in blocks])
+
+
+@lru_cache(maxsize=64)
+def _mcu(factors: bytes) -> tuple[int, int, tuple[int, ...]]:
+    """Return the width and height of an MCU, and the samples that each component has of it."""
     most_h = max(factors, default=0) >> 4
-    most_v = max([f & 15 for f in factors], default=0)
+    most_v = max((f & 15 for f in factors), default=0)
     if not most_h or not most_v:
-        return ()
-    samples = -(-header.width // (8 * most_h)) * -(-header.height // (8 * most_v)) * 64
-    return tuple([samples * (f >> 4) * (f & 15) for f in factors])
+        return 1, 1, ()
+    return 8 * most_h, 8 * most_v, tuple(64 * (f >> 4) * (f & 15) for f in factors)
 
 
 def _join_icc(chunks: list[bytes]) -> bytes | None:

@@ -22,7 +22,7 @@ from typing import Any
 from benchmark import measure
 from benchmark.corpus import CACHE
 from img2ds.config.options import InputOptions
-from img2ds.source import open_source
+from img2ds.source.table import open_source
 
 QUESTION = "lists"
 FORMATS = ("jsonl", "jsonl.gz", "json", "columns.json", "csv")

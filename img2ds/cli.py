@@ -17,11 +17,14 @@ from img2ds.config import completion
 from img2ds.config.command_line import read_arguments
 from img2ds.config.config_file import with_config
 from img2ds.config.help import HELP, help_lines, wrapped
+from img2ds.config.input import INPUT_FORMATS
 from img2ds.config.options import COMMAND, GROUPS, Options
 from img2ds.core.console_script import run_script
 from img2ds.core.failure import UsageError
+from img2ds.core.naming import OUTPUT_FORMATS
 from img2ds.core.native import describe
 from img2ds.core.numpy_threads import ONE_THREAD
+from img2ds.core.pandas_import import keep_pandas_out
 from img2ds.manage import commands
 from img2ds.manage.commands import COMMANDS, summary_lines
 
@@ -53,6 +56,8 @@ def run(arguments: Sequence[str]) -> int:
             print(version())
             return 0
         options = Options.from_flags(with_config(COMMAND, read_flags(arguments)))
+        if _has_own_formats(options):
+            keep_pandas_out()
         # Its imports take a second, which a typing mistake need not wait for.
         from img2ds.downloader import job
 
@@ -64,6 +69,14 @@ def run(arguments: Sequence[str]) -> int:
     if text:
         print(text, file=sys.stderr if report.quiet else sys.stdout)
     return report.exit_code
+
+
+def _has_own_formats(options: Options) -> bool:
+    """Return whether no plug-in reads or writes: one may give pyarrow what pandas has read."""
+    return (
+        options.input.plain_format in (None, *INPUT_FORMATS)
+        and options.output.output_format in OUTPUT_FORMATS
+    )
 
 
 def read_flags(arguments: Sequence[str]) -> dict[str, Any]:

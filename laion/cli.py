@@ -21,6 +21,7 @@ from img2ds.config.help import HELP, help_lines, summary_lines, wrapped
 from img2ds.core.console_script import run_script
 from img2ds.core.failure import UsageError
 from img2ds.core.native import describe
+from img2ds.core.pandas_import import keep_pandas_out
 from laion.commands import COMMANDS
 from laion.help_examples import EXAMPLES
 
@@ -59,7 +60,10 @@ def run(arguments: Sequence[str]) -> int:
             print("\n".join([*title, "", example, "", *help_lines(flags, flags.fields)]))
             return 0
         values = flags.read(read_arguments(flags, arguments[1:]))
-        result: Result = command.load_run()(options(**values))
+        work = command.load_run()
+        chosen = options(**values)
+        keep_pandas_out()
+        result: Result = work(chosen)
     except UsageError as error:
         print(f"laion: error: {error}", file=sys.stderr)
         return 2

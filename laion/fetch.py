@@ -28,10 +28,10 @@ from img2ds.downloader.name_server import check_resolver, running_resolver
 from img2ds.downloader.planner import open_input
 from img2ds.downloader.process import check_descriptors
 from img2ds.downloader.shard import Shard, ShardSink
-from img2ds.downloader.worker import Pass, ShardWorker
+from img2ds.downloader.shard_worker import Pass, ShardWorker
 from img2ds.engine.distributors.contract import Worker
-from img2ds.net.fetcher import open_fetcher
-from img2ds.source import RangeReader, read_rows
+from img2ds.net.check import check_fetcher
+from img2ds.source.ranges import RangeReader, read_rows
 from img2ds.storage import OutputFolder
 from laion.data.candidate import TEXT_LISTS
 from laion.provenance import document_type, note_input, options_of
@@ -143,7 +143,7 @@ class DownloadReport:
 def check(options: Any) -> None:
     """Raises UsageError when a value is out of range."""
     wanted = img2ds_options(options, url_list=options.input)
-    open_fetcher(wanted.network)
+    check_fetcher(wanted.network)
     check_lists(wanted)
 
 
@@ -208,7 +208,7 @@ def candidate_shards(options: Options) -> tuple[dict[str, Any], Callable[[int], 
     """
     check_images(options.input.url_list)
     check_descriptors(options)
-    open_fetcher(options.network)
+    check_fetcher(options.network)
     source = open_input(options.input)
     rows = options.output.number_sample_per_shard
     return source.fingerprint(), lambda first: list(source.shards(rows, first))

@@ -12,8 +12,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from img2ds.config.flags import Flags
 from img2ds.core.failure import UsageError
 
@@ -32,6 +30,8 @@ def with_config(command: Flags, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(command: Flags, path: str) -> dict[str, Any]:
+    import yaml  # takes 20 ms, and most runs have no file
+
     try:
         with open(path, encoding="utf-8") as file:
             found = yaml.safe_load(file)

@@ -25,7 +25,7 @@ from img2ds.core.naming import (
 )
 from img2ds.core.sample import ShardTask
 from img2ds.downloader.planner import Input
-from img2ds.source import RangeReader, read_rows
+from img2ds.source.ranges import RangeReader, read_rows
 from img2ds.storage import OutputFolder, open_seekable
 
 

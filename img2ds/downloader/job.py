@@ -28,7 +28,7 @@ from img2ds.downloader.planner import Input, Plan, open_input
 from img2ds.downloader.process import check_descriptors
 from img2ds.downloader.retried_rows import RetriedRows, find_retried_rows, list_name
 from img2ds.downloader.shard_opener import ShardOpener
-from img2ds.downloader.worker import Pass, ShardWorker
+from img2ds.downloader.shard_worker import Pass, ShardWorker
 from img2ds.engine.build import Build, BuildSpec, open_build, read_manifest
 from img2ds.engine.distributors.factory import check_distributor
 from img2ds.engine.manifest import SegmentSpec, read_segments
@@ -36,7 +36,7 @@ from img2ds.engine.partial import remove_partials
 from img2ds.engine.run_report import RunReport, describe_end
 from img2ds.engine.tar_sizes import write_tar_sizes
 from img2ds.formats.table import check_format, finish_folder
-from img2ds.net.fetcher import check_proxy, open_fetcher
+from img2ds.net.check import check_fetcher, check_proxy
 from img2ds.report.console import Labels, Verbosity
 from img2ds.report.metrics import serve_metrics
 from img2ds.report.summary import hints, speed, table
@@ -75,7 +75,7 @@ class Report(RunReport):
 def check(options: Options) -> None:
     """Raise UsageError for what workers could only fail at."""
     check_descriptors(options)
-    open_fetcher(options.network)
+    check_fetcher(options.network)
     check_proxy(options.network)
     check_resolver(options)
     CompiledLists.of(block_lists(options.network))

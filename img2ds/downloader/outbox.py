@@ -19,10 +19,10 @@ from img2ds.config.options import Options
 from img2ds.core.failure import Status
 from img2ds.core.sample import Sample, ShardTask
 from img2ds.downloader.shard import Shard
-from img2ds.downloader.worker import Pass, run_worker
+from img2ds.downloader.shard_worker import Pass
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.report.tally import Tally
-from img2ds.source import RangeReader, read_rows
+from img2ds.source.ranges import RangeReader, read_rows
 
 #: Bytes of images that wait to be sent, above which no further rows are started.
 MAX_UNSENT = 16_000_000
@@ -165,6 +165,8 @@ class StreamWorker:
     token: str
 
     def __call__(self, tasks: Iterator[ShardTask], emit: Callable[[Any], None]) -> None:
+        from img2ds.downloader.worker import run_worker  # not in the parent, as in `shard_worker`
+
         outbox = Outbox(emit)
         reader = RangeReader()
 

@@ -18,16 +18,9 @@ from img2ds.core.failure import UsageError
 from img2ds.core.rank import ALONE, Rank
 from img2ds.core.sample import RowRange, ShardTask
 from img2ds.engine.fingerprint import FileFingerprint, fingerprint
-from img2ds.source import (
-    IteratorSource,
-    MemoryFile,
-    Source,
-    TableSource,
-    as_table,
-    file_extensions,
-    guess_format,
-    open_source,
-)
+from img2ds.source.memory import IteratorSource, MemoryFile, TableSource, as_table
+from img2ds.source.source import Source
+from img2ds.source.table import file_extensions, guess_format, open_source
 from img2ds.storage import InputFile, find_inputs, stdin_start
 
 #: Files whose footers or headers are read at once: it is waiting, not work, where they are remote.

@@ -10,7 +10,6 @@ import sys
 
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
-from img2ds.downloader.slots import max_overflow
 
 #: New objects between two searches for cycles, of which there are next to none. More than a worker
 #: has at a time: with 3,000, searches took 0.15 s of the CPU of 5,000 images.
@@ -77,6 +76,11 @@ def raise_descriptor_limit() -> int:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return 2**31 if hard == resource.RLIM_INFINITY else hard
+
+
+def max_overflow(count: int) -> int:
+    """Return how many rows may wait to connect without one of `count` slots, each with a socket."""
+    return count // 2
 
 
 def descriptors_needed(slots: int) -> int:

@@ -16,7 +16,7 @@ from img2ds.downloader.shard import Shard
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.formats.contract import DamagedShardError
 from img2ds.report.shard_report import ShardReport
-from img2ds.source import RangeReader, read_rows
+from img2ds.source.ranges import RangeReader, read_rows
 from img2ds.storage import OutputFolder
 
 

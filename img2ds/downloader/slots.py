@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import trio
 
 from img2ds.congestion.gate import Gate
+from img2ds.downloader.process import max_overflow
 
 T = TypeVar("T")
 
@@ -22,11 +23,6 @@ T = TypeVar("T")
 LEND_SLOT_AFTER = 1.5
 #: Seconds between two checks for room in a full overflow.
 POLL_INTERVAL = 0.25
-
-
-def max_overflow(count: int) -> int:
-    """Return how many rows may wait to connect without one of `count` slots, each with a socket."""
-    return count // 2
 
 
 class Slot:

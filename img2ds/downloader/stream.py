@@ -26,7 +26,7 @@ from img2ds.core.sample import Sample, ShardTask
 from img2ds.core.schema import metadata_schema
 from img2ds.downloader.name_server import running_resolver
 from img2ds.downloader.outbox import PieceRows, SampleBatch, StreamWorker
-from img2ds.downloader.worker import Pass
+from img2ds.downloader.shard_worker import Pass
 from img2ds.engine.distributors.contract import TaskLost, WorkersDieError
 from img2ds.engine.distributors.local import LocalDistributor
 from img2ds.report.shard_report import Progress, ShardReport

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,14 +27,13 @@ from img2ds.congestion.machine import Machine
 from img2ds.congestion.path import NetworkPath
 from img2ds.congestion.silence_table import SilenceTable
 from img2ds.core.failure import UsageError
-from img2ds.core.sample import ShardTask
 from img2ds.downloader.blocked_rows import BlockedRows, Opener
 from img2ds.downloader.open_shards import OpenShards
 from img2ds.downloader.pipeline import Pipeline
 from img2ds.downloader.process import prepare_process
 from img2ds.downloader.renderer import Renderer
 from img2ds.downloader.shard import Shard
-from img2ds.downloader.shard_opener import ShardOpener
+from img2ds.downloader.shard_worker import Pass
 from img2ds.downloader.stand_in import StandIn
 from img2ds.engine.distributors.contract import TaskStream, is_stopping
 from img2ds.net.fetcher import open_fetcher, open_resolver
@@ -44,7 +42,6 @@ from img2ds.net.request import accepting
 from img2ds.report.shard_report import Progress, ShardReport
 from img2ds.report.tally import Tally
 from img2ds.report.units import duration
-from img2ds.storage import OutputFolder
 
 #: Seconds between two progress reports.
 PROGRESS_INTERVAL = 0.5
@@ -55,41 +52,6 @@ OPEN_ROWS = 20_000
 MIN_OPEN, MAX_OPEN = 4, 64
 #: Seconds that the next shard waits for an open one to end, before those that wait are saved.
 LATE_AFTER = 10.0
-
-
-class Pass(Enum):
-    """Which shards a worker makes.
-
-    `FIRST`: all. `ISOLATED`: those that were lost, one at a time: an image that kills its worker,
-    or takes all memory, must not take another shard with it. `LAST`: partial ones, as
-    many at once as may be open, since their rows wait.
-    """
-
-    FIRST = "first"
-    ISOLATED = "isolated"
-    LAST = "last"
-
-
-@dataclass(frozen=True, slots=True)
-class ShardWorker:
-    """Makes shards: the callable that distributors run, once in each process.
-
-    Attributes:
-        makes: which shards it makes.
-        opener: called in the process. A caller's own may send images elsewhere than into a dataset.
-        token: of the files that the workers of a machine share; None for a worker alone.
-    """
-
-    options: Options
-    folder: OutputFolder
-    makes: Pass = Pass.FIRST
-    opener: Callable[[Options, OutputFolder], Opener] = ShardOpener
-    token: str | None = None
-
-    def __call__(self, tasks: Iterator[ShardTask], emit: Callable[[Any], None]) -> None:
-        self.folder.clean_dead_workers()
-        opener = self.opener(self.options, self.folder)
-        run_worker(self.options, opener, tasks, emit, self.makes, self.token)
 
 
 def run_worker(

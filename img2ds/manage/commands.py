@@ -12,6 +12,7 @@ from img2ds.config.command_line import read_arguments
 from img2ds.config.flags import Flags
 from img2ds.config.help import HELP, help_lines, wrapped
 from img2ds.config.help import summary_lines as summaries
+from img2ds.core.pandas_import import keep_pandas_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,10 @@ def run(arguments: Sequence[str]) -> int:
         print(help_page(name, command, flags, options.GROUPS))
         return 0
     values = flags.read(read_arguments(flags, arguments[1:]))
-    result: Result = load(command.run, "all")(options.from_flags(values))
+    work = load(command.run, "all")
+    chosen = options.from_flags(values)
+    keep_pandas_out()
+    result: Result = work(chosen)
     if result.text:
         print(result.text)
     return result.exit_code

@@ -26,7 +26,8 @@ from img2ds.net.request import Request, user_agent
 from img2ds.net.resolver import Resolver
 from img2ds.net.stream import ByteStream
 from img2ds.net.tcp import connect_tcp
-from img2ds.net.tls import open_context, secure
+from img2ds.net.tls import secure
+from img2ds.net.tls_context import open_context
 from img2ds.net.tunnel import open_tunnel
 from img2ds.net.url import Url
 

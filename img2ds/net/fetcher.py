@@ -11,7 +11,7 @@ from typing import Protocol
 
 import trio
 
-from img2ds.config.network import FETCHERS, PROXY_FROM_ENVIRONMENT, PROXY_NONE
+from img2ds.config.network import FETCHERS
 from img2ds.config.options import NetworkOptions
 from img2ds.congestion.dns_names import DnsNames
 from img2ds.congestion.machine import Machine
@@ -23,12 +23,10 @@ from img2ds.net.connector import Connector
 from img2ds.net.context import FetchContext
 from img2ds.net.deadline import Deadline
 from img2ds.net.dns_config import system_config
-from img2ds.net.error import FetchError
 from img2ds.net.plugin_fetcher import PluginFetcher
-from img2ds.net.proxies import parse_proxy
+from img2ds.net.proxies import Proxy
 from img2ds.net.redirects import RedirectingFetcher
 from img2ds.net.resolver import Resolver
-from img2ds.net.robots_store import RobotsStore
 from img2ds.net.routes import Routes
 from img2ds.net.url import Url
 
@@ -83,7 +81,11 @@ def open_fetcher(
                 "pip install 'anyio>=4' h11 async_generator && pip install --no-deps asks"
             ) from None
         client = AsksClient(connector, options)
-    store = RobotsStore(token) if options.respect_robots else None
+    store = None
+    if options.respect_robots:
+        from img2ds.net.robots_store import RobotsStore  # and SQLite
+
+        store = RobotsStore(token)
     return RedirectingFetcher(client, Routes(options), options, judge, store)
 
 
@@ -104,27 +106,13 @@ def _connector(options: NetworkOptions, resolver: Resolver | None, path: Network
     return Connector(options, resolver or open_resolver(options), path)
 
 
-def check_proxy(options: NetworkOptions) -> None:
-    """Check that the proxy given with --proxy can be reached: else every row would fail. Blocks.
-
-    Proxies of the environment are not checked: a run may do without them.
-
-    Raises:
-        UsageError: no connection to it can be opened.
-    """
-    if options.proxy in (PROXY_FROM_ENVIRONMENT, PROXY_NONE):
-        return
-    proxy = parse_proxy(options.proxy, "--proxy")
+def connect_to_proxy(options: NetworkOptions, proxy: Proxy) -> None:
+    """Open a connection to a proxy, and close it. Blocks. Raises FetchError."""
 
     async def connect() -> None:
         deadline = Deadline(options.timeout, options.max_time)
         connector = _connector(options, None, NetworkPath(Machine()))
         (await connector.connect_to_proxy(proxy, deadline)).close()
 
-    try:
-        with ThreadPoolExecutor(1) as thread:  # a notebook's main thread has a loop of its own
-            thread.submit(trio.run, connect).result()
-    except FetchError as error:
-        raise UsageError(
-            f"--proxy: no connection to {proxy.host}, port {proxy.port} ({error.failure.message})"
-        ) from None
+    with ThreadPoolExecutor(1) as thread:  # a notebook's main thread has a loop of its own
+        thread.submit(trio.run, connect).result()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from img2ds.config.options import NetworkOptions
 from img2ds.core.failure import Failure, Reason, failure
@@ -19,11 +19,13 @@ from img2ds.net.error import FetchError
 from img2ds.net.redirect_rule import REDIRECTS, next_url
 from img2ds.net.request import Request
 from img2ds.net.response import Response, ResponseHead, ResponseRules
-from img2ds.net.robots_gate import RobotsGate
-from img2ds.net.robots_store import RobotsStore
 from img2ds.net.robots_txt import MAX_BYTES
 from img2ds.net.routes import Routes
 from img2ds.net.url import Url, parse_url
+
+if TYPE_CHECKING:
+    from img2ds.net.robots_gate import RobotsGate
+    from img2ds.net.robots_store import RobotsStore
 
 #: Redirects that are followed to a robots.txt, at least.
 ROBOTS_REDIRECTS = 5
@@ -60,11 +62,11 @@ class RedirectingFetcher:
         self._routes = routes
         self._rules = ResponseRules(options)
         self._max_redirects = options.max_redirects
-        self._robots = (
-            RobotsGate(options, self._get_robots, store or RobotsStore(None))
-            if options.respect_robots
-            else None
-        )
+        self._robots: RobotsGate | None = None
+        if options.respect_robots:
+            from img2ds.net.robots_gate import RobotsGate
+
+            self._robots = RobotsGate(options, self._get_robots, store)
 
     async def fetch(self, url: str | None, context: FetchContext) -> Fetched | Failure:
         """See `Fetcher.fetch`."""

@@ -86,12 +86,12 @@ class RobotsGate:
 
     Args:
         ask: gets a file.
-        store: what the workers of this machine know.
+        store: what the workers of this machine know; None for a worker alone.
     """
 
-    def __init__(self, options: NetworkOptions, ask: Ask, store: RobotsStore) -> None:
+    def __init__(self, options: NetworkOptions, ask: Ask, store: RobotsStore | None) -> None:
         self._ask = ask
-        self._store = store
+        self._store = store or RobotsStore(None)
         self._claim = options.max_time + _SPARE
         self._agents = agents_of(options)
         self._known: OrderedDict[str, Known] = OrderedDict()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 from img2ds.core.failure import UsageError
@@ -66,6 +65,7 @@ def serve_metrics(state: RunState, port: int | None) -> Iterator[str | None]:
     if port is None:
         yield None
         return
+    from http.server import BaseHTTPRequestHandler, HTTPServer  # take 15 ms
 
     class Handler(BaseHTTPRequestHandler):
         timeout = _REQUEST_TIMEOUT

@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
 from img2ds.core.failure import UsageError
 
 #: The extras of protocols whose packages are optional.
@@ -36,6 +33,8 @@ def resolve(url: str) -> tuple[Any, str]:
     Raises:
         UsageError: the protocol is unknown, or the package for it is not installed.
     """
+    import fsspec  # a tenth of a second, which local files need not wait for
+
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
@@ -98,6 +97,8 @@ def local_path(url: str) -> str | None:
     if "::" not in url and "://" not in url:
         return os.path.abspath(os.path.expanduser(url))
     fs, path = resolve(url)
+    from fsspec.implementations.local import LocalFileSystem
+
     return path if isinstance(fs, LocalFileSystem) else None
 
 

@@ -81,10 +81,13 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
     if url_list == STDIN:
         return [InputFile(STDIN, None)]
     with as_usage_error(f"read {url_list}"):
-        fs, path = resolve(local_path(url_list) or url_list)
-        if _answers(fs, path, url_list):
+        local = local_path(url_list)
+        if local is not None and os.path.isfile(local):
+            return [InputFile(local, os.path.getsize(local))]
+        fs, path = resolve(local or url_list)
+        if local is None and _answers(fs, path, url_list):
             # As typed: the parts of a chained URL cannot be joined again.
-            return [InputFile(local_path(url_list) or url_list, fs.size(path))]
+            return [InputFile(url_list, fs.size(path))]
         if "::" in url_list:
             raise UsageError(f"there is no file {url_list}: a chained URL must refer to one file")
         inside = _in_folder(fs, path, extensions)
@@ -99,7 +102,7 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
             entries = [entry for entry in found.values() if _is_file(fs, entry)]
             if not entries:
                 raise UsageError(f"no file matches {url_list}")
-        elif os.path.exists(path) and local_path(url_list) is not None:
+        elif local is not None and os.path.exists(local):
             raise UsageError(
                 f"{url_list} is a pipe or a device, which can be read only once: "
                 "use --url_list - and give it on standard input"
@@ -111,14 +114,12 @@ def find_inputs(url_list: str, extensions: Sequence[str]) -> list[InputFile]:
 
 
 def _answers(fs: Any, path: str, url_list: str) -> bool:
-    """Return whether `path` is a file. The first contact with a service has a time limit.
+    """Return whether `path` on a service is a file. The first contact has a time limit.
 
     Raises:
         UsageError: the service does not answer in time.
         Exception: it cannot be reached, or refuses; fsspec's own `isfile` is False then over HTTP.
     """
-    if local_path(url_list) is not None:
-        return bool(fs.isfile(path))
     outcome: list[Any] = []
 
     def ask() -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fsspec.asyn import sync
-
 from img2ds.storage.listed import text_version, version_number
-from img2ds.storage.s3_listing import list_s3
 
 #: Fields that change with a file's content, the best first. Services have different ones.
 _VERSIONS = (
@@ -32,6 +29,10 @@ def list_remote(fs: Any, path: str, add: Add) -> None:
     """
     fs.invalidate_cache(path)
     if has_pages(fs):
+        from fsspec.asyn import sync
+
+        from img2ds.storage.s3_listing import list_s3  # local runs need no asyncio and no XML
+
         # `ls` keeps 1.2 kB for each object, and copies all of them twice.
         bucket, key, _ = fs.split_path(path)
         prefix = f"{key.strip('/')}/" if key else ""

@@ -6,7 +6,6 @@ expects them to back off.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import random
 from collections.abc import Callable
@@ -46,7 +45,9 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, FileNotFoundError):
         # fsspec raises it for anything that keeps it from learning a file's size over http.
         return error.__cause__ is not None and is_transient(error.__cause__)
-    if isinstance(error, (OSError, TimeoutError, asyncio.TimeoutError)):
+    from asyncio import TimeoutError as AsyncTimeout  # of its own before Python 3.11
+
+    if isinstance(error, (OSError, TimeoutError, AsyncTimeout)):
         return True
     return type(error).__module__.partition(".")[0] in _SERVICES
 

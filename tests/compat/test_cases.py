@@ -31,7 +31,7 @@ import pytest
 import img2ds
 from img2ds.config.options import Options
 from img2ds.downloader.planner import open_input
-from img2ds.source import RangeReader, read_rows
+from img2ds.source.ranges import RangeReader, read_rows
 from tests.downloader.test_job import network
 from tests.server.encodings import png
 from tests.server.photos import photo

@@ -22,14 +22,9 @@ from img2ds.core.failure import UsageError
 from img2ds.core.sample import RowRange, ShardTask
 from img2ds.net.error import FetchError
 from img2ds.net.url import parse_url
-from img2ds.source import (
-    RangeReader,
-    Source,
-    file_extensions,
-    guess_format,
-    open_source,
-    read_rows,
-)
+from img2ds.source.ranges import RangeReader, read_rows
+from img2ds.source.source import Source
+from img2ds.source.table import file_extensions, guess_format, open_source
 
 Rows = list[tuple[str, str]]
 Write = Callable[[Path, Rows], None]

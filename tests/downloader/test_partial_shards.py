@@ -23,7 +23,8 @@ from img2ds.downloader import worker
 from img2ds.downloader.dataset_sink import DatasetSink
 from img2ds.downloader.shard import Shard
 from img2ds.downloader.shard_opener import ShardOpener
-from img2ds.downloader.worker import Pass, _Run
+from img2ds.downloader.shard_worker import Pass
+from img2ds.downloader.worker import _Run
 from img2ds.engine.distributors.contract import TaskStream
 from img2ds.engine.shard_output import ShardOutput
 from img2ds.formats.table import open_reader

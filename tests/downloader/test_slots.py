@@ -13,7 +13,8 @@ from trio.testing import MockClock
 
 from img2ds.congestion.machine import Machine
 from img2ds.congestion.path import NetworkPath
-from img2ds.downloader.slots import LEND_SLOT_AFTER, Slot, Slots, max_overflow
+from img2ds.downloader.process import max_overflow
+from img2ds.downloader.slots import LEND_SLOT_AFTER, Slot, Slots
 
 
 class Work:

@@ -16,7 +16,8 @@ from img2ds.core.failure import UsageError
 from img2ds.core.sample import ShardTask
 from img2ds.downloader import process
 from img2ds.downloader.shard_opener import ShardOpener
-from img2ds.downloader.worker import Pass, _Run
+from img2ds.downloader.shard_worker import Pass
+from img2ds.downloader.worker import _Run
 from img2ds.report.shard_report import ShardReport
 from img2ds.storage import OutputFolder
 

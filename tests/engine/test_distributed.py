@@ -14,7 +14,7 @@ import pytest
 import img2ds
 from img2ds.config.options import Options
 from img2ds.core.failure import UsageError
-from img2ds.downloader.worker import ShardWorker
+from img2ds.downloader.shard_worker import ShardWorker
 from img2ds.engine.distributors.factory import open_distributor
 from img2ds.engine.marker import counts_document
 from img2ds.storage import OutputFolder

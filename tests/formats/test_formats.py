@@ -171,7 +171,7 @@ def counted(folder, name):
 OutputFolder.publish = counted
 from img2ds.config.options import Options
 from img2ds.downloader.planner import open_input
-from img2ds.downloader.worker import ShardWorker
+from img2ds.downloader.shard_worker import ShardWorker
 from img2ds.downloader.job import _spec
 from img2ds.engine.build import read_manifest
 options = Options.from_flags(cli.read_flags(sys.argv[3:]))

@@ -22,7 +22,7 @@ from img2ds.net.error import FetchError
 from img2ds.net.family_order import LOST_ENOUGH, TRY_AGAIN, FamilyOrder
 from img2ds.net.resolver import Resolver
 from img2ds.net.tcp import HEAD_START, MAX_ADDRESSES
-from img2ds.net.tls import open_context
+from img2ds.net.tls_context import open_context
 from img2ds.net.url import parse_url
 from tests.net.local_connector import (
     DISCARD,

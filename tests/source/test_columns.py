@@ -12,7 +12,7 @@ import pytest
 
 from img2ds.config.options import InputOptions
 from img2ds.core.failure import UsageError
-from img2ds.source import open_source
+from img2ds.source.table import open_source
 
 
 @pytest.mark.parametrize("value", [1, 0.5, True, datetime(2026, 1, 1)])

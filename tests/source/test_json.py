@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from img2ds.config.options import InputOptions
 from img2ds.core.failure import UsageError
-from img2ds.source import Source, json_values, open_source, records
+from img2ds.source import json_values, records
 from img2ds.source.json_document import _items
 from img2ds.source.json_values import Values
+from img2ds.source.source import Source
+from img2ds.source.table import open_source
 from img2ds.storage import open_stream
 
 URLS = [{"url": f"http://a/{n}"} for n in range(10)]

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pytest
 
 from img2ds.core.failure import UsageError
-from img2ds.source import IteratorSource, MemoryFile, as_table
-from img2ds.source.memory import drawn
+from img2ds.source.memory import IteratorSource, MemoryFile, as_table, drawn
 
 URLS = ["http://a.example/1.jpg", None, "http://b.example/2.jpg"]
 TEXTS = ["one", "two", None]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from img2ds.core.failure import UsageError
-from img2ds.source import guess_format
+from img2ds.source.table import guess_format
 from img2ds.storage import find_inputs, inputs
 
 

@@ -16,8 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-import pyarrow as pa
-
+from img2ds.core.pandas_import import keep_pandas_out
 from img2ds.engine.child_process import ignore_stops, start_child
 from img2ds.engine.cores import usable_cores
 from img2ds.engine.distributors.contract import Session, TaskLost, Worker, WorkersDieError, never
@@ -105,30 +104,6 @@ def _end(code: int) -> str:
         return f"exit code {code}"
     name = signal.Signals(-code).name
     return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-
-
-class _NoPandas:
-    """A module finder that does not find pandas."""
-
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name)
-
-
-def keep_pandas_out() -> None:
-    """Make pyarrow believe that pandas is not installed, in this process.
-
-    It imports pandas for the first list it is given, to see whether that is a Series: half a
-    second and 50 MB in every worker. It looks once, so others may import pandas after this.
-    """
-    if "pandas" not in sys.modules:
-        finder: Any = _NoPandas
-        sys.meta_path.insert(0, finder)
-        try:
-            pa.array([None])
-        finally:
-            sys.meta_path.remove(finder)
 
 
 def child_main(descriptor: int) -> None:

@@ -16,9 +16,9 @@ from img2ds.core.failure import UsageError
 from img2ds.core.native import SWITCH, is_enabled
 from img2ds.image.native import EXTENSIONS, loaded
 from img2ds.manage.doctor.finding import Finding, Level
+from img2ds.net.check import check_proxy
 from img2ds.net.dns import BadMessage, RecordType, decode_answer, encode_query
 from img2ds.net.dns_config import address_family, system_config
-from img2ds.net.fetcher import check_proxy
 from img2ds.net.proxies import read_rules
 
 #: Extras, the package that tells whether each is there, and what it is for.

@@ -65,7 +65,13 @@ class Gate:
 
     def try_enter(self) -> bool:
         """Take room if there is some and nobody waits; call `leave` in the end."""
-        return not self._queue and self._take()
+        if self._queue:
+            return False
+        limits = self._machine.limits
+        if limits[self._most] or (self._rate is not None and limits[self._rate]):
+            return self._take()
+        self._machine.cell[self._gauge] += 1
+        return True
 
     async def enter(self, *, first: bool = False) -> None:
         """Wait for room and take it; call `leave` in the end.
@@ -95,7 +101,8 @@ class Gate:
     def leave(self) -> None:
         """Give the room back."""
         self._machine.cell[self._gauge] -= 1
-        self._admit()
+        if self._queue:
+            self._admit()
 
     async def _poll(self) -> None:
         """Look at the numbers of the other workers as long as somebody waits."""

@@ -71,6 +71,8 @@ class HostControl:
     def due(self, place: int, now: float) -> float:
         """Return when a row may start: `now`, a later time, or infinity: once one has left."""
         table, fields, at = self.table, self.table.fields, self.table.at(place)
+        if now >= table.next_count:
+            table.count_workers(now)
         paused_until = fields[at + Field.PAUSED_UNTIL]
         if paused_until > now:
             return paused_until

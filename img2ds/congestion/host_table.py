@@ -11,6 +11,7 @@ workers that write at once lose a count of one, and nobody ever waits.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -24,6 +25,8 @@ from img2ds.congestion.shared_file import SharedFile
 PLACES = 4096
 #: Seconds after which a place with learned limits may go to another host.
 FORGET_AFTER = 600.0
+#: Seconds between two searches for new workers.
+COUNT_INTERVAL = 1.0
 #: Parts of a second by which responses are counted, and for how many of them.
 BUCKET, BUCKETS = 0.25, 10
 _ROW = 64  # doubles a place
@@ -71,6 +74,7 @@ class HostTable:
         fields: all numbers; those of a place begin at `at(place)`.
         clock: the time that is the same for all who share the table.
         alone: whether no other worker can share it.
+        next_count: when to call `count_workers` again.
     """
 
     def __init__(self, token: str | None = None, worker: int = 0) -> None:
@@ -89,8 +93,7 @@ class HostTable:
         self.clock: Callable[[], float] = trio.current_time if self.alone else time.monotonic
         self.clear_worker(worker)
         self._workers[worker] = 1
-        self._used = 0  # workers there may be
-        self._next_count = float("-inf")
+        self.count_workers(-math.inf)
 
     @staticmethod
     def at(place: int) -> int:
@@ -99,6 +102,8 @@ class HostTable:
 
     def find(self, host: str, now: float) -> int:
         """Return the place of a host, which may have to share it."""
+        if now >= self.next_count:
+            self.count_workers(now)
         tag = host_tag(host)
         place = tag % PLACES
         if self._tags[place * _ROW + Field.TAG] != tag and self._is_free(place, now):
@@ -137,7 +142,7 @@ class HostTable:
         """Return the rows in progress of all workers."""
         if self.alone:
             return self._active[self._own + place]
-        return sum(self._active[place : self._count() * PLACES : PLACES])
+        return sum(self._active[place : self._end : PLACES])
 
     def set_waiting(self, place: int, count: int) -> None:
         """Tell the other workers how many rows of this one wait for the host."""
@@ -147,7 +152,7 @@ class HostTable:
         """Return the rows of all workers that wait for the host, 255 of each at most."""
         if self.alone:
             return self._waiting[self._own + place]
-        return sum(self._waiting[place : self._count() * PLACES : PLACES])
+        return sum(self._waiting[place : self._end : PLACES])
 
     def others_wait(self, place: int) -> bool:
         """Return whether rows of other workers wait for the host."""
@@ -157,9 +162,8 @@ class HostTable:
         """Return how many workers have rows at the host, this one included."""
         if self.alone:
             return 1
-        end = self._count() * PLACES
-        active = self._active[place:end:PLACES]
-        waiting = self._waiting[place:end:PLACES]
+        active = self._active[place : self._end : PLACES]
+        waiting = self._waiting[place : self._end : PLACES]
         others = sum(1 for pair in zip(active, waiting, strict=True) if any(pair))
         return others + (not self.own(place) and not self._waiting[self._own + place])
 
@@ -174,13 +178,10 @@ class HostTable:
         self.clear_worker(self._worker)
         self._file.close()
 
-    def _count(self) -> int:
-        """Return how many workers there may be; new ones are noticed within a second."""
-        now = self.clock()
-        if now >= self._next_count:
-            self._next_count = now + 1.0
-            self._used = bytes(self._workers).rfind(1) + 1
-        return self._used
+    def count_workers(self, now: float) -> None:
+        """Look for new workers."""
+        self.next_count = now + COUNT_INTERVAL
+        self._end = (bytes(self._workers).rfind(1) + 1) * PLACES  # of their columns
 
     def _is_free(self, place: int, now: float) -> bool:
         start, fields = place * _ROW, self.fields

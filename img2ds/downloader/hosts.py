@@ -42,6 +42,7 @@ class Hosts(Generic[RowT]):
         silences: the silent hosts of this machine; None for a worker alone.
 
     Attributes:
+        agenda: says when `take` may return a row.
         asks_alone: returns whether not to wait for other workers' first rows.
     """
 
@@ -59,7 +60,8 @@ class Hosts(Generic[RowT]):
         self._waiting_first = 0  # rows of hosts that are `counted`
         self._hosts: dict[str, Host[RowT]] = {}
         self._silences = Silences(SilenceTable() if silences is None else silences)
-        self._agenda: Agenda[Host[RowT]] = Agenda()
+        self._any_silent = self._silences.any
+        self.agenda: Agenda[Host[RowT]] = Agenda()
         self.asks_alone: Callable[[], bool] = lambda: False
 
     def admit(self, row: RowT) -> bool:
@@ -72,7 +74,7 @@ class Hosts(Generic[RowT]):
             if due <= now:
                 self._start(host, row, now)
                 return True
-            self._agenda.add_later(host, due - now)
+            self.agenda.add_later(host, due - now)
         self._wait(host, row)
         return False
 
@@ -81,9 +83,10 @@ class Hosts(Generic[RowT]):
 
         A row that has `shares` then is not to be tried: it fails.
         """
-        agenda = self._agenda
-        agenda.list_due()
-        if not agenda.has_listed:
+        agenda = self.agenda
+        if agenda.next_due < math.inf:
+            agenda.list_due()
+        if not agenda.listed:
             return None
         now = self._table.clock()
         while (host := agenda.pop()) is not None:
@@ -92,7 +95,7 @@ class Hosts(Generic[RowT]):
             shares = self._shares(host)
             due = now if shares else self._due(host, now)
             if due > now:
-                self._agenda.add_later(host, due - now)
+                self.agenda.add_later(host, due - now)
                 continue
             row = host.waiting.popleft()
             self._waiting_first -= host.counted
@@ -103,16 +106,6 @@ class Hosts(Generic[RowT]):
             self._look_at(host)
             return row
         return None
-
-    @property
-    def may_have_room(self) -> bool:
-        """Whether `take` may return a row now."""
-        return self._agenda.has_listed
-
-    @property
-    def next_due(self) -> float:
-        """When `take` may return a row, on trio's clock; infinity: once a row has left."""
-        return self._agenda.next_due
 
     @property
     def waiting(self) -> Iterator[RowT]:
@@ -150,7 +143,7 @@ class Hosts(Generic[RowT]):
     def record_response(self, row: RowT) -> None:
         """Note that the host of an active row has responded, with whatever."""
         host = self._hosts[row.host]
-        if self._silences:
+        if self._any_silent[0]:
             self._silences.clear(row.host)
         if not host.open:
             host.first_row.end(answered=True)
@@ -223,14 +216,15 @@ class Hosts(Generic[RowT]):
 
     def _add(self, row: RowT, now: float) -> Host[RowT]:
         name = row.host
-        if self._silences:
+        if self._any_silent[0]:
             self._silences.forget_old(name, now)
         first = not self._silences.count(name)
         # A row that comes back has learned what there is to learn from a first one.
         opened = first and (self._first_limit == math.inf or row.started >= 0)
         place = self._table.find(name, now)
         first_row = FirstRow(self._table, place, name)
-        host = Host[RowT](name, place, first_row, opened, first and not opened)
+        # Not `Host[RowT](...)`: that takes a microsecond more.
+        host: Host[RowT] = Host(name, place, first_row, opened, first and not opened)
         host.silences = self._silences.count(name)
         self._hosts[name] = host
         return host
@@ -247,7 +241,7 @@ class Hosts(Generic[RowT]):
     def _due(self, host: Host[RowT], now: float, crowded: bool = False) -> float:
         """Return when a row of a host may start, on the table's clock; infinity: not yet known."""
         if not host.open:
-            silent_until = self._silences.ask_at(host.name, now) if self._silences else 0.0
+            silent_until = self._silences.ask_at(host.name, now) if self._any_silent[0] else 0.0
             limit = 1 if silent_until else self._first_limit
             if host.active >= limit and not crowded:
                 return math.inf
@@ -264,7 +258,7 @@ class Hosts(Generic[RowT]):
 
     def _shares(self, host: Host[RowT]) -> bool:
         """Return whether the next row that waits fails with others."""
-        if host.open or not self._silences:
+        if host.open or not self._any_silent[0]:
             return False
         return host.shares(self._silences.count(host.name))
 
@@ -279,7 +273,7 @@ class Hosts(Generic[RowT]):
     def _start(self, host: Host[RowT], row: RowT, now: float) -> None:
         if not host.open:
             host.first_row.ask()
-            if self._silences:
+            if self._any_silent[0]:
                 self._silences.ask(host.name, now)
         host.active += 1
         row.started = now
@@ -303,4 +297,4 @@ class Hosts(Generic[RowT]):
 
     def _look_at(self, host: Host[RowT]) -> None:
         if host.waiting:
-            self._agenda.add(host)
+            self.agenda.add(host)

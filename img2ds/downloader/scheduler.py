@@ -46,6 +46,7 @@ class Scheduler:
     def __init__(self, hosts: Hosts[Row]) -> None:
         self._backlog = Backlog()
         self._hosts = hosts
+        self._agenda = hosts.agenda
         self._retries: RetryQueue[Row] = RetryQueue()
         self._takers = trio.lowlevel.ParkingLot()
         self._timer: trio.CancelScope | None = None  # of the slot that waits for the next time
@@ -112,13 +113,13 @@ class Scheduler:
             self._takers.unpark()  # the next one keeps the time
 
     def _next_due(self) -> float:
-        return min(self._retries.next_due, self._hosts.next_due)
+        return min(self._retries.next_due, self._agenda.next_due)
 
     def _wake(self) -> None:
         """Wake a slot if there may be a row for it, and tell the others of the next time."""
         if not self._takers:
             return  # all slots are busy: whoever keeps the time is one of those that wait
-        if self._hosts.may_have_room:
+        if self._agenda.listed:
             self._takers.unpark()
         self._set_timer()
 
@@ -138,7 +139,8 @@ class Scheduler:
                     row.move_to(RowState.WAITING)
                     continue
             row.move_to(RowState.ACTIVE)
-            self._wake()  # the host, or another one, may have room for one more
+            if self._takers:
+                self._wake()  # the host, or another one, may have room for one more
             return row
 
     def end(self, row: Row) -> None:
@@ -164,7 +166,8 @@ class Scheduler:
     def record_response(self, row: Row) -> None:
         """Note that the host of an active row has responded, with whatever."""
         self._hosts.record_response(row)
-        self._wake()
+        if self._takers:
+            self._wake()
 
     def may_keep(self, row: Row) -> bool:
         """Return whether the connection of an active row may be kept for another one."""

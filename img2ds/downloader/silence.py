@@ -55,15 +55,15 @@ class Silences:
 
     Args:
         table: where they stand. Callers pass the time in seconds of the clock of its workers.
+
+    Attributes:
+        any: its one number is above 0 when any host was ever silent: a row asks several times.
     """
 
     def __init__(self, table: SilenceTable) -> None:
         self._table = table
         self._fields = table.fields
-        self._any = table.any
-
-    def __bool__(self) -> bool:
-        return self._any[0] > 0
+        self.any = table.any
 
     def add(self, host: str, started: float, now: float, many: bool = False) -> int:
         """Count the silence of an attempt that began at `started`. Returns the silences so far.
@@ -94,7 +94,7 @@ class Silences:
 
     def count(self, host: str) -> int:
         """Return a host's silences in a row."""
-        if not self._any[0]:
+        if not self.any[0]:
             return 0
         at = self._table.find(host)
         return int(self._fields[at + Silence.COUNT]) if at >= 0 else 0

@@ -124,8 +124,9 @@ class Connector:
         return await self._resolve(host, deadline, guarded=not self._allow_private), port
 
     async def _resolve(self, host: str, deadline: Deadline, *, guarded: bool) -> Sequence[str]:
-        resolve = partial(self._resolver.resolve, host, deadline)
-        addresses: Sequence[str] = await deadline.within(resolve)
+        addresses = self._resolver.known(host)
+        if addresses is None:
+            addresses = await deadline.within(partial(self._resolver.resolve, host, deadline))
         if guarded:
             addresses = [address for address in addresses if is_public(address)]
             if not addresses:

@@ -16,6 +16,7 @@ from typing import TypeVar
 import trio
 
 from img2ds.core.failure import Failure, Reason
+from img2ds.net.alarms import alarms
 from img2ds.net.error import FetchError
 
 T = TypeVar("T")
@@ -37,13 +38,15 @@ class Deadline:
         max_time: seconds that the attempt may take in all.
 
     Attributes:
+        alarms: what keeps the time.
         ends_at: when the attempt's time is used up, on trio's clock.
         gives_up: returns whether to give an attempt up after `EARLY` seconds of silence.
     """
 
-    __slots__ = ("ends_at", "gives_up", "timeout")
+    __slots__ = ("alarms", "ends_at", "gives_up", "timeout")
 
     def __init__(self, timeout: float, max_time: float) -> None:
+        self.alarms = alarms()
         self.timeout = timeout
         self.ends_at = trio.current_time() + max_time
         self.gives_up: Callable[[], bool] | None = None
@@ -75,9 +78,7 @@ class Deadline:
             now = trio.current_time()
             timeout_at = now + timeout
             deadline = min(timeout_at, self.ends_at, now + early)
-            with trio.CancelScope(deadline=deadline) as scope:
-                await ready(sock)
-            if not scope.cancelled_caught:
+            if await self.alarms.is_ready(ready, sock, deadline):
                 return
             late = trio.current_time() - deadline
             if late > TOLERATED_LATENESS:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import trio
 
+from img2ds.net.alarms import alarms
 from img2ds.net.dns import Answer, RecordType, ResponseCode
 from img2ds.net.dns_server import PREFERENCE, DnsServer, Inquiry
 
@@ -96,14 +97,22 @@ class Exchange:
         for server in [server for server in self._left if server.takes_probe(now)]:
             self._left.remove(server)
             self._ask(server, now)
+        clock = alarms()
+        # Nothing can have come yet but an error of a server that cannot be reached.
+        failed = any(inquiry.error is not None for inquiry in self._inquiries)
+        result = self._result(now) if failed else None
         try:
-            while (result := self._result(now)) is None:
+            while result is None:
                 self._changed = trio.Event()
-                with trio.CancelScope(deadline=self._next_look(now)):
+                alarm = clock.set(self._next_look(now), self._changed.set)
+                try:
                     await self._changed.wait()
+                finally:
+                    clock.call_off(alarm)
                 if any(inquiry.is_truncated for inquiry in self._inquiries):
                     await self._ask_over_tcp()
                 now = trio.current_time()
+                result = self._result(now)
         finally:
             self._ended = True
             self._inquiries = []  # each knows this exchange: a cycle would wait for the collector

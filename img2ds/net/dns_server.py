@@ -35,6 +35,12 @@ class DnsServer:
 
     Attributes:
         silent: questions in a row without an answer.
+        time_limit: seconds after which a question has no answer: twice the longest answer time
+            lately. While a cold server's answers come in, that stays ahead of them, whose mean
+            says too little.
+        repeat_after: seconds after which a question may have been lost, so that it is sent once
+            more.
+        hedge_after: seconds after which another server is asked as well.
     """
 
     def __init__(
@@ -47,34 +53,10 @@ class DnsServer:
         self._deviation = 0.0
         self._longest = 0.0
         self._failing = 0.0
-        self._first_limit, self._max_limit = min(first_limit, max_limit), max_limit
+        self._max_limit = max_limit
         self._next_probe = 0.0
-
-    @property
-    def time_limit(self) -> float:
-        """Seconds after which a question has no answer.
-
-        Twice the longest answer time lately: while a cold server's answers come in, the limit
-        stays ahead of them, whose mean says too little.
-        """
-        if self._smoothed is None:
-            return self._first_limit
-        return min(max(2.0 * self._longest, MIN_TIME_LIMIT), self._max_limit)
-
-    @property
-    def repeat_after(self) -> float:
-        """Seconds after which a question may have been lost, so that it is sent once more."""
-        if self._smoothed is None:
-            return self._first_limit
-        seconds = max(1.5 * self._smoothed + 4.0 * self._deviation, REPEAT_AFTER)
-        return min(seconds, 0.75 * self._max_limit)
-
-    @property
-    def hedge_after(self) -> float:
-        """Seconds after which another server is asked as well."""
-        if self._smoothed is None:
-            return HEAD_START
-        return max(self._smoothed + 4.0 * self._deviation, HEAD_START)
+        self.time_limit = self.repeat_after = min(first_limit, max_limit)
+        self.hedge_after = HEAD_START
 
     @property
     def is_dead(self) -> bool:
@@ -104,6 +86,12 @@ class DnsServer:
             self._deviation += (abs(seconds - self._smoothed) - self._deviation) / 4
             self._smoothed += (seconds - self._smoothed) / 8
         self._longest = max(seconds, self._longest * (1.0 - _FORGET))
+        self.time_limit = min(max(2.0 * self._longest, MIN_TIME_LIMIT), self._max_limit)
+        late = 4.0 * self._deviation
+        self.repeat_after = min(
+            max(1.5 * self._smoothed + late, REPEAT_AFTER), 0.75 * self._max_limit
+        )
+        self.hedge_after = max(self._smoothed + late, HEAD_START)
 
     def timed_out(self) -> None:
         """Note a question without an answer."""

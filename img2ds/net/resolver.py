@@ -111,15 +111,22 @@ class Resolver:
         Raises:
             FetchError: dns_not_found, dns_timeout, dns_failure or no_descriptors.
         """
+        known = self.known(host)
+        if known is not None:
+            return known
+        look_up = self._look_ups.get(host)
+        if look_up is None:
+            look_up = await self._begin(host)
+        return _some(await self._wait(look_up, deadline))
+
+    def known(self, host: str) -> Sequence[str] | None:
+        """Return what `resolve` does, if nobody needs to be asked, else None.
+
+        Raises:
+            FetchError: dns_not_found.
+        """
         addresses = self._find(host)
-        if addresses is None:
-            look_up = self._look_ups.get(host)
-            if look_up is None:
-                look_up = await self._begin(host)
-            addresses = await self._wait(look_up, deadline)
-        if not addresses:
-            raise FetchError(Reason.DNS_NOT_FOUND, "host not found", UNKNOWN_HOST)
-        return addresses
+        return None if addresses is None else _some(addresses)
 
     async def answers(self, timeout: float) -> bool:
         """Return whether any name server answers now; asks beyond all limits, for a root server."""
@@ -248,3 +255,9 @@ class Resolver:
         self._entries[host] = _Entry(trio.current_time() + seconds, addresses)
         if addresses:
             self._shared.canary.name = host
+
+
+def _some(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    if not addresses:
+        raise FetchError(Reason.DNS_NOT_FOUND, "host not found", UNKNOWN_HOST)
+    return addresses

@@ -183,9 +183,12 @@ class TlsStream(ByteStream):
         await self._flush(deadline)
 
     async def receive_into(self, buffer: memoryview, deadline: Deadline) -> int:
+        tls, incoming = self.tls, self._incoming
+        if not (incoming.pending or tls.pending() or incoming.eof or self._outgoing.pending):
+            await self._feed(deadline)  # what `read` raises for that costs more than the question
         while True:
             try:
-                count: int = self.tls.read(len(buffer), buffer)  # type: ignore[assignment]
+                count: int = tls.read(len(buffer), buffer)  # type: ignore[assignment]
                 self._overhead -= count + count // _OVERHEAD_SHARE
                 return count
             except ssl.SSLWantReadError:

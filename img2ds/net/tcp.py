@@ -66,7 +66,7 @@ async def _dial(address: tuple[str, int], deadline: Deadline, path: NetworkPath)
         # A SYN that is late is given up soon, but later each time: a host may be a slow one.
         redial_after = min(path.overdue_after, REDIAL_AFTER)
         while now < min(gives_up_at - REDIAL_AFTER, deadline.ends_at):
-            late = await attempt.wait(min(now + redial_after, deadline.ends_at))
+            late = await attempt.wait(min(now + redial_after, deadline.ends_at), deadline)
             if late is None:
                 break
             if late > TOLERATED_LATENESS:  # this process was not running
@@ -140,15 +140,14 @@ class _Attempt:
         port: int = self.sock.getsockname()[1]
         return port
 
-    async def wait(self, until: float) -> float | None:
+    async def wait(self, until: float, deadline: Deadline) -> float | None:
         """Wait for an answer. Returns None when there is one, else by how much it is too late."""
         if self._code != errno.EINPROGRESS:
             return None
-        with trio.CancelScope(deadline=until):
-            await trio.lowlevel.wait_writable(self.sock)
-            self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            return None
-        return trio.current_time() - until
+        if not await deadline.alarms.is_ready(trio.lowlevel.wait_writable, self.sock, until):
+            return trio.current_time() - until
+        self._code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return None
 
     async def finish(self, deadline: Deadline, until: float | None = None) -> socket.socket:
         """Return the connected socket; it stays open when there is an error.

@@ -83,7 +83,7 @@ def test_a_row_starts_when_one_leaves() -> None:
     assert admitted == [True, True, False, False]
     assert hosts.take() is None
     hosts.leave(first)
-    assert hosts.may_have_room
+    assert hosts.agenda.listed
     assert take_all(hosts) == [third]
     hosts.leave(second)
     assert take_all(hosts) == [fourth]
@@ -157,10 +157,10 @@ def test_refused_rows_come_back_when_the_host_allows() -> None:
         assert hosts.record(second, Failure("http_429", "", retry_after=20.0))
         assert hosts.record(third, LIMITED)
         assert hosts.take() is None
-        assert hosts.next_due == pytest.approx(trio.current_time() + 20)
+        assert hosts.agenda.next_due == pytest.approx(trio.current_time() + 20)
         assert not hosts.admit(Row("a", 9))  # nobody passes those who wait
         assert hosts.admit(Row("b"))
-        await trio.sleep_until(hosts.next_due)
+        await trio.sleep_until(hosts.agenda.next_due)
         assert hosts.take() in (second, third)
 
     run(main)
@@ -172,7 +172,7 @@ async def take_later(hosts: Hosts[Row]) -> Row:
         row = hosts.take()
         if row is not None:
             return row
-        await trio.sleep_until(hosts.next_due)
+        await trio.sleep_until(hosts.agenda.next_due)
     raise AssertionError("no row may start")
 
 
@@ -316,7 +316,7 @@ def test_a_silent_host_is_asked_by_one_row_whatever_the_limit() -> None:
         for row in (first, second, third):
             assert hosts.record_silence(row).waits
         assert hosts.take() is None
-        await trio.sleep_until(hosts.next_due)
+        await trio.sleep_until(hosts.agenda.next_due)
         assert take_all(hosts) == [third]
 
     run(main)
@@ -351,7 +351,7 @@ def test_a_host_of_the_same_place_is_looked_at_in_time() -> None:
         await trio.sleep(1)
         assert hosts.take() is None
         hosts.leave(first)
-        await trio.sleep_until(hosts.next_due)
+        await trio.sleep_until(hosts.agenda.next_due)
         assert hosts.take() is second
 
     run(main)
@@ -369,7 +369,7 @@ def test_the_limit_holds_for_all_workers_of_a_machine() -> None:
         await trio.sleep(1)
         assert other.take() is None
         one.leave(first)
-        await trio.sleep_until(other.next_due)
+        await trio.sleep_until(other.agenda.next_due)
         assert other.take() is third
         for table in tables:
             table.close()
@@ -387,7 +387,7 @@ def test_a_host_with_one_row_costs_two_waits() -> None:
         await trio.sleep(10)
         assert hosts.record_silence(row).waits
         assert hosts.take() is None
-        await trio.sleep_until(hosts.next_due)
+        await trio.sleep_until(hosts.agenda.next_due)
         assert hosts.take() is row
         assert trio.current_time() == pytest.approx(began + WAKE_UP)
         assert hosts.record_silence(row) == (2, False)
@@ -404,7 +404,7 @@ def test_a_host_that_wakes_up_loses_nothing() -> None:
         await trio.sleep(10)
         assert hosts.record_silence(first).waits
         assert hosts.take() is None
-        await trio.sleep_until(hosts.next_due)
+        await trio.sleep_until(hosts.agenda.next_due)
         assert hosts.take() is first
         assert hosts.take() is None
         hosts.record_response(first)
@@ -428,7 +428,7 @@ def test_a_busy_host_that_falls_silent_is_asked_by_one_row_then() -> None:
             (1, True), (1, True), (1, True),
         ]  # fmt: skip
         assert hosts.take() is None
-        await trio.sleep_until(hosts.next_due)
+        await trio.sleep_until(hosts.agenda.next_due)
         assert take_all(hosts) == [third]
 
     run(main)
@@ -449,7 +449,7 @@ def test_a_third_attempt_waits_where_many_rows_do(waiting: int, pause: float) ->
         hosts.leave(first)
         assert take_all(hosts) == ([] if pause else [second])
         if pause:
-            assert hosts.next_due == pytest.approx(trio.current_time() + pause)
+            assert hosts.agenda.next_due == pytest.approx(trio.current_time() + pause)
             await trio.sleep(pause)
             assert take_all(hosts) == [second]
         hosts.record_silence(second)
@@ -484,7 +484,7 @@ def test_a_silence_begins_where_the_network_was_not_to_blame() -> None:
         await trio.sleep(10)
         hosts.record_silence(row, clear_for=4.0)
         assert hosts.take() is None
-        assert hosts.next_due == pytest.approx(trio.current_time() + WAKE_UP - 4)
+        assert hosts.agenda.next_due == pytest.approx(trio.current_time() + WAKE_UP - 4)
 
     run(main)
 
@@ -528,7 +528,7 @@ def test_a_new_host_is_asked_by_one_row_of_the_machine() -> None:
             assert not other.admit(second)
             assert take_all(other) == []
             one.record_connection(first)
-            await trio.sleep_until(other.next_due)
+            await trio.sleep_until(other.agenda.next_due)
             assert take_all(other) == [second]
             assert not one.admit(third)  # it finds an open connection soon
 
@@ -545,7 +545,7 @@ def test_a_row_that_has_learned_nothing_is_waited_for_no_longer(alone: bool) -> 
             assert other.admit(second) == alone
             one.leave(first)
             if not alone:
-                await trio.sleep_until(other.next_due)
+                await trio.sleep_until(other.agenda.next_due)
                 assert take_all(other) == [second]
 
     run(main)
@@ -566,7 +566,7 @@ def test_a_silent_host_is_asked_by_one_row_of_the_machine() -> None:
             await trio.sleep(WAKE_UP - 10)
             assert take_all(one) == [first]
             assert take_all(other) == []
-            assert other.next_due <= trio.current_time() + POLL_INTERVAL
+            assert other.agenda.next_due <= trio.current_time() + POLL_INTERVAL
             await trio.sleep(1)
             one.record_silence(first)
             one.leave(first)

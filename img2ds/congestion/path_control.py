@@ -118,8 +118,7 @@ class PathControl:
         loss = retransmitted / max(clean + retransmitted, 1.0)
         overdue = float(growth[Signal.OVERDUE_CONNECTS])
         made = float(growth[Signal.CLEAN_CONNECTS])
-        full = overdue >= MIN_OVERDUE and overdue > MAX_OVERDUE * (overdue + made)
-        self.idle = MIN_WINDOW if full else 0.0
+        self.idle = MIN_WINDOW if self._is_full() else 0.0
         self.lossy = retransmitted >= MIN_RETRANSMITTED and loss > TOLERATED
         cut = self._cut
         if cut is not None:
@@ -165,6 +164,14 @@ class PathControl:
         self._ambient, self._cut = 0.0, None
         self._begin_epoch()
         self._recent = Recent()
+
+    def _is_full(self) -> bool:
+        """Return whether so many attempts are overdue that the path may bear no more."""
+        for lately in (self._recent.lately(1.0), self._recent.growth()):
+            overdue, made = lately[Signal.OVERDUE_CONNECTS], lately[Signal.CLEAN_CONNECTS]
+            if overdue >= MIN_OVERDUE and overdue > MAX_OVERDUE * (overdue + made):
+                return True
+        return False
 
     def _without_effect(self, now: float, cut: _Cut, loss: float) -> None:
         """Cut harder; when nothing has an effect, the loss is the line's own."""

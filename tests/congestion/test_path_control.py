@@ -77,6 +77,20 @@ def test_a_table_that_dead_hosts_fill_bears_less_and_less() -> None:
     assert math.isinf(control.rate)
 
 
+def test_idle_connections_make_room_as_soon_as_attempts_are_late() -> None:
+    """A second of late attempts is enough, however many connections were made before."""
+    control, totals = PathControl(512.0), np.zeros(CELL)
+    control.update(0.0, totals.copy())
+    for tick in range(1, 31):
+        totals[Signal.CLEAN_CONNECTS] += 40
+        control.update(tick / 10, totals.copy())
+    assert not control.idle
+    totals[Signal.OVERDUE_CONNECTS] += 70
+    for tick in range(31, 42):
+        control.update(tick / 10, totals.copy())
+    assert control.idle
+
+
 def test_a_worker_that_takes_over_knows_the_limits() -> None:
     control, totals = PathControl(512.0), np.zeros(CELL)
     control.adopt(90.0, math.inf, 3, limited=True)

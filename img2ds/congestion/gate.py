@@ -67,7 +67,7 @@ class Gate:
         """Take room if there is some and nobody waits; call `leave` in the end."""
         if self._queue:
             return False
-        limits = self._machine.limits
+        limits = self._machine.limits  # most of the time there is none
         if limits[self._most] or (self._rate is not None and limits[self._rate]):
             return self._take()
         self._machine.cell[self._gauge] += 1

@@ -166,7 +166,10 @@ class PathControl:
         self._recent = Recent()
 
     def _is_full(self) -> bool:
-        """Return whether so many attempts are overdue that the path may bear no more."""
+        """Return whether so many attempts are overdue that the path may bear no more.
+
+        One second shows it soon after many were made, all seconds where few are made at a time.
+        """
         for lately in (self._recent.lately(1.0), self._recent.growth()):
             overdue, made = lately[Signal.OVERDUE_CONNECTS], lately[Signal.CLEAN_CONNECTS]
             if overdue >= MIN_OVERDUE and overdue > MAX_OVERDUE * (overdue + made):

@@ -139,8 +139,7 @@ class Scheduler:
                     row.move_to(RowState.WAITING)
                     continue
             row.move_to(RowState.ACTIVE)
-            if self._takers:
-                self._wake()  # the host, or another one, may have room for one more
+            self._wake()  # the host, or another one, may have room for one more
             return row
 
     def end(self, row: Row) -> None:
@@ -166,8 +165,7 @@ class Scheduler:
     def record_response(self, row: Row) -> None:
         """Note that the host of an active row has responded, with whatever."""
         self._hosts.record_response(row)
-        if self._takers:
-            self._wake()
+        self._wake()
 
     def may_keep(self, row: Row) -> bool:
         """Return whether the connection of an active row may be kept for another one."""

@@ -1,7 +1,7 @@
 """Time limits of waits for a socket or an event: calls at set times, most of which never come.
 
-A cancel scope around each wait does the same for ten times the CPU: a row waits four times, and
-nearly every wait ends long before its time.
+A cancel scope around each wait does the same for seven times the CPU: 20 µs instead of 3 on a slow
+core. A row waits some four times, and nearly every wait ends long before its time.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Alarms:
                 raise
             return False
         finally:
-            self._calls.pop(number, None)
+            self.call_off(number)
         return True
 
     def _sweep(self) -> None:

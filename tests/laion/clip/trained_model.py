@@ -12,8 +12,8 @@ import laion.clip
 from img2ds import image
 from laion.clip.tiny import write
 
-#: Enough for an AUC of 0.999 on unseen images; takes some 30 s of one core. Processors differ in
-#: the last digits of a sum, and with 400 steps that decided over tests.
+#: Processors differ in the last digits of a sum: 400 steps are enough for all tests on some, and
+#: too few on others.
 STEPS, IMAGES = 600, 3500
 
 
